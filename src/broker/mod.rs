@@ -1,0 +1,1 @@
+//! Shared state: router, registry, mailboxes. Synchronous and deterministic.

@@ -1,0 +1,23 @@
+//! Sluice: an MQTT 3.1.1 and 5 broker. `ARCHITECTURE.md` is the map.
+//!
+//! Floors, from the bottom; imports go downward only:
+//!
+//! * floor 0: [`time`], [`config`]
+//! * floor 1: [`codec`], [`topic`], [`shape`]: pure parts that know nothing of each other
+//! * floor 2: [`message`], [`session`]: the protocol, pure
+//! * floor 3: [`broker`]: shared state, synchronous, deterministic
+//! * floor 4: [`net`], [`store`], [`auth`]: adapters to the world
+
+#![forbid(unsafe_code)]
+
+pub mod auth;
+pub mod broker;
+pub mod codec;
+pub mod config;
+pub mod message;
+pub mod net;
+pub mod session;
+pub mod shape;
+pub mod store;
+pub mod time;
+pub mod topic;

@@ -1,0 +1,1 @@
+//! Sockets, TLS, the connection task.

@@ -1,0 +1,1 @@
+//! Buckets that are told the time and answer *when*; they never sleep.

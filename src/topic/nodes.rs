@@ -85,7 +85,7 @@ impl<K: Ord + Copy, V> Arena<K, V> {
             return id;
         }
         let id = u32::try_from(self.slots()).expect("memory ends before the numbers do");
-        if id as usize % CHUNK == 0 {
+        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
             self.chunks.push(Vec::with_capacity(CHUNK));
         }
         self.chunks[id as usize / CHUNK].push(node);

@@ -11,7 +11,7 @@ pub enum Values<K, V> {
     One(K, V),
     /// In order, 2 to [`FEW_MAX`].
     Few(Vec<(K, V)>),
-    // Boxed, so that this type stays as small as a `Vec`.
+    #[expect(clippy::box_collection, reason = "keeps this type as small as a `Vec`")]
     Many(Box<BTreeMap<K, V>>),
 }
 

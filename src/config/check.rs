@@ -4,7 +4,7 @@ use std::fmt::{self, Display};
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::{CertificateIdentity, ClientCertificate, Config, Listener, Size, Span, Tls};
+use super::{CertificateIdentity, ClientCertificate, Config, Listener, Log, Size, Span, Tls};
 
 /// One thing wrong with a configuration.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -128,7 +128,7 @@ impl Config {
                 Span::secs(86_400),
             );
         }
-        if let Some(problem) = level_problem(&self.log.level) {
+        if let Some(problem) = self.log.level_problem() {
             found.add("log.level", problem);
         }
         if self.auth.password_file.as_deref().is_some_and(is_empty) {
@@ -255,6 +255,28 @@ impl Tls {
     }
 }
 
+impl Log {
+    /// What is wrong with `level`, if anything.
+    ///
+    /// A misspelt level would otherwise count as the name of a module and silence every log.
+    pub fn level_problem(&self) -> Option<String> {
+        const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+        if self.level.trim().is_empty() {
+            return Some("is empty; expected a level such as \"info\"".to_owned());
+        }
+        // Spans and fields may hold commas and equals signs: the log's own parser judges them.
+        if self.level.contains(['[', '{']) {
+            return None;
+        }
+        self.level.split(',').find_map(|directive| {
+            let level = directive.rsplit('=').next().unwrap_or(directive).trim();
+            let known = LEVELS.iter().any(|name| name.eq_ignore_ascii_case(level));
+            (!known)
+                .then(|| format!("unknown level {level:?}; expected one of {}", LEVELS.join(", ")))
+        })
+    }
+}
+
 /// The problems found so far.
 #[derive(Default)]
 struct Findings(Vec<Problem>);
@@ -293,23 +315,6 @@ fn collide(one: SocketAddr, other: SocketAddr) -> bool {
         || one.is_ipv4() == other.is_ipv4()
             && (one.ip().is_unspecified() || other.ip().is_unspecified());
     one.port() != 0 && one.port() == other.port() && same_ip
-}
-
-/// A misspelt level would otherwise count as the name of a module and silence every log.
-fn level_problem(levels: &str) -> Option<String> {
-    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-    if levels.trim().is_empty() {
-        return Some("is empty; expected a level such as \"info\"".to_owned());
-    }
-    // Spans and fields may hold commas and equals signs: the log's own parser judges them.
-    if levels.contains(['[', '{']) {
-        return None;
-    }
-    levels.split(',').find_map(|directive| {
-        let level = directive.rsplit('=').next().unwrap_or(directive).trim();
-        let known = LEVELS.iter().any(|name| name.eq_ignore_ascii_case(level));
-        (!known).then(|| format!("unknown level {level:?}; expected one of {}", LEVELS.join(", ")))
-    })
 }
 
 #[cfg(test)]

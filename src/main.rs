@@ -13,7 +13,7 @@ use sluicemq::{auth, certs, logging};
 
 /// Sluice: an MQTT 3.1.1 and 5 broker.
 #[derive(Parser)]
-#[command(version, about, after_help = AFTER_HELP)]
+#[command(name = "sluice", version, about, after_help = AFTER_HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,

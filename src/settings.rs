@@ -94,9 +94,9 @@ pub fn load(
     merge(layers, files.is_empty())
 }
 
-/// The full names of all keys there are, with `0` for the number of a listener.
+/// The full names of all keys as they are declared, with `0` for the number of a listener.
 pub fn key_names() -> Vec<String> {
-    Keys::all().paths()
+    Keys::all().paths().to_vec()
 }
 
 /// Adds a layer of one value, if it is of its key's kind.

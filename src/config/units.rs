@@ -35,6 +35,7 @@ impl Size {
     }
 
     /// As a length in memory.
+    #[expect(clippy::len_without_is_empty, reason = "a number of bytes, not a collection of them")]
     pub fn len(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
     }

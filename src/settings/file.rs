@@ -193,8 +193,8 @@ const PATHS: [&str; 5] = ["certificate", "key", "client_ca", "client_crl", "pass
 
 /// A section that has this key.
 fn elsewhere(name: &str) -> Option<String> {
-    let paths = Keys::all().paths();
-    let path = paths.iter().find(|path| path.rsplit('.').next() == Some(name))?;
+    let keys = Keys::all();
+    let path = keys.paths().iter().find(|path| path.rsplit('.').next() == Some(name))?;
     path.rsplit_once('.').map(|(section, _)| section.replace(".0", ""))
 }
 

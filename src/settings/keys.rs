@@ -3,7 +3,11 @@
 use crate::config::{Auth, CertificateIdentity, ClientCertificate, Config, Listener, Tls};
 
 /// Every key there is, as a tree with an example of each value.
-pub struct Keys(toml::Table);
+pub struct Keys {
+    tree: toml::Table,
+    /// Full names, in the order they are declared.
+    paths: Vec<String>,
+}
 
 /// What kind of value a key takes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -50,12 +54,14 @@ impl Keys {
         };
         let auth = Auth { password_file: Some("passwords".into()) };
         let config = Config { listener: vec![listener], auth, ..Config::default() };
-        Keys(toml::Table::try_from(config).expect("every key of ours has a TOML form"))
+        let text = toml::to_string(&config).expect("every key of ours has a TOML form");
+        let tree = toml::Table::try_from(config).expect("every key of ours has a TOML form");
+        Keys { tree, paths: paths(&text) }
     }
 
     /// The tree: sections as tables, `listener` as a list of one.
     pub fn tree(&self) -> &toml::Table {
-        &self.0
+        &self.tree
     }
 
     /// The key that a variable of the environment stands for; none if it is none of ours.
@@ -68,24 +74,24 @@ impl Keys {
         }
         // Others may begin so: `SLUICE_LOG`, or what Kubernetes sets for a service `sluice`. But one
         // underscore too few is a mistake.
-        let meant = self.paths().into_iter().find(|path| {
+        let meant = self.paths.iter().find(|path| {
             !path.contains(".0.") && path.replace('.', "_").eq_ignore_ascii_case(rest)
         });
         match meant {
-            Some(path) => Err(format!("did you mean {}?", variable(&path))),
+            Some(path) => Err(format!("did you mean {}?", variable(path))),
             None => Ok(None),
         }
     }
 
     /// The key at `path`, such as `session.qos_max` or `listener.0.tls.key`.
     pub fn find(&self, path: &str) -> Result<Key, String> {
-        let unknown = || match nearest(path, self.paths().iter().map(String::as_str)) {
+        let unknown = || match nearest(path, self.paths.iter().map(String::as_str)) {
             Some(near) => format!("unknown key '{path}'; did you mean '{near}'?"),
             None => format!("unknown key '{path}'"),
         };
         let segments: Vec<&str> = path.split('.').collect();
         let mut at = None;
-        let mut table = Some(&self.0);
+        let mut table = Some(&self.tree);
         let mut segments_left = segments.iter();
         while let Some(segment) = segments_left.next() {
             let value = table.and_then(|table| table.get(*segment)).ok_or_else(unknown)?;
@@ -111,24 +117,9 @@ impl Keys {
         }
     }
 
-    /// The full names of all keys, with `0` for the number of a listener.
-    pub fn paths(&self) -> Vec<String> {
-        fn walk(path: &str, value: &toml::Value, into: &mut Vec<String>) {
-            let at =
-                |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
-            match value {
-                toml::Value::Table(table) => {
-                    table.iter().for_each(|(key, value)| walk(&at(key), value, into))
-                }
-                toml::Value::Array(list) => {
-                    list.iter().for_each(|value| walk(&at("0"), value, into))
-                }
-                _ => into.push(path.to_owned()),
-            }
-        }
-        let mut paths = Vec::new();
-        walk("", &toml::Value::Table(self.0.clone()), &mut paths);
-        paths
+    /// The full names of all keys as they are declared, with `0` for the number of a listener.
+    pub fn paths(&self) -> &[String] {
+        &self.paths
     }
 }
 
@@ -196,6 +187,20 @@ impl Kind {
     }
 }
 
+/// The full names in a document that has one of everything: a table would lose their order.
+fn paths(document: &str) -> Vec<String> {
+    let mut section = String::new();
+    let mut paths = Vec::new();
+    for line in document.lines() {
+        if let Some(head) = line.strip_prefix('[') {
+            section = head.trim_matches(['[', ']']).replace("listener", "listener.0");
+        } else if let Some((key, _)) = line.split_once(" = ") {
+            paths.push(format!("{section}.{key}"));
+        }
+    }
+    paths
+}
+
 /// The name in the environment of the key at `path`.
 fn variable(path: &str) -> String {
     format!("SLUICE_{}", path.replace('.', "__").to_ascii_uppercase())
@@ -246,7 +251,9 @@ mod tests {
         let keys = Keys::all();
         let paths = keys.paths();
         assert!(paths.len() > 50, "{paths:?}");
-        for path in &paths {
+        assert_eq!(paths[0], "listener.0.name");
+        assert!(paths.contains(&"listener.0.tls.client_crl".to_owned()), "{paths:?}");
+        for path in paths {
             assert!(keys.find(path).is_ok(), "{path}");
             assert!(keys.of_variable(&variable(path)).unwrap().is_some(), "{path}");
         }

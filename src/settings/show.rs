@@ -2,45 +2,59 @@
 
 use std::fmt::Write;
 
-use super::Settings;
+use super::{BUILT_IN, Settings, key_names};
 
 impl Settings {
     /// The effective values as a configuration file, each with where it came from as a comment.
     pub fn show(&self) -> String {
         let table = toml::Table::try_from(&self.config).expect("every key of ours has a TOML form");
+        let table = toml::Value::Table(table);
+        let (listener, others): (Vec<_>, Vec<_>) =
+            key_names().into_iter().partition(|path| path.starts_with("listener.0."));
         let mut out = String::new();
-        self.section("", "", &toml::Value::Table(table), &mut out);
+        let mut section = String::new();
+        let listeners = (0..self.config.listener.len()).flat_map(|index| {
+            let number = format!(".{index}.");
+            listener.iter().map(move |path| path.replacen(".0.", &number, 1))
+        });
+        for path in listeners.chain(others) {
+            let Some((inside, key)) = path.rsplit_once('.') else {
+                continue;
+            };
+            // Of a listener without TLS, there is no section to show.
+            if at(&table, inside).is_none() {
+                continue;
+            }
+            if section != inside {
+                inside.clone_into(&mut section);
+                let _ =
+                    writeln!(out, "{}{}", if out.is_empty() { "" } else { "\n" }, heading(inside));
+            }
+            let _ = match at(&table, &path) {
+                Some(value) => {
+                    let origin = self.origin.get(&path).map_or(BUILT_IN, String::as_str);
+                    writeln!(out, "{:<44} # {origin}", format!("{key} = {value}"))
+                }
+                None => writeln!(out, "# {key} is not set"),
+            };
+        }
         out
     }
+}
 
-    /// `title` is how the section is headed, `path` how its keys are called.
-    fn section(&self, title: &str, path: &str, value: &toml::Value, out: &mut String) {
-        let Some(table) = value.as_table() else {
-            return;
-        };
-        let under = |base: &str, key: &str| {
-            if base.is_empty() { key.to_owned() } else { format!("{base}.{key}") }
-        };
-        for (key, value) in table.iter().filter(|(_, value)| !value.is_table() && !value.is_array())
-        {
-            let origin = self.origin.get(&under(path, key)).map_or(super::BUILT_IN, String::as_str);
-            let _ = writeln!(out, "{:<44} # {origin}", format!("{key} = {value}"));
-        }
-        for (key, value) in table {
-            let (title, path) = (under(title, key), under(path, key));
-            match value {
-                toml::Value::Table(_) => {
-                    let _ = writeln!(out, "\n[{title}]");
-                    self.section(&title, &path, value, out);
-                }
-                toml::Value::Array(list) => {
-                    for (index, item) in list.iter().enumerate() {
-                        let _ = writeln!(out, "\n[[{title}]]");
-                        self.section(&title, &format!("{path}.{index}"), item, out);
-                    }
-                }
-                _ => {}
-            }
-        }
+/// The value at a full name such as `listener.0.tls.key`.
+fn at<'a>(value: &'a toml::Value, path: &str) -> Option<&'a toml::Value> {
+    path.split('.').try_fold(value, |value, segment| match segment.parse::<usize>() {
+        Ok(index) => value.get(index),
+        Err(_) => value.get(segment),
+    })
+}
+
+fn heading(section: &str) -> String {
+    let name: Vec<&str> =
+        section.split('.').filter(|part| part.parse::<usize>().is_err()).collect();
+    match name[..] {
+        ["listener"] => "[[listener]]".to_owned(),
+        _ => format!("[{}]", name.join(".")),
     }
 }

@@ -166,6 +166,11 @@ impl Link {
         self.broker.flush(turn);
     }
 
+    /// Whether bytes offered last were held back by a pause, a phase or the length of the turn.
+    pub fn holds_back(&self) -> bool {
+        self.unread
+    }
+
     /// Whether nothing more will come of it.
     pub fn is_closed(&self) -> bool {
         matches!(self.phase, Phase::Closed)

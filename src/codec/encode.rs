@@ -95,6 +95,17 @@ fn put_publish(
     Ok(len)
 }
 
+/// Bytes `publish` takes on the wire in the form of `version`, fixed header included.
+pub fn publish_len(publish: &Publish<'_>, version: Version) -> usize {
+    let properties_len = publish_properties_len(publish);
+    let body = 2
+        + publish.topic.len()
+        + if publish.qos > QoS::AtMostOnce { 2 } else { 0 }
+        + if version == Version::V5 { variable_len(properties_len) + properties_len } else { 0 }
+        + publish.payload.len();
+    1 + variable_len(body) + body
+}
+
 fn publish_properties_len(publish: &Publish<'_>) -> usize {
     let ids = publish.subscription_ids.iter().map(|id| 1 + variable_len(*id as usize));
     publish.topic_alias.map_or(0, |_| 3)

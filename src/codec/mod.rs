@@ -13,7 +13,7 @@ mod version3;
 mod wire;
 
 pub use decode::{connect_version, decode};
-pub use encode::encode;
+pub use encode::{encode, publish_len};
 pub use error::{DecodeError, EncodeError};
 pub use packet::{
     Ack, Auth, ConnAck, Connect, Disconnect, Packet, PacketId, Publish, QoS, RetainHandling,

@@ -1,8 +1,15 @@
 //! Topics: names and filters parsed once, the subscription tree, the retained tree.
 
+mod edges;
+mod exact;
 pub mod name;
+mod nodes;
 pub mod retained;
+mod shards;
 pub mod tree;
+#[cfg(test)]
+mod twin;
+mod values;
 
 pub use name::{Limits, TopicError, TopicFilter, TopicName};
 pub use retained::Retained;

@@ -214,9 +214,6 @@ impl Frame<'_> {
                 _ => {}
             }
         })?;
-        if connack.authentication_data.is_some() && connack.authentication_method.is_none() {
-            return refused("Authentication Data without an Authentication Method");
-        }
         connack.user_properties = block.user;
         Ok(())
     }

@@ -348,8 +348,7 @@ fn mark_tests(tokens: &mut [Token]) {
         }
         let mut depth = 0;
         let mut seen_item = false;
-        loop {
-            let Some(token) = tokens.get_mut(at) else { break };
+        while let Some(token) = tokens.get_mut(at) {
             token.test = true;
             match token.text.as_str() {
                 "(" | "[" => depth += 1,

@@ -1,1 +1,371 @@
-//! Messages and identities.
+//! Application Messages, who sent them, and a message on its way to one receiver.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::codec::{Properties, QoS};
+use crate::time::Time;
+use crate::topic::TopicName;
+
+/// A Client Identifier `[MQTT5-3.1.3-2]`: compared byte by byte. Cheap to clone.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ClientId(Arc<str>);
+
+impl ClientId {
+    /// Takes `text`, which the codec has checked.
+    pub fn new(text: &str) -> ClientId {
+        ClientId(text.into())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Client Identifiers come from strangers: no control characters in a log line.
+        write!(f, "{}", self.0.escape_debug())
+    }
+}
+
+/// Number of a Session; never used twice in the life of a store.
+pub type SessionId = u64;
+
+/// Number of a group of Shared Subscriptions; never used twice.
+pub type GroupId = u64;
+
+/// Bytes of messages held in memory, each message counted once however many wait for it.
+#[derive(Debug, Default)]
+pub struct Meter(AtomicU64);
+
+impl Meter {
+    /// Bytes held now.
+    pub fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Who is connected under a Client Identifier, or published a message.
+#[derive(Debug)]
+pub struct Identity {
+    /// The Client Identifier; empty for the broker itself.
+    pub client_id: ClientId,
+    /// The user name the Session was made under.
+    pub user_name: Option<Arc<str>>,
+    meter: Arc<Meter>,
+}
+
+impl Identity {
+    /// An identity whose messages are counted by `meter`.
+    pub fn new(client_id: ClientId, user_name: Option<Arc<str>>, meter: Arc<Meter>) -> Identity {
+        Identity { client_id, user_name, meter }
+    }
+
+    /// The meter its messages are counted by.
+    pub fn meter(&self) -> &Arc<Meter> {
+        &self.meter
+    }
+}
+
+/// A message before anybody wanted it: borrowed from the packet it came in.
+#[derive(Clone, Debug)]
+pub struct Draft<'a> {
+    /// Topic Name.
+    pub topic: TopicName<'a>,
+    /// Quality of service it was published with.
+    pub qos: QoS,
+    /// RETAIN flag it was published with.
+    pub retain: bool,
+    /// Message Expiry Interval, seconds.
+    pub expiry: Option<u32>,
+    /// What is forwarded with it.
+    pub properties: Properties<'a>,
+    /// Application Message.
+    pub payload: &'a [u8],
+}
+
+impl Draft<'_> {
+    /// Bytes the message will hold in memory, roughly.
+    pub fn bytes(&self) -> usize {
+        self.topic.as_str().len() + self.properties.as_bytes().len() + self.payload.len()
+    }
+
+    /// Makes the owned message, received at `now`.
+    pub fn into_message(&self, publisher: &Arc<Identity>, now: Time) -> Message {
+        let topic = self.topic.as_str().as_bytes();
+        let mut body = Vec::with_capacity(self.bytes());
+        body.extend_from_slice(topic);
+        self.properties.forwarded(&mut body);
+        let payload_at = body.len();
+        body.extend_from_slice(self.payload);
+        let message = Message {
+            properties_at: u32_of(topic.len()),
+            payload_at: u32_of(payload_at),
+            body: body.into_boxed_slice(),
+            qos: self.qos,
+            retain: self.retain,
+            received: now,
+            expires: match self.expiry {
+                Some(seconds) => now.after(Duration::from_secs(seconds.into())),
+                None => Time::NEVER,
+            },
+            publisher: publisher.clone(),
+        };
+        publisher.meter.0.fetch_add(message.bytes() as u64, Ordering::Relaxed);
+        message
+    }
+}
+
+fn u32_of(len: usize) -> u32 {
+    u32::try_from(len).expect("a packet is below 256 MiB")
+}
+
+/// An Application Message somebody wants: topic, properties and payload in one allocation.
+#[derive(Debug)]
+pub struct Message {
+    body: Box<[u8]>,
+    properties_at: u32,
+    payload_at: u32,
+    /// Quality of service it was published with.
+    pub qos: QoS,
+    /// RETAIN flag it was published with.
+    pub retain: bool,
+    /// When the broker received it.
+    pub received: Time,
+    /// When it ends; [`Time::NEVER`] without a Message Expiry Interval.
+    pub expires: Time,
+    /// Who published it.
+    pub publisher: Arc<Identity>,
+}
+
+impl Message {
+    /// Topic Name.
+    pub fn topic(&self) -> TopicName<'_> {
+        let bytes = &self.body[..self.properties_at as usize];
+        TopicName::trusted(std::str::from_utf8(bytes).expect("written from a string"))
+    }
+
+    /// What is forwarded with it, in order.
+    pub fn properties(&self) -> Properties<'_> {
+        Properties::trusted(&self.body[self.properties_at as usize..self.payload_at as usize])
+    }
+
+    /// Application Message.
+    pub fn payload(&self) -> &[u8] {
+        &self.body[self.payload_at as usize..]
+    }
+
+    /// Bytes it holds in memory.
+    pub fn bytes(&self) -> usize {
+        self.body.len() + size_of::<Message>()
+    }
+
+    /// Whole seconds left at `now`, rounded up; `None` if it never expires, `Some(0)` if it has
+    /// `[MQTT5-3.3.2-6]`.
+    pub fn expiry_left(&self, now: Time) -> Option<u32> {
+        if self.expires == Time::NEVER {
+            return None;
+        }
+        let left = self.expires.since(now);
+        let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
+        Some(u32::try_from(seconds).unwrap_or(u32::MAX))
+    }
+
+    /// Whether its time is over at `now`.
+    pub fn expired(&self, now: Time) -> bool {
+        self.expires <= now
+    }
+}
+
+impl Drop for Message {
+    fn drop(&mut self) {
+        self.publisher.meter.0.fetch_sub(self.bytes() as u64, Ordering::Relaxed);
+    }
+}
+
+/// Subscription Identifiers of one delivery: mostly none or one.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct SubscriptionIds {
+    /// The only one, 0 if there is none; unused if `more` is there.
+    one: u32,
+    #[allow(clippy::box_collection)] // A thin pointer: a queued entry stays at 32 bytes.
+    more: Option<Box<Vec<u32>>>,
+}
+
+impl SubscriptionIds {
+    /// No identifier if `id` is 0, else that one.
+    pub fn new(id: u32) -> SubscriptionIds {
+        SubscriptionIds { one: id, more: None }
+    }
+
+    /// Adds another subscription's identifier; 0 adds nothing. Equal ones stay twice
+    /// `[MQTT5-3.3.4-4]`.
+    pub fn add(&mut self, id: u32) {
+        match (&mut self.more, self.one) {
+            (_, _) if id == 0 => {}
+            (Some(more), _) => more.push(id),
+            (None, 0) => self.one = id,
+            (None, one) => self.more = Some(Box::new(vec![one, id])),
+        }
+    }
+
+    /// All of them, in the order added.
+    pub fn as_slice(&self) -> &[u32] {
+        match (&self.more, self.one) {
+            (Some(more), _) => more,
+            (None, 0) => &[],
+            (None, _) => std::slice::from_ref(&self.one),
+        }
+    }
+}
+
+/// One message for one receiver.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The message.
+    pub message: Arc<Message>,
+    /// The lower of published and granted `[MQTT5-3.8.4-8]`.
+    pub qos: QoS,
+    /// RETAIN flag to send.
+    pub retain: bool,
+    /// Subscription Identifiers to send.
+    pub ids: SubscriptionIds,
+    /// The group it was pulled from.
+    pub group: Option<GroupId>,
+}
+
+impl Delivery {
+    /// Whether the receiver's account counts it as `QoS` above 0. A group counts by the message,
+    /// since each member may have granted another `QoS`.
+    pub fn counts_above_qos0(&self) -> bool {
+        let qos = if self.group.is_some() { self.message.qos } else { self.qos };
+        qos > QoS::AtMostOnce
+    }
+}
+
+/// Why a copy of a message was not delivered: the ledger's reasons.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[repr(u8)]
+pub enum Loss {
+    /// The receiver's queue was full (messages or bytes).
+    QueueFull,
+    /// All queues together held too many bytes.
+    MemoryFull,
+    /// The message expired before it was sent.
+    Expired,
+    /// Larger than the receiver's Maximum Packet Size.
+    TooLarge,
+    /// The receiver may not read this topic.
+    NotAuthorized,
+    /// The receiver answered with a Reason Code of 0x80 or above.
+    RefusedByReceiver,
+    /// The Session ended with the message queued or in flight.
+    SessionEnded,
+    /// The Session was replaced by a Clean Start.
+    TakenClean,
+    /// The last member of the group left.
+    GroupGone,
+    /// `QoS` 0 for a Session that is not connected: counted, not called dropped.
+    OfflineQos0,
+}
+
+impl Loss {
+    /// Every reason, in the order of its number.
+    pub const ALL: [Loss; 10] = [
+        Loss::QueueFull,
+        Loss::MemoryFull,
+        Loss::Expired,
+        Loss::TooLarge,
+        Loss::NotAuthorized,
+        Loss::RefusedByReceiver,
+        Loss::SessionEnded,
+        Loss::TakenClean,
+        Loss::GroupGone,
+        Loss::OfflineQos0,
+    ];
+
+    /// The name in `$SYS`, logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Loss::QueueFull => "queue_full",
+            Loss::MemoryFull => "memory_full",
+            Loss::Expired => "expired",
+            Loss::TooLarge => "too_large",
+            Loss::NotAuthorized => "not_authorized",
+            Loss::RefusedByReceiver => "refused_by_receiver",
+            Loss::SessionEnded => "session_ended",
+            Loss::TakenClean => "taken_clean",
+            Loss::GroupGone => "group_gone",
+            Loss::OfflineQos0 => "offline_qos0",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity() -> Arc<Identity> {
+        Arc::new(Identity::new(ClientId::new("c"), None, Arc::default()))
+    }
+
+    fn draft(expiry: Option<u32>) -> Draft<'static> {
+        Draft {
+            topic: TopicName::trusted("a/b"),
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            expiry,
+            properties: Properties::EMPTY,
+            payload: b"hello",
+        }
+    }
+
+    #[test]
+    fn a_message_keeps_its_parts_and_is_counted_once() {
+        let publisher = identity();
+        let message = Arc::new(draft(None).into_message(&publisher, Time::from_secs(1)));
+        assert_eq!(message.topic().as_str(), "a/b");
+        assert_eq!(message.payload(), b"hello");
+        assert!(message.properties().is_empty());
+        let again = message.clone();
+        assert_eq!(publisher.meter().bytes(), message.bytes() as u64);
+        drop((message, again));
+        assert_eq!(publisher.meter().bytes(), 0);
+    }
+
+    #[test]
+    fn seconds_left_are_rounded_up_and_zero_means_over() {
+        let message = draft(Some(10)).into_message(&identity(), Time::from_secs(100));
+        assert_eq!(message.expiry_left(Time::from_secs(100)), Some(10));
+        assert_eq!(message.expiry_left(Time::from_nanos(100_500_000_000)), Some(10));
+        assert_eq!(message.expiry_left(Time::from_secs(103)), Some(7));
+        assert_eq!(message.expiry_left(Time::from_secs(110)), Some(0));
+        assert!(message.expired(Time::from_secs(110)));
+        assert!(!message.expired(Time::from_secs(109)));
+        let unlimited = draft(None).into_message(&identity(), Time::from_secs(100));
+        assert_eq!(unlimited.expiry_left(Time::from_secs(200)), None);
+    }
+
+    #[test]
+    fn subscription_identifiers_keep_order_and_repeats() {
+        let mut ids = SubscriptionIds::default();
+        assert!(ids.as_slice().is_empty());
+        ids.add(0);
+        ids.add(5);
+        assert_eq!(ids.as_slice(), [5]);
+        ids.add(5);
+        ids.add(7);
+        assert_eq!(ids.as_slice(), [5, 5, 7]);
+    }
+
+    #[test]
+    fn ledger_reasons_are_numbered_in_order() {
+        for (index, loss) in Loss::ALL.into_iter().enumerate() {
+            assert_eq!(loss as usize, index);
+        }
+    }
+}

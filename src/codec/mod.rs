@@ -95,3 +95,8 @@ pub fn encode(
 ) -> Result<usize, EncodeError> {
     todo!()
 }
+
+/// Bytes `publish` takes on the wire in the form of `version`, fixed header included.
+pub fn publish_len(_publish: &Publish<'_>, _version: Version) -> usize {
+    todo!()
+}

@@ -1,1 +1,552 @@
-//! The protocol of one client, pure.
+//! The protocol of one client: told what happened, answers with what should be done.
+//!
+//! A [`Session`] has exactly one owner, never waits, never fails: a broken rule is
+//! [`Action::Close`]. After every input the owner carries out every action, in order.
+
+pub mod alias;
+pub mod connect;
+mod inbound;
+mod outbound;
+pub mod record;
+mod subscribe;
+pub mod will;
+pub mod window;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::codec::{
+    Disconnect, Packet, PacketId, Properties, QoS, Reason, SubscribeOptions, Version,
+};
+use crate::config;
+use crate::message::{Delivery, Draft, Identity, Loss};
+use crate::time::Time;
+use crate::topic::{self, TopicFilter, TopicName};
+
+pub use connect::Terms;
+pub use record::Op;
+pub use subscribe::Cursor;
+pub use will::WillMessage;
+
+/// What happened.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// The client sent a packet.
+    Packet(Packet<'a>),
+    /// A message for the client was taken from a mailbox or the retained store.
+    Deliver(Delivery),
+    /// The client's own PUBLISH was routed, and what that promises is durable.
+    Published {
+        /// The client's identifier.
+        packet_id: PacketId,
+        /// Above 0.
+        qos: QoS,
+        /// What to answer.
+        reason: Reason,
+    },
+    /// All [`Action::Subscribe`]s of the last packet were carried out at this retained stamp.
+    Subscribed {
+        /// Retained messages up to this stamp are the cursor's; later ones come live.
+        stamp: u64,
+    },
+    /// Time has passed.
+    Tick,
+}
+
+/// What should be done.
+#[derive(Debug)]
+pub enum Action<'a> {
+    /// Write a packet; `after_ops`: only when everything remembered so far is durable.
+    Send {
+        /// The packet.
+        packet: Packet<'a>,
+        /// It promises something.
+        after_ops: bool,
+    },
+    /// Route a message; answer with [`Input::Published`] if it has an identifier.
+    Publish {
+        /// The message.
+        draft: Draft<'a>,
+        /// The client's identifier; `None` at `QoS` 0 and for a Will.
+        packet_id: Option<PacketId>,
+        /// Remembered in the same batch as the message.
+        with: Option<Op>,
+    },
+    /// Put a Subscription into the tree, or replace it there.
+    Subscribe {
+        /// The whole filter.
+        filter: &'a TopicFilter,
+        /// Its options and identifier.
+        subscription: Subscription,
+    },
+    /// Take it out.
+    Unsubscribe {
+        /// The whole filter.
+        filter: &'a TopicFilter,
+    },
+    /// Remember a fact.
+    Remember(Op),
+    /// A copy reached its end: completed, or lost for a reason.
+    Settle {
+        /// Counted as `QoS` above 0.
+        above_qos0: bool,
+        /// The group it came from.
+        group: Option<u64>,
+        /// Why it was lost; `None` if it was completed.
+        loss: Option<Loss>,
+    },
+    /// Something to count.
+    Count(Count),
+    /// Give an unacknowledged message back to the head of its group.
+    Return(Delivery),
+    /// Close the Network Connection; the answer is written first.
+    Close(Reason),
+    /// The client said DISCONNECT: close without an answer.
+    Goodbye,
+}
+
+/// Events of the second law and the wire that only the Session sees.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Count {
+    /// A PUBLISH went out.
+    Sent {
+        /// Its payload.
+        bytes: usize,
+    },
+    /// A `QoS` 2 PUBLISH came again before it was released: absorbed.
+    Repeat,
+    /// A PUBLISH was refused before routing (topic, rights).
+    Refused,
+}
+
+/// One Subscription of this Session.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Subscription {
+    /// As granted.
+    pub options: SubscribeOptions,
+    /// Subscription Identifier, 0 for none.
+    pub id: u32,
+}
+
+/// Who may do what: asked on every path a message takes.
+pub trait Access: Send + Sync {
+    /// May `who` publish to `topic`?
+    fn may_publish(&self, who: &Identity, topic: TopicName<'_>) -> bool;
+    /// May `who` receive messages of `topic`?
+    fn may_receive(&self, who: &Identity, topic: TopicName<'_>) -> bool;
+}
+
+/// The rules every Session obeys: made once from the configuration.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// `[limits]`.
+    pub limits: config::Limits,
+    /// `[session]`.
+    pub session: config::Session,
+    /// What the topic parser needs of `[limits]`.
+    pub topic: topic::Limits,
+    /// Highest `QoS` served.
+    pub qos_max: QoS,
+}
+
+impl Policy {
+    /// The rules of a configuration.
+    pub fn new(limits: &config::Limits, session: &config::Session) -> Policy {
+        Policy {
+            topic: topic::Limits {
+                bytes_max: limits.topic_bytes_max as usize,
+                levels_max: limits.topic_levels_max as usize,
+            },
+            qos_max: QoS::from_bits(session.qos_max).unwrap_or(QoS::ExactlyOnce),
+            limits: limits.clone(),
+            session: session.clone(),
+        }
+    }
+}
+
+/// What a Session is told with every input.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// The present moment.
+    pub now: Time,
+    /// The rules.
+    pub policy: &'a Policy,
+    /// Who may do what.
+    pub access: &'a dyn Access,
+    /// Subscriptions the broker still has room for.
+    pub subscriptions_free: usize,
+    /// The store remembers: without it Ops are not even made.
+    pub remembers: bool,
+}
+
+/// The peer broke a rule: close with this Reason Code.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Violation(Reason);
+
+type Outcome = Result<(), Violation>;
+
+/// How a Network Connection ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum End {
+    /// DISCONNECT 0x00: the Will is deleted `[MQTT5-3.14.4-3]`.
+    Normal,
+    /// Anything else: the Will is published, now or after its delay `[MQTT5-3.1.2-8]`.
+    Abrupt,
+}
+
+/// What a client may be sent just now.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Room {
+    /// `QoS` 1 and 2 messages; `QoS` 0 needs no slot.
+    pub window: usize,
+    /// Bytes, about.
+    pub bytes: usize,
+}
+
+/// One client's Session: Subscriptions, what is in flight both ways, the Will.
+#[derive(Debug)]
+pub struct Session {
+    identity: Arc<Identity>,
+    terms: Terms,
+    /// When the last whole packet came in.
+    heard: Time,
+    subscriptions: BTreeMap<TopicFilter, Subscription>,
+    window: window::Window,
+    /// `QoS` 2 identifiers received and not yet released.
+    received: BTreeSet<PacketId>,
+    /// PUBLISHes of `QoS` 1 that still await their PUBACK.
+    owed_qos1: usize,
+    /// PUBLISHes of `QoS` 2 that still await their PUBREC.
+    owed_qos2: usize,
+    incoming: alias::Incoming,
+    outgoing: alias::Outgoing,
+    cursors: Vec<Cursor>,
+    will: Option<Arc<WillMessage>>,
+    end: End,
+}
+
+impl Session {
+    /// A new Session under `terms`.
+    pub fn new(identity: Arc<Identity>, terms: Terms, now: Time) -> Session {
+        Session {
+            identity,
+            terms,
+            heard: now,
+            subscriptions: BTreeMap::new(),
+            window: window::Window::default(),
+            received: BTreeSet::new(),
+            owed_qos1: 0,
+            owed_qos2: 0,
+            incoming: alias::Incoming::default(),
+            outgoing: alias::Outgoing::default(),
+            cursors: Vec::new(),
+            will: None,
+            end: End::Abrupt,
+        }
+    }
+
+    /// The Session goes on with a new connection under new terms `[MQTT5-3.1.2-5]`. Aliases and
+    /// windows of the old connection are gone, what is in flight awaits its resend
+    /// `[MQTT5-4.4.0-1]`.
+    pub fn resume(&mut self, terms: Terms, now: Time) {
+        self.terms = terms;
+        self.heard = now;
+        self.window.reconnect();
+        self.owed_qos1 = 0;
+        self.owed_qos2 = 0;
+        self.incoming = alias::Incoming::default();
+        self.outgoing = alias::Outgoing::default();
+        self.end = End::Abrupt;
+    }
+
+    /// Sets the Will of this connection, or that it has none: an older one is gone
+    /// `[MQTT5-3.1.2-7]`.
+    pub fn set_will(
+        &mut self,
+        will: Option<WillMessage>,
+        cx: &Context<'_>,
+        out: &mut impl FnMut(Action<'_>),
+    ) {
+        let had = self.will.is_some();
+        self.will = will.map(Arc::new);
+        match &self.will {
+            Some(will) => {
+                let will = will.clone();
+                self.remember(cx, out, || Op::Will(will));
+            }
+            None if had => self.remember(cx, out, || Op::WillGone),
+            None => {}
+        }
+    }
+
+    /// One thing happened.
+    pub fn handle(
+        &mut self,
+        input: Input<'_>,
+        cx: &Context<'_>,
+        out: &mut impl FnMut(Action<'_>),
+    ) {
+        let outcome = match input {
+            Input::Packet(packet) => self.on_packet(packet, cx, out),
+            Input::Deliver(delivery) => {
+                self.on_deliver(delivery, cx, out);
+                Ok(())
+            }
+            Input::Published { packet_id, qos, reason } => {
+                self.on_published(packet_id, qos, reason, cx, out);
+                Ok(())
+            }
+            Input::Subscribed { stamp } => {
+                self.on_subscribed(stamp);
+                Ok(())
+            }
+            Input::Tick => self.on_tick(cx),
+        };
+        if let Err(Violation(reason)) = outcome {
+            out(Action::Close(reason));
+        }
+    }
+
+    /// Sends again, in order, what was in flight when the last connection ended, as far as the
+    /// window allows. Returns true when all is sent.
+    pub fn resend(&mut self, cx: &Context<'_>, out: &mut impl FnMut(Action<'_>)) -> bool {
+        self.on_resend(cx, out)
+    }
+
+    /// The connection is gone: the Will is published now, or kept for later, or deleted. Returns
+    /// when a kept one is due.
+    ///
+    /// `takes_shared` says whether a group has another connected member to take what this one has
+    /// not acknowledged.
+    pub fn hang_up(
+        &mut self,
+        cx: &Context<'_>,
+        mut takes_shared: impl FnMut(u64) -> bool,
+        out: &mut impl FnMut(Action<'_>),
+    ) -> Option<Time> {
+        let ends = self.terms.expiry == 0;
+        let back = self
+            .window
+            .take_shared(|delivery| delivery.group.is_some_and(|g| ends || takes_shared(g)));
+        for delivery in back {
+            out(Action::Return(delivery));
+        }
+        if self.end == End::Normal {
+            self.forget_will(cx, out);
+            return None;
+        }
+        let delay = self.will.as_ref()?.delay.min(self.terms.expiry);
+        if delay == 0 {
+            self.publish_will(cx, out);
+            return None;
+        }
+        Some(cx.now.after(Duration::from_secs(delay.into())))
+    }
+
+    /// Publishes the Will, if there is one, and forgets it `[MQTT5-3.1.2-10]`.
+    pub fn publish_will(&mut self, cx: &Context<'_>, out: &mut impl FnMut(Action<'_>)) {
+        let Some(will) = self.will.take() else { return };
+        if cx.access.may_publish(&self.identity, will.draft().topic) {
+            out(Action::Publish { draft: will.draft(), packet_id: None, with: None });
+        } else {
+            out(Action::Count(Count::Refused));
+        }
+        self.remember(cx, out, || Op::WillGone);
+    }
+
+    /// Forgets the Will without publishing it.
+    pub fn forget_will(&mut self, cx: &Context<'_>, out: &mut impl FnMut(Action<'_>)) {
+        if self.will.take().is_some() {
+            self.remember(cx, out, || Op::WillGone);
+        }
+    }
+
+    /// The Session itself ends: everything in flight goes to the ledger for `loss`.
+    pub fn end(&mut self, loss: Loss, out: &mut impl FnMut(Action<'_>)) {
+        for delivery in self.window.take_shared(|_| true) {
+            out(Action::Return(delivery));
+        }
+        for flight in self.window.flights() {
+            let (above_qos0, group) = match &flight.state {
+                window::State::Sent(delivery) => (delivery.counts_above_qos0(), delivery.group),
+                window::State::Released { group } => (true, *group),
+            };
+            out(Action::Settle { above_qos0, group, loss: Some(loss) });
+        }
+        self.window = window::Window::default();
+    }
+
+    /// When [`Input::Tick`] is next needed, if ever.
+    pub fn deadline(&self) -> Option<Time> {
+        // One and a half times the Keep Alive [MQTT5-3.1.2-22].
+        let keep_alive = Duration::from_secs(self.terms.keep_alive.into());
+        (!keep_alive.is_zero()).then(|| self.heard.after(keep_alive * 3 / 2))
+    }
+
+    /// What may be taken for the client, if `bytes` may be written.
+    pub fn room(&self, cx: &Context<'_>, bytes: usize) -> Room {
+        Room { window: self.window.free(self.window_max(cx)), bytes }
+    }
+
+    /// Silence until now was our doing: the Keep Alive starts afresh.
+    pub fn touch(&mut self, now: Time) {
+        self.heard = self.heard.max(now);
+    }
+
+    /// Acknowledgements owed to the client for its PUBLISHes.
+    pub fn owed(&self) -> usize {
+        self.owed_qos1 + self.owed_qos2
+    }
+
+    /// Whether something in flight still awaits its resend.
+    pub fn resending(&self) -> bool {
+        self.window.resending()
+    }
+
+    /// Who it belongs to.
+    pub fn identity(&self) -> &Arc<Identity> {
+        &self.identity
+    }
+
+    /// What CONNECT agreed.
+    pub fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    /// Its Subscriptions.
+    pub fn subscriptions(&self) -> impl Iterator<Item = (&TopicFilter, &Subscription)> {
+        self.subscriptions.iter()
+    }
+
+    /// What is in flight to the client.
+    pub fn window(&self) -> &window::Window {
+        &self.window
+    }
+
+    /// `QoS` 2 identifiers received and not yet released.
+    pub fn unreleased(&self) -> usize {
+        self.received.len()
+    }
+
+    /// Whether it outlives its connection.
+    pub fn lasts(&self) -> bool {
+        self.terms.expiry > 0
+    }
+
+    /// Whether a Will is kept.
+    pub fn has_will(&self) -> bool {
+        self.will.is_some()
+    }
+
+    fn on_packet(
+        &mut self,
+        packet: Packet<'_>,
+        cx: &Context<'_>,
+        out: &mut impl FnMut(Action<'_>),
+    ) -> Outcome {
+        self.heard = cx.now;
+        match packet {
+            Packet::Publish(publish) => self.on_publish(&publish, cx, out),
+            Packet::PubAck(ack) => {
+                self.on_puback(&ack, cx, out);
+                Ok(())
+            }
+            Packet::PubRec(ack) => {
+                self.on_pubrec(&ack, cx, out);
+                Ok(())
+            }
+            Packet::PubRel(ack) => {
+                self.on_pubrel(&ack, cx, out);
+                Ok(())
+            }
+            Packet::PubComp(ack) => {
+                self.on_pubcomp(&ack, cx, out);
+                Ok(())
+            }
+            Packet::Subscribe(subscribe) => {
+                self.on_subscribe(&subscribe, cx, out);
+                Ok(())
+            }
+            Packet::Unsubscribe(unsubscribe) => {
+                self.on_unsubscribe(&unsubscribe, cx, out);
+                Ok(())
+            }
+            Packet::PingReq => {
+                out(Action::Send { packet: Packet::PingResp, after_ops: false });
+                Ok(())
+            }
+            Packet::Disconnect(disconnect) => self.on_disconnect(&disconnect, cx, out),
+            // A second CONNECT [MQTT5-3.1.0-2]; AUTH is the link's; the rest only servers send.
+            Packet::Connect(_)
+            | Packet::Auth(_)
+            | Packet::ConnAck(_)
+            | Packet::SubAck(_)
+            | Packet::UnsubAck(_)
+            | Packet::PingResp => Err(Violation(Reason::ProtocolError)),
+        }
+    }
+
+    fn on_disconnect(
+        &mut self,
+        disconnect: &Disconnect<'_>,
+        cx: &Context<'_>,
+        out: &mut impl FnMut(Action<'_>),
+    ) -> Outcome {
+        if let Some(expiry) = disconnect.session_expiry {
+            // From nothing there is no way back [MQTT5-3.14.2.2.2].
+            if self.terms.asked_expiry == 0 && expiry != 0 {
+                return Err(Violation(Reason::ProtocolError));
+            }
+            let expiry = connect::capped_expiry(expiry, cx.policy);
+            if expiry != self.terms.expiry {
+                self.remember(cx, out, || Op::Session { expiry });
+                self.terms.expiry = expiry;
+            }
+        }
+        if disconnect.reason == Reason::Success {
+            self.end = End::Normal;
+        }
+        out(Action::Goodbye);
+        Ok(())
+    }
+
+    fn on_tick(&self, cx: &Context<'_>) -> Outcome {
+        match self.deadline() {
+            Some(deadline) if deadline <= cx.now => Err(Violation(Reason::KeepAliveTimeout)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The window towards the client: the lower of its Receive Maximum and ours.
+    fn window_max(&self, cx: &Context<'_>) -> u16 {
+        self.terms.receive_maximum.min(cx.policy.session.inflight_max)
+    }
+
+    /// Remembers a fact, if the Session lasts and somebody keeps it.
+    fn remember(
+        &self,
+        cx: &Context<'_>,
+        out: &mut impl FnMut(Action<'_>),
+        op: impl FnOnce() -> Op,
+    ) {
+        if cx.remembers && self.lasts() {
+            out(Action::Remember(op()));
+        }
+    }
+
+    /// The text of a refusal, if the client wants to know `[MQTT5-3.1.2-29]`.
+    fn reason_string(&self, text: &'static str) -> Option<&'static str> {
+        (self.terms.version == Version::V5 && self.terms.problem_information).then_some(text)
+    }
+}
+
+/// An answer to an identifier with nothing but its code.
+fn answer<'a>(packet_id: PacketId, reason: Reason, text: Option<&'a str>) -> crate::codec::Ack<'a> {
+    crate::codec::Ack {
+        packet_id,
+        reason,
+        reason_string: text,
+        user_properties: Properties::EMPTY,
+    }
+}

@@ -1,8 +1,13 @@
 //! Topics: names and filters parsed once, the subscription tree, the retained tree.
 
+mod edges;
 pub mod name;
+mod nodes;
 pub mod retained;
 pub mod tree;
+#[cfg(test)]
+mod twin;
+mod values;
 
 pub use name::{Limits, TopicError, TopicFilter, TopicName};
 pub use retained::Retained;

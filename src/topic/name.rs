@@ -5,9 +5,9 @@ use std::sync::Arc;
 /// Limits on Topic Names and Topic Filters.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limits {
-    /// Longest, in bytes.
+    /// Longest, in bytes. Of a shared subscription: the whole text.
     pub bytes_max: usize,
-    /// Most levels.
+    /// Most levels. Of a shared subscription: levels of what follows the Share Name.
     pub levels_max: usize,
 }
 
@@ -39,9 +39,22 @@ pub enum TopicError {
 pub struct TopicName<'a>(&'a str);
 
 impl<'a> TopicName<'a> {
-    /// Checks `text`.
-    pub fn parse(_text: &'a str, _limits: &Limits) -> Result<TopicName<'a>, TopicError> {
-        todo!()
+    /// Checks `text`. Does not allocate.
+    ///
+    /// Names that begin with `$` are legal here, `$share/` too: who may publish them is policy.
+    ///
+    /// # Errors
+    ///
+    /// Empty `[MQTT5-4.7.3-1]`, U+0000 `[MQTT5-4.7.3-2]`, a wildcard `[MQTT5-3.3.2-2]`, or beyond a limit.
+    pub fn parse(text: &'a str, limits: &Limits) -> Result<TopicName<'a>, TopicError> {
+        let seen = measure(text, limits)?;
+        if seen.wildcards > 0 {
+            return Err(TopicError::Wildcard);
+        }
+        if seen.slashes >= limits.levels_max {
+            return Err(TopicError::TooDeep(limits.levels_max));
+        }
+        Ok(TopicName(text))
     }
 
     /// Takes over a name that was checked before, kept in a message.
@@ -61,8 +74,27 @@ pub struct TopicFilter(Arc<str>);
 
 impl TopicFilter {
     /// Checks `text`, including the form of a Shared Subscription.
-    pub fn parse(_text: &str, _limits: &Limits) -> Result<TopicFilter, TopicError> {
-        todo!()
+    ///
+    /// # Errors
+    ///
+    /// Empty `[MQTT5-4.7.3-1]`, U+0000 `[MQTT5-4.7.3-2]`, a misplaced wildcard `[MQTT5-4.7.1-1]`
+    /// `[MQTT5-4.7.1-2]`, a malformed Shared Subscription `[MQTT5-4.8.2-1]` `[MQTT5-4.8.2-2]`,
+    /// or beyond a limit.
+    pub fn parse(text: &str, limits: &Limits) -> Result<TopicFilter, TopicError> {
+        let seen = measure(text, limits)?;
+        let (share, pattern) = split_share(text).ok_or(TopicError::Share)?;
+        if share.is_some_and(|name| name.is_empty() || name.contains(['+', '#'])) {
+            return Err(TopicError::Share);
+        }
+        // `$share/NAME/` holds two slashes that are not the pattern's.
+        let slashes = if share.is_some() { seen.slashes - 2 } else { seen.slashes };
+        if slashes >= limits.levels_max {
+            return Err(TopicError::TooDeep(limits.levels_max));
+        }
+        if seen.wildcards > 0 && !wildcards_fit(pattern) {
+            return Err(TopicError::Wildcard);
+        }
+        Ok(TopicFilter(text.into()))
     }
 
     /// The whole text, with `$share/NAME/` if it is shared.
@@ -72,21 +104,251 @@ impl TopicFilter {
 
     /// The Share Name, if it is a Shared Subscription.
     pub fn share(&self) -> Option<&str> {
-        todo!()
+        self.parts().0
     }
 
     /// What is matched: the text without `$share/NAME/`.
     pub fn pattern(&self) -> &str {
-        todo!()
+        self.parts().1
     }
 
     /// Whether it has a wildcard.
     pub fn has_wildcard(&self) -> bool {
-        todo!()
+        self.pattern().contains(['+', '#'])
     }
 
     /// Whether `name` matches it: `$`-topics not by a leading wildcard `[MQTT5-4.7.2-1]`.
-    pub fn matches(&self, _name: TopicName<'_>) -> bool {
-        todo!()
+    pub fn matches(&self, name: TopicName<'_>) -> bool {
+        matches(self.pattern(), name)
+    }
+
+    fn parts(&self) -> (Option<&str>, &str) {
+        split_share(&self.0).expect("checked when it was parsed")
+    }
+}
+
+/// Whether `name` matches `pattern`, a valid Topic Filter without `$share/NAME/`.
+///
+/// Reads both once, from the left. For one filter against one name; for many filters there is
+/// [`Tree`](super::Tree), for many names [`Retained`](super::Retained).
+pub fn matches(pattern: &str, name: TopicName<'_>) -> bool {
+    if name.0.starts_with('$') && pattern.starts_with(['+', '#']) {
+        return false;
+    }
+    let mut levels = name.0.split('/');
+    for part in pattern.split('/') {
+        if part == "#" {
+            return true; // The parent level too.
+        }
+        let Some(level) = levels.next() else { return false };
+        if part != "+" && part != level {
+            return false;
+        }
+    }
+    levels.next().is_none()
+}
+
+/// What one pass over a text found.
+#[derive(Default)]
+struct Seen {
+    slashes: usize,
+    wildcards: usize,
+    nulls: usize,
+}
+
+/// Counts what matters, and checks what names and filters have in common.
+fn measure(text: &str, limits: &Limits) -> Result<Seen, TopicError> {
+    if text.is_empty() {
+        return Err(TopicError::Empty);
+    }
+    if text.len() > limits.bytes_max {
+        return Err(TopicError::TooLong(limits.bytes_max));
+    }
+    let mut seen = Seen::default();
+    for byte in text.bytes() {
+        seen.slashes += usize::from(byte == b'/');
+        seen.wildcards += usize::from(byte == b'+' || byte == b'#');
+        seen.nulls += usize::from(byte == 0);
+    }
+    if seen.nulls > 0 {
+        return Err(TopicError::Null);
+    }
+    Ok(seen)
+}
+
+/// Share Name and pattern; nothing if it begins with `$share/` but lacks one of them.
+fn split_share(text: &str) -> Option<(Option<&str>, &str)> {
+    let Some(rest) = text.strip_prefix("$share/") else { return Some((None, text)) };
+    let (name, pattern) = rest.split_once('/')?;
+    if pattern.is_empty() {
+        return None;
+    }
+    Some((Some(name), pattern))
+}
+
+/// Whether each wildcard fills its level, and `#` is the last.
+fn wildcards_fit(pattern: &str) -> bool {
+    let mut levels = pattern.split('/');
+    levels.all(|level| match level {
+        "+" | "#" => true,
+        _ => !level.contains(['+', '#']),
+    }) && !pattern.contains("#/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topic::twin;
+
+    const LIMITS: Limits = Limits { bytes_max: 40, levels_max: 4 };
+
+    fn name(text: &str) -> Result<&str, TopicError> {
+        TopicName::parse(text, &LIMITS).map(TopicName::as_str)
+    }
+
+    fn filter(text: &str) -> Result<(Option<String>, String), TopicError> {
+        let filter = TopicFilter::parse(text, &LIMITS)?;
+        assert_eq!(filter.as_str(), text);
+        Ok((filter.share().map(str::to_owned), filter.pattern().to_owned()))
+    }
+
+    #[test]
+    fn names_are_taken_as_they_are() {
+        for text in
+            ["a", "/", "//", "a/b", " ", "ä/日本/x", "$SYS/x", "$share/g/x", "$share", "\u{feff}a"]
+        {
+            assert_eq!(name(text), Ok(text));
+        }
+    }
+
+    #[test]
+    fn names_that_break_a_rule_are_refused() {
+        for (text, error) in [
+            ("", TopicError::Empty),
+            ("a/+/b", TopicError::Wildcard),
+            ("a+", TopicError::Wildcard),
+            ("#", TopicError::Wildcard),
+            ("a\0b", TopicError::Null),
+            ("a/b/c/d/e", TopicError::TooDeep(4)),
+            ("////", TopicError::TooDeep(4)),
+            ("01234567890123456789012345678901234567890", TopicError::TooLong(40)),
+        ] {
+            assert_eq!(name(text), Err(error), "{text:?}");
+        }
+        assert!(name("a/b/c/d").is_ok());
+    }
+
+    #[test]
+    fn filters_are_taken_as_they_are() {
+        for text in [
+            "a",
+            "/",
+            "+",
+            "#",
+            "+/+",
+            "/+",
+            "+/",
+            "a/+/#",
+            "/#",
+            "$SYS/#",
+            "$share",
+            "$shared/a/b",
+            "$/+",
+        ] {
+            assert_eq!(filter(text), Ok((None, text.into())));
+        }
+    }
+
+    #[test]
+    fn filters_that_break_a_rule_are_refused() {
+        for (text, error) in [
+            ("", TopicError::Empty),
+            ("a+", TopicError::Wildcard),
+            ("+a/b", TopicError::Wildcard),
+            ("++", TopicError::Wildcard),
+            ("a/#b", TopicError::Wildcard),
+            ("a#", TopicError::Wildcard),
+            ("##", TopicError::Wildcard),
+            ("#/", TopicError::Wildcard),
+            ("#/a", TopicError::Wildcard),
+            ("a/#/b", TopicError::Wildcard),
+            ("a/\0", TopicError::Null),
+            ("+/+/+/+/#", TopicError::TooDeep(4)),
+            ("01234567890123456789012345678901234567890", TopicError::TooLong(40)),
+        ] {
+            assert_eq!(filter(text), Err(error), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_shared_subscription_has_a_name_and_a_pattern() {
+        for (text, share, pattern) in [
+            ("$share/g/a", "g", "a"),
+            ("$share/g//", "g", "/"),
+            ("$share/g/#", "g", "#"),
+            ("$share/gä/a/b/c/+", "gä", "a/b/c/+"),
+            ("$share/g/$share/h/x", "g", "$share/h/x"),
+        ] {
+            assert_eq!(filter(text), Ok((Some(share.into()), pattern.into())));
+        }
+    }
+
+    #[test]
+    fn a_malformed_shared_subscription_is_refused() {
+        for (text, error) in [
+            ("$share/", TopicError::Share),
+            ("$share//", TopicError::Share),
+            ("$share//a", TopicError::Share),
+            ("$share/g", TopicError::Share),
+            ("$share/g/", TopicError::Share),
+            ("$share/+/a", TopicError::Share),
+            ("$share/g#/a", TopicError::Share),
+            ("$share/g/a+", TopicError::Wildcard),
+            ("$share/g/#/a", TopicError::Wildcard),
+            ("$share/g/a/b/c/d/e", TopicError::TooDeep(4)),
+        ] {
+            assert_eq!(filter(text), Err(error), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_shared_subscription_matches_by_its_pattern() {
+        let filter = TopicFilter::parse("$share/g/a/+", &LIMITS).unwrap();
+        assert!(filter.matches(TopicName("a/b")));
+        assert!(!filter.matches(TopicName("$share/g/a/b")));
+        assert!(filter.has_wildcard());
+        assert!(!TopicFilter::parse("$share/g/a", &LIMITS).unwrap().has_wildcard());
+    }
+
+    #[test]
+    fn matching_agrees_with_its_twin() {
+        let mut dice = twin::Dice::new(0x5EED);
+        let mut hits = 0;
+        for _ in 0..200_000 {
+            let (pattern, name) = (dice.pattern(), dice.name());
+            let expected = twin::oracle(&pattern, &name);
+            hits += usize::from(expected);
+            assert_eq!(matches(&pattern, TopicName(&name)), expected, "{pattern:?} {name:?}");
+        }
+        assert!(hits > 10_000, "{hits}");
+    }
+
+    #[test]
+    fn parsing_agrees_with_the_rules_read_one_by_one() {
+        let mut dice = twin::Dice::new(0xF117);
+        let alphabet = ['+', '#', '/', 'a', 'ä', '\0'];
+        for _ in 0..100_000 {
+            let text: String =
+                (0..dice.below(7)).map(|_| alphabet[dice.below(alphabet.len())]).collect();
+            let levels: Vec<&str> = text.split('/').collect();
+            let sound = !text.is_empty() && !text.contains('\0') && levels.len() <= 4;
+            let plain = levels.iter().all(|level| !level.contains(['+', '#']));
+            let placed = levels.iter().enumerate().all(|(at, level)| {
+                let last = at + 1 == levels.len();
+                *level == "+" || (*level == "#" && last) || !level.contains(['+', '#'])
+            });
+            assert_eq!(name(&text).is_ok(), sound && plain, "{text:?}");
+            assert_eq!(filter(&text).is_ok(), sound && placed, "{text:?}");
+        }
     }
 }

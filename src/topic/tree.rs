@@ -1,39 +1,86 @@
 //! The subscription tree: Topic Filter → values by key.
+//!
+//! A trie by level. All nodes lie in one arena, so a filter of 65,536 levels is dropped without
+//! recursion; all edges to named children lie in one hashed index by parent and level, so a node
+//! without children costs nothing for them. A visit goes level by level with the set of nodes
+//! reached so far: each level of the name is hashed once, however many branches `+` opens.
+//!
+//! Nothing is ever told in the order of a hash.
 
+use super::edges::Edges;
 use super::name::TopicName;
+use super::nodes::{Arena, NONE, Node, ROOT};
 
 /// Topic Filters and, under each, values by key. Cost of a visit grows with matches and depth,
 /// not with the number of filters.
+///
+/// Nodes without use are kept for the next filter; their memory goes back when the tree is empty.
 #[derive(Debug)]
 pub struct Tree<K, V> {
-    _values: Vec<(K, V)>,
+    nodes: Arena<K, V>,
+    edges: Edges,
+    len: usize,
 }
 
 impl<K: Ord + Copy, V> Tree<K, V> {
     /// An empty tree; `seed` feeds its hashes.
-    pub fn new(_seed: u64) -> Tree<K, V> {
-        todo!()
+    pub fn new(seed: u64) -> Tree<K, V> {
+        Tree { nodes: Arena::new(), edges: Edges::new(seed), len: 0 }
     }
 
     /// Puts `value` under `pattern` (a Topic Filter without its share) and `key`; returns what was there.
-    pub fn insert(&mut self, _pattern: &str, _key: K, _value: V) -> Option<V> {
-        todo!()
+    pub fn insert(&mut self, pattern: &str, key: K, value: V) -> Option<V> {
+        let mut node = ROOT;
+        for level in levels(pattern) {
+            node = self.child(node, level).unwrap_or_else(|| self.grow(node, level));
+        }
+        let before = self.nodes.at_mut(node).values.insert(key, value);
+        self.len += usize::from(before.is_none());
+        before
     }
 
     /// Takes out what is under `pattern` and `key`; nodes left without values are freed.
-    pub fn remove(&mut self, _pattern: &str, _key: K) -> Option<V> {
-        todo!()
+    pub fn remove(&mut self, pattern: &str, key: K) -> Option<V> {
+        let mut node = ROOT;
+        for level in levels(pattern) {
+            node = self.child(node, level)?;
+        }
+        let removed = self.nodes.at_mut(node).values.remove(key)?;
+        self.len -= 1;
+        self.prune(node);
+        Some(removed)
     }
 
     /// Calls `visit` for every value whose filter `name` matches; a key may come several times,
-    /// from several filters. Within one filter, keys come in order.
-    pub fn visit<'t>(&'t self, _name: TopicName<'_>, _visit: &mut impl FnMut(K, &'t V)) {
-        todo!()
+    /// from several filters. Within one filter, keys come in order; filters come in an order that
+    /// depends on their texts only.
+    pub fn visit<'t>(&'t self, name: TopicName<'_>, visit: &mut impl FnMut(K, &'t V)) {
+        // `$`-topics are not matched by a leading wildcard [MQTT5-4.7.2-1].
+        let mut wild = !name.as_str().starts_with('$');
+        let (mut reached, mut next) = (Reached::new(), Reached::new());
+        reached.push(ROOT);
+        for level in levels(name.as_str()) {
+            let hash = self.edges.hash_level(level);
+            for node in reached.iter() {
+                self.step(node, level, hash, wild, &mut next, visit);
+            }
+            if next.is_empty() {
+                return;
+            }
+            std::mem::swap(&mut reached, &mut next);
+            next.clear();
+            wild = true;
+        }
+        for node in reached.iter() {
+            let node = self.nodes.at(node);
+            node.values.visit(visit);
+            self.visit_rest(node, visit); // `a/#` matches `a` too.
+        }
     }
 
     /// Values in the tree.
     pub fn len(&self) -> usize {
-        todo!()
+        self.len
     }
 
     /// Whether it is empty.
@@ -43,6 +90,286 @@ impl<K: Ord + Copy, V> Tree<K, V> {
 
     /// Nodes in the tree, the root not counted: for tests and figures.
     pub fn nodes(&self) -> usize {
-        todo!()
+        self.nodes.len() - 1
+    }
+
+    /// From `node` by one level of the name: visits `#`, collects `+` and the named child.
+    #[inline]
+    fn step<'t>(
+        &'t self,
+        node: u32,
+        level: &[u8],
+        hash: u64,
+        wild: bool,
+        next: &mut Reached,
+        visit: &mut impl FnMut(K, &'t V),
+    ) {
+        let parent = self.nodes.at(node);
+        if wild {
+            self.visit_rest(parent, visit);
+            if parent.plus != NONE {
+                next.push(parent.plus);
+            }
+        }
+        if parent.named > 0
+            && let Some(child) = self.edges.find(hash, node, level, &self.nodes)
+        {
+            next.push(child);
+        }
+    }
+
+    #[inline]
+    fn visit_rest<'t>(&'t self, node: &'t Node<K, V>, visit: &mut impl FnMut(K, &'t V)) {
+        if node.rest != NONE {
+            self.nodes.at(node.rest).values.visit(visit);
+        }
+    }
+
+    /// The child of `node` for a level of a filter.
+    fn child(&self, node: u32, level: &[u8]) -> Option<u32> {
+        let parent = self.nodes.at(node);
+        let child = match level {
+            b"+" => parent.plus,
+            b"#" => parent.rest,
+            _ => return self.edges.find(self.edges.hash_level(level), node, level, &self.nodes),
+        };
+        (child != NONE).then_some(child)
+    }
+
+    /// Adds a child to `node`.
+    fn grow(&mut self, node: u32, level: &[u8]) -> u32 {
+        let child = self.nodes.add(node, level);
+        let parent = self.nodes.at_mut(node);
+        match level {
+            b"+" => parent.plus = child,
+            b"#" => parent.rest = child,
+            _ => {
+                parent.named += 1;
+                self.edges.insert(child, &self.nodes);
+            }
+        }
+        child
+    }
+
+    /// Frees `node` and those above it, as far as they hold nothing.
+    fn prune(&mut self, mut node: u32) {
+        while node != ROOT && self.nodes.at(node).is_bare() {
+            let above = self.nodes.at(node).parent;
+            let parent = self.nodes.at_mut(above);
+            if parent.plus == node {
+                parent.plus = NONE;
+            } else if parent.rest == node {
+                parent.rest = NONE;
+            } else {
+                parent.named -= 1;
+                self.edges.remove(node, &self.nodes);
+            }
+            self.nodes.free(node);
+            node = above;
+        }
+        if self.is_empty() {
+            self.nodes = Arena::new();
+        }
+    }
+}
+
+/// The nodes that the levels read so far lead to. Mostly a few, so those take no allocation.
+struct Reached {
+    near: [u32; NEAR],
+    near_len: usize,
+    far: Vec<u32>,
+}
+
+impl Reached {
+    fn new() -> Reached {
+        Reached { near: [NONE; NEAR], near_len: 0, far: Vec::new() }
+    }
+
+    #[inline]
+    fn push(&mut self, id: u32) {
+        if self.near_len < NEAR {
+            self.near[self.near_len] = id;
+            self.near_len += 1;
+        } else {
+            self.far.push(id);
+        }
+    }
+
+    #[inline]
+    fn iter(&self) -> impl Iterator<Item = u32> {
+        self.near[..self.near_len].iter().chain(&self.far).copied()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.near_len == 0
+    }
+
+    fn clear(&mut self) {
+        self.near_len = 0;
+        self.far.clear();
+    }
+}
+
+#[inline]
+fn levels(text: &str) -> impl Iterator<Item = &[u8]> {
+    text.as_bytes().split(|byte| *byte == b'/')
+}
+
+const NEAR: usize = 12;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::topic::twin::{self, Dice};
+
+    fn visited(tree: &Tree<usize, u64>, name: &str) -> Vec<(usize, u64)> {
+        let mut seen = Vec::new();
+        tree.visit(TopicName::trusted(name), &mut |key, value| seen.push((key, *value)));
+        seen
+    }
+
+    fn check(filters: &[&str], name: &str, expected: &[usize]) {
+        let mut tree = Tree::new(7);
+        for (key, filter) in filters.iter().enumerate() {
+            tree.insert(filter, key, 0);
+        }
+        let mut seen: Vec<usize> = visited(&tree, name).into_iter().map(|(key, _)| key).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, expected, "{filters:?} {name:?}");
+    }
+
+    #[test]
+    fn wildcards_match_as_the_specification_says() {
+        check(&["#", "+", "+/#", "a", "a/#", "a/+", "a/", "/"], "a", &[0, 1, 2, 3, 4]);
+        check(&["#", "+", "+/+", "/+", "+/", "/", "/#", "//"], "/", &[0, 2, 3, 4, 5, 6]);
+        check(
+            &["a/+/c", "a/+/+", "a/b/c/#", "a/#", "b/#", "+/b/c", "a/b"],
+            "a/b/c",
+            &[0, 1, 2, 3, 5],
+        );
+        check(&["#", "+/x", "$SYS/#", "$SYS/+", "$SYS/x", "+/#"], "$SYS/x", &[2, 3, 4]);
+        check(&["#", "+", "$", "$/#"], "$", &[2, 3]);
+        check(&["a/+", "a/#"], "a/$b", &[0, 1]);
+    }
+
+    #[test]
+    fn a_tree_agrees_with_its_twin() {
+        for seed in 1..=60 {
+            run_against_twin(seed);
+        }
+    }
+
+    fn run_against_twin(seed: u64) {
+        let mut dice = Dice::new(seed);
+        let (mut tree, mut twin) = (Tree::new(seed), BTreeMap::new());
+        for step in 0..600_u64 {
+            let (pattern, key) = (dice.pattern(), dice.below(3));
+            if dice.below(5) < 3 {
+                let before = twin.insert((pattern.clone(), key), step);
+                assert_eq!(tree.insert(&pattern, key, step), before, "seed {seed} step {step}");
+            } else {
+                // Mostly one that is there.
+                let at = dice.below(twin.len() + 1);
+                let (pattern, key) = twin.keys().nth(at).cloned().unwrap_or((pattern, key));
+                let before = twin.remove(&(pattern.clone(), key));
+                assert_eq!(tree.remove(&pattern, key), before, "seed {seed} step {step}");
+            }
+            assert_eq!(tree.len(), twin.len(), "seed {seed} step {step}");
+            assert_eq!(tree.nodes(), nodes_of(&twin), "seed {seed} step {step}");
+            let name = dice.name();
+            let mut expected: Vec<(usize, u64)> = twin
+                .iter()
+                .filter(|((pattern, _), _)| twin::oracle(pattern, &name))
+                .map(|((_, key), value)| (*key, *value))
+                .collect();
+            let mut seen = visited(&tree, &name);
+            expected.sort_unstable();
+            seen.sort_unstable();
+            assert_eq!(seen, expected, "seed {seed} step {step} {name:?}");
+        }
+        for (pattern, key) in twin.keys() {
+            assert!(tree.remove(pattern, *key).is_some(), "seed {seed}");
+        }
+        assert_eq!((tree.len(), tree.nodes()), (0, 0), "seed {seed}");
+    }
+
+    /// As many as there are different beginnings of filters.
+    fn nodes_of(twin: &BTreeMap<(String, usize), u64>) -> usize {
+        let mut beginnings = std::collections::BTreeSet::new();
+        for (pattern, _) in twin.keys() {
+            beginnings.extend(pattern.match_indices('/').map(|(at, _)| &pattern[..at]));
+        }
+        // `a` the whole filter and `a` the beginning of `a/b` are the same node.
+        beginnings.extend(twin.keys().map(|(pattern, _)| pattern.as_str()));
+        beginnings.len()
+    }
+
+    #[test]
+    fn the_order_of_a_visit_depends_on_no_seed_and_no_history() {
+        let patterns =
+            ["+/+/+", "#", "a/+/c", "a/b/c", "+/b/c", "a/b/#", "a/#", "a/+/+", "+/+/c", "a/b/c/#"];
+        let order = |seed: u64| {
+            let (mut tree, mut dice) = (Tree::new(seed), Dice::new(seed));
+            let mut keys: Vec<usize> = (0..patterns.len() * 4).collect();
+            while !keys.is_empty() {
+                let key = keys.swap_remove(dice.below(keys.len()));
+                tree.insert(patterns[key % patterns.len()], key, 0);
+                let other = dice.pattern();
+                tree.insert(&other, usize::MAX, 0);
+                tree.remove(&other, usize::MAX);
+            }
+            visited(&tree, "a/b/c")
+        };
+        let first = order(1);
+        assert_eq!(first.len(), patterns.len() * 4);
+        for seed in 2..50 {
+            assert_eq!(order(seed), first, "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn keys_of_one_filter_come_in_order_however_many_they_are() {
+        let (mut tree, mut dice) = (Tree::new(3), Dice::new(3));
+        for _ in 0..10_000 {
+            tree.insert("a/+", dice.below(100_000), 1);
+        }
+        let seen = visited(&tree, "a/b");
+        assert_eq!(seen.len(), tree.len());
+        assert!(seen.is_sorted());
+    }
+
+    #[test]
+    fn a_filter_of_65536_levels_takes_linear_time_and_no_stack() {
+        let deep = "/".repeat(65_535);
+        let plus = "+/".repeat(32_767) + "#";
+        let (mut tree, start) = (Tree::new(1), std::time::Instant::now());
+        for key in 0..10 {
+            tree.insert(&deep, key, 0);
+            tree.insert(&plus, key, 0);
+        }
+        assert_eq!(tree.nodes(), 65_536 + 32_768);
+        assert_eq!(visited(&tree, &deep).len(), 20);
+        let mut other = tree;
+        for key in 0..10 {
+            other.remove(&deep, key);
+        }
+        assert_eq!(other.nodes(), 32_768);
+        drop(other);
+        assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
+    }
+
+    #[test]
+    fn a_name_that_reaches_many_nodes_reaches_all() {
+        let mut tree = Tree::new(1);
+        for key in 0..1 << 10 {
+            let levels: Vec<&str> =
+                (0..10).map(|bit| if key >> bit & 1 == 0 { "a" } else { "+" }).collect();
+            tree.insert(&levels.join("/"), key, 0);
+        }
+        let mut seen = visited(&tree, "a/a/a/a/a/a/a/a/a/a");
+        seen.sort_unstable();
+        assert!(seen.iter().map(|(key, _)| *key).eq(0..1 << 10));
     }
 }

@@ -1,0 +1,596 @@
+//! Where deliveries wait: one for each Session, one for each group of Shared Subscriptions.
+//!
+//! Two lists, `QoS` 0 and above, joined by an arrival number: with a full window `QoS` 0 goes on
+//! alone. Both are bounded by messages and bytes; a copy is admitted or refused at routing time,
+//! before any acknowledgement.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::Waker;
+
+use crate::codec::QoS;
+use crate::config;
+use crate::message::{ClientId, Delivery, GroupId, Loss, Message, SessionId, SubscriptionIds};
+use crate::session::Room;
+use crate::time::Time;
+
+/// A bounded queue of deliveries, shared by all publishers and its one receiver or group.
+#[derive(Debug)]
+pub struct Mailbox {
+    /// Whose it is.
+    pub owner: Owner,
+    inner: Mutex<Inner>,
+}
+
+/// Whose a mailbox is.
+#[derive(Debug)]
+pub enum Owner {
+    /// One Session's.
+    Session {
+        /// Its number.
+        id: SessionId,
+        /// Its client.
+        client_id: ClientId,
+    },
+    /// A group's: members pull from it.
+    Group {
+        /// Its number.
+        id: GroupId,
+    },
+}
+
+/// What a receiver's account says: the first law is `routed = completed + in flight + queued +
+/// ledger`, each for `QoS` 0 and above.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Account {
+    /// Copies routed here: admitted or refused.
+    pub routed: [u64; 2],
+    /// Copies that reached the client, and were answered if they ask for it.
+    pub completed: [u64; 2],
+    /// Copies waiting.
+    pub queued: [u64; 2],
+    /// Copies lost, by [`Loss`].
+    pub ledger: [[u32; Loss::ALL.len()]; 2],
+}
+
+/// What became of a copy at the door.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Admission {
+    /// Room is reserved; `pressed`: the publisher should pause.
+    Admitted {
+        /// The mailbox is above half full and its receiver is draining it.
+        pressed: bool,
+        /// Its receiver lasts: the message is to be stored first.
+        durable: bool,
+    },
+    /// No room, or nobody there.
+    Refused(Loss),
+}
+
+/// A copy for one receiver, admitted and not yet pushed.
+#[derive(Debug)]
+pub struct Copy {
+    /// The message.
+    pub message: Arc<Message>,
+    /// The lower of published and granted; for a group, as published.
+    pub qos: QoS,
+    /// RETAIN flag to send; for a group, decided by the member.
+    pub retain: bool,
+    /// Subscription Identifiers; for a group, the member's.
+    pub ids: SubscriptionIds,
+}
+
+/// A member's wishes when it pulls from its group.
+#[derive(Clone, Copy, Debug)]
+pub struct Member {
+    /// Its Session.
+    pub session: SessionId,
+    /// What it was granted.
+    pub qos: QoS,
+    /// Retain As Published.
+    pub retain_as_published: bool,
+    /// Its Subscription Identifier, 0 for none.
+    pub id: u32,
+}
+
+/// What [`Mailbox::take`] left behind.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Taken {
+    /// There is more that could be taken with more room for bytes.
+    pub more: bool,
+    /// Somebody else claims the Session: stop.
+    pub kicked: bool,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    qos0: VecDeque<Entry>,
+    above: VecDeque<Entry>,
+    /// Of the next entry; those given back count down from [`Inner::head`].
+    arrival: u64,
+    head: u64,
+    bytes: u64,
+    reserved: u32,
+    reserved_bytes: u64,
+    /// Soonest expiry in the lists: below it a purge finds nothing.
+    expires: Option<Time>,
+    waker: Option<Waker>,
+    kicked: bool,
+    /// A receiver is connected.
+    attached: bool,
+    /// Its Session outlives its connection.
+    durable: bool,
+    /// Took nothing while a publisher waited: pauses nobody until it takes again.
+    slow: bool,
+    /// Copies ever taken.
+    taken: u64,
+    paused: Vec<Waker>,
+    routed: [u64; 2],
+    completed: [u64; 2],
+    ledger: Option<Box<[[u32; Loss::ALL.len()]; 2]>>,
+    members: Option<Box<Members>>,
+}
+
+#[derive(Debug, Default)]
+struct Members {
+    connected: u32,
+    waiting: VecDeque<Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    session: SessionId,
+    waker: Waker,
+    /// Its window is full: only `QoS` 0 is of use to it.
+    qos0_only: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    copy: Copy,
+    arrival: u64,
+}
+
+/// A member takes at most so many at a turn, so that the others get their share.
+const SHARE_MAX: usize = 16;
+
+const _: () = assert!(size_of::<Entry>() <= 40, "a queued copy should stay small");
+
+impl Mailbox {
+    /// A Session's mailbox.
+    pub fn for_session(id: SessionId, client_id: ClientId) -> Mailbox {
+        Mailbox { owner: Owner::Session { id, client_id }, inner: Mutex::default() }
+    }
+
+    /// A group's mailbox.
+    pub fn for_group(id: GroupId) -> Mailbox {
+        let inner = Inner { members: Some(Box::default()), head: 1 << 40, ..Inner::default() };
+        let inner = Inner { arrival: 1 << 40, ..inner };
+        Mailbox { owner: Owner::Group { id }, inner: Mutex::new(inner) }
+    }
+
+    /// Asks for room for a copy, or counts it as lost. `qos` is the copy's.
+    pub fn reserve(
+        &self,
+        queue: &config::Queue,
+        qos: QoS,
+        bytes: usize,
+        now: Time,
+    ) -> Admission {
+        let inner = &mut *self.lock();
+        let class = usize::from(qos > QoS::AtMostOnce);
+        inner.routed[class] += 1;
+        if class == 0 && !inner.reachable() && !queue.qos0_offline {
+            inner.lose(class, Loss::OfflineQos0);
+            return Admission::Refused(Loss::OfflineQos0);
+        }
+        if !inner.has_room(queue, bytes) {
+            inner.purge(now);
+            if !inner.has_room(queue, bytes) {
+                inner.lose(class, Loss::QueueFull);
+                return Admission::Refused(Loss::QueueFull);
+            }
+        }
+        inner.reserved += 1;
+        inner.reserved_bytes += bytes as u64;
+        let pressed = inner.reachable() && !inner.slow && inner.above_half(queue);
+        Admission::Admitted { pressed, durable: inner.durable }
+    }
+
+    /// Counts a copy that was refused for a reason of the broker's own.
+    pub fn refuse(&self, qos: QoS, loss: Loss) {
+        let inner = &mut *self.lock();
+        let class = usize::from(qos > QoS::AtMostOnce);
+        inner.routed[class] += 1;
+        inner.lose(class, loss);
+    }
+
+    /// Puts an admitted copy in; returns whom to wake, with no lock held.
+    pub fn push(&self, copy: Copy) -> Option<Waker> {
+        let inner = &mut *self.lock();
+        let bytes = copy.message.bytes() as u64;
+        inner.reserved = inner.reserved.saturating_sub(1);
+        inner.reserved_bytes = inner.reserved_bytes.saturating_sub(bytes);
+        inner.bytes += bytes;
+        let expires = copy.message.expires;
+        if expires != Time::NEVER {
+            inner.expires = Some(inner.expires.map_or(expires, |soonest| soonest.min(expires)));
+        }
+        let qos = copy.qos;
+        let entry = Entry { copy, arrival: inner.arrival };
+        inner.arrival += 1;
+        if qos == QoS::AtMostOnce {
+            inner.qos0.push_back(entry);
+        } else {
+            inner.above.push_back(entry);
+        }
+        inner.whom_to_wake(qos)
+    }
+
+    /// Takes what `room` allows into `out`, in order of arrival, at most `max` copies; then
+    /// registers `waker`. `settled` are copies completed since the last call.
+    pub fn take(
+        &self,
+        room: Room,
+        max: usize,
+        settled: &mut [u32; 2],
+        waker: &Waker,
+        out: &mut Vec<Delivery>,
+        wakers: &mut Vec<Waker>,
+        queue: &config::Queue,
+    ) -> Taken {
+        let inner = &mut *self.lock();
+        inner.settle(settled);
+        let more = inner.take(room, max, out, |copy| Delivery {
+            message: copy.message,
+            qos: copy.qos,
+            retain: copy.retain,
+            ids: copy.ids,
+            group: None,
+        });
+        inner.release_paused(queue, wakers);
+        match &inner.waker {
+            Some(old) if old.will_wake(waker) => {}
+            _ => inner.waker = Some(waker.clone()),
+        }
+        Taken { more, kicked: inner.kicked }
+    }
+
+    /// A member of the group takes its share.
+    pub fn take_shared(
+        &self,
+        member: &Member,
+        room: Room,
+        waker: &Waker,
+        out: &mut Vec<Delivery>,
+        wakers: &mut Vec<Waker>,
+        queue: &config::Queue,
+    ) -> Taken {
+        let Owner::Group { id } = self.owner else { unreachable!("only groups are shared") };
+        let inner = &mut *self.lock();
+        let connected = inner.members.as_ref().map_or(1, |m| m.connected.max(1)) as usize;
+        let share = inner.len().div_ceil(connected).min(SHARE_MAX);
+        // A member granted QoS 0 needs no slot for anything.
+        let window = if member.qos == QoS::AtMostOnce { usize::MAX } else { room.window };
+        let before = out.len();
+        let more = inner.take(Room { window, ..room }, share, out, |copy| Delivery {
+            qos: copy.qos.min(member.qos),
+            retain: copy.message.retain && member.retain_as_published,
+            message: copy.message,
+            ids: SubscriptionIds::new(member.id),
+            group: Some(id),
+        });
+        inner.release_paused(queue, wakers);
+        let left_above = !inner.above.is_empty();
+        let slots_left = window > out.len() - before;
+        let Some(members) = inner.members.as_mut() else { unreachable!("a group has members") };
+        let qos0_only = !slots_left;
+        match members.waiting.iter_mut().find(|w| w.session == member.session) {
+            Some(waiting) => {
+                waiting.qos0_only = qos0_only;
+                waiting.waker.clone_from(waker);
+            }
+            None => members.waiting.push_back(Waiting {
+                session: member.session,
+                waker: waker.clone(),
+                qos0_only,
+            }),
+        }
+        if left_above && qos0_only {
+            // Woken, and cannot take: pass the wake on.
+            wakers.extend(inner.whom_to_wake(QoS::AtLeastOnce));
+            return Taken { more: false, kicked: false };
+        }
+        Taken { more: more && slots_left, kicked: false }
+    }
+
+    /// Puts unacknowledged messages of a departed member back at the head, in order.
+    pub fn give_back(&self, deliveries: Vec<Delivery>) -> Vec<Waker> {
+        let inner = &mut *self.lock();
+        let mut wakers = Vec::new();
+        for delivery in deliveries.into_iter().rev() {
+            inner.head -= 1;
+            inner.bytes += delivery.message.bytes() as u64;
+            let copy = Copy {
+                qos: delivery.message.qos,
+                message: delivery.message,
+                retain: false,
+                ids: SubscriptionIds::default(),
+            };
+            inner.above.push_front(Entry { copy, arrival: inner.head });
+            wakers.extend(inner.whom_to_wake(QoS::AtLeastOnce));
+        }
+        wakers
+    }
+
+    /// The publisher that was paused by this mailbox asks whether it may go on; if not, `waker` is
+    /// woken when it may.
+    pub fn pause_over(&self, queue: &config::Queue, waker: &Waker) -> bool {
+        let inner = &mut *self.lock();
+        if inner.slow || !inner.reachable() || inner.below_quarter(queue) {
+            return true;
+        }
+        if !inner.paused.iter().any(|paused| paused.will_wake(waker)) {
+            inner.paused.push(waker.clone());
+        }
+        false
+    }
+
+    /// A pause has lasted its maximum: if nothing was taken since `taken`, the receiver is slow.
+    pub fn pause_expired(&self, taken: u64) {
+        let inner = &mut *self.lock();
+        if inner.taken == taken {
+            inner.slow = true;
+        }
+    }
+
+    /// Copies ever taken.
+    pub fn taken(&self) -> u64 {
+        self.lock().taken
+    }
+
+    /// A Session is connected to it.
+    pub fn attach(&self, durable: bool) {
+        let inner = &mut *self.lock();
+        inner.attached = true;
+        inner.kicked = false;
+        inner.slow = false;
+        inner.durable = durable;
+    }
+
+    /// The connection is gone; the mailbox stays in the tree. `QoS` 0 does not wait for a parked
+    /// Session unless so configured. Returns paused publishers to wake.
+    pub fn detach(&self, settled: &mut [u32; 2], keep_qos0: bool) -> Vec<Waker> {
+        let inner = &mut *self.lock();
+        inner.settle(settled);
+        inner.attached = false;
+        inner.waker = None;
+        if !keep_qos0 {
+            for entry in std::mem::take(&mut inner.qos0) {
+                inner.bytes -= entry.copy.message.bytes() as u64;
+                inner.lose(0, Loss::OfflineQos0);
+            }
+        }
+        std::mem::take(&mut inner.paused)
+    }
+
+    /// Sets whether what is routed here is stored first.
+    pub fn set_durable(&self, durable: bool) {
+        self.lock().durable = durable;
+    }
+
+    /// Tells the attached link to give its Session up.
+    pub fn kick(&self) -> Option<Waker> {
+        let inner = &mut *self.lock();
+        inner.kicked = true;
+        inner.waker.take()
+    }
+
+    /// A member of the group has connected.
+    pub fn join(&self) {
+        if let Some(members) = &mut self.lock().members {
+            members.connected += 1;
+        }
+    }
+
+    /// A member of the group has left or lost its connection: another one is woken in its place.
+    pub fn part(&self, session: SessionId) -> Option<Waker> {
+        let inner = &mut *self.lock();
+        let members = inner.members.as_mut()?;
+        members.connected = members.connected.saturating_sub(1);
+        members.waiting.retain(|waiting| waiting.session != session);
+        if inner.len() > 0 { inner.whom_to_wake(QoS::AtLeastOnce) } else { None }
+    }
+
+    /// Connected members of the group.
+    pub fn connected(&self) -> u32 {
+        self.lock().members.as_ref().map_or(0, |members| members.connected)
+    }
+
+    /// Everything that waits is lost for `loss`: its receiver is no more. Returns how many.
+    pub fn close(&self, loss: Loss, settled: &mut [u32; 2]) -> [u64; 2] {
+        let inner = &mut *self.lock();
+        inner.settle(settled);
+        let lost = [inner.qos0.len(), inner.above.len()];
+        for (class, count) in lost.into_iter().enumerate() {
+            for _ in 0..count {
+                inner.lose(class, loss);
+            }
+        }
+        inner.qos0 = VecDeque::new();
+        inner.above = VecDeque::new();
+        inner.bytes = 0;
+        inner.attached = false;
+        lost.map(|count| count as u64)
+    }
+
+    /// Counts a copy that was taken from here as completed or lost.
+    pub fn settle(&self, above_qos0: bool, loss: Option<Loss>) {
+        let inner = &mut *self.lock();
+        let class = usize::from(above_qos0);
+        match loss {
+            None => inner.completed[class] += 1,
+            Some(loss) => inner.lose(class, loss),
+        }
+    }
+
+    /// The receiver's account.
+    pub fn account(&self) -> Account {
+        let inner = self.lock();
+        Account {
+            routed: inner.routed,
+            completed: inner.completed,
+            queued: [inner.qos0.len() as u64, inner.above.len() as u64],
+            ledger: inner.ledger.as_ref().map_or_else(Default::default, |ledger| **ledger),
+        }
+    }
+
+    /// Copies and bytes waiting.
+    pub fn depth(&self) -> (usize, u64) {
+        let inner = self.lock();
+        (inner.len(), inner.bytes)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("no code panics while it holds a mailbox")
+    }
+}
+
+impl Inner {
+    fn len(&self) -> usize {
+        self.qos0.len() + self.above.len()
+    }
+
+    /// Somebody is there to take.
+    fn reachable(&self) -> bool {
+        match &self.members {
+            Some(members) => members.connected > 0,
+            None => self.attached,
+        }
+    }
+
+    fn held(&self) -> (u64, u64) {
+        (self.len() as u64 + u64::from(self.reserved), self.bytes + self.reserved_bytes)
+    }
+
+    fn has_room(&self, queue: &config::Queue, bytes: usize) -> bool {
+        let (messages, held) = self.held();
+        messages < u64::from(queue.messages_max) && held + bytes as u64 <= queue.bytes_max.0
+    }
+
+    fn above_half(&self, queue: &config::Queue) -> bool {
+        let (messages, bytes) = self.held();
+        messages * 2 > u64::from(queue.messages_max) || bytes * 2 > queue.bytes_max.0
+    }
+
+    fn below_quarter(&self, queue: &config::Queue) -> bool {
+        let (messages, bytes) = self.held();
+        messages * 4 < u64::from(queue.messages_max) && bytes * 4 < queue.bytes_max.0
+    }
+
+    fn lose(&mut self, class: usize, loss: Loss) {
+        self.ledger.get_or_insert_default()[class][loss as usize] += 1;
+    }
+
+    fn settle(&mut self, settled: &mut [u32; 2]) {
+        for (completed, settled) in self.completed.iter_mut().zip(settled) {
+            *completed += u64::from(std::mem::take(settled));
+        }
+    }
+
+    /// Drops what has expired, if anything can have.
+    fn purge(&mut self, now: Time) {
+        if self.expires.is_none_or(|soonest| soonest > now) {
+            return;
+        }
+        let mut soonest = None::<Time>;
+        let mut lost = [0usize; 2];
+        let mut bytes = 0;
+        for (class, list) in [&mut self.qos0, &mut self.above].into_iter().enumerate() {
+            list.retain(|entry| {
+                let message = &entry.copy.message;
+                if message.expired(now) {
+                    lost[class] += 1;
+                    bytes += message.bytes() as u64;
+                    return false;
+                }
+                if message.expires != Time::NEVER {
+                    soonest = Some(soonest.map_or(message.expires, |s| s.min(message.expires)));
+                }
+                true
+            });
+        }
+        self.expires = soonest;
+        self.bytes -= bytes;
+        for (class, count) in lost.into_iter().enumerate() {
+            for _ in 0..count {
+                self.lose(class, Loss::Expired);
+            }
+        }
+    }
+
+    /// Takes at most `max` copies within `room`; returns whether more could go with more bytes.
+    fn take(
+        &mut self,
+        room: Room,
+        max: usize,
+        out: &mut Vec<Delivery>,
+        deliver: impl Fn(Copy) -> Delivery,
+    ) -> bool {
+        let Room { mut window, mut bytes } = room;
+        let mut taken = 0;
+        loop {
+            let first0 = self.qos0.front().map(|entry| entry.arrival);
+            let first = self.above.front().map(|entry| entry.arrival).filter(|_| window > 0);
+            let from_qos0 = match (first0, first) {
+                (None, None) => break,
+                (Some(zero), Some(above)) => zero < above,
+                (zero, _) => zero.is_some(),
+            };
+            if taken == max || bytes == 0 {
+                self.after_take(taken);
+                return true;
+            }
+            let list = if from_qos0 { &mut self.qos0 } else { &mut self.above };
+            let Some(entry) = list.pop_front() else { break };
+            if !from_qos0 {
+                window -= 1;
+            }
+            let size = entry.copy.message.bytes();
+            self.bytes -= size as u64;
+            bytes = bytes.saturating_sub(size);
+            taken += 1;
+            out.push(deliver(entry.copy));
+        }
+        self.after_take(taken);
+        false
+    }
+
+    fn after_take(&mut self, taken: usize) {
+        if taken == 0 {
+            return;
+        }
+        self.taken += taken as u64;
+        self.slow = false;
+        // A list that grew gives its memory back when it goes quiet.
+        for list in [&mut self.qos0, &mut self.above] {
+            if list.is_empty() && list.capacity() > 64 {
+                *list = VecDeque::new();
+            }
+        }
+    }
+
+    fn release_paused(&mut self, queue: &config::Queue, wakers: &mut Vec<Waker>) {
+        if !self.paused.is_empty() && self.below_quarter(queue) {
+            wakers.append(&mut self.paused);
+        }
+    }
+
+    /// A Session's own waker, or one waiting member for whom a copy of `qos` is of use.
+    fn whom_to_wake(&mut self, qos: QoS) -> Option<Waker> {
+        let Some(members) = &mut self.members else { return self.waker.take() };
+        let fits = |waiting: &Waiting| qos == QoS::AtMostOnce || !waiting.qos0_only;
+        let index = members.waiting.iter().position(fits)?;
+        members.waiting.remove(index).map(|waiting| waiting.waker)
+    }
+}

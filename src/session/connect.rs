@@ -1,0 +1,109 @@
+//! Negotiation: what CONNECT asks, what CONNACK grants.
+
+use std::num::{NonZeroU16, NonZeroU32};
+
+use super::Policy;
+use crate::codec::{ConnAck, Connect, QoS, Reason, Version};
+use crate::topic::TopicName;
+
+/// What CONNECT agreed, for one Network Connection.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Terms {
+    /// The client's version.
+    pub version: Version,
+    /// Seconds; 0 is off.
+    pub keep_alive: u16,
+    /// Session Expiry Interval granted, seconds; `u32::MAX` never.
+    pub expiry: u32,
+    /// Session Expiry Interval asked for: a DISCONNECT is measured against it.
+    pub asked_expiry: u32,
+    /// `QoS` 1 and 2 messages the client takes at once.
+    pub receive_maximum: u16,
+    /// Largest packet the client takes, bytes.
+    pub packet_max: usize,
+    /// Aliases we may set.
+    pub alias_out_max: u16,
+    /// Aliases the client may set.
+    pub alias_in_max: u16,
+    /// The client wants Reason Strings.
+    pub problem_information: bool,
+}
+
+/// What the broker grants a valid CONNECT, or why it refuses it.
+pub fn negotiate(connect: &Connect<'_>, policy: &Policy) -> Result<Terms, Reason> {
+    if connect.client_id.len() > policy.limits.client_id_bytes_max as usize {
+        return Err(Reason::ClientIdentifierNotValid);
+    }
+    // 3.1.1 has no way to tell the client an assigned one, so it could never come back to it.
+    if connect.client_id.is_empty() && connect.version != Version::V5 && !connect.clean_start {
+        return Err(Reason::ClientIdentifierNotValid); // [MQTT311-3.1.3-8]
+    }
+    if let Some(will) = &connect.will {
+        if will.qos > policy.qos_max {
+            return Err(Reason::QoSNotSupported); // [MQTT5-3.2.2-12]
+        }
+        if will.retain && !policy.session.retain_available {
+            return Err(Reason::RetainNotSupported); // [MQTT5-3.2.2-13]
+        }
+        let name = TopicName::parse(will.topic, &policy.topic);
+        if name.is_err() || reserved(will.topic) {
+            return Err(Reason::TopicNameInvalid);
+        }
+    }
+    Ok(Terms {
+        version: connect.version,
+        keep_alive: keep_alive(connect, policy),
+        expiry: capped_expiry(connect.session_expiry, policy),
+        asked_expiry: connect.session_expiry,
+        receive_maximum: connect.receive_maximum.get(),
+        packet_max: connect.maximum_packet_size.map_or(usize::MAX, |max| max.get() as usize),
+        alias_out_max: connect.topic_alias_maximum.min(policy.session.topic_alias_out_max),
+        alias_in_max: policy.session.topic_alias_maximum,
+        problem_information: connect.request_problem_information,
+    })
+}
+
+/// The CONNACK that grants `terms`: it says only what differs from the default.
+pub fn granted<'a>(
+    connect_expiry: u32,
+    connect_keep_alive: u16,
+    assigned: Option<&'a str>,
+    terms: &Terms,
+    policy: &Policy,
+    session_present: bool,
+) -> ConnAck<'a> {
+    let session = &policy.session;
+    let packet_max = u32::try_from(policy.limits.packet_bytes_max.0).unwrap_or(u32::MAX);
+    ConnAck {
+        session_present,
+        reason: Reason::Success,
+        session_expiry: (terms.expiry != connect_expiry).then_some(terms.expiry),
+        receive_maximum: NonZeroU16::new(session.receive_maximum).filter(|max| max.get() < u16::MAX),
+        maximum_qos: (policy.qos_max < QoS::ExactlyOnce).then_some(policy.qos_max),
+        retain_available: (!session.retain_available).then_some(false),
+        maximum_packet_size: NonZeroU32::new(packet_max).filter(|max| max.get() < u32::MAX),
+        assigned_client_id: assigned,
+        topic_alias_maximum: (terms.alias_in_max > 0).then_some(terms.alias_in_max),
+        server_keep_alive: (terms.keep_alive != connect_keep_alive).then_some(terms.keep_alive),
+        ..ConnAck::default()
+    }
+}
+
+/// The expiry a client gets that asks for `seconds`.
+pub fn capped_expiry(seconds: u32, policy: &Policy) -> u32 {
+    let max = policy.session.expiry_max.0.as_secs();
+    seconds.min(u32::try_from(max).unwrap_or(u32::MAX))
+}
+
+/// Topics only the broker itself publishes to.
+pub(super) fn reserved(topic: &str) -> bool {
+    topic.starts_with("$SYS/") || topic.starts_with("$share/") || topic == "$SYS"
+}
+
+/// Only a version 5 client can be told another Keep Alive `[MQTT5-3.2.2-21]`.
+fn keep_alive(connect: &Connect<'_>, policy: &Policy) -> u16 {
+    let max = policy.session.keep_alive_max_s;
+    let asked = connect.keep_alive;
+    let over = max > 0 && (asked == 0 || asked > max);
+    if over && connect.version == Version::V5 { max } else { asked }
+}

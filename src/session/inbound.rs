@@ -1,0 +1,184 @@
+//! What the client publishes: PUBLISH and PUBREL in, PUBACK, PUBREC and PUBCOMP out.
+
+use super::connect::reserved;
+use super::{Action, Context, Count, Op, Outcome, Session, Violation, answer};
+use crate::codec::{Ack, Packet, PacketId, Publish, QoS, Reason, Version};
+use crate::message::Draft;
+use crate::topic::TopicName;
+
+impl Session {
+    pub(super) fn on_publish(
+        &mut self,
+        publish: &Publish<'_>,
+        cx: &Context<'_>,
+        out: &mut impl FnMut(Action<'_>),
+    ) -> Outcome {
+        if publish.qos > cx.policy.qos_max {
+            return Err(Violation(Reason::QoSNotSupported)); // [MQTT5-3.2.2-11]
+        }
+        if publish.retain && !cx.policy.session.retain_available {
+            return Err(Violation(Reason::RetainNotSupported)); // [MQTT5-3.2.2-14]
+        }
+        self.note_alias(publish)?;
+        match publish.packet_id {
+            Some(packet_id) if self.is_repeat(publish.qos, packet_id) => {
+                // One delivery, another PUBREC, in turn with those still owed [MQTT5-4.3.3-10].
+                out(Action::Count(Count::Repeat));
+                let packet = Packet::PubRec(Ack::new(packet_id, Reason::Success));
+                out(Action::Send { packet, after_ops: true });
+                return Ok(());
+            }
+            Some(packet_id) => self.owe(publish.qos, packet_id, cx)?,
+            None => {}
+        }
+        let alias_topic = match publish.topic_alias {
+            Some(alias) if publish.topic.is_empty() => self.incoming.topic(alias),
+            _ => None,
+        };
+        let topic = alias_topic.unwrap_or(publish.topic);
+        match self.allowed(topic, cx) {
+            Ok(topic) => {
+                let lasting = cx.remembers && self.lasts();
+                let with = publish
+                    .packet_id
+                    .filter(|_| lasting && publish.qos == QoS::ExactlyOnce)
+                    .map(|packet_id| Op::Received { packet_id });
+                let draft = Draft {
+                    topic,
+                    qos: publish.qos,
+                    retain: publish.retain,
+                    expiry: publish.expiry,
+                    properties: publish.properties,
+                    payload: publish.payload,
+                };
+                out(Action::Publish { draft, packet_id: publish.packet_id, with });
+                Ok(())
+            }
+            Err(reason) => {
+                self.refuse(publish, reason, out);
+                Ok(())
+            }
+        }
+    }
+
+    /// The client's PUBLISH is routed and safe: answer it.
+    pub(super) fn on_published(
+        &mut self,
+        packet_id: PacketId,
+        qos: QoS,
+        reason: Reason,
+        cx: &Context<'_>,
+        out: &mut impl FnMut(Action<'_>),
+    ) {
+        // 3.1.1 has no refusal: the ledger has it, the client gets its ordinary answer.
+        let refused = reason.is_error();
+        let text = if refused { self.reason_string("no receiver had room") } else { None };
+        let reason = self.answerable(reason);
+        let ack = answer(packet_id, reason, text);
+        if qos == QoS::ExactlyOnce {
+            self.owed_qos2 -= 1;
+            if reason.is_error() && self.received.remove(&packet_id) {
+                // The identifier is free again [MQTT5-4.3.3-9].
+                self.remember(cx, out, || Op::Forgotten { packet_id });
+            }
+            out(Action::Send { packet: Packet::PubRec(ack), after_ops: false });
+        } else {
+            self.owed_qos1 -= 1;
+            out(Action::Send { packet: Packet::PubAck(ack), after_ops: false });
+        }
+    }
+
+    pub(super) fn on_pubrel(
+        &mut self,
+        ack: &Ack<'_>,
+        cx: &Context<'_>,
+        out: &mut impl FnMut(Action<'_>),
+    ) {
+        let packet_id = ack.packet_id;
+        let reason = if self.received.remove(&packet_id) {
+            self.remember(cx, out, || Op::Forgotten { packet_id });
+            Reason::Success
+        } else {
+            Reason::PacketIdentifierNotFound // [MQTT5-3.7.2-1]
+        };
+        let packet = Packet::PubComp(Ack::new(packet_id, reason));
+        out(Action::Send { packet, after_ops: true });
+    }
+
+    /// Sets what the packet says of aliases; also when the PUBLISH itself is refused later.
+    fn note_alias(&mut self, publish: &Publish<'_>) -> Outcome {
+        let Some(alias) = publish.topic_alias else { return Ok(()) };
+        if alias.get() > self.terms.alias_in_max {
+            return Err(Violation(Reason::TopicAliasInvalid)); // [MQTT5-3.2.2-17]
+        }
+        if !publish.topic.is_empty() {
+            self.incoming.set(alias, publish.topic);
+        } else if self.incoming.topic(alias).is_none() {
+            return Err(Violation(Reason::ProtocolError));
+        }
+        Ok(())
+    }
+
+    fn is_repeat(&self, qos: QoS, packet_id: PacketId) -> bool {
+        qos == QoS::ExactlyOnce && self.received.contains(&packet_id)
+    }
+
+    /// Notes that an answer is owed, within the client's limits `[MQTT5-3.3.4-7]`.
+    fn owe(&mut self, qos: QoS, packet_id: PacketId, cx: &Context<'_>) -> Outcome {
+        if self.terms.version == Version::V5 {
+            let open = self.owed_qos1 + self.received.len();
+            if open >= usize::from(cx.policy.session.receive_maximum) {
+                return Err(Violation(Reason::ReceiveMaximumExceeded));
+            }
+        } else if self.received.len() >= cx.policy.limits.unreleased_max as usize {
+            return Err(Violation(Reason::QuotaExceeded));
+        }
+        if qos == QoS::ExactlyOnce {
+            self.received.insert(packet_id);
+            self.owed_qos2 += 1;
+        } else {
+            self.owed_qos1 += 1;
+        }
+        Ok(())
+    }
+
+    fn allowed<'t>(&self, topic: &'t str, cx: &Context<'_>) -> Result<TopicName<'t>, Reason> {
+        let name =
+            TopicName::parse(topic, &cx.policy.topic).map_err(|_| Reason::TopicNameInvalid)?;
+        if topic.starts_with("$share/") {
+            return Err(Reason::TopicNameInvalid);
+        }
+        if reserved(topic) || !cx.access.may_publish(&self.identity, name) {
+            return Err(Reason::NotAuthorized);
+        }
+        Ok(name)
+    }
+
+    /// Refused before routing: answered in turn; at `QoS` 0 only counted.
+    fn refuse(
+        &mut self,
+        publish: &Publish<'_>,
+        reason: Reason,
+        out: &mut impl FnMut(Action<'_>),
+    ) {
+        out(Action::Count(Count::Refused));
+        let Some(packet_id) = publish.packet_id else { return };
+        let reason = self.answerable(reason);
+        let ack = Ack::new(packet_id, reason);
+        if publish.qos == QoS::ExactlyOnce {
+            self.owed_qos2 -= 1;
+            if reason.is_error() {
+                self.received.remove(&packet_id);
+            }
+            out(Action::Send { packet: Packet::PubRec(ack), after_ops: true });
+        } else {
+            self.owed_qos1 -= 1;
+            out(Action::Send { packet: Packet::PubAck(ack), after_ops: true });
+        }
+    }
+
+    /// What this client can be told: 3.1.1 knows no refusal of a PUBLISH `[MQTT311-3.3.5-2]`.
+    fn answerable(&self, reason: Reason) -> Reason {
+        if self.terms.version == Version::V5 { reason } else { Reason::Success }
+    }
+}

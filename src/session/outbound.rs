@@ -1,0 +1,197 @@
+//! What the client receives: PUBLISH and PUBREL out, PUBACK, PUBREC and PUBCOMP in.
+
+use std::num::NonZeroU16;
+
+use super::window::State;
+use super::{Action, Context, Count, Op, Session, answer};
+use crate::codec::{self, Ack, Packet, PacketId, Publish, QoS, Reason};
+use crate::message::{Delivery, Loss};
+
+impl Session {
+    /// A message was taken for the client: send it, or say why not.
+    pub(super) fn on_deliver(
+        &mut self,
+        delivery: Delivery,
+        cx: &Context<'_>,
+        out: &mut impl FnMut(Action<'_>),
+    ) {
+        let message = &delivery.message;
+        let above_qos0 = delivery.counts_above_qos0();
+        let group = delivery.group;
+        let loss = if message.expired(cx.now) {
+            Some(Loss::Expired) // [MQTT5-3.3.2-5]
+        } else if !cx.access.may_receive(&self.identity, message.topic()) {
+            Some(Loss::NotAuthorized)
+        } else {
+            None
+        };
+        if loss.is_some() {
+            out(Action::Settle { above_qos0, group, loss });
+            return;
+        }
+        let mut publish = outgoing(&delivery, cx);
+        let alias = self.outgoing.find(publish.topic, self.terms.alias_out_max);
+        let topic = publish.topic;
+        if let Some((alias, new)) = alias {
+            publish.topic_alias = Some(alias);
+            publish.topic = if new { topic } else { "" };
+        }
+        if delivery.qos > QoS::AtMostOnce {
+            publish.packet_id = Some(PacketId::MAX); // For the size; the real one follows.
+        }
+        if !self.fits(&publish) {
+            // Dropped for this client alone, as if it had been delivered [MQTT5-3.1.2-25].
+            out(Action::Settle { above_qos0, group, loss: Some(Loss::TooLarge) });
+            return;
+        }
+        if let Some((alias, true)) = alias {
+            self.outgoing.set(topic, alias);
+        }
+        out(Action::Count(Count::Sent { bytes: publish.payload.len() }));
+        if delivery.qos == QoS::AtMostOnce {
+            out(Action::Send { packet: Packet::Publish(publish), after_ops: false });
+            out(Action::Settle { above_qos0, group, loss: None });
+            return;
+        }
+        self.send_in_flight(&delivery, publish, cx, out);
+    }
+
+    /// Sends at `QoS` 1 or 2: under an identifier, remembered until it is answered.
+    fn send_in_flight(
+        &mut self,
+        delivery: &Delivery,
+        mut publish: Publish<'_>,
+        cx: &Context<'_>,
+        out: &mut impl FnMut(Action<'_>),
+    ) {
+        let packet_id = self.window.admit(delivery.clone());
+        publish.packet_id = Some(packet_id);
+        self.remember(cx, out, || Op::Sent { packet_id, message: delivery.message.clone() });
+        // A QoS 2 PUBLISH promises its identifier; one of QoS 1 may come twice anyway.
+        let after_ops = delivery.qos == QoS::ExactlyOnce;
+        out(Action::Send { packet: Packet::Publish(publish), after_ops });
+    }
+
+    /// Sends again what was in flight when the last connection ended `[MQTT5-4.4.0-1]`. Such a
+    /// message does not expire any more `[MQTT5-4.3.3-7]`.
+    pub(super) fn on_resend(
+        &mut self,
+        cx: &Context<'_>,
+        out: &mut impl FnMut(Action<'_>),
+    ) -> bool {
+        let max = self.window_max(cx);
+        let packet_max = self.terms.packet_max;
+        let version = self.terms.version;
+        let mut gone = Vec::new();
+        while let Some(flight) = self.window.resend(max) {
+            let packet_id = flight.packet_id;
+            match &flight.state {
+                State::Released { .. } => {
+                    let packet = Packet::PubRel(Ack::new(packet_id, Reason::Success));
+                    out(Action::Send { packet, after_ops: false });
+                }
+                State::Sent(delivery) => {
+                    let mut publish = outgoing(delivery, cx);
+                    publish.dup = true; // [MQTT5-3.3.1-1]
+                    publish.packet_id = Some(packet_id);
+                    publish.expiry = delivery.message.expiry_left(cx.now).map(|left| left.max(1));
+                    if packet_max != usize::MAX && codec::publish_len(&publish, version) > packet_max {
+                        gone.push((packet_id, delivery.qos));
+                        continue;
+                    }
+                    out(Action::Count(Count::Sent { bytes: publish.payload.len() }));
+                    out(Action::Send { packet: Packet::Publish(publish), after_ops: false });
+                }
+            }
+        }
+        for (packet_id, qos) in gone {
+            self.finish(packet_id, qos, false, Some(Loss::TooLarge), cx, out);
+        }
+        !self.window.resending()
+    }
+
+    pub(super) fn on_puback(
+        &mut self,
+        ack: &Ack<'_>,
+        cx: &Context<'_>,
+        out: &mut impl FnMut(Action<'_>),
+    ) {
+        let loss = ack.reason.is_error().then_some(Loss::RefusedByReceiver);
+        self.finish(ack.packet_id, QoS::AtLeastOnce, false, loss, cx, out);
+    }
+
+    pub(super) fn on_pubrec(
+        &mut self,
+        ack: &Ack<'_>,
+        cx: &Context<'_>,
+        out: &mut impl FnMut(Action<'_>),
+    ) {
+        let packet_id = ack.packet_id;
+        if ack.reason.is_error() {
+            let loss = Some(Loss::RefusedByReceiver);
+            self.finish(packet_id, QoS::ExactlyOnce, false, loss, cx, out);
+            return;
+        }
+        let reason = match self.window.release(packet_id) {
+            Some(first) => {
+                if first.is_some() {
+                    self.remember(cx, out, || Op::Released { packet_id });
+                }
+                Reason::Success
+            }
+            None => Reason::PacketIdentifierNotFound, // [MQTT5-3.6.2-1]
+        };
+        let packet = Packet::PubRel(answer(packet_id, reason, None));
+        out(Action::Send { packet, after_ops: true });
+    }
+
+    pub(super) fn on_pubcomp(
+        &mut self,
+        ack: &Ack<'_>,
+        cx: &Context<'_>,
+        out: &mut impl FnMut(Action<'_>),
+    ) {
+        self.finish(ack.packet_id, QoS::ExactlyOnce, true, None, cx, out);
+    }
+
+    /// A flight ends; an answer that fits none is ignored.
+    fn finish(
+        &mut self,
+        packet_id: PacketId,
+        qos: QoS,
+        released: bool,
+        loss: Option<Loss>,
+        cx: &Context<'_>,
+        out: &mut impl FnMut(Action<'_>),
+    ) {
+        let Some(flight) = self.window.finish(packet_id, qos, released) else { return };
+        let group = match &flight.state {
+            State::Sent(delivery) => delivery.group,
+            State::Released { group } => *group,
+        };
+        self.remember(cx, out, || Op::Done { packet_id });
+        out(Action::Settle { above_qos0: true, group, loss });
+    }
+
+    fn fits(&self, publish: &Publish<'_>) -> bool {
+        self.terms.packet_max == usize::MAX
+            || codec::publish_len(publish, self.terms.version) <= self.terms.packet_max
+    }
+}
+
+/// The PUBLISH for a delivery, without identifier and alias.
+fn outgoing<'d>(delivery: &'d Delivery, cx: &Context<'_>) -> Publish<'d> {
+    let message = &delivery.message;
+    Publish {
+        dup: false,
+        qos: delivery.qos,
+        retain: delivery.retain,
+        topic: message.topic().as_str(),
+        packet_id: None,
+        topic_alias: None::<NonZeroU16>,
+        expiry: message.expiry_left(cx.now),
+        subscription_ids: delivery.ids.as_slice(),
+        properties: message.properties(),
+        payload: message.payload(),
+    }
+}

@@ -1,0 +1,276 @@
+//! The window: what is in flight to the client, in the order it was first sent.
+
+use std::collections::VecDeque;
+
+use crate::codec::{PacketId, QoS};
+use crate::message::Delivery;
+
+/// How far a delivery has come.
+#[derive(Clone, Debug)]
+pub enum State {
+    /// PUBLISH sent; PUBACK or PUBREC awaited.
+    Sent(Delivery),
+    /// `QoS` 2: PUBREC seen, PUBREL sent; PUBCOMP awaited. The message is no longer needed, only
+    /// what the account needs of it.
+    Released {
+        /// The group it came from.
+        group: Option<u64>,
+    },
+}
+
+/// One message in flight.
+#[derive(Clone, Debug)]
+pub struct Flight {
+    /// Chosen by us; free in this Session `[MQTT5-2.2.1-4]`.
+    pub packet_id: PacketId,
+    /// How far it has come.
+    pub state: State,
+    /// Takes a slot of the client's Receive Maximum: its PUBLISH went out on this connection.
+    counted: bool,
+}
+
+/// What is in flight to one client.
+#[derive(Debug, Default)]
+pub struct Window {
+    flights: VecDeque<Flight>,
+    /// Slots of the Receive Maximum in use on this connection.
+    counted: u16,
+    last_id: u16,
+    /// How many flights at the front have been sent on this connection; the rest awaits its resend.
+    resent: usize,
+}
+
+impl Window {
+    /// Slots free under `max`; none while an older message awaits its resend, so that nothing
+    /// overtakes it `[MQTT5-4.6.0-1]`.
+    pub fn free(&self, max: u16) -> usize {
+        if self.resent < self.flights.len() {
+            return 0;
+        }
+        usize::from(max.saturating_sub(self.counted))
+    }
+
+    /// Puts `delivery` in flight and gives it an identifier. The caller has seen a free slot.
+    pub fn admit(&mut self, delivery: Delivery) -> PacketId {
+        assert!(self.resent == self.flights.len(), "admitted before the resend was done");
+        let packet_id = self.next_id();
+        let state = State::Sent(delivery);
+        self.flights.push_back(Flight { packet_id, state, counted: true });
+        self.counted += 1;
+        self.resent += 1;
+        packet_id
+    }
+
+    /// PUBACK, PUBCOMP, or a refusing PUBREC: the flight ends. `None` if there is none such, or the
+    /// answer is of the wrong kind: it never completes another flow.
+    pub fn finish(&mut self, packet_id: PacketId, qos: QoS, released: bool) -> Option<Flight> {
+        let index = self.position(packet_id)?;
+        let fits = match &self.flights[index].state {
+            State::Sent(delivery) => !released && delivery.qos == qos,
+            State::Released { .. } => released,
+        };
+        if !fits || index >= self.resent {
+            return None;
+        }
+        let flight = self.flights.remove(index)?;
+        self.resent -= 1;
+        self.counted -= u16::from(flight.counted);
+        if self.flights.is_empty() && self.flights.capacity() > 64 {
+            self.flights = VecDeque::new();
+        }
+        Some(flight)
+    }
+
+    /// PUBREC: from now on only PUBREL is sent. Returns the delivery at the first time; `Some(None)` at
+    /// a repeat, `None` if there is no such `QoS` 2 flight.
+    pub fn release(&mut self, packet_id: PacketId) -> Option<Option<Delivery>> {
+        let index = self.position(packet_id)?;
+        if index >= self.resent {
+            return None;
+        }
+        let flight = &mut self.flights[index];
+        match &flight.state {
+            State::Released { .. } => Some(None),
+            State::Sent(delivery) if delivery.qos != QoS::ExactlyOnce => None,
+            State::Sent(delivery) => {
+                let group = delivery.group;
+                match std::mem::replace(&mut flight.state, State::Released { group }) {
+                    State::Sent(delivery) => Some(Some(delivery)),
+                    State::Released { .. } => None,
+                }
+            }
+        }
+    }
+
+    /// A new connection: everything in flight awaits its resend.
+    pub fn reconnect(&mut self) {
+        self.counted = 0;
+        self.resent = 0;
+        for flight in &mut self.flights {
+            flight.counted = false;
+        }
+    }
+
+    /// The next flight to send again, in order, if `max` leaves a slot for it; a PUBREL needs none.
+    pub fn resend(&mut self, max: u16) -> Option<&Flight> {
+        let flight = self.flights.get_mut(self.resent)?;
+        if let State::Sent(_) = flight.state {
+            if self.counted >= max {
+                return None;
+            }
+            flight.counted = true;
+            self.counted += 1;
+        }
+        self.resent += 1;
+        Some(flight)
+    }
+
+    /// Whether something still awaits its resend.
+    pub fn resending(&self) -> bool {
+        self.resent < self.flights.len()
+    }
+
+    /// Takes out the `QoS` 1 messages that came from a group `keep` says no to, in order.
+    pub fn take_shared(&mut self, mut take: impl FnMut(&Delivery) -> bool) -> Vec<Delivery> {
+        let mut taken = Vec::new();
+        let flights = std::mem::take(&mut self.flights);
+        for flight in flights {
+            match flight.state {
+                State::Sent(delivery)
+                    if delivery.qos == QoS::AtLeastOnce
+                        && delivery.group.is_some()
+                        && take(&delivery) =>
+                {
+                    taken.push(delivery);
+                }
+                state => self.flights.push_back(Flight { state, ..flight }),
+            }
+        }
+        self.reconnect();
+        taken
+    }
+
+    /// What is in flight, in order.
+    pub fn flights(&self) -> impl Iterator<Item = &Flight> {
+        self.flights.iter()
+    }
+
+    /// How many are in flight.
+    pub fn len(&self) -> usize {
+        self.flights.len()
+    }
+
+    /// Whether nothing is.
+    pub fn is_empty(&self) -> bool {
+        self.flights.is_empty()
+    }
+
+    fn position(&self, packet_id: PacketId) -> Option<usize> {
+        self.flights.iter().position(|flight| flight.packet_id == packet_id)
+    }
+
+    fn next_id(&mut self) -> PacketId {
+        assert!(self.flights.len() < usize::from(u16::MAX), "no packet identifier is free");
+        loop {
+            self.last_id = self.last_id.wrapping_add(1);
+            let Some(packet_id) = PacketId::new(self.last_id) else { continue };
+            if self.position(packet_id).is_none() {
+                return packet_id;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::codec::Properties;
+    use crate::message::{ClientId, Draft, Identity, SubscriptionIds};
+    use crate::time::Time;
+    use crate::topic::TopicName;
+
+    fn delivery(qos: QoS, group: Option<u64>) -> Delivery {
+        let publisher = Arc::new(Identity::new(ClientId::new("p"), None, Arc::default()));
+        let draft = Draft {
+            topic: TopicName::trusted("t"),
+            qos,
+            retain: false,
+            expiry: None,
+            properties: Properties::EMPTY,
+            payload: b"",
+        };
+        let message = Arc::new(draft.into_message(&publisher, Time::START));
+        Delivery { message, qos, retain: false, ids: SubscriptionIds::default(), group }
+    }
+
+    #[test]
+    fn identifiers_are_free_and_never_zero_across_the_wrap() {
+        let mut window = Window::default();
+        let first = window.admit(delivery(QoS::AtLeastOnce, None));
+        for _ in 0..70_000 {
+            let id = window.admit(delivery(QoS::AtLeastOnce, None));
+            assert_ne!(id, first);
+            assert!(window.finish(id, QoS::AtLeastOnce, false).is_some());
+        }
+        assert_eq!(window.len(), 1);
+    }
+
+    #[test]
+    fn an_answer_of_the_wrong_kind_completes_nothing() {
+        let mut window = Window::default();
+        let one = window.admit(delivery(QoS::AtLeastOnce, None));
+        let two = window.admit(delivery(QoS::ExactlyOnce, None));
+        assert!(window.finish(two, QoS::AtLeastOnce, false).is_none());
+        assert!(window.release(one).is_none());
+        assert!(window.finish(two, QoS::ExactlyOnce, true).is_none());
+        assert!(matches!(window.release(two), Some(Some(_))));
+        assert!(matches!(window.release(two), Some(None)));
+        assert!(window.finish(two, QoS::ExactlyOnce, true).is_some());
+        assert!(window.finish(one, QoS::AtLeastOnce, false).is_some());
+        assert!(window.is_empty());
+    }
+
+    #[test]
+    fn a_resend_stops_at_the_new_maximum_and_holds_newer_messages_back() {
+        let mut window = Window::default();
+        let ids: Vec<_> = (0..3).map(|_| window.admit(delivery(QoS::AtLeastOnce, None))).collect();
+        window.reconnect();
+        assert_eq!(window.free(10), 0);
+        assert_eq!(window.resend(2).unwrap().packet_id, ids[0]);
+        assert_eq!(window.resend(2).unwrap().packet_id, ids[1]);
+        assert!(window.resend(2).is_none());
+        assert!(window.finish(ids[2], QoS::AtLeastOnce, false).is_none(), "not sent here yet");
+        assert!(window.finish(ids[0], QoS::AtLeastOnce, false).is_some());
+        assert_eq!(window.resend(2).unwrap().packet_id, ids[2]);
+        assert!(!window.resending());
+        assert_eq!(window.free(2), 0);
+        assert!(window.finish(ids[1], QoS::AtLeastOnce, false).is_some());
+        assert_eq!(window.free(2), 1);
+    }
+
+    #[test]
+    fn a_resent_pubrel_takes_no_slot() {
+        let mut window = Window::default();
+        let two = window.admit(delivery(QoS::ExactlyOnce, None));
+        window.release(two);
+        let one = window.admit(delivery(QoS::AtLeastOnce, None));
+        window.reconnect();
+        assert_eq!(window.resend(1).unwrap().packet_id, two);
+        assert_eq!(window.resend(1).unwrap().packet_id, one);
+        assert!(window.finish(two, QoS::ExactlyOnce, true).is_some());
+        assert_eq!(window.free(1), 0);
+    }
+
+    #[test]
+    fn shared_qos1_goes_back_and_qos2_stays() {
+        let mut window = Window::default();
+        window.admit(delivery(QoS::AtLeastOnce, Some(7)));
+        window.admit(delivery(QoS::ExactlyOnce, Some(7)));
+        window.admit(delivery(QoS::AtLeastOnce, None));
+        assert_eq!(window.take_shared(|_| true).len(), 1);
+        assert_eq!(window.len(), 2);
+        assert!(window.resending());
+    }
+}

@@ -78,7 +78,8 @@ pub fn granted<'a>(
         session_present,
         reason: Reason::Success,
         session_expiry: (terms.expiry != connect_expiry).then_some(terms.expiry),
-        receive_maximum: NonZeroU16::new(session.receive_maximum).filter(|max| max.get() < u16::MAX),
+        receive_maximum: NonZeroU16::new(session.receive_maximum)
+            .filter(|max| max.get() < u16::MAX),
         maximum_qos: (policy.qos_max < QoS::ExactlyOnce).then_some(policy.qos_max),
         retain_available: (!session.retain_available).then_some(false),
         maximum_packet_size: NonZeroU32::new(packet_max).filter(|max| max.get() < u32::MAX),

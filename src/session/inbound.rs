@@ -155,12 +155,7 @@ impl Session {
     }
 
     /// Refused before routing: answered in turn; at `QoS` 0 only counted.
-    fn refuse(
-        &mut self,
-        publish: &Publish<'_>,
-        reason: Reason,
-        out: &mut impl FnMut(Action<'_>),
-    ) {
+    fn refuse(&mut self, publish: &Publish<'_>, reason: Reason, out: &mut impl FnMut(Action<'_>)) {
         out(Action::Count(Count::Refused));
         let Some(packet_id) = publish.packet_id else { return };
         let reason = self.answerable(reason);

@@ -281,12 +281,7 @@ impl Session {
     }
 
     /// One thing happened.
-    pub fn handle(
-        &mut self,
-        input: Input<'_>,
-        cx: &Context<'_>,
-        out: &mut impl FnMut(Action<'_>),
-    ) {
+    pub fn handle(&mut self, input: Input<'_>, cx: &Context<'_>, out: &mut impl FnMut(Action<'_>)) {
         let outcome = match input {
             Input::Packet(packet) => self.on_packet(packet, cx, out),
             Input::Deliver(delivery) => {
@@ -543,10 +538,5 @@ impl Session {
 
 /// An answer to an identifier with nothing but its code.
 fn answer<'a>(packet_id: PacketId, reason: Reason, text: Option<&'a str>) -> crate::codec::Ack<'a> {
-    crate::codec::Ack {
-        packet_id,
-        reason,
-        reason_string: text,
-        user_properties: Properties::EMPTY,
-    }
+    crate::codec::Ack { packet_id, reason, reason_string: text, user_properties: Properties::EMPTY }
 }

@@ -74,11 +74,7 @@ impl Session {
 
     /// Sends again what was in flight when the last connection ended `[MQTT5-4.4.0-1]`. Such a
     /// message does not expire any more `[MQTT5-4.3.3-7]`.
-    pub(super) fn on_resend(
-        &mut self,
-        cx: &Context<'_>,
-        out: &mut impl FnMut(Action<'_>),
-    ) -> bool {
+    pub(super) fn on_resend(&mut self, cx: &Context<'_>, out: &mut impl FnMut(Action<'_>)) -> bool {
         let max = self.window_max(cx);
         let packet_max = self.terms.packet_max;
         let version = self.terms.version;
@@ -95,7 +91,9 @@ impl Session {
                     publish.dup = true; // [MQTT5-3.3.1-1]
                     publish.packet_id = Some(packet_id);
                     publish.expiry = delivery.message.expiry_left(cx.now).map(|left| left.max(1));
-                    if packet_max != usize::MAX && codec::publish_len(&publish, version) > packet_max {
+                    if packet_max != usize::MAX
+                        && codec::publish_len(&publish, version) > packet_max
+                    {
                         gone.push((packet_id, delivery.qos));
                         continue;
                     }

@@ -53,11 +53,8 @@ impl Session {
         cx: &Context<'_>,
         out: &mut impl FnMut(Action<'_>),
     ) {
-        let reasons = unsubscribe
-            .filters
-            .iter()
-            .map(|filter| self.unsubscribe(filter, cx, out))
-            .collect();
+        let reasons =
+            unsubscribe.filters.iter().map(|filter| self.unsubscribe(filter, cx, out)).collect();
         let packet = Packet::UnsubAck(SubAck {
             packet_id: unsubscribe.packet_id,
             reason_string: None,
@@ -112,7 +109,8 @@ impl Session {
         let subscription = Subscription { options, id };
         let old = self.subscriptions.get(&filter).copied();
         if old.is_none() {
-            if self.subscriptions.len() >= cx.policy.limits.subscriptions_max as usize || *free == 0 {
+            if self.subscriptions.len() >= cx.policy.limits.subscriptions_max as usize || *free == 0
+            {
                 return Reason::QuotaExceeded;
             }
             *free -= 1;

@@ -2,10 +2,16 @@
 //!
 //! Each module is handed its own section, never the whole.
 
+mod check;
+mod units;
+
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+pub use self::check::Problem;
+pub use self::units::{Size, Span, UnitError};
 
 /// Everything that can be configured.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -31,6 +37,27 @@ pub struct Config {
     pub broker: Broker,
 }
 
+impl Config {
+    /// The built-in configuration of a start without a file: TCP and TLS on the loopback address,
+    /// with the development certificates in `certs/`.
+    pub fn development() -> Config {
+        let tls = Tls {
+            certificate: "certs/server.pem".into(),
+            key: "certs/server.key".into(),
+            client_ca: Some("certs/ca.pem".into()),
+            client_certificate: ClientCertificate::Optional,
+            ..Tls::default()
+        };
+        let plain = Listener { address: "127.0.0.1:1883".to_owned(), ..Listener::default() };
+        let secure = Listener {
+            address: "127.0.0.1:8883".to_owned(),
+            tls: Some(tls),
+            ..Listener::default()
+        };
+        Config { listener: vec![plain, secure], ..Config::default() }
+    }
+}
+
 /// One address clients connect to. Section `[[listener]]`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -46,10 +73,28 @@ pub struct Listener {
     pub allow_anonymous: Option<bool>,
     /// Connections at once. Range 1 to 10,000,000. Default 100,000.
     pub connections_max: u32,
-    /// New connections a second, over all addresses; 0 is no limit. Default 0.
+    /// New connections a second, over all addresses; 0 is no limit. Range 0 to 10,000,000. Default 0.
     pub connect_rate_max: u32,
-    /// New connections a second from one address; 0 is no limit. Default 0.
+    /// New connections a second from one address; 0 is no limit. Range 0 to 10,000,000. Default 0.
     pub connect_rate_per_address_max: u32,
+}
+
+impl Listener {
+    /// Where to listen; none if `address` is not an address and a port.
+    pub fn socket_address(&self) -> Option<SocketAddr> {
+        self.address.parse().ok()
+    }
+
+    /// Whether clients without a user name are let in: as said, or else unless there is a
+    /// password file.
+    pub fn admits_anonymous(&self, auth: &Auth) -> bool {
+        self.allow_anonymous.unwrap_or(auth.password_file.is_none())
+    }
+
+    /// Whether nobody gets as far as CONNECT without a certificate.
+    pub fn requires_certificate(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.client_certificate == ClientCertificate::Required)
+    }
 }
 
 /// TLS of a listener. Section `[listener.tls]`.
@@ -102,13 +147,16 @@ pub enum CertificateIdentity {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// From accept to a complete CONNECT, TLS included. Default `"10s"`.
+    /// From accept to a complete CONNECT, TLS included. Range `"100ms"` to `"1h"`. Default `"10s"`.
     pub connect_timeout: Span,
-    /// For an enhanced authentication exchange or a slow password check. Default `"10s"`.
+    /// For an enhanced authentication exchange or a slow password check. Range `"100ms"` to `"1h"`.
+    /// Default `"10s"`.
     pub auth_timeout: Span,
-    /// Bytes buffered before CONNECT is accepted. Default `"64KiB"`.
+    /// Bytes buffered before CONNECT is accepted. At least `"256B"`, at most `packet_bytes_max`.
+    /// Default `"64KiB"`.
     pub connect_bytes_max: Size,
-    /// Largest packet from a client: announced as Maximum Packet Size. Default `"1MiB"`.
+    /// Largest packet from a client: announced as Maximum Packet Size. Range `"256B"` to
+    /// `"268435460B"`, and at most `queue.bytes_max` and `totals.retained_bytes_max`. Default `"1MiB"`.
     pub packet_bytes_max: Size,
     /// Longest Topic Name or Topic Filter in bytes. Range 1 to 65535. Default 1024.
     pub topic_bytes_max: u32,
@@ -116,19 +164,22 @@ pub struct Limits {
     pub topic_levels_max: u32,
     /// Longest Client Identifier in bytes. Range 23 to 65535. Default 256.
     pub client_id_bytes_max: u32,
-    /// Subscriptions of one client. Default 1000.
+    /// Subscriptions of one client. Range 1 to 1,000,000. Default 1000.
     pub subscriptions_max: u32,
-    /// Topic Filters in one SUBSCRIBE or UNSUBSCRIBE. Default 128.
+    /// Topic Filters in one SUBSCRIBE or UNSUBSCRIBE. Range 1 to 65536. Default 128.
     pub filters_max: u32,
-    /// User Properties in one packet. Default 64.
+    /// User Properties in one packet. Range 0 to 65536. Default 64.
     pub user_properties_max: u32,
-    /// Bytes of properties in one packet. Default `"8KiB"`.
+    /// Bytes of properties in one packet. At least `"64B"`, at most `packet_bytes_max`. Default `"8KiB"`.
     pub properties_bytes_max: Size,
-    /// A peer that takes none of what is written to it for so long is closed. Default `"30s"`.
+    /// A peer that takes none of what is written to it for so long is closed. Range `"100ms"` to
+    /// `"1h"`. Default `"30s"`.
     pub write_timeout: Span,
-    /// Acknowledgements owed to a 3.1.1 client before its reads pause. Default 64.
+    /// Acknowledgements owed to a 3.1.1 client before its reads pause. Range 1 to 65535.
+    /// Default 64.
     pub owed_max: u32,
-    /// Unreleased inbound `QoS` 2 identifiers of a 3.1.1 client before it is closed. Default 4096.
+    /// Unreleased inbound `QoS` 2 identifiers of a 3.1.1 client before it is closed. Range 1 to
+    /// 65535. Default 4096.
     pub unreleased_max: u32,
 }
 
@@ -145,7 +196,8 @@ pub struct Session {
     pub topic_alias_maximum: u16,
     /// Topic Aliases the broker itself assigns on one connection. Range 0 to 65535. Default 16.
     pub topic_alias_out_max: u16,
-    /// Longest Session Expiry Interval; longer ones are lowered. Default `"7d"`.
+    /// Longest Session Expiry Interval; longer ones are lowered. Range `"0s"` (no Session outlives its
+    /// connection) to `"4294967295s"` (Sessions may last for ever). Default `"7d"`.
     pub expiry_max: Span,
     /// Longest Keep Alive in seconds; longer ones (and 0) are lowered to it for version 5 clients. 0 is no
     /// limit. Default 0.
@@ -160,11 +212,14 @@ pub struct Session {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Queue {
-    /// Messages that may wait for one Session or group beyond the window. Default 1000.
+    /// Messages that may wait for one Session or group beyond the window. Range 1 to 10,000,000.
+    /// Default 1000.
     pub messages_max: u32,
-    /// Bytes that may wait for one Session or group. Default `"4MiB"`.
+    /// Bytes that may wait for one Session or group. Range `"1KiB"` to `"1024GiB"`, and at most
+    /// `totals.queued_bytes_max`. Default `"4MiB"`.
     pub bytes_max: Size,
-    /// How long a receiver above half full pauses the publishers that feed it. Default `"50ms"`.
+    /// How long a receiver above half full pauses the publishers that feed it. Range `"0s"` to
+    /// `"10s"`. Default `"50ms"`.
     pub pause_max: Span,
     /// `QoS` 0 waits for a parked Session too. Default false.
     pub qos0_offline: bool,
@@ -174,17 +229,18 @@ pub struct Queue {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Totals {
-    /// Sessions, connected and parked. Default 100,000.
+    /// Sessions, connected and parked. Range 1 to 100,000,000. Default 100,000.
     pub sessions_max: u32,
-    /// Subscriptions. Default 1,000,000.
+    /// Subscriptions. Range 1 to 1,000,000,000. Default 1,000,000.
     pub subscriptions_max: u32,
-    /// Retained messages. Default 100,000.
+    /// Retained messages. Range 0 to 1,000,000,000. Default 100,000.
     pub retained_max: u32,
-    /// Bytes of retained messages. Default `"256MiB"`.
+    /// Bytes of retained messages. Range `"0B"` to `"1024GiB"`. Default `"256MiB"`.
     pub retained_bytes_max: Size,
-    /// Bytes of queued messages in memory, each message counted once. Default `"1GiB"`.
+    /// Bytes of queued messages in memory, each message counted once. Range `"1KiB"` to `"1024GiB"`.
+    /// Default `"1GiB"`.
     pub queued_bytes_max: Size,
-    /// Groups of shared subscriptions. Default 10,000.
+    /// Groups of shared subscriptions. Range 0 to 100,000,000. Default 10,000.
     pub groups_max: u32,
 }
 
@@ -240,9 +296,9 @@ pub enum LogFormat {
 pub struct Broker {
     /// Worker threads; 0 is one a core. Range 0 to 1024. Default 0.
     pub workers: u32,
-    /// At SIGTERM, how long writes may take to finish. Default `"5s"`.
+    /// At SIGTERM, how long writes may take to finish. Range `"0s"` to `"10m"`. Default `"5s"`.
     pub stop_timeout: Span,
-    /// How often `$SYS` topics that changed are published; 0 is never. Default `"10s"`.
+    /// How often `$SYS` topics that changed are published: `"1s"` to `"1d"`, or `"0s"` for never. Default `"10s"`.
     pub sys_interval: Span,
 }
 
@@ -315,7 +371,7 @@ impl Default for Queue {
         Queue {
             messages_max: 1000,
             bytes_max: Size::kib(4 * 1024),
-            pause_max: Span(Duration::from_millis(50)),
+            pause_max: Span::millis(50),
             qos0_offline: false,
         }
     }
@@ -343,54 +399,5 @@ impl Default for Log {
 impl Default for Broker {
     fn default() -> Broker {
         Broker { workers: 0, stop_timeout: Span::secs(5), sys_interval: Span::secs(10) }
-    }
-}
-
-/// A length of time, written `"250ms"`, `"10s"`, `"5m"`, `"1h"` or `"7d"`.
-#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Span(pub Duration);
-
-impl Span {
-    /// A span of whole seconds.
-    pub const fn secs(seconds: u64) -> Span {
-        Span(Duration::from_secs(seconds))
-    }
-}
-
-/// A number of bytes, written `"512B"`, `"64KiB"`, `"1MiB"` or `"1GiB"`.
-#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Size(pub u64);
-
-impl Size {
-    /// A size of whole kibibytes.
-    pub const fn kib(kib: u64) -> Size {
-        Size(kib * 1024)
-    }
-
-    /// As a length in memory.
-    pub fn len(self) -> usize {
-        usize::try_from(self.0).unwrap_or(usize::MAX)
-    }
-}
-
-// Helper owns: Deserialize/Serialize/Display/FromStr for Span and Size, range checks.
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: serde::Deserializer<'de>>(_d: D) -> Result<Span, D::Error> {
-        todo!()
-    }
-}
-impl Serialize for Span {
-    fn serialize<S: serde::Serializer>(&self, _s: S) -> Result<S::Ok, S::Error> {
-        todo!()
-    }
-}
-impl<'de> Deserialize<'de> for Size {
-    fn deserialize<D: serde::Deserializer<'de>>(_d: D) -> Result<Size, D::Error> {
-        todo!()
-    }
-}
-impl Serialize for Size {
-    fn serialize<S: serde::Serializer>(&self, _s: S) -> Result<S::Ok, S::Error> {
-        todo!()
     }
 }

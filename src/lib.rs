@@ -6,17 +6,21 @@
 //! * floor 1: [`codec`], [`topic`], [`shape`]: pure parts that know nothing of each other
 //! * floor 2: [`message`], [`session`]: the protocol, pure
 //! * floor 3: [`broker`]: shared state, synchronous, deterministic
-//! * floor 4: [`net`], [`store`], [`auth`]: adapters to the world
+//! * floor 4: [`net`], [`store`], [`auth`], [`certs`], [`settings`], [`logging`]:
+//!   adapters to the world
 
 #![forbid(unsafe_code)]
 
 pub mod auth;
 pub mod broker;
+pub mod certs;
 pub mod codec;
 pub mod config;
+pub mod logging;
 pub mod message;
 pub mod net;
 pub mod session;
+pub mod settings;
 pub mod shape;
 pub mod store;
 pub mod time;

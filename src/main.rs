@@ -1,1 +1,221 @@
-fn main() {}
+//! The command line: `sluice`, and what it does besides being a broker.
+
+mod password;
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use sluicemq::config::{Config, Listener};
+use sluicemq::settings::{self, Settings};
+use sluicemq::{auth, certs, logging};
+
+/// Sluice: an MQTT 3.1.1 and 5 broker.
+#[derive(Parser)]
+#[command(name = "sluice", version, about, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    layers: Layers,
+}
+
+const AFTER_HELP: &str = "\
+Without a configuration file, the broker serves MQTT on 127.0.0.1:1883 and MQTT over TLS on
+127.0.0.1:8883, with certificates it makes in certs/. Environment variables SLUICE_SECTION__KEY go
+over files, --set goes over both. SLUICE_LOG sets the log level.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the broker (also without any command).
+    Run,
+    /// Read and check the configuration: exit code 0 if it is good, 2 if not.
+    Check {
+        /// Open the certificates, keys and password file too.
+        #[arg(long)]
+        files: bool,
+    },
+    /// Print the effective configuration and where each value came from.
+    Config,
+    /// Make a CA, a server certificate and a client certificate.
+    Certs {
+        /// Directory for the files. A CA that is there is used; nothing is overwritten.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Host name or address of the server; more than one may be given.
+        #[arg(long = "name", value_name = "HOST", required = true, num_args = 1..)]
+        names: Vec<String>,
+        /// Name of the client.
+        #[arg(long, value_name = "NAME", default_value = "client")]
+        client: String,
+    },
+    /// Set or delete a user's password in a password file.
+    ///
+    /// Asks for the password on a terminal, else reads one line from standard input.
+    Passwd {
+        /// Password file; made if it is not there.
+        file: PathBuf,
+        /// User name.
+        user: String,
+        /// Delete the user.
+        #[arg(short = 'D', long)]
+        delete: bool,
+        /// Read the password from standard input, even if that is a terminal.
+        #[arg(long, conflicts_with = "delete")]
+        password_stdin: bool,
+    },
+}
+
+/// Where the configuration comes from.
+#[derive(Args)]
+struct Layers {
+    /// Configuration file; given more than once, later ones go over earlier ones.
+    #[arg(short, long = "config", value_name = "FILE", global = true)]
+    configs: Vec<PathBuf>,
+    /// Set one key, as in --set session.qos_max=1 or --set listener.0.address=127.0.0.1:1884.
+    #[arg(short, long = "set", value_name = "KEY=VALUE", global = true)]
+    sets: Vec<String>,
+}
+
+impl Layers {
+    fn load(&self) -> Result<Settings, settings::SettingsError> {
+        let env = std::env::vars_os().map(|(name, value)| {
+            (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
+        });
+        settings::load(&self.configs, env, &self.sets)
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match &cli.command {
+        None | Some(Command::Run) => start(&cli.layers),
+        Some(Command::Check { files }) => check(&cli.layers, *files),
+        Some(Command::Config) => cli.layers.load().map_err(Into::into).map(|settings| {
+            print!("{}", settings.show());
+        }),
+        Some(Command::Certs { out, names, client }) => make_certs(out, names, client),
+        Some(Command::Passwd { file, user, delete, password_stdin }) => {
+            passwd(file, user, *delete, *password_stdin)
+        }
+    };
+    let Err(error) = done else {
+        return ExitCode::SUCCESS;
+    };
+    for line in error.to_string().lines() {
+        eprintln!("sluice: {line}");
+    }
+    ExitCode::from(2)
+}
+
+/// Everything before the broker runs: settings, logs, development certificates.
+fn start(layers: &Layers) -> Result<(), Box<dyn Error>> {
+    let settings = layers.load()?;
+    let levels = std::env::var("SLUICE_LOG").ok();
+    logging::start(&settings.config.log, levels.as_deref())?;
+    if settings.development && certs::ensure_development(Path::new(DEVELOPMENT_CERTS))? {
+        println!(
+            "made a development CA, a server certificate for localhost and a client certificate in certs/"
+        );
+    }
+    run(&settings)
+}
+
+/// Runs the broker until it is told to stop.
+fn run(settings: &Settings) -> Result<(), Box<dyn Error>> {
+    // THE BROKER GOES HERE: `sluicemq::net::run(settings)`, and the lines below once it listens.
+    open_files(&settings.config)?;
+    if settings.development {
+        println!("{}", try_lines(&settings.config));
+    }
+    Ok(())
+}
+
+fn check(layers: &Layers, files: bool) -> Result<(), Box<dyn Error>> {
+    let settings = layers.load()?;
+    if files {
+        open_files(&settings.config)?;
+    }
+    println!(
+        "the configuration is good{}",
+        if files { ", and so are the files it names" } else { "" }
+    );
+    Ok(())
+}
+
+/// Whether the files that the configuration names can be used.
+fn open_files(config: &Config) -> Result<(), Box<dyn Error>> {
+    for tls in config.listener.iter().filter_map(|listener| listener.tls.as_ref()) {
+        sluicemq::net::tls::LiveTls::load(tls)?;
+    }
+    if let Some(path) = &config.auth.password_file {
+        auth::PasswordFile::load(path)?;
+    }
+    Ok(())
+}
+
+fn make_certs(out: &Path, names: &[String], client: &str) -> Result<(), Box<dyn Error>> {
+    for path in certs::make(out, names, client)? {
+        println!("{}", path.display());
+    }
+    Ok(())
+}
+
+fn passwd(file: &Path, user: &str, delete: bool, stdin: bool) -> Result<(), Box<dyn Error>> {
+    if delete {
+        auth::file::delete_user(file, user)?;
+    } else {
+        auth::file::set_password(file, user, &password::ask(stdin)?)?;
+    }
+    Ok(())
+}
+
+/// The commands to try the development broker with, on each of its ports.
+fn try_lines(config: &Config) -> String {
+    let mut lines = vec!["try it, in two terminals:".to_owned()];
+    for listener in &config.listener {
+        let Some(whither) = whither(listener) else {
+            continue;
+        };
+        lines.push(format!("  mosquitto_sub {whither} -t 'hello/#' -v"));
+        lines.push(format!("  mosquitto_pub {whither} -t hello/world -m 'it works'"));
+    }
+    lines.join("\n")
+}
+
+fn whither(listener: &Listener) -> Option<String> {
+    let address = listener.socket_address()?;
+    let port = address.port();
+    Some(match &listener.tls {
+        // The name that is in the certificate, for the client checks it.
+        Some(_) => format!("--cafile {DEVELOPMENT_CERTS}/ca.pem -h localhost -p {port}"),
+        None => format!("-h {} -p {port}", address.ip()),
+    })
+}
+
+/// Where [`Config::development`] looks for certificates.
+const DEVELOPMENT_CERTS: &str = "certs";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_lines_to_try_name_both_ports() {
+        let wanted = "\
+try it, in two terminals:
+  mosquitto_sub -h 127.0.0.1 -p 1883 -t 'hello/#' -v
+  mosquitto_pub -h 127.0.0.1 -p 1883 -t hello/world -m 'it works'
+  mosquitto_sub --cafile certs/ca.pem -h localhost -p 8883 -t 'hello/#' -v
+  mosquitto_pub --cafile certs/ca.pem -h localhost -p 8883 -t hello/world -m 'it works'";
+        assert_eq!(try_lines(&Config::development()), wanted);
+    }
+}

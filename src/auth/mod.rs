@@ -1,1 +1,5 @@
 //! Who may come in: password files.
+
+pub mod file;
+
+pub use self::file::{PasswordFile, PasswordFileError};

@@ -170,13 +170,7 @@ impl Mailbox {
     }
 
     /// Asks for room for a copy, or counts it as lost. `qos` is the copy's.
-    pub fn reserve(
-        &self,
-        queue: &config::Queue,
-        qos: QoS,
-        bytes: usize,
-        now: Time,
-    ) -> Admission {
+    pub fn reserve(&self, queue: &config::Queue, qos: QoS, bytes: usize, now: Time) -> Admission {
         let inner = &mut *self.lock();
         let class = usize::from(qos > QoS::AtMostOnce);
         inner.routed[class] += 1;
@@ -432,6 +426,18 @@ impl Mailbox {
             None => inner.completed[class] += 1,
             Some(loss) => inner.lose(class, loss),
         }
+    }
+
+    /// Counts copies that were taken from here as completed.
+    pub fn settle_many(&self, settled: &mut [u32; 2]) {
+        if *settled != [0, 0] {
+            self.lock().settle(settled);
+        }
+    }
+
+    /// Counts a retained message that was pulled, not pushed.
+    pub fn count_routed(&self, class: usize) {
+        self.lock().routed[class] += 1;
     }
 
     /// The receiver's account.

@@ -1,1 +1,419 @@
-//! Shared state: router, registry, mailboxes. Synchronous and deterministic.
+//! Shared state: router, registry, mailboxes, groups. Synchronous and deterministic: no runtime,
+//! no file, no clock. A [`Broker`] is told the time, and asks the world only through [`ports`].
+
+pub mod link;
+pub mod mailbox;
+pub mod metrics;
+pub mod ports;
+pub mod registry;
+pub mod router;
+pub mod sys;
+pub mod turn;
+
+use std::sync::Arc;
+use std::task::Waker;
+
+use crate::codec::{QoS, Reason};
+use crate::config::{self, Config};
+use crate::message::{ClientId, Draft, Identity, Loss, Meter, SessionId};
+use crate::session::{Access, Context, Op, Policy, Session, WillMessage};
+use crate::time::Time;
+
+use mailbox::{Account, Admission, Copy, Mailbox};
+use metrics::{Counter, Metrics};
+use ports::{Authenticator, Publication, Receipt, Refused, Store};
+use registry::{Due, Parked, Registry};
+use router::{Change, Retain, Router, Subscriber};
+use turn::{Staged, Turn};
+
+pub use link::{Flow, Link, PeerInfo};
+
+/// The world a broker lives in.
+#[derive(Clone)]
+pub struct Ports {
+    /// Where Sessions and messages are kept.
+    pub store: Arc<dyn Store>,
+    /// Who may come in.
+    pub authenticator: Arc<dyn Authenticator>,
+    /// Who may do what.
+    pub access: Arc<dyn Access>,
+}
+
+/// A broker; cloning it gives another handle to the same one.
+#[derive(Clone)]
+pub struct Broker(Arc<Shared>);
+
+struct Shared {
+    policy: Policy,
+    queue: config::Queue,
+    totals: config::Totals,
+    settings: config::Broker,
+    ports: Ports,
+    router: Router,
+    registry: Registry,
+    metrics: Metrics,
+    meter: Arc<Meter>,
+    /// The publisher of `$SYS` topics.
+    system: Arc<Identity>,
+    sys: sys::Sys,
+    started: Time,
+}
+
+/// What became of a PUBLISH.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Published {
+    /// Receivers that have it or will have it.
+    pub admitted: u32,
+    /// Receivers that refused their copy.
+    pub refused: u32,
+    /// What the publisher is told.
+    pub reason: Reason,
+    /// It was handed to the store: the answer waits for this turn's receipt.
+    pub stored: bool,
+}
+
+/// Figures of a broker at one moment: plain data.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// Each Session's account, by client: connected or not.
+    pub sessions: Vec<(ClientId, bool, Account)>,
+    /// Each group's account, by number.
+    pub groups: Vec<Account>,
+    /// Retained messages and their bytes.
+    pub retained: (usize, u64),
+    /// Subscriptions.
+    pub subscriptions: usize,
+    /// Bytes of messages in memory.
+    pub message_bytes: u64,
+}
+
+/// Parked Sessions and retained messages looked after in one tick.
+const TICK_MAX: usize = 256;
+
+impl Broker {
+    /// A broker under `config`. `seed` feeds its hashes: strangers must not guess it.
+    pub fn new(config: &Config, ports: Ports, seed: u64, now: Time) -> Broker {
+        let meter = Arc::new(Meter::default());
+        let system = Identity::new(ClientId::new(""), None, meter.clone());
+        Broker(Arc::new(Shared {
+            policy: Policy::new(&config.limits, &config.session),
+            queue: config.queue.clone(),
+            totals: config.totals.clone(),
+            settings: config.broker.clone(),
+            ports,
+            router: Router::new(seed),
+            registry: Registry::new(seed.rotate_left(32)),
+            metrics: Metrics::default(),
+            meter,
+            system: Arc::new(system),
+            sys: sys::Sys::new(now),
+            started: now,
+        }))
+    }
+
+    /// The one way in for a message: routes `draft` to everybody who wants it.
+    ///
+    /// Copies are admitted here and pushed by [`Broker::flush`], after the store has them.
+    pub fn publish(
+        &self,
+        draft: &Draft<'_>,
+        publisher: &Arc<Identity>,
+        with: Option<(SessionId, Op)>,
+        now: Time,
+        turn: &mut Turn,
+    ) -> Published {
+        let shared = &*self.0;
+        let bytes = router::message_bytes(draft);
+        if let Err(reason) = self.admit(draft, bytes, turn) {
+            return Published { admitted: 0, refused: 0, reason, stored: false };
+        }
+        let mut message = None;
+        let mut owned =
+            || message.get_or_insert_with(|| Arc::new(draft.into_message(publisher, now))).clone();
+        let retained = match (draft.retain, draft.payload.is_empty()) {
+            (false, _) => None,
+            (true, true) => Some(Retain::Clear),
+            (true, false) => Some(Retain::Set(owned())),
+        };
+        let retains = retained.is_some();
+        let mut matches = std::mem::take(&mut turn.matches);
+        shared.router.route(draft.topic, publisher, retained, &mut matches);
+        let found = matches.len();
+        let mut admitted = 0;
+        let mut refused = 0;
+        let mut receivers = Vec::new();
+        for found in matches.drain(..) {
+            let qos = found.qos.min(draft.qos);
+            match found.mailbox.reserve(&shared.queue, qos, bytes, now) {
+                Admission::Refused(loss) => {
+                    shared.metrics.lose(loss, 1);
+                    refused += u32::from(loss != Loss::OfflineQos0);
+                }
+                Admission::Admitted { pressed, durable } => {
+                    admitted += 1;
+                    if pressed {
+                        turn.press(&found.mailbox);
+                    }
+                    if durable && qos > QoS::AtMostOnce && shared.ports.store.remembers() {
+                        receivers.push(found.key.number());
+                    }
+                    let copy = Copy {
+                        message: owned(),
+                        qos,
+                        retain: draft.retain && found.retain_as_published,
+                        ids: found.ids,
+                    };
+                    turn.staged.push(Staged { mailbox: found.mailbox, copy });
+                }
+            }
+        }
+        turn.matches = matches;
+        turn.copies += found;
+        shared.metrics.add(Counter::Routed, found as u64);
+        let stored = self.store(&mut owned, receivers, retains, with, turn);
+        let reason = match (found, admitted, refused) {
+            (0, _, _) => Reason::NoMatchingSubscribers,
+            (_, 0, 1..) => Reason::QuotaExceeded,
+            _ => Reason::Success,
+        };
+        Published { admitted, refused, reason, stored: stored && draft.qos > QoS::AtMostOnce }
+    }
+
+    /// Ends a turn: hands its changes to the store, pushes the copies, wakes their receivers.
+    /// Because submit comes before push, nobody can be done with a message before it is stored.
+    pub fn flush(&self, turn: &mut Turn) -> Option<Receipt> {
+        let receipt = if turn.batch.is_empty() {
+            None
+        } else {
+            let permit = std::mem::take(&mut turn.permit);
+            Some(self.0.ports.store.submit(permit, std::mem::take(&mut turn.batch)))
+        };
+        turn.permit = ports::Permit::default();
+        self.flush_copies(turn);
+        turn.wake();
+        receipt
+    }
+
+    /// Pushes the copies routed so far, before the turn ends.
+    pub(crate) fn flush_copies(&self, turn: &mut Turn) {
+        let Turn { staged, wakers, .. } = turn;
+        for Staged { mailbox, copy } in staged.drain(..) {
+            wakers.extend(mailbox.push(copy));
+        }
+    }
+
+    /// Publishes a Will, if its Session may.
+    pub(crate) fn publish_will(
+        &self,
+        identity: &Arc<Identity>,
+        will: &WillMessage,
+        now: Time,
+        turn: &mut Turn,
+    ) {
+        let draft = will.draft();
+        if self.0.ports.access.may_publish(identity, draft.topic) {
+            self.publish(&draft, identity, None, now, turn);
+        } else {
+            self.0.metrics.add(Counter::RefusedQos0, 1);
+        }
+    }
+
+    /// Looks after what no link looks after: Wills and ends of parked Sessions, retained messages
+    /// that expire, `$SYS`. Returns when it is next needed; at once if there is more to do.
+    pub fn tick(&self, now: Time, turn: &mut Turn) -> Option<Time> {
+        let shared = &*self.0;
+        let mut more = false;
+        for round in 0..=TICK_MAX {
+            let Some(due) = shared.registry.due(now) else { break };
+            match due {
+                Due::Will(identity, will) => self.publish_will(&identity, &will, now, turn),
+                Due::End(parked) => self.end_session(*parked, Loss::SessionEnded, now, turn),
+            }
+            more = round == TICK_MAX;
+        }
+        more |= shared.router.expire_retained(now);
+        let sys = self.tick_sys(now, turn);
+        self.flush(turn);
+        if more {
+            return Some(now);
+        }
+        [shared.registry.deadline(), shared.router.retained_deadline(), sys]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// A parked Session is over: its Will is due, what waits goes to the ledger.
+    pub(crate) fn end_session(&self, parked: Parked, loss: Loss, now: Time, turn: &mut Turn) {
+        let Parked { id, mut session, mailbox, .. } = parked;
+        if let Some(will) = session.take_will() {
+            self.publish_will(&session.identity().clone(), &will, now, turn);
+        }
+        self.dissolve(id, &mut session, &mailbox, false, loss, turn);
+    }
+
+    /// Takes an ended Session out of everything.
+    pub(crate) fn dissolve(
+        &self,
+        id: SessionId,
+        session: &mut Session,
+        mailbox: &Arc<Mailbox>,
+        connected: bool,
+        loss: Loss,
+        turn: &mut Turn,
+    ) {
+        let shared = &*self.0;
+        let mut back = Vec::new();
+        session.end(loss, &mut |action| match action {
+            crate::session::Action::Return(delivery) => back.push(delivery),
+            crate::session::Action::Settle { above_qos0, group, loss } => {
+                self.settle(mailbox, above_qos0, group, loss);
+            }
+            _ => {}
+        });
+        self.give_back(back, turn);
+        let changes: Vec<_> = session
+            .subscriptions()
+            .map(|(filter, _)| Change::Unsubscribe(filter.clone()))
+            .collect();
+        let subscriber = Subscriber { session: id, mailbox, lasts: false, connected };
+        if !changes.is_empty() {
+            shared.router.change(&subscriber, changes, &mut Vec::new(), &shared.metrics);
+        }
+        let lost = mailbox.close(loss, &mut [0, 0]);
+        shared.metrics.lose(loss, lost.iter().sum());
+    }
+
+    /// Unacknowledged messages of a departed member go back to the heads of their groups; if a
+    /// group is no more, to the ledger.
+    pub(crate) fn give_back(&self, back: Vec<crate::message::Delivery>, turn: &mut Turn) {
+        let mut by_group = std::collections::BTreeMap::<u64, Vec<_>>::new();
+        for delivery in back {
+            by_group.entry(delivery.group.unwrap_or_default()).or_default().push(delivery);
+        }
+        for (group, deliveries) in by_group {
+            match self.0.router.group(group) {
+                Some(mailbox) => turn.wakers.extend(mailbox.give_back(deliveries)),
+                None => self.0.metrics.lose(Loss::GroupGone, deliveries.len() as u64),
+            }
+        }
+    }
+
+    /// Counts a copy that reached its end, in its receiver's account.
+    pub(crate) fn settle(
+        &self,
+        own: &Mailbox,
+        above_qos0: bool,
+        group: Option<u64>,
+        loss: Option<Loss>,
+    ) {
+        match loss {
+            None => self.0.metrics.add(Counter::Completed, 1),
+            Some(loss) => self.0.metrics.lose(loss, 1),
+        }
+        match group.map(|group| self.0.router.group(group)) {
+            None => own.settle(above_qos0, loss),
+            Some(Some(group)) => group.settle(above_qos0, loss),
+            Some(None) => {}
+        }
+    }
+
+    /// What a Session is told with every input.
+    pub(crate) fn context(&self, now: Time) -> Context<'_> {
+        let shared = &*self.0;
+        let totals = &shared.totals;
+        Context {
+            now,
+            policy: &shared.policy,
+            access: &*shared.ports.access,
+            subscriptions_free: (totals.subscriptions_max as usize)
+                .saturating_sub(shared.router.subscriptions()),
+            groups_free: (totals.groups_max as usize).saturating_sub(shared.router.group_count()),
+            remembers: shared.ports.store.remembers(),
+        }
+    }
+
+    /// The counters.
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// The rules every Session obeys.
+    pub fn policy(&self) -> &Policy {
+        &self.0.policy
+    }
+
+    /// Figures at this moment.
+    pub fn view(&self) -> View {
+        let shared = &*self.0;
+        let sessions = shared.registry.mailboxes().into_iter();
+        let groups = shared.router.groups();
+        View {
+            sessions: sessions.map(|(id, mailbox, on)| (id, on, mailbox.account())).collect(),
+            groups: groups.iter().map(|mailbox| mailbox.account()).collect(),
+            retained: shared.router.retained_totals(),
+            subscriptions: shared.router.subscriptions(),
+            message_bytes: shared.meter.bytes(),
+        }
+    }
+
+    /// What is in flight in parked Sessions, by client and the group it came from: for checks of
+    /// the first law.
+    pub fn parked_in_flight(&self) -> Vec<(ClientId, Vec<Option<u64>>)> {
+        self.0.registry.parked_in_flight()
+    }
+
+    /// Room for a message, asked before anything is changed.
+    fn admit(&self, draft: &Draft<'_>, bytes: usize, turn: &mut Turn) -> Result<(), Reason> {
+        let shared = &*self.0;
+        if draft.retain && !draft.payload.is_empty() {
+            let may = shared.router.may_retain(draft.topic, bytes, &shared.totals);
+            if !may {
+                return Err(Reason::QuotaExceeded);
+            }
+        }
+        if shared.meter.bytes() + bytes as u64 > shared.totals.queued_bytes_max.0 {
+            return Err(Reason::QuotaExceeded);
+        }
+        if draft.qos > QoS::AtMostOnce && shared.ports.store.remembers() {
+            let permit = shared.ports.store.admit(bytes).map_err(|refused| match refused {
+                Refused::Full => Reason::QuotaExceeded,
+                Refused::Failed => Reason::UnspecifiedError,
+            })?;
+            turn.permit.join(permit);
+        }
+        Ok(())
+    }
+
+    /// Puts a message into the turn's batch, if it is to be kept.
+    fn store(
+        &self,
+        owned: &mut impl FnMut() -> Arc<crate::message::Message>,
+        receivers: Vec<u64>,
+        retained: bool,
+        with: Option<(SessionId, Op)>,
+        turn: &mut Turn,
+    ) -> bool {
+        if !self.0.ports.store.remembers() {
+            return false;
+        }
+        let mut stored = with.is_some();
+        turn.batch.ops.extend(with);
+        if retained || !receivers.is_empty() {
+            turn.batch.publishes.push(Publication { message: owned(), receivers, retained });
+            stored = true;
+        }
+        stored
+    }
+}
+
+impl std::fmt::Debug for Broker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Broker").finish_non_exhaustive()
+    }
+}
+
+/// A waker that wakes nobody: for drivers that poll everything anyway.
+pub fn nobody() -> Waker {
+    Waker::noop().clone()
+}

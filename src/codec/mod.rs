@@ -3,11 +3,17 @@
 //!
 //! Version 5 is the house language: 3.1.1 packets come out in the shape of version 5.
 
+mod decode;
+mod encode;
 pub mod error;
 pub mod packet;
 pub mod property;
 pub mod reason;
+mod version3;
+mod wire;
 
+pub use decode::{connect_version, decode};
+pub use encode::{encode, publish_len};
 pub use error::{DecodeError, EncodeError};
 pub use packet::{
     Ack, Auth, ConnAck, Connect, Disconnect, Packet, PacketId, Publish, QoS, RetainHandling,
@@ -60,43 +66,4 @@ pub enum Decoded<'a> {
     },
     /// Not yet whole: at least this many bytes are needed in all.
     Need(usize),
-}
-
-/// Cuts one packet from the front of `bytes`.
-///
-/// `version` is `None` until a CONNECT has been read; then only a CONNECT is accepted.
-pub fn decode<'a>(
-    _bytes: &'a [u8],
-    _version: Option<Version>,
-    _from: From,
-    _limits: &Limits,
-) -> Result<Decoded<'a>, DecodeError> {
-    todo!()
-}
-
-/// The version that the CONNECT at the front of `bytes` asks for, if so much of it can be read:
-/// to know in which form to refuse a CONNECT that does not decode.
-pub fn connect_version(_bytes: &[u8]) -> Option<Version> {
-    todo!()
-}
-
-/// Appends `packet` to `out` in the form of `version`; returns the bytes written.
-///
-/// What `version` lacks is left out or mapped; what a version 3 server cannot say (DISCONNECT,
-/// AUTH, a CONNACK code without counterpart, e.g. for a malformed CONNECT) writes nothing and
-/// returns 0. `max` is the receiver's Maximum Packet Size, whole packet: optional Reason Strings and User
-/// Properties (not those of a PUBLISH) are left out first `[MQTT5-3.2.2-19]`; if it still does not
-/// fit, nothing is written. On an error `out` is as it was.
-pub fn encode(
-    _packet: &Packet<'_>,
-    _version: Version,
-    _max: usize,
-    _out: &mut Vec<u8>,
-) -> Result<usize, EncodeError> {
-    todo!()
-}
-
-/// Bytes `publish` takes on the wire in the form of `version`, fixed header included.
-pub fn publish_len(_publish: &Publish<'_>, _version: Version) -> usize {
-    todo!()
 }

@@ -1,1 +1,3 @@
 //! Sockets, TLS, the connection task.
+
+pub mod tls;

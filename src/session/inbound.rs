@@ -156,7 +156,7 @@ impl Session {
 
     /// Refused before routing: answered in turn; at `QoS` 0 only counted.
     fn refuse(&mut self, publish: &Publish<'_>, reason: Reason, out: &mut impl FnMut(Action<'_>)) {
-        out(Action::Count(Count::Refused));
+        out(Action::Count(Count::Refused { above_qos0: publish.packet_id.is_some() }));
         let Some(packet_id) = publish.packet_id else { return };
         let reason = self.answerable(reason);
         let ack = Ack::new(packet_id, reason);

@@ -98,6 +98,8 @@ pub enum Action<'a> {
     },
     /// Something to count.
     Count(Count),
+    /// The connection has ended and its Will is to be published.
+    WillDue(Arc<WillMessage>),
     /// Give an unacknowledged message back to the head of its group.
     Return(Delivery),
     /// Close the Network Connection; the answer is written first.
@@ -117,7 +119,10 @@ pub enum Count {
     /// A `QoS` 2 PUBLISH came again before it was released: absorbed.
     Repeat,
     /// A PUBLISH was refused before routing (topic, rights).
-    Refused,
+    Refused {
+        /// It asks for an answer.
+        above_qos0: bool,
+    },
 }
 
 /// One Subscription of this Session.
@@ -176,6 +181,8 @@ pub struct Context<'a> {
     pub access: &'a dyn Access,
     /// Subscriptions the broker still has room for.
     pub subscriptions_free: usize,
+    /// Groups the broker still has room for. At 0 nobody joins a group anew.
+    pub groups_free: usize,
     /// The store remembers: without it Ops are not even made.
     pub remembers: bool,
 }
@@ -333,21 +340,25 @@ impl Session {
         }
         let delay = self.will.as_ref()?.delay.min(self.terms.expiry);
         if delay == 0 {
-            self.publish_will(cx, out);
+            self.will.take().map(|will| out(Action::WillDue(will)));
+            self.remember(cx, out, || Op::WillGone);
             return None;
         }
         Some(cx.now.after(Duration::from_secs(delay.into())))
     }
 
-    /// Publishes the Will, if there is one, and forgets it `[MQTT5-3.1.2-10]`.
-    pub fn publish_will(&mut self, cx: &Context<'_>, out: &mut impl FnMut(Action<'_>)) {
-        let Some(will) = self.will.take() else { return };
-        if cx.access.may_publish(&self.identity, will.draft().topic) {
-            out(Action::Publish { draft: will.draft(), packet_id: None, with: None });
-        } else {
-            out(Action::Count(Count::Refused));
-        }
-        self.remember(cx, out, || Op::WillGone);
+    /// Takes the Will out, for one who publishes it.
+    pub fn take_will(&mut self) -> Option<Arc<WillMessage>> {
+        self.will.take()
+    }
+
+    /// The groups (or none) that what is in flight came from.
+    pub fn in_flight(&self) -> Vec<Option<u64>> {
+        let group = |flight: &window::Flight| match &flight.state {
+            window::State::Sent(delivery) => delivery.group,
+            window::State::Released { group } => *group,
+        };
+        self.window.flights().map(group).collect()
     }
 
     /// Forgets the Will without publishing it.

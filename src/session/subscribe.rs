@@ -5,7 +5,7 @@ use crate::codec::{
     Packet, Properties, QoS, Reason, RetainHandling, SubAck, Subscribe, SubscribeOptions,
     Unsubscribe,
 };
-use crate::topic::{TopicError, TopicFilter};
+use crate::topic::TopicFilter;
 
 /// Where the reading of retained messages for one new Subscription stands. It parks with its
 /// Session, so that a million retained messages cost no queue.
@@ -100,17 +100,15 @@ impl Session {
     ) -> Reason {
         let filter = match TopicFilter::parse(text, &cx.policy.topic) {
             Ok(filter) => filter,
-            Err(TopicError::TooLong(_) | TopicError::TooDeep(_)) => {
-                return Reason::TopicFilterInvalid;
-            }
             Err(_) => return Reason::TopicFilterInvalid,
         };
         options.qos = options.qos.min(cx.policy.qos_max); // [MQTT5-3.2.2-10]
         let subscription = Subscription { options, id };
         let old = self.subscriptions.get(&filter).copied();
         if old.is_none() {
-            if self.subscriptions.len() >= cx.policy.limits.subscriptions_max as usize || *free == 0
-            {
+            let full = self.subscriptions.len() >= cx.policy.limits.subscriptions_max as usize;
+            let no_group = filter.share().is_some() && cx.groups_free == 0;
+            if full || no_group || *free == 0 {
                 return Reason::QuotaExceeded;
             }
             *free -= 1;

@@ -1,9 +1,11 @@
 //! Topics: names and filters parsed once, the subscription tree, the retained tree.
 
 mod edges;
+mod exact;
 pub mod name;
 mod nodes;
 pub mod retained;
+mod shards;
 pub mod tree;
 #[cfg(test)]
 mod twin;

@@ -1,53 +1,68 @@
 //! The subscription tree: Topic Filter → values by key.
 //!
-//! A trie by level. All nodes lie in one arena, so a filter of 65,536 levels is dropped without
-//! recursion; all edges to named children lie in one hashed index by parent and level, so a node
-//! without children costs nothing for them. A visit goes level by level with the set of nodes
-//! reached so far: each level of the name is hashed once, however many branches `+` opens.
+//! Two structures. Filters without wildcard, the most by far, lie in one hashed map of whole
+//! texts. The others form a trie by level. Its nodes lie in one arena, so a filter of 65,536 levels
+//! is dropped without recursion; its edges to named children lie in one hashed map by parent and
+//! level, so a node without children costs nothing for them. A visit goes level by level with the
+//! set of nodes reached so far: a level of the name is hashed once, however many branches `+` opens.
 //!
 //! Nothing is ever told in the order of a hash.
 
 use super::edges::Edges;
+use super::exact::Exact;
 use super::name::TopicName;
 use super::nodes::{Arena, NONE, Node, ROOT};
+use super::shards::TextHash;
 
 /// Topic Filters and, under each, values by key. Cost of a visit grows with matches and depth,
 /// not with the number of filters.
 ///
-/// Nodes without use are kept for the next filter; their memory goes back when the tree is empty.
+/// Nodes without use are kept for the next filter; their memory goes back when the last filter with a wildcard
+/// has gone. Others give theirs back at once.
 #[derive(Debug)]
 pub struct Tree<K, V> {
+    exact: Exact<K, V>,
     nodes: Arena<K, V>,
     edges: Edges,
+    hash: TextHash,
     len: usize,
 }
 
 impl<K: Ord + Copy, V> Tree<K, V> {
     /// An empty tree; `seed` feeds its hashes.
     pub fn new(seed: u64) -> Tree<K, V> {
-        Tree { nodes: Arena::new(), edges: Edges::new(seed), len: 0 }
+        Tree {
+            exact: Exact::new(),
+            nodes: Arena::new(),
+            edges: Edges::new(),
+            hash: TextHash::new(seed),
+            len: 0,
+        }
     }
 
     /// Puts `value` under `pattern` (a Topic Filter without its share) and `key`; returns what was there.
     pub fn insert(&mut self, pattern: &str, key: K, value: V) -> Option<V> {
-        let mut node = ROOT;
-        for level in levels(pattern) {
-            node = self.child(node, level).unwrap_or_else(|| self.grow(node, level));
-        }
-        let before = self.nodes.at_mut(node).values.insert(key, value);
+        let before = if is_exact(pattern) {
+            self.exact.insert(pattern, key, value, &self.hash)
+        } else {
+            let node = self.grow_to(pattern);
+            self.nodes.at_mut(node).values.insert(key, value)
+        };
         self.len += usize::from(before.is_none());
         before
     }
 
     /// Takes out what is under `pattern` and `key`; nodes left without values are freed.
     pub fn remove(&mut self, pattern: &str, key: K) -> Option<V> {
-        let mut node = ROOT;
-        for level in levels(pattern) {
-            node = self.child(node, level)?;
-        }
-        let removed = self.nodes.at_mut(node).values.remove(key)?;
+        let removed = if is_exact(pattern) {
+            self.exact.remove(pattern, key, &self.hash)?
+        } else {
+            let node = levels(pattern).try_fold(ROOT, |node, level| self.child(node, level))?;
+            let removed = self.nodes.at_mut(node).values.remove(key)?;
+            self.prune(node);
+            removed
+        };
         self.len -= 1;
-        self.prune(node);
         Some(removed)
     }
 
@@ -55,12 +70,38 @@ impl<K: Ord + Copy, V> Tree<K, V> {
     /// from several filters. Within one filter, keys come in order; filters come in an order that
     /// depends on their texts only.
     pub fn visit<'t>(&'t self, name: TopicName<'_>, visit: &mut impl FnMut(K, &'t V)) {
+        if let Some(values) = self.exact.find(name.as_str(), &self.hash) {
+            values.visit(visit);
+        }
+        if self.nodes.len() > 1 {
+            self.visit_wild(name.as_str(), visit);
+        }
+    }
+
+    /// Values in the tree.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it is empty.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Nodes in the tree, the root not counted, filters without wildcard as one each: for tests
+    /// and figures.
+    pub fn nodes(&self) -> usize {
+        self.exact.len() + self.nodes.len() - 1
+    }
+
+    /// Visits what filters with wildcards hold for `name`.
+    fn visit_wild<'t>(&'t self, name: &str, visit: &mut impl FnMut(K, &'t V)) {
         // `$`-topics are not matched by a leading wildcard [MQTT5-4.7.2-1].
-        let mut wild = !name.as_str().starts_with('$');
+        let mut wild = !name.starts_with('$');
         let (mut reached, mut next) = (Reached::new(), Reached::new());
         reached.push(ROOT);
-        for level in levels(name.as_str()) {
-            let hash = self.edges.hash_level(level);
+        for level in levels(name) {
+            let hash = self.hash.of(level);
             for node in reached.iter() {
                 self.step(node, level, hash, wild, &mut next, visit);
             }
@@ -76,21 +117,6 @@ impl<K: Ord + Copy, V> Tree<K, V> {
             node.values.visit(visit);
             self.visit_rest(node, visit); // `a/#` matches `a` too.
         }
-    }
-
-    /// Values in the tree.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether it is empty.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Nodes in the tree, the root not counted: for tests and figures.
-    pub fn nodes(&self) -> usize {
-        self.nodes.len() - 1
     }
 
     /// From `node` by one level of the name: visits `#`, collects `+` and the named child.
@@ -131,9 +157,18 @@ impl<K: Ord + Copy, V> Tree<K, V> {
         let child = match level {
             b"+" => parent.plus,
             b"#" => parent.rest,
-            _ => return self.edges.find(self.edges.hash_level(level), node, level, &self.nodes),
+            _ => return self.edges.find(self.hash.of(level), node, level, &self.nodes),
         };
         (child != NONE).then_some(child)
+    }
+
+    /// The node of `pattern`, with all above it added where they lack.
+    fn grow_to(&mut self, pattern: &str) -> u32 {
+        let mut node = ROOT;
+        for level in levels(pattern) {
+            node = self.child(node, level).unwrap_or_else(|| self.grow(node, level));
+        }
+        node
     }
 
     /// Adds a child to `node`.
@@ -145,7 +180,7 @@ impl<K: Ord + Copy, V> Tree<K, V> {
             b"#" => parent.rest = child,
             _ => {
                 parent.named += 1;
-                self.edges.insert(child, &self.nodes);
+                self.edges.insert(child, &self.nodes, &self.hash);
             }
         }
         child
@@ -162,12 +197,12 @@ impl<K: Ord + Copy, V> Tree<K, V> {
                 parent.rest = NONE;
             } else {
                 parent.named -= 1;
-                self.edges.remove(node, &self.nodes);
+                self.edges.remove(node, &self.nodes, &self.hash);
             }
             self.nodes.free(node);
             node = above;
         }
-        if self.is_empty() {
+        if self.nodes.len() == 1 {
             self.nodes = Arena::new();
         }
     }
@@ -210,6 +245,10 @@ impl Reached {
     }
 }
 
+fn is_exact(pattern: &str) -> bool {
+    !pattern.bytes().any(|byte| byte == b'+' || byte == b'#')
+}
+
 #[inline]
 fn levels(text: &str) -> impl Iterator<Item = &[u8]> {
     text.as_bytes().split(|byte| *byte == b'/')
@@ -219,7 +258,7 @@ const NEAR: usize = 12;
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
     use crate::topic::twin::{self, Dice};
@@ -295,15 +334,15 @@ mod tests {
         assert_eq!((tree.len(), tree.nodes()), (0, 0), "seed {seed}");
     }
 
-    /// As many as there are different beginnings of filters.
+    /// One for each exact filter, and one for each different beginning of the others.
     fn nodes_of(twin: &BTreeMap<(String, usize), u64>) -> usize {
-        let mut beginnings = std::collections::BTreeSet::new();
-        for (pattern, _) in twin.keys() {
+        let (exact, wild): (BTreeSet<&str>, BTreeSet<&str>) =
+            twin.keys().map(|(pattern, _)| pattern.as_str()).partition(|pattern| is_exact(pattern));
+        let mut beginnings = wild.clone();
+        for pattern in wild {
             beginnings.extend(pattern.match_indices('/').map(|(at, _)| &pattern[..at]));
         }
-        // `a` the whole filter and `a` the beginning of `a/b` are the same node.
-        beginnings.extend(twin.keys().map(|(pattern, _)| pattern.as_str()));
-        beginnings.len()
+        exact.len() + beginnings.len()
     }
 
     #[test]
@@ -344,19 +383,21 @@ mod tests {
     fn a_filter_of_65536_levels_takes_linear_time_and_no_stack() {
         let deep = "/".repeat(65_535);
         let plus = "+/".repeat(32_767) + "#";
+        let named = "/".repeat(65_534) + "+";
         let (mut tree, start) = (Tree::new(1), std::time::Instant::now());
         for key in 0..10 {
             tree.insert(&deep, key, 0);
             tree.insert(&plus, key, 0);
+            tree.insert(&named, key, 0);
         }
-        assert_eq!(tree.nodes(), 65_536 + 32_768);
+        assert_eq!(tree.nodes(), 1 + 32_768 + 65_535);
         assert_eq!(visited(&tree, &deep).len(), 20);
-        let mut other = tree;
+        assert_eq!(visited(&tree, &deep[1..]).len(), 20);
         for key in 0..10 {
-            other.remove(&deep, key);
+            tree.remove(&named, key);
         }
-        assert_eq!(other.nodes(), 32_768);
-        drop(other);
+        assert_eq!(tree.nodes(), 1 + 32_768);
+        drop(tree);
         assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
     }
 

@@ -1,0 +1,430 @@
+//! Password files in mosquitto's format: one `user:$7$iterations$salt$hash` a line, PBKDF2 with
+//! HMAC-SHA-512; `user:$6$salt$hash`, one salted SHA-512, is read but not written.
+//!
+//! A wrong password and an unknown user cost the same time, and no message holds a password or a
+//! hash.
+
+use std::collections::HashMap;
+use std::fs::{self, OpenOptions};
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+use arc_swap::ArcSwap;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use sha2::{Digest, Sha512};
+use subtle::ConstantTimeEq;
+
+/// Iterations of new hashes, as `mosquitto_passwd` of 2.1 does by default: under a millisecond.
+pub const ITERATIONS: u32 = 1000;
+/// More in a file is taken for a mistake: one check would last seconds.
+const ITERATIONS_MAX: u32 = 10_000_000;
+const HASH_LEN: usize = 64;
+const SALT_LEN: usize = 12;
+
+/// The users and passwords of one file, in force and replaceable.
+#[derive(Debug)]
+pub struct PasswordFile {
+    path: PathBuf,
+    users: ArcSwap<Users>,
+    /// Chooses which entry an unknown user is checked against; unknown to strangers.
+    lottery: RandomState,
+}
+
+/// Why a password file was not read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PasswordFileError {
+    /// It could not be read or written.
+    #[error("cannot {verb} password file {}: {source}", path.display())]
+    File {
+        /// What was tried.
+        verb: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A line is not an entry.
+    #[error("{}:{line}: {problem}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// No entry could hold this user name.
+    #[error("a user name is 1 to 65535 bytes without ':' and control characters")]
+    UserName,
+    /// MQTT could not carry this password, or it is empty.
+    #[error("a password is 1 to 65535 bytes")]
+    Password,
+    /// There is no such user to delete.
+    #[error("there is no user {user:?} in {}", path.display())]
+    Unknown {
+        /// The file.
+        path: PathBuf,
+        /// The user.
+        user: String,
+    },
+    /// The system gave no random bytes.
+    #[error("no random bytes for a salt: {0}")]
+    Random(getrandom::Error),
+}
+
+impl PasswordFile {
+    /// Reads the file at `path`.
+    pub fn load(path: impl Into<PathBuf>) -> Result<PasswordFile, PasswordFileError> {
+        let path = path.into();
+        let users = Users::read(&path)?;
+        Ok(PasswordFile { path, users: ArcSwap::from_pointee(users), lottery: RandomState::new() })
+    }
+
+    /// Reads the file again. Leaves what is in force if it cannot. The number of users.
+    pub fn reload(&self) -> Result<usize, PasswordFileError> {
+        let users = Users::read(&self.path)?;
+        let count = users.by_name.len();
+        self.users.store(users.into());
+        Ok(count)
+    }
+
+    /// Whether `password` is the one of `user`. Takes as long for a user who is not there.
+    pub fn check(&self, user: &str, password: &[u8]) -> bool {
+        let users = self.users.load();
+        let (entry, known) = self.entry(&users, user);
+        entry.matches(password) & known
+    }
+
+    /// Iterations that [`PasswordFile::check`] will cost: some 0.4 µs each. One for `$6$`.
+    pub fn iterations(&self, user: &str) -> u32 {
+        self.entry(&self.users.load(), user).0.iterations
+    }
+
+    /// The entry of `user`, or for a stranger always the same one of the others': a stranger's
+    /// check costs what a user's does, also in a file of mixed costs.
+    fn entry<'a>(&self, users: &'a Users, user: &str) -> (&'a Entry, bool) {
+        if let Some(entry) = users.by_name.get(user) {
+            return (entry, true);
+        }
+        let ticket = self.lottery.hash_one(user) % users.decoys.len() as u64;
+        (&users.decoys[ticket as usize], false)
+    }
+}
+
+/// What a file holds.
+#[derive(Debug)]
+struct Users {
+    by_name: HashMap<Box<str>, Entry>,
+    /// Entries as costly as those of the users, that no password opens; at least one.
+    decoys: Vec<Entry>,
+}
+
+impl Users {
+    fn read(path: &Path) -> Result<Users, PasswordFileError> {
+        let text = read(path)?;
+        let mut by_name = HashMap::new();
+        for (index, line) in text.lines().enumerate() {
+            if is_blank(line) {
+                continue;
+            }
+            let at = |problem| PasswordFileError::Line {
+                path: path.to_owned(),
+                line: index + 1,
+                problem,
+            };
+            let (user, hash) =
+                line.split_once(':').ok_or_else(|| at("expected user:$7$..., found no ':'"))?;
+            if !is_user_name(user) {
+                return Err(at("the user name is empty or holds control characters"));
+            }
+            let entry = Entry::parse(hash).map_err(at)?;
+            if by_name.insert(user.into(), entry).is_some() {
+                return Err(at("this user has an earlier line"));
+            }
+        }
+        let mut decoys: Vec<Entry> = by_name.values().map(Entry::decoy).collect();
+        if decoys.is_empty() {
+            decoys.push(Entry {
+                iterations: ITERATIONS,
+                slow: true,
+                salt: [0; SALT_LEN].into(),
+                hash: [0; HASH_LEN],
+            });
+        }
+        Ok(Users { by_name, decoys })
+    }
+}
+
+/// How a password is kept.
+struct Entry {
+    iterations: u32,
+    /// PBKDF2 (`$7$`), else one SHA-512 (`$6$`).
+    slow: bool,
+    salt: Box<[u8]>,
+    hash: [u8; HASH_LEN],
+}
+
+impl Entry {
+    fn parse(text: &str) -> Result<Entry, &'static str> {
+        let mut fields = text.trim_end().split('$');
+        let kind = (fields.next(), fields.next());
+        let (slow, iterations) = match kind {
+            (Some(""), Some("7")) => {
+                let iterations = fields.next().and_then(|field| field.parse().ok());
+                (true, iterations.filter(|count| (1..=ITERATIONS_MAX).contains(count)))
+            }
+            (Some(""), Some("6")) => (false, Some(1)),
+            (Some(""), Some(_)) => return Err("unknown kind of hash; expected $7$ or $6$"),
+            _ => {
+                return Err(
+                    "the password is not hashed; `sluice passwd` or `mosquitto_passwd -U` does it",
+                );
+            }
+        };
+        let iterations = iterations.ok_or("the iterations are not a number from 1 to 10000000")?;
+        let (Some(salt), Some(hash), None) = (fields.next(), fields.next(), fields.next()) else {
+            return Err("expected $7$iterations$salt$hash or $6$salt$hash");
+        };
+        let salt = BASE64.decode(salt).map_err(|_| "the salt is not base64")?;
+        let hash = BASE64.decode(hash).map_err(|_| "the hash is not base64")?;
+        let hash = hash.try_into().map_err(|_| "the hash is not of 64 bytes")?;
+        Ok(Entry { iterations, slow, salt: salt.into(), hash })
+    }
+
+    /// As costly as this one.
+    fn decoy(&self) -> Entry {
+        Entry { salt: self.salt.clone(), hash: [0; HASH_LEN], ..*self }
+    }
+
+    fn matches(&self, password: &[u8]) -> bool {
+        let hash: [u8; HASH_LEN] = if self.slow {
+            pbkdf2::pbkdf2_hmac_array::<Sha512, HASH_LEN>(password, &self.salt, self.iterations)
+        } else {
+            Sha512::new().chain_update(password).chain_update(&self.salt).finalize().into()
+        };
+        hash.ct_eq(&self.hash).into()
+    }
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Entry").field("iterations", &self.iterations).finish_non_exhaustive()
+    }
+}
+
+/// The hash of `password` as a password file holds it: `$7$iterations$salt$hash`.
+pub fn hash_password(password: &[u8], iterations: u32) -> Result<String, PasswordFileError> {
+    if password.is_empty() || password.len() > 65_535 {
+        return Err(PasswordFileError::Password);
+    }
+    let mut salt = [0; SALT_LEN];
+    getrandom::fill(&mut salt).map_err(PasswordFileError::Random)?;
+    let hash = pbkdf2::pbkdf2_hmac_array::<Sha512, HASH_LEN>(password, &salt, iterations);
+    Ok(format!("$7${iterations}${}${}", BASE64.encode(salt), BASE64.encode(hash)))
+}
+
+/// Gives `user` the `password` in the file at `path`, which is made if it is not there.
+pub fn set_password(path: &Path, user: &str, password: &[u8]) -> Result<(), PasswordFileError> {
+    if !is_user_name(user) || user.starts_with('#') {
+        return Err(PasswordFileError::UserName);
+    }
+    let entry = format!("{user}:{}", hash_password(password, ITERATIONS)?);
+    let text = if path.exists() { read(path)? } else { String::new() };
+    let mut lines: Vec<&str> = text.lines().collect();
+    match lines.iter().position(|line| is_of(line, user)) {
+        Some(at) => lines[at] = &entry,
+        None => lines.push(&entry),
+    }
+    replace(path, &lines)
+}
+
+/// Takes `user` out of the file at `path`.
+pub fn delete_user(path: &Path, user: &str) -> Result<(), PasswordFileError> {
+    let text = read(path)?;
+    let kept: Vec<&str> = text.lines().filter(|line| !is_of(line, user)).collect();
+    if kept.len() == text.lines().count() {
+        return Err(PasswordFileError::Unknown { path: path.to_owned(), user: user.to_owned() });
+    }
+    replace(path, &kept)
+}
+
+/// All or nothing: a reader sees the old file or the new one. Its owner stays; others may not read.
+fn replace(path: &Path, lines: &[&str]) -> Result<(), PasswordFileError> {
+    // Behind a link, the file is replaced and not the link.
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let mut new = path.as_os_str().to_owned();
+    new.push(format!(".{}.new", std::process::id()));
+    let new = PathBuf::from(new);
+    let written = write_as(&new, path, lines).and_then(|()| fs::rename(&new, path));
+    if let Err(source) = written {
+        let _ = fs::remove_file(&new);
+        return Err(PasswordFileError::File { verb: "write", path: path.to_owned(), source });
+    }
+    Ok(())
+}
+
+fn write_as(new: &Path, old: &Path, lines: &[&str]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(new)?;
+    file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    if let Ok(old) = fs::metadata(old) {
+        let mine = file.metadata()?;
+        if (old.uid(), old.gid()) != (mine.uid(), mine.gid()) {
+            fchown(&file, Some(old.uid()), Some(old.gid()))?;
+        }
+    }
+    for line in lines {
+        writeln!(file, "{line}")?;
+    }
+    file.sync_all()
+}
+
+fn read(path: &Path) -> Result<String, PasswordFileError> {
+    fs::read_to_string(path).map_err(|source| PasswordFileError::File {
+        verb: "read",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn is_blank(line: &str) -> bool {
+    line.trim().is_empty() || line.starts_with('#')
+}
+
+fn is_of(line: &str, user: &str) -> bool {
+    !is_blank(line) && line.split_once(':').is_some_and(|(name, _)| name == user)
+}
+
+fn is_user_name(user: &str) -> bool {
+    (1..=65_535).contains(&user.len()) && !user.chars().any(|c| c == ':' || c.is_control())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("passwords");
+        fs::write(&path, text).unwrap();
+        (dir, path)
+    }
+
+    #[test]
+    fn a_password_opens_its_own_user_only() {
+        let (_dir, path) = file("# people\n\n");
+        set_password(&path, "ann", b"secret").unwrap();
+        set_password(&path, "bob", b"other").unwrap();
+        let users = PasswordFile::load(&path).unwrap();
+        assert!(users.check("ann", b"secret"));
+        assert!(users.check("bob", b"other"));
+        for (user, password) in
+            [("ann", "other"), ("ann", ""), ("eve", "secret"), ("", ""), ("ann", "secret ")]
+        {
+            assert!(!users.check(user, password.as_bytes()), "{user} {password}");
+        }
+        set_password(&path, "ann", b"fresh").unwrap();
+        delete_user(&path, "bob").unwrap();
+        assert!(users.check("bob", b"other"), "not reloaded yet");
+        assert_eq!(users.reload().unwrap(), 1);
+        assert!(users.check("ann", b"fresh") && !users.check("ann", b"secret"));
+        assert!(!users.check("bob", b"other"));
+        assert!(fs::read_to_string(&path).unwrap().starts_with("# people\n\nann:$7$1000$"));
+        let error = delete_user(&path, "bob").unwrap_err().to_string();
+        assert!(error.starts_with("there is no user \"bob\" in "), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_leaves_what_is_in_force() {
+        let (_dir, path) = file("");
+        set_password(&path, "ann", b"secret").unwrap();
+        let users = PasswordFile::load(&path).unwrap();
+        fs::write(&path, "ann:plain").unwrap();
+        assert!(
+            users
+                .reload()
+                .unwrap_err()
+                .to_string()
+                .contains("passwords:1: the password is not hashed")
+        );
+        assert!(users.check("ann", b"secret"));
+    }
+
+    #[test]
+    fn a_line_that_is_no_entry_is_named_by_its_number() {
+        let good = format!("ann:{}", hash_password(b"x", 1).unwrap());
+        let hash = BASE64.encode([0; 64]);
+        for (line, wanted) in [
+            ("ann", "expected user:$7$..., found no ':'"),
+            ("ann:secret", "the password is not hashed"),
+            (":$6$AAAA$AAAA", "the user name is empty"),
+            ("ann:$5$x$y", "unknown kind of hash"),
+            ("ann:$7$0$AAAA$AAAA", "the iterations are not a number"),
+            ("ann:$7$x$AAAA$AAAA", "the iterations are not a number"),
+            ("ann:$7$99999999$AAAA$AAAA", "the iterations are not a number"),
+            ("ann:$7$1000$AAAA", "expected $7$iterations$salt$hash"),
+            ("ann:$7$1000$!$AAAA", "the salt is not base64"),
+            ("ann:$7$1000$AAAA$!", "the hash is not base64"),
+            ("ann:$7$1000$AAAA$AAAA", "the hash is not of 64 bytes"),
+            (&format!("ann:$6$AAAA${hash}$"), "expected $7$iterations$salt$hash"),
+            (&good, "this user has an earlier line"),
+        ] {
+            let (_dir, path) = file(&format!("{good}\n# comment\n{line}\n"));
+            let error = PasswordFile::load(&path).unwrap_err().to_string();
+            assert!(error.contains(&format!("passwords:3: {wanted}")), "{line}: {error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_no_entry_could_hold_is_refused() {
+        let (_dir, path) = file("");
+        for user in ["", "a:b", "a\nb", "#a"] {
+            assert!(
+                matches!(set_password(&path, user, b"x"), Err(PasswordFileError::UserName)),
+                "{user:?}"
+            );
+        }
+        assert!(matches!(set_password(&path, "ann", b""), Err(PasswordFileError::Password)));
+        assert!(matches!(
+            set_password(&path, "ann", &[b'x'; 65_536]),
+            Err(PasswordFileError::Password)
+        ));
+    }
+
+    #[test]
+    fn the_file_is_private_and_a_link_to_it_stays_a_link() {
+        let (dir, path) = file("");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        set_password(&link, "ann", b"secret").unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "nothing is left behind");
+    }
+
+    #[test]
+    fn a_stranger_costs_what_a_user_costs() {
+        let slow = hash_password(b"x", 40_000).unwrap();
+        let (_dir, path) = file(&format!("ann:{slow}\n"));
+        let users = PasswordFile::load(&path).unwrap();
+        assert_eq!(users.iterations("stranger"), 40_000);
+        // The least of several: what the machine does besides only adds.
+        let least = |user: &str| -> Duration {
+            let once = || {
+                let start = Instant::now();
+                assert!(!users.check(user, b"wrong"));
+                start.elapsed()
+            };
+            (0..5).map(|_| once()).min().unwrap()
+        };
+        let (user, stranger) = (least("ann"), least("stranger"));
+        assert!(stranger * 2 > user && user * 2 > stranger, "{user:?} {stranger:?}");
+    }
+}

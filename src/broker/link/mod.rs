@@ -1,0 +1,334 @@
+//! One client without its socket: bytes in, bytes out, and when it next needs to be polled.
+//!
+//! A link lives through three phases: [`Opening`](opening) (a CONNECT is read, its sender
+//! authenticated, its Session claimed), [`Live`](live), and closed. It waits for nothing; whoever
+//! drives it calls [`Link::receive`] with bytes, [`Link::poll`] when woken, and writes what they
+//! put into the turn.
+
+mod live;
+mod opening;
+
+use std::sync::Arc;
+use std::task::Waker;
+
+use tracing::{debug, info};
+
+use super::Broker;
+use super::metrics::Counter;
+use super::turn::{COPIES_MAX, Turn};
+use crate::codec::{
+    self, ConnAck, DecodeError, Decoded, Disconnect, From, Limits, Packet, Properties, Reason,
+    Version,
+};
+use crate::time::Time;
+
+use live::Live;
+use opening::Opening;
+
+/// What is known of the peer before it says anything.
+#[derive(Clone, Debug)]
+pub struct PeerInfo {
+    /// Its address, for logs.
+    pub address: String,
+    /// The listener it came by, for logs.
+    pub listener: Arc<str>,
+    /// Clients without a user name are let in.
+    pub anonymous: bool,
+    /// Identity from a verified client certificate.
+    pub certificate: Option<String>,
+    /// Random: an assigned Client Identifier is made of it.
+    pub nonce: u128,
+}
+
+/// What the driver should do next.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Flow {
+    /// Read from the peer: pauses are over, the phase wants bytes.
+    pub read: bool,
+    /// More can be taken once what was written is gone: poll again then.
+    pub more: bool,
+    /// Bytes offered before and not consumed can be offered again now.
+    pub unread: bool,
+    /// Write what is left and close.
+    pub close: bool,
+}
+
+/// One client's end of the broker.
+#[derive(Debug)]
+pub struct Link {
+    broker: Broker,
+    version: Option<Version>,
+    /// Bytes were offered that a pause or a phase held back.
+    unread: bool,
+    phase: Phase,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// CONNECT awaited until then.
+    Connect(Box<PeerInfo>, Time),
+    Opening(Box<Opening>),
+    Live(Box<Live>),
+    Closed,
+}
+
+/// Bytes that may wait to be written before nothing more is taken for a client.
+const OUT_MAX: usize = 64 * 1024;
+
+const _: () = assert!(size_of::<Link>() <= 56, "an idle link should stay small");
+
+impl Link {
+    /// A link for a peer that has just connected.
+    pub fn new(broker: &Broker, peer: PeerInfo, now: Time) -> Link {
+        broker.metrics().add(Counter::SocketsOpened, 1);
+        let deadline = now.after(broker.policy().limits.connect_timeout.0);
+        Link {
+            broker: broker.clone(),
+            version: None,
+            unread: false,
+            phase: Phase::Connect(Box::new(peer), deadline),
+        }
+    }
+
+    /// Takes in what the peer sent; returns how many bytes it consumed. The rest, a partial
+    /// packet or what a pause holds back, is to be offered again with what follows it.
+    pub fn receive(&mut self, bytes: &[u8], now: Time, turn: &mut Turn) -> usize {
+        let mut used = 0;
+        self.unread = false;
+        while used < bytes.len() {
+            if !self.wants_bytes(turn) || turn.copies >= COPIES_MAX {
+                self.unread = !matches!(self.phase, Phase::Closed);
+                break;
+            }
+            let limits = self.limits();
+            match codec::decode(&bytes[used..], self.version, From::Client, &limits) {
+                Ok(Decoded::Packet { packet, len }) => {
+                    self.on_packet(packet, len, now, turn);
+                    used += len;
+                }
+                Ok(Decoded::Need(_)) => break,
+                Err(error) => self.on_malformed(&bytes[used..], error, now, turn),
+            }
+        }
+        if matches!(self.phase, Phase::Closed) {
+            used = bytes.len();
+        }
+        self.flush(now, turn);
+        used
+    }
+
+    /// Does what time, wakes and room allow. `unwritten` bytes still wait for the peer.
+    pub fn poll(&mut self, waker: &Waker, now: Time, unwritten: usize, turn: &mut Turn) -> Flow {
+        if let Phase::Connect(_, deadline) = &self.phase
+            && *deadline <= now
+        {
+            self.phase = Phase::Closed;
+        }
+        self.poll_opening(waker, now, turn);
+        let more = self.poll_live(waker, now, unwritten, turn);
+        self.flush(now, turn);
+        let read = self.wants_bytes(turn);
+        Flow { read, more, unread: self.unread && read, close: self.is_closed() }
+    }
+
+    /// When [`Link::poll`] is next needed without a wake, if ever.
+    pub fn deadline(&self) -> Option<Time> {
+        match &self.phase {
+            Phase::Connect(_, deadline) => Some(*deadline),
+            Phase::Opening(opening) => Some(opening.deadline),
+            Phase::Live(live) => live.deadline(),
+            Phase::Closed => None,
+        }
+    }
+
+    /// The Network Connection is gone: the peer closed it or it failed.
+    pub fn hang_up(&mut self, now: Time, turn: &mut Turn) {
+        match std::mem::replace(&mut self.phase, Phase::Closed) {
+            Phase::Connect(..) | Phase::Closed => {}
+            Phase::Opening(opening) => self.abandon(&opening),
+            Phase::Live(mut live) => {
+                info!(client = %live.client_id(), "connection lost");
+                live.end(&self.broker, now, turn);
+            }
+        }
+        self.broker.flush(turn);
+    }
+
+    /// Closes for a reason of the broker's own (shutting down, write timeout, administration).
+    pub fn close(&mut self, reason: Reason, now: Time, turn: &mut Turn) {
+        match &self.phase {
+            Phase::Live(_) => self.disconnect(reason, now, turn),
+            Phase::Opening(_) => {
+                self.refuse(reason, turn);
+            }
+            Phase::Connect(..) | Phase::Closed => self.phase = Phase::Closed,
+        }
+        self.broker.flush(turn);
+    }
+
+    /// Whether bytes offered last were held back by a pause, a phase or the length of the turn.
+    pub fn holds_back(&self) -> bool {
+        self.unread
+    }
+
+    /// Whether nothing more will come of it.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closed)
+    }
+
+    /// The version its CONNECT asked for.
+    pub fn version(&self) -> Option<Version> {
+        self.version
+    }
+
+    /// The groups (or none) that what is in flight came from: for checks of the first law.
+    pub fn in_flight(&self) -> Vec<Option<u64>> {
+        match &self.phase {
+            Phase::Live(live) => live.in_flight(),
+            Phase::Connect(..) | Phase::Opening(_) | Phase::Closed => Vec::new(),
+        }
+    }
+
+    fn on_packet(&mut self, packet: Packet<'_>, len: usize, now: Time, turn: &mut Turn) {
+        match (&mut self.phase, packet) {
+            (Phase::Connect(peer, _), Packet::Connect(connect)) => {
+                self.version = Some(connect.version);
+                let peer = std::mem::replace(&mut **peer, unknown());
+                self.open(&connect, peer, now, turn);
+            }
+            (Phase::Opening(_), Packet::Auth(auth)) => self.on_auth(&auth, turn),
+            // Before CONNACK only AUTH or DISCONNECT may come [MQTT5-3.1.2-30].
+            (Phase::Opening(opening), Packet::Disconnect(_)) => {
+                let opening = std::mem::take(&mut **opening);
+                self.abandon(&opening);
+                self.phase = Phase::Closed;
+            }
+            (Phase::Opening(_), _) => self.refuse(Reason::ProtocolError, turn),
+            (Phase::Live(live), packet) => {
+                live.on_packet(packet, len, &self.broker, now, turn);
+                self.after_live(now, turn);
+            }
+            // Nothing but CONNECT is first; the codec has seen to it [MQTT5-3.1.0-1].
+            (Phase::Connect(..) | Phase::Closed, _) => self.phase = Phase::Closed,
+        }
+    }
+
+    fn on_malformed(&mut self, bytes: &[u8], error: DecodeError, now: Time, turn: &mut Turn) {
+        let reason = error.reason();
+        match &mut self.phase {
+            Phase::Connect(peer, _) => {
+                debug!(address = %peer.address, %error, "refused before CONNECT");
+                let version = match error {
+                    DecodeError::UnsupportedVersion { answer, .. } => Some(answer),
+                    _ => codec::connect_version(bytes),
+                };
+                self.version = version;
+                self.phase = Phase::Closed;
+                if let Some(version) = version {
+                    refusal(reason, version, turn);
+                }
+                self.broker.metrics().add(Counter::ConnectsRefused, 1);
+            }
+            Phase::Opening(_) => self.refuse(reason, turn),
+            Phase::Live(live) => {
+                debug!(client = %live.client_id(), %error, "protocol broken");
+                self.disconnect(reason, now, turn);
+            }
+            Phase::Closed => {}
+        }
+    }
+
+    /// DISCONNECT with the Reason Code (on 3.1.1: nothing), then the end of the connection.
+    fn disconnect(&mut self, reason: Reason, now: Time, turn: &mut Turn) {
+        let Phase::Live(mut live) = std::mem::replace(&mut self.phase, Phase::Closed) else {
+            return;
+        };
+        info!(client = %live.client_id(), reason = reason.name(), "disconnected by the broker");
+        live.drop_answers(&self.broker);
+        let packet = Packet::Disconnect(Disconnect { reason, ..Disconnect::default() });
+        live.send(&packet, turn);
+        live.end(&self.broker, now, turn);
+    }
+
+    /// Carries out what the last input left: answers, a close.
+    fn after_live(&mut self, now: Time, turn: &mut Turn) {
+        let Phase::Live(live) = &mut self.phase else { return };
+        if let Some(reason) = live.closing() {
+            self.disconnect(reason, now, turn);
+        } else if live.said_goodbye() {
+            info!(client = %live.client_id(), "disconnected");
+            // Answers to what came before DISCONNECT are nobody's any more, the messages are.
+            let Phase::Live(mut live) = std::mem::replace(&mut self.phase, Phase::Closed) else {
+                return;
+            };
+            live.end(&self.broker, now, turn);
+        }
+    }
+
+    /// Ends the turn: the store, the mailboxes, then the answers that wait for nothing.
+    fn flush(&mut self, now: Time, turn: &mut Turn) {
+        let receipt = self.broker.flush(turn);
+        if let Phase::Live(live) = &mut self.phase {
+            live.after_flush(receipt, &self.broker, now, turn);
+            self.after_live(now, turn);
+        } else {
+            turn.answers.clear();
+            turn.pressed.clear();
+        }
+        turn.copies = 0;
+    }
+
+    fn poll_live(&mut self, waker: &Waker, now: Time, unwritten: usize, turn: &mut Turn) -> bool {
+        let Phase::Live(live) = &mut self.phase else { return false };
+        let more = live.poll(&self.broker, waker, now, unwritten, turn);
+        self.after_live(now, turn);
+        more
+    }
+
+    fn wants_bytes(&self, turn: &Turn) -> bool {
+        match &self.phase {
+            Phase::Connect(..) => true,
+            Phase::Opening(opening) => opening.wants_auth(),
+            Phase::Live(live) => live.wants_bytes(turn, &self.broker),
+            Phase::Closed => false,
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        let limits = &self.broker.policy().limits;
+        let packet_max = match self.phase {
+            Phase::Connect(..) | Phase::Opening(_) => {
+                limits.connect_bytes_max.len().min(limits.packet_bytes_max.len())
+            }
+            Phase::Live(_) | Phase::Closed => limits.packet_bytes_max.len(),
+        };
+        Limits {
+            packet_max,
+            properties_max: limits.properties_bytes_max.len(),
+            user_properties_max: limits.user_properties_max as usize,
+            filters_max: limits.filters_max as usize,
+        }
+    }
+}
+
+/// A CONNACK that refuses; where the version has no word for it, nothing.
+fn refusal(reason: Reason, version: Version, turn: &mut Turn) {
+    let connack = ConnAck { reason, user_properties: Properties::EMPTY, ..ConnAck::default() };
+    // What reason codes CONNACK may carry is the table's matter: the rest closes without a word.
+    if reason.allowed_in(codec::reason::carrier::CONNACK) {
+        let packet = Packet::ConnAck(Box::new(connack));
+        if let Err(error) = codec::encode(&packet, version, usize::MAX, &mut turn.out) {
+            debug!(%error, "refusal not written");
+        }
+    }
+}
+
+fn unknown() -> PeerInfo {
+    PeerInfo {
+        address: String::new(),
+        listener: Arc::from(""),
+        anonymous: false,
+        certificate: None,
+        nonce: 0,
+    }
+}

@@ -1,0 +1,340 @@
+//! From CONNECT to CONNACK: negotiate, authenticate, claim the Session.
+
+use std::sync::Arc;
+use std::task::Waker;
+
+use tracing::{debug, info};
+
+use super::live::Live;
+use super::{Link, PeerInfo, Phase, refusal};
+use crate::broker::mailbox::Mailbox;
+use crate::broker::metrics::Counter;
+use crate::broker::ports::{AuthRequest, AuthStep, Exchange, ExchangeState, Verdict};
+use crate::broker::registry::{Claim, Parked};
+use crate::broker::turn::Turn;
+use crate::codec::{self, Auth, ConnAck, Connect, Packet, Properties, Reason, Version};
+use crate::message::{ClientId, Identity, Loss};
+use crate::session::{Action, Op, Session, Terms, WillMessage, connect};
+use crate::time::Time;
+
+/// A CONNECT being looked at.
+#[derive(Default)]
+pub(super) struct Opening {
+    asked: Option<Asked>,
+    stage: Stage,
+    pub deadline: Time,
+}
+
+/// What CONNECT asked, owned.
+struct Asked {
+    client_id: ClientId,
+    assigned: bool,
+    clean_start: bool,
+    session_expiry: u32,
+    keep_alive: u16,
+    terms: Terms,
+    will: Option<WillMessage>,
+    method: Option<Box<str>>,
+    address: String,
+}
+
+#[derive(Default)]
+enum Stage {
+    /// An exchange decides who it is.
+    Authenticating(Box<dyn Exchange>),
+    /// AUTH from the client is awaited.
+    Waiting(Box<dyn Exchange>),
+    /// Let in; its Session is claimed.
+    Claiming { identity: Arc<Identity>, claim: u64, data: Option<Vec<u8>> },
+    #[default]
+    Over,
+}
+
+impl std::fmt::Debug for Opening {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opening").field("deadline", &self.deadline).finish_non_exhaustive()
+    }
+}
+
+impl Opening {
+    pub fn wants_auth(&self) -> bool {
+        matches!(self.stage, Stage::Waiting(_))
+    }
+}
+
+impl Link {
+    /// A CONNECT that decoded: is what it asks allowed, and who asks?
+    pub(super) fn open(
+        &mut self,
+        connect: &Connect<'_>,
+        peer: PeerInfo,
+        now: Time,
+        turn: &mut Turn,
+    ) {
+        let terms = match connect::negotiate(connect, self.broker.policy()) {
+            Ok(terms) => terms,
+            Err(reason) => {
+                debug!(address = %peer.address, reason = reason.name(), "CONNECT refused");
+                return self.refuse(reason, turn);
+            }
+        };
+        let assigned = connect.client_id.is_empty();
+        let client_id = if assigned {
+            ClientId::new(&format!("sluice-{:032x}", peer.nonce))
+        } else {
+            ClientId::new(connect.client_id)
+        };
+        let request = AuthRequest {
+            client_id: client_id.as_str(),
+            user_name: connect.user_name,
+            password: connect.password,
+            method: connect
+                .authentication_method
+                .map(|method| (method, connect.authentication_data)),
+            certificate: peer.certificate.as_deref(),
+            anonymous: peer.anonymous,
+        };
+        let step = self.broker.0.ports.authenticator.begin(&request);
+        let asked = Asked {
+            client_id,
+            assigned,
+            clean_start: connect.clean_start,
+            session_expiry: connect.session_expiry,
+            keep_alive: connect.keep_alive,
+            terms,
+            will: connect.will.as_ref().map(WillMessage::new),
+            method: connect.authentication_method.map(Into::into),
+            address: peer.address,
+        };
+        let deadline = now.after(self.broker.policy().limits.auth_timeout.0);
+        let mut opening = Opening { asked: Some(asked), stage: Stage::Over, deadline };
+        match step {
+            AuthStep::Exchange(exchange) => {
+                opening.stage = Stage::Authenticating(exchange);
+                self.phase = Phase::Opening(Box::new(opening));
+            }
+            AuthStep::Verdict(verdict) => {
+                self.phase = Phase::Opening(Box::new(opening));
+                self.on_verdict(verdict, turn);
+            }
+        }
+    }
+
+    /// AUTH in an exchange `[MQTT5-4.12.0-3]`.
+    pub(super) fn on_auth(&mut self, auth: &Auth<'_>, turn: &mut Turn) {
+        let Phase::Opening(opening) = &mut self.phase else { return };
+        let same =
+            opening.asked.as_ref().is_some_and(|asked| asked.method.as_deref() == auth.method);
+        let Stage::Waiting(mut exchange) = std::mem::take(&mut opening.stage) else {
+            return self.refuse(Reason::ProtocolError, turn);
+        };
+        if auth.reason != Reason::ContinueAuthentication || !same {
+            return self.refuse(Reason::ProtocolError, turn);
+        }
+        exchange.answer(auth.data);
+        opening.stage = Stage::Authenticating(exchange);
+    }
+
+    /// Goes on with what an opening waits for.
+    pub(super) fn poll_opening(&mut self, waker: &Waker, now: Time, turn: &mut Turn) {
+        let Phase::Opening(opening) = &mut self.phase else { return };
+        if opening.deadline <= now {
+            return self.refuse(Reason::NotAuthorized, turn);
+        }
+        if let Stage::Authenticating(exchange) = &mut opening.stage {
+            match exchange.poll(waker) {
+                ExchangeState::Pending => return,
+                ExchangeState::Waiting => return opening.wait(),
+                ExchangeState::Challenge(data) => {
+                    opening.wait();
+                    return self.challenge(&data, turn);
+                }
+                ExchangeState::Verdict(verdict) => self.on_verdict(verdict, turn),
+            }
+        }
+        self.poll_claim(waker, now, turn);
+    }
+
+    /// CONNACK with the Reason Code, and the end. What the version has no word for is a bare close.
+    pub(super) fn refuse(&mut self, reason: Reason, turn: &mut Turn) {
+        if let Phase::Opening(opening) = &mut self.phase {
+            let opening = std::mem::take(&mut **opening);
+            if let Some(asked) = &opening.asked {
+                info!(client = %asked.client_id, address = %asked.address, reason = reason.name(), "refused");
+            }
+            self.abandon(&opening);
+        }
+        self.phase = Phase::Closed;
+        self.broker.metrics().add(Counter::ConnectsRefused, 1);
+        if let Some(version) = self.version {
+            refusal(reason, version, turn);
+        }
+    }
+
+    /// A claim that will not be settled.
+    pub(super) fn abandon(&self, opening: &Opening) {
+        if let (Some(asked), Stage::Claiming { claim, .. }) = (&opening.asked, &opening.stage) {
+            self.broker.0.registry.abandon(&asked.client_id, *claim);
+        }
+    }
+
+    fn challenge(&mut self, data: &[u8], turn: &mut Turn) {
+        let Phase::Opening(opening) = &self.phase else { return };
+        let method = opening.asked.as_ref().and_then(|asked| asked.method.as_deref());
+        let auth = Auth {
+            reason: Reason::ContinueAuthentication, // [MQTT5-4.12.0-2]
+            method,
+            data: Some(data),
+            reason_string: None,
+            user_properties: Properties::EMPTY,
+        };
+        if let Err(error) =
+            codec::encode(&Packet::Auth(auth), Version::V5, usize::MAX, &mut turn.out)
+        {
+            debug!(%error, "challenge not written");
+        }
+    }
+
+    fn on_verdict(&mut self, verdict: Verdict, turn: &mut Turn) {
+        let (user_name, data) = match verdict {
+            Verdict::Accept { user_name, data } => (user_name, data),
+            Verdict::Refuse(reason) => return self.refuse(reason, turn),
+        };
+        let Phase::Opening(opening) = &mut self.phase else { return };
+        let Some(asked) = &opening.asked else { return };
+        let claim = self.broker.0.registry.claim(
+            &asked.client_id,
+            user_name.as_deref(),
+            asked.clean_start,
+            &mut turn.wakers,
+        );
+        match claim {
+            Ok(claim) => {
+                let meter = self.broker.0.meter.clone();
+                let identity = Arc::new(Identity::new(asked.client_id.clone(), user_name, meter));
+                opening.stage = Stage::Claiming { identity, claim, data };
+            }
+            Err(reason) => self.refuse(reason, turn),
+        }
+    }
+
+    fn poll_claim(&mut self, waker: &Waker, now: Time, turn: &mut Turn) {
+        let Phase::Opening(opening) = &mut self.phase else { return };
+        let (Some(asked), Stage::Claiming { identity, claim, .. }) =
+            (&opening.asked, &opening.stage)
+        else {
+            return;
+        };
+        let max = self.broker.0.totals.sessions_max;
+        let registry = &self.broker.0.registry;
+        let settled = registry.settle(&asked.client_id, *claim, identity, max, waker);
+        match settled {
+            Claim::Pending => {}
+            Claim::Full => self.refuse(Reason::QuotaExceeded, turn),
+            Claim::Overtaken => self.overtaken(turn),
+            Claim::New(id) => self.go_live(id, None, now, turn),
+            Claim::Resumed { parked, clean } if clean || asked.clean_start => {
+                // The old Session ends, its Will at once [MQTT5-3.1.2-4].
+                self.broker.end_session(*parked, Loss::TakenClean, now, turn);
+                let id = self.broker.0.registry.next_session();
+                self.go_live(id, None, now, turn);
+            }
+            Claim::Resumed { parked, .. } => self.go_live(parked.id, Some(parked), now, turn),
+        }
+    }
+
+    /// A newer claimant has come before this one had anything: accepted and taken over in one.
+    fn overtaken(&mut self, turn: &mut Turn) {
+        let Phase::Opening(opening) = std::mem::replace(&mut self.phase, Phase::Closed) else {
+            return;
+        };
+        let Some(asked) = opening.asked else { return };
+        info!(client = %asked.client_id, address = %asked.address, "overtaken by a newer connection");
+        // DISCONNECT may only follow a CONNACK of success [MQTT5-3.14.0-1].
+        let connack = ConnAck::default();
+        let version = asked.terms.version;
+        let disconnect =
+            codec::Disconnect { reason: Reason::SessionTakenOver, ..codec::Disconnect::default() };
+        for packet in [Packet::ConnAck(Box::new(connack)), Packet::Disconnect(disconnect)] {
+            if version == Version::V5
+                && let Err(error) =
+                    codec::encode(&packet, version, asked.terms.packet_max, &mut turn.out)
+            {
+                debug!(%error, "not written");
+            }
+        }
+    }
+
+    /// The Session is ours: attach it, answer CONNACK.
+    fn go_live(&mut self, id: u64, parked: Option<Box<Parked>>, now: Time, turn: &mut Turn) {
+        let Phase::Opening(opening) = std::mem::replace(&mut self.phase, Phase::Closed) else {
+            return;
+        };
+        let Opening { asked, stage, .. } = *opening;
+        let (Some(asked), Stage::Claiming { identity, claim, data }) = (asked, stage) else {
+            return;
+        };
+        let present = parked.is_some();
+        let was_lasting = parked.is_some();
+        let terms = asked.terms.clone();
+        let (mut session, mailbox) = match parked {
+            Some(parked) => {
+                let Parked { mut session, mailbox, .. } = *parked;
+                session.resume(terms.clone(), now);
+                (session, mailbox)
+            }
+            None => {
+                let session = Session::new(identity, terms.clone(), now);
+                let mailbox = Arc::new(Mailbox::for_session(id, asked.client_id.clone()));
+                (session, mailbox)
+            }
+        };
+        let cx = self.broker.context(now);
+        let mut ops = Vec::new();
+        let mut remember = |action: Action<'_>| {
+            if let Action::Remember(op) = action {
+                ops.push((id, op));
+            }
+        };
+        if cx.remembers && session.lasts() && !was_lasting {
+            remember(Action::Remember(Op::Session { expiry: terms.expiry }));
+        }
+        session.set_will(asked.will, &cx, &mut remember);
+        mailbox.attach(session.lasts());
+        let registry = &self.broker.0.registry;
+        registry.attach(&asked.client_id, claim, &mailbox, session.identity());
+        let changed = !ops.is_empty();
+        turn.batch.ops.append(&mut ops);
+        self.broker.metrics().connect();
+        info!(
+            client = %asked.client_id, address = %asked.address, version = ?terms.version,
+            session_present = present, expiry_s = terms.expiry, keep_alive_s = terms.keep_alive,
+            "connected"
+        );
+        let mut connack = connect::granted(
+            asked.session_expiry,
+            asked.keep_alive,
+            asked.assigned.then(|| asked.client_id.as_str()),
+            &terms,
+            self.broker.policy(),
+            present,
+        );
+        connack.authentication_method = asked.method.as_deref(); // [MQTT5-4.12.0-5]
+        connack.authentication_data = data.as_deref();
+        let mut live = Live::new(session, id, mailbox, asked.method.clone(), &self.broker);
+        if live.greet(&connack, changed, turn) {
+            self.phase = Phase::Live(Box::new(live));
+        } else {
+            // Not even CONNACK fits the client's Maximum Packet Size [MQTT5-3.1.2-24].
+            live.end(&self.broker, now, turn);
+        }
+    }
+}
+
+impl Opening {
+    fn wait(&mut self) {
+        if let Stage::Authenticating(exchange) = std::mem::take(&mut self.stage) {
+            self.stage = Stage::Waiting(exchange);
+        }
+    }
+}

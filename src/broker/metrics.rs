@@ -1,0 +1,122 @@
+//! Counters: many writers, summed when somebody reads.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crate::message::Loss;
+
+/// What is counted. PUBLISH packets are those on the wire, clients' and ours.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(usize)]
+pub enum Counter {
+    /// PUBLISH packets received.
+    Received,
+    /// PUBLISH packets of `QoS` 1 and 2 received: the second law starts from these.
+    ReceivedAboveQos0,
+    /// PUBLISH packets sent.
+    Sent,
+    /// Payload bytes received in them.
+    PayloadReceived,
+    /// Payload bytes sent in them.
+    PayloadSent,
+    /// Bytes read from clients.
+    BytesReceived,
+    /// Bytes written to clients.
+    BytesSent,
+    /// `QoS` 1 and 2 PUBLISHes answered as accepted.
+    Accepted,
+    /// `QoS` 1 and 2 PUBLISHes answered with a refusing Reason Code, or, on 3.1.1, accepted in name only.
+    Refused,
+    /// `QoS` 2 PUBLISHes absorbed as repeats.
+    Repeats,
+    /// `QoS` 1 and 2 PUBLISHes whose connection went before they were answered.
+    LostWithConnection,
+    /// PUBLISHes of `QoS` 0 not routed: topic, rights or memory.
+    RefusedQos0,
+    /// CONNECTs accepted.
+    Connects,
+    /// CONNECTs refused.
+    ConnectsRefused,
+    /// Network Connections accepted.
+    SocketsOpened,
+    /// Copies routed to receivers.
+    Routed,
+    /// Copies completed.
+    Completed,
+}
+
+const COUNTERS: usize = Counter::Completed as usize + 1;
+const SHARDS: usize = 8;
+
+/// One thread's counters, on cache lines of their own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Shard {
+    counters: [AtomicU64; COUNTERS],
+    ledger: [AtomicU64; Loss::ALL.len()],
+}
+
+/// All counters of a broker.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    shards: [Shard; SHARDS],
+    /// Clients connected now.
+    pub connected: AtomicUsize,
+    /// Most clients ever connected at once.
+    pub connected_max: AtomicUsize,
+}
+
+static NEXT_SHARD: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    static SHARD: usize = NEXT_SHARD.fetch_add(1, Ordering::Relaxed) % SHARDS;
+}
+
+impl Metrics {
+    /// Adds `n` to a counter.
+    pub fn add(&self, counter: Counter, n: u64) {
+        if n > 0 {
+            self.shard().counters[counter as usize].fetch_add(n, Ordering::Relaxed);
+        }
+    }
+
+    /// Adds `n` copies to the ledger.
+    pub fn lose(&self, loss: Loss, n: u64) {
+        if n > 0 {
+            self.shard().ledger[loss as usize].fetch_add(n, Ordering::Relaxed);
+        }
+    }
+
+    /// A client is connected.
+    pub fn connect(&self) {
+        self.add(Counter::Connects, 1);
+        let now = self.connected.fetch_add(1, Ordering::Relaxed) + 1;
+        self.connected_max.fetch_max(now, Ordering::Relaxed);
+    }
+
+    /// A client is gone.
+    pub fn disconnect(&self) {
+        self.connected.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The sum of a counter.
+    pub fn sum(&self, counter: Counter) -> u64 {
+        let shards = self.shards.iter();
+        shards.map(|shard| shard.counters[counter as usize].load(Ordering::Relaxed)).sum()
+    }
+
+    /// Copies in the ledger for one reason.
+    pub fn lost(&self, loss: Loss) -> u64 {
+        let shards = self.shards.iter();
+        shards.map(|shard| shard.ledger[loss as usize].load(Ordering::Relaxed)).sum()
+    }
+
+    /// Copies dropped: the ledger without `QoS` 0 for parked Sessions.
+    pub fn dropped(&self) -> u64 {
+        let reasons = Loss::ALL.into_iter().filter(|loss| *loss != Loss::OfflineQos0);
+        reasons.map(|loss| self.lost(loss)).sum()
+    }
+
+    fn shard(&self) -> &Shard {
+        &self.shards[SHARD.with(|shard| *shard)]
+    }
+}

@@ -1,0 +1,525 @@
+//! The router: who receives a message, what is retained, which groups there are.
+//!
+//! A PUBLISH runs under the read lock {stamp, set retained, match}; a SUBSCRIBE under the write
+//! lock {insert, note the stamp}. So every retained message is either below the stamp a new
+//! Subscription noted, and its cursor's, or above it and delivered live: none missed, none twice.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+
+use super::mailbox::{Mailbox, Member, Owner};
+use super::metrics::Metrics;
+use crate::codec::QoS;
+use crate::config;
+use crate::message::{
+    Delivery, Draft, GroupId, Identity, Loss, Message, SessionId, SubscriptionIds,
+};
+use crate::session::{Cursor, Subscription};
+use crate::time::Time;
+use crate::topic::{Retained, TopicFilter, TopicName, Tree};
+
+/// All routes of a broker.
+#[derive(Debug)]
+pub struct Router {
+    routes: RwLock<Routes>,
+    retained: Mutex<RetainedStore>,
+    subscriptions: AtomicUsize,
+    groups: AtomicUsize,
+    /// Subscriptions whose filter starts with `$SYS`.
+    sys: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Routes {
+    tree: Tree<Key, Route>,
+    groups: BTreeMap<TopicFilter, Group>,
+    mailboxes: BTreeMap<GroupId, Arc<Mailbox>>,
+    next_group: GroupId,
+}
+
+/// A receiver in the tree: Sessions first, then groups, each by number.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Key(u64);
+
+const GROUP_BIT: u64 = 1 << 63;
+
+impl Key {
+    fn session(id: SessionId) -> Key {
+        Key(id)
+    }
+
+    fn group(id: GroupId) -> Key {
+        Key(id | GROUP_BIT)
+    }
+
+    /// The number stores know the receiver by: the top bit tells groups.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
+
+#[derive(Debug)]
+struct Route {
+    mailbox: Arc<Mailbox>,
+    qos: QoS,
+    no_local: bool,
+    retain_as_published: bool,
+    id: u32,
+}
+
+#[derive(Debug)]
+struct Group {
+    id: GroupId,
+    mailbox: Arc<Mailbox>,
+    /// Members, and whether each makes the group durable.
+    members: BTreeMap<SessionId, bool>,
+}
+
+/// A receiver of one message, its overlapping Subscriptions merged `[MQTT5-3.3.4-2]`.
+#[derive(Debug)]
+pub struct Match {
+    /// Who.
+    pub key: Key,
+    /// Where its messages wait.
+    pub mailbox: Arc<Mailbox>,
+    /// The highest `QoS` granted by a matching Subscription.
+    pub qos: QoS,
+    /// One of them keeps the RETAIN flag.
+    pub retain_as_published: bool,
+    /// All their identifiers.
+    pub ids: SubscriptionIds,
+}
+
+/// What a Session asks of the tree.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// Put in or replace.
+    Subscribe(TopicFilter, Subscription),
+    /// Take out.
+    Unsubscribe(TopicFilter),
+}
+
+/// A Session's part in a group.
+#[derive(Clone, Debug)]
+pub struct Membership {
+    /// The whole filter.
+    pub filter: TopicFilter,
+    /// The group's mailbox.
+    pub mailbox: Arc<Mailbox>,
+    /// What it was granted.
+    pub member: Member,
+}
+
+/// Who asks for a change.
+#[derive(Clone, Copy, Debug)]
+pub struct Subscriber<'a> {
+    /// Its Session.
+    pub session: SessionId,
+    /// Its own mailbox.
+    pub mailbox: &'a Arc<Mailbox>,
+    /// It outlives its connection.
+    pub lasts: bool,
+    /// It is connected.
+    pub connected: bool,
+}
+
+#[derive(Debug, Default)]
+struct RetainedStore {
+    topics: Retained<Kept>,
+    bytes: u64,
+    stamp: u64,
+    expiries: BTreeMap<(Time, u64), Box<str>>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    message: Arc<Message>,
+    stamp: u64,
+}
+
+impl Router {
+    /// An empty router; `seed` feeds the hashes of its tree.
+    pub fn new(seed: u64) -> Router {
+        let routes = Routes {
+            tree: Tree::new(seed),
+            groups: BTreeMap::new(),
+            mailboxes: BTreeMap::new(),
+            next_group: 1,
+        };
+        Router {
+            routes: RwLock::new(routes),
+            retained: Mutex::default(),
+            subscriptions: AtomicUsize::new(0),
+            groups: AtomicUsize::new(0),
+            sys: AtomicUsize::new(0),
+        }
+    }
+
+    /// Finds the receivers of a message, each once, into `matches`; and makes `retained` the
+    /// retained message of its topic in the same moment.
+    pub fn route(
+        &self,
+        topic: TopicName<'_>,
+        publisher: &Identity,
+        retained: Option<Retain>,
+        matches: &mut Vec<Match>,
+    ) {
+        matches.clear();
+        {
+            let routes = self.routes.read().expect("no code panics while it holds the routes");
+            if let Some(retain) = retained {
+                self.retained().set(topic, retain);
+            }
+            routes.tree.visit(topic, &mut |key, route: &Route| {
+                if !(route.no_local && own(&route.mailbox, publisher)) {
+                    matches.push(Match {
+                        key,
+                        mailbox: route.mailbox.clone(),
+                        qos: route.qos,
+                        retain_as_published: route.retain_as_published,
+                        ids: SubscriptionIds::new(route.id),
+                    });
+                }
+            });
+        }
+        merge(matches);
+    }
+
+    /// Carries out a client's changes in one moment; returns its stamp.
+    pub fn change(
+        &self,
+        subscriber: &Subscriber<'_>,
+        changes: Vec<Change>,
+        memberships: &mut Vec<Membership>,
+        metrics: &Metrics,
+    ) -> u64 {
+        let mut routes = self.routes.write().expect("no code panics while it holds the routes");
+        for change in changes {
+            match change {
+                Change::Subscribe(filter, subscription) if filter.share().is_some() => {
+                    self.join(&mut routes, subscriber, filter, subscription, memberships);
+                }
+                Change::Subscribe(filter, subscription) => {
+                    let route = Route {
+                        mailbox: subscriber.mailbox.clone(),
+                        qos: subscription.options.qos,
+                        no_local: subscription.options.no_local,
+                        retain_as_published: subscription.options.retain_as_published,
+                        id: subscription.id,
+                    };
+                    let key = Key::session(subscriber.session);
+                    if routes.tree.insert(filter.pattern(), key, route).is_none() {
+                        self.count(&filter, 1);
+                    }
+                }
+                Change::Unsubscribe(filter) if filter.share().is_some() => {
+                    self.part(&mut routes, subscriber, &filter, memberships, metrics);
+                }
+                Change::Unsubscribe(filter) => {
+                    let key = Key::session(subscriber.session);
+                    if routes.tree.remove(filter.pattern(), key).is_some() {
+                        self.count(&filter, -1);
+                    }
+                }
+            }
+        }
+        self.retained().stamp
+    }
+
+    /// The mailbox of a group, if it still exists.
+    pub fn group(&self, id: GroupId) -> Option<Arc<Mailbox>> {
+        let routes = self.routes.read().expect("no code panics while it holds the routes");
+        routes.mailboxes.get(&id).cloned()
+    }
+
+    /// All groups' mailboxes, by number.
+    pub fn groups(&self) -> Vec<Arc<Mailbox>> {
+        let routes = self.routes.read().expect("no code panics while it holds the routes");
+        routes.mailboxes.values().cloned().collect()
+    }
+
+    /// The Session's part in the group of `filter`, for one that comes back.
+    pub fn membership(
+        &self,
+        session: SessionId,
+        filter: &TopicFilter,
+        subscription: &Subscription,
+    ) -> Option<Membership> {
+        let routes = self.routes.read().expect("no code panics while it holds the routes");
+        let group = routes.groups.get(filter)?;
+        Some(Membership {
+            filter: filter.clone(),
+            mailbox: group.mailbox.clone(),
+            member: member(session, subscription),
+        })
+    }
+
+    /// Pulls retained messages for `cursor` into `out`: at most `max`, looking at a bounded number
+    /// of topics. Returns true when the cursor is at its end.
+    pub fn pull(
+        &self,
+        cursor: &mut Cursor,
+        room: crate::session::Room,
+        max: usize,
+        now: Time,
+        out: &mut Vec<Delivery>,
+    ) -> bool {
+        let Some(stamp) = cursor.stamp else { return false };
+        let crate::session::Room { mut window, mut bytes } = room;
+        let mut resume = None;
+        let mut after = cursor.after.take();
+        let mut last = None::<String>;
+        let mut left = max;
+        let done = self.retained().topics.scan(
+            cursor.filter.pattern(),
+            after.as_deref(),
+            SCAN_STEPS,
+            &mut resume,
+            &mut |name, kept| {
+                let wanted = kept.stamp <= stamp && !kept.message.expired(now);
+                let qos = kept.message.qos.min(cursor.qos);
+                if wanted {
+                    if left == 0 || bytes == 0 || (qos > QoS::AtMostOnce && window == 0) {
+                        return false;
+                    }
+                    left -= 1;
+                    window -= usize::from(qos > QoS::AtMostOnce);
+                    bytes = bytes.saturating_sub(kept.message.bytes());
+                    out.push(Delivery {
+                        message: kept.message.clone(),
+                        qos,
+                        retain: true,
+                        ids: SubscriptionIds::new(cursor.id),
+                        group: None,
+                    });
+                }
+                name.clone_into(last.get_or_insert_default());
+                true
+            },
+        );
+        if !done {
+            after = resume.or(last).or(after);
+            cursor.after = after;
+        }
+        done
+    }
+
+    /// Whether one more retained message of `bytes` for `topic` is within the totals.
+    pub fn may_retain(&self, topic: TopicName<'_>, bytes: usize, totals: &config::Totals) -> bool {
+        let retained = self.retained();
+        let (old_count, old_bytes) = match retained.topics.get(topic) {
+            Some(kept) => (1, kept.message.bytes() as u64),
+            None => (0, 0),
+        };
+        let count = (retained.topics.len() - old_count) as u64 + 1;
+        let bytes = retained.bytes - old_bytes + bytes as u64;
+        count <= u64::from(totals.retained_max) && bytes <= totals.retained_bytes_max.0
+    }
+
+    /// Forgets retained messages that have expired, a bounded number. Returns whether more are due.
+    pub fn expire_retained(&self, now: Time) -> bool {
+        let retained = &mut *self.retained();
+        for _ in 0..EXPIRE_MAX {
+            match retained.expiries.first_key_value() {
+                Some(((due, _), _)) if *due <= now => {}
+                _ => return false,
+            }
+            let Some(((_, stamp), topic)) = retained.expiries.pop_first() else { return false };
+            let topic = TopicName::trusted(&topic);
+            if retained.topics.get(topic).is_some_and(|kept| kept.stamp == stamp) {
+                retained.remove(topic);
+            }
+        }
+        true
+    }
+
+    /// When the next retained message expires.
+    pub fn retained_deadline(&self) -> Option<Time> {
+        self.retained().expiries.first_key_value().map(|((due, _), _)| *due)
+    }
+
+    /// Retained messages and their bytes.
+    pub fn retained_totals(&self) -> (usize, u64) {
+        let retained = self.retained();
+        (retained.topics.len(), retained.bytes)
+    }
+
+    /// Subscriptions there are, shared ones counted by member.
+    pub fn subscriptions(&self) -> usize {
+        self.subscriptions.load(Ordering::Relaxed)
+    }
+
+    /// Groups there are.
+    pub fn group_count(&self) -> usize {
+        self.groups.load(Ordering::Relaxed)
+    }
+
+    /// Whether anybody subscribes to `$SYS` topics.
+    pub fn sys_wanted(&self) -> bool {
+        self.sys.load(Ordering::Relaxed) > 0
+    }
+
+    fn join(
+        &self,
+        routes: &mut Routes,
+        subscriber: &Subscriber<'_>,
+        filter: TopicFilter,
+        subscription: Subscription,
+        memberships: &mut Vec<Membership>,
+    ) {
+        let session = subscriber.session;
+        if !routes.groups.contains_key(&filter) {
+            let id = routes.next_group;
+            routes.next_group += 1;
+            let mailbox = Arc::new(Mailbox::for_group(id));
+            let route = Route {
+                mailbox: mailbox.clone(),
+                qos: QoS::ExactlyOnce,
+                no_local: false,
+                retain_as_published: true,
+                id: 0,
+            };
+            routes.tree.insert(filter.pattern(), Key::group(id), route);
+            routes.mailboxes.insert(id, mailbox.clone());
+            let group = Group { id, mailbox, members: BTreeMap::new() };
+            routes.groups.insert(filter.clone(), group);
+            self.groups.fetch_add(1, Ordering::Relaxed);
+        }
+        let Some(group) = routes.groups.get_mut(&filter) else { return };
+        let durable = subscriber.lasts && subscription.options.qos > QoS::AtMostOnce;
+        if group.members.insert(session, durable).is_none() {
+            self.count(&filter, 1);
+            if subscriber.connected {
+                group.mailbox.join();
+            }
+        }
+        group.mailbox.set_durable(group.members.values().any(|durable| *durable));
+        memberships.retain(|membership| membership.filter != filter);
+        memberships.push(Membership {
+            filter,
+            mailbox: group.mailbox.clone(),
+            member: member(session, &subscription),
+        });
+    }
+
+    fn part(
+        &self,
+        routes: &mut Routes,
+        subscriber: &Subscriber<'_>,
+        filter: &TopicFilter,
+        memberships: &mut Vec<Membership>,
+        metrics: &Metrics,
+    ) {
+        memberships.retain(|membership| membership.filter != *filter);
+        let Some(group) = routes.groups.get_mut(filter) else { return };
+        if group.members.remove(&subscriber.session).is_none() {
+            return;
+        }
+        self.count(filter, -1);
+        if subscriber.connected {
+            // Waking under the lock is harmless here: a wake only schedules.
+            if let Some(waker) = group.mailbox.part(subscriber.session) {
+                waker.wake();
+            }
+        }
+        group.mailbox.set_durable(group.members.values().any(|durable| *durable));
+        if !group.members.is_empty() {
+            return;
+        }
+        let id = group.id;
+        let lost = group.mailbox.close(Loss::GroupGone, &mut [0, 0]);
+        metrics.lose(Loss::GroupGone, lost.iter().sum());
+        routes.groups.remove(filter);
+        routes.mailboxes.remove(&id);
+        routes.tree.remove(filter.pattern(), Key::group(id));
+        self.groups.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn count(&self, filter: &TopicFilter, by: isize) {
+        self.subscriptions.fetch_add(by.cast_unsigned(), Ordering::Relaxed);
+        if filter.pattern().starts_with("$SYS") {
+            self.sys.fetch_add(by.cast_unsigned(), Ordering::Relaxed);
+        }
+    }
+
+    fn retained(&self) -> std::sync::MutexGuard<'_, RetainedStore> {
+        self.retained.lock().expect("no code panics while it holds the retained messages")
+    }
+}
+
+/// What a PUBLISH with RETAIN does to the retained message of its topic.
+#[derive(Debug)]
+pub enum Retain {
+    /// Replace it `[MQTT5-3.3.1-5]`.
+    Set(Arc<Message>),
+    /// Remove it: the payload was empty `[MQTT5-3.3.1-6]`.
+    Clear,
+}
+
+impl RetainedStore {
+    fn set(&mut self, topic: TopicName<'_>, retain: Retain) {
+        self.stamp += 1;
+        self.remove(topic);
+        let Retain::Set(message) = retain else { return };
+        let stamp = self.stamp;
+        self.bytes += message.bytes() as u64;
+        if message.expires != Time::NEVER {
+            self.expiries.insert((message.expires, stamp), topic.as_str().into());
+        }
+        self.topics.insert(topic, Kept { message, stamp });
+    }
+
+    fn remove(&mut self, topic: TopicName<'_>) {
+        if let Some(kept) = self.topics.remove(topic) {
+            self.bytes -= kept.message.bytes() as u64;
+            self.expiries.remove(&(kept.message.expires, kept.stamp));
+        }
+    }
+}
+
+/// Topics looked at in one pull.
+const SCAN_STEPS: usize = 4096;
+/// Retained messages forgotten in one sweep.
+const EXPIRE_MAX: usize = 1024;
+
+fn member(session: SessionId, subscription: &Subscription) -> Member {
+    Member {
+        session,
+        qos: subscription.options.qos,
+        retain_as_published: subscription.options.retain_as_published,
+        id: subscription.id,
+    }
+}
+
+/// No Local compares Client Identifiers, across reconnects too `[MQTT5-3.8.3-3]`.
+fn own(mailbox: &Mailbox, publisher: &Identity) -> bool {
+    match &mailbox.owner {
+        Owner::Session { client_id, .. } => *client_id == publisher.client_id,
+        Owner::Group { .. } => false,
+    }
+}
+
+/// Makes each receiver stand once: the highest `QoS`, every identifier `[MQTT5-3.3.4-4]`.
+fn merge(matches: &mut Vec<Match>) {
+    if matches.is_sorted_by(|a, b| a.key < b.key) {
+        return;
+    }
+    matches.sort_by_key(|found| found.key);
+    matches.dedup_by(|next, kept| {
+        if next.key != kept.key {
+            return false;
+        }
+        kept.qos = kept.qos.max(next.qos);
+        kept.retain_as_published |= next.retain_as_published;
+        for id in next.ids.as_slice() {
+            kept.ids.add(*id);
+        }
+        true
+    });
+}
+
+/// The bytes a message will hold, for a promise made before it is.
+pub fn message_bytes(draft: &Draft<'_>) -> usize {
+    draft.bytes() + size_of::<Message>()
+}

@@ -1,0 +1,119 @@
+//! `$SYS/broker/…`: the broker's figures as retained topics, with mosquitto's names.
+//!
+//! Nothing is computed while nobody subscribes; a topic is sent when its value changed.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use super::Broker;
+use super::metrics::Counter;
+use super::turn::Turn;
+use crate::codec::{Properties, QoS};
+use crate::message::{Draft, Loss};
+use crate::time::Time;
+use crate::topic::TopicName;
+
+/// What was last said of each topic.
+#[derive(Debug)]
+pub struct Sys {
+    said: Mutex<Said>,
+}
+
+#[derive(Debug)]
+struct Said {
+    values: BTreeMap<String, String>,
+    next: Time,
+}
+
+impl Sys {
+    /// Nothing said yet.
+    pub fn new(now: Time) -> Sys {
+        Sys { said: Mutex::new(Said { values: BTreeMap::new(), next: now }) }
+    }
+}
+
+impl Broker {
+    /// Publishes what has changed, if it is time and somebody wants it.
+    pub(super) fn tick_sys(&self, now: Time, turn: &mut Turn) -> Option<Time> {
+        let interval = self.0.settings.sys_interval.0;
+        if interval.is_zero() || !self.0.router.sys_wanted() {
+            return None;
+        }
+        let next = self.said().next;
+        if now < next {
+            return Some(next);
+        }
+        self.say_sys(now, turn);
+        Some(now.after(interval))
+    }
+
+    /// Publishes what has changed, now: also called before a new Subscription to `$SYS`, so that
+    /// its retained messages are there.
+    pub(super) fn say_sys(&self, now: Time, turn: &mut Turn) {
+        if self.0.settings.sys_interval.0.is_zero() {
+            return;
+        }
+        let values = self.sys_values(now);
+        let mut changed = Vec::new();
+        {
+            let mut said = self.said();
+            said.next = now.after(self.0.settings.sys_interval.0);
+            for (topic, value) in values {
+                if said.values.get(&topic) != Some(&value) {
+                    said.values.insert(topic.clone(), value.clone());
+                    changed.push((topic, value));
+                }
+            }
+        }
+        for (topic, value) in changed {
+            let draft = Draft {
+                topic: TopicName::trusted(&topic),
+                qos: QoS::AtMostOnce,
+                retain: true,
+                expiry: None,
+                properties: Properties::EMPTY,
+                payload: value.as_bytes(),
+            };
+            self.publish(&draft, &self.0.system, None, now, turn);
+        }
+    }
+
+    fn said(&self) -> std::sync::MutexGuard<'_, Said> {
+        self.0.sys.said.lock().expect("no code panics while it holds what was said")
+    }
+
+    fn sys_values(&self, now: Time) -> Vec<(String, String)> {
+        let shared = &*self.0;
+        let metrics = &shared.metrics;
+        let connected = metrics.connected.load(std::sync::atomic::Ordering::Relaxed);
+        let maximum = metrics.connected_max.load(std::sync::atomic::Ordering::Relaxed);
+        let sessions = shared.registry.sessions();
+        let (retained, _) = shared.router.retained_totals();
+        let mut values = Vec::new();
+        let mut say = |topic: &str, value: String| {
+            values.push((format!("$SYS/broker/{topic}"), value));
+        };
+        say("version", concat!("sluice ", env!("CARGO_PKG_VERSION")).to_owned());
+        say("uptime", format!("{} seconds", now.since(shared.started).as_secs()));
+        say("clients/connected", connected.to_string());
+        say("clients/disconnected", sessions.saturating_sub(connected).to_string());
+        say("clients/total", sessions.to_string());
+        say("clients/maximum", maximum.to_string());
+        say("messages/received", metrics.sum(Counter::Received).to_string());
+        say("messages/sent", metrics.sum(Counter::Sent).to_string());
+        say("publish/messages/received", metrics.sum(Counter::Received).to_string());
+        say("publish/messages/sent", metrics.sum(Counter::Sent).to_string());
+        say("publish/messages/dropped", metrics.dropped().to_string());
+        say("publish/bytes/received", metrics.sum(Counter::PayloadReceived).to_string());
+        say("publish/bytes/sent", metrics.sum(Counter::PayloadSent).to_string());
+        say("bytes/received", metrics.sum(Counter::BytesReceived).to_string());
+        say("bytes/sent", metrics.sum(Counter::BytesSent).to_string());
+        say("retained messages/count", retained.to_string());
+        say("subscriptions/count", shared.router.subscriptions().to_string());
+        say("store/messages/bytes", shared.meter.bytes().to_string());
+        for loss in Loss::ALL {
+            say(&format!("ledger/{}", loss.name()), metrics.lost(loss).to_string());
+        }
+        values
+    }
+}

@@ -1,0 +1,81 @@
+//! One turn of one client: what it has changed so far, carried out together at its end.
+
+use std::sync::Arc;
+use std::task::Waker;
+
+use super::mailbox::{Copy, Mailbox};
+use super::ports::{Batch, Permit};
+use super::router::Match;
+use crate::codec::{PacketId, QoS, Reason};
+use crate::message::Delivery;
+
+/// Scratch memory of a turn. One for each thread serves all its links, so that an idle one owns
+/// none of it.
+#[derive(Debug, Default)]
+pub struct Turn {
+    /// What is to be written to the client, appended to by the link.
+    pub out: Vec<u8>,
+    /// Copies routed so far in this turn.
+    pub copies: usize,
+    pub(super) matches: Vec<Match>,
+    pub(super) staged: Vec<Staged>,
+    pub(super) wakers: Vec<Waker>,
+    pub(super) drained: Vec<Delivery>,
+    pub(super) pressed: Vec<Arc<Mailbox>>,
+    pub(super) answers: Vec<Answer>,
+    pub(super) batch: Batch,
+    pub(super) permit: Permit,
+}
+
+/// A copy admitted, to be pushed when its message is in the store's hands.
+#[derive(Debug)]
+pub(super) struct Staged {
+    pub mailbox: Arc<Mailbox>,
+    pub copy: Copy,
+}
+
+/// Something owed to the client, in its place in the order.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub due: Due,
+    pub what: Owed,
+}
+
+/// What an answer waits for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Due {
+    /// Nothing.
+    Now,
+    /// What this turn changed is durable.
+    ThisTurn,
+    /// Everything this Session ever changed is durable.
+    Newest,
+}
+
+/// What is owed.
+#[derive(Debug)]
+pub(super) enum Owed {
+    /// A PUBLISH was routed: its PUBACK or PUBREC.
+    Published { packet_id: PacketId, qos: QoS, reason: Reason },
+    /// A packet, encoded.
+    Bytes(Box<[u8]>),
+}
+
+/// Copies after which a turn should end, so that no client keeps a worker for itself.
+pub const COPIES_MAX: usize = 4096;
+
+impl Turn {
+    /// Notes a receiver above half full: the publisher should pause for it.
+    pub(super) fn press(&mut self, mailbox: &Arc<Mailbox>) {
+        if !self.pressed.iter().any(|pressed| Arc::ptr_eq(pressed, mailbox)) {
+            self.pressed.push(mailbox.clone());
+        }
+    }
+
+    /// Wakes everybody this turn had something for, with no lock held.
+    pub(super) fn wake(&mut self) {
+        for waker in self.wakers.drain(..) {
+            waker.wake();
+        }
+    }
+}

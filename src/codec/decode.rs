@@ -1,0 +1,457 @@
+//! Bytes to packets. Framing comes first and is the only part that can ask for more bytes; what
+//! reads a body sees exactly its frame.
+
+mod connect;
+
+use std::num::{NonZeroU16, NonZeroU32};
+
+use super::error::DecodeError;
+use super::packet::{
+    Ack, Auth, Disconnect, Packet, Publish, QoS, RetainHandling, SubAck, Subscribe,
+    SubscribeOptions, Unsubscribe, Version,
+};
+use super::property::{Property, carrier, read_block};
+use super::reason::{Reason, carrier as reason_carrier};
+use super::wire::{Reader, RemainingLength, remaining_length};
+use super::{Decoded, From, Limits, version3};
+
+pub use connect::connect_version;
+
+/// Cuts one packet from the front of `bytes`.
+///
+/// `version` is `None` until a CONNECT has been read; then only a CONNECT is accepted. A CONNECT
+/// is read by the version it names itself. Nothing is allocated for a PUBLISH.
+///
+/// # Errors
+///
+/// What is wrong is said as soon as it can be seen: a bad first byte before the length is there, a
+/// packet above `limits.packet_max` before its body is. A complete frame is a packet or an error,
+/// never [`Decoded::Need`].
+#[inline]
+pub fn decode<'a>(
+    bytes: &'a [u8],
+    version: Option<Version>,
+    from: From,
+    limits: &Limits,
+) -> Result<Decoded<'a>, DecodeError> {
+    let Some((&first, rest)) = bytes.split_first() else {
+        return Ok(Decoded::Need(2));
+    };
+    check_first_byte(first, version, from)?;
+    let (body_len, header_len, shortest) = match remaining_length(rest) {
+        RemainingLength::Known { value, len, shortest } => (value, 1 + len, shortest),
+        RemainingLength::Unfinished => return Ok(Decoded::Need(bytes.len() + 1)),
+        RemainingLength::Malformed => return Err(DecodeError::Malformed("Remaining Length")),
+    };
+    if !shortest && version == Some(Version::V5) {
+        // [MQTT5-1.5.5-1]; 3.1.1 has no such rule.
+        return Err(DecodeError::Malformed("Remaining Length not in its shortest form"));
+    }
+    let len = header_len + body_len;
+    if len > limits.packet_max {
+        return Err(DecodeError::TooLarge { len, max: limits.packet_max });
+    }
+    let Some(body) = bytes.get(header_len..len) else {
+        return Ok(Decoded::Need(len));
+    };
+    let frame = Frame { first, shortest, v5: version == Some(Version::V5), from, limits };
+    let packet = frame.packet(body)?;
+    Ok(Decoded::Packet { packet, len })
+}
+
+/// Packet type, flags and direction: all that the first byte shows.
+#[inline]
+fn check_first_byte(first: u8, version: Option<Version>, from: From) -> Result<(), DecodeError> {
+    let kind = first >> 4;
+    if kind == PUBLISH && version.is_some() {
+        return match first & 0b1110 {
+            0b0110 | 0b1110 => Err(DecodeError::Malformed("QoS 3")), // [MQTT5-3.3.1-4]
+            // [MQTT5-3.3.1-2]
+            0b1000 => Err(DecodeError::Refused(Reason::ProtocolError, "DUP with QoS 0")),
+            _ => Ok(()),
+        };
+    }
+    let v5 = version == Some(Version::V5);
+    if kind == 0 || (kind == AUTH && version.is_some() && !v5) {
+        return Err(DecodeError::Malformed("reserved packet type"));
+    }
+    if version.is_none() && kind != CONNECT {
+        // [MQTT5-3.1.0-1]
+        return Err(DecodeError::Refused(Reason::ProtocolError, "first packet is no CONNECT"));
+    }
+    let flags = if matches!(kind, PUBREL | SUBSCRIBE | UNSUBSCRIBE) { 0b0010 } else { 0 };
+    if first & 0x0F != flags {
+        return Err(DecodeError::Malformed("fixed header flags")); // [MQTT5-2.1.3-1]
+    }
+    let backwards = match from {
+        From::Client => matches!(kind, CONNACK | SUBACK | UNSUBACK | PINGRESP),
+        From::Server => {
+            matches!(kind, CONNECT | SUBSCRIBE | UNSUBSCRIBE | PINGREQ)
+                || (kind == DISCONNECT && !v5)
+        }
+    };
+    if backwards {
+        return Err(DecodeError::Refused(Reason::ProtocolError, "packet of the other side"));
+    }
+    Ok(())
+}
+
+const CONNECT: u8 = 1;
+const CONNACK: u8 = 2;
+const PUBLISH: u8 = 3;
+const PUBACK: u8 = 4;
+const PUBREC: u8 = 5;
+const PUBREL: u8 = 6;
+const PUBCOMP: u8 = 7;
+const SUBSCRIBE: u8 = 8;
+const SUBACK: u8 = 9;
+const UNSUBSCRIBE: u8 = 10;
+const UNSUBACK: u8 = 11;
+const PINGREQ: u8 = 12;
+const PINGRESP: u8 = 13;
+const DISCONNECT: u8 = 14;
+const AUTH: u8 = 15;
+
+/// A Protocol Error that says `why`.
+fn refused<T>(why: &'static str) -> Result<T, DecodeError> {
+    Err(DecodeError::Refused(Reason::ProtocolError, why))
+}
+
+/// What the readers of bodies know of the packet besides its body.
+#[derive(Clone, Copy)]
+struct Frame<'l> {
+    /// First byte, checked.
+    first: u8,
+    /// The Remaining Length was in its shortest form.
+    shortest: bool,
+    /// The connection speaks version 5 (not known before CONNECT, which does not ask).
+    v5: bool,
+    from: From,
+    limits: &'l Limits,
+}
+
+impl Frame<'_> {
+    #[inline]
+    fn packet<'a>(&self, body: &'a [u8]) -> Result<Packet<'a>, DecodeError> {
+        let mut reader = Reader::new(body);
+        let reader = &mut reader;
+        let kind = self.first >> 4;
+        if kind == PUBLISH {
+            return self.publish(reader).map(Packet::Publish);
+        }
+        self.other(kind, reader)
+    }
+
+    #[inline(never)]
+    fn other<'a>(&self, kind: u8, reader: &mut Reader<'a>) -> Result<Packet<'a>, DecodeError> {
+        let packet = match kind {
+            CONNECT => Packet::Connect(Box::new(self.connect(reader)?)),
+            CONNACK => Packet::ConnAck(Box::new(self.connack(reader)?)),
+            PUBACK => Packet::PubAck(self.ack(reader, reason_carrier::PUBACK)?),
+            PUBREC => Packet::PubRec(self.ack(reader, reason_carrier::PUBREC)?),
+            PUBREL => Packet::PubRel(self.ack(reader, reason_carrier::PUBREL)?),
+            PUBCOMP => Packet::PubComp(self.ack(reader, reason_carrier::PUBCOMP)?),
+            SUBSCRIBE => Packet::Subscribe(self.subscribe(reader)?),
+            SUBACK => Packet::SubAck(self.suback(reader)?),
+            UNSUBSCRIBE => Packet::Unsubscribe(self.unsubscribe(reader)?),
+            UNSUBACK => Packet::UnsubAck(self.unsuback(reader)?),
+            PINGREQ => Packet::PingReq,
+            PINGRESP => Packet::PingResp,
+            DISCONNECT => Packet::Disconnect(self.disconnect(reader)?),
+            AUTH => Packet::Auth(self.auth(reader)?),
+            _ => return Err(DecodeError::Malformed("reserved packet type")),
+        };
+        reader.finish()?;
+        Ok(packet)
+    }
+
+    #[inline]
+    fn publish<'a>(&self, reader: &mut Reader<'a>) -> Result<Publish<'a>, DecodeError> {
+        let topic = reader.topic("Topic Name", Reason::TopicNameInvalid)?;
+        let (qos, packet_id) = match self.first & 0b0110 {
+            0 => (QoS::AtMostOnce, None),
+            0b0010 => (QoS::AtLeastOnce, Some(reader.packet_id()?)),
+            _ => (QoS::ExactlyOnce, Some(reader.packet_id()?)),
+        };
+        let mut publish = Publish {
+            dup: self.first & 0b1000 != 0,
+            qos,
+            retain: self.first & 1 != 0,
+            topic,
+            packet_id,
+            ..Publish::default()
+        };
+        if self.v5 {
+            self.publish_properties(reader, &mut publish)?;
+        }
+        if topic.is_empty() && publish.topic_alias.is_none() {
+            return refused("empty topic name"); // [MQTT5-4.7.3-1]
+        }
+        publish.payload = reader.take_rest();
+        Ok(publish)
+    }
+
+    #[inline]
+    fn publish_properties<'a>(
+        &self,
+        reader: &mut Reader<'a>,
+        publish: &mut Publish<'a>,
+    ) -> Result<(), DecodeError> {
+        let mut subscribed = false;
+        let block =
+            read_block(reader, carrier::PUBLISH, self.limits, |property, value| match property {
+                Property::TopicAlias => publish.topic_alias = NonZeroU16::new(value.u16()),
+                Property::MessageExpiryInterval => publish.expiry = Some(value.number()),
+                Property::SubscriptionIdentifier => subscribed = true,
+                _ => {}
+            })?;
+        if subscribed && self.from == From::Client {
+            return refused("Subscription Identifier from a client"); // [MQTT5-3.3.4-6]
+        }
+        publish.properties = block.all;
+        Ok(())
+    }
+
+    fn ack<'a>(&self, reader: &mut Reader<'a>, acks: u16) -> Result<Ack<'a>, DecodeError> {
+        let mut ack = Ack::new(reader.packet_id()?, Reason::Success);
+        if !self.v5 || reader.is_empty() {
+            return Ok(ack);
+        }
+        ack.reason = reason(reader, acks)?;
+        if reader.is_empty() {
+            return Ok(ack);
+        }
+        let block = read_block(reader, carrier::ACK, self.limits, |property, value| {
+            if property == Property::ReasonString {
+                ack.reason_string = value.text();
+            }
+        })?;
+        ack.user_properties = block.user;
+        Ok(ack)
+    }
+
+    fn subscribe<'a>(&self, reader: &mut Reader<'a>) -> Result<Subscribe<'a>, DecodeError> {
+        let mut subscribe = Subscribe {
+            packet_id: reader.packet_id()?,
+            subscription_id: None,
+            user_properties: Default::default(),
+            filters: Vec::new(),
+        };
+        if self.v5 {
+            let block = read_block(reader, carrier::SUBSCRIBE, self.limits, |property, value| {
+                if property == Property::SubscriptionIdentifier {
+                    subscribe.subscription_id = NonZeroU32::new(value.number());
+                }
+            })?;
+            subscribe.user_properties = block.user;
+        }
+        while !reader.is_empty() {
+            self.room_for_filter(subscribe.filters.len())?;
+            let filter = topic_filter(reader)?;
+            let options = self.subscribe_options(reader.u8("Subscription Options")?)?;
+            if options.no_local && filter.starts_with("$share/") {
+                return refused("No Local on a Shared Subscription"); // [MQTT5-3.8.3-4]
+            }
+            subscribe.filters.push((filter, options));
+        }
+        if subscribe.filters.is_empty() {
+            return refused("SUBSCRIBE without a topic filter"); // [MQTT5-3.8.3-2]
+        }
+        Ok(subscribe)
+    }
+
+    fn subscribe_options(&self, byte: u8) -> Result<SubscribeOptions, DecodeError> {
+        let reserved = if self.v5 { 0b1100_0000 } else { 0b1111_1100 };
+        if byte & reserved != 0 {
+            return Err(DecodeError::Malformed("Subscription Options")); // [MQTT5-3.8.3-5]
+        }
+        let qos = match QoS::from_bits(byte & 0b11) {
+            Some(qos) => qos,
+            None if self.v5 => return refused("subscription with QoS 3"),
+            None => return Err(DecodeError::Malformed("subscription with QoS 3")),
+        };
+        let retain_handling = match byte >> 4 {
+            0 => RetainHandling::Always,
+            1 => RetainHandling::IfNew,
+            2 => RetainHandling::Never,
+            _ => return refused("Retain Handling 3"),
+        };
+        Ok(SubscribeOptions {
+            qos,
+            no_local: byte & 0b0100 != 0,
+            retain_as_published: byte & 0b1000 != 0,
+            retain_handling,
+        })
+    }
+
+    fn unsubscribe<'a>(&self, reader: &mut Reader<'a>) -> Result<Unsubscribe<'a>, DecodeError> {
+        let mut unsubscribe = Unsubscribe {
+            packet_id: reader.packet_id()?,
+            user_properties: Default::default(),
+            filters: Vec::new(),
+        };
+        if self.v5 {
+            let block = read_block(reader, carrier::UNSUBSCRIBE, self.limits, |_, _| {})?;
+            unsubscribe.user_properties = block.user;
+        }
+        while !reader.is_empty() {
+            self.room_for_filter(unsubscribe.filters.len())?;
+            unsubscribe.filters.push(topic_filter(reader)?);
+        }
+        if unsubscribe.filters.is_empty() {
+            return refused("UNSUBSCRIBE without a topic filter"); // [MQTT5-3.10.3-2]
+        }
+        Ok(unsubscribe)
+    }
+
+    fn room_for_filter(&self, filters: usize) -> Result<(), DecodeError> {
+        if filters < self.limits.filters_max {
+            return Ok(());
+        }
+        Err(DecodeError::Refused(Reason::QuotaExceeded, "too many topic filters"))
+    }
+
+    fn suback<'a>(&self, reader: &mut Reader<'a>) -> Result<SubAck<'a>, DecodeError> {
+        if self.v5 {
+            return self.reasons(reader, reason_carrier::SUBACK);
+        }
+        let mut suback = SubAck {
+            packet_id: reader.packet_id()?,
+            reason_string: None,
+            user_properties: Default::default(),
+            reasons: Vec::new(),
+        };
+        while !reader.is_empty() {
+            let code = version3::suback_reason(reader.u8("return code")?);
+            suback.reasons.push(code.ok_or(DecodeError::Malformed("reserved return code"))?);
+        }
+        if suback.reasons.is_empty() {
+            return refused("SUBACK without a return code");
+        }
+        Ok(suback)
+    }
+
+    fn unsuback<'a>(&self, reader: &mut Reader<'a>) -> Result<SubAck<'a>, DecodeError> {
+        if self.v5 {
+            return self.reasons(reader, reason_carrier::UNSUBACK);
+        }
+        Ok(SubAck {
+            packet_id: reader.packet_id()?,
+            reason_string: None,
+            user_properties: Default::default(),
+            reasons: Vec::new(),
+        })
+    }
+
+    /// SUBACK and UNSUBACK of version 5.
+    fn reasons<'a>(&self, reader: &mut Reader<'a>, acks: u16) -> Result<SubAck<'a>, DecodeError> {
+        let packet_id = reader.packet_id()?;
+        let mut reason_string = None;
+        let block = read_block(reader, carrier::SUBACK, self.limits, |property, value| {
+            if property == Property::ReasonString {
+                reason_string = value.text();
+            }
+        })?;
+        let mut reasons = Vec::with_capacity(reader.len());
+        while !reader.is_empty() {
+            reasons.push(reason(reader, acks)?);
+        }
+        if reasons.is_empty() {
+            return refused("acknowledgement without a reason code");
+        }
+        Ok(SubAck { packet_id, reason_string, user_properties: block.user, reasons })
+    }
+
+    fn disconnect<'a>(&self, reader: &mut Reader<'a>) -> Result<Disconnect<'a>, DecodeError> {
+        let mut disconnect = Disconnect::default();
+        if !self.v5 || reader.is_empty() {
+            return Ok(disconnect);
+        }
+        let sender = match self.from {
+            From::Client => reason_carrier::DISCONNECT_CLIENT,
+            From::Server => reason_carrier::DISCONNECT_SERVER,
+        };
+        disconnect.reason = reason(reader, sender)?;
+        if reader.is_empty() {
+            return Ok(disconnect);
+        }
+        let block =
+            read_block(
+                reader,
+                carrier::DISCONNECT,
+                self.limits,
+                |property, value| match property {
+                    Property::SessionExpiryInterval => {
+                        disconnect.session_expiry = Some(value.number())
+                    }
+                    Property::ReasonString => disconnect.reason_string = value.text(),
+                    Property::ServerReference => disconnect.server_reference = value.text(),
+                    _ => {}
+                },
+            )?;
+        disconnect.user_properties = block.user;
+        match self.from {
+            From::Client if disconnect.server_reference.is_some() => {
+                refused("Server Reference from a client")
+            }
+            // [MQTT5-3.14.2-2]
+            From::Server if disconnect.session_expiry.is_some() => {
+                refused("Session Expiry Interval from a server")
+            }
+            From::Client | From::Server => Ok(disconnect),
+        }
+    }
+
+    fn auth<'a>(&self, reader: &mut Reader<'a>) -> Result<Auth<'a>, DecodeError> {
+        let mut auth = Auth {
+            reason: Reason::Success,
+            method: None,
+            data: None,
+            reason_string: None,
+            user_properties: Default::default(),
+        };
+        if reader.is_empty() && self.from == From::Server {
+            return Ok(auth);
+        }
+        if !reader.is_empty() {
+            auth.reason = reason(reader, reason_carrier::AUTH)?;
+        }
+        // Who may say which is in 3.15.2.1.
+        let wrong = match self.from {
+            From::Client => Reason::Success,
+            From::Server => Reason::Reauthenticate,
+        };
+        if auth.reason == wrong {
+            return refused("AUTH reason code of the other side");
+        }
+        let block =
+            read_block(reader, carrier::AUTH, self.limits, |property, value| match property {
+                Property::AuthenticationMethod => auth.method = value.text(),
+                Property::AuthenticationData => auth.data = value.binary(),
+                Property::ReasonString => auth.reason_string = value.text(),
+                _ => {}
+            })?;
+        if auth.method.is_none() {
+            return refused("AUTH without an Authentication Method");
+        }
+        auth.user_properties = block.user;
+        Ok(auth)
+    }
+}
+
+/// A Reason Code that a packet of `packets` may carry.
+fn reason(reader: &mut Reader<'_>, packets: u16) -> Result<Reason, DecodeError> {
+    let byte = reader.u8("Reason Code")?;
+    match Reason::from_byte(byte).filter(|reason| reason.allowed_in(packets)) {
+        Some(reason) => Ok(reason),
+        None => refused("reason code that this packet may not carry"),
+    }
+}
+
+/// A Topic Filter, checked to be a string and not empty.
+fn topic_filter<'a>(reader: &mut Reader<'a>) -> Result<&'a str, DecodeError> {
+    match reader.text("Topic Filter")? {
+        "" => refused("empty topic filter"), // [MQTT5-4.7.3-1]
+        filter => Ok(filter),
+    }
+}

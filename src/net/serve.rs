@@ -1,0 +1,449 @@
+//! Bytes between a stream and a link: all the asynchronous protocol code there is.
+//!
+//! One hand-written future for each connection. It never awaits one thing: every turn looks at
+//! readable, writable, wakes, deadline and stop. Scratch memory is the thread's, so an idle
+//! connection owns no buffer.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+use super::wheel::{LEAD, Ticket, Wheel};
+use crate::broker::link::Link;
+use crate::broker::metrics::Counter;
+use crate::broker::turn::Turn;
+use crate::broker::{Broker, Flow};
+use crate::codec::Reason;
+use crate::time::{Clock, Time};
+
+/// What all connections share.
+#[derive(Debug)]
+pub struct Shared<C> {
+    /// The broker.
+    pub broker: Broker,
+    /// Where the time is read: once a turn.
+    pub clock: C,
+    /// Deadlines.
+    pub wheel: Wheel,
+    /// The broker is stopping: every connection says so and ends.
+    pub stopping: AtomicBool,
+}
+
+impl<C: Clock> Shared<C> {
+    /// What connections to `broker` share.
+    pub fn new(broker: Broker, clock: C) -> Shared<C> {
+        Shared { broker, clock, wheel: Wheel::default(), stopping: AtomicBool::new(false) }
+    }
+
+    /// Tells every connection to end: DISCONNECT 0x8B, then close.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.wheel.wake_all();
+    }
+}
+
+/// Serves `link` on `stream` until either ends. An error is the stream's.
+pub fn serve<S, C>(link: Link, stream: S, shared: Arc<Shared<C>>) -> Serve<S, C>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    C: Clock,
+{
+    let ticket = shared.wheel.sit();
+    let connection = Connection {
+        link,
+        stream,
+        shared,
+        ticket,
+        partial: Vec::new(),
+        pending: Vec::new(),
+        written: 0,
+        read: true,
+        unread: false,
+        seated: false,
+        stage: Stage::Open,
+        armed: Time::NEVER,
+        stalled: Time::NEVER,
+        sleep: None,
+    };
+    Serve { connection: Some(Box::new(connection)) }
+}
+
+/// The future of one connection.
+///
+/// A pointer wide: a runtime rounds a task up to 128 bytes, and the state is boxed apart.
+#[must_use]
+pub struct Serve<S: AsyncRead + AsyncWrite + Unpin, C: Clock> {
+    connection: Option<Box<Connection<S, C>>>,
+}
+
+struct Connection<S, C> {
+    link: Link,
+    stream: S,
+    shared: Arc<Shared<C>>,
+    ticket: Ticket,
+    /// Read and not yet consumed: a partial packet, or what a pause holds back.
+    partial: Vec<u8>,
+    /// To be written, from `written` on.
+    pending: Vec<u8>,
+    written: usize,
+    read: bool,
+    unread: bool,
+    seated: bool,
+    stage: Stage,
+    /// When the wheel wakes us at the latest.
+    armed: Time,
+    /// Since when the peer takes nothing.
+    stalled: Time,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stage {
+    Open,
+    /// The link is over: write what is left, then shut down.
+    Flushing { until: Time },
+    /// Shut down: read and discard, so that no reset eats our last words.
+    Draining { until: Time, left: usize },
+}
+
+/// Scratch memory of a thread.
+struct Scratch {
+    buf: Vec<u8>,
+    turn: Turn,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> =
+        RefCell::new(Scratch { buf: vec![0; READ], turn: Turn::default() });
+}
+
+/// Bytes of one read.
+const READ: usize = 16 * 1024;
+/// Reads of one turn.
+const READS: usize = 4;
+/// A partial packet up to this is copied before the next read; a longer one is read onto.
+const CARRY: usize = 4 * 1024;
+/// How long the peer may take for our last words, and how much of its own we then discard.
+const LINGER: Duration = Duration::from_secs(1);
+const DISCARD: usize = 64 * 1024;
+
+impl<S, C> Future for Serve<S, C>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    C: Clock,
+{
+    type Output = io::Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(connection) = self.connection.as_deref_mut() else { return Poll::Ready(Ok(())) };
+        let result = SCRATCH.with_borrow_mut(|scratch| connection.turn(cx, scratch));
+        if result.is_ready() {
+            self.finish();
+        }
+        result
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Serve<S, C> {
+    fn finish(&mut self) {
+        let Some(mut connection) = self.connection.take() else { return };
+        connection.shared.wheel.leave(connection.ticket);
+        if !connection.link.is_closed() {
+            let now = connection.shared.clock.now();
+            // Apart from the thread's scratch: a task may be dropped inside another one's turn.
+            connection.link.hang_up(now, &mut Turn::default());
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Drop for Serve<S, C> {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
+    fn turn(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<io::Result<()>> {
+        let now = self.shared.clock.now();
+        let Scratch { buf, turn } = scratch;
+        turn.out.clear();
+        if !self.seated {
+            self.seated = true;
+            self.shared.wheel.set_waker(self.ticket, cx.waker());
+        }
+        if self.stage == Stage::Open {
+            let busy = self.read_and_poll(cx, now, buf, turn);
+            if self.shared.stopping.load(Ordering::Acquire) && !self.link.is_closed() {
+                self.link.close(Reason::ServerShuttingDown, now, turn);
+            }
+            if self.link.is_closed() {
+                self.stage = Stage::Flushing { until: now.after(LINGER) };
+            } else if busy {
+                cx.waker().wake_by_ref();
+            }
+        }
+        self.finish_turn(cx, now, buf, turn)
+    }
+
+    /// Reads, lets the link work, writes. Returns whether there is more to do at once.
+    fn read_and_poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Time,
+        buf: &mut Vec<u8>,
+        turn: &mut Turn,
+    ) -> bool {
+        let mut reads = 0;
+        let mut ended = false;
+        while reads < READS && !self.link.is_closed() {
+            if self.unread {
+                self.unread = false;
+                self.offer_partial(now, turn);
+            } else if self.read {
+                match self.read_some(cx, now, buf, turn) {
+                    Poll::Pending => break,
+                    Poll::Ready(true) => {}
+                    Poll::Ready(false) => {
+                        ended = true;
+                        break;
+                    }
+                }
+            } else {
+                break;
+            }
+            reads += 1;
+            // The link may have stopped reading: it says so when it is polled.
+            if self.link.holds_back() {
+                break;
+            }
+        }
+        if ended {
+            self.link.hang_up(now, turn);
+            // Nobody is there to read what is left.
+            self.pending.clear();
+            self.written = 0;
+            turn.out.clear();
+            return false;
+        }
+        let unwritten = self.pending.len() - self.written;
+        let flow = self.link.poll(cx.waker(), now, unwritten, turn);
+        let Flow { read, more, unread, .. } = flow;
+        let resumed = read && !self.read;
+        self.read = read;
+        self.unread = unread;
+        let blocked = self.write(cx, now, turn);
+        reads == READS || unread || resumed || (more && !blocked)
+    }
+
+    /// One read, and what the link makes of it. `false`: the peer is gone.
+    fn read_some(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Time,
+        buf: &mut Vec<u8>,
+        turn: &mut Turn,
+    ) -> Poll<bool> {
+        let onto = self.partial.len() > CARRY;
+        let carry = self.partial.len();
+        let target = if onto {
+            self.partial.resize(carry + READ, 0);
+            &mut self.partial[carry..]
+        } else {
+            buf.resize(READ + CARRY, 0);
+            buf[..carry].copy_from_slice(&self.partial);
+            &mut buf[carry..]
+        };
+        let mut target = ReadBuf::new(target);
+        let polled = Pin::new(&mut self.stream).poll_read(cx, &mut target);
+        let n = target.filled().len();
+        if onto {
+            self.partial.truncate(carry + n);
+        }
+        match polled {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Ok(())) if n > 0 => {}
+            Poll::Ready(_) => return Poll::Ready(false),
+        }
+        self.shared.broker.metrics().add(Counter::BytesReceived, n as u64);
+        if onto {
+            self.offer_partial(now, turn);
+        } else {
+            let bytes = &buf[..carry + n];
+            let used = self.link.receive(bytes, now, turn);
+            self.keep(&bytes[used..]);
+        }
+        Poll::Ready(true)
+    }
+
+    fn offer_partial(&mut self, now: Time, turn: &mut Turn) {
+        let partial = std::mem::take(&mut self.partial);
+        let used = self.link.receive(&partial, now, turn);
+        if used == 0 {
+            self.partial = partial;
+        } else {
+            self.keep(&partial[used..]);
+        }
+    }
+
+    /// Keeps a partial packet: allocated only if there is one.
+    fn keep(&mut self, rest: &[u8]) {
+        if rest.is_empty() {
+            self.partial = Vec::new();
+        } else {
+            self.partial.clear();
+            self.partial.extend_from_slice(rest);
+        }
+    }
+
+    /// Writes what is pending and what this turn added; returns whether some of it is left.
+    fn write(&mut self, cx: &mut Context<'_>, now: Time, turn: &mut Turn) -> bool {
+        if self.written < self.pending.len() {
+            self.pending.extend_from_slice(&turn.out);
+            turn.out.clear();
+            let n = write_some(&mut self.stream, cx, &self.pending[self.written..]);
+            self.written += n;
+            self.count_written(n);
+            if n > 0 {
+                self.stalled = Time::NEVER;
+            }
+            if self.written == self.pending.len() {
+                self.pending = Vec::new();
+                self.written = 0;
+            } else if self.written > READ && self.written * 2 > self.pending.len() {
+                self.pending.drain(..self.written);
+                self.written = 0;
+            }
+        } else if !turn.out.is_empty() {
+            let n = write_some(&mut self.stream, cx, &turn.out);
+            self.count_written(n);
+            if n < turn.out.len() {
+                self.pending.extend_from_slice(&turn.out[n..]);
+            }
+            turn.out.clear();
+        }
+        let blocked = self.written < self.pending.len();
+        if blocked && self.stalled == Time::NEVER {
+            self.stalled = now;
+        } else if !blocked {
+            self.stalled = Time::NEVER;
+        }
+        let _ = Pin::new(&mut self.stream).poll_flush(cx);
+        blocked
+    }
+
+    fn count_written(&self, n: usize) {
+        self.shared.broker.metrics().add(Counter::BytesSent, n as u64);
+    }
+
+    /// Last words, deadlines.
+    fn finish_turn(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Time,
+        buf: &mut Vec<u8>,
+        turn: &mut Turn,
+    ) -> Poll<io::Result<()>> {
+        if let Stage::Flushing { until } = self.stage {
+            let blocked = self.write(cx, now, turn);
+            if until <= now {
+                return Poll::Ready(Ok(()));
+            }
+            if !blocked {
+                match Pin::new(&mut self.stream).poll_shutdown(cx) {
+                    Poll::Ready(Ok(())) => {
+                        self.stage = Stage::Draining { until, left: DISCARD };
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => {}
+                }
+            }
+        }
+        if let Stage::Draining { until, left } = &mut self.stage {
+            buf.resize(READ + CARRY, 0);
+            loop {
+                if *until <= now || *left == 0 {
+                    return Poll::Ready(Ok(()));
+                }
+                let mut target = ReadBuf::new(buf);
+                match Pin::new(&mut self.stream).poll_read(cx, &mut target) {
+                    Poll::Pending => break,
+                    Poll::Ready(Ok(())) if !target.filled().is_empty() => {
+                        *left = left.saturating_sub(target.filled().len());
+                    }
+                    Poll::Ready(_) => return Poll::Ready(Ok(())),
+                }
+            }
+        }
+        self.arm(cx, now, turn)
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        match self.stage {
+            Stage::Flushing { until } | Stage::Draining { until, .. } => Some(until),
+            Stage::Open => {
+                let timeout = self.shared.broker.policy().limits.write_timeout.0;
+                let stalled = (self.stalled != Time::NEVER).then(|| self.stalled.after(timeout));
+                [self.link.deadline(), stalled].into_iter().flatten().min()
+            }
+        }
+    }
+
+    /// Sees to it that we are woken at the next deadline: by the wheel if it is far, else exactly.
+    fn arm(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Time,
+        turn: &mut Turn,
+    ) -> Poll<io::Result<()>> {
+        let Some(deadline) = self.deadline() else {
+            self.sleep = None;
+            return Poll::Pending;
+        };
+        let timeout = self.shared.broker.policy().limits.write_timeout.0;
+        if self.stage == Stage::Open
+            && self.stalled != Time::NEVER
+            && self.stalled.after(timeout) <= now
+        {
+            // A peer that takes nothing hears nothing: its unwritten bytes go with it.
+            self.link.close(Reason::UnspecifiedError, now, turn);
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        let wait = deadline.since(now);
+        if wait > LEAD + Duration::from_millis(500) {
+            self.sleep = None;
+            let at = deadline.before(LEAD);
+            if self.armed <= now || at < self.armed {
+                self.armed = at;
+                self.shared.wheel.arm(self.ticket, at);
+            }
+            return Poll::Pending;
+        }
+        let mut sleep = self.sleep.take().unwrap_or_else(|| Box::pin(tokio::time::sleep(wait)));
+        sleep.as_mut().reset(tokio::time::Instant::now() + wait);
+        if sleep.as_mut().poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
+        self.sleep = Some(sleep);
+        Poll::Pending
+    }
+}
+
+/// One write, without waiting. An error is left to the next read to report.
+fn write_some<S: AsyncWrite + Unpin>(
+    stream: &mut S,
+    cx: &mut Context<'_>,
+    bytes: &[u8],
+) -> usize {
+    match Pin::new(stream).poll_write(cx, bytes) {
+        Poll::Ready(Ok(n)) => n,
+        Poll::Ready(Err(_)) | Poll::Pending => 0,
+    }
+}

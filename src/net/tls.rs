@@ -1,0 +1,562 @@
+//! TLS of a listener: the server's side of the handshake, made from `[listener.tls]`, and replaced
+//! whole at a reload.
+//!
+//! A reload that fails leaves what was in force. One that changes whom we trust (CA, CRL, whether
+//! certificates are asked for) also changes the ticket keys, so that no resumed handshake carries a
+//! verdict of before.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use rustls::RootCertStore;
+use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ProducesTickets, WebPkiClientVerifier};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tracing::warn;
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+use crate::config::{CertificateIdentity, ClientCertificate, Tls};
+
+#[cfg(feature = "tls-aws-lc")]
+use rustls::crypto::aws_lc_rs as cryptography;
+#[cfg(all(feature = "tls-ring", not(feature = "tls-aws-lc")))]
+use rustls::crypto::ring as cryptography;
+#[cfg(not(any(feature = "tls-aws-lc", feature = "tls-ring")))]
+compile_error!("one of the features `tls-aws-lc` and `tls-ring` is needed");
+
+/// TLS of one listener, in force and replaceable.
+#[derive(Debug)]
+pub struct LiveTls {
+    settings: Tls,
+    current: ArcSwap<Terms>,
+    /// One permit a handshake: their number is bounded, more wait.
+    handshakes: Semaphore,
+}
+
+/// What handshakes go by, between two reloads.
+#[derive(Debug)]
+struct Terms {
+    server: Arc<ServerConfig>,
+    trust: Trust,
+    tickets: Arc<dyn ProducesTickets>,
+}
+
+/// Whom we trust, byte for byte: compared at a reload.
+#[derive(Debug, Eq, PartialEq)]
+struct Trust {
+    asked: ClientCertificate,
+    authorities: Vec<CertificateDer<'static>>,
+    revoked: Vec<CertificateRevocationListDer<'static>>,
+}
+
+/// Why TLS could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsError {
+    /// A file could not be read.
+    #[error("cannot read {what} {}: {source}", path.display())]
+    Read {
+        /// What the file is for.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file does not hold what it should.
+    #[error("{what} {}: {problem}", path.display())]
+    Content {
+        /// What the file is for.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The certificate and the key are not a pair.
+    #[error("key {} does not belong to certificate {}", key.display(), certificate.display())]
+    Pair {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+    },
+    /// The cryptography failed for another reason.
+    #[error("TLS cannot be set up: {0}")]
+    Cryptography(#[from] rustls::Error),
+}
+
+impl LiveTls {
+    /// Reads the files that `settings` names.
+    pub fn load(settings: &Tls) -> Result<LiveTls, TlsError> {
+        let terms = Terms::load(settings, None)?;
+        Ok(LiveTls {
+            settings: settings.clone(),
+            current: ArcSwap::from_pointee(terms),
+            handshakes: Semaphore::new(settings.handshakes_max as usize),
+        })
+    }
+
+    /// What the next handshake goes by.
+    pub fn current(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.current.load().server)
+    }
+
+    /// Reads the files again, for new connections. Leaves what is in force if it cannot.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        let terms = Terms::load(&self.settings, Some(&self.current.load()))?;
+        self.current.store(Arc::new(terms));
+        Ok(())
+    }
+
+    /// The server's side of a handshake; waits while too many others are at it. No time limit: that
+    /// is the caller's, from accept to CONNECT.
+    pub async fn handshake<S>(&self, stream: S) -> io::Result<TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let _permit = self.handshakes.acquire().await.map_err(io::Error::other)?;
+        TlsAcceptor::from(self.current()).accept(stream).await
+    }
+}
+
+impl Terms {
+    fn load(settings: &Tls, before: Option<&Terms>) -> Result<Terms, TlsError> {
+        let chain: Vec<CertificateDer<'static>> = read("certificate", &settings.certificate)?;
+        let key = read_key(&settings.key)?;
+        warn_of_dates(&settings.certificate, &chain);
+        let trust = Trust::load(settings)?;
+        let tickets = match before {
+            Some(before) if before.trust == trust => Arc::clone(&before.tickets),
+            _ => cryptography::Ticketer::new()?,
+        };
+
+        let provider = Arc::new(cryptography::default_provider());
+        let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+            .with_client_cert_verifier(trust.verifier(settings, provider)?)
+            .with_single_cert(chain, key)
+            .map_err(|error| pair_error(settings, error))?;
+        // A client that offers no protocol is let in; one that offers only others is not.
+        server.alpn_protocols = vec![b"mqtt".to_vec()];
+        server.ticketer = Arc::clone(&tickets);
+        server.send_tls13_tickets = 1;
+        Ok(Terms { server: Arc::new(server), trust, tickets })
+    }
+}
+
+impl Trust {
+    fn load(settings: &Tls) -> Result<Trust, TlsError> {
+        let mut trust = Trust {
+            asked: settings.client_certificate,
+            authorities: Vec::new(),
+            revoked: Vec::new(),
+        };
+        if trust.asked == ClientCertificate::None {
+            return Ok(trust);
+        }
+        if let Some(path) = &settings.client_ca {
+            trust.authorities = read("client_ca", path)?;
+        }
+        if let Some(path) = &settings.client_crl {
+            trust.revoked = read("client_crl", path)?;
+        }
+        Ok(trust)
+    }
+
+    fn verifier(
+        &self,
+        settings: &Tls,
+        provider: Arc<CryptoProvider>,
+    ) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+        if self.asked == ClientCertificate::None {
+            return Ok(WebPkiClientVerifier::no_client_auth());
+        }
+        let path = settings.client_ca.clone().unwrap_or_default();
+        let content = |what, path: &Path, problem: String| TlsError::Content {
+            what,
+            path: path.to_owned(),
+            problem,
+        };
+        let mut roots = RootCertStore::empty();
+        for authority in &self.authorities {
+            roots
+                .add(authority.clone())
+                .map_err(|error| content("client_ca", &path, error.to_string()))?;
+        }
+        // Revoked clients are refused; so are clients of a CA whose list is missing from the file.
+        // An outdated list still counts: an update that fails must not lock out a fleet.
+        let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+            .with_crls(self.revoked.iter().cloned())
+            .only_check_end_entity_revocation();
+        if self.asked == ClientCertificate::Optional {
+            verifier = verifier.allow_unauthenticated();
+        }
+        verifier.build().map_err(|error| {
+            let (what, path) = match (&error, &settings.client_crl) {
+                (rustls::server::VerifierBuilderError::InvalidCrl(_), Some(crl)) => {
+                    ("client_crl", crl)
+                }
+                _ => ("client_ca", &path),
+            };
+            content(what, path, error.to_string())
+        })
+    }
+}
+
+/// The user name that the client's certificate stands for, if it showed one.
+///
+/// The certificate has been verified: this only reads it. A name that holds a control character is
+/// none.
+pub fn identity(conn: &rustls::ServerConnection, from: CertificateIdentity) -> Option<String> {
+    identity_in(conn.peer_certificates()?.first()?, from)
+}
+
+/// The user name in a certificate: its Common Name, or the first DNS name, e-mail address or URI of
+/// its Subject Alternative Name.
+pub fn identity_in(certificate: &[u8], from: CertificateIdentity) -> Option<String> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    let name = match from {
+        CertificateIdentity::None => return None,
+        CertificateIdentity::Cn => {
+            certificate.subject().iter_common_name().next()?.as_str().ok()?
+        }
+        CertificateIdentity::San => {
+            let names = certificate.subject_alternative_name().ok()??.value;
+            names.general_names.iter().find_map(|name| match name {
+                GeneralName::DNSName(name)
+                | GeneralName::RFC822Name(name)
+                | GeneralName::URI(name) => Some(*name),
+                _ => None,
+            })?
+        }
+    };
+    let usable = !name.is_empty() && !name.chars().any(char::is_control);
+    usable.then(|| name.to_owned())
+}
+
+/// Everything of one kind in a PEM file; at least one.
+fn read<T: PemObject>(what: &'static str, path: &Path) -> Result<Vec<T>, TlsError> {
+    let content = |problem: String| TlsError::Content { what, path: path.to_owned(), problem };
+    let text = read_bytes(what, path)?;
+    let found: Vec<T> = T::pem_slice_iter(&text)
+        .collect::<Result<_, _>>()
+        .map_err(|error| content(format!("is not PEM: {error}")))?;
+    if found.is_empty() {
+        let wanted = if what == "client_crl" { "revocation list" } else { "certificate" };
+        return Err(content(format!("holds no {wanted} in PEM form")));
+    }
+    Ok(found)
+}
+
+fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let text = read_bytes("key", path)?;
+    PrivateKeyDer::from_pem_slice(&text).map_err(|error| {
+        let encrypted = String::from_utf8_lossy(&text).contains("ENCRYPTED");
+        let problem = match error {
+            pem::Error::NoItemsFound if encrypted => {
+                "is encrypted; take the passphrase off, as with `openssl pkey`".to_owned()
+            }
+            pem::Error::NoItemsFound => "holds no private key in PEM form".to_owned(),
+            error => format!("is not PEM: {error}"),
+        };
+        TlsError::Content { what: "key", path: path.to_owned(), problem }
+    })
+}
+
+fn read_bytes(what: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
+    fs::read(path).map_err(|source| TlsError::Read { what, path: path.to_owned(), source })
+}
+
+fn pair_error(settings: &Tls, error: rustls::Error) -> TlsError {
+    match error {
+        rustls::Error::InconsistentKeys(_) => {
+            TlsError::Pair { certificate: settings.certificate.clone(), key: settings.key.clone() }
+        }
+        rustls::Error::InvalidCertificate(error) => TlsError::Content {
+            what: "certificate",
+            path: settings.certificate.clone(),
+            problem: format!("cannot be used: {error:?}"),
+        },
+        error => TlsError::Content {
+            what: "key",
+            path: settings.key.clone(),
+            problem: format!("cannot be used: {error}"),
+        },
+    }
+}
+
+/// Clients refuse an expired certificate with few words; we say it in ours.
+fn warn_of_dates(path: &Path, chain: &[CertificateDer<'static>]) {
+    let Some(Ok((_, leaf))) = chain.first().map(|leaf| X509Certificate::from_der(leaf)) else {
+        return;
+    };
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let seconds = |time: x509_parser::time::ASN1Time| {
+        Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or(0))
+    };
+    let (begin, end) = (seconds(leaf.validity().not_before), seconds(leaf.validity().not_after));
+    let path = path.display();
+    if end < now {
+        warn!(%path, expired = %leaf.validity().not_after, "the certificate has expired: clients will refuse it");
+    } else if now < begin {
+        warn!(%path, begins = %leaf.validity().not_before, "the certificate is not valid yet: clients will refuse it");
+    } else if end - now < EXPIRES_SOON {
+        warn!(%path, expires = %leaf.validity().not_after, "the certificate expires soon");
+    }
+}
+
+/// How long before its end a certificate is worth a warning at each load.
+const EXPIRES_SOON: Duration = Duration::from_secs(14 * 86_400);
+
+#[cfg(test)]
+mod tests {
+    use rustls::{ClientConfig, HandshakeKind, SupportedProtocolVersion};
+    use tempfile::TempDir;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio_rustls::TlsConnector;
+
+    use super::*;
+    use crate::certs;
+
+    /// A directory with a full set for `localhost`, the client being `client`.
+    fn set() -> (TempDir, Tls) {
+        let dir = tempfile::tempdir().unwrap();
+        certs::make(dir.path(), &["localhost".to_owned()], "client").unwrap();
+        let tls = Tls {
+            certificate: dir.path().join("server.pem"),
+            key: dir.path().join("server.key"),
+            ..Tls::default()
+        };
+        (dir, tls)
+    }
+
+    /// The same, asking for client certificates.
+    fn asking(asked: ClientCertificate) -> (TempDir, Tls) {
+        let (dir, tls) = set();
+        let client_ca = Some(dir.path().join("ca.pem"));
+        (dir, Tls { client_ca, client_certificate: asked, ..tls })
+    }
+
+    fn client(
+        dir: &Path,
+        certificate: bool,
+        version: &'static SupportedProtocolVersion,
+    ) -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(dir.join("ca.pem")).unwrap()).unwrap();
+        let client =
+            ClientConfig::builder_with_provider(Arc::new(cryptography::default_provider()))
+                .with_protocol_versions(&[version])
+                .unwrap()
+                .with_root_certificates(roots);
+        if !certificate {
+            return client.with_no_client_auth();
+        }
+        let chain = vec![CertificateDer::from_pem_file(dir.join("client.pem")).unwrap()];
+        let key = PrivateKeyDer::from_pem_file(dir.join("client.key")).unwrap();
+        client.with_client_auth_cert(chain, key).unwrap()
+    }
+
+    /// One handshake and a byte each way: how it went, the protocol chosen, the client's names.
+    async fn shake(
+        live: &LiveTls,
+        client: &Arc<ClientConfig>,
+    ) -> io::Result<(HandshakeKind, Option<Vec<u8>>, [Option<String>; 2])> {
+        let (near, far) = tokio::io::duplex(1 << 16);
+        let server = async {
+            let mut stream = live.handshake(near).await?;
+            stream.write_all(b"!").await?;
+            stream.read_exact(&mut [0]).await?;
+            let conn = stream.get_ref().1;
+            let names = [CertificateIdentity::Cn, CertificateIdentity::San]
+                .map(|from| identity(conn, from));
+            assert_eq!(identity(conn, CertificateIdentity::None), None);
+            Ok((conn.handshake_kind().unwrap(), conn.alpn_protocol().map(<[u8]>::to_vec), names))
+        };
+        let client = async {
+            let name = "localhost".try_into().unwrap();
+            let mut stream = TlsConnector::from(Arc::clone(client)).connect(name, far).await?;
+            stream.read_exact(&mut [0]).await?;
+            stream.write_all(b"!").await
+        };
+        let (server, client) = tokio::join!(server, client);
+        server.and_then(|done| client.map(|()| done))
+    }
+
+    const VERSIONS: [&SupportedProtocolVersion; 2] =
+        [&rustls::version::TLS12, &rustls::version::TLS13];
+
+    #[tokio::test]
+    async fn the_protocol_is_offered_and_not_required() {
+        let (dir, tls) = set();
+        let live = LiveTls::load(&tls).unwrap();
+        for version in VERSIONS {
+            let mut client = client(dir.path(), false, version);
+            let silent = shake(&live, &Arc::new(client.clone())).await.unwrap();
+            assert_eq!(silent.1, None);
+            client.alpn_protocols = vec![b"h2".to_vec(), b"mqtt".to_vec()];
+            let speaking = shake(&live, &Arc::new(client.clone())).await.unwrap();
+            assert_eq!(speaking.1.as_deref(), Some(&b"mqtt"[..]));
+            client.alpn_protocols = vec![b"h2".to_vec()];
+            assert!(shake(&live, &Arc::new(client)).await.is_err());
+        }
+    }
+
+    #[tokio::test]
+    async fn the_client_is_known_by_its_certificate() {
+        for version in VERSIONS {
+            let (dir, tls) = asking(ClientCertificate::Optional);
+            let live = LiveTls::load(&tls).unwrap();
+            let shown = shake(&live, &Arc::new(client(dir.path(), true, version))).await.unwrap();
+            assert_eq!(shown.2, [Some("client".to_owned()), Some("client".to_owned())]);
+            let hidden = shake(&live, &Arc::new(client(dir.path(), false, version))).await.unwrap();
+            assert_eq!(hidden.2, [None, None]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_required_certificate_is_required_and_a_stranger_s_is_refused() {
+        for version in VERSIONS {
+            let (dir, tls) = asking(ClientCertificate::Required);
+            let live = LiveTls::load(&tls).unwrap();
+            assert!(shake(&live, &Arc::new(client(dir.path(), true, version))).await.is_ok());
+            assert!(shake(&live, &Arc::new(client(dir.path(), false, version))).await.is_err());
+            let (other, _) = set();
+            fs::copy(dir.path().join("ca.pem"), other.path().join("ca.pem")).unwrap();
+            assert!(shake(&live, &Arc::new(client(other.path(), true, version))).await.is_err());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reload_keeps_tickets_unless_it_changes_whom_we_trust() {
+        for version in VERSIONS {
+            let (dir, tls) = asking(ClientCertificate::Required);
+            let live = LiveTls::load(&tls).unwrap();
+            let client = Arc::new(client(dir.path(), true, version));
+            let kind = async || shake(&live, &client).await.unwrap().0;
+            let full = |kind| {
+                matches!(kind, HandshakeKind::Full | HandshakeKind::FullWithHelloRetryRequest)
+            };
+            assert!(full(kind().await));
+            assert_eq!(kind().await, HandshakeKind::Resumed);
+            live.reload().unwrap();
+            assert_eq!(kind().await, HandshakeKind::Resumed, "{version:?}");
+
+            let ca = dir.path().join("ca.pem");
+            let (other, _) = set();
+            let mut authorities = fs::read(&ca).unwrap();
+            authorities.extend(fs::read(other.path().join("ca.pem")).unwrap());
+            fs::write(&ca, authorities).unwrap();
+            live.reload().unwrap();
+            assert!(full(kind().await), "{version:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_revoked_client_is_refused_even_with_a_ticket() {
+        for version in VERSIONS {
+            let (dir, tls) = asking(ClientCertificate::Required);
+            let crl = dir.path().join("crl.pem");
+            let tls = Tls { client_crl: Some(crl.clone()), ..tls };
+            fs::write(&crl, revocation_list(dir.path(), false)).unwrap();
+            let live = LiveTls::load(&tls).unwrap();
+            let client = Arc::new(client(dir.path(), true, version));
+            assert!(shake(&live, &client).await.is_ok());
+            fs::write(&crl, revocation_list(dir.path(), true)).unwrap();
+            live.reload().unwrap();
+            let error = shake(&live, &client).await.unwrap_err().to_string();
+            assert!(error.contains("Revoked"), "{error}");
+        }
+    }
+
+    fn revocation_list(dir: &Path, with_client: bool) -> String {
+        let key =
+            rcgen::KeyPair::from_pem(&fs::read_to_string(dir.join("ca.key")).unwrap()).unwrap();
+        let ca = fs::read_to_string(dir.join("ca.pem")).unwrap();
+        let issuer = rcgen::Issuer::from_ca_cert_pem(&ca, key).unwrap();
+        let client = CertificateDer::from_pem_file(dir.join("client.pem")).unwrap();
+        let (_, client) = X509Certificate::from_der(&client).unwrap();
+        let now = SystemTime::now();
+        let revoked = rcgen::RevokedCertParams {
+            serial_number: client.raw_serial().to_vec().into(),
+            revocation_time: now.into(),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        rcgen::CertificateRevocationListParams {
+            this_update: now.into(),
+            next_update: (now + Duration::from_secs(86_400)).into(),
+            crl_number: 1.into(),
+            issuing_distribution_point: None,
+            revoked_certs: if with_client { vec![revoked] } else { Vec::new() },
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        }
+        .signed_by(&issuer)
+        .unwrap()
+        .pem()
+        .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_failed_reload_leaves_what_is_in_force() {
+        let (dir, tls) = set();
+        let (other, _) = set();
+        let live = LiveTls::load(&tls).unwrap();
+        fs::copy(other.path().join("server.key"), dir.path().join("server.key")).unwrap();
+        let error = live.reload().unwrap_err().to_string();
+        assert!(error.contains("server.key does not belong to certificate"), "{error}");
+        let client = Arc::new(client(dir.path(), false, &rustls::version::TLS13));
+        assert!(shake(&live, &client).await.is_ok());
+    }
+
+    #[test]
+    fn errors_name_the_file_and_what_is_wrong_with_it() {
+        let key = "server.key";
+        for (name, content, wanted) in [
+            (key, None, "cannot read key "),
+            (key, Some(""), "server.key: holds no private key in PEM form"),
+            (
+                key,
+                Some(
+                    "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+                ),
+                "server.key: is encrypted",
+            ),
+            (
+                key,
+                Some("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"),
+                "server.key: cannot be used",
+            ),
+            ("server.pem", None, "cannot read certificate "),
+            ("server.pem", Some("words"), "server.pem: holds no certificate in PEM form"),
+            (
+                "server.pem",
+                Some("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
+                "server.pem: cannot be used",
+            ),
+            ("ca.pem", None, "cannot read client_ca "),
+            ("ca.pem", Some("-----BEGIN CERTIFICATE-----\nAA"), "ca.pem: is not PEM"),
+        ] {
+            let (dir, tls) = asking(ClientCertificate::Optional);
+            let path = dir.path().join(name);
+            match content {
+                None => fs::remove_file(&path).unwrap(),
+                Some(content) => fs::write(&path, content).unwrap(),
+            }
+            let error = LiveTls::load(&tls).unwrap_err().to_string();
+            assert!(error.contains(wanted), "{name}: {error}");
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! One configuration file, read strictly: what is wrong is named with file, line and column.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+use toml::de::{DeString, DeTable, DeValue};
+
+use super::Layer;
+use super::keys::{Keys, Kind, nearest};
+use crate::config::Config;
+
+/// The layer that the file at `path` is; or all that is wrong with it.
+pub fn read(path: &Path, keys: &Keys) -> Result<Layer, Vec<String>> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        vec![format!("cannot read configuration file {}: {error}", path.display())]
+    })?;
+    parse(path, &text, keys)
+}
+
+/// The same for a text that was read.
+pub fn parse(path: &Path, text: &str, keys: &Keys) -> Result<Layer, Vec<String>> {
+    let mut reader = Reader { path, text, wrong: Vec::new() };
+    let document = match DeTable::parse(text) {
+        Ok(document) => document,
+        Err(error) => {
+            reader.add(
+                error.span().unwrap_or(0..0),
+                error.message().lines().collect::<Vec<_>>().join(", "),
+            );
+            return Err(reader.lines());
+        }
+    };
+    reader.table(document.get_ref(), keys.tree(), "");
+    if reader.wrong.is_empty() {
+        // Our own look has judged keys and kinds; words and ranges of numbers are the types' to judge.
+        if let Err(error) = toml::from_str::<Config>(text) {
+            reader.add(error.span().unwrap_or(0..0), plain(error.message()));
+        }
+    }
+    if !reader.wrong.is_empty() {
+        return Err(reader.lines());
+    }
+    let values = document
+        .get_ref()
+        .iter()
+        .map(|(key, value)| (key.get_ref().to_string(), reader.value(key.get_ref(), value)))
+        .collect();
+    Ok(Layer { origin: path.display().to_string(), values })
+}
+
+struct Reader<'a> {
+    path: &'a Path,
+    text: &'a str,
+    /// Where in the text, and what.
+    wrong: Vec<(usize, String)>,
+}
+
+impl Reader<'_> {
+    /// Compares a section with the keys it may have.
+    fn table(&mut self, table: &DeTable<'_>, keys: &toml::Table, section: &str) {
+        for (key, value) in table {
+            let name: &str = key.get_ref();
+            let Some(example) = keys.get(name) else {
+                self.unknown(key, value.get_ref(), keys, section);
+                continue;
+            };
+            let inside =
+                if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") };
+            match (example, value.get_ref()) {
+                (toml::Value::Table(keys), DeValue::Table(table)) => {
+                    self.table(table, keys, &inside)
+                }
+                (toml::Value::Array(keys), DeValue::Array(list)) => {
+                    for item in list.iter() {
+                        match (keys.first(), item.get_ref()) {
+                            (Some(toml::Value::Table(keys)), DeValue::Table(table)) => {
+                                self.table(table, keys, &inside);
+                            }
+                            (_, found) => {
+                                self.add(
+                                    item.span(),
+                                    format!("expected a section, found {}", kind_of(found)),
+                                );
+                            }
+                        }
+                    }
+                }
+                (example, found) => self.kind(&inside, example, found, value.span()),
+            }
+        }
+    }
+
+    fn kind(&mut self, key: &str, example: &toml::Value, found: &DeValue<'_>, span: Range<usize>) {
+        let wanted = Kind::of(example);
+        let fits = match wanted {
+            Kind::Text => found.is_str(),
+            Kind::Number => found.is_integer(),
+            Kind::Truth => found.is_bool(),
+            Kind::Section | Kind::List => false,
+        };
+        if fits {
+            return;
+        }
+        let such_as = match (wanted, example) {
+            (Kind::Text, example) => format!("a string such as {example}"),
+            (Kind::Number, example) => format!("an integer such as {example}"),
+            (Kind::Section, _) => format!("a section [{key}]"),
+            (Kind::List, _) => format!("a list of sections [[{key}]]"),
+            (Kind::Truth, _) => wanted.wanted().to_owned(),
+        };
+        self.add(span, format!("{key}: expected {such_as}, found {}", kind_of(found)));
+    }
+
+    fn unknown(
+        &mut self,
+        key: &Spanned<DeString<'_>>,
+        value: &DeValue<'_>,
+        keys: &toml::Table,
+        section: &str,
+    ) {
+        let name: &str = key.get_ref();
+        let place = match section {
+            "" => String::new(),
+            "listener" => " in [[listener]]".to_owned(),
+            section => format!(" in [{section}]"),
+        };
+        let what = if value.is_table() || value.is_array() { "section" } else { "key" };
+        let hint = match nearest(name, keys.keys().map(String::as_str)) {
+            Some(near) => format!("did you mean '{near}'?"),
+            None => match elsewhere(name) {
+                Some(other) => format!("there is one in [{other}]"),
+                None => format!("known: {}", keys.keys().cloned().collect::<Vec<_>>().join(", ")),
+            },
+        };
+        self.add(key.span(), format!("unknown {what} '{name}'{place}; {hint}"));
+    }
+
+    fn add(&mut self, span: Range<usize>, problem: String) {
+        let (line, column) = place(self.text, span.start);
+        self.wrong
+            .push((span.start, format!("{}:{line}:{column}: {problem}", self.path.display())));
+    }
+
+    /// What is wrong, from the top of the file to its end.
+    fn lines(mut self) -> Vec<String> {
+        self.wrong.sort();
+        self.wrong.into_iter().map(|(_, line)| line).collect()
+    }
+
+    /// The value with its line as its origin; files in it are relative to this one.
+    fn value(&self, key: &str, value: &Spanned<DeValue<'_>>) -> config::Value {
+        use config::ValueKind as To;
+        let kind = match value.get_ref() {
+            DeValue::Table(table) => To::Table(
+                table
+                    .iter()
+                    .map(|(key, value)| {
+                        (key.get_ref().to_string(), self.value(key.get_ref(), value))
+                    })
+                    .collect(),
+            ),
+            DeValue::Array(list) => {
+                To::Array(list.iter().map(|item| self.value(key, item)).collect())
+            }
+            DeValue::String(text) if PATHS.contains(&key) => To::String(self.beside(text)),
+            DeValue::String(text) => To::String(text.to_string()),
+            DeValue::Boolean(truth) => To::Boolean(*truth),
+            DeValue::Integer(number) => {
+                let digits = number.as_str().replace('_', "");
+                To::I64(
+                    i64::from_str_radix(&digits, number.radix())
+                        .expect("the types took this number"),
+                )
+            }
+            DeValue::Float(_) | DeValue::Datetime(_) => {
+                unreachable!("no key takes one, so none was let by")
+            }
+        };
+        let (line, _) = place(self.text, value.span().start);
+        config::Value::new(Some(&format!("{}:{line}", self.path.display())), kind)
+    }
+
+    fn beside(&self, file: &str) -> String {
+        // An empty name stays one: the check tells of it.
+        let beside = |dir: &Path| if file.is_empty() { PathBuf::new() } else { dir.join(file) };
+        self.path.parent().map_or_else(|| file.into(), beside).to_string_lossy().into_owned()
+    }
+}
+
+/// Keys that name files.
+const PATHS: [&str; 5] = ["certificate", "key", "client_ca", "client_crl", "password_file"];
+
+/// A section that has this key.
+fn elsewhere(name: &str) -> Option<String> {
+    let keys = Keys::all();
+    let path = keys.paths().iter().find(|path| path.rsplit('.').next() == Some(name))?;
+    path.rsplit_once('.').map(|(section, _)| section.replace(".0", ""))
+}
+
+/// Line and column of a byte, from 1.
+fn place(text: &str, at: usize) -> (usize, usize) {
+    let before = text.get(..at).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+    (line, column)
+}
+
+fn kind_of(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "an integer",
+        DeValue::Float(_) => "a fraction",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a section",
+    }
+}
+
+/// A message of the types without the words of their language.
+pub fn plain(message: &str) -> String {
+    let mut message = message.trim_end().replace('\n', ", ");
+    for (rust, range) in [("u8", "0 to 255"), ("u16", "0 to 65535"), ("u32", "0 to 4294967295")] {
+        if let Some(start) = message.strip_suffix(&format!(", expected {rust}")) {
+            message = format!("{start}, expected {range}");
+        }
+    }
+    message.strip_prefix("invalid value: ").map(str::to_owned).unwrap_or(message)
+}

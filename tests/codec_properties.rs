@@ -1,0 +1,145 @@
+//! What holds for every packet, tried on many from a seed. Set `SEED` to repeat a run.
+
+mod arbitrary;
+
+use arbitrary::{Random, VERSIONS, frame_len, spoken};
+use sluicemq::codec::{
+    Decoded, EncodeError, From, Limits, Packet, Properties, Publish, Reason, Version, decode,
+    encode,
+};
+
+const SENDERS: [From; 2] = [From::Client, From::Server];
+
+/// A generator that says its seed if the test fails.
+fn random() -> (Random, impl Drop) {
+    struct Say(u64);
+    impl Drop for Say {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                eprintln!("SEED={}", self.0);
+            }
+        }
+    }
+    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(2026);
+    (Random::new(seed), Say(seed))
+}
+
+/// `count` random packets of every version and sender, with their bytes.
+fn each(count: usize, mut check: impl FnMut(&mut Random, Packet<'static>, Version, From, Vec<u8>)) {
+    let (mut random, _say) = random();
+    for version in VERSIONS {
+        for from in SENDERS {
+            for _ in 0..count {
+                let packet = random.packet(version, from);
+                let mut bytes = Vec::new();
+                let written = encode(&packet, version, usize::MAX, &mut bytes);
+                assert_eq!(written, Ok(bytes.len()), "{packet:?}");
+                check(&mut random, packet, version, from, bytes);
+            }
+        }
+    }
+}
+
+/// Subscription Identifiers are written from the field and read from the block.
+fn comparable(packet: Packet<'_>) -> (Packet<'_>, Vec<u32>, Vec<u8>) {
+    let Packet::Publish(publish) = packet else {
+        return (packet, Vec::new(), Vec::new());
+    };
+    let mut ids = publish.subscription_ids.to_vec();
+    ids.extend(publish.properties.subscription_ids());
+    let mut forwarded = Vec::new();
+    publish.properties.forwarded(&mut forwarded);
+    assert_eq!(forwarded.len(), publish.properties.forwarded_len());
+    let bare = Publish { subscription_ids: &[], properties: Properties::EMPTY, ..publish };
+    (Packet::Publish(bare), ids, forwarded)
+}
+
+#[test]
+fn what_is_written_is_read_back() {
+    each(8_000, |_, packet, version, from, bytes| {
+        let decoded = decode(&bytes, spoken(&packet, version), from, &Limits::NONE);
+        let Ok(Decoded::Packet { packet: read, len }) = decoded else {
+            panic!("{packet:?} as {bytes:02x?} gives {decoded:?}");
+        };
+        assert_eq!(len, bytes.len());
+        assert_eq!(comparable(read), comparable(packet), "{bytes:02x?}");
+    });
+}
+
+#[test]
+fn every_prefix_needs_more() {
+    each(300, |_, packet, version, from, bytes| {
+        for end in 0..bytes.len() {
+            let decoded = decode(&bytes[..end], spoken(&packet, version), from, &Limits::NONE);
+            let Ok(Decoded::Need(need)) = decoded else {
+                panic!("{packet:?}: {end} of {bytes:02x?} give {decoded:?}");
+            };
+            assert!(need > end && need <= bytes.len(), "{need} for {end} of {bytes:02x?}");
+        }
+    });
+}
+
+#[test]
+fn a_complete_frame_is_a_packet_or_an_error_and_never_a_panic() {
+    let tight =
+        Limits { packet_max: 200, properties_max: 40, user_properties_max: 1, filters_max: 2 };
+    each(30_000, |random, packet, version, from, mut bytes| {
+        random.mutate(&mut bytes);
+        for version in [spoken(&packet, version), Some(version), None] {
+            for limits in [Limits::NONE, tight] {
+                let decoded = decode(&bytes, version, from, &limits);
+                let need = matches!(decoded, Ok(Decoded::Need(_)));
+                let whole = frame_len(&bytes).is_some();
+                assert!(!(need && whole), "{bytes:02x?} gives {decoded:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn noise_never_panics() {
+    let (mut random, _say) = random();
+    for _ in 0..200_000 {
+        let bytes: Vec<u8> = (0..random.below(40)).map(|_| random.next() as u8).collect();
+        let version = random.pick(&[None, Some(Version::V311), Some(Version::V5)]);
+        let from = random.pick(&SENDERS);
+        let decoded = decode(&bytes, version, from, &Limits::NONE);
+        let need = matches!(decoded, Ok(Decoded::Need(_)));
+        assert!(!(need && frame_len(&bytes).is_some()), "{bytes:02x?} gives {decoded:?}");
+    }
+}
+
+#[test]
+fn the_receivers_maximum_holds_and_an_error_leaves_the_buffer_alone() {
+    each(3_000, |random, packet, version, from, bytes| {
+        let max = random.below(bytes.len() + 2);
+        let mut out = vec![0xEE; 3];
+        match encode(&packet, version, max, &mut out) {
+            Ok(len) => {
+                assert!(len <= max && out.len() == 3 + len);
+                let spoken = spoken(&packet, version);
+                let decoded = decode(&out[3..], spoken, from, &Limits::NONE);
+                assert!(matches!(decoded, Ok(Decoded::Packet { .. })), "{decoded:?}");
+            }
+            Err(EncodeError::TooLarge { len, max: said }) => {
+                assert!(len > max && said == max && out == [0xEE; 3]);
+            }
+            Err(error) => panic!("{error}"),
+        }
+    });
+}
+
+#[test]
+fn a_packet_above_the_limit_is_refused_before_its_body_is_there() {
+    each(300, |_, packet, version, from, bytes| {
+        let limits = Limits { packet_max: bytes.len() - 1, ..Limits::NONE };
+        let header = bytes.len() - frame_body(&bytes);
+        let decoded = decode(&bytes[..header], spoken(&packet, version), from, &limits);
+        assert_eq!(decoded.map_err(|error| error.reason()), Err(Reason::PacketTooLarge));
+    });
+}
+
+fn frame_body(bytes: &[u8]) -> usize {
+    let end = bytes[1..].iter().position(|byte| *byte < 0x80).expect("a length");
+    bytes.len() - (end + 2)
+}

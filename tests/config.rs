@@ -1,0 +1,369 @@
+//! Configuration from the outside: the shipped files, the layers, what is said when one is wrong.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use sluicemq::config::{Config, Listener};
+use sluicemq::settings::{self, Settings, SettingsError};
+
+fn shipped(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name)
+}
+
+/// Loads `text` as the file `t.toml`, with variables and sets.
+fn load(text: &str, env: &[(&str, &str)], sets: &[&str]) -> Result<Settings, SettingsError> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t.toml");
+    fs::write(&path, text).unwrap();
+    let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+    settings::load(&[path], env, &sets)
+}
+
+const LISTENER: &str = "[[listener]]\naddress = \"127.0.0.1:1883\"\n";
+
+#[test]
+fn the_shipped_file_holds_every_key_at_its_default() {
+    let text = fs::read_to_string(shipped("sluice.toml")).unwrap();
+    let mut config: Config = toml::from_str(&text).unwrap();
+    let listener = Listener { address: "127.0.0.1:1883".to_owned(), ..Listener::default() };
+    assert_eq!(config.listener, [listener]);
+    config.listener.clear();
+    assert_eq!(config, Config::default());
+
+    // With the commented keys too, it has all there are, and those of TLS at their defaults.
+    let all: String = text
+        .lines()
+        .map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let present = paths(&toml::from_str(&all).unwrap());
+    let mut known = settings::key_names();
+    known.sort();
+    assert_eq!(present, known);
+    let all: Config = toml::from_str(&all).unwrap();
+    let tls = all.listener[0].tls.clone().unwrap();
+    let default = sluicemq::config::Tls::default();
+    assert_eq!(tls.client_certificate, default.client_certificate);
+    assert_eq!(tls.identity, default.identity);
+    assert_eq!(tls.handshakes_max, default.handshakes_max);
+}
+
+fn paths(table: &toml::Table) -> Vec<String> {
+    fn walk(path: &str, value: &toml::Value, into: &mut Vec<String>) {
+        match value {
+            toml::Value::Table(table) => {
+                table.iter().for_each(|(key, value)| walk(&format!("{path}.{key}"), value, into));
+            }
+            toml::Value::Array(list) => {
+                list.iter()
+                    .enumerate()
+                    .for_each(|(i, value)| walk(&format!("{path}.{i}"), value, into));
+            }
+            _ => into.push(path.trim_start_matches('.').to_owned()),
+        }
+    }
+    let mut paths = Vec::new();
+    walk("", &toml::Value::Table(table.clone()), &mut paths);
+    paths.sort();
+    paths
+}
+
+#[test]
+fn the_examples_are_good() {
+    let mut seen = 0;
+    for entry in fs::read_dir(shipped("examples")).unwrap() {
+        let path = entry.unwrap().path();
+        settings::load(std::slice::from_ref(&path), [], &[])
+            .unwrap_or_else(|error| panic!("{error}"));
+        seen += 1;
+    }
+    assert!(seen >= 3);
+    settings::load(&[shipped("sluice.toml")], [], &[]).unwrap();
+}
+
+#[test]
+fn a_mistake_in_a_file_is_named_by_place_and_with_the_nearest_key() {
+    for (text, wanted) in [
+        (
+            "[session]\nqos_mx = 1",
+            "t.toml:2:1: unknown key 'qos_mx' in [session]; did you mean 'qos_max'?",
+        ),
+        ("[sesion]\nqos_max = 1", "t.toml:1:2: unknown section 'sesion'; did you mean 'session'?"),
+        ("qos_max = 1", "t.toml:1:1: unknown key 'qos_max'; there is one in [session]"),
+        (
+            "[log]\nqos_max = 1",
+            "t.toml:2:1: unknown key 'qos_max' in [log]; there is one in [session]",
+        ),
+        ("[log]\nxyzzy = 1", "t.toml:2:1: unknown key 'xyzzy' in [log]; known: format, level"),
+        (
+            "[[listener]]\n adress = \"x\"",
+            "t.toml:2:2: unknown key 'adress' in [[listener]]; did you mean 'address'?",
+        ),
+        (
+            "[[listener]]\n[listener.tls]\ncertifcate = \"x\"",
+            "t.toml:3:1: unknown key 'certifcate' in [listener.tls]; did you mean 'certificate'?",
+        ),
+        (
+            "[limits]\nconnect_timeout = 10",
+            "t.toml:2:19: limits.connect_timeout: expected a string such as \"10s\", found an integer",
+        ),
+        (
+            "[limits]\npacket_bytes_max = 1048576",
+            "t.toml:2:20: limits.packet_bytes_max: expected a string such as \"1MiB\", found an integer",
+        ),
+        (
+            "[session]\nqos_max = \"1\"",
+            "t.toml:2:11: session.qos_max: expected an integer such as 2, found a string",
+        ),
+        (
+            "[session]\nretain_available = 1",
+            "t.toml:2:20: session.retain_available: expected true or false, found an integer",
+        ),
+        ("session = 1", "t.toml:1:11: session: expected a section [session], found an integer"),
+        (
+            "[listener]\naddress = \"127.0.0.1:1\"",
+            "t.toml:1:1: listener: expected a list of sections [[listener]], found a section",
+        ),
+        (
+            "[limits]\nconnect_timeout = \"10\"",
+            "t.toml:2:19: expected a length of time such as \"10s\" (units: ms, s, m, h, d), found \"10\"",
+        ),
+        (
+            "[limits]\npacket_bytes_max = \"1MB\"",
+            "t.toml:2:20: expected a size such as \"64KiB\" (units: B, KiB, MiB, GiB), found \"1MB\"",
+        ),
+        ("[session]\ninflight_max = 70000", "t.toml:2:16: integer `70000`, expected 0 to 65535"),
+        ("[session]\ninflight_max = -1", "t.toml:2:16: integer `-1`, expected 0 to 65535"),
+        ("[store]\nkind = \"disk\"", "t.toml:2:8: unknown variant `disk`, expected `memory`"),
+        ("[session]\nqos_max = 1\nqos_max = 2", "t.toml:3:1: duplicate key"),
+        ("[session\n", "t.toml:1:9: "),
+        ("[session]\nqos_max = 3", "t.toml:2: session.qos_max: 3 is out of range: 0 to 2"),
+    ] {
+        // A listener at the end leaves the places alone.
+        let end = if text.starts_with("[listener]") { "" } else { LISTENER };
+        let error = load(&format!("{text}\n{end}"), &[], &[]).unwrap_err();
+        let line = &error.lines()[0];
+        let at = line.find("t.toml").unwrap_or_else(|| panic!("{line}"));
+        assert!(line[at..].starts_with(wanted), "{text}\n{line}\nis not\n{wanted}");
+    }
+}
+
+#[test]
+fn all_mistakes_of_a_file_are_told_from_its_top_to_its_end() {
+    let error =
+        load("[session]\nz = 1\na = 2\n[queue]\nmessages_max = \"x\"", &[], &[]).unwrap_err();
+    let lines: Vec<_> =
+        error.lines().iter().map(|line| line.rsplit("t.toml:").next().unwrap()).collect();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert!(lines[0].starts_with("2:1: unknown key 'z'"), "{lines:?}");
+    assert!(lines[1].starts_with("3:1: unknown key 'a'"), "{lines:?}");
+    assert!(lines[2].starts_with("5:16: queue.messages_max: expected an integer"), "{lines:?}");
+}
+
+#[test]
+fn a_problem_with_a_key_left_out_is_told_where_its_section_is() {
+    let error = load("[[listener]]\naddress = \"0.0.0.0:1883\"", &[], &[]).unwrap_err().to_string();
+    assert!(
+        error.contains("t.toml:2: listener.0.allow_anonymous: 0.0.0.0:1883 is not a loopback"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_mistake_in_the_environment_or_the_command_line_is_named() {
+    for (name, value, wanted) in [
+        (
+            "SLUICE_SESSION__QOS_MX",
+            "1",
+            "unknown key 'session.qos_mx'; did you mean 'session.qos_max'?",
+        ),
+        ("SLUICE_SESSION_QOS_MAX", "1", "did you mean SLUICE_SESSION__QOS_MAX?"),
+        ("SLUICE_SESSION__QOS_MAX", "one", "expected an integer, found \"one\""),
+        ("SLUICE_SESSION__INFLIGHT_MAX", "70000", "integer `70000`, expected 0 to 65535"),
+        ("SLUICE_SESSION__RETAIN_AVAILABLE", "yes", "expected true or false, found \"yes\""),
+        ("SLUICE_LIMITS__CONNECT_TIMEOUT", "10", "expected a length of time such as \"10s\""),
+        ("SLUICE_STORE__KIND", "disk", "unknown variant `disk`, expected `memory`"),
+        (
+            "SLUICE_LISTENER__ADDRESS",
+            "x",
+            "'listener' is a list: say which one, as in 'listener.0.address'",
+        ),
+        ("SLUICE_LISTENER__1__ADDRESS", "x", "there are 1 listeners, counted from 0"),
+        ("SLUICE_LISTENER__0__TLS", "x", "'listener.0.tls' is a section, not a key"),
+        ("SLUICE_SESSION__QOS_MAX", "3", "session.qos_max: 3 is out of range: 0 to 2"),
+    ] {
+        let error = load(LISTENER, &[(name, value)], &[]).unwrap_err().to_string();
+        assert!(
+            error.starts_with(&format!("environment {name}: {wanted}")),
+            "{error}\nis not\n{wanted}"
+        );
+        if let Some((section, key)) = name["SLUICE_".len()..].split_once("__") {
+            let key = format!("{section}.{key}").replace("__", ".").to_lowercase();
+            let error = load(LISTENER, &[], &[&format!("{key}={value}")]).unwrap_err().to_string();
+            assert!(
+                error.starts_with(&format!("--set {key}: {wanted}")),
+                "{error}\nis not\n{wanted}"
+            );
+        }
+    }
+    let error = load(LISTENER, &[], &["session.qos_max"]).unwrap_err().to_string();
+    assert_eq!(error, "--set session.qos_max: expected section.key=value");
+}
+
+#[test]
+fn variables_of_others_are_left_alone() {
+    let env = [
+        ("SLUICE_LOG", "debug"),
+        ("SLUICE_PORT", "tcp://10.0.0.1:1883"),
+        ("SLUICE_SERVICE_HOST", "10.0.0.1"),
+    ];
+    assert!(load(LISTENER, &env, &[]).is_ok());
+}
+
+#[test]
+fn each_layer_goes_over_the_one_before() {
+    let text = format!("[queue]\nmessages_max = 1\nqos0_offline = true\n{LISTENER}");
+    let env = [("SLUICE_QUEUE__MESSAGES_MAX", "2"), ("SLUICE_SESSION__QOS_MAX", "1")];
+    let settings =
+        load(&text, &env, &["session.qos_max=0", "listener.0.address=127.0.0.1:0"]).unwrap();
+    let config = &settings.config;
+    assert!(config.queue.qos0_offline);
+    assert_eq!((config.queue.messages_max, config.session.qos_max), (2, 0));
+    assert_eq!(config.listener[0].address, "127.0.0.1:0");
+    assert_eq!(config.session.inflight_max, 32);
+    for (key, wanted) in [
+        ("queue.qos0_offline", "t.toml:3"),
+        ("queue.messages_max", "environment SLUICE_QUEUE__MESSAGES_MAX"),
+        ("session.qos_max", "--set session.qos_max"),
+        ("listener.0.address", "--set listener.0.address"),
+        ("session.inflight_max", "built-in"),
+    ] {
+        assert!(settings.origin[key].ends_with(wanted), "{key}: {}", settings.origin[key]);
+    }
+    let shown = settings.show();
+    let again: Config = toml::from_str(&shown).unwrap_or_else(|error| panic!("{error}\n{shown}"));
+    assert_eq!(again, settings.config);
+    assert!(shown.contains("# environment SLUICE_QUEUE__MESSAGES_MAX\n"), "{shown}");
+}
+
+#[test]
+fn numbers_may_be_written_in_every_way_toml_has() {
+    let text = format!("[queue]\nmessages_max = 0x10\n[session]\ninflight_max = +1_0\n{LISTENER}");
+    let config = load(&text, &[], &[]).unwrap().config;
+    assert_eq!((config.queue.messages_max, config.session.inflight_max), (16, 10));
+}
+
+#[test]
+fn a_later_file_goes_over_an_earlier_one_and_files_are_beside_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, other) = (dir.path().join("one.toml"), dir.path().join("sub/other.toml"));
+    fs::create_dir(dir.path().join("sub")).unwrap();
+    fs::write(&one, format!("[queue]\nmessages_max = 1\n[session]\nqos_max = 1\n{LISTENER}"))
+        .unwrap();
+    let tls =
+        "[listener.tls]\ncertificate = \"c.pem\"\nkey = \"/k\"\n[auth]\npassword_file = \"../p\"";
+    fs::write(&other, format!("[queue]\nmessages_max = 2\n{LISTENER}{tls}")).unwrap();
+    let config = settings::load(&[one, other], [], &[]).unwrap().config;
+    assert_eq!((config.queue.messages_max, config.session.qos_max), (2, 1));
+    let tls = config.listener[0].tls.as_ref().unwrap();
+    assert_eq!(tls.certificate, dir.path().join("sub/c.pem"));
+    assert_eq!(tls.key, Path::new("/k"));
+    assert_eq!(config.auth.password_file, Some(dir.path().join("sub/../p")));
+}
+
+#[test]
+fn without_a_file_the_development_configuration_is_in_force() {
+    let settings = settings::load(&[], [], &[]).unwrap();
+    assert!(settings.development);
+    assert_eq!(settings.config, Config::development());
+    let sets = ["listener.1.address=127.0.0.1:9999".to_owned()];
+    let changed = settings::load(&[], [], &sets).unwrap().config;
+    assert_eq!(changed.listener[1].address, "127.0.0.1:9999");
+    assert_eq!(changed.listener[1].tls, settings.config.listener[1].tls);
+}
+
+fn sluice(dir: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_sluice")).current_dir(dir).args(arguments).output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+#[test]
+fn check_says_good_or_bad_by_its_exit_code() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("bad.toml"), "[session]\nqos_mx = 1").unwrap();
+    fs::write(dir.path().join("good.toml"), LISTENER).unwrap();
+    let lacking = format!("{LISTENER}[listener.tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"");
+    fs::write(dir.path().join("lacking.toml"), lacking).unwrap();
+    for (arguments, code, wanted) in [
+        (&["check"][..], 0, "the configuration is good\n"),
+        (&["check", "--config", "good.toml"], 0, "the configuration is good\n"),
+        (
+            &["check", "--config", "bad.toml"],
+            2,
+            "sluice: bad.toml:2:1: unknown key 'qos_mx' in [session]; did you mean 'qos_max'?\n",
+        ),
+        (
+            &["check", "--config", "none.toml"],
+            2,
+            "sluice: cannot read configuration file none.toml: No such file or directory",
+        ),
+        (
+            &["check", "--set", "session.qos_max=3"],
+            2,
+            "sluice: --set session.qos_max: session.qos_max: 3 is out",
+        ),
+        (&["check", "--config", "lacking.toml"], 0, "the configuration is good\n"),
+        (
+            &["check", "--files", "--config", "lacking.toml"],
+            2,
+            "sluice: cannot read certificate c.pem: No such file",
+        ),
+        (
+            &["--set", "log.level=loud"],
+            2,
+            "sluice: --set log.level: log.level: unknown level \"loud\"",
+        ),
+    ] {
+        let output = sluice(dir.path(), arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?} {}", said(&output));
+        assert!(said(&output).starts_with(wanted), "{arguments:?} {}", said(&output));
+    }
+    assert!(!dir.path().join("certs").exists());
+}
+
+#[test]
+fn config_prints_what_it_would_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = sluice(dir.path(), &["config", "--set", "session.qos_max=1"]);
+    let shown = said(&output);
+    assert!(output.status.success(), "{shown}");
+    assert!(
+        shown
+            .lines()
+            .any(|line| line.starts_with("qos_max = 1 ")
+                && line.ends_with("# --set session.qos_max"))
+    );
+    let config: Config = toml::from_str(&shown).unwrap();
+    assert_eq!(config.session.qos_max, 1);
+}
+
+#[test]
+fn certs_makes_a_set_and_never_overwrites_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let arguments = ["certs", "--out", "set", "--name", "broker.example.com", "--name", "::1"];
+    let output = sluice(dir.path(), &arguments);
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(said(&output).lines().count(), 6);
+    let output = sluice(dir.path(), &arguments);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(said(&output), "sluice: set/server.key is there already and is not overwritten\n");
+}

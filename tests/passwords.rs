@@ -1,0 +1,145 @@
+//! Password files are the same to us and to `mosquitto_passwd`, which must be installed.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use sluicemq::auth::PasswordFile;
+
+fn mosquitto_passwd(arguments: &[&str], file: &Path, rest: &[&str]) {
+    let output = Command::new("mosquitto_passwd")
+        .args(arguments)
+        .arg(file)
+        .args(rest)
+        .output()
+        .expect("mosquitto_passwd must be installed: package `mosquitto`");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn sluice(arguments: &[&str], file: &Path, rest: &[&str], input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_sluice"))
+        .arg("passwd")
+        .args(arguments)
+        .arg(file)
+        .args(rest)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A child that refuses its arguments does not wait for a password.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn we_read_what_mosquitto_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("passwords");
+    for (kind, create) in [("sha512-pbkdf2", "-c"), ("sha512", "-b")] {
+        let user = format!("user-{kind}");
+        mosquitto_passwd(&["-H", kind, create, "-b"], &file, &[&user, "pässword 1"]);
+    }
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.contains(":$7$") && text.contains(":$6$"), "{text}");
+    let users = PasswordFile::load(&file).unwrap();
+    for user in ["user-sha512-pbkdf2", "user-sha512"] {
+        assert!(users.check(user, "pässword 1".as_bytes()), "{user}");
+        assert!(!users.check(user, b"password 1"), "{user}");
+    }
+}
+
+#[test]
+fn mosquitto_keeps_what_we_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("passwords");
+    let output = sluice(&[], &file, &["ann"], "first\n");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    mosquitto_passwd(&["-b"], &file, &["bob", "second"]);
+    let users = PasswordFile::load(&file).unwrap();
+    assert!(users.check("ann", b"first") && users.check("bob", b"second"));
+    mosquitto_passwd(&["-D"], &file, &["ann"]);
+    assert_eq!(users.reload().unwrap(), 1);
+}
+
+/// The judge of a hash is mosquitto itself: it lets in whom we wrote down, and nobody else.
+#[test]
+fn mosquitto_lets_in_whom_we_wrote_down() {
+    let dir = tempfile::tempdir().unwrap();
+    let passwords = dir.path().join("passwords");
+    assert!(sluice(&["--password-stdin"], &passwords, &["ann"], "our secret").status.success());
+    // Run as root, mosquitto becomes another user, who must be able to read the file.
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(&passwords, fs::Permissions::from_mode(0o644)).unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let config = dir.path().join("mosquitto.conf");
+    let text = format!(
+        "listener {port} 127.0.0.1\nallow_anonymous false\npassword_file {}\n",
+        passwords.display()
+    );
+    fs::write(&config, text).unwrap();
+    let mosquitto = ["mosquitto", "/usr/sbin/mosquitto"]
+        .into_iter()
+        .find_map(|name| {
+            let mut command = Command::new(name);
+            command.arg("-c").arg(&config).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()
+        })
+        .expect("mosquitto must be installed: package `mosquitto`");
+    let mut broker = Stop(mosquitto);
+    let publish = |password: &str| {
+        Command::new("mosquitto_pub")
+            .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-u", "ann", "-P", password])
+            .args(["-t", "a", "-m", "b", "-q", "1"])
+            .output()
+            .expect("mosquitto_pub must be installed: package `mosquitto-clients`")
+            .status
+            .success()
+    };
+    let connects = || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
+    while !connects() {
+        assert!(broker.0.try_wait().unwrap().is_none(), "mosquitto stopped");
+        std::thread::yield_now();
+    }
+    assert!(publish("our secret"));
+    assert!(!publish("another secret"));
+}
+
+/// Stops the process however the test ends.
+struct Stop(std::process::Child);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_command_reads_one_line_and_deletes() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("passwords");
+    assert!(sluice(&[], &file, &["ann"], "one\r\ntwo\n").status.success());
+    assert!(PasswordFile::load(&file).unwrap().check("ann", b"one"));
+    for (arguments, rest, input, wanted) in [
+        (&[][..], &["ann"][..], "", "sluice: a password is 1 to 65535 bytes\n"),
+        (
+            &[],
+            &["a:b"],
+            "x",
+            "sluice: a user name is 1 to 65535 bytes without ':' and control characters\n",
+        ),
+        (&["-D"], &["eve"], "", "sluice: there is no user \"eve\" in "),
+    ] {
+        let output = sluice(arguments, &file, rest, input);
+        assert_eq!(output.status.code(), Some(2));
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(error.starts_with(wanted), "{error}");
+    }
+    assert!(sluice(&["-D"], &file, &["ann"], "").status.success());
+    assert_eq!(PasswordFile::load(&file).unwrap().reload().unwrap(), 0);
+}

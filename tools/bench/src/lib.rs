@@ -1,0 +1,1 @@
+//! Benchmarks of Sluice, in `benches/`. `cargo bench -p sluice-bench`.

@@ -1,0 +1,198 @@
+//! Real processes: `sluice` on free ports with its files in a folder of its own, and its clients.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// How long anything may take before a test fails. Nothing waits so long when all is well.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A process and the lines it prints. Killed when dropped.
+pub struct Process {
+    child: Child,
+    lines: Receiver<String>,
+    seen: Vec<String>,
+}
+
+impl Process {
+    /// Starts `command`; what it prints and what it complains of come as one stream of lines.
+    pub fn start(command: &mut Command) -> Process {
+        let (sender, lines) = mpsc::channel();
+        let mut child =
+            command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a program");
+        forward(child.stderr.take().expect("piped"), sender.clone());
+        forward(child.stdout.take().expect("piped"), sender);
+        Process { child, lines, seen: Vec::new() }
+    }
+
+    /// Waits for a line that is `wanted`.
+    #[track_caller]
+    pub fn until(&mut self, wanted: impl Fn(&str) -> bool) -> String {
+        let end = Instant::now() + DEADLINE;
+        while let Ok(line) = self.lines.recv_timeout(end.saturating_duration_since(Instant::now()))
+        {
+            self.seen.push(line.clone());
+            if wanted(&line) {
+                return line;
+            }
+        }
+        panic!("not among its {} lines, which end:\n{}", self.seen.len(), self.tail());
+    }
+
+    /// Waits until it has ended by itself; returns its exit code and every line it printed.
+    #[track_caller]
+    pub fn end(mut self) -> (Option<i32>, Vec<String>) {
+        (self.exit_code(), std::mem::take(&mut self.seen))
+    }
+
+    /// Waits until it has ended by itself; returns its exit code.
+    #[track_caller]
+    pub fn exit_code(&mut self) -> Option<i32> {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(line) => self.seen.push(line),
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    panic!("it does not end; its {} lines end:\n{}", self.seen.len(), self.tail())
+                }
+            }
+        }
+        self.child.wait().expect("a child of ours").code()
+    }
+
+    /// Sends it the signal called `name`.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let done = Command::new("kill").args(["-s", name, &pid]).status();
+        assert!(done.expect("the command kill").success());
+    }
+
+    fn tail(&self) -> String {
+        self.seen[self.seen.len().saturating_sub(30)..].join("\n")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A running broker. After a panic the end of its log is shown.
+pub struct Sluice {
+    process: Process,
+    listeners: Vec<(String, SocketAddr)>,
+    folder: TempDir,
+}
+
+impl Sluice {
+    /// Starts a broker with `config` in a new folder and waits until it serves.
+    pub fn start(config: &str) -> Sluice {
+        Sluice::start_in(new_folder(), config)
+    }
+
+    /// The same in `folder`, where paths in `config` begin.
+    pub fn start_in(folder: TempDir, config: &str) -> Sluice {
+        let log = File::create(folder.path().join("log")).expect("a log file");
+        let (sender, lines) = mpsc::channel();
+        let mut child = sluice(folder.path(), config)
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .expect("the broker's program");
+        forward(child.stdout.take().expect("piped"), sender);
+        let process = Process { child, lines, seen: Vec::new() };
+        let mut broker = Sluice { process, listeners: Vec::new(), folder };
+        let ready = broker.process.until(|line| line.starts_with(r#"{"sluice":"ready""#));
+        broker.listeners = listeners(&ready);
+        broker
+    }
+
+    /// Where the listener called `name` listens.
+    pub fn address(&self, name: &str) -> SocketAddr {
+        let listener = self.listeners.iter().find(|(listener, _)| listener == name);
+        listener.unwrap_or_else(|| panic!("no listener {name}")).1
+    }
+
+    /// A file in the broker's folder.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The most memory it has had so far, in bytes.
+    pub fn memory_peak(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.child.id()));
+        let status = status.expect("a process that runs");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its peak");
+        peak.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+    }
+
+    /// Sends SIGTERM and waits for the exit code.
+    pub fn stop(&mut self) -> Option<i32> {
+        self.process.signal("TERM");
+        self.process.exit_code()
+    }
+}
+
+impl Drop for Sluice {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let log = std::fs::read_to_string(self.file("log")).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            let tail = &lines[lines.len().saturating_sub(30)..];
+            eprintln!("the broker's log ends:\n{}", tail.join("\n"));
+        }
+    }
+}
+
+/// The command that runs a broker with `config` in `folder`.
+pub fn sluice(folder: &Path, config: &str) -> Command {
+    let file = folder.join("sluice.toml");
+    std::fs::write(&file, config).expect("a configuration file");
+    let mut command = program();
+    command.arg("--config").arg(file).current_dir(folder).stdin(Stdio::null());
+    command
+}
+
+/// The broker's program.
+pub fn program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_sluice"))
+}
+
+/// A folder that goes away with the test.
+pub fn new_folder() -> TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+/// Sends lines on as they come, from a thread of its own.
+fn forward(stream: impl Read + Send + 'static, lines: Sender<String>) {
+    thread::spawn(move || {
+        for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
+            if lines.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+/// Names and addresses in the ready line.
+fn listeners(ready: &str) -> Vec<(String, SocketAddr)> {
+    let text = |part: &str| part.split('"').next().expect("a text").to_owned();
+    ready
+        .split(r#"{"name":""#)
+        .skip(1)
+        .map(|listener| {
+            let (_, address) = listener.split_once(r#""address":""#).expect("an address");
+            (text(listener), text(address).parse().expect("an address"))
+        })
+        .collect()
+}

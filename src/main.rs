@@ -3,6 +3,7 @@
 mod password;
 
 use std::error::Error;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -35,6 +36,15 @@ enum Command {
         /// Open the certificates, keys and password file too.
         #[arg(long)]
         files: bool,
+        /// Instead, ask a running broker: connect, subscribe, publish to itself; exit code 0 or 1.
+        #[arg(long, conflicts_with = "files")]
+        live: bool,
+        /// Where it runs; the first listener without TLS if not given.
+        #[arg(long, value_name = "ADDRESS", requires = "live")]
+        address: Option<SocketAddr>,
+        /// User name to connect with; the password is taken from SLUICE_CHECK_PASSWORD.
+        #[arg(long, value_name = "USER", requires = "live")]
+        user: Option<String>,
     },
     /// Print the effective configuration and where each value came from.
     Config,
@@ -91,7 +101,10 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.command {
         None | Some(Command::Run) => start(&cli.layers),
-        Some(Command::Check { files }) => check(&cli.layers, *files),
+        Some(Command::Check { live: true, address, user, .. }) => {
+            return live(&cli.layers, *address, user.as_deref());
+        }
+        Some(Command::Check { files, .. }) => check(&cli.layers, *files),
         Some(Command::Config) => cli.layers.load().map_err(Into::into).map(|settings| {
             print!("{}", settings.show());
         }),
@@ -124,12 +137,42 @@ fn start(layers: &Layers) -> Result<(), Box<dyn Error>> {
 
 /// Runs the broker until it is told to stop.
 fn run(settings: &Settings) -> Result<(), Box<dyn Error>> {
-    // THE BROKER GOES HERE: `sluicemq::net::run(settings)`, and the lines below once it listens.
-    open_files(&settings.config)?;
-    if settings.development {
-        println!("{}", try_lines(&settings.config));
-    }
+    let config = &settings.config;
+    sluicemq::net::run(config, || {
+        if settings.development {
+            println!("{}", try_lines(config));
+        }
+    })?;
     Ok(())
+}
+
+/// Exit code 0 if a running broker takes a message and gives it back, else 1.
+fn live(layers: &Layers, address: Option<SocketAddr>, user: Option<&str>) -> ExitCode {
+    let password = std::env::var("SLUICE_CHECK_PASSWORD").unwrap_or_default();
+    let address = match address {
+        Some(address) => Ok(address),
+        None => layers.load().map_err(|error| error.to_string()).and_then(|settings| {
+            let plain = |listener: &&Listener| listener.tls.is_none();
+            let listener = settings.config.listener.iter().find(plain);
+            listener
+                .and_then(Listener::socket_address)
+                .ok_or_else(|| "no listener without TLS: give --address".to_owned())
+        }),
+    };
+    let checked = address.and_then(|address| {
+        let user = user.map(|user| (user, password.as_str()));
+        sluicemq::net::live_check::live_check(address, user).map_err(|error| error.to_string())
+    });
+    match checked {
+        Ok(()) => {
+            println!("the broker is well");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("sluice: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn check(layers: &Layers, files: bool) -> Result<(), Box<dyn Error>> {

@@ -7,10 +7,10 @@ use std::num::{NonZeroU16, NonZeroU32};
 
 use super::error::DecodeError;
 use super::packet::{
-    Ack, Auth, Disconnect, Packet, Publish, QoS, RetainHandling, SubAck, Subscribe,
+    Ack, Auth, Disconnect, Packet, PacketId, Publish, QoS, RetainHandling, SubAck, Subscribe,
     SubscribeOptions, Unsubscribe, Version,
 };
-use super::property::{Property, carrier, read_block};
+use super::property::{Properties, Property, carrier, read_block};
 use super::reason::{Reason, carrier as reason_carrier};
 use super::wire::{Reader, RemainingLength, remaining_length};
 use super::{Decoded, From, Limits, version3};
@@ -55,7 +55,24 @@ pub fn decode<'a>(
         return Ok(Decoded::Need(len));
     };
     let frame = Frame { first, shortest, v5: version == Some(Version::V5), from, limits };
-    let packet = frame.packet(body)?;
+    let mut reader = Reader::new(body);
+    if first >> 4 != PUBLISH {
+        return Ok(Decoded::Packet { packet: frame.other(&mut reader)?, len });
+    }
+    // The hot path: the packet is built in place, from what was read, without being moved.
+    let head = frame.publish(&mut reader)?;
+    let packet = Packet::Publish(Publish {
+        dup: first & 0b1000 != 0,
+        qos: head.qos,
+        retain: first & 1 != 0,
+        topic: head.topic,
+        packet_id: head.packet_id,
+        topic_alias: head.topic_alias,
+        expiry: head.expiry,
+        subscription_ids: &[],
+        properties: head.properties,
+        payload: reader.take_rest(),
+    });
     Ok(Decoded::Packet { packet, len })
 }
 
@@ -112,6 +129,16 @@ const PINGRESP: u8 = 13;
 const DISCONNECT: u8 = 14;
 const AUTH: u8 = 15;
 
+/// A PUBLISH before its payload.
+struct PublishHead<'a> {
+    topic: &'a str,
+    qos: QoS,
+    packet_id: Option<PacketId>,
+    topic_alias: Option<NonZeroU16>,
+    expiry: Option<u32>,
+    properties: Properties<'a>,
+}
+
 /// A Protocol Error that says `why`.
 fn refused<T>(why: &'static str) -> Result<T, DecodeError> {
     Err(DecodeError::Refused(Reason::ProtocolError, why))
@@ -131,20 +158,9 @@ struct Frame<'l> {
 }
 
 impl Frame<'_> {
-    #[inline]
-    fn packet<'a>(&self, body: &'a [u8]) -> Result<Packet<'a>, DecodeError> {
-        let mut reader = Reader::new(body);
-        let reader = &mut reader;
-        let kind = self.first >> 4;
-        if kind == PUBLISH {
-            return self.publish(reader).map(Packet::Publish);
-        }
-        self.other(kind, reader)
-    }
-
     #[inline(never)]
-    fn other<'a>(&self, kind: u8, reader: &mut Reader<'a>) -> Result<Packet<'a>, DecodeError> {
-        let packet = match kind {
+    fn other<'a>(&self, reader: &mut Reader<'a>) -> Result<Packet<'a>, DecodeError> {
+        let packet = match self.first >> 4 {
             CONNECT => Packet::Connect(Box::new(self.connect(reader)?)),
             CONNACK => Packet::ConnAck(Box::new(self.connack(reader)?)),
             PUBACK => Packet::PubAck(self.ack(reader, reason_carrier::PUBACK)?),
@@ -165,51 +181,38 @@ impl Frame<'_> {
         Ok(packet)
     }
 
-    #[inline]
-    fn publish<'a>(&self, reader: &mut Reader<'a>) -> Result<Publish<'a>, DecodeError> {
+    #[inline(always)]
+    fn publish<'a>(&self, reader: &mut Reader<'a>) -> Result<PublishHead<'a>, DecodeError> {
         let topic = reader.topic("Topic Name", Reason::TopicNameInvalid)?;
         let (qos, packet_id) = match self.first & 0b0110 {
             0 => (QoS::AtMostOnce, None),
             0b0010 => (QoS::AtLeastOnce, Some(reader.packet_id()?)),
             _ => (QoS::ExactlyOnce, Some(reader.packet_id()?)),
         };
-        let mut publish = Publish {
-            dup: self.first & 0b1000 != 0,
-            qos,
-            retain: self.first & 1 != 0,
-            topic,
-            packet_id,
-            ..Publish::default()
-        };
+        let (mut topic_alias, mut expiry, mut subscribed) = (None, None, false);
+        let mut properties = Properties::EMPTY;
         if self.v5 {
-            self.publish_properties(reader, &mut publish)?;
+            let block =
+                read_block(
+                    reader,
+                    carrier::PUBLISH,
+                    self.limits,
+                    |property, value| match property {
+                        Property::TopicAlias => topic_alias = NonZeroU16::new(value.u16()),
+                        Property::MessageExpiryInterval => expiry = Some(value.number()),
+                        Property::SubscriptionIdentifier => subscribed = true,
+                        _ => {}
+                    },
+                )?;
+            properties = block.all;
         }
-        if topic.is_empty() && publish.topic_alias.is_none() {
-            return refused("empty topic name"); // [MQTT5-4.7.3-1]
-        }
-        publish.payload = reader.take_rest();
-        Ok(publish)
-    }
-
-    #[inline]
-    fn publish_properties<'a>(
-        &self,
-        reader: &mut Reader<'a>,
-        publish: &mut Publish<'a>,
-    ) -> Result<(), DecodeError> {
-        let mut subscribed = false;
-        let block =
-            read_block(reader, carrier::PUBLISH, self.limits, |property, value| match property {
-                Property::TopicAlias => publish.topic_alias = NonZeroU16::new(value.u16()),
-                Property::MessageExpiryInterval => publish.expiry = Some(value.number()),
-                Property::SubscriptionIdentifier => subscribed = true,
-                _ => {}
-            })?;
         if subscribed && self.from == From::Client {
             return refused("Subscription Identifier from a client"); // [MQTT5-3.3.4-6]
         }
-        publish.properties = block.all;
-        Ok(())
+        if topic.is_empty() && topic_alias.is_none() {
+            return refused("empty topic name"); // [MQTT5-4.7.3-1]
+        }
+        Ok(PublishHead { topic, qos, packet_id, topic_alias, expiry, properties })
     }
 
     fn ack<'a>(&self, reader: &mut Reader<'a>, acks: u16) -> Result<Ack<'a>, DecodeError> {
@@ -453,5 +456,109 @@ fn topic_filter<'a>(reader: &mut Reader<'a>) -> Result<&'a str, DecodeError> {
     match reader.text("Topic Filter")? {
         "" => refused("empty topic filter"), // [MQTT5-4.7.3-1]
         filter => Ok(filter),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const V5: Option<Version> = Some(Version::V5);
+    const V311: Option<Version> = Some(Version::V311);
+
+    /// The reason for which a client's bytes are refused.
+    fn check(bytes: &[u8], version: Option<Version>, limits: &Limits, expected: Reason) {
+        let decoded = decode(bytes, version, From::Client, limits);
+        assert_eq!(decoded.map_err(|error| error.reason()), Err(expected), "{bytes:02x?}");
+    }
+
+    #[test]
+    fn only_a_connect_may_come_first() {
+        check(&[0xC0, 0], None, &Limits::NONE, Reason::ProtocolError);
+        check(&[0x30], None, &Limits::NONE, Reason::ProtocolError);
+        check(b"GET / HTTP/1.1\r\n", None, &Limits::NONE, Reason::ProtocolError);
+    }
+
+    #[test]
+    fn a_bad_first_byte_is_refused_alone() {
+        check(&[0x41], V5, &Limits::NONE, Reason::MalformedPacket);
+        check(&[0x36], V311, &Limits::NONE, Reason::MalformedPacket);
+        check(&[0x38], V311, &Limits::NONE, Reason::ProtocolError);
+        check(&[0xF0], V311, &Limits::NONE, Reason::MalformedPacket);
+        check(&[0x00], V311, &Limits::NONE, Reason::MalformedPacket);
+        check(&[0x20], V5, &Limits::NONE, Reason::ProtocolError);
+    }
+
+    #[test]
+    fn every_limit_has_its_reason() {
+        let limits =
+            Limits { packet_max: 40, properties_max: 20, user_properties_max: 1, filters_max: 1 };
+        check(&[0x30, 39], V5, &limits, Reason::PacketTooLarge);
+        check(&[0x30, 38, 0], V5, &Limits { packet_max: 39, ..limits }, Reason::PacketTooLarge);
+        let user = [0x26, 0, 0, 0, 0];
+        let with = |properties: &[u8]| {
+            let head = [0x30, properties.len() as u8 + 4, 0, 1, b't', properties.len() as u8];
+            [&head[..], properties].concat()
+        };
+        check(&with(&[0; 21]), V5, &limits, Reason::PacketTooLarge);
+        check(&with(&[user, user].concat()), V5, &limits, Reason::QuotaExceeded);
+        let filters = [0x82, 10, 0, 1, 0, 1, b'a', 0, 0, 1, b'b', 0];
+        check(&filters, V311, &limits, Reason::QuotaExceeded);
+        let filters = [0xA2, 8, 0, 1, 0, 1, b'a', 0, 1, b'b'];
+        check(&filters, V311, &limits, Reason::QuotaExceeded);
+    }
+
+    #[test]
+    fn the_user_properties_of_connect_and_will_are_counted_together() {
+        let mut connect = b"\x10\x1D\0\x04MQTT\x05\x06\0\0".to_vec();
+        connect.extend([5, 0x26, 0, 0, 0, 0, 0, 0]); // Properties, empty client identifier.
+        connect.extend([5, 0x26, 0, 0, 0, 0, 0, 1, b't', 0, 0]);
+        let two = Limits { user_properties_max: 2, ..Limits::NONE };
+        let decoded = decode(&connect, None, From::Client, &two);
+        assert!(matches!(decoded, Ok(Decoded::Packet { .. })), "{decoded:?}");
+        let one = Limits { user_properties_max: 1, ..Limits::NONE };
+        check(&connect, None, &one, Reason::QuotaExceeded);
+    }
+
+    #[test]
+    fn the_form_of_an_answer_is_known_from_the_first_bytes_of_a_connect() {
+        let check = |bytes: &[u8], expected| {
+            assert_eq!(connect_version(bytes), expected, "{bytes:02x?}");
+        };
+        check(b"\x10\xFF\xFF\xFF\x7F\0\x04MQTT\x05", V5);
+        check(b"\x10\x0C\0\x04MQTT\x04", V311);
+        check(b"\x10\x0C\0\x06MQIsdp\x03", Some(Version::V31));
+        check(b"\x10\x0C\0\x06MQIsdp\x05", V311);
+        check(b"\x10\x0C\0\x04MQTT\x03", V311);
+        check(b"\x10\x0C\0\x04MQTT\x84", V311);
+        check(b"\x10\x0C\0\x04MQTT\x06", V5);
+        check(b"\x10\x0C\0\x04MQTX\x04", None);
+        check(b"\x10\x0C\0\x04MQTT", None);
+        check(b"\x30\x0C\0\x04MQTT\x04", None);
+        check(b"", None);
+    }
+
+    #[test]
+    fn a_connect_of_an_unknown_version_says_in_which_form_to_answer() {
+        for (name_and_level, answer) in [
+            (&b"\0\x04MQTT\x03"[..], Version::V311),
+            (b"\0\x04MQTT\x84", Version::V311),
+            (b"\0\x04MQTT\x06", Version::V5),
+            (b"\0\x06MQIsdp\x04", Version::V311),
+        ] {
+            let bytes = [&[0x10, name_and_level.len() as u8], name_and_level].concat();
+            let decoded = decode(&bytes, None, From::Client, &Limits::NONE);
+            let level = bytes[bytes.len() - 1];
+            assert_eq!(decoded, Err(DecodeError::UnsupportedVersion { level, answer }));
+        }
+    }
+
+    #[test]
+    fn a_longer_remaining_length_is_judged_by_the_version_of_the_connect() {
+        let v311 = b"\x10\x8C\0\0\x04MQTT\x04\x02\0\0\0\0";
+        let decoded = decode(v311, None, From::Client, &Limits::NONE);
+        assert!(matches!(decoded, Ok(Decoded::Packet { len: 15, .. })), "{decoded:?}");
+        let v5 = b"\x10\x8D\0\0\x04MQTT\x05\x02\0\0\0\0\0";
+        check(v5, None, &Limits::NONE, Reason::MalformedPacket);
     }
 }

@@ -64,7 +64,8 @@ fn put_publish(
             Some(publish.packet_id.expect("a PUBLISH above QoS 0 has a Packet Identifier"))
         }
     };
-    let properties_len = if v5 { publish_properties_len(publish) } else { 0 };
+    let forwarded_len = if v5 { publish.properties.forwarded_len() } else { 0 };
+    let properties_len = if v5 { own_properties_len(publish) + forwarded_len } else { 0 };
     let body = 2
         + topic.len()
         + if packet_id.is_some() { 2 } else { 0 }
@@ -73,14 +74,20 @@ fn put_publish(
     let len = packet_len(body, max)?;
     out.reserve(len);
 
-    // First byte, Remaining Length and the length of the topic, in one piece.
-    let mut head = [0; 7];
-    head[0] =
-        0x30 | u8::from(publish.dup) << 3 | (publish.qos as u8) << 1 | u8::from(publish.retain);
-    let (length, length_len) = variable_bytes(body);
-    head[1..5].copy_from_slice(&length);
-    head[1 + length_len..3 + length_len].copy_from_slice(&(topic.len() as u16).to_be_bytes());
-    out.extend_from_slice(&head[..3 + length_len]);
+    let flags = u8::from(publish.dup) << 3 | (publish.qos as u8) << 1 | u8::from(publish.retain);
+    let [high, low] = (topic.len() as u16).to_be_bytes();
+    // In one piece of known size: copying a few bytes of unknown number costs more than a branch.
+    match variable_bytes(body) {
+        ([length, ..], 1) => out.extend_from_slice(&[0x30 | flags, length, high, low]),
+        ([first, second, ..], 2) => {
+            out.extend_from_slice(&[0x30 | flags, first, second, high, low]);
+        }
+        (length, length_len) => {
+            out.push(0x30 | flags);
+            out.extend_from_slice(&length[..length_len]);
+            out.extend_from_slice(&[high, low]);
+        }
+    }
     out.extend_from_slice(topic);
     if let Some(packet_id) = packet_id {
         out.extend_from_slice(&packet_id.get().to_be_bytes());
@@ -89,7 +96,12 @@ fn put_publish(
         out.push(0);
     } else if v5 {
         out.variable(properties_len);
-        put_publish_properties(publish, out);
+        put_own_properties(publish, out);
+        if forwarded_len == publish.properties.as_bytes().len() {
+            out.extend_from_slice(publish.properties.as_bytes()); // As always in a stored message.
+        } else {
+            publish.properties.forwarded(out);
+        }
     }
     out.extend_from_slice(publish.payload);
     Ok(len)
@@ -97,7 +109,7 @@ fn put_publish(
 
 /// Bytes `publish` takes on the wire in the form of `version`, fixed header included.
 pub fn publish_len(publish: &Publish<'_>, version: Version) -> usize {
-    let properties_len = publish_properties_len(publish);
+    let properties_len = own_properties_len(publish) + publish.properties.forwarded_len();
     let body = 2
         + publish.topic.len()
         + if publish.qos > QoS::AtMostOnce { 2 } else { 0 }
@@ -106,22 +118,21 @@ pub fn publish_len(publish: &Publish<'_>, version: Version) -> usize {
     1 + variable_len(body) + body
 }
 
-fn publish_properties_len(publish: &Publish<'_>) -> usize {
+/// Bytes that [`put_own_properties`] writes.
+#[inline]
+fn own_properties_len(publish: &Publish<'_>) -> usize {
     let ids = publish.subscription_ids.iter().map(|id| 1 + variable_len(*id as usize));
-    publish.topic_alias.map_or(0, |_| 3)
-        + publish.expiry.map_or(0, |_| 5)
-        + ids.sum::<usize>()
-        + publish.properties.forwarded_len()
+    publish.topic_alias.map_or(0, |_| 3) + publish.expiry.map_or(0, |_| 5) + ids.sum::<usize>()
 }
 
-fn put_publish_properties(publish: &Publish<'_>, out: &mut Vec<u8>) {
+/// Writes the properties that stand in fields of the packet.
+fn put_own_properties(publish: &Publish<'_>, out: &mut Vec<u8>) {
     put_u16(out, Property::TopicAlias, publish.topic_alias.map(|alias| alias.get()));
     put_u32(out, Property::MessageExpiryInterval, publish.expiry);
     for id in publish.subscription_ids {
         out.push(Property::SubscriptionIdentifier as u8);
         out.variable(*id as usize);
     }
-    publish.properties.forwarded(out);
 }
 
 /// The length of a packet with a body of `body` bytes, if it may be sent.
@@ -479,5 +490,133 @@ fn put_bytes(sink: &mut dyn Sink, property: Property, value: Option<&[u8]>) {
     if let Some(value) = value {
         sink.put(&[property as u8]);
         sink.field(value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::packet::PacketId;
+    use crate::codec::property::put_user_property;
+
+    /// What `packet` is on the wire, if it fits into `max` bytes.
+    fn check(packet: Packet<'_>, version: Version, max: usize, expected: &[u8]) {
+        let mut out = Vec::new();
+        let written = encode(&packet, version, max, &mut out);
+        assert_eq!(out, expected, "{packet:?} gives {out:02x?}");
+        assert_eq!(written, Ok(expected.len()));
+    }
+
+    fn ack(reason: Reason) -> Ack<'static> {
+        Ack::new(PacketId::new(10).unwrap(), reason)
+    }
+
+    #[test]
+    fn an_acknowledgement_is_two_bytes_or_has_a_property_length() {
+        let all = usize::MAX;
+        check(Packet::PubAck(ack(Reason::Success)), Version::V5, all, &[0x40, 2, 0, 10]);
+        let found_none = Packet::PubAck(ack(Reason::NoMatchingSubscribers));
+        check(found_none.clone(), Version::V5, all, &[0x40, 4, 0, 10, 0x10, 0]);
+        check(found_none, Version::V311, all, &[0x40, 2, 0, 10]);
+        let unknown = Packet::PubRel(ack(Reason::PacketIdentifierNotFound));
+        check(unknown, Version::V5, all, &[0x62, 4, 0, 10, 0x92, 0]);
+    }
+
+    #[test]
+    fn disconnect_is_never_short_on_version_5_and_only_a_goodbye_on_version_3() {
+        for (reason, old) in [(Reason::Success, &[0xE0, 0][..]), (Reason::ServerShuttingDown, &[])]
+        {
+            let packet = Packet::Disconnect(Disconnect { reason, ..Disconnect::default() });
+            check(packet.clone(), Version::V5, usize::MAX, &[0xE0, 2, reason as u8, 0]);
+            check(packet.clone(), Version::V311, usize::MAX, old);
+            check(packet, Version::V31, usize::MAX, old);
+        }
+    }
+
+    #[test]
+    fn version_3_says_what_it_can_of_a_refused_connect() {
+        for (reason, code) in [
+            (Reason::Success, Some(0)),
+            (Reason::UnsupportedProtocolVersion, Some(1)),
+            (Reason::ClientIdentifierNotValid, Some(2)),
+            (Reason::ServerUnavailable, Some(3)),
+            (Reason::ServerBusy, Some(3)),
+            (Reason::QuotaExceeded, Some(3)),
+            (Reason::ConnectionRateExceeded, Some(3)),
+            (Reason::BadUserNameOrPassword, Some(4)),
+            (Reason::NotAuthorized, Some(5)),
+            (Reason::Banned, Some(5)),
+            (Reason::BadAuthenticationMethod, Some(5)),
+            (Reason::MalformedPacket, None),
+            (Reason::ProtocolError, None),
+            (Reason::TopicNameInvalid, None),
+        ] {
+            let connack = || Packet::ConnAck(Box::new(ConnAck { reason, ..ConnAck::default() }));
+            let expected = code.map(|code| vec![0x20, 2, 0, code]).unwrap_or_default();
+            check(connack(), Version::V311, usize::MAX, &expected);
+            check(connack(), Version::V5, usize::MAX, &[0x20, 3, 0, reason as u8, 0]);
+        }
+    }
+
+    #[test]
+    fn user_properties_go_before_the_reason_string_and_then_nothing_is_written() {
+        let mut block = Vec::new();
+        put_user_property(&mut block, "k", "v");
+        let user_properties = Properties::trusted(&block);
+        let reason_string = Some("no");
+        let packet =
+            Packet::PubAck(Ack { reason_string, user_properties, ..ack(Reason::NotAuthorized) });
+        let whole = [
+            &[0x40, 16, 0, 10, 0x87, 12, 0x1F, 0, 2, b'n', b'o'][..],
+            &[0x26, 0, 1, b'k', 0, 1, b'v'],
+        ]
+        .concat();
+        check(packet.clone(), Version::V5, 18, &whole);
+        let without = [0x40, 9, 0, 10, 0x87, 5, 0x1F, 0, 2, b'n', b'o'];
+        check(packet.clone(), Version::V5, 17, &without);
+        check(packet.clone(), Version::V5, 10, &[0x40, 4, 0, 10, 0x87, 0]);
+        let mut out = vec![1];
+        let error = encode(&packet, Version::V5, 5, &mut out);
+        assert_eq!(error, Err(EncodeError::TooLarge { len: 6, max: 5 }));
+        assert_eq!(out, [1]);
+    }
+
+    #[test]
+    fn the_user_properties_of_a_message_are_never_left_out() {
+        let mut block = Vec::new();
+        put_user_property(&mut block, "k", "v");
+        let properties = Properties::trusted(&block);
+        let packet = Packet::Publish(Publish { topic: "t", properties, ..Publish::default() });
+        let mut out = Vec::new();
+        let error = encode(&packet, Version::V5, 12, &mut out);
+        assert_eq!(error, Err(EncodeError::TooLarge { len: 13, max: 12 }));
+        check(packet, Version::V311, 12, &[0x30, 3, 0, 1, b't']);
+    }
+
+    #[test]
+    fn what_belongs_to_the_senders_hop_is_replaced_by_our_own() {
+        // Topic Alias 9, Message Expiry 5, Subscription Identifier 3 as they came in.
+        let block = [0x23, 0, 9, 0x01, 1, 0x02, 0, 0, 0, 5, 0x0B, 3];
+        let packet = Packet::Publish(Publish {
+            topic: "t",
+            expiry: Some(4),
+            subscription_ids: &[128],
+            properties: Properties::trusted(&block),
+            ..Publish::default()
+        });
+        let expected = [0x30, 14, 0, 1, b't', 10, 0x02, 0, 0, 0, 4, 0x0B, 0x80, 0x01, 0x01, 1];
+        check(packet, Version::V5, usize::MAX, &expected);
+    }
+
+    #[test]
+    fn a_string_above_65535_bytes_is_no_packet() {
+        let long = "x".repeat(65_536);
+        let publish = Packet::Publish(Publish { topic: &long, ..Publish::default() });
+        let ack = Packet::PubAck(Ack { reason_string: Some(&long), ..ack(Reason::NotAuthorized) });
+        for packet in [publish, ack] {
+            let mut out = vec![7];
+            let error = encode(&packet, Version::V5, usize::MAX, &mut out);
+            assert_eq!((error, out), (Err(EncodeError::FieldTooLong), vec![7]));
+        }
     }
 }

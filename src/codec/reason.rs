@@ -27,14 +27,15 @@ pub mod carrier {
 use carrier::*;
 
 macro_rules! reasons {
-    ($($code:literal $name:ident $carriers:expr;)*) => {
+    ($($(#[$attribute:meta])? $code:literal $name:ident $carriers:expr;)*) => {
         /// A Reason Code. Names are the specification's; 0x00 is [`Reason::Success`] everywhere
         /// (Normal disconnection, Granted QoS 0).
-        #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+        #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
         #[repr(u8)]
         pub enum Reason {
             $(
                 #[doc = concat!(stringify!($code), ".")]
+                $(#[$attribute])?
                 $name = $code,
             )*
         }
@@ -73,6 +74,7 @@ const ACKS: u16 = PUBACK | PUBREC;
 const DISCONNECTS: u16 = DISCONNECT_SERVER | DISCONNECT_CLIENT;
 
 reasons! {
+    #[default]
     0x00 Success CONNACK | ACKS | PUBREL | PUBCOMP | SUBACK | UNSUBACK | DISCONNECTS | AUTH;
     0x01 GrantedQoS1 SUBACK;
     0x02 GrantedQoS2 SUBACK;
@@ -116,12 +118,6 @@ reasons! {
     0xA0 MaximumConnectTime DISCONNECT_SERVER;
     0xA1 SubscriptionIdentifiersNotSupported SUBACK | DISCONNECT_SERVER;
     0xA2 WildcardSubscriptionsNotSupported SUBACK | DISCONNECT_SERVER;
-}
-
-impl Default for Reason {
-    fn default() -> Reason {
-        Reason::Success
-    }
 }
 
 impl Reason {

@@ -31,12 +31,16 @@ pub(super) enum RemainingLength {
 /// Reads the Remaining Length from `bytes`, which start after the first byte of the packet.
 #[inline]
 pub(super) fn remaining_length(bytes: &[u8]) -> RemainingLength {
+    if let Some(&byte) = bytes.first()
+        && byte < 0x80
+    {
+        return RemainingLength::Known { value: usize::from(byte), len: 1, shortest: true };
+    }
     let mut value = 0;
     for (index, &byte) in bytes.iter().take(4).enumerate() {
         value |= usize::from(byte & 0x7F) << (7 * index);
         if byte < 0x80 {
-            let shortest = byte != 0 || index == 0;
-            return RemainingLength::Known { value, len: index + 1, shortest };
+            return RemainingLength::Known { value, len: index + 1, shortest: byte != 0 };
         }
     }
     if bytes.len() >= 4 { RemainingLength::Malformed } else { RemainingLength::Unfinished }
@@ -122,7 +126,7 @@ impl<'a> Reader<'a> {
     pub(super) fn text(&mut self, field: &'static str) -> Result<&'a str, DecodeError> {
         let bytes = self.binary(field)?;
         match std::str::from_utf8(bytes) {
-            Ok(text) if !bytes.contains(&0) => Ok(text),
+            Ok(text) if !holds(bytes, |byte| byte == 0) => Ok(text),
             _ => Err(DecodeError::Malformed(field)),
         }
     }
@@ -165,30 +169,34 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Whether U+0000, `+` or `#` is in `bytes`: eight bytes at a time, without branches between them.
+/// Whether U+0000, `+` or `#` is in `bytes`.
 #[inline]
 fn holds_null_or_wildcard(bytes: &[u8]) -> bool {
-    let (words, tail) = bytes.as_chunks::<8>();
-    let mut found = 0;
-    for word in words {
-        found |= null_or_wildcard(u64::from_le_bytes(*word));
-    }
-    if let Some(last) = bytes.last_chunk::<8>() {
-        // The tail, together with bytes that were looked at before.
-        return found | null_or_wildcard(u64::from_le_bytes(*last)) != 0;
-    }
-    tail.iter().any(|byte| matches!(byte, 0 | b'+' | b'#'))
+    // `+` is `#` with one more bit: without that bit both are the same.
+    holds(bytes, |byte| (byte == 0) | (byte & !0x08 == b'#'))
 }
 
-/// Not zero exactly if one of the eight bytes is U+0000, `+` or `#`.
+/// Whether `found` is true of one of the bytes: by chunks, the last of which may overlap the one
+/// before.
 #[inline]
-fn null_or_wildcard(word: u64) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGHS: u64 = ONES << 7;
-    // `+` is `#` with one more bit: without that bit both are the same.
-    let wildcard = (word & !(ONES * 0x08)) ^ (ONES * b'#' as u64);
-    let zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
-    zero(word) | zero(wildcard)
+fn holds(bytes: &[u8], found: impl Fn(u8) -> bool + Copy) -> bool {
+    if let Some(last) = bytes.last_chunk::<16>() {
+        let mut chunks = bytes.as_chunks::<16>().0.iter();
+        return chunks.any(|chunk| chunk_holds(chunk, found)) || chunk_holds(last, found);
+    }
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        return chunk_holds(first, found) | chunk_holds(last, found);
+    }
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        return chunk_holds(first, found) | chunk_holds(last, found);
+    }
+    bytes.iter().any(|byte| found(*byte))
+}
+
+/// The same for one chunk, without branches: the compiler makes vector instructions of it.
+#[inline]
+fn chunk_holds<const N: usize>(chunk: &[u8; N], found: impl Fn(u8) -> bool) -> bool {
+    chunk.iter().fold(false, |before, byte| before | found(*byte))
 }
 
 #[cold]
@@ -248,6 +256,9 @@ impl Sink for Measure {
 #[inline]
 pub(super) fn variable_bytes(value: usize) -> ([u8; 4], usize) {
     debug_assert!(value <= VARIABLE_MAX);
+    if value < 0x80 {
+        return ([value as u8, 0, 0, 0], 1);
+    }
     let mut bytes = [0; 4];
     let mut rest = value;
     let mut len = 0;

@@ -109,9 +109,14 @@ struct Connection<S, C> {
 enum Stage {
     Open,
     /// The link is over: write what is left, then shut down.
-    Flushing { until: Time },
+    Flushing {
+        until: Time,
+    },
     /// Shut down: read and discard, so that no reset eats our last words.
-    Draining { until: Time, left: usize },
+    Draining {
+        until: Time,
+        left: usize,
+    },
 }
 
 /// Scratch memory of a thread.
@@ -397,12 +402,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
     }
 
     /// Sees to it that we are woken at the next deadline: by the wheel if it is far, else exactly.
-    fn arm(
-        &mut self,
-        cx: &mut Context<'_>,
-        now: Time,
-        turn: &mut Turn,
-    ) -> Poll<io::Result<()>> {
+    fn arm(&mut self, cx: &mut Context<'_>, now: Time, turn: &mut Turn) -> Poll<io::Result<()>> {
         let Some(deadline) = self.deadline() else {
             self.sleep = None;
             return Poll::Pending;
@@ -437,11 +437,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
 }
 
 /// One write, without waiting. An error is left to the next read to report.
-fn write_some<S: AsyncWrite + Unpin>(
-    stream: &mut S,
-    cx: &mut Context<'_>,
-    bytes: &[u8],
-) -> usize {
+fn write_some<S: AsyncWrite + Unpin>(stream: &mut S, cx: &mut Context<'_>, bytes: &[u8]) -> usize {
     match Pin::new(stream).poll_write(cx, bytes) {
         Poll::Ready(Ok(n)) => n,
         Poll::Ready(Err(_)) | Poll::Pending => 0,

@@ -89,6 +89,12 @@ impl Wheel {
         inner.free.push(ticket.seat);
     }
 
+    /// Connections seated.
+    pub fn seated(&self) -> usize {
+        let inner = self.lock();
+        inner.seats.len() - inner.free.len()
+    }
+
     /// Wakes every connection.
     pub fn wake_all(&self) {
         let wakers: Vec<_> =

@@ -1,1 +1,5 @@
-//! Stores behind the port.
+//! Stores behind the broker's port.
+
+mod memory;
+
+pub use memory::MemoryStore;

@@ -38,6 +38,8 @@ pub struct PeerInfo {
     pub certificate: Option<String>,
     /// Random: an assigned Client Identifier is made of it.
     pub nonce: u128,
+    /// The listener has no place for it: its CONNECT is refused with this.
+    pub refuse: Option<Reason>,
 }
 
 /// What the driver should do next.
@@ -330,5 +332,6 @@ fn unknown() -> PeerInfo {
         anonymous: false,
         certificate: None,
         nonce: 0,
+        refuse: None,
     }
 }

@@ -71,6 +71,9 @@ impl Link {
         now: Time,
         turn: &mut Turn,
     ) {
+        if let Some(reason) = peer.refuse {
+            return self.refuse(reason, turn);
+        }
         let terms = match connect::negotiate(connect, self.broker.policy()) {
             Ok(terms) => terms,
             Err(reason) => {

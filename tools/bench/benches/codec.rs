@@ -3,7 +3,8 @@
 use std::hint::black_box;
 use std::num::NonZeroU16;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use bytes::BytesMut;
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use sluicemq::codec::property::put_user_property;
 use sluicemq::codec::{
     Decoded, From, Limits, Packet, Properties, Publish, QoS, Version, decode, encode,
@@ -32,6 +33,39 @@ fn benches(criterion: &mut Criterion) {
     ] {
         measure(criterion, name, version, &Packet::Publish(publish));
     }
+}
+
+/// The yardstick: the same 3.1.1 PUBLISH through mqttbytes.
+fn mqttbytes(criterion: &mut Criterion) {
+    let publish = mqttbytes::v4::Publish::new(TOPIC, mqttbytes::QoS::AtMostOnce, PAYLOAD);
+    let mut wire = BytesMut::new();
+    for _ in 0..BATCH {
+        publish.write(&mut wire).expect("it fits");
+    }
+    let mut group = criterion.benchmark_group("mqttbytes v4 qos0");
+    group.throughput(Throughput::Elements(BATCH as u64));
+    group.bench_function("decode", |bencher| {
+        bencher.iter_batched_ref(
+            || wire.clone(),
+            |stream| {
+                for _ in 0..BATCH {
+                    black_box(mqttbytes::v4::read(stream, usize::MAX)).expect("a packet");
+                }
+            },
+            BatchSize::SmallInput,
+        );
+    });
+    let mut out = BytesMut::with_capacity(wire.len());
+    group.bench_function("encode", |bencher| {
+        bencher.iter(|| {
+            out.clear();
+            for _ in 0..BATCH {
+                black_box(&publish).write(&mut out).expect("it fits");
+            }
+            black_box(&out);
+        });
+    });
+    group.finish();
 }
 
 fn measure(criterion: &mut Criterion, name: &str, version: Version, packet: &Packet<'_>) {
@@ -67,5 +101,5 @@ fn measure(criterion: &mut Criterion, name: &str, version: Version, packet: &Pac
     group.finish();
 }
 
-criterion_group!(codec, benches);
+criterion_group!(codec, benches, mqttbytes);
 criterion_main!(codec);

@@ -1,0 +1,118 @@
+//! `sluice check --live`: is a broker there that takes a message and gives it back?
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::codec::{
+    self, Connect, Decoded, From, Limits, Packet, PacketId, Publish, QoS, Reason, Subscribe,
+    SubscribeOptions, Version,
+};
+
+/// Why the broker is not well.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LiveError {
+    /// Nobody there, or the connection broke.
+    #[error("{address}: {source}")]
+    Io {
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The broker answered something else than it should.
+    #[error("{address}: {problem}")]
+    Wrong {
+        /// Where.
+        address: SocketAddr,
+        /// What it answered.
+        problem: String,
+    },
+    /// No answer in time.
+    #[error("{0}: no answer within 5 s")]
+    Timeout(SocketAddr),
+}
+
+/// Connects to `address`, subscribes, publishes to itself at `QoS` 1 and waits for the message.
+pub fn live_check(address: SocketAddr, user: Option<(&str, &str)>) -> Result<(), LiveError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|source| LiveError::Io { address, source })?;
+    runtime.block_on(async {
+        let check = tokio::time::timeout(Duration::from_secs(5), talk(address, user));
+        check.await.map_err(|_| LiveError::Timeout(address))?
+    })
+}
+
+async fn talk(address: SocketAddr, user: Option<(&str, &str)>) -> Result<(), LiveError> {
+    let fail = |source| LiveError::Io { address, source };
+    let mut stream = TcpStream::connect(address).await.map_err(fail)?;
+    let topic = format!("sluice/check/{}", std::process::id());
+    let mut out = Vec::new();
+    for packet in conversation(&topic, user) {
+        codec::encode(&packet, Version::V5, usize::MAX, &mut out).expect("short packets encode");
+    }
+    stream.write_all(&out).await.map_err(fail)?;
+    let mut buf = Vec::new();
+    loop {
+        if stream.read_buf(&mut buf).await.map_err(fail)? == 0 {
+            let problem = "the connection was closed before the message came back".to_owned();
+            return Err(LiveError::Wrong { address, problem });
+        }
+        let mut used = 0;
+        while let Decoded::Packet { packet, len } =
+            codec::decode(&buf[used..], Some(Version::V5), From::Server, &Limits::NONE)
+                .map_err(|error| LiveError::Wrong { address, problem: error.to_string() })?
+        {
+            match packet {
+                Packet::ConnAck(ack) if ack.reason != Reason::Success => {
+                    let problem = format!("refused: {}", ack.reason.name());
+                    return Err(LiveError::Wrong { address, problem });
+                }
+                Packet::Publish(publish) if publish.topic == topic => return Ok(()),
+                _ => {}
+            }
+            used += len;
+        }
+        buf.drain(..used);
+    }
+}
+
+fn conversation<'a>(topic: &'a str, user: Option<(&'a str, &'a str)>) -> [Packet<'a>; 3] {
+    let connect = Connect {
+        version: Version::V5,
+        clean_start: true,
+        keep_alive: 10,
+        client_id: "",
+        session_expiry: 0,
+        receive_maximum: std::num::NonZeroU16::MAX,
+        maximum_packet_size: None,
+        topic_alias_maximum: 0,
+        request_response_information: false,
+        request_problem_information: true,
+        user_properties: codec::Properties::EMPTY,
+        authentication_method: None,
+        authentication_data: None,
+        will: None,
+        user_name: user.map(|(name, _)| name),
+        password: user.map(|(_, password)| password.as_bytes()),
+    };
+    let options = SubscribeOptions { qos: QoS::AtLeastOnce, ..SubscribeOptions::default() };
+    let subscribe = Subscribe {
+        packet_id: PacketId::MIN,
+        subscription_id: None,
+        user_properties: codec::Properties::EMPTY,
+        filters: vec![(topic, options)],
+    };
+    let publish = Publish {
+        qos: QoS::AtLeastOnce,
+        topic,
+        packet_id: Some(PacketId::MIN),
+        payload: b"well?",
+        ..Publish::default()
+    };
+    [Packet::Connect(Box::new(connect)), Packet::Subscribe(subscribe), Packet::Publish(publish)]
+}

@@ -1,0 +1,258 @@
+//! The life of the process: open every listener, say so, serve, reload, stop.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info, warn};
+
+use super::accept::Gateway;
+use super::serve::Shared;
+use super::tls::{LiveTls, TlsError};
+use crate::auth::{Gate, PasswordFile, PasswordFileError, PermitAll};
+use crate::broker::turn::Turn;
+use crate::broker::{Broker, Ports};
+use crate::config::{Config, StoreKind};
+use crate::store::MemoryStore;
+use crate::time::{Clock, SystemClock, Time};
+
+/// Why the broker did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// A listener's address cannot be had.
+    #[error("cannot listen on {address}: {source}{}", hint(source))]
+    Listen {
+        /// As configured.
+        address: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// TLS of a listener cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The password file cannot be used.
+    #[error(transparent)]
+    Passwords(#[from] PasswordFileError),
+    /// The runtime or a signal cannot be set up.
+    #[error("cannot start: {0}")]
+    System(#[from] std::io::Error),
+}
+
+fn hint(source: &std::io::Error) -> &'static str {
+    match source.kind() {
+        std::io::ErrorKind::AddrInUse => " (another broker is running there?)",
+        _ => "",
+    }
+}
+
+/// Runs a broker until SIGTERM or SIGINT. `ready` is called once every listener is open, before the
+/// machine-readable line is printed.
+pub fn run(config: &Config, ready: impl FnOnce()) -> Result<(), RunError> {
+    raise_open_files();
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if config.broker.workers > 0 {
+        builder.worker_threads(config.broker.workers as usize);
+    }
+    // Threads beside the workers only check slow passwords.
+    let runtime = builder.max_blocking_threads(2).enable_all().build()?;
+    let result = runtime.block_on(live(config, ready));
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    result
+}
+
+async fn live(config: &Config, ready: impl FnOnce()) -> Result<(), RunError> {
+    let clock = SystemClock::start(Time::START);
+    let passwords = match &config.auth.password_file {
+        Some(path) => Some(Arc::new(PasswordFile::load(path)?)),
+        None => None,
+    };
+    let store = match config.store.kind {
+        StoreKind::Memory => Arc::new(MemoryStore),
+    };
+    let ports = Ports {
+        store,
+        authenticator: Arc::new(Gate::new(passwords.clone())),
+        access: Arc::new(PermitAll),
+    };
+    let broker = Broker::new(config, ports, seed(), clock.now());
+    let shared = Arc::new(Shared::new(broker.clone(), clock));
+    let gateways = open(config, &shared)?;
+    let tls: Vec<_> = gateways.iter().filter_map(|gateway| gateway.tls().cloned()).collect();
+    let mut signals = Signals::new()?;
+    ready();
+    say_ready(&gateways)?;
+    let mut tasks = tokio::task::JoinSet::new();
+    for gateway in gateways {
+        tasks.spawn(gateway.accept());
+    }
+    let wheel = shared.clone();
+    tasks.spawn(async move { wheel.wheel.turn(&wheel.clock).await });
+    tasks.spawn(tick(shared.clone()));
+    notify(&[sd_notify::NotifyState::Ready]);
+    while let Wish::Reload = signals.next().await {
+        reload(&tls, passwords.as_deref());
+    }
+    notify(&[sd_notify::NotifyState::Stopping]);
+    info!("stopping");
+    tasks.abort_all();
+    stop(config, &shared).await;
+    info!("stopped");
+    Ok(())
+}
+
+fn open<C: Clock>(config: &Config, shared: &Arc<Shared<C>>) -> Result<Vec<Gateway<C>>, RunError> {
+    let mut gateways = Vec::new();
+    for listener in &config.listener {
+        let tls = match &listener.tls {
+            Some(tls) => Some(Arc::new(LiveTls::load(tls)?)),
+            None => None,
+        };
+        let cannot = |source| RunError::Listen { address: listener.address.clone(), source };
+        let address = listener
+            .socket_address()
+            .ok_or_else(|| cannot(std::io::ErrorKind::InvalidInput.into()))?;
+        let anonymous = listener.admits_anonymous(&config.auth);
+        let gateway = Gateway::open(shared, listener, address, anonymous, tls).map_err(cannot)?;
+        gateways.push(gateway);
+    }
+    Ok(gateways)
+}
+
+/// One line on standard output for whoever started us: every listener with its real port.
+fn say_ready<C: Clock>(gateways: &[Gateway<C>]) -> Result<(), RunError> {
+    let mut listeners = Vec::new();
+    for gateway in gateways {
+        let address = gateway.address()?;
+        info!(listener = gateway.name(), %address, tls = gateway.tls().is_some(), "listening");
+        listeners.push(format!(
+            r#"{{"name":{},"address":"{address}","tls":{}}}"#,
+            json_string(gateway.name()),
+            gateway.tls().is_some()
+        ));
+    }
+    let version = env!("CARGO_PKG_VERSION");
+    let line = format!(
+        r#"{{"sluice":"ready","version":"{version}","listeners":[{}]}}"#,
+        listeners.join(",")
+    );
+    let mut out = std::io::stdout().lock();
+    // Whoever started us may not listen: that is no reason to stop.
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    Ok(())
+}
+
+fn json_string(text: &str) -> String {
+    let mut json = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => json.extend(['\\', c]),
+            c if c.is_control() => json.push_str(&format!("\\u{:04x}", c as u32)),
+            c => json.push(c),
+        }
+    }
+    json + "\""
+}
+
+/// Looks after parked Sessions, retained messages and `$SYS`.
+async fn tick<C: Clock>(shared: Arc<Shared<C>>) {
+    let mut turn = Turn::default();
+    loop {
+        let now = shared.clock.now();
+        let next = shared.broker.tick(now, &mut turn);
+        let wait = next.map_or(TICK, |next| next.since(now)).min(TICK);
+        if wait.is_zero() {
+            tokio::task::yield_now().await;
+        } else {
+            tokio::time::sleep(wait).await;
+        }
+    }
+}
+
+/// How late the Will of a parked Session may be at most.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Reads certificates and passwords again, for new connections; what cannot be read stays as it was.
+fn reload(tls: &[Arc<LiveTls>], passwords: Option<&PasswordFile>) {
+    notify(&[sd_notify::NotifyState::Reloading]);
+    for tls in tls {
+        match tls.reload() {
+            Ok(()) => info!("certificates reloaded"),
+            Err(error) => error!(%error, "certificates not reloaded, the old ones stay in force"),
+        }
+    }
+    if let Some(passwords) = passwords {
+        match passwords.reload() {
+            Ok(users) => info!(users, "passwords reloaded"),
+            Err(error) => error!(%error, "passwords not reloaded, the old ones stay in force"),
+        }
+    }
+    notify(&[sd_notify::NotifyState::Ready]);
+}
+
+/// DISCONNECT 0x8B to everybody, and time to write it.
+async fn stop<C: Clock>(config: &Config, shared: &Arc<Shared<C>>) {
+    shared.stop();
+    let deadline = tokio::time::Instant::now() + config.broker.stop_timeout.0;
+    while shared.wheel.seated() > 0 {
+        if tokio::time::Instant::now() >= deadline {
+            warn!(connections = shared.wheel.seated(), "not all connections ended in time");
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+    hang_up: tokio::signal::unix::Signal,
+}
+
+enum Wish {
+    Stop,
+    Reload,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Wish {
+        tokio::select! {
+            _ = self.terminate.recv() => Wish::Stop,
+            _ = self.interrupt.recv() => Wish::Stop,
+            _ = self.hang_up.recv() => Wish::Reload,
+        }
+    }
+}
+
+fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        warn!(%error, "systemd not told");
+    }
+}
+
+/// Raises the soft limit of open files to the hard one, and says so.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => info!(from = limit.current, to = limit.maximum, "open files: soft limit raised"),
+        Err(error) => warn!(%error, "open files: soft limit stays"),
+    }
+}
+
+fn seed() -> u64 {
+    getrandom::u64().expect("the system has random bytes")
+}

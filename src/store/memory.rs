@@ -1,0 +1,27 @@
+//! A store that forgets: Sessions live as long as the process.
+
+use std::task::Waker;
+
+use crate::broker::ports::{Batch, Durability, Permit, Receipt, Refused, Store};
+
+/// Keeps nothing, so nobody waits for it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MemoryStore;
+
+impl Store for MemoryStore {
+    fn remembers(&self) -> bool {
+        false
+    }
+
+    fn admit(&self, bytes: usize) -> Result<Permit, Refused> {
+        Ok(Permit::new(bytes))
+    }
+
+    fn submit(&self, _permit: Permit, _batch: Batch) -> Receipt {
+        Receipt(0)
+    }
+
+    fn state(&self, _receipt: Receipt, _waker: &Waker) -> Durability {
+        Durability::Durable
+    }
+}

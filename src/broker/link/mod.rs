@@ -1,7 +1,7 @@
 //! One client without its socket: bytes in, bytes out, and when it next needs to be polled.
 //!
-//! A link lives through three phases: [`Opening`](opening) (a CONNECT is read, its sender
-//! authenticated, its Session claimed), [`Live`](live), and closed. It waits for nothing; whoever
+//! A link lives through three phases: `opening` (a CONNECT is read, its sender
+//! authenticated, its Session claimed), `live`, and closed. It waits for nothing; whoever
 //! drives it calls [`Link::receive`] with bytes, [`Link::poll`] when woken, and writes what they
 //! put into the turn.
 

@@ -54,7 +54,9 @@ impl Stage for Core {
 pub fn config(script: &Script) -> Result<Config, String> {
     let lines: Vec<String> =
         script.settings.iter().map(|(key, value)| format!("{key} = {value}")).collect();
-    toml::from_str(&lines.join("\n")).map_err(|error| error.to_string())
+    let config: Config = toml::from_str(&lines.join("\n")).map_err(|error| error.to_string())?;
+    config.check().map_err(|problems| format!("{problems:?}"))?;
+    Ok(config)
 }
 
 /// What is known of the client on the `number`th connection.

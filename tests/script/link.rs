@@ -52,8 +52,9 @@ impl Stage for Core {
 
 /// The default configuration with what the script sets.
 pub fn config(script: &Script) -> Result<Config, String> {
-    let lines: Vec<String> =
+    let mut lines: Vec<String> =
         script.settings.iter().map(|(key, value)| format!("{key} = {value}")).collect();
+    lines.push("listener = [{ address = \"127.0.0.1:0\" }]".to_owned());
     let config: Config = toml::from_str(&lines.join("\n")).map_err(|error| error.to_string())?;
     config.check().map_err(|problems| format!("{problems:?}"))?;
     Ok(config)

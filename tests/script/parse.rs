@@ -25,6 +25,7 @@ pub fn parse(file: &str, text: &str) -> Result<Script, String> {
         settings: Vec::new(),
         accounts: Vec::new(),
         realtime: false,
+        whole: false,
         steps: Vec::new(),
     };
     let fail = |line: usize, what: String| format!("{file}:{line}: {what}");
@@ -160,6 +161,7 @@ fn directive(text: &str, script: &mut Script) -> Result<bool, String> {
             script.accounts.push((user.to_owned(), password.trim().to_owned()));
         }
         "realtime" => script.realtime = true,
+        "whole" => script.whole = true,
         _ => return Ok(false),
     }
     if !script.steps.is_empty() {
@@ -286,7 +288,7 @@ fn send(words: &[String]) -> Result<Sent, String> {
         let (key, only, text) = split_field(word)?;
         let (key, form, _) =
             wire::field(name, key, true).ok_or(format!("{name} has no field {key}"))?;
-        let value = match text.strip_prefix('$') {
+        let value = match variable(text) {
             Some(variable) => Value::Variable(variable.to_owned()),
             None => Value::Literal(literal(form, text).map_err(|what| format!("{key}: {what}"))?),
         };
@@ -337,10 +339,10 @@ fn pattern(form: Form, text: &str) -> Result<Pattern, String> {
     if text == "present" {
         return Ok(Pattern::Present);
     }
-    if let Some(variable) = text.strip_prefix('$') {
+    if let Some(variable) = variable(text) {
         return Ok(Pattern::Variable(variable.to_owned()));
     }
-    if let Some(variable) = text.strip_prefix("!$") {
+    if let Some(variable) = text.strip_prefix('!').and_then(variable) {
         return Ok(Pattern::Not(variable.to_owned()));
     }
     if let (Form::Number(_), Some((from, to))) = (form, text.split_once("..")) {
@@ -353,6 +355,11 @@ fn pattern(form: Form, text: &str) -> Result<Pattern, String> {
         c == '|' && !quoted
     });
     Ok(Pattern::OneOf(choices.map(|text| literal(form, text)).collect::<Result<_, _>>()?))
+}
+
+/// `$name`; with anything but letters and digits in it, it is a topic.
+fn variable(text: &str) -> Option<&str> {
+    text.strip_prefix('$').filter(|name| name.chars().all(|c| c.is_ascii_alphanumeric()))
 }
 
 /// Canonical bytes of a value.

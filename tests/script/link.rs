@@ -96,6 +96,7 @@ impl Driver for Links {
             anonymous: true,
             certificate: None,
             nonce: 1 + self.ends.len() as u128,
+            refuse: None,
         };
         self.ends.push(End {
             link: Link::new(&self.broker, peer, self.now),

@@ -346,7 +346,13 @@ impl Live {
     }
 
     /// Serves the queue of answers from its front, as far as they are due.
-    fn serve_held(&mut self, broker: &Broker, waker: Option<&Waker>, now: Time, turn: &mut Turn) {
+    pub fn serve_held(
+        &mut self,
+        broker: &Broker,
+        waker: Option<&Waker>,
+        now: Time,
+        turn: &mut Turn,
+    ) {
         while let Some(held) = self.ties.held.front() {
             if let Some(receipt) = held.receipt {
                 let Some(waker) = waker else { return };
@@ -456,6 +462,8 @@ impl Live {
                 self.run(Input::Deliver(delivery), &cx, broker, turn);
             }
             turn.drained = drained;
+            // A copy that was dropped has left its slot to the next.
+            more |= self.session.room(&cx, bytes).window > room.window;
             if taken.kicked {
                 self.ties.closing = Some(Reason::SessionTakenOver);
                 return false;

@@ -129,6 +129,11 @@ impl Link {
         self.poll_opening(waker, now, turn);
         let more = self.poll_live(waker, now, unwritten, turn);
         self.flush(now, turn);
+        // What this turn added to the queue of answers is asked for too, so that it wakes us.
+        if let Phase::Live(live) = &mut self.phase {
+            live.serve_held(&self.broker, Some(waker), now, turn);
+            self.after_live(now, turn);
+        }
         let read = self.wants_bytes(turn);
         Flow { read, more, unread: self.unread && read, close: self.is_closed() }
     }

@@ -134,6 +134,25 @@ fn copies_that_expired_in_a_full_queue_are_in_the_ledger() {
     assert_eq!(broker.metrics().lost(Loss::QueueFull), 1);
 }
 
+#[test]
+fn a_turn_takes_no_more_than_its_room_however_many_groups_a_client_is_in() {
+    let broker = broker_with(Arc::new(Gate::new(None)), Arc::new(PermitAll));
+    let mut member = Client::of(&broker);
+    member.send("10 0e 0004 4d515454 05 02 0000 00 0001 6d");
+    for group in 0x61..0x71 {
+        // $share/x/t, x from a to p.
+        member.send(&format!("82 10 0001 00 000a 2473686172652f {group:02x} 2f74 00"));
+    }
+    let mut publisher = Client::of(&broker);
+    publisher.send("10 0e 0004 4d515454 05 02 0000 00 0001 70");
+    let payload = 100_000;
+    publisher.send(&format!("30 a4 8d 06 0001 74 00 {}", "78".repeat(payload)));
+    let written = member.send("").len();
+    assert!(written > payload && written < 2 * payload, "{written} bytes in one turn");
+    let rest: usize = (0..15).map(|_| member.send("").len()).sum();
+    assert_eq!(written + rest, 16 * written, "one message for each group, in as many turns");
+}
+
 /// Begins an exchange, sends `packet` in it and expects `answer` and the end.
 #[track_caller]
 fn refused(packet: &str, answer: &str) {

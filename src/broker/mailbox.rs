@@ -196,7 +196,8 @@ impl Mailbox {
 
     /// Offers a copy of a message of `bytes`: admitted or counted as lost. If its receiver lasts and
     /// `stored`, only its room is reserved and the copy comes back, to be pushed by
-    /// [`Mailbox::push`] when the store has the message; else it is in.
+    /// [`Mailbox::push`] when the store has the message; else it is in. `expired` grows by the
+    /// copies that had to go because their time was over.
     pub fn offer(
         &self,
         queue: &config::Queue,
@@ -204,6 +205,7 @@ impl Mailbox {
         bytes: usize,
         stored: bool,
         now: Time,
+        expired: &mut u64,
     ) -> Offer {
         let inner = &mut *self.lock();
         let class = usize::from(copy.qos > QoS::AtMostOnce);
@@ -213,7 +215,7 @@ impl Mailbox {
             return Offer::Refused(Loss::OfflineQos0);
         }
         if !inner.has_room(queue, bytes) {
-            inner.purge(now);
+            *expired += inner.purge(now);
             if !inner.has_room(queue, bytes) {
                 inner.lose(class, Loss::QueueFull);
                 return Offer::Refused(Loss::QueueFull);
@@ -543,10 +545,10 @@ impl Inner {
         }
     }
 
-    /// Drops what has expired, if anything can have.
-    fn purge(&mut self, now: Time) {
+    /// Drops what has expired, if anything can have; returns how many.
+    fn purge(&mut self, now: Time) -> u64 {
         if !self.expiring || self.expires > now {
-            return;
+            return 0;
         }
         let mut soonest = Time::NEVER;
         let mut lost = [0usize; 2];
@@ -571,6 +573,7 @@ impl Inner {
                 self.lose(class, Loss::Expired);
             }
         }
+        lost.iter().map(|count| *count as u64).sum()
     }
 
     /// Takes at most `max` copies within `room`; returns whether more could go with more bytes.

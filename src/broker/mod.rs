@@ -144,6 +144,7 @@ impl Broker {
         let found = matches.len();
         let mut admitted = 0;
         let mut refused = 0;
+        let mut expired = 0;
         let mut receivers = Vec::new();
         let remembers = shared.remembers;
         for found in matches.drain(..) {
@@ -154,7 +155,9 @@ impl Broker {
                 retain: draft.retain && found.retain_as_published,
                 ids: found.ids,
             };
-            let pressed = match found.mailbox.offer(&shared.queue, copy, bytes, remembers, now) {
+            let offer =
+                found.mailbox.offer(&shared.queue, copy, bytes, remembers, now, &mut expired);
+            let pressed = match offer {
                 Offer::Refused(loss) => {
                     shared.metrics.lose(loss, 1);
                     refused += u32::from(loss != Loss::OfflineQos0);
@@ -177,6 +180,7 @@ impl Broker {
                 turn.press(&found.mailbox);
             }
         }
+        shared.metrics.lose(Loss::Expired, expired);
         turn.matches = matches;
         turn.copies += found;
         turn.tally.add(Counter::Routed, found as u64);

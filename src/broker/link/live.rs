@@ -15,8 +15,8 @@ use crate::broker::registry::Parked;
 use crate::broker::router::{Change, Membership, Subscriber};
 use crate::broker::turn::{Answer, COPIES_MAX, Due, Owed, Turn};
 use crate::codec::{self, ConnAck, Packet, QoS, Reason, Version};
-use crate::message::{ClientId, Identity, Loss, SessionId};
-use crate::session::{Action, Context, Count, Input, Session};
+use crate::message::{ClientId, Delivery, Identity, Loss, SessionId};
+use crate::session::{Action, Context, Count, Input, Room, Session};
 use crate::time::Time;
 
 /// A connected client: its Session, and what ties it to the broker.
@@ -433,9 +433,7 @@ impl Live {
                 queue,
             );
             let mut more = taken.more || from_retained.is_some_and(|more| more);
-            let above = drained.iter().filter(|d| d.qos > QoS::AtMostOnce).count();
-            let mut room = room;
-            room.window -= above;
+            let mut room = left_after(room, &drained);
             for membership in &ties.memberships {
                 if max == 0 {
                     break;
@@ -449,9 +447,12 @@ impl Live {
                     &mut turn.wakers,
                     queue,
                 );
-                let above = drained[before..].iter().filter(|d| d.qos > QoS::AtMostOnce).count();
-                room.window = room.window.saturating_sub(above);
+                room = left_after(room, &drained[before..]);
                 more |= taken.more;
+            }
+            if room.bytes == 0 && ties.memberships.len() > 1 {
+                // Another group is the first next time.
+                ties.memberships.rotate_left(1);
             }
             copies += drained.len();
             let progress = !drained.is_empty() || from_retained.is_some();
@@ -605,6 +606,13 @@ impl Ties {
         let until = now.after(broker.0.queue.pause_max.0);
         self.pause = Some(Box::new(Pause { until, mailboxes }));
     }
+}
+
+/// What is left of `room` when `taken` has its part of it.
+fn left_after(room: Room, taken: &[Delivery]) -> Room {
+    let above = taken.iter().filter(|delivery| delivery.qos > QoS::AtMostOnce).count();
+    let bytes: usize = taken.iter().map(|delivery| delivery.message.bytes()).sum();
+    Room { window: room.window.saturating_sub(above), bytes: room.bytes.saturating_sub(bytes) }
 }
 
 fn count_in(turn: &mut Turn, count: Count) {

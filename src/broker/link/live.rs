@@ -125,6 +125,10 @@ impl Live {
         self.session.in_flight()
     }
 
+    pub fn owed(&self) -> usize {
+        self.session.owed()
+    }
+
     pub fn closing(&self) -> Option<Reason> {
         self.ties.closing
     }

@@ -191,6 +191,14 @@ impl Link {
         }
     }
 
+    /// PUBLISHes of the client that still await their answer: for checks of the second law.
+    pub fn owed(&self) -> usize {
+        match &self.phase {
+            Phase::Live(live) => live.owed(),
+            Phase::Connect(..) | Phase::Opening(_) | Phase::Closed => 0,
+        }
+    }
+
     fn on_packet(&mut self, packet: Packet<'_>, len: usize, now: Time, turn: &mut Turn) {
         match (&mut self.phase, packet) {
             (Phase::Connect(peer, _), Packet::Connect(connect)) => {

@@ -196,6 +196,7 @@ impl Live {
         &mut self,
         receipt: Option<Receipt>,
         broker: &Broker,
+        waker: Option<&Waker>,
         now: Time,
         turn: &mut Turn,
     ) {
@@ -210,7 +211,7 @@ impl Live {
             ties.held.push_back(Held { receipt, what });
         }
         ties.begin_pause(broker, now, turn);
-        self.serve_held(broker, None, now, turn);
+        self.serve_held(broker, waker, now, turn);
     }
 
     /// Does what wakes and time allow; returns whether more could be taken with more room.

@@ -461,6 +461,13 @@ impl Mailbox {
         self.lock().routed[class] += 1;
     }
 
+    /// The number of the Session or group it belongs to.
+    pub fn number(&self) -> u64 {
+        match &self.owner {
+            Owner::Session { id, .. } | Owner::Group { id } => *id,
+        }
+    }
+
     /// The receiver's account.
     pub fn account(&self) -> Account {
         let inner = self.lock();

@@ -123,6 +123,10 @@ impl Live {
         self.session.in_flight()
     }
 
+    pub fn owed(&self) -> usize {
+        self.session.owed()
+    }
+
     pub fn closing(&self) -> Option<Reason> {
         self.ties.closing
     }
@@ -193,6 +197,7 @@ impl Live {
         &mut self,
         receipt: Option<Receipt>,
         broker: &Broker,
+        waker: Option<&Waker>,
         now: Time,
         turn: &mut Turn,
     ) {
@@ -207,7 +212,7 @@ impl Live {
             ties.held.push_back(Held { receipt, what });
         }
         ties.begin_pause(broker, now, turn);
-        self.serve_held(broker, None, now, turn);
+        self.serve_held(broker, waker, now, turn);
     }
 
     /// Does what wakes and time allow; returns whether more could be taken with more room.

@@ -63,7 +63,7 @@ fn every_vector_gets_its_verdict_from_the_process() {
         let mut fresh = Client::connect(stand.at, version, "fresh");
         assert_eq!(fresh.subscribe(&["fresh/+"], QoS::AtLeastOnce), [Reason::GrantedQoS1]);
         assert_eq!(fresh.publish("fresh/t", b"round"), Reason::Success);
-        assert_eq!(fresh.message(), ("fresh/t".to_owned(), 5));
+        assert_eq!(fresh.message(), ("fresh/t".to_owned(), b"round".to_vec()));
     }
 }
 

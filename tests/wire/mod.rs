@@ -3,12 +3,16 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use sluicemq::codec::{
     self, Connect, Decoded, From, Limits, Packet, PacketId, Properties, Publish, QoS, Reason,
     Subscribe, SubscribeOptions, Version,
 };
+use socket2::{Domain, Socket, Type};
 
 /// How long an answer may take before a test fails. Nothing waits so long when all is well.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -25,17 +29,20 @@ pub struct Client {
     stream: Box<dyn Stream>,
     version: Version,
     unread: Vec<u8>,
+    local: Option<SocketAddr>,
 }
 
 impl Client {
     /// A connection over TCP on which nothing has been said.
     pub fn open(at: SocketAddr, version: Version) -> Client {
-        Client::over(dial(at), version)
+        let stream = dial(at);
+        let local = stream.local_addr().ok();
+        Client { local, ..Client::over(stream, version) }
     }
 
     /// A connection over any stream on which nothing has been said.
     pub fn over(stream: impl Stream + 'static, version: Version) -> Client {
-        Client { stream: Box::new(stream), version, unread: Vec::new() }
+        Client { stream: Box::new(stream), version, unread: Vec::new(), local: None }
     }
 
     /// A connection over TCP that the broker has accepted.
@@ -71,9 +78,7 @@ impl Client {
 
     /// Sends a packet.
     pub fn send(&mut self, packet: &Packet<'_>) {
-        let mut bytes = Vec::new();
-        codec::encode(packet, self.version, usize::MAX, &mut bytes).expect("a packet that encodes");
-        self.send_bytes(&bytes);
+        self.send_bytes(&encoded(packet, self.version));
     }
 
     /// Sends bytes. That the peer has gone meanwhile is seen by who reads.
@@ -174,28 +179,96 @@ impl Client {
         })
     }
 
-    /// The topic and the length of the payload of the PUBLISH that comes; answered at `QoS` 1.
+    /// Topic and payload of the PUBLISH that comes; answered at `QoS` 1.
     #[track_caller]
-    pub fn message(&mut self) -> (String, usize) {
-        let (topic, len, packet_id) = self.expect(|packet| match packet {
+    pub fn message(&mut self) -> (String, Vec<u8>) {
+        let (topic, payload, packet_id) = self.expect(|packet| match packet {
             Packet::Publish(publish) => {
-                Some((publish.topic.to_owned(), publish.payload.len(), publish.packet_id))
+                let payload = publish.payload.to_vec();
+                Some((publish.topic.to_owned(), payload, publish.packet_id))
             }
             _ => None,
         });
         if let Some(packet_id) = packet_id {
             self.send(&Packet::PubAck(codec::Ack::new(packet_id, Reason::Success)));
         }
-        (topic, len)
+        (topic, payload)
+    }
+
+    /// Where it is connected from.
+    pub fn local(&self) -> SocketAddr {
+        self.local.expect("a connection over TCP")
     }
 }
 
-/// A TCP connection that gives up reading in the end.
+/// A client that publishes at `QoS` 0 as fast as it can until it is dropped.
+pub struct Flood {
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Flood {
+    /// Messages of 16 KiB to `topic`, which is its Client Identifier too.
+    pub fn start(at: SocketAddr, version: Version, topic: &str) -> Flood {
+        let mut client = Client::connect(at, version, &format!("{topic}{version:?}"));
+        let publish = Publish { topic, payload: &[b'x'; 16 * 1024], ..Publish::default() };
+        let bytes = encoded(&Packet::Publish(publish), version);
+        let over = Arc::new(AtomicBool::new(false));
+        let thread = thread::spawn({
+            let over = over.clone();
+            move || {
+                while !over.load(Ordering::Relaxed) {
+                    client.send_bytes(&bytes);
+                }
+            }
+        });
+        Flood { over, thread: Some(thread) }
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A TCP connection that gives up in the end.
 pub fn dial(at: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(at).expect("a broker that listens");
+    patient(TcpStream::connect(at).expect("a broker that listens"))
+}
+
+/// The same from another address of this machine.
+pub fn dial_from(address: &str, at: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    let from: SocketAddr = format!("{address}:0").parse().expect("an address");
+    socket.bind(&from.into()).expect("an address of ours");
+    socket.connect(&at.into()).expect("a broker that listens");
+    patient(socket.into())
+}
+
+/// A TCP connection that holds little of what nobody reads.
+pub fn dial_narrow(at: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a small buffer");
+    socket.connect(&at.into()).expect("a broker that listens");
+    patient(socket.into())
+}
+
+fn patient(stream: TcpStream) -> TcpStream {
     stream.set_read_timeout(Some(DEADLINE)).expect("a deadline");
+    stream.set_write_timeout(Some(DEADLINE)).expect("a deadline");
     stream.set_nodelay(true).expect("small packets at once");
     stream
+}
+
+/// The bytes of a packet.
+pub fn encoded(packet: &Packet<'_>, version: Version) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    codec::encode(packet, version, usize::MAX, &mut bytes).expect("a packet that encodes");
+    bytes
 }
 
 /// The packet in `bytes`.

@@ -138,7 +138,7 @@ fn start(layers: &Layers) -> Result<(), Box<dyn Error>> {
 /// Runs the broker until it is told to stop.
 fn run(settings: &Settings) -> Result<(), Box<dyn Error>> {
     let config = &settings.config;
-    sluicemq::net::run(config, || {
+    sluicemq::run::run(config, || {
         if settings.development {
             println!("{}", try_lines(config));
         }

@@ -263,7 +263,7 @@ fn at_sigterm_clients_are_told_and_the_broker_ends_well() {
     let _old = subscribe(at, "311", "-t a");
     assert_eq!(broker.stop(), Some(0));
     // Server shutting down, 0x8B.
-    new.until(|line| line.contains("received DISCONNECT (139)"));
+    new.until(|line| line.contains("eceived DISCONNECT (139)"));
 }
 
 #[test]

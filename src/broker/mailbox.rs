@@ -53,21 +53,29 @@ pub struct Account {
     pub ledger: [[u32; Loss::ALL.len()]; 2],
 }
 
-/// What became of a copy at the door.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Admission {
-    /// Room is reserved; `pressed`: the publisher should pause.
-    Admitted {
-        /// The mailbox is above half full and its receiver is draining it.
+/// What became of a copy at the door. `pressed`: the mailbox is above half full and its receiver is
+/// draining it, so the publisher should pause.
+#[derive(Debug)]
+pub enum Offer {
+    /// It is in.
+    Pushed {
+        /// The publisher should pause.
         pressed: bool,
-        /// Its receiver lasts: the message is to be stored first.
-        durable: bool,
+        /// Whom to wake, with no lock held.
+        waker: Option<Waker>,
+    },
+    /// Its room is reserved: the message is to be stored first.
+    Reserved {
+        /// The publisher should pause.
+        pressed: bool,
+        /// To be pushed.
+        copy: Copy,
     },
     /// No room, or nobody there.
     Refused(Loss),
 }
 
-/// A copy for one receiver, admitted and not yet pushed.
+/// A copy for one receiver.
 #[derive(Debug)]
 pub struct Copy {
     /// The message.
@@ -169,56 +177,47 @@ impl Mailbox {
         Mailbox { owner: Owner::Group { id }, inner: Mutex::new(inner) }
     }
 
-    /// Asks for room for a copy, or counts it as lost. `qos` is the copy's.
-    pub fn reserve(&self, queue: &config::Queue, qos: QoS, bytes: usize, now: Time) -> Admission {
+    /// Offers a copy of a message of `bytes`: admitted or counted as lost. If its receiver lasts and
+    /// `stored`, only its room is reserved and the copy comes back, to be pushed by
+    /// [`Mailbox::push`] when the store has the message; else it is in.
+    pub fn offer(
+        &self,
+        queue: &config::Queue,
+        copy: Copy,
+        bytes: usize,
+        stored: bool,
+        now: Time,
+    ) -> Offer {
         let inner = &mut *self.lock();
-        let class = usize::from(qos > QoS::AtMostOnce);
+        let class = usize::from(copy.qos > QoS::AtMostOnce);
         inner.routed[class] += 1;
         if class == 0 && !inner.reachable() && !queue.qos0_offline {
             inner.lose(class, Loss::OfflineQos0);
-            return Admission::Refused(Loss::OfflineQos0);
+            return Offer::Refused(Loss::OfflineQos0);
         }
         if !inner.has_room(queue, bytes) {
             inner.purge(now);
             if !inner.has_room(queue, bytes) {
                 inner.lose(class, Loss::QueueFull);
-                return Admission::Refused(Loss::QueueFull);
+                return Offer::Refused(Loss::QueueFull);
             }
         }
-        inner.reserved += 1;
-        inner.reserved_bytes += bytes as u64;
-        let pressed = inner.reachable() && !inner.slow && inner.above_half(queue);
-        Admission::Admitted { pressed, durable: inner.durable }
+        if inner.durable && stored {
+            inner.reserved += 1;
+            inner.reserved_bytes += bytes as u64;
+            return Offer::Reserved { pressed: inner.presses(queue), copy };
+        }
+        let waker = inner.put(copy);
+        Offer::Pushed { pressed: inner.presses(queue), waker }
     }
 
-    /// Counts a copy that was refused for a reason of the broker's own.
-    pub fn refuse(&self, qos: QoS, loss: Loss) {
-        let inner = &mut *self.lock();
-        let class = usize::from(qos > QoS::AtMostOnce);
-        inner.routed[class] += 1;
-        inner.lose(class, loss);
-    }
-
-    /// Puts an admitted copy in; returns whom to wake, with no lock held.
+    /// Puts a reserved copy in; returns whom to wake, with no lock held.
     pub fn push(&self, copy: Copy) -> Option<Waker> {
         let inner = &mut *self.lock();
         let bytes = copy.message.bytes() as u64;
         inner.reserved = inner.reserved.saturating_sub(1);
         inner.reserved_bytes = inner.reserved_bytes.saturating_sub(bytes);
-        inner.bytes += bytes;
-        let expires = copy.message.expires;
-        if expires != Time::NEVER {
-            inner.expires = Some(inner.expires.map_or(expires, |soonest| soonest.min(expires)));
-        }
-        let qos = copy.qos;
-        let entry = Entry { copy, arrival: inner.arrival };
-        inner.arrival += 1;
-        if qos == QoS::AtMostOnce {
-            inner.qos0.push_back(entry);
-        } else {
-            inner.above.push_back(entry);
-        }
-        inner.whom_to_wake(qos)
+        inner.put(copy)
     }
 
     /// Takes what `room` allows into `out`, in order of arrival, at most `max` copies; then
@@ -489,6 +488,11 @@ impl Inner {
         messages * 2 > u64::from(queue.messages_max) || bytes * 2 > queue.bytes_max.0
     }
 
+    /// Publishers should pause for it.
+    fn presses(&self, queue: &config::Queue) -> bool {
+        self.above_half(queue) && !self.slow && self.reachable()
+    }
+
     fn below_quarter(&self, queue: &config::Queue) -> bool {
         let (messages, bytes) = self.held();
         messages * 4 < u64::from(queue.messages_max) && bytes * 4 < queue.bytes_max.0
@@ -496,6 +500,20 @@ impl Inner {
 
     fn lose(&mut self, class: usize, loss: Loss) {
         self.ledger.get_or_insert_default()[class][loss as usize] += 1;
+    }
+
+    fn put(&mut self, copy: Copy) -> Option<Waker> {
+        self.bytes += copy.message.bytes() as u64;
+        let expires = copy.message.expires;
+        if expires != Time::NEVER {
+            self.expires = Some(self.expires.map_or(expires, |soonest| soonest.min(expires)));
+        }
+        let qos = copy.qos;
+        let entry = Entry { copy, arrival: self.arrival };
+        self.arrival += 1;
+        let list = if qos == QoS::AtMostOnce { &mut self.qos0 } else { &mut self.above };
+        list.push_back(entry);
+        self.whom_to_wake(qos)
     }
 
     fn settle(&mut self, settled: &mut [u32; 2]) {

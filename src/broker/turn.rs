@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use super::mailbox::{Copy, Mailbox};
+use super::metrics::Tally;
 use super::ports::{Batch, Permit};
 use super::router::Match;
 use crate::codec::{PacketId, QoS, Reason};
@@ -17,6 +18,7 @@ pub struct Turn {
     pub out: Vec<u8>,
     /// Copies routed so far in this turn.
     pub copies: usize,
+    pub(super) tally: Tally,
     pub(super) matches: Vec<Match>,
     pub(super) staged: Vec<Staged>,
     pub(super) wakers: Vec<Waker>,

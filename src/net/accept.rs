@@ -21,7 +21,7 @@ use crate::shape::TokenBucket;
 use crate::time::{Clock, Time};
 
 /// A listener with its socket open.
-pub(super) struct Gateway<C> {
+pub struct Gateway<C> {
     shared: Arc<Shared<C>>,
     socket: TcpListener,
     name: Arc<str>,

@@ -98,7 +98,8 @@ pub fn capped_expiry(seconds: u32, policy: &Policy) -> u32 {
 
 /// Topics only the broker itself publishes to.
 pub(super) fn reserved(topic: &str) -> bool {
-    topic.starts_with("$SYS/") || topic.starts_with("$share/") || topic == "$SYS"
+    topic.starts_with('$')
+        && (topic.starts_with("$SYS/") || topic.starts_with("$share/") || topic == "$SYS")
 }
 
 /// Only a version 5 client can be told another Keep Alive `[MQTT5-3.2.2-21]`.

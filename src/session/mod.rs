@@ -340,7 +340,9 @@ impl Session {
         }
         let delay = self.will.as_ref()?.delay.min(self.terms.expiry);
         if delay == 0 {
-            self.will.take().map(|will| out(Action::WillDue(will)));
+            if let Some(will) = self.will.take() {
+                out(Action::WillDue(will));
+            }
             self.remember(cx, out, || Op::WillGone);
             return None;
         }

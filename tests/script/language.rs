@@ -22,6 +22,8 @@ pub struct Script {
     pub accounts: Vec<(String, String)>,
     /// A script with time steps that is worth its seconds on a real socket.
     pub realtime: bool,
+    /// What is sent together must come together.
+    pub whole: bool,
     pub steps: Vec<Step>,
 }
 

@@ -15,8 +15,8 @@ use crate::broker::registry::Parked;
 use crate::broker::router::{Change, Membership, Subscriber};
 use crate::broker::turn::{Answer, COPIES_MAX, Due, Owed, Turn};
 use crate::codec::{self, ConnAck, Packet, QoS, Reason, Version};
-use crate::message::{ClientId, Delivery, Loss, SessionId};
-use crate::session::{Action, Count, Input, Session};
+use crate::message::{ClientId, Delivery, Identity, Loss, SessionId};
+use crate::session::{Action, Context, Count, Input, Session};
 use crate::time::Time;
 
 /// A connected client: its Session, and what ties it to the broker.
@@ -30,6 +30,7 @@ pub(super) struct Live {
 #[derive(Debug)]
 struct Ties {
     id: SessionId,
+    identity: Arc<Identity>,
     mailbox: Arc<Mailbox>,
     memberships: Vec<Membership>,
     version: Version,
@@ -84,6 +85,7 @@ impl Live {
         }
         let ties = Ties {
             id,
+            identity: session.identity().clone(),
             mailbox,
             memberships,
             version: session.terms().version,
@@ -160,11 +162,10 @@ impl Live {
     ) {
         match &packet {
             Packet::Publish(publish) => {
-                let metrics = broker.metrics();
-                metrics.add(Counter::Received, 1);
-                metrics.add(Counter::PayloadReceived, publish.payload.len() as u64);
                 let above = publish.qos > QoS::AtMostOnce;
-                metrics.add(Counter::ReceivedAboveQos0, u64::from(above));
+                turn.tally.add(Counter::Received, 1);
+                turn.tally.add(Counter::PayloadReceived, publish.payload.len() as u64);
+                turn.tally.add(Counter::ReceivedAboveQos0, u64::from(above));
             }
             // Re-authentication needs a method of the connection [MQTT5-4.12.0-7]; none can be
             // begun again yet, which is a failed one [MQTT5-4.12.1-2].
@@ -177,7 +178,11 @@ impl Live {
             _ => {}
         }
         debug_assert!(len > 0);
-        self.run(Input::Packet(packet), broker, now, turn);
+        let cx = match &packet {
+            Packet::Subscribe(_) => broker.context_to_subscribe(now),
+            _ => broker.context(now),
+        };
+        self.run(Input::Packet(packet), &cx, broker, turn);
         self.carry_out_changes(broker, now, turn);
         self.answer_at_once(broker, now, turn);
     }
@@ -222,7 +227,7 @@ impl Live {
             if self.ties.pause.is_some() {
                 self.session.touch(now);
             } else {
-                self.run(Input::Tick, broker, now, turn);
+                self.run(Input::Tick, &broker.context(now), broker, turn);
             }
         }
         self.poll_pause(broker, waker, now);
@@ -301,13 +306,9 @@ impl Live {
         }
     }
 
-    fn run(&mut self, input: Input<'_>, broker: &Broker, now: Time, turn: &mut Turn) {
+    fn run(&mut self, input: Input<'_>, cx: &Context<'_>, broker: &Broker, turn: &mut Turn) {
         let Live { session, ties } = self;
-        let cx = broker.context(now);
-        let identity = session.identity().clone();
-        session.handle(input, &cx, &mut |action| {
-            ties.carry_out(action, broker, &identity, now, turn);
-        });
+        session.handle(input, cx, &mut |action| ties.carry_out(action, broker, cx.now, turn));
     }
 
     /// Subscriptions of one packet enter the tree in one moment.
@@ -331,12 +332,12 @@ impl Live {
         };
         let memberships = &mut self.ties.memberships;
         let stamp = broker.0.router.change(&subscriber, changes, memberships, broker.metrics());
-        self.run(Input::Subscribed { stamp }, broker, now, turn);
+        self.run(Input::Subscribed { stamp }, &broker.context(now), broker, turn);
     }
 
     /// Where nothing is remembered nothing waits: answers leave as they arise.
     fn answer_at_once(&mut self, broker: &Broker, now: Time, turn: &mut Turn) {
-        if broker.0.ports.store.remembers() {
+        if broker.0.remembers {
             return;
         }
         while let Some(answer) = turn.answers.pop() {
@@ -345,7 +346,13 @@ impl Live {
     }
 
     /// Serves the queue of answers from its front, as far as they are due.
-    fn serve_held(&mut self, broker: &Broker, waker: Option<&Waker>, now: Time, turn: &mut Turn) {
+    pub fn serve_held(
+        &mut self,
+        broker: &Broker,
+        waker: Option<&Waker>,
+        now: Time,
+        turn: &mut Turn,
+    ) {
         while let Some(held) = self.ties.held.front() {
             if let Some(receipt) = held.receipt {
                 let Some(waker) = waker else { return };
@@ -371,8 +378,9 @@ impl Live {
             Owed::Bytes(bytes) => turn.out.extend_from_slice(&bytes),
             Owed::Published { packet_id, qos, reason } => {
                 let counter = if reason.is_error() { Counter::Refused } else { Counter::Accepted };
-                broker.metrics().add(counter, 1);
-                self.run(Input::Published { packet_id, qos, reason }, broker, now, turn);
+                turn.tally.add(counter, 1);
+                let published = Input::Published { packet_id, qos, reason };
+                self.run(published, &broker.context(now), broker, turn);
             }
         }
     }
@@ -451,9 +459,11 @@ impl Live {
             copies += drained.len();
             let progress = !drained.is_empty() || from_retained.is_some();
             for delivery in drained.drain(..) {
-                self.run(Input::Deliver(delivery), broker, now, turn);
+                self.run(Input::Deliver(delivery), &cx, broker, turn);
             }
             turn.drained = drained;
+            // A copy that was dropped has left its slot to the next.
+            more |= self.session.room(&cx, bytes).window > room.window;
             if taken.kicked {
                 self.ties.closing = Some(Reason::SessionTakenOver);
                 return false;
@@ -469,8 +479,7 @@ impl Live {
     fn resend(&mut self, broker: &Broker, now: Time, turn: &mut Turn) {
         let Live { session, ties } = self;
         let cx = broker.context(now);
-        let identity = session.identity().clone();
-        session.resend(&cx, &mut |action| ties.carry_out(action, broker, &identity, now, turn));
+        session.resend(&cx, &mut |action| ties.carry_out(action, broker, now, turn));
     }
 
     /// Pulls retained messages for the first open cursor. `None`: nothing came of it; else whether
@@ -499,8 +508,8 @@ impl Live {
             let above = usize::from(delivery.qos > QoS::AtMostOnce);
             // Routed here and now: the account of the receiver knows of it.
             self.ties.mailbox.count_routed(above);
-            broker.metrics().add(Counter::Routed, 1);
-            self.run(Input::Deliver(delivery), broker, now, turn);
+            turn.tally.add(Counter::Routed, 1);
+            self.run(Input::Deliver(delivery), &cx, broker, turn);
         }
         turn.drained = drained;
         moved.then(|| self.session.has_cursor())
@@ -513,14 +522,7 @@ impl Live {
 }
 
 impl Ties {
-    fn carry_out(
-        &mut self,
-        action: Action<'_>,
-        broker: &Broker,
-        identity: &Arc<crate::message::Identity>,
-        now: Time,
-        turn: &mut Turn,
-    ) {
+    fn carry_out(&mut self, action: Action<'_>, broker: &Broker, now: Time, turn: &mut Turn) {
         match action {
             Action::Send { packet, after_ops } if after_ops && self.must_wait(broker, turn) => {
                 let mut bytes = Vec::new();
@@ -537,7 +539,7 @@ impl Ties {
             }
             Action::Publish { draft, packet_id, with } => {
                 let with = with.map(|op| (self.id, op));
-                let published = broker.publish(&draft, identity, with, now, turn);
+                let published = broker.publish(&draft, &self.identity, with, now, turn);
                 match packet_id {
                     Some(packet_id) => {
                         let qos = draft.qos;
@@ -546,7 +548,7 @@ impl Ties {
                         turn.answers.push(Answer { due, what });
                     }
                     None if published.reason.is_error() && published.refused == 0 => {
-                        broker.metrics().add(Counter::RefusedQos0, 1);
+                        turn.tally.add(Counter::RefusedQos0, 1);
                     }
                     None => {}
                 }
@@ -560,12 +562,12 @@ impl Ties {
             Action::Remember(op) => turn.batch.ops.push((self.id, op)),
             Action::Settle { above_qos0, group: None, loss: None } => {
                 self.settled[usize::from(above_qos0)] += 1;
-                broker.metrics().add(Counter::Completed, 1);
+                turn.tally.add(Counter::Completed, 1);
             }
             Action::Settle { above_qos0, group, loss } => {
                 broker.settle(&self.mailbox, above_qos0, group, loss);
             }
-            Action::Count(count) => count_in(broker, count),
+            Action::Count(count) => count_in(turn, count),
             Action::Return(delivery) => self.back.push(delivery),
             Action::Close(reason) => self.closing = Some(reason),
             Action::Goodbye => self.goodbye = true,
@@ -585,7 +587,7 @@ impl Ties {
 
     /// Whether a promise made now must wait: for this turn's Ops, or older ones not yet durable.
     fn must_wait(&self, broker: &Broker, turn: &Turn) -> bool {
-        broker.0.ports.store.remembers()
+        broker.0.remembers
             && (!turn.batch.is_empty()
                 || self.newest.is_some()
                 || !turn.answers.is_empty()
@@ -607,15 +609,15 @@ impl Ties {
     }
 }
 
-fn count_in(broker: &Broker, count: Count) {
-    let metrics = broker.metrics();
+fn count_in(turn: &mut Turn, count: Count) {
+    let tally = &mut turn.tally;
     match count {
         Count::Sent { bytes } => {
-            metrics.add(Counter::Sent, 1);
-            metrics.add(Counter::PayloadSent, bytes as u64);
+            tally.add(Counter::Sent, 1);
+            tally.add(Counter::PayloadSent, bytes as u64);
         }
-        Count::Repeat => metrics.add(Counter::Repeats, 1),
-        Count::Refused { above_qos0: true } => metrics.add(Counter::Refused, 1),
-        Count::Refused { above_qos0: false } => metrics.add(Counter::RefusedQos0, 1),
+        Count::Repeat => tally.add(Counter::Repeats, 1),
+        Count::Refused { above_qos0: true } => tally.add(Counter::Refused, 1),
+        Count::Refused { above_qos0: false } => tally.add(Counter::RefusedQos0, 1),
     }
 }

@@ -1,7 +1,7 @@
 //! One client without its socket: bytes in, bytes out, and when it next needs to be polled.
 //!
-//! A link lives through three phases: [`Opening`](opening) (a CONNECT is read, its sender
-//! authenticated, its Session claimed), [`Live`](live), and closed. It waits for nothing; whoever
+//! A link lives through three phases: `opening` (a CONNECT is read, its sender
+//! authenticated, its Session claimed), `live`, and closed. It waits for nothing; whoever
 //! drives it calls [`Link::receive`] with bytes, [`Link::poll`] when woken, and writes what they
 //! put into the turn.
 
@@ -129,6 +129,11 @@ impl Link {
         self.poll_opening(waker, now, turn);
         let more = self.poll_live(waker, now, unwritten, turn);
         self.flush(now, turn);
+        // What this turn added to the queue of answers is asked for too, so that it wakes us.
+        if let Phase::Live(live) = &mut self.phase {
+            live.serve_held(&self.broker, Some(waker), now, turn);
+            self.after_live(now, turn);
+        }
         let read = self.wants_bytes(turn);
         Flow { read, more, unread: self.unread && read, close: self.is_closed() }
     }

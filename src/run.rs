@@ -7,13 +7,13 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
-use super::accept::Gateway;
-use super::serve::Shared;
-use super::tls::{LiveTls, TlsError};
 use crate::auth::{Gate, PasswordFile, PasswordFileError, PermitAll};
 use crate::broker::turn::Turn;
 use crate::broker::{Broker, Ports};
 use crate::config::{Config, StoreKind};
+use crate::net::accept::Gateway;
+use crate::net::serve::Shared;
+use crate::net::tls::{LiveTls, TlsError};
 use crate::store::MemoryStore;
 use crate::time::{Clock, SystemClock, Time};
 
@@ -194,9 +194,9 @@ fn reload(tls: &[Arc<LiveTls>], passwords: Option<&PasswordFile>) {
 /// DISCONNECT 0x8B to everybody, and time to write it.
 async fn stop<C: Clock>(config: &Config, shared: &Arc<Shared<C>>) {
     shared.stop();
-    let deadline = tokio::time::Instant::now() + config.broker.stop_timeout.0;
+    let deadline = shared.clock.now().after(config.broker.stop_timeout.0);
     while shared.wheel.seated() > 0 {
-        if tokio::time::Instant::now() >= deadline {
+        if shared.clock.now() >= deadline {
             warn!(connections = shared.wheel.seated(), "not all connections ended in time");
             return;
         }

@@ -509,7 +509,8 @@ fn the_broker_holds_so_many_groups() {
     for version in VERSIONS {
         let mut client = Client::connect(at, version, "a");
         let full = told(version, Reason::QuotaExceeded, Reason::UnspecifiedError);
-        assert_eq!(client.subscribe(&["$share/g/t"], QoS::AtMostOnce), [Reason::Success]);
+        let two = ["$share/g/t", "$share/h/t"];
+        assert_eq!(client.subscribe(&two, QoS::AtMostOnce), [Reason::Success, full]);
         assert_eq!(client.subscribe(&["$share/h/t"], QoS::AtMostOnce), [full]);
         assert_eq!(client.subscribe(&["$share/g/t"], QoS::AtMostOnce), [Reason::Success]);
         // Another member is no other group.

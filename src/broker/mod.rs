@@ -338,6 +338,7 @@ impl Broker {
             access: &*shared.ports.access,
             subscriptions_free: 0,
             groups_free: 0,
+            groups: &shared.router,
             remembers: shared.remembers,
         }
     }

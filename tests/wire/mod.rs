@@ -132,6 +132,15 @@ impl Client {
         self.closed();
     }
 
+    /// Reads whatever comes, be it no MQTT, until the peer closes.
+    pub fn drain(&mut self) -> Vec<u8> {
+        let mut bytes = std::mem::take(&mut self.unread);
+        if let Err(error) = self.stream.read_to_end(&mut bytes) {
+            assert!(!timed_out(&error), "not closed within {DEADLINE:?}");
+        }
+        bytes
+    }
+
     /// The peer closes without a further packet.
     #[track_caller]
     pub fn closed(&mut self) {

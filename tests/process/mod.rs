@@ -141,6 +141,12 @@ impl Sluice {
         self.process.signal(name);
     }
 
+    /// Waits for the exit code.
+    #[track_caller]
+    pub fn exit_code(&mut self) -> Option<i32> {
+        self.process.exit_code()
+    }
+
     /// Sends SIGTERM and waits for the exit code.
     pub fn stop(&mut self) -> Option<i32> {
         self.process.signal("TERM");

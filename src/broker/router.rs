@@ -502,7 +502,7 @@ fn member(session: SessionId, subscription: &Subscription) -> Member {
 /// No Local compares Client Identifiers, across reconnects too `[MQTT5-3.8.3-3]`.
 fn own(mailbox: &Mailbox, publisher: &Identity) -> bool {
     match &mailbox.owner {
-        Owner::Session { client_id, .. } => *client_id == publisher.client_id,
+        Owner::Session { identity, .. } => identity.client_id == publisher.client_id,
         Owner::Group { .. } => false,
     }
 }

@@ -12,7 +12,7 @@ mod subscribe;
 pub mod will;
 pub mod window;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -226,7 +226,7 @@ pub struct Session {
     terms: Terms,
     /// When the last whole packet came in.
     heard: Time,
-    subscriptions: BTreeMap<TopicFilter, Subscription>,
+    subscriptions: subscribe::Subscriptions,
     window: window::Window,
     /// `QoS` 2 identifiers received and not yet released.
     received: BTreeSet<PacketId>,
@@ -234,8 +234,8 @@ pub struct Session {
     owed_qos1: usize,
     /// PUBLISHes of `QoS` 2 that still await their PUBREC.
     owed_qos2: usize,
-    incoming: alias::Incoming,
-    outgoing: alias::Outgoing,
+    /// Made when the first Topic Alias is.
+    aliases: Option<Box<alias::Aliases>>,
     cursors: Vec<Cursor>,
     will: Option<Arc<WillMessage>>,
     end: End,
@@ -248,13 +248,12 @@ impl Session {
             identity,
             terms,
             heard: now,
-            subscriptions: BTreeMap::new(),
+            subscriptions: subscribe::Subscriptions::default(),
             window: window::Window::default(),
             received: BTreeSet::new(),
             owed_qos1: 0,
             owed_qos2: 0,
-            incoming: alias::Incoming::default(),
-            outgoing: alias::Outgoing::default(),
+            aliases: None,
             cursors: Vec::new(),
             will: None,
             end: End::Abrupt,
@@ -270,8 +269,7 @@ impl Session {
         self.window.reconnect();
         self.owed_qos1 = 0;
         self.owed_qos2 = 0;
-        self.incoming = alias::Incoming::default();
-        self.outgoing = alias::Outgoing::default();
+        self.aliases = None;
         self.end = End::Abrupt;
     }
 

@@ -30,7 +30,10 @@ impl Session {
             return;
         }
         let mut publish = outgoing(&delivery, cx);
-        let alias = self.outgoing.find(publish.topic, self.terms.alias_out_max);
+        let alias = match self.terms.alias_out_max {
+            0 => None,
+            max => self.aliases.get_or_insert_default().outgoing.find(publish.topic, max),
+        };
         let topic = publish.topic;
         if let Some((alias, new)) = alias {
             publish.topic_alias = Some(alias);
@@ -45,7 +48,7 @@ impl Session {
             return;
         }
         if let Some((alias, true)) = alias {
-            self.outgoing.set(topic, alias);
+            self.aliases.get_or_insert_default().outgoing.set(topic, alias);
         }
         out(Action::Count(Count::Sent { bytes: publish.payload.len() }));
         if delivery.qos == QoS::AtMostOnce {

@@ -23,6 +23,48 @@ pub struct Cursor {
     pub after: Option<String>,
 }
 
+/// The Subscriptions of a Session by filter: a sorted list, for most clients have one or two.
+#[derive(Debug, Default)]
+pub(super) struct Subscriptions(Vec<(TopicFilter, Subscription)>);
+
+impl Subscriptions {
+    pub fn get(&self, filter: &TopicFilter) -> Option<Subscription> {
+        self.position(filter).ok().map(|index| self.0[index].1)
+    }
+
+    pub fn insert(&mut self, filter: TopicFilter, subscription: Subscription) {
+        match self.position(&filter) {
+            Ok(index) => self.0[index].1 = subscription,
+            Err(index) => {
+                if self.0.len() < 4 {
+                    self.0.reserve_exact(1);
+                }
+                self.0.insert(index, (filter, subscription));
+            }
+        }
+    }
+
+    pub fn remove(&mut self, filter: &TopicFilter) -> bool {
+        let found = self.position(filter);
+        if let Ok(index) = found {
+            self.0.remove(index);
+        }
+        found.is_ok()
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&TopicFilter, &Subscription)> {
+        self.0.iter().map(|(filter, subscription)| (filter, subscription))
+    }
+
+    fn position(&self, filter: &TopicFilter) -> Result<usize, usize> {
+        self.0.binary_search_by(|(held, _)| held.cmp(filter))
+    }
+}
+
 /// What the broker still has room for, counted down within one SUBSCRIBE.
 struct Free {
     subscriptions: usize,
@@ -110,7 +152,7 @@ impl Session {
         };
         options.qos = options.qos.min(cx.policy.qos_max); // [MQTT5-3.2.2-10]
         let subscription = Subscription { options, id };
-        let old = self.subscriptions.get(&filter).copied();
+        let old = self.subscriptions.get(&filter);
         if old.is_none() {
             let full = self.subscriptions.len() >= cx.policy.limits.subscriptions_max as usize;
             let new_group = filter.share().is_some() && !cx.groups.exists(&filter);
@@ -165,7 +207,7 @@ impl Session {
         let Ok(filter) = TopicFilter::parse(text, &cx.policy.topic) else {
             return Reason::TopicFilterInvalid;
         };
-        if self.subscriptions.remove(&filter).is_none() {
+        if !self.subscriptions.remove(&filter) {
             return Reason::NoSubscriptionExisted;
         }
         self.cursors.retain(|cursor| cursor.filter != filter);

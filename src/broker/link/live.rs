@@ -15,7 +15,7 @@ use crate::broker::registry::Parked;
 use crate::broker::router::{Change, Membership, Subscriber};
 use crate::broker::turn::{Answer, COPIES_MAX, Due, Owed, Turn};
 use crate::codec::{self, ConnAck, Packet, QoS, Reason, Version};
-use crate::message::{ClientId, Delivery, Identity, Loss, SessionId};
+use crate::message::{ClientId, Identity, Loss, SessionId};
 use crate::session::{Action, Context, Count, Input, Session};
 use crate::time::Time;
 
@@ -41,8 +41,6 @@ struct Ties {
     held: VecDeque<Held>,
     /// Of the last batch with anything of this Session in it.
     newest: Option<Receipt>,
-    changes: Vec<Change>,
-    back: Vec<Delivery>,
     pause: Option<Box<Pause>>,
     closing: Option<Reason>,
     goodbye: bool,
@@ -93,8 +91,6 @@ impl Live {
             settled: [0, 0],
             held: VecDeque::new(),
             newest: None,
-            changes: Vec::new(),
-            back: Vec::new(),
             pause: None,
             closing: None,
             goodbye: false,
@@ -262,17 +258,18 @@ impl Live {
         let groups = &broker.0.router;
         let identity = session.identity().clone();
         let mut will = None;
+        let mut back = Vec::new();
         let will_due = session.hang_up(
             &cx,
             |group| groups.group(group).is_some_and(|mailbox| mailbox.connected() > 0),
             &mut |action| match action {
-                Action::Return(delivery) => ties.back.push(delivery),
+                Action::Return(delivery) => back.push(delivery),
                 Action::WillDue(due) => will = Some(due),
                 Action::Remember(op) => turn.batch.ops.push((ties.id, op)),
                 _ => {}
             },
         );
-        broker.give_back(std::mem::take(&mut ties.back), turn);
+        broker.give_back(back, turn);
         if let Some(will) = will {
             broker.publish_will(&identity, &will, now, turn);
         }
@@ -313,10 +310,10 @@ impl Live {
 
     /// Subscriptions of one packet enter the tree in one moment.
     fn carry_out_changes(&mut self, broker: &Broker, now: Time, turn: &mut Turn) {
-        if self.ties.changes.is_empty() {
+        if turn.changes.is_empty() {
             return;
         }
-        let changes = std::mem::take(&mut self.ties.changes);
+        let changes = std::mem::take(&mut turn.changes);
         let sys = changes.iter().any(
             |change| matches!(change, Change::Subscribe(f, _) if f.pattern().starts_with("$SYS")),
         );
@@ -554,10 +551,10 @@ impl Ties {
                 }
             }
             Action::Subscribe { filter, subscription } => {
-                self.changes.push(Change::Subscribe(filter.clone(), subscription));
+                turn.changes.push(Change::Subscribe(filter.clone(), subscription));
             }
             Action::Unsubscribe { filter } => {
-                self.changes.push(Change::Unsubscribe(filter.clone()))
+                turn.changes.push(Change::Unsubscribe(filter.clone()))
             }
             Action::Remember(op) => turn.batch.ops.push((self.id, op)),
             Action::Settle { above_qos0, group: None, loss: None } => {
@@ -568,10 +565,11 @@ impl Ties {
                 broker.settle(&self.mailbox, above_qos0, group, loss);
             }
             Action::Count(count) => count_in(turn, count),
-            Action::Return(delivery) => self.back.push(delivery),
             Action::Close(reason) => self.closing = Some(reason),
             Action::Goodbye => self.goodbye = true,
-            Action::WillDue(_) => unreachable!("only the end of a connection publishes a Will"),
+            Action::Return(_) | Action::WillDue(_) => {
+                unreachable!("only the end of a connection gives back and publishes a Will")
+            }
         }
     }
 

@@ -287,9 +287,8 @@ impl Link {
                 (session, mailbox)
             }
             None => {
-                let session = Session::new(identity, terms.clone(), now);
-                let mailbox = Arc::new(Mailbox::for_session(id, asked.client_id.clone()));
-                (session, mailbox)
+                let mailbox = Arc::new(Mailbox::for_session(id, identity.clone()));
+                (Session::new(identity, terms.clone(), now), mailbox)
             }
         };
         let cx = self.broker.context(now);
@@ -305,7 +304,7 @@ impl Link {
         session.set_will(asked.will, &cx, &mut remember);
         mailbox.attach(session.lasts());
         let registry = &self.broker.0.registry;
-        registry.attach(&asked.client_id, claim, &mailbox, session.identity());
+        registry.attach(&asked.client_id, claim, &mailbox);
         let changed = !ops.is_empty();
         turn.batch.ops.append(&mut ops);
         self.broker.metrics().connect();

@@ -355,6 +355,7 @@ impl Broker {
             access: &*shared.ports.access,
             subscriptions_free: 0,
             groups_free: 0,
+            groups: &shared.router,
             remembers: shared.remembers,
         }
     }

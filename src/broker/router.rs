@@ -15,7 +15,7 @@ use crate::config;
 use crate::message::{
     Delivery, Draft, GroupId, Identity, Loss, Message, SessionId, SubscriptionIds,
 };
-use crate::session::{Cursor, Subscription};
+use crate::session::{Cursor, Groups, Subscription};
 use crate::time::Time;
 use crate::topic::{Retained, TopicFilter, TopicName, Tree};
 
@@ -445,6 +445,13 @@ impl Router {
 
     fn retained(&self) -> std::sync::MutexGuard<'_, RetainedStore> {
         self.retained.lock().expect("no code panics while it holds the retained messages")
+    }
+}
+
+impl Groups for Router {
+    fn exists(&self, filter: &TopicFilter) -> bool {
+        let routes = self.routes.read().expect("no code panics while it holds the routes");
+        routes.groups.contains_key(filter)
     }
 }
 

@@ -142,6 +142,12 @@ pub trait Access: Send + Sync {
     fn may_receive(&self, who: &Identity, topic: TopicName<'_>) -> bool;
 }
 
+/// The groups of Shared Subscriptions there are.
+pub trait Groups: Sync {
+    /// Is there one for `filter`?
+    fn exists(&self, filter: &TopicFilter) -> bool;
+}
+
 /// The rules every Session obeys: made once from the configuration.
 #[derive(Clone, Debug)]
 pub struct Policy {
@@ -181,8 +187,10 @@ pub struct Context<'a> {
     pub access: &'a dyn Access,
     /// Subscriptions the broker still has room for.
     pub subscriptions_free: usize,
-    /// Groups the broker still has room for. At 0 nobody joins a group anew.
+    /// Groups the broker still has room for.
     pub groups_free: usize,
+    /// Those there are: they may be joined even if there is room for no other.
+    pub groups: &'a dyn Groups,
     /// The store remembers: without it Ops are not even made.
     pub remembers: bool,
 }

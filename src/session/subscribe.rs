@@ -65,6 +65,12 @@ impl Subscriptions {
     }
 }
 
+/// What the broker still has room for, counted down within one SUBSCRIBE.
+struct Free {
+    subscriptions: usize,
+    groups: usize,
+}
+
 impl Session {
     pub(super) fn on_subscribe(
         &mut self,
@@ -73,7 +79,7 @@ impl Session {
         out: &mut impl FnMut(Action<'_>),
     ) {
         let id = subscribe.subscription_id.map_or(0, |id| id.get());
-        let mut free = cx.subscriptions_free;
+        let mut free = Free { subscriptions: cx.subscriptions_free, groups: cx.groups_free };
         // Several filters act as several SUBSCRIBEs with one SUBACK [MQTT5-3.8.4-5].
         let reasons = subscribe
             .filters
@@ -136,7 +142,7 @@ impl Session {
         text: &str,
         mut options: SubscribeOptions,
         id: u32,
-        free: &mut usize,
+        free: &mut Free,
         cx: &Context<'_>,
         out: &mut impl FnMut(Action<'_>),
     ) -> Reason {
@@ -149,11 +155,12 @@ impl Session {
         let old = self.subscriptions.get(&filter);
         if old.is_none() {
             let full = self.subscriptions.len() >= cx.policy.limits.subscriptions_max as usize;
-            let no_group = filter.share().is_some() && cx.groups_free == 0;
-            if full || no_group || *free == 0 {
+            let new_group = filter.share().is_some() && !cx.groups.exists(&filter);
+            if full || free.subscriptions == 0 || (new_group && free.groups == 0) {
                 return Reason::QuotaExceeded;
             }
-            *free -= 1;
+            free.subscriptions -= 1;
+            free.groups -= usize::from(new_group);
         }
         // Fleets subscribe again at every reconnect: an equal one writes nothing.
         if old != Some(subscription) {

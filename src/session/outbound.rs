@@ -94,8 +94,8 @@ impl Session {
                     publish.dup = true; // [MQTT5-3.3.1-1]
                     publish.packet_id = Some(packet_id);
                     publish.expiry = delivery.message.expiry_left(cx.now).map(|left| left.max(1));
-                    if packet_max != usize::MAX
-                        && codec::publish_len(&publish, version) > packet_max
+                    if packet_max != u32::MAX
+                        && codec::publish_len(&publish, version) > packet_max as usize
                     {
                         gone.push((packet_id, delivery.qos));
                         continue;
@@ -175,8 +175,8 @@ impl Session {
     }
 
     fn fits(&self, publish: &Publish<'_>) -> bool {
-        self.terms.packet_max == usize::MAX
-            || codec::publish_len(publish, self.terms.version) <= self.terms.packet_max
+        self.terms.packet_max == u32::MAX
+            || codec::publish_len(publish, self.terms.version) <= self.terms.packet_max as usize
     }
 }
 

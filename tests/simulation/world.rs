@@ -686,11 +686,8 @@ impl World {
             (QoS::ExactlyOnce, false) => client.once.came(message),
             _ => Ok(()),
         };
-        let order = if shared {
-            Ok(())
-        } else {
-            client.order.came(publisher, &topic, publish.qos, number)
-        };
+        let order =
+            if shared { Ok(()) } else { client.order.came(publisher, &topic, publish.qos, number) };
         let who = conn.client;
         self.demand(verdict, &format!("c{who} {topic}"));
         self.demand(order, &format!("c{who}"));

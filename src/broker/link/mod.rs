@@ -5,8 +5,11 @@
 //! drives it calls [`Link::receive`] with bytes, [`Link::poll`] when woken, and writes what they
 //! put into the turn.
 
+mod deliver;
 mod live;
+mod login;
 mod opening;
+mod ties;
 
 use std::sync::Arc;
 use std::task::Waker;

@@ -6,6 +6,7 @@ use std::task::Waker;
 use tracing::{debug, info};
 
 use super::live::Live;
+use super::login::Login;
 use super::{Link, PeerInfo, Phase, refusal};
 use crate::broker::mailbox::Mailbox;
 use crate::broker::metrics::Counter;
@@ -261,7 +262,7 @@ impl Link {
         for packet in [Packet::ConnAck(Box::new(connack)), Packet::Disconnect(disconnect)] {
             if version == Version::V5
                 && let Err(error) =
-                    codec::encode(&packet, version, asked.terms.packet_max, &mut turn.out)
+                    codec::encode(&packet, version, asked.terms.packet_max as usize, &mut turn.out)
             {
                 debug!(%error, "not written");
             }
@@ -323,7 +324,8 @@ impl Link {
         );
         connack.authentication_method = asked.method.as_deref(); // [MQTT5-4.12.0-5]
         connack.authentication_data = data.as_deref();
-        let mut live = Live::new(session, id, mailbox, asked.method.clone(), &self.broker);
+        let login = asked.method.clone().map(|method| Box::new(Login::new(method)));
+        let mut live = Live::new(session, id, mailbox, login, &self.broker);
         if live.greet(&connack, changed, turn) {
             self.phase = Phase::Live(Box::new(live));
         } else {

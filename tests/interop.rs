@@ -40,6 +40,36 @@ key = 'certs/server.key'
 ";
 
 #[test]
+fn the_lines_printed_for_a_newcomer_work_as_they_stand() {
+    let folder = new_folder();
+    let mut command = program();
+    command.current_dir(folder.path()).stdin(Stdio::null());
+    for listener in 0..2 {
+        command.args(["--set", &format!("listener.{listener}.address=127.0.0.1:0")]);
+    }
+    let broker = Sluice::start_as(&mut command, folder);
+    let lines = |tool: &str| {
+        let lines = broker.printed().iter().map(|line| line.trim());
+        lines.filter(|line| line.starts_with(tool)).collect::<Vec<_>>()
+    };
+    let (subscribers, publishers) = (lines("mosquitto_sub"), lines("mosquitto_pub"));
+    assert_eq!((subscribers.len(), publishers.len()), (2, 2));
+    let shell = |line: String| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("exec {line}")]).current_dir(broker.file(""));
+        Process::start(shell.stdin(Stdio::null()))
+    };
+    for version in ["", " -V 311", " -V 5"] {
+        for (subscriber, publisher) in subscribers.iter().zip(&publishers) {
+            let mut subscriber = shell(format!("stdbuf -oL {subscriber} -d{version}"));
+            subscriber.until(|line| line.starts_with("Subscribed "));
+            assert_eq!(shell(format!("{publisher}{version}")).end(), (Some(0), Vec::new()));
+            subscriber.until(|line| line == "hello/world it works");
+        }
+    }
+}
+
+#[test]
 fn messages_come_at_the_lower_of_both_qualities_of_service() {
     let broker = Sluice::start(PLAIN);
     let at = broker.address("tcp");

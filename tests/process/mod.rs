@@ -144,6 +144,11 @@ impl Sluice {
         peak.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
     }
 
+    /// Sends it the signal called `name`.
+    pub fn signal(&self, name: &str) {
+        self.process.signal(name);
+    }
+
     /// Sends SIGTERM and waits for the exit code.
     pub fn stop(&mut self) -> Option<i32> {
         self.process.signal("TERM");

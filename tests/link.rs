@@ -65,14 +65,39 @@ fn before_connack_nothing_but_auth_and_disconnect_is_taken() {
     refused("e0 00", "");
 }
 
-// proves MQTT5-4.12.1-2
-#[test]
-fn an_authentication_begun_again_fails_and_closes() {
+/// A client that is in, and has begun to authenticate again.
+fn authenticating_again() -> Client {
     let mut client = Client::of(&broker_with(Arc::new(WhoIsThere), Arc::new(PermitAll)));
     client.send(CONNECT);
     client.send(ANSWER);
     let again = ANSWER.replace("0b 18", "0b 19");
-    assert_eq!(client.send(&again), hex("e0 02 87 00"));
+    assert_eq!(client.send(&again), hex("f0 0c 18 0a 15 0001 6d 16 0003 77686f"));
+    client
+}
+
+// proves MQTT5-4.12.1-1
+#[test]
+fn an_authentication_begun_again_runs_beside_normal_traffic_and_ends_in_auth_success() {
+    let mut client = authenticating_again();
+    assert_eq!(client.send("c0 00"), hex("d0 00"));
+    assert_eq!(client.send(ANSWER), hex("f0 0d 00 0b 15 0001 6d 16 0004 646f6e65"));
+    assert_eq!(client.send("c0 00"), hex("d0 00"));
+}
+
+// proves MQTT5-4.12.1-2
+#[test]
+fn an_authentication_begun_again_that_fails_closes() {
+    let mut client = authenticating_again();
+    assert_eq!(client.send(&ANSWER.replace("6f6b", "6e6f")), hex("e0 02 87 00"));
+    assert!(client.link.is_closed());
+}
+
+#[test]
+fn an_authentication_begun_twice_or_of_another_method_is_a_protocol_error() {
+    let mut client = authenticating_again();
+    assert_eq!(client.send(&ANSWER.replace("0b 18", "0b 19")), hex("e0 02 82 00"));
+    let mut client = authenticating_again();
+    assert_eq!(client.send(&ANSWER.replace("6d", "6e")), hex("e0 02 82 00"));
     assert!(client.link.is_closed());
 }
 

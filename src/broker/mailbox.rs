@@ -10,7 +10,7 @@ use std::task::Waker;
 
 use crate::codec::QoS;
 use crate::config;
-use crate::message::{ClientId, Delivery, GroupId, Loss, Message, SessionId, SubscriptionIds};
+use crate::message::{Delivery, GroupId, Identity, Loss, Message, SessionId, SubscriptionIds};
 use crate::session::Room;
 use crate::time::Time;
 
@@ -30,13 +30,23 @@ pub enum Owner {
         /// Its number.
         id: SessionId,
         /// Its client.
-        client_id: ClientId,
+        identity: Arc<Identity>,
     },
     /// A group's: members pull from it.
     Group {
         /// Its number.
         id: GroupId,
     },
+}
+
+impl Owner {
+    /// Who is behind it, if it is one client.
+    pub fn identity(&self) -> Option<&Arc<Identity>> {
+        match self {
+            Owner::Session { identity, .. } => Some(identity),
+            Owner::Group { .. } => None,
+        }
+    }
 }
 
 /// What a receiver's account says: the first law is `routed = completed + in flight + queued +
@@ -114,14 +124,14 @@ pub struct Taken {
 struct Inner {
     qos0: VecDeque<Entry>,
     above: VecDeque<Entry>,
-    /// Of the next entry; those given back count down from [`Inner::head`].
+    /// Of the next entry; in a group those given back count down from [`Members::head`].
     arrival: u64,
-    head: u64,
     bytes: u64,
     reserved: u32,
     reserved_bytes: u64,
-    /// Soonest expiry in the lists: below it a purge finds nothing.
-    expires: Option<Time>,
+    /// Soonest expiry in the lists, if `expiring`: before it a purge finds nothing.
+    expires: Time,
+    expiring: bool,
     waker: Option<Waker>,
     kicked: bool,
     /// A receiver is connected.
@@ -132,7 +142,8 @@ struct Inner {
     slow: bool,
     /// Copies ever taken.
     taken: u64,
-    paused: Vec<Waker>,
+    #[allow(clippy::box_collection)] // A thin pointer in every idle connection.
+    paused: Option<Box<Vec<Waker>>>,
     routed: [u64; 2],
     completed: [u64; 2],
     ledger: Option<Box<[[u32; Loss::ALL.len()]; 2]>>,
@@ -141,6 +152,8 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Members {
+    /// Arrival number of the entry given back last.
+    head: u64,
     connected: u32,
     waiting: VecDeque<Waiting>,
 }
@@ -159,6 +172,9 @@ struct Entry {
     arrival: u64,
 }
 
+/// Where a group's arrival numbers begin: below is room for what is given back.
+const GROUP_START: u64 = 1 << 40;
+
 /// A member takes at most so many at a turn, so that the others get their share.
 const SHARE_MAX: usize = 16;
 
@@ -166,14 +182,15 @@ const _: () = assert!(size_of::<Entry>() <= 40, "a queued copy should stay small
 
 impl Mailbox {
     /// A Session's mailbox.
-    pub fn for_session(id: SessionId, client_id: ClientId) -> Mailbox {
-        Mailbox { owner: Owner::Session { id, client_id }, inner: Mutex::default() }
+    pub fn for_session(id: SessionId, identity: Arc<Identity>) -> Mailbox {
+        Mailbox { owner: Owner::Session { id, identity }, inner: Mutex::default() }
     }
 
     /// A group's mailbox.
     pub fn for_group(id: GroupId) -> Mailbox {
-        let inner = Inner { members: Some(Box::default()), head: 1 << 40, ..Inner::default() };
-        let inner = Inner { arrival: 1 << 40, ..inner };
+        let members = Members { head: GROUP_START, ..Members::default() };
+        let members = Some(Box::new(members));
+        let inner = Inner { members, arrival: GROUP_START, ..Inner::default() };
         Mailbox { owner: Owner::Group { id }, inner: Mutex::new(inner) }
     }
 
@@ -304,7 +321,9 @@ impl Mailbox {
         let inner = &mut *self.lock();
         let mut wakers = Vec::new();
         for delivery in deliveries.into_iter().rev() {
-            inner.head -= 1;
+            let Some(members) = &mut inner.members else { break };
+            members.head -= 1;
+            let arrival = members.head;
             inner.bytes += delivery.message.bytes() as u64;
             let copy = Copy {
                 qos: delivery.message.qos,
@@ -312,7 +331,7 @@ impl Mailbox {
                 retain: false,
                 ids: SubscriptionIds::default(),
             };
-            inner.above.push_front(Entry { copy, arrival: inner.head });
+            inner.above.push_front(Entry { copy, arrival });
             wakers.extend(inner.whom_to_wake(QoS::AtLeastOnce));
         }
         wakers
@@ -325,8 +344,9 @@ impl Mailbox {
         if inner.slow || !inner.reachable() || inner.below_quarter(queue) {
             return true;
         }
-        if !inner.paused.iter().any(|paused| paused.will_wake(waker)) {
-            inner.paused.push(waker.clone());
+        let paused = inner.paused.get_or_insert_default();
+        if !paused.iter().any(|paused| paused.will_wake(waker)) {
+            paused.push(waker.clone());
         }
         false
     }
@@ -366,7 +386,7 @@ impl Mailbox {
                 inner.lose(0, Loss::OfflineQos0);
             }
         }
-        std::mem::take(&mut inner.paused)
+        inner.paused.take().map_or_else(Vec::new, |paused| *paused)
     }
 
     /// Sets whether what is routed here is stored first.
@@ -441,6 +461,13 @@ impl Mailbox {
         self.lock().routed[class] += 1;
     }
 
+    /// The number of the Session or group it belongs to.
+    pub fn number(&self) -> u64 {
+        match &self.owner {
+            Owner::Session { id, .. } | Owner::Group { id } => *id,
+        }
+    }
+
     /// The receiver's account.
     pub fn account(&self) -> Account {
         let inner = self.lock();
@@ -508,7 +535,8 @@ impl Inner {
         self.bytes += copy.message.bytes() as u64;
         let expires = copy.message.expires;
         if expires != Time::NEVER {
-            self.expires = Some(self.expires.map_or(expires, |soonest| soonest.min(expires)));
+            self.expires = if self.expiring { self.expires.min(expires) } else { expires };
+            self.expiring = true;
         }
         let qos = copy.qos;
         let entry = Entry { copy, arrival: self.arrival };
@@ -526,10 +554,10 @@ impl Inner {
 
     /// Drops what has expired, if anything can have; returns how many.
     fn purge(&mut self, now: Time) -> u64 {
-        if self.expires.is_none_or(|soonest| soonest > now) {
+        if !self.expiring || self.expires > now {
             return 0;
         }
-        let mut soonest = None::<Time>;
+        let mut soonest = Time::NEVER;
         let mut lost = [0usize; 2];
         let mut bytes = 0;
         for (class, list) in [&mut self.qos0, &mut self.above].into_iter().enumerate() {
@@ -540,13 +568,12 @@ impl Inner {
                     bytes += message.bytes() as u64;
                     return false;
                 }
-                if message.expires != Time::NEVER {
-                    soonest = Some(soonest.map_or(message.expires, |s| s.min(message.expires)));
-                }
+                soonest = soonest.min(message.expires);
                 true
             });
         }
         self.expires = soonest;
+        self.expiring = soonest != Time::NEVER;
         self.bytes -= bytes;
         for (class, count) in lost.into_iter().enumerate() {
             for _ in 0..count {
@@ -608,8 +635,8 @@ impl Inner {
     }
 
     fn release_paused(&mut self, queue: &config::Queue, wakers: &mut Vec<Waker>) {
-        if !self.paused.is_empty() && self.below_quarter(queue) {
-            wakers.append(&mut self.paused);
+        if self.paused.is_some() && self.below_quarter(queue) {
+            wakers.extend(self.paused.take().into_iter().flat_map(|paused| *paused));
         }
     }
 

@@ -15,7 +15,7 @@ use std::task::Waker;
 
 use crate::codec::{QoS, Reason};
 use crate::config::{self, Config};
-use crate::message::{ClientId, Draft, Identity, Loss, Meter, SessionId};
+use crate::message::{ClientId, Draft, GroupId, Identity, Loss, Meter, SessionId};
 use crate::session::{Access, Context, Op, Policy, Session, WillMessage};
 use crate::time::Time;
 
@@ -77,16 +77,29 @@ pub struct Published {
 /// Figures of a broker at one moment: plain data.
 #[derive(Clone, Debug, Default)]
 pub struct View {
-    /// Each Session's account, by client: connected or not.
-    pub sessions: Vec<(ClientId, bool, Account)>,
+    /// Each Session, by client.
+    pub sessions: Vec<SessionView>,
     /// Each group's account, by number.
-    pub groups: Vec<Account>,
+    pub groups: Vec<(GroupId, Account)>,
     /// Retained messages and their bytes.
     pub retained: (usize, u64),
     /// Subscriptions.
     pub subscriptions: usize,
     /// Bytes of messages in memory.
     pub message_bytes: u64,
+}
+
+/// One Session at one moment.
+#[derive(Clone, Debug)]
+pub struct SessionView {
+    /// Its client.
+    pub client_id: ClientId,
+    /// Its number: another Session of the same client has another.
+    pub id: SessionId,
+    /// A client is connected to it.
+    pub connected: bool,
+    /// What was routed to it and what became of it.
+    pub account: Account,
 }
 
 /// Parked Sessions and retained messages looked after in one tick.
@@ -342,6 +355,7 @@ impl Broker {
             access: &*shared.ports.access,
             subscriptions_free: 0,
             groups_free: 0,
+            groups: &shared.router,
             remembers: shared.remembers,
         }
     }
@@ -372,10 +386,16 @@ impl Broker {
     pub fn view(&self) -> View {
         let shared = &*self.0;
         let sessions = shared.registry.mailboxes().into_iter();
+        let sessions = sessions.map(|(client_id, mailbox, connected)| SessionView {
+            client_id,
+            id: mailbox.number(),
+            connected,
+            account: mailbox.account(),
+        });
         let groups = shared.router.groups();
         View {
-            sessions: sessions.map(|(id, mailbox, on)| (id, on, mailbox.account())).collect(),
-            groups: groups.iter().map(|mailbox| mailbox.account()).collect(),
+            sessions: sessions.collect(),
+            groups: groups.iter().map(|mailbox| (mailbox.number(), mailbox.account())).collect(),
             retained: shared.router.retained_totals(),
             subscriptions: shared.router.subscriptions(),
             message_bytes: shared.meter.bytes(),

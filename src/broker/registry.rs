@@ -45,10 +45,7 @@ enum Holder {
     Empty,
     /// A claim is settled; its link attaches within the same turn.
     Taken(Arc<Identity>),
-    Attached {
-        mailbox: Arc<Mailbox>,
-        identity: Arc<Identity>,
-    },
+    Attached(Arc<Mailbox>),
     Parked(Box<Parked>),
 }
 
@@ -135,7 +132,8 @@ impl Registry {
         });
         let owner = match &slot.holder {
             Holder::Empty => None,
-            Holder::Attached { identity, .. } | Holder::Taken(identity) => Some(identity),
+            Holder::Taken(identity) => Some(identity),
+            Holder::Attached(mailbox) => mailbox.owner.identity(),
             Holder::Parked(parked) => Some(parked.session.identity()),
         };
         if owner.is_some_and(|owner| owner.user_name.as_deref() != user_name) {
@@ -144,7 +142,7 @@ impl Registry {
         slot.newest = claim;
         slot.clean |= clean;
         wakers.extend(slot.claimant.take());
-        if let Holder::Attached { mailbox, .. } = &slot.holder {
+        if let Holder::Attached(mailbox) = &slot.holder {
             wakers.extend(mailbox.kick());
         }
         Ok(claim)
@@ -166,7 +164,7 @@ impl Registry {
             return Claim::Overtaken;
         }
         match std::mem::replace(&mut slot.holder, Holder::Empty) {
-            held @ (Holder::Attached { .. } | Holder::Taken(_)) => {
+            held @ (Holder::Attached(_) | Holder::Taken(_)) => {
                 slot.holder = held;
                 slot.claimant = Some(waker.clone());
                 Claim::Pending
@@ -200,19 +198,13 @@ impl Registry {
 
     /// A settled claimant holds its Session now. If a newer claim has come meanwhile the mailbox
     /// is kicked at once.
-    pub fn attach(
-        &self,
-        client_id: &ClientId,
-        claim: u64,
-        mailbox: &Arc<Mailbox>,
-        identity: &Arc<Identity>,
-    ) {
+    pub fn attach(&self, client_id: &ClientId, claim: u64, mailbox: &Arc<Mailbox>) {
         let inner = &mut *self.lock();
         let slot = inner.slots.get_mut(client_id).expect("a settled claim has a slot");
         if slot.newest != claim {
             mailbox.kick();
         }
-        slot.holder = Holder::Attached { mailbox: mailbox.clone(), identity: identity.clone() };
+        slot.holder = Holder::Attached(mailbox.clone());
     }
 
     /// Takes a Session in; a claimant is woken.
@@ -278,7 +270,7 @@ impl Registry {
         inner.sessions -= 1;
         match inner.slots.remove(&client_id)?.holder {
             Holder::Parked(parked) => Some(Due::End(parked)),
-            Holder::Empty | Holder::Taken(_) | Holder::Attached { .. } => None,
+            Holder::Empty | Holder::Taken(_) | Holder::Attached(_) => None,
         }
     }
 
@@ -300,9 +292,7 @@ impl Registry {
             .iter()
             .filter_map(|(client_id, slot)| match &slot.holder {
                 Holder::Empty | Holder::Taken(_) => None,
-                Holder::Attached { mailbox, .. } => {
-                    Some((client_id.clone(), mailbox.clone(), true))
-                }
+                Holder::Attached(mailbox) => Some((client_id.clone(), mailbox.clone(), true)),
                 Holder::Parked(parked) => Some((client_id.clone(), parked.mailbox.clone(), false)),
             })
             .collect();

@@ -15,7 +15,7 @@ use crate::config;
 use crate::message::{
     Delivery, Draft, GroupId, Identity, Loss, Message, SessionId, SubscriptionIds,
 };
-use crate::session::{Cursor, Subscription};
+use crate::session::{Cursor, Groups, Subscription};
 use crate::time::Time;
 use crate::topic::{Retained, TopicFilter, TopicName, Tree};
 
@@ -448,6 +448,13 @@ impl Router {
     }
 }
 
+impl Groups for Router {
+    fn exists(&self, filter: &TopicFilter) -> bool {
+        let routes = self.routes.read().expect("no code panics while it holds the routes");
+        routes.groups.contains_key(filter)
+    }
+}
+
 /// What a PUBLISH with RETAIN does to the retained message of its topic.
 #[derive(Debug)]
 pub enum Retain {
@@ -495,7 +502,7 @@ fn member(session: SessionId, subscription: &Subscription) -> Member {
 /// No Local compares Client Identifiers, across reconnects too `[MQTT5-3.8.3-3]`.
 fn own(mailbox: &Mailbox, publisher: &Identity) -> bool {
     match &mailbox.owner {
-        Owner::Session { client_id, .. } => *client_id == publisher.client_id,
+        Owner::Session { identity, .. } => identity.client_id == publisher.client_id,
         Owner::Group { .. } => false,
     }
 }

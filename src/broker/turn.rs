@@ -6,7 +6,7 @@ use std::task::Waker;
 use super::mailbox::{Copy, Mailbox};
 use super::metrics::Tally;
 use super::ports::{Batch, Permit};
-use super::router::Match;
+use super::router::{Change, Match};
 use crate::codec::{PacketId, QoS, Reason};
 use crate::message::Delivery;
 
@@ -25,6 +25,7 @@ pub struct Turn {
     pub(super) drained: Vec<Delivery>,
     pub(super) pressed: Vec<Arc<Mailbox>>,
     pub(super) answers: Vec<Answer>,
+    pub(super) changes: Vec<Change>,
     pub(super) batch: Batch,
     pub(super) permit: Permit,
 }

@@ -30,7 +30,10 @@ impl Session {
             return;
         }
         let mut publish = outgoing(&delivery, cx);
-        let alias = self.outgoing.find(publish.topic, self.terms.alias_out_max);
+        let alias = match self.terms.alias_out_max {
+            0 => None,
+            max => self.aliases.get_or_insert_default().outgoing.find(publish.topic, max),
+        };
         let topic = publish.topic;
         if let Some((alias, new)) = alias {
             publish.topic_alias = Some(alias);
@@ -45,7 +48,7 @@ impl Session {
             return;
         }
         if let Some((alias, true)) = alias {
-            self.outgoing.set(topic, alias);
+            self.aliases.get_or_insert_default().outgoing.set(topic, alias);
         }
         out(Action::Count(Count::Sent { bytes: publish.payload.len() }));
         if delivery.qos == QoS::AtMostOnce {
@@ -91,8 +94,8 @@ impl Session {
                     publish.dup = true; // [MQTT5-3.3.1-1]
                     publish.packet_id = Some(packet_id);
                     publish.expiry = delivery.message.expiry_left(cx.now).map(|left| left.max(1));
-                    if packet_max != usize::MAX
-                        && codec::publish_len(&publish, version) > packet_max
+                    if packet_max != u32::MAX
+                        && codec::publish_len(&publish, version) > packet_max as usize
                     {
                         gone.push((packet_id, delivery.qos));
                         continue;
@@ -172,8 +175,8 @@ impl Session {
     }
 
     fn fits(&self, publish: &Publish<'_>) -> bool {
-        self.terms.packet_max == usize::MAX
-            || codec::publish_len(publish, self.terms.version) <= self.terms.packet_max
+        self.terms.packet_max == u32::MAX
+            || codec::publish_len(publish, self.terms.version) <= self.terms.packet_max as usize
     }
 }
 

@@ -144,9 +144,15 @@ impl Sluice {
         peak.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
     }
 
-    /// Sends it the signal called `name`.
+    /// Sends the signal called `name`.
     pub fn signal(&self, name: &str) {
         self.process.signal(name);
+    }
+
+    /// Waits for the exit code.
+    #[track_caller]
+    pub fn exit_code(&mut self) -> Option<i32> {
+        self.process.exit_code()
     }
 
     /// Sends SIGTERM and waits for the exit code.

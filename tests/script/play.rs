@@ -465,21 +465,24 @@ impl Conn {
 
     /// Cuts whole packets from what came and checks each.
     fn unpack(&mut self) {
+        let mut used = 0;
         while self.fault.is_none() {
-            match wire::decode(&self.unread, self.version) {
-                Ok(None) => return,
+            let unread = &self.unread[used..];
+            match wire::decode(unread, self.version) {
+                Ok(None) => break,
                 Ok(Some((mut packet, len))) => {
-                    let agreed = same_as_codec(&self.unread[..len], self.version);
-                    self.unread.drain(..len);
+                    let agreed = same_as_codec(&unread[..len], self.version);
+                    used += len;
                     self.fault = agreed.and(self.witness.received(&mut packet, len)).err();
                     self.inbox.push_back(packet);
                 }
                 Err(fault) => {
-                    let bytes = wire::hex(&self.unread[..self.unread.len().min(40)]);
+                    let bytes = wire::hex(&unread[..unread.len().min(40)]);
                     self.fault = Some(format!("{fault}\n  in {bytes}"));
                 }
             }
         }
+        self.unread.drain(..used);
     }
 
     /// One PINGREQ and its answer, unseen by the script.

@@ -34,7 +34,12 @@ impl Packet {
     pub fn show(&self) -> String {
         let mut line = self.name.to_owned();
         for (key, value) in &self.fields {
-            line.push_str(&format!(" {key}={}", show(value)));
+            match value.split_last() {
+                Some((options, filter)) if self.name == "SUBSCRIBE" && *key == "filter" => {
+                    line.push_str(&format!(" {key}={}:{options:#04x}", show(filter)));
+                }
+                _ => line.push_str(&format!(" {key}={}", show(value))),
+            }
         }
         line
     }

@@ -5,8 +5,11 @@
 //! drives it calls [`Link::receive`] with bytes, [`Link::poll`] when woken, and writes what they
 //! put into the turn.
 
+mod deliver;
 mod live;
+mod login;
 mod opening;
+mod ties;
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -115,7 +118,8 @@ impl Link {
         if matches!(self.phase, Phase::Closed) {
             used = bytes.len();
         }
-        self.flush(now, turn);
+        // Whoever drives the link polls it next: what is owed now finds its waker then.
+        self.flush(None, now, turn);
         used
     }
 
@@ -128,12 +132,7 @@ impl Link {
         }
         self.poll_opening(waker, now, turn);
         let more = self.poll_live(waker, now, unwritten, turn);
-        self.flush(now, turn);
-        // What this turn added to the queue of answers is asked for too, so that it wakes us.
-        if let Phase::Live(live) = &mut self.phase {
-            live.serve_held(&self.broker, Some(waker), now, turn);
-            self.after_live(now, turn);
-        }
+        self.flush(Some(waker), now, turn);
         let read = self.wants_bytes(turn);
         Flow { read, more, unread: self.unread && read, close: self.is_closed() }
     }
@@ -193,6 +192,14 @@ impl Link {
         match &self.phase {
             Phase::Live(live) => live.in_flight(),
             Phase::Connect(..) | Phase::Opening(_) | Phase::Closed => Vec::new(),
+        }
+    }
+
+    /// PUBLISHes of the client that still await their answer: for checks of the second law.
+    pub fn owed(&self) -> usize {
+        match &self.phase {
+            Phase::Live(live) => live.owed(),
+            Phase::Connect(..) | Phase::Opening(_) | Phase::Closed => 0,
         }
     }
 
@@ -273,14 +280,18 @@ impl Link {
     }
 
     /// Ends the turn: the store, the mailboxes, then the answers that wait for nothing.
-    fn flush(&mut self, now: Time, turn: &mut Turn) {
+    /// `waker` is woken when the store has what an answer waits for.
+    fn flush(&mut self, waker: Option<&Waker>, now: Time, turn: &mut Turn) {
         let receipt = self.broker.flush(turn);
         if let Phase::Live(live) = &mut self.phase {
-            live.after_flush(receipt, &self.broker, now, turn);
+            live.after_flush(receipt, &self.broker, waker, now, turn);
             self.after_live(now, turn);
-        } else {
+        }
+        if self.is_closed() {
+            // Its end may have left a Will, a parked Session, somebody to wake.
             turn.answers.clear();
             turn.pressed.clear();
+            self.broker.flush(turn);
         }
         turn.copies = 0;
     }

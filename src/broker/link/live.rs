@@ -16,7 +16,7 @@ use crate::broker::router::{Change, Membership, Subscriber};
 use crate::broker::turn::{Answer, COPIES_MAX, Due, Owed, Turn};
 use crate::codec::{self, ConnAck, Packet, QoS, Reason, Version};
 use crate::message::{ClientId, Delivery, Loss, SessionId};
-use crate::session::{Action, Count, Input, Session};
+use crate::session::{Action, Count, Input, Room, Session};
 use crate::time::Time;
 
 /// A connected client: its Session, and what ties it to the broker.
@@ -43,6 +43,8 @@ struct Ties {
     changes: Vec<Change>,
     back: Vec<Delivery>,
     pause: Option<Box<Pause>>,
+    /// CONNACK has left: nothing goes before it.
+    greeted: bool,
     closing: Option<Reason>,
     goodbye: bool,
     method: Option<Box<str>>,
@@ -94,6 +96,7 @@ impl Live {
             changes: Vec::new(),
             back: Vec::new(),
             pause: None,
+            greeted: false,
             closing: None,
             goodbye: false,
             method,
@@ -105,7 +108,8 @@ impl Live {
     pub fn greet(&mut self, connack: &ConnAck<'_>, changed: bool, turn: &mut Turn) -> bool {
         let packet = Packet::ConnAck(Box::new(connack.clone()));
         if !changed {
-            return self.send(&packet, turn);
+            self.ties.greeted = self.send(&packet, turn);
+            return self.ties.greeted;
         }
         let mut bytes = Vec::new();
         let max = self.ties.packet_max;
@@ -131,6 +135,11 @@ impl Live {
 
     pub fn closing(&self) -> Option<Reason> {
         self.ties.closing
+    }
+
+    /// Whether CONNACK has left.
+    pub fn greeted(&self) -> bool {
+        self.ties.greeted
     }
 
     pub fn said_goodbye(&self) -> bool {
@@ -235,7 +244,22 @@ impl Live {
         if self.ties.closing.is_some() {
             return false;
         }
+        if !self.ties.greeted {
+            self.await_greeting(broker, waker, turn);
+            return false;
+        }
         self.deliver(broker, waker, now, unwritten, turn)
+    }
+
+    /// CONNACK waits for the store: nothing is taken, but another claimant is heard.
+    fn await_greeting(&mut self, broker: &Broker, waker: &Waker, turn: &mut Turn) {
+        let Turn { drained, wakers, .. } = turn;
+        let ties = &mut self.ties;
+        let (room, queue) = (Room::default(), &broker.0.queue);
+        let taken = ties.mailbox.take(room, 0, &mut ties.settled, waker, drained, wakers, queue);
+        if taken.kicked {
+            ties.closing = Some(Reason::SessionTakenOver);
+        }
     }
 
     /// Answers still owed are lost with the connection.
@@ -373,7 +397,11 @@ impl Live {
 
     fn pay(&mut self, owed: Owed, broker: &Broker, now: Time, turn: &mut Turn) {
         match owed {
-            Owed::Bytes(bytes) => turn.out.extend_from_slice(&bytes),
+            Owed::Bytes(bytes) => {
+                // CONNACK is the first of them.
+                self.ties.greeted = true;
+                turn.out.extend_from_slice(&bytes);
+            }
             Owed::Published { packet_id, qos, reason } => {
                 let counter = if reason.is_error() { Counter::Refused } else { Counter::Accepted };
                 broker.metrics().add(counter, 1);

@@ -278,7 +278,7 @@ impl Link {
             return;
         };
         let present = parked.is_some();
-        let was_lasting = parked.is_some();
+        let remembered = parked.as_ref().map_or(0, |parked| parked.session.terms().expiry);
         let terms = asked.terms.clone();
         let (mut session, mailbox) = match parked {
             Some(parked) => {
@@ -299,7 +299,7 @@ impl Link {
                 ops.push((id, op));
             }
         };
-        if cx.remembers && session.lasts() && !was_lasting {
+        if cx.remembers && terms.expiry != remembered {
             remember(Action::Remember(Op::Session { expiry: terms.expiry }));
         }
         session.set_will(asked.will, &cx, &mut remember);

@@ -84,7 +84,8 @@ impl Session {
             match &flight.state {
                 State::Released { .. } => {
                     let packet = Packet::PubRel(Ack::new(packet_id, Reason::Success));
-                    out(Action::Send { packet, after_ops: false });
+                    // The last connection may have ended before its promise was durable.
+                    out(Action::Send { packet, after_ops: true });
                 }
                 State::Sent(delivery) => {
                     let mut publish = outgoing(delivery, cx);
@@ -98,7 +99,8 @@ impl Session {
                         continue;
                     }
                     out(Action::Count(Count::Sent { bytes: publish.payload.len() }));
-                    out(Action::Send { packet: Packet::Publish(publish), after_ops: false });
+                    let after_ops = delivery.qos == QoS::ExactlyOnce;
+                    out(Action::Send { packet: Packet::Publish(publish), after_ops });
                 }
             }
         }

@@ -72,6 +72,7 @@ impl Live {
         session: Session,
         id: SessionId,
         mailbox: Arc<Mailbox>,
+        newest: Option<Receipt>,
         method: Option<Box<str>>,
         broker: &Broker,
     ) -> Live {
@@ -92,7 +93,7 @@ impl Live {
             packet_max: session.terms().packet_max,
             settled: [0, 0],
             held: VecDeque::new(),
-            newest: None,
+            newest,
             changes: Vec::new(),
             back: Vec::new(),
             pause: None,
@@ -107,7 +108,7 @@ impl Live {
     /// CONNACK; `false` if it does not fit the client's Maximum Packet Size.
     pub fn greet(&mut self, connack: &ConnAck<'_>, changed: bool, turn: &mut Turn) -> bool {
         let packet = Packet::ConnAck(Box::new(connack.clone()));
-        if !changed {
+        if !changed && self.ties.newest.is_none() {
             self.ties.greeted = self.send(&packet, turn);
             return self.ties.greeted;
         }
@@ -117,7 +118,7 @@ impl Live {
             return false;
         }
         let what = Owed::Bytes(bytes.into_boxed_slice());
-        turn.answers.push(Answer { due: Due::ThisTurn, what });
+        turn.answers.push(Answer { due: Due::Newest, what });
         true
     }
 
@@ -300,6 +301,7 @@ impl Live {
         if let Some(will) = will {
             broker.publish_will(&identity, &will, now, turn);
         }
+        ties.newest = broker.flush(turn).or(ties.newest);
         let keep_qos0 = broker.0.queue.qos0_offline;
         let client_id = identity.client_id.clone();
         let placeholder = Session::new(identity, session.terms().clone(), now);
@@ -321,6 +323,7 @@ impl Live {
                 mailbox: ties.mailbox.clone(),
                 will_due: will_due.unwrap_or(Time::NEVER),
                 expires,
+                newest: ties.newest,
             };
             turn.wakers.extend(broker.0.registry.park(parked));
         } else {

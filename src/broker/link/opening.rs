@@ -280,16 +280,16 @@ impl Link {
         let present = parked.is_some();
         let remembered = parked.as_ref().map_or(0, |parked| parked.session.terms().expiry);
         let terms = asked.terms.clone();
-        let (mut session, mailbox) = match parked {
+        let (mut session, mailbox, newest) = match parked {
             Some(parked) => {
-                let Parked { mut session, mailbox, .. } = *parked;
+                let Parked { mut session, mailbox, newest, .. } = *parked;
                 session.resume(terms.clone(), now);
-                (session, mailbox)
+                (session, mailbox, newest)
             }
             None => {
                 let session = Session::new(identity, terms.clone(), now);
                 let mailbox = Arc::new(Mailbox::for_session(id, asked.client_id.clone()));
-                (session, mailbox)
+                (session, mailbox, None)
             }
         };
         let cx = self.broker.context(now);
@@ -324,7 +324,7 @@ impl Link {
         );
         connack.authentication_method = asked.method.as_deref(); // [MQTT5-4.12.0-5]
         connack.authentication_data = data.as_deref();
-        let mut live = Live::new(session, id, mailbox, asked.method.clone(), &self.broker);
+        let mut live = Live::new(session, id, mailbox, newest, asked.method.clone(), &self.broker);
         if live.greet(&connack, changed, turn) {
             self.phase = Phase::Live(Box::new(live));
         } else {

@@ -169,8 +169,16 @@ impl Mailbox {
         Mailbox { owner: Owner::Group { id }, inner: Mutex::new(inner) }
     }
 
-    /// Asks for room for a copy, or counts it as lost. `qos` is the copy's.
-    pub fn reserve(&self, queue: &config::Queue, qos: QoS, bytes: usize, now: Time) -> Admission {
+    /// Asks for room for a copy, or counts it as lost. `qos` is the copy's. Copies that had expired
+    /// and made room are added to `expired`.
+    pub fn reserve(
+        &self,
+        queue: &config::Queue,
+        qos: QoS,
+        bytes: usize,
+        now: Time,
+        expired: &mut u64,
+    ) -> Admission {
         let inner = &mut *self.lock();
         let class = usize::from(qos > QoS::AtMostOnce);
         inner.routed[class] += 1;
@@ -179,7 +187,7 @@ impl Mailbox {
             return Admission::Refused(Loss::OfflineQos0);
         }
         if !inner.has_room(queue, bytes) {
-            inner.purge(now);
+            *expired += inner.purge(now);
             if !inner.has_room(queue, bytes) {
                 inner.lose(class, Loss::QueueFull);
                 return Admission::Refused(Loss::QueueFull);
@@ -511,10 +519,10 @@ impl Inner {
         }
     }
 
-    /// Drops what has expired, if anything can have.
-    fn purge(&mut self, now: Time) {
+    /// Drops what has expired, if anything can have; returns how many.
+    fn purge(&mut self, now: Time) -> u64 {
         if self.expires.is_none_or(|soonest| soonest > now) {
-            return;
+            return 0;
         }
         let mut soonest = None::<Time>;
         let mut lost = [0usize; 2];
@@ -540,6 +548,7 @@ impl Inner {
                 self.lose(class, Loss::Expired);
             }
         }
+        lost.iter().sum::<usize>() as u64
     }
 
     /// Takes at most `max` copies within `room`; returns whether more could go with more bytes.

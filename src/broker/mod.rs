@@ -154,10 +154,11 @@ impl Broker {
         let found = matches.len();
         let mut admitted = 0;
         let mut refused = 0;
+        let mut expired = 0;
         let mut receivers = Vec::new();
         for found in matches.drain(..) {
             let qos = found.qos.min(draft.qos);
-            match found.mailbox.reserve(&shared.queue, qos, bytes, now) {
+            match found.mailbox.reserve(&shared.queue, qos, bytes, now, &mut expired) {
                 Admission::Refused(loss) => {
                     shared.metrics.lose(loss, 1);
                     refused += u32::from(loss != Loss::OfflineQos0);
@@ -182,6 +183,7 @@ impl Broker {
         }
         turn.matches = matches;
         turn.copies += found;
+        shared.metrics.lose(Loss::Expired, expired);
         shared.metrics.add(Counter::Routed, found as u64);
         let stored = self.store(&mut owned, receivers, retains, with, turn);
         let reason = match (found, admitted, refused) {

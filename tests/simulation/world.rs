@@ -33,7 +33,7 @@ const FILTERS: &[&str] = &[
     "t/b",
     "t/+",
     "t/#",
-    "+/a/#",
+    "t/+/#",
     "t/+/x",
     "t/a/x",
     "$share/one/g/a/+",
@@ -614,11 +614,9 @@ impl World {
                 conn.send(&Packet::PubRel(Ack::new(id, Reason::Success)));
                 continue;
             }
-            if out.qos == QoS::AtLeastOnce {
-                // Each sending at QoS 1 is a message to the broker: it gets a number of its own.
-                self.numbers += 1;
-                self.clients[name].out[at].number = self.numbers;
-            }
+            // To the broker each sending may be a new message: it gets a number of its own.
+            self.numbers += 1;
+            self.clients[name].out[at].number = self.numbers;
             let out = self.clients[name].out[at].clone();
             let mut payload = format!("{name}:{}:{}:", out.message, out.number);
             payload.extend(std::iter::repeat_n('x', out.size));
@@ -1094,7 +1092,9 @@ impl World {
                 let seen_lost = it.refused + u64::from(too_large);
                 let seen: BTreeSet<u64> = it.seen.intersection(routed).copied().collect();
                 let verdict = check::nothing_missing(routed, &seen, ledger, seen_lost);
-                self.demand(verdict, &format!("c{client}"));
+                let lost = &session.account.ledger[1];
+                let missing: Vec<_> = routed.difference(&it.seen).collect();
+                self.demand(verdict, &format!("c{client} without {missing:?}, ledger {lost:?}, {} of {:?} distinct, completed {:?}", routed.len(), session.account.routed, session.account.completed));
                 if let Some(stray) =
                     it.seen.difference(routed).find(|number| !self.oracle.shared(**number))
                 {

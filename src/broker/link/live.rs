@@ -490,6 +490,8 @@ impl Live {
                 self.run(Input::Deliver(delivery), broker, now, turn);
             }
             turn.drained = drained;
+            // What was dropped on the way (expired, too large) has left its slot to the next one.
+            more |= self.session.room(&broker.context(now), bytes).window > room.window;
             if taken.kicked {
                 self.ties.closing = Some(Reason::SessionTakenOver);
                 return false;

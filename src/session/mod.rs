@@ -296,7 +296,7 @@ impl Session {
                 Ok(())
             }
             Input::Published { packet_id, qos, reason } => {
-                self.on_published(packet_id, qos, reason, cx, out);
+                self.on_published(packet_id, qos, reason, out);
                 Ok(())
             }
             Input::Subscribed { stamp } => {

@@ -16,7 +16,7 @@ use crate::broker::router::{Change, Membership, Subscriber};
 use crate::broker::turn::{Answer, COPIES_MAX, Due, Owed, Turn};
 use crate::codec::{self, ConnAck, Packet, QoS, Reason, Version};
 use crate::message::{ClientId, Delivery, Loss, SessionId};
-use crate::session::{Action, Count, Input, Room, Session};
+use crate::session::{Action, Count, Input, Op, Room, Session};
 use crate::time::Time;
 
 /// A connected client: its Session, and what ties it to the broker.
@@ -575,9 +575,16 @@ impl Ties {
             }
             Action::Publish { draft, packet_id, with } => {
                 let with = with.map(|op| (self.id, op));
+                let received = with.is_some();
                 let published = broker.publish(&draft, identity, with, now, turn);
+                let refused = published.reason.is_error() && self.version == Version::V5;
                 match packet_id {
                     Some(packet_id) => {
+                        if received && published.stored && refused {
+                            // The refusal frees the identifier, in the same batch: else a crash
+                            // between the two would let it absorb another message.
+                            turn.batch.ops.push((self.id, Op::Forgotten { packet_id }));
+                        }
                         let qos = draft.qos;
                         let due = if published.stored { Due::ThisTurn } else { Due::Now };
                         let what = Owed::Published { packet_id, qos, reason: published.reason };

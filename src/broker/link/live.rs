@@ -263,20 +263,24 @@ impl Live {
         }
     }
 
-    /// Answers still owed are lost with the connection.
-    pub fn drop_answers(&mut self, broker: &Broker) {
-        let published =
-            self.ties.held.iter().filter(|held| matches!(held.what, Owed::Published { .. }));
-        broker.metrics().add(Counter::LostWithConnection, published.count() as u64);
-        self.ties.held.clear();
+    /// Answers still owed are lost with the connection; the Session still learns what they were: a
+    /// refused identifier is free again.
+    pub fn drop_answers(&mut self, broker: &Broker, now: Time, turn: &mut Turn) {
+        let cx = broker.context(now);
+        let held = self.ties.held.drain(..).map(|held| held.what);
+        let answers = turn.answers.drain(..).map(|answer| answer.what);
+        for what in held.chain(answers) {
+            if let Owed::Published { packet_id, qos, reason } = what {
+                broker.metrics().add(Counter::LostWithConnection, 1);
+                let input = Input::Published { packet_id, qos, reason };
+                self.session.handle(input, &cx, &mut |_| {});
+            }
+        }
     }
 
     /// The connection is over: the Will is decided, the Session parked or ended.
     pub fn end(&mut self, broker: &Broker, now: Time, turn: &mut Turn) {
-        self.drop_answers(broker);
-        let unanswered = turn.answers.drain(..);
-        let lost = unanswered.filter(|a| matches!(a.what, Owed::Published { .. })).count();
-        broker.metrics().add(Counter::LostWithConnection, lost as u64);
+        self.drop_answers(broker, now, turn);
         turn.pressed.clear();
         broker.metrics().disconnect();
         let Live { session, ties } = self;

@@ -259,7 +259,7 @@ impl Link {
             return;
         };
         info!(client = %live.client_id(), reason = reason.name(), "disconnected by the broker");
-        live.drop_answers(&self.broker);
+        live.drop_answers(&self.broker, now, turn);
         if live.greeted() {
             let packet = Packet::Disconnect(Disconnect { reason, ..Disconnect::default() });
             live.send(&packet, turn);

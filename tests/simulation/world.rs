@@ -852,7 +852,11 @@ impl World {
                 }
                 let fact = (!error).then_some(Fact::Received);
                 let key = Key::Incoming(packet_id);
-                self.must_be_written(lasting, session, key, fact.as_ref(), &place);
+                // What 3.1.1 cannot be told was refused need not be remembered as received.
+                let silent = conn.version == Version::V311
+                    && !error
+                    && !self.is_submitted(session, &key);
+                self.must_be_written(lasting && !silent, session, key, fact.as_ref(), &place);
             }
             Packet::PubComp(ack) => {
                 let key = Key::Incoming(ack.packet_id.get());
@@ -914,6 +918,11 @@ impl World {
                  submitted"
             ));
         }
+    }
+
+    fn is_submitted(&self, session: Option<u64>, key: &Key) -> bool {
+        let (Some(store), Some(session)) = (&self.store, session) else { return false };
+        store.submitted(|table| table.facts.contains_key(&(session, key.clone())))
     }
 
     /// A PUBLISH was answered: if the store was given its message, it must have it.

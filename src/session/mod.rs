@@ -431,8 +431,8 @@ impl Session {
     }
 
     /// `QoS` 2 identifiers received and not yet released.
-    pub fn unreleased(&self) -> usize {
-        self.received.len()
+    pub fn unreleased(&self) -> impl Iterator<Item = PacketId> {
+        self.received.iter().copied()
     }
 
     /// Whether it outlives its connection.

@@ -14,7 +14,7 @@ use crate::broker::ports::{Durability, Receipt};
 use crate::broker::registry::Parked;
 use crate::broker::router::{Change, Membership, Subscriber};
 use crate::broker::turn::{Answer, COPIES_MAX, Due, Owed, Turn};
-use crate::codec::{self, ConnAck, Packet, QoS, Reason, Version};
+use crate::codec::{self, ConnAck, Packet, PacketId, QoS, Reason, Version};
 use crate::message::{ClientId, Delivery, Loss, SessionId};
 use crate::session::{Action, Count, Input, Op, Room, Session};
 use crate::time::Time;
@@ -132,6 +132,10 @@ impl Live {
 
     pub fn owed(&self) -> usize {
         self.session.owed()
+    }
+
+    pub fn unreleased(&self) -> Vec<PacketId> {
+        self.session.unreleased().collect()
     }
 
     pub fn closing(&self) -> Option<Reason> {

@@ -17,7 +17,7 @@ use super::Broker;
 use super::metrics::Counter;
 use super::turn::{COPIES_MAX, Turn};
 use crate::codec::{
-    self, ConnAck, DecodeError, Decoded, Disconnect, From, Limits, Packet, Properties, Reason,
+    self, ConnAck, DecodeError, Decoded, Disconnect, From, Limits, Packet, PacketId, Properties, Reason,
     Version,
 };
 use crate::time::Time;
@@ -201,6 +201,14 @@ impl Link {
         match &self.phase {
             Phase::Live(live) => live.owed(),
             Phase::Connect(..) | Phase::Opening(_) | Phase::Closed => 0,
+        }
+    }
+
+    /// `QoS` 2 identifiers of the client that are not released: for checks of exactly once.
+    pub fn unreleased(&self) -> Vec<PacketId> {
+        match &self.phase {
+            Phase::Live(live) => live.unreleased(),
+            Phase::Connect(..) | Phase::Opening(_) | Phase::Closed => Vec::new(),
         }
     }
 

@@ -808,6 +808,8 @@ impl World {
             watch.greeted = connack.reason == Reason::Success;
             if watch.greeted && !over {
                 watch.session = self.session_of(conn.client);
+                // Whether a PUBLISH was refused whose answer was lost only the broker knows.
+                self.oracle.resume(conn.client, &conn.link.unreleased());
                 let lasting = watch.expiry > 0;
                 let fact = Fact::Expiry(watch.expiry);
                 let session = watch.session;

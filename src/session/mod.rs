@@ -355,10 +355,11 @@ impl Session {
     /// The groups (or none) that what is in flight came from.
     pub fn in_flight(&self) -> Vec<Option<u64>> {
         let group = |flight: &window::Flight| match &flight.state {
-            window::State::Sent(delivery) => delivery.group,
-            window::State::Released { group } => *group,
+            window::State::Sent(delivery) => Some(delivery.group),
+            window::State::Released { group, lost: false } => Some(*group),
+            window::State::Released { lost: true, .. } => None,
         };
-        self.window.flights().map(group).collect()
+        self.window.flights().filter_map(group).collect()
     }
 
     /// Forgets the Will without publishing it.
@@ -376,7 +377,8 @@ impl Session {
         for flight in self.window.flights() {
             let (above_qos0, group) = match &flight.state {
                 window::State::Sent(delivery) => (delivery.counts_above_qos0(), delivery.group),
-                window::State::Released { group } => (true, *group),
+                window::State::Released { lost: true, .. } => continue,
+                window::State::Released { group, lost: false } => (true, *group),
             };
             out(Action::Settle { above_qos0, group, loss: Some(loss) });
         }

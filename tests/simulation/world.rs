@@ -854,8 +854,8 @@ impl World {
                 }
                 let fact = (!error).then_some(Fact::Received);
                 let key = Key::Incoming(packet_id);
-                // What 3.1.1 cannot be told was refused need not be remembered as received.
-                let silent = conn.version == Version::V311
+                // What was refused while 3.1.1 could not be told is not remembered as received.
+                let silent = !self.plan.exact
                     && !error
                     && !self.is_submitted(session, &key);
                 self.must_be_written(lasting && !silent, session, key, fact.as_ref(), &place);

@@ -1,7 +1,5 @@
 //! Real processes: `sluice` on free ports with its files in a folder of its own, and its clients.
 
-#![allow(dead_code, reason = "each test program uses its own part of this")]
-
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;

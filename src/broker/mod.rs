@@ -226,7 +226,10 @@ impl Broker {
     pub(crate) fn flush_copies(&self, turn: &mut Turn) {
         let Turn { staged, wakers, .. } = turn;
         for Staged { mailbox, copy } in staged.drain(..) {
-            wakers.extend(mailbox.push(copy));
+            match mailbox.push(copy) {
+                Ok(waker) => wakers.extend(waker),
+                Err(loss) => self.0.metrics.lose(loss, 1),
+            }
         }
     }
 
@@ -320,9 +323,11 @@ impl Broker {
             by_group.entry(delivery.group.unwrap_or_default()).or_default().push(delivery);
         }
         for (group, deliveries) in by_group {
-            match self.0.router.group(group) {
-                Some(mailbox) => turn.wakers.extend(mailbox.give_back(deliveries)),
-                None => self.0.metrics.lose(Loss::GroupGone, deliveries.len() as u64),
+            let count = deliveries.len() as u64;
+            let mailbox = self.0.router.group(group);
+            match mailbox.and_then(|mailbox| mailbox.give_back(deliveries)) {
+                Some(wakers) => turn.wakers.extend(wakers),
+                None => self.0.metrics.lose(Loss::GroupGone, count),
             }
         }
     }

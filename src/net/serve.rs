@@ -440,10 +440,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
     }
 }
 
-/// One write, without waiting. An error is left to the next read to report.
+/// Writes without waiting, until all is written or the stream says that it will wake us: a short
+/// write alone promises no wake. An error is left to the next read to report.
 fn write_some<S: AsyncWrite + Unpin>(stream: &mut S, cx: &mut Context<'_>, bytes: &[u8]) -> usize {
-    match Pin::new(stream).poll_write(cx, bytes) {
-        Poll::Ready(Ok(n)) => n,
-        Poll::Ready(Err(_)) | Poll::Pending => 0,
+    let mut written = 0;
+    while written < bytes.len() {
+        match Pin::new(&mut *stream).poll_write(cx, &bytes[written..]) {
+            Poll::Ready(Ok(n)) if n > 0 => written += n,
+            Poll::Ready(_) | Poll::Pending => break,
+        }
     }
+    written
 }

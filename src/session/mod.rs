@@ -461,7 +461,14 @@ impl Session {
     ) -> Outcome {
         self.heard = cx.now;
         match packet {
-            Packet::Publish(publish) => self.on_publish(&publish, cx, out),
+            Packet::Publish(publish) => {
+                let outcome = self.on_publish(&publish, cx, out);
+                if outcome.is_err() {
+                    let above_qos0 = publish.packet_id.is_some();
+                    out(Action::Count(Count::Refused { above_qos0 }));
+                }
+                outcome
+            }
             Packet::PubAck(ack) => {
                 self.on_puback(&ack, cx, out);
                 Ok(())

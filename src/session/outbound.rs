@@ -87,6 +87,7 @@ impl Session {
             match &flight.state {
                 State::Released { .. } => {
                     let packet = Packet::PubRel(Ack::new(packet_id, Reason::Success));
+                    // CONNACK has waited for all that the last connection remembered.
                     out(Action::Send { packet, after_ops: false });
                 }
                 State::Sent(delivery) => {

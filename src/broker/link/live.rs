@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use super::login::Login;
-use super::ties::{Held, Ties};
+use super::ties::{Held, Queue, Ties};
 use crate::broker::Broker;
 use crate::broker::mailbox::Mailbox;
 use crate::broker::metrics::Counter;
@@ -14,7 +14,7 @@ use crate::broker::router::{Change, Subscriber};
 use crate::broker::turn::{Answer, Due, Owed, Turn};
 use crate::codec::{self, ConnAck, Packet, QoS, Reason, Version};
 use crate::message::{ClientId, Loss, SessionId};
-use crate::session::{Action, Context, Input, Session};
+use crate::session::{Action, Context, Input, Room, Session};
 use crate::time::Time;
 
 /// A connected client: its Session, and what ties it to the broker.
@@ -29,6 +29,7 @@ impl Live {
         session: Session,
         id: SessionId,
         mailbox: Arc<Mailbox>,
+        newest: Option<Receipt>,
         login: Option<Box<Login>>,
         broker: &Broker,
     ) -> Live {
@@ -49,8 +50,10 @@ impl Live {
             version: session.terms().version,
             packet_max: session.terms().packet_max,
             settled: [0, 0],
-            queue: None,
+            queue: newest
+                .map(|newest| Box::new(Queue { newest: Some(newest), ..Queue::default() })),
             pause: None,
+            greeted: false,
             closing: None,
             goodbye: false,
             login,
@@ -61,8 +64,9 @@ impl Live {
     /// CONNACK; `false` if it does not fit the client's Maximum Packet Size.
     pub fn greet(&mut self, connack: &ConnAck<'_>, changed: bool, turn: &mut Turn) -> bool {
         let packet = Packet::ConnAck(Box::new(connack.clone()));
-        if !changed {
-            return self.send(&packet, turn);
+        if !changed && self.ties.queue.is_none() {
+            self.ties.greeted = self.send(&packet, turn);
+            return self.ties.greeted;
         }
         let mut bytes = Vec::new();
         let max = self.ties.packet_max as usize;
@@ -70,7 +74,7 @@ impl Live {
             return false;
         }
         let what = Owed::Bytes(bytes.into_boxed_slice());
-        turn.answers.push(Answer { due: Due::ThisTurn, what });
+        turn.answers.push(Answer { due: Due::Newest, what });
         true
     }
 
@@ -88,6 +92,11 @@ impl Live {
 
     pub fn closing(&self) -> Option<Reason> {
         self.ties.closing
+    }
+
+    /// Whether CONNACK has left.
+    pub fn greeted(&self) -> bool {
+        self.ties.greeted
     }
 
     pub fn said_goodbye(&self) -> bool {
@@ -195,14 +204,29 @@ impl Live {
         if self.ties.closing.is_some() {
             return false;
         }
+        if !self.ties.greeted {
+            self.await_greeting(broker, waker, turn);
+            return false;
+        }
         self.deliver(broker, waker, now, unwritten, turn)
+    }
+
+    /// CONNACK waits for the store: nothing is taken, but another claimant is heard.
+    fn await_greeting(&mut self, broker: &Broker, waker: &Waker, turn: &mut Turn) {
+        let Turn { drained, wakers, .. } = turn;
+        let ties = &mut self.ties;
+        let (room, queue) = (Room::default(), &broker.0.queue);
+        let taken = ties.mailbox.take(room, 0, &mut ties.settled, waker, drained, wakers, queue);
+        if taken.kicked {
+            ties.closing = Some(Reason::SessionTakenOver);
+        }
     }
 
     /// Answers still owed are lost with the connection.
     pub fn drop_answers(&mut self, broker: &Broker) {
-        let Some(queue) = self.ties.queue.take() else { return };
-        let published =
-            queue.held.iter().filter(|held| matches!(held.what, Owed::Published { .. }));
+        let Some(queue) = &mut self.ties.queue else { return };
+        let held = queue.held.drain(..);
+        let published = held.filter(|held| matches!(held.what, Owed::Published { .. }));
         broker.metrics().add(Counter::LostWithConnection, published.count() as u64);
     }
 
@@ -237,6 +261,8 @@ impl Live {
         if let Some(will) = will {
             broker.publish_will(&identity, &will, now, turn);
         }
+        let newest = ties.queue.as_ref().and_then(|queue| queue.newest);
+        let newest = broker.flush(turn).or(newest);
         let keep_qos0 = broker.0.queue.qos0_offline;
         let client_id = identity.client_id.clone();
         let placeholder = Session::new(identity, session.terms().clone(), now);
@@ -258,6 +284,7 @@ impl Live {
                 mailbox: ties.mailbox.clone(),
                 will_due: will_due.unwrap_or(Time::NEVER),
                 expires,
+                newest,
             };
             turn.wakers.extend(broker.0.registry.park(parked));
         } else {
@@ -340,7 +367,11 @@ impl Live {
 
     fn pay(&mut self, owed: Owed, broker: &Broker, now: Time, turn: &mut Turn) {
         match owed {
-            Owed::Bytes(bytes) => turn.out.extend_from_slice(&bytes),
+            Owed::Bytes(bytes) => {
+                // CONNACK is the first of them.
+                self.ties.greeted = true;
+                turn.out.extend_from_slice(&bytes);
+            }
             Owed::Published { packet_id, qos, reason } => {
                 let counter = if reason.is_error() { Counter::Refused } else { Counter::Accepted };
                 turn.tally.add(counter, 1);

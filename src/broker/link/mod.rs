@@ -131,6 +131,10 @@ impl Link {
             self.phase = Phase::Closed;
         }
         self.poll_opening(waker, now, turn);
+        // CONNACK takes its place before anything is taken for the client.
+        if !turn.answers.is_empty() {
+            self.flush(Some(waker), now, turn);
+        }
         let more = self.poll_live(waker, now, unwritten, turn);
         self.flush(Some(waker), now, turn);
         let read = self.wants_bytes(turn);
@@ -259,8 +263,13 @@ impl Link {
         };
         info!(client = %live.client_id(), reason = reason.name(), "disconnected by the broker");
         live.drop_answers(&self.broker);
-        let packet = Packet::Disconnect(Disconnect { reason, ..Disconnect::default() });
-        live.send(&packet, turn);
+        if live.greeted() {
+            let packet = Packet::Disconnect(Disconnect { reason, ..Disconnect::default() });
+            live.send(&packet, turn);
+        } else if let Some(version) = self.version {
+            // DISCONNECT may only follow a CONNACK of success [MQTT5-3.14.0-1].
+            refusal(reason, version, turn);
+        }
         live.end(&self.broker, now, turn);
     }
 

@@ -279,17 +279,17 @@ impl Link {
             return;
         };
         let present = parked.is_some();
-        let was_lasting = parked.is_some();
+        let remembered = parked.as_ref().map_or(0, |parked| parked.session.terms().expiry);
         let terms = asked.terms.clone();
-        let (mut session, mailbox) = match parked {
+        let (mut session, mailbox, newest) = match parked {
             Some(parked) => {
-                let Parked { mut session, mailbox, .. } = *parked;
+                let Parked { mut session, mailbox, newest, .. } = *parked;
                 session.resume(terms.clone(), now);
-                (session, mailbox)
+                (session, mailbox, newest)
             }
             None => {
                 let mailbox = Arc::new(Mailbox::for_session(id, identity.clone()));
-                (Session::new(identity, terms.clone(), now), mailbox)
+                (Session::new(identity, terms.clone(), now), mailbox, None)
             }
         };
         let cx = self.broker.context(now);
@@ -299,7 +299,7 @@ impl Link {
                 ops.push((id, op));
             }
         };
-        if cx.remembers && session.lasts() && !was_lasting {
+        if cx.remembers && terms.expiry != remembered {
             remember(Action::Remember(Op::Session { expiry: terms.expiry }));
         }
         session.set_will(asked.will, &cx, &mut remember);
@@ -325,7 +325,7 @@ impl Link {
         connack.authentication_method = asked.method.as_deref(); // [MQTT5-4.12.0-5]
         connack.authentication_data = data.as_deref();
         let login = asked.method.clone().map(|method| Box::new(Login::new(method)));
-        let mut live = Live::new(session, id, mailbox, login, &self.broker);
+        let mut live = Live::new(session, id, mailbox, newest, login, &self.broker);
         if live.greet(&connack, changed, turn) {
             self.phase = Phase::Live(Box::new(live));
         } else {

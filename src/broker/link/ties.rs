@@ -14,7 +14,7 @@ use crate::broker::router::{Change, Membership};
 use crate::broker::turn::{Answer, Due, Owed, Turn};
 use crate::codec::{self, Packet, Reason, Version};
 use crate::message::{Identity, SessionId};
-use crate::session::{Action, Count};
+use crate::session::{Action, Count, Op};
 use crate::time::Time;
 
 /// What ties a Session to the broker while it is connected.
@@ -31,6 +31,8 @@ pub(super) struct Ties {
     /// Answers that wait for the store; never made where nothing is remembered.
     pub queue: Option<Box<Queue>>,
     pub pause: Option<Box<Pause>>,
+    /// CONNACK has left: nothing goes before it.
+    pub greeted: bool,
     pub closing: Option<Reason>,
     pub goodbye: bool,
     pub login: Option<Box<Login>>,
@@ -75,10 +77,17 @@ impl Ties {
                 self.send(&packet, turn);
             }
             Action::Publish { draft, packet_id, with } => {
+                let received = with.is_some();
                 let with = with.map(|op| (self.id, op));
                 let published = broker.publish(&draft, &self.identity, with, now, turn);
+                let refused = published.reason.is_error() && self.version == Version::V5;
                 match packet_id {
                     Some(packet_id) => {
+                        if received && published.stored && refused {
+                            // The refusal frees the identifier, in the same batch: else a crash
+                            // between the two would let it absorb another message.
+                            turn.batch.ops.push((self.id, Op::Forgotten { packet_id }));
+                        }
                         let qos = draft.qos;
                         let due = if published.stored { Due::ThisTurn } else { Due::Now };
                         let what = Owed::Published { packet_id, qos, reason: published.reason };

@@ -155,6 +155,11 @@ fn no_file_tells_two_stories() {
 }
 
 #[test]
+fn what_the_documents_point_to_exists() {
+    none(&documents(&house()));
+}
+
+#[test]
 fn an_upward_import_is_reported() {
     reported(
         &floors(&fixture("upward")),
@@ -216,6 +221,14 @@ fn a_clause_that_is_unknown_or_unproved_is_reported() {
             "tests/conformance/ping.mqtt:2: proves MQTT311-9.9.9-9, which is in no list",
             "cited but proved by no script or test: MQTT311-3.12.4-1 MQTT5-3.1.0-2",
         ],
+    );
+}
+
+#[test]
+fn a_document_that_points_to_nothing_is_reported() {
+    reported(
+        &documents(&fixture("documents")),
+        &["MAP.md:3: src/gone.rs is not there", "MAP.md:4: GONE.md is not there"],
     );
 }
 
@@ -354,6 +367,34 @@ fn lengths(root: &Path, max: usize) -> Vec<String> {
         .filter(|&(lines, _)| lines > max)
         .map(|(lines, path)| format!("{path}: {lines} lines outside tests, {max} at most"))
         .collect()
+}
+
+/// Files that the documents beside `Cargo.toml` name in backquotes or link to, and that are not there.
+fn documents(root: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let entries = std::fs::read_dir(root).expect("a readable folder");
+    let mut documents: Vec<PathBuf> = entries.map(|e| e.expect("an entry").path()).collect();
+    documents.retain(|path| path.extension().is_some_and(|ending| ending == "md"));
+    documents.sort();
+    for document in documents {
+        let name = document.file_name().expect("a file").to_string_lossy();
+        for (number, line) in lines_of(&document).iter().enumerate() {
+            let quoted = line.split('`').skip(1).step_by(2).filter(|text| is_source(text));
+            let links = line.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+            let links = links.filter(|link| !link.starts_with("http") && !link.starts_with('#'));
+
+            for path in quoted.chain(links) {
+                if !root.join(path).exists() && !root.join("src").join(path).exists() {
+                    found.push(format!("{name}:{}: {path} is not there", number + 1));
+                }
+            }
+        }
+    }
+    found
+}
+
+fn is_source(text: &str) -> bool {
+    text.ends_with(".rs") && text.contains('/') && !text.contains('*')
 }
 
 impl Word {

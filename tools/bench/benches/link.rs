@@ -83,7 +83,7 @@ impl Bench {
 
     fn offer(&mut self, link: &mut Link, packets: &[Packet<'_>], version: Version) {
         self.turn.out.clear();
-        assert_eq!(link.receive(&wire(packets, version), self.now, &mut self.turn) > 0, true);
+        assert!(link.receive(&wire(packets, version), self.now, &mut self.turn) > 0);
         link.poll(Waker::noop(), self.now, 0, &mut self.turn);
         assert!(!self.turn.out.is_empty(), "the broker answered");
         self.turn.out.clear();

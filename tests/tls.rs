@@ -119,6 +119,28 @@ fn what_is_no_handshake_harms_nobody() {
 }
 
 #[test]
+fn at_sigterm_the_last_words_come_through_tls_and_it_ends_in_order() {
+    let mut broker = broker("");
+    let at = broker.address("tls");
+    let mut clients = Vec::new();
+    for tls_version in TLS_VERSIONS {
+        let tls = Arc::new(config(&certs(&broker), None, tls_version));
+        for version in VERSIONS {
+            let (stream, _) = handshake(at, &tls).expect("a handshake");
+            let mut client = Client::over(stream, version);
+            client.greet(&connect(version, ""));
+            clients.push(client);
+        }
+    }
+    broker.signal("TERM");
+    for client in &mut clients {
+        client.closed_by(Reason::ServerShuttingDown);
+        assert!(client.ended_in_order(), "the end of TLS was not told");
+    }
+    assert_eq!(broker.exit_code(), Some(0));
+}
+
+#[test]
 fn a_client_that_comes_back_resumes() {
     let broker = broker(MUTUAL);
     let at = broker.address("tls");

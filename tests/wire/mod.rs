@@ -132,6 +132,11 @@ impl Client {
         self.closed();
     }
 
+    /// Whether the stream says that it has ended, and not that it broke.
+    pub fn ended_in_order(&mut self) -> bool {
+        matches!(self.stream.read(&mut [0]), Ok(0))
+    }
+
     /// Reads whatever comes, be it no MQTT, until the peer closes.
     pub fn drain(&mut self) -> Vec<u8> {
         let mut bytes = std::mem::take(&mut self.unread);

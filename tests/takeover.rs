@@ -1,6 +1,8 @@
 //! Takeover on the real process: the newest connection of a Client Identifier wins, whatever the
 //! older ones do.
 
+#[path = "takeover/links.rs"]
+mod links;
 #[allow(dead_code)] // Each test uses its part of it.
 mod process;
 #[allow(dead_code)] // Each test uses its part of it.

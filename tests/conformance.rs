@@ -7,6 +7,8 @@ mod script;
 mod flip;
 #[path = "script/link.rs"]
 mod link;
+#[path = "script/mistakes.rs"]
+mod mistakes;
 
 use std::process::ExitCode;
 
@@ -22,7 +24,8 @@ fn main() -> ExitCode {
     report.play("link", &plain, |_| true);
     report.play("link, lasting", &Core { lasting: true, ..plain }, |_| true);
     report.play("link, in pieces", &Core { piece: 3, ..plain }, |script| !script.whole);
-    report.flip(|script, version| flip::flip(script, version, &plain));
-    report.coverage();
+    mistakes::tell(&mut report);
+    flip::turn_around(&mut report, &plain);
+    flip::coverage(&report);
     report.end()
 }

@@ -10,6 +10,7 @@ mod rumq;
 use std::io::{Seek, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use process::{Process, Sluice, new_folder, program, sluice};
@@ -38,6 +39,36 @@ address = '127.0.0.1:0'
 certificate = 'certs/server.pem'
 key = 'certs/server.key'
 ";
+
+#[test]
+fn the_lines_printed_for_a_newcomer_work_as_they_stand() {
+    let folder = new_folder();
+    let mut command = program();
+    command.current_dir(folder.path()).stdin(Stdio::null());
+    for listener in 0..2 {
+        command.args(["--set", &format!("listener.{listener}.address=127.0.0.1:0")]);
+    }
+    let broker = Sluice::start_as(&mut command, folder);
+    let lines = |tool: &str| {
+        let lines = broker.printed().iter().map(|line| line.trim());
+        lines.filter(|line| line.starts_with(tool)).collect::<Vec<_>>()
+    };
+    let (subscribers, publishers) = (lines("mosquitto_sub"), lines("mosquitto_pub"));
+    assert_eq!((subscribers.len(), publishers.len()), (2, 2));
+    let shell = |line: String| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("exec {line}")]).current_dir(broker.file(""));
+        Process::start(shell.stdin(Stdio::null()))
+    };
+    for version in ["", " -V 311", " -V 5"] {
+        for (subscriber, publisher) in subscribers.iter().zip(&publishers) {
+            let mut subscriber = shell(format!("stdbuf -oL {subscriber} -d{version}"));
+            subscriber.until(|line| line.starts_with("Subscribed "));
+            assert_eq!(shell(format!("{publisher}{version}")).end(), (Some(0), Vec::new()));
+            subscriber.until(|line| line == "hello/world it works");
+        }
+    }
+}
 
 #[test]
 fn messages_come_at_the_lower_of_both_qualities_of_service() {
@@ -163,6 +194,25 @@ fn a_stopped_subscriber_delays_nobody_and_the_ledger_tells_what_it_missed() {
 }
 
 #[test]
+fn a_stopped_client_with_a_full_socket_is_taken_over() {
+    // Nothing but the takeover ends the old connection.
+    let broker = Sluice::start(&format!("{PLAIN}\n[limits]\nwrite_timeout = '1h'\n"));
+    let at = broker.address("tcp");
+    let large = broker.file("large");
+    std::fs::write(&large, vec![b'x'; 500_000]).expect("a large file");
+    for version in VERSIONS {
+        let stopped = subscribe(at, version, "-i twice -t large -k 3600");
+        stopped.signal("STOP");
+        for _ in 0..20 {
+            publish(at, version, &format!("-t large -f {}", large.display()));
+        }
+        let mut newcomer = subscribe(at, version, "-i twice -t small");
+        publish(at, version, "-t small -m here");
+        newcomer.until(|line| line == "small|0|0|here");
+    }
+}
+
+#[test]
 fn a_shared_subscription_gives_each_message_to_one_member() {
     let broker = Sluice::start(PLAIN);
     let at = broker.address("tcp");
@@ -230,13 +280,7 @@ fn where_certificates_are_required_a_client_without_one_stays_outside() {
 #[test]
 fn passwords_of_mosquitto_passwd_open_the_door() {
     let folder = new_folder();
-    let made = Command::new("mosquitto_passwd")
-        .args(["-c", "-b"])
-        .arg(folder.path().join("passwords"))
-        .args(["anna", "right"])
-        .output()
-        .expect("mosquitto_passwd");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    write_passwords(folder.path(), "anna");
     let broker =
         Sluice::start_in(folder, &format!("{PLAIN}\n[auth]\npassword_file = 'passwords'\n"));
     let at = broker.address("tcp");
@@ -253,6 +297,43 @@ fn passwords_of_mosquitto_passwd_open_the_door() {
             assert!(refusals.iter().any(|text| said.contains(text)), "{said}");
         }
     }
+}
+
+#[test]
+fn at_sighup_passwords_and_certificates_are_read_again_and_bad_ones_are_not_taken() {
+    let folder = new_folder();
+    write_passwords(folder.path(), "anna");
+    certificates(folder.path());
+    let config = format!("{PLAIN}\n{TLS}\n[auth]\npassword_file = 'passwords'\n");
+    let broker = Sluice::start_in(folder, &config);
+    let (plain, tls) = (broker.address("tcp"), broker.address("tls"));
+    // Passwords are read after certificates: when the new user is known, both are done.
+    let reload = |user: &str| {
+        write_passwords(&broker.file(""), user);
+        broker.signal("HUP");
+        let knock = format!("-u {user} -P right -t a -n");
+        let known = || command("mosquitto_pub", plain, "5", &knock).end().0 == Some(0);
+        assert!((0..1000).any(|_| known()), "{user} stays unknown");
+    };
+    let trusted = |ca: &Path, user: &str| {
+        let args = format!("--cafile {} -u {user} -P right -t a -n", ca.display());
+        command("mosquitto_pub", tls, "5", &args).end().0 == Some(0)
+    };
+    let first = broker.file("certs/ca.pem");
+    assert!(trusted(&first, "anna"));
+
+    std::fs::write(broker.file("certs/server.pem"), "no certificate").expect("written");
+    reload("otto");
+    assert!(trusted(&first, "otto") && !trusted(&first, "anna"));
+
+    let second = new_folder();
+    certificates(second.path());
+    for name in ["server.pem", "server.key"] {
+        let new = second.path().join("certs").join(name);
+        std::fs::copy(new, broker.file("certs").join(name)).expect("copied");
+    }
+    reload("emma");
+    assert!(trusted(&second.path().join("certs/ca.pem"), "emma") && !trusted(&first, "emma"));
 }
 
 #[test]
@@ -350,7 +431,15 @@ fn with_certificates(config: &str) -> Sluice {
     Sluice::start_in(folder, config)
 }
 
-fn certificates(folder: &std::path::Path) {
+/// A password file by Debian's tool with one user, whose password is `right`.
+fn write_passwords(folder: &Path, user: &str) {
+    let mut command = Command::new("mosquitto_passwd");
+    command.args(["-c", "-b"]).arg(folder.join("passwords")).args([user, "right"]);
+    let (code, lines) = Process::start(&mut command).end();
+    assert_eq!(code, Some(0), "{lines:?}");
+}
+
+fn certificates(folder: &Path) {
     let mut command = program();
     command.args(["certs", "--name", "localhost", "--out"]).arg(folder.join("certs"));
     let (code, lines) = Process::start(command.stdin(Stdio::null())).end();

@@ -134,6 +134,8 @@ struct Inner {
     expiring: bool,
     waker: Option<Waker>,
     kicked: bool,
+    /// Its receiver is no more: what comes is lost for this reason.
+    closed: Option<Loss>,
     /// A receiver is connected.
     attached: bool,
     /// Its Session outlives its connection.
@@ -196,7 +198,8 @@ impl Mailbox {
 
     /// Offers a copy of a message of `bytes`: admitted or counted as lost. If its receiver lasts and
     /// `stored`, only its room is reserved and the copy comes back, to be pushed by
-    /// [`Mailbox::push`] when the store has the message; else it is in.
+    /// [`Mailbox::push`] when the store has the message; else it is in. `expired` grows by the
+    /// copies that had to go because their time was over.
     pub fn offer(
         &self,
         queue: &config::Queue,
@@ -204,16 +207,21 @@ impl Mailbox {
         bytes: usize,
         stored: bool,
         now: Time,
+        expired: &mut u64,
     ) -> Offer {
         let inner = &mut *self.lock();
         let class = usize::from(copy.qos > QoS::AtMostOnce);
         inner.routed[class] += 1;
+        if let Some(loss) = inner.closed {
+            inner.lose(class, loss);
+            return Offer::Refused(loss);
+        }
         if class == 0 && !inner.reachable() && !queue.qos0_offline {
             inner.lose(class, Loss::OfflineQos0);
             return Offer::Refused(Loss::OfflineQos0);
         }
         if !inner.has_room(queue, bytes) {
-            inner.purge(now);
+            *expired += inner.purge(now);
             if !inner.has_room(queue, bytes) {
                 inner.lose(class, Loss::QueueFull);
                 return Offer::Refused(Loss::QueueFull);
@@ -228,13 +236,18 @@ impl Mailbox {
         Offer::Pushed { pressed: inner.presses(queue), waker }
     }
 
-    /// Puts a reserved copy in; returns whom to wake, with no lock held.
-    pub fn push(&self, copy: Copy) -> Option<Waker> {
+    /// Puts a reserved copy in; returns whom to wake, with no lock held. An error: the receiver
+    /// has gone meanwhile, and the copy is in its ledger.
+    pub fn push(&self, copy: Copy) -> Result<Option<Waker>, Loss> {
         let inner = &mut *self.lock();
         let bytes = copy.message.bytes() as u64;
         inner.reserved = inner.reserved.saturating_sub(1);
         inner.reserved_bytes = inner.reserved_bytes.saturating_sub(bytes);
-        inner.put(copy)
+        if let Some(loss) = inner.closed {
+            inner.lose(usize::from(copy.qos > QoS::AtMostOnce), loss);
+            return Err(loss);
+        }
+        Ok(inner.put(copy))
     }
 
     /// Takes what `room` allows into `out`, in order of arrival, at most `max` copies; then
@@ -314,9 +327,13 @@ impl Mailbox {
         Taken { more: more && slots_left, kicked: false }
     }
 
-    /// Puts unacknowledged messages of a departed member back at the head, in order.
-    pub fn give_back(&self, deliveries: Vec<Delivery>) -> Vec<Waker> {
+    /// Puts unacknowledged messages of a departed member back at the head, in order; returns whom
+    /// to wake, or nothing if the group is no more.
+    pub fn give_back(&self, deliveries: Vec<Delivery>) -> Option<Vec<Waker>> {
         let inner = &mut *self.lock();
+        if inner.closed.is_some() {
+            return None;
+        }
         let mut wakers = Vec::new();
         for delivery in deliveries.into_iter().rev() {
             let Some(members) = &mut inner.members else { break };
@@ -332,7 +349,7 @@ impl Mailbox {
             inner.above.push_front(Entry { copy, arrival });
             wakers.extend(inner.whom_to_wake(QoS::AtLeastOnce));
         }
-        wakers
+        Some(wakers)
     }
 
     /// The publisher that was paused by this mailbox asks whether it may go on; if not, `waker` is
@@ -420,7 +437,8 @@ impl Mailbox {
         self.lock().members.as_ref().map_or(0, |members| members.connected)
     }
 
-    /// Everything that waits is lost for `loss`: its receiver is no more. Returns how many.
+    /// Everything that waits, or was admitted and is still to come, is lost for `loss`: its receiver
+    /// is no more. Returns how many waited.
     pub fn close(&self, loss: Loss, settled: &mut [u32; 2]) -> [u64; 2] {
         let inner = &mut *self.lock();
         inner.settle(settled);
@@ -434,6 +452,7 @@ impl Mailbox {
         inner.above = VecDeque::new();
         inner.bytes = 0;
         inner.attached = false;
+        inner.closed = Some(loss);
         lost.map(|count| count as u64)
     }
 
@@ -457,6 +476,13 @@ impl Mailbox {
     /// Counts a retained message that was pulled, not pushed.
     pub fn count_routed(&self, class: usize) {
         self.lock().routed[class] += 1;
+    }
+
+    /// The number of the Session or group it belongs to.
+    pub fn number(&self) -> u64 {
+        match &self.owner {
+            Owner::Session { id, .. } | Owner::Group { id } => *id,
+        }
     }
 
     /// The receiver's account.
@@ -543,10 +569,10 @@ impl Inner {
         }
     }
 
-    /// Drops what has expired, if anything can have.
-    fn purge(&mut self, now: Time) {
+    /// Drops what has expired, if anything can have; returns how many.
+    fn purge(&mut self, now: Time) -> u64 {
         if !self.expiring || self.expires > now {
-            return;
+            return 0;
         }
         let mut soonest = Time::NEVER;
         let mut lost = [0usize; 2];
@@ -571,6 +597,7 @@ impl Inner {
                 self.lose(class, Loss::Expired);
             }
         }
+        lost.iter().map(|count| *count as u64).sum()
     }
 
     /// Takes at most `max` copies within `room`; returns whether more could go with more bytes.

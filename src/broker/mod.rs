@@ -15,7 +15,7 @@ use std::task::Waker;
 
 use crate::codec::{QoS, Reason};
 use crate::config::{self, Config};
-use crate::message::{ClientId, Draft, Identity, Loss, Meter, SessionId};
+use crate::message::{ClientId, Draft, GroupId, Identity, Loss, Meter, SessionId};
 use crate::session::{Access, Context, Op, Policy, Session, WillMessage};
 use crate::time::Time;
 
@@ -77,16 +77,29 @@ pub struct Published {
 /// Figures of a broker at one moment: plain data.
 #[derive(Clone, Debug, Default)]
 pub struct View {
-    /// Each Session's account, by client: connected or not.
-    pub sessions: Vec<(ClientId, bool, Account)>,
+    /// Each Session, by client.
+    pub sessions: Vec<SessionView>,
     /// Each group's account, by number.
-    pub groups: Vec<Account>,
+    pub groups: Vec<(GroupId, Account)>,
     /// Retained messages and their bytes.
     pub retained: (usize, u64),
     /// Subscriptions.
     pub subscriptions: usize,
     /// Bytes of messages in memory.
     pub message_bytes: u64,
+}
+
+/// One Session at one moment.
+#[derive(Clone, Debug)]
+pub struct SessionView {
+    /// Its client.
+    pub client_id: ClientId,
+    /// Its number: another Session of the same client has another.
+    pub id: SessionId,
+    /// A client is connected to it.
+    pub connected: bool,
+    /// What was routed to it and what became of it.
+    pub account: Account,
 }
 
 /// Parked Sessions and retained messages looked after in one tick.
@@ -144,6 +157,7 @@ impl Broker {
         let found = matches.len();
         let mut admitted = 0;
         let mut refused = 0;
+        let mut expired = 0;
         let mut receivers = Vec::new();
         let remembers = shared.remembers;
         for found in matches.drain(..) {
@@ -154,7 +168,9 @@ impl Broker {
                 retain: draft.retain && found.retain_as_published,
                 ids: found.ids,
             };
-            let pressed = match found.mailbox.offer(&shared.queue, copy, bytes, remembers, now) {
+            let offer =
+                found.mailbox.offer(&shared.queue, copy, bytes, remembers, now, &mut expired);
+            let pressed = match offer {
                 Offer::Refused(loss) => {
                     shared.metrics.lose(loss, 1);
                     refused += u32::from(loss != Loss::OfflineQos0);
@@ -177,6 +193,7 @@ impl Broker {
                 turn.press(&found.mailbox);
             }
         }
+        shared.metrics.lose(Loss::Expired, expired);
         turn.matches = matches;
         turn.copies += found;
         turn.tally.add(Counter::Routed, found as u64);
@@ -209,7 +226,10 @@ impl Broker {
     pub(crate) fn flush_copies(&self, turn: &mut Turn) {
         let Turn { staged, wakers, .. } = turn;
         for Staged { mailbox, copy } in staged.drain(..) {
-            wakers.extend(mailbox.push(copy));
+            match mailbox.push(copy) {
+                Ok(waker) => wakers.extend(waker),
+                Err(loss) => self.0.metrics.lose(loss, 1),
+            }
         }
     }
 
@@ -303,9 +323,11 @@ impl Broker {
             by_group.entry(delivery.group.unwrap_or_default()).or_default().push(delivery);
         }
         for (group, deliveries) in by_group {
-            match self.0.router.group(group) {
-                Some(mailbox) => turn.wakers.extend(mailbox.give_back(deliveries)),
-                None => self.0.metrics.lose(Loss::GroupGone, deliveries.len() as u64),
+            let count = deliveries.len() as u64;
+            let mailbox = self.0.router.group(group);
+            match mailbox.and_then(|mailbox| mailbox.give_back(deliveries)) {
+                Some(wakers) => turn.wakers.extend(wakers),
+                None => self.0.metrics.lose(Loss::GroupGone, count),
             }
         }
     }
@@ -369,10 +391,16 @@ impl Broker {
     pub fn view(&self) -> View {
         let shared = &*self.0;
         let sessions = shared.registry.mailboxes().into_iter();
+        let sessions = sessions.map(|(client_id, mailbox, connected)| SessionView {
+            client_id,
+            id: mailbox.number(),
+            connected,
+            account: mailbox.account(),
+        });
         let groups = shared.router.groups();
         View {
-            sessions: sessions.map(|(id, mailbox, on)| (id, on, mailbox.account())).collect(),
-            groups: groups.iter().map(|mailbox| mailbox.account()).collect(),
+            sessions: sessions.collect(),
+            groups: groups.iter().map(|mailbox| (mailbox.number(), mailbox.account())).collect(),
             retained: shared.router.retained_totals(),
             subscriptions: shared.router.subscriptions(),
             message_bytes: shared.meter.bytes(),

@@ -10,6 +10,7 @@ use std::task::Waker;
 use foldhash::fast::FixedState;
 
 use super::mailbox::Mailbox;
+use super::ports::Receipt;
 use crate::codec::Reason;
 use crate::message::{ClientId, Identity, SessionId};
 use crate::session::Session;
@@ -64,6 +65,9 @@ pub struct Parked {
     pub will_due: Time,
     /// When it ends; [`Time::NEVER`] if it does not.
     pub expires: Time,
+    /// Of the last batch with anything of this Session in it: promises of its next connection
+    /// wait for it.
+    pub newest: Option<Receipt>,
 }
 
 impl Parked {

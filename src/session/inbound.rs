@@ -129,7 +129,7 @@ impl Session {
     /// Notes that an answer is owed, within the client's limits `[MQTT5-3.3.4-7]`.
     fn owe(&mut self, qos: QoS, packet_id: PacketId, cx: &Context<'_>) -> Outcome {
         if self.terms.version == Version::V5 {
-            let open = self.owed_qos1 + self.received.len();
+            let open = self.owed_qos1 as usize + self.received.len();
             if open >= usize::from(cx.policy.session.receive_maximum) {
                 return Err(Violation(Reason::ReceiveMaximumExceeded));
             }

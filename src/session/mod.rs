@@ -231,9 +231,9 @@ pub struct Session {
     /// `QoS` 2 identifiers received and not yet released.
     received: BTreeSet<PacketId>,
     /// PUBLISHes of `QoS` 1 that still await their PUBACK.
-    owed_qos1: usize,
+    owed_qos1: u32,
     /// PUBLISHes of `QoS` 2 that still await their PUBREC.
-    owed_qos2: usize,
+    owed_qos2: u32,
     /// Made when the first Topic Alias is.
     aliases: Option<Box<alias::Aliases>>,
     cursors: Vec<Cursor>,
@@ -410,7 +410,7 @@ impl Session {
 
     /// Acknowledgements owed to the client for its PUBLISHes.
     pub fn owed(&self) -> usize {
-        self.owed_qos1 + self.owed_qos2
+        (self.owed_qos1 + self.owed_qos2) as usize
     }
 
     /// Whether something in flight still awaits its resend.
@@ -461,7 +461,14 @@ impl Session {
     ) -> Outcome {
         self.heard = cx.now;
         match packet {
-            Packet::Publish(publish) => self.on_publish(&publish, cx, out),
+            Packet::Publish(publish) => {
+                let outcome = self.on_publish(&publish, cx, out);
+                if outcome.is_err() {
+                    let above_qos0 = publish.packet_id.is_some();
+                    out(Action::Count(Count::Refused { above_qos0 }));
+                }
+                outcome
+            }
             Packet::PubAck(ack) => {
                 self.on_puback(&ack, cx, out);
                 Ok(())

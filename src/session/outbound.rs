@@ -87,6 +87,7 @@ impl Session {
             match &flight.state {
                 State::Released { .. } => {
                     let packet = Packet::PubRel(Ack::new(packet_id, Reason::Success));
+                    // CONNACK has waited for all that the last connection remembered.
                     out(Action::Send { packet, after_ops: false });
                 }
                 State::Sent(delivery) => {
@@ -94,8 +95,8 @@ impl Session {
                     publish.dup = true; // [MQTT5-3.3.1-1]
                     publish.packet_id = Some(packet_id);
                     publish.expiry = delivery.message.expiry_left(cx.now).map(|left| left.max(1));
-                    if packet_max != usize::MAX
-                        && codec::publish_len(&publish, version) > packet_max
+                    if packet_max != u32::MAX
+                        && codec::publish_len(&publish, version) > packet_max as usize
                     {
                         gone.push((packet_id, delivery.qos));
                         continue;
@@ -175,8 +176,8 @@ impl Session {
     }
 
     fn fits(&self, publish: &Publish<'_>) -> bool {
-        self.terms.packet_max == usize::MAX
-            || codec::publish_len(publish, self.terms.version) <= self.terms.packet_max
+        self.terms.packet_max == u32::MAX
+            || codec::publish_len(publish, self.terms.version) <= self.terms.packet_max as usize
     }
 }
 

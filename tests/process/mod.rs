@@ -102,13 +102,16 @@ impl Sluice {
 
     /// The same in `folder`, where paths in `config` begin.
     pub fn start_in(folder: TempDir, config: &str) -> Sluice {
+        let mut command = sluice(folder.path(), config);
+        Sluice::start_as(&mut command, folder)
+    }
+
+    /// A broker started by `command`, which knows `folder`.
+    pub fn start_as(command: &mut Command, folder: TempDir) -> Sluice {
         let log = File::create(folder.path().join("log")).expect("a log file");
         let (sender, lines) = mpsc::channel();
-        let mut child = sluice(folder.path(), config)
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .expect("the broker's program");
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(log).spawn().expect("the broker's program");
         forward(child.stdout.take().expect("piped"), sender);
         let process = Process { child, lines, seen: Vec::new() };
         let mut broker = Sluice { process, listeners: Vec::new(), folder };
@@ -121,6 +124,11 @@ impl Sluice {
     pub fn address(&self, name: &str) -> SocketAddr {
         let listener = self.listeners.iter().find(|(listener, _)| listener == name);
         listener.unwrap_or_else(|| panic!("no listener {name}")).1
+    }
+
+    /// What it has printed before it was ready.
+    pub fn printed(&self) -> &[String] {
+        &self.process.seen
     }
 
     /// A file in the broker's folder.

@@ -47,10 +47,10 @@ impl Script {
                 | Action::Closed { conn }
                 | Action::Drop { conn } => conn,
             };
-            if let Action::Send { sent, .. } = &step.action {
-                if let Some(connect) = sent.iter().find_map(Sent::connect_version) {
-                    named.insert(conn, connect.unwrap_or(run));
-                }
+            if let Action::Send { sent, .. } = &step.action
+                && let Some(connect) = sent.iter().find_map(Sent::connect_version)
+            {
+                named.insert(conn, connect.unwrap_or(run));
             }
             named.get(conn.as_str()).copied().unwrap_or(run)
         });

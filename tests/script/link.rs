@@ -37,7 +37,8 @@ impl Stage for Core {
     type Driver = Links;
 
     fn set(&self, script: &Script) -> Result<Links, String> {
-        let store = Arc::new(LateStore { remembers: self.lasting, state: Mutex::default() });
+        let store = LateStore { remembers: self.lasting, ..LateStore::forgetful() };
+        let store = Arc::new(store);
         let ports = Ports {
             store: store.clone(),
             authenticator: Arc::new(Accounts(script.accounts.clone())),
@@ -51,9 +52,24 @@ impl Stage for Core {
 
 /// The default configuration with what the script sets.
 pub fn config(script: &Script) -> Result<Config, String> {
-    let lines: Vec<String> =
+    let mut lines: Vec<String> =
         script.settings.iter().map(|(key, value)| format!("{key} = {value}")).collect();
-    toml::from_str(&lines.join("\n")).map_err(|error| error.to_string())
+    lines.push("listener = [{ address = \"127.0.0.1:0\" }]".to_owned());
+    let config: Config = toml::from_str(&lines.join("\n")).map_err(|error| error.to_string())?;
+    config.check().map_err(|problems| format!("{problems:?}"))?;
+    Ok(config)
+}
+
+/// What is known of the client on the `number`th connection.
+pub fn peer(number: usize) -> PeerInfo {
+    PeerInfo {
+        address: "127.0.0.1:1".to_owned(),
+        listener: Arc::from("test"),
+        anonymous: true,
+        certificate: None,
+        refuse: None,
+        nonce: 1 + number as u128,
+    }
 }
 
 /// A broker and the links of a script's connections.
@@ -90,16 +106,8 @@ impl Wake for Flag {
 
 impl Driver for Links {
     fn open(&mut self) -> usize {
-        let peer = PeerInfo {
-            address: "127.0.0.1:1".to_owned(),
-            listener: Arc::from("test"),
-            anonymous: true,
-            certificate: None,
-            nonce: 1 + self.ends.len() as u128,
-            refuse: None,
-        };
         self.ends.push(End {
-            link: Link::new(&self.broker, peer, self.now),
+            link: Link::new(&self.broker, peer(self.ends.len()), self.now),
             sent: Vec::new(),
             offered: Vec::new(),
             written: Vec::new(),
@@ -232,6 +240,11 @@ struct State {
 }
 
 impl LateStore {
+    /// A store for which nobody waits.
+    pub fn forgetful() -> LateStore {
+        LateStore { remembers: false, state: Mutex::default() }
+    }
+
     /// Everything submitted becomes durable; whether anything did.
     fn commit(&self) -> bool {
         let mut state = self.state.lock().expect("no panic holds it");

@@ -1,6 +1,6 @@
 //! Finds the scripts, plays each on each of its versions, and reports every one as a case.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,12 +18,14 @@ use super::play::{Failure, play};
 /// The command line is that of every Rust test: words pick the cases that contain one of them,
 /// `--list` lists.
 pub struct Report {
-    scripts: Vec<Script>,
+    pub scripts: Vec<Script>,
     words: Vec<String>,
-    listing: bool,
+    /// Only part of the cases is asked for.
+    pub partial: bool,
+    pub listing: bool,
     start: Instant,
     passed: usize,
-    failed: Vec<String>,
+    pub failed: Vec<String>,
 }
 
 impl Report {
@@ -35,9 +37,12 @@ impl Report {
             println!("tests/conformance/{error}");
             ExitCode::FAILURE
         })?;
+        let words: Vec<String> =
+            std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
         Ok(Report {
             scripts,
-            words: std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect(),
+            partial: !words.is_empty(),
+            words,
             listing: std::env::args().any(|arg| arg == "--list"),
             start: Instant::now(),
             passed: 0,
@@ -61,73 +66,43 @@ impl Report {
         });
     }
 
-    /// The test of the tests, for every script that passes.
-    pub fn flip(&mut self, flip: impl Fn(&Script, Version) -> Result<usize, String>) {
-        if self.failed.is_empty() {
-            self.cases(
-                "turned around",
-                |_| true,
-                |script, version| {
-                    flip(script, version).map(|count| format!(" ({count} expectations)"))
-                },
-            );
-        }
-    }
-
-    fn cases(
+    /// Reports `run` of every script that `wanted` picks, on each of its versions.
+    pub fn cases(
         &mut self,
         kind: &str,
         wanted: impl Fn(&Script) -> bool,
         run: impl Fn(&Script, Version) -> Result<String, String>,
     ) {
-        for script in self.scripts.iter().filter(|script| wanted(script)) {
+        let scripts = std::mem::take(&mut self.scripts);
+        for script in scripts.iter().filter(|script| wanted(script)) {
             for version in &script.versions {
                 let name = script.file.trim_end_matches(".mqtt");
                 let case = format!("{name} ({}) on {kind}", version_text(*version));
-                let asked =
-                    self.words.is_empty() || self.words.iter().any(|word| case.contains(word));
-                if !asked {
-                    continue;
-                }
-                if self.listing {
-                    println!("{case}: test");
-                    continue;
-                }
-                match run(script, *version) {
-                    Ok(more) => {
-                        println!("test {case} ... ok{more}");
-                        self.passed += 1;
-                    }
-                    Err(text) => {
-                        println!("test {case} ... FAILED");
-                        self.failed.push(format!("---- {case}: {}\n{text}", script.title));
-                    }
-                }
+                self.case(&case, &script.title, || run(script, *version));
             }
         }
+        self.scripts = scripts;
     }
 
-    /// Says which statements no script proves yet.
-    pub fn coverage(&self) {
-        if self.listing || !self.words.is_empty() {
+    /// Reports one case, if it is asked for: what to add to its `ok`, or what went wrong.
+    pub fn case(&mut self, case: &str, title: &str, run: impl FnOnce() -> Result<String, String>) {
+        if self.partial && !self.words.iter().any(|word| case.contains(word)) {
             return;
         }
-        let proven: BTreeSet<&str> = self
-            .scripts
-            .iter()
-            .flat_map(|script| script.proves.iter().map(String::as_str))
-            .collect();
-        let statements = statements();
-        let testable = statements.iter().filter(|(_, testable)| testable.as_str() == "yes");
-        let open: Vec<&str> =
-            testable.map(|(id, _)| id.as_str()).filter(|id| !proven.contains(id)).collect();
-        println!(
-            "\n{} scripts prove {} statements; {} that a socket can show are open: {}",
-            self.scripts.len(),
-            proven.len(),
-            open.len(),
-            open.join(" ")
-        );
+        if self.listing {
+            println!("{case}: test");
+            return;
+        }
+        match run() {
+            Ok(more) => {
+                println!("test {case} ... ok{more}");
+                self.passed += 1;
+            }
+            Err(text) => {
+                println!("test {case} ... FAILED");
+                self.failed.push(format!("---- {case}: {title}\n{text}"));
+            }
+        }
     }
 
     /// What failed, and the count.
@@ -196,7 +171,7 @@ fn scripts() -> Result<Vec<Script>, String> {
 
 /// Every statement of both standards and every expectation beyond: its identifier, and whether a
 /// socket can show it.
-fn statements() -> BTreeMap<String, String> {
+pub fn statements() -> BTreeMap<String, String> {
     let text = std::fs::read_to_string(folder().join("statements.tsv")).unwrap_or_default();
     let rows = text.lines().skip(1).filter_map(|line| {
         let mut cells = line.split('\t');

@@ -1,75 +1,36 @@
-//! A connected client: carries out what its Session asks for, and feeds it from its mailbox.
+//! A connected client: its Session and its ties, from CONNACK to the end of the connection.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
 
-use tracing::debug;
-
-use super::OUT_MAX;
+use super::login::Login;
+use super::ties::{Held, Queue, Ties};
 use crate::broker::Broker;
 use crate::broker::mailbox::Mailbox;
 use crate::broker::metrics::Counter;
 use crate::broker::ports::{Durability, Receipt};
 use crate::broker::registry::Parked;
-use crate::broker::router::{Change, Membership, Subscriber};
-use crate::broker::turn::{Answer, COPIES_MAX, Due, Owed, Turn};
+use crate::broker::router::{Change, Subscriber};
+use crate::broker::turn::{Answer, Due, Owed, Turn};
 use crate::codec::{self, ConnAck, Packet, QoS, Reason, Version};
-use crate::message::{ClientId, Identity, Loss, SessionId};
-use crate::session::{Action, Context, Count, Input, Session};
+use crate::message::{ClientId, Loss, SessionId};
+use crate::session::{Action, Context, Input, Room, Session};
 use crate::time::Time;
 
 /// A connected client: its Session, and what ties it to the broker.
 #[derive(Debug)]
 pub(super) struct Live {
-    session: Session,
-    ties: Ties,
+    pub(super) session: Session,
+    pub(super) ties: Ties,
 }
-
-/// What ties a Session to the broker while it is connected.
-#[derive(Debug)]
-struct Ties {
-    id: SessionId,
-    identity: Arc<Identity>,
-    mailbox: Arc<Mailbox>,
-    memberships: Vec<Membership>,
-    version: Version,
-    packet_max: usize,
-    /// Copies completed since the mailbox was told, `QoS` 0 and above.
-    settled: [u32; 2],
-    /// What is owed to the client, first in first out.
-    held: VecDeque<Held>,
-    /// Of the last batch with anything of this Session in it.
-    newest: Option<Receipt>,
-    pause: Option<Box<Pause>>,
-    closing: Option<Reason>,
-    goodbye: bool,
-    method: Option<Box<str>>,
-}
-
-/// An answer in its place, with what it waits for.
-#[derive(Debug)]
-struct Held {
-    receipt: Option<Receipt>,
-    what: Owed,
-}
-
-/// Receivers above half full that this publisher pauses for.
-#[derive(Debug)]
-struct Pause {
-    until: Time,
-    mailboxes: Vec<(Arc<Mailbox>, u64)>,
-}
-
-/// Copies taken from one mailbox in one go.
-const TAKE_MAX: usize = 256;
 
 impl Live {
     pub fn new(
         session: Session,
         id: SessionId,
         mailbox: Arc<Mailbox>,
-        method: Option<Box<str>>,
+        newest: Option<Receipt>,
+        login: Option<Box<Login>>,
         broker: &Broker,
     ) -> Live {
         let router = &broker.0.router;
@@ -89,12 +50,13 @@ impl Live {
             version: session.terms().version,
             packet_max: session.terms().packet_max,
             settled: [0, 0],
-            held: VecDeque::new(),
-            newest: None,
+            queue: newest
+                .map(|newest| Box::new(Queue { newest: Some(newest), ..Queue::default() })),
             pause: None,
+            greeted: false,
             closing: None,
             goodbye: false,
-            method,
+            login,
         };
         Live { session, ties }
     }
@@ -102,16 +64,17 @@ impl Live {
     /// CONNACK; `false` if it does not fit the client's Maximum Packet Size.
     pub fn greet(&mut self, connack: &ConnAck<'_>, changed: bool, turn: &mut Turn) -> bool {
         let packet = Packet::ConnAck(Box::new(connack.clone()));
-        if !changed {
-            return self.send(&packet, turn);
+        if !changed && self.ties.queue.is_none() {
+            self.ties.greeted = self.send(&packet, turn);
+            return self.ties.greeted;
         }
         let mut bytes = Vec::new();
-        let max = self.ties.packet_max;
+        let max = self.ties.packet_max as usize;
         if codec::encode(&packet, self.ties.version, max, &mut bytes).is_err() {
             return false;
         }
         let what = Owed::Bytes(bytes.into_boxed_slice());
-        turn.answers.push(Answer { due: Due::ThisTurn, what });
+        turn.answers.push(Answer { due: Due::Newest, what });
         true
     }
 
@@ -123,8 +86,17 @@ impl Live {
         self.session.in_flight()
     }
 
+    pub fn owed(&self) -> usize {
+        self.session.owed()
+    }
+
     pub fn closing(&self) -> Option<Reason> {
         self.ties.closing
+    }
+
+    /// Whether CONNACK has left.
+    pub fn greeted(&self) -> bool {
+        self.ties.greeted
     }
 
     pub fn said_goodbye(&self) -> bool {
@@ -163,13 +135,9 @@ impl Live {
                 turn.tally.add(Counter::PayloadReceived, publish.payload.len() as u64);
                 turn.tally.add(Counter::ReceivedAboveQos0, u64::from(above));
             }
-            // Re-authentication needs a method of the connection [MQTT5-4.12.0-7]; none can be
-            // begun again yet, which is a failed one [MQTT5-4.12.1-2].
             Packet::Auth(auth) => {
-                let ours = self.ties.method.is_some() && self.ties.method.as_deref() == auth.method;
-                self.ties.closing =
-                    Some(if ours { Reason::NotAuthorized } else { Reason::ProtocolError });
-                return;
+                self.session.touch(now);
+                return self.on_auth(auth, broker);
             }
             _ => {}
         }
@@ -193,21 +161,25 @@ impl Live {
         &mut self,
         receipt: Option<Receipt>,
         broker: &Broker,
+        waker: Option<&Waker>,
         now: Time,
         turn: &mut Turn,
     ) {
         let ties = &mut self.ties;
-        ties.newest = receipt.or(ties.newest);
-        for Answer { due, what } in turn.answers.drain(..) {
-            let receipt = match due {
-                Due::Now => None,
-                Due::ThisTurn => receipt,
-                Due::Newest => ties.newest,
-            };
-            ties.held.push_back(Held { receipt, what });
+        if receipt.is_some() || !turn.answers.is_empty() {
+            let queue = ties.queue.get_or_insert_default();
+            queue.newest = receipt.or(queue.newest);
+            for Answer { due, what } in turn.answers.drain(..) {
+                let receipt = match due {
+                    Due::Now => None,
+                    Due::ThisTurn => receipt,
+                    Due::Newest => queue.newest,
+                };
+                queue.held.push_back(Held { receipt, what });
+            }
         }
         ties.begin_pause(broker, now, turn);
-        self.serve_held(broker, None, now, turn);
+        self.serve_held(broker, waker, now, turn);
     }
 
     /// Does what wakes and time allow; returns whether more could be taken with more room.
@@ -228,18 +200,34 @@ impl Live {
         }
         self.poll_pause(broker, waker, now);
         self.serve_held(broker, Some(waker), now, turn);
+        self.poll_login(waker, turn);
         if self.ties.closing.is_some() {
+            return false;
+        }
+        if !self.ties.greeted {
+            self.await_greeting(broker, waker, turn);
             return false;
         }
         self.deliver(broker, waker, now, unwritten, turn)
     }
 
+    /// CONNACK waits for the store: nothing is taken, but another claimant is heard.
+    fn await_greeting(&mut self, broker: &Broker, waker: &Waker, turn: &mut Turn) {
+        let Turn { drained, wakers, .. } = turn;
+        let ties = &mut self.ties;
+        let (room, queue) = (Room::default(), &broker.0.queue);
+        let taken = ties.mailbox.take(room, 0, &mut ties.settled, waker, drained, wakers, queue);
+        if taken.kicked {
+            ties.closing = Some(Reason::SessionTakenOver);
+        }
+    }
+
     /// Answers still owed are lost with the connection.
     pub fn drop_answers(&mut self, broker: &Broker) {
-        let published =
-            self.ties.held.iter().filter(|held| matches!(held.what, Owed::Published { .. }));
+        let Some(queue) = &mut self.ties.queue else { return };
+        let held = queue.held.drain(..);
+        let published = held.filter(|held| matches!(held.what, Owed::Published { .. }));
         broker.metrics().add(Counter::LostWithConnection, published.count() as u64);
-        self.ties.held.clear();
     }
 
     /// The connection is over: the Will is decided, the Session parked or ended.
@@ -273,6 +261,8 @@ impl Live {
         if let Some(will) = will {
             broker.publish_will(&identity, &will, now, turn);
         }
+        let newest = ties.queue.as_ref().and_then(|queue| queue.newest);
+        let newest = broker.flush(turn).or(newest);
         let keep_qos0 = broker.0.queue.qos0_offline;
         let client_id = identity.client_id.clone();
         let placeholder = Session::new(identity, session.terms().clone(), now);
@@ -294,6 +284,7 @@ impl Live {
                 mailbox: ties.mailbox.clone(),
                 will_due: will_due.unwrap_or(Time::NEVER),
                 expires,
+                newest,
             };
             turn.wakers.extend(broker.0.registry.park(parked));
         } else {
@@ -303,7 +294,13 @@ impl Live {
         }
     }
 
-    fn run(&mut self, input: Input<'_>, cx: &Context<'_>, broker: &Broker, turn: &mut Turn) {
+    pub(super) fn run(
+        &mut self,
+        input: Input<'_>,
+        cx: &Context<'_>,
+        broker: &Broker,
+        turn: &mut Turn,
+    ) {
         let Live { session, ties } = self;
         session.handle(input, cx, &mut |action| ties.carry_out(action, broker, cx.now, turn));
     }
@@ -350,7 +347,8 @@ impl Live {
         now: Time,
         turn: &mut Turn,
     ) {
-        while let Some(held) = self.ties.held.front() {
+        while let Some(queue) = &mut self.ties.queue {
+            let Some(held) = queue.held.front() else { break };
             if let Some(receipt) = held.receipt {
                 let Some(waker) = waker else { return };
                 match broker.0.ports.store.state(receipt, waker) {
@@ -362,17 +360,18 @@ impl Live {
                     }
                 }
             }
-            let Some(held) = self.ties.held.pop_front() else { return };
+            let Some(held) = queue.held.pop_front() else { return };
             self.pay(held.what, broker, now, turn);
-        }
-        if self.ties.held.capacity() > 0 {
-            self.ties.held = VecDeque::new();
         }
     }
 
     fn pay(&mut self, owed: Owed, broker: &Broker, now: Time, turn: &mut Turn) {
         match owed {
-            Owed::Bytes(bytes) => turn.out.extend_from_slice(&bytes),
+            Owed::Bytes(bytes) => {
+                // CONNACK is the first of them.
+                self.ties.greeted = true;
+                turn.out.extend_from_slice(&bytes);
+            }
             Owed::Published { packet_id, qos, reason } => {
                 let counter = if reason.is_error() { Counter::Refused } else { Counter::Accepted };
                 turn.tally.add(counter, 1);
@@ -397,225 +396,5 @@ impl Live {
             // It was we who did not read.
             self.session.touch(now);
         }
-    }
-
-    /// Takes for the client what window and room allow: what awaits its resend, retained
-    /// messages, its mailbox, its groups.
-    fn deliver(
-        &mut self,
-        broker: &Broker,
-        waker: &Waker,
-        now: Time,
-        unwritten: usize,
-        turn: &mut Turn,
-    ) -> bool {
-        let mut copies = 0;
-        loop {
-            let bytes = OUT_MAX.saturating_sub(unwritten + turn.out.len());
-            if self.session.resending() && bytes > 0 {
-                self.resend(broker, now, turn);
-            }
-            let from_retained = self.take_retained(broker, bytes, now, turn);
-            let mut drained = std::mem::take(&mut turn.drained);
-            let max = if copies < COPIES_MAX { TAKE_MAX } else { 0 };
-            let bytes = OUT_MAX.saturating_sub(unwritten + turn.out.len());
-            let cx = broker.context(now);
-            let room = self.session.room(&cx, bytes);
-            let queue = &broker.0.queue;
-            let ties = &mut self.ties;
-            let taken = ties.mailbox.take(
-                room,
-                max,
-                &mut ties.settled,
-                waker,
-                &mut drained,
-                &mut turn.wakers,
-                queue,
-            );
-            let mut more = taken.more || from_retained.is_some_and(|more| more);
-            let above = drained.iter().filter(|d| d.qos > QoS::AtMostOnce).count();
-            let mut room = room;
-            room.window -= above;
-            for membership in &ties.memberships {
-                if max == 0 {
-                    break;
-                }
-                let before = drained.len();
-                let taken = membership.mailbox.take_shared(
-                    &membership.member,
-                    room,
-                    waker,
-                    &mut drained,
-                    &mut turn.wakers,
-                    queue,
-                );
-                let above = drained[before..].iter().filter(|d| d.qos > QoS::AtMostOnce).count();
-                room.window = room.window.saturating_sub(above);
-                more |= taken.more;
-            }
-            copies += drained.len();
-            let progress = !drained.is_empty() || from_retained.is_some();
-            for delivery in drained.drain(..) {
-                self.run(Input::Deliver(delivery), &cx, broker, turn);
-            }
-            turn.drained = drained;
-            // A copy that was dropped has left its slot to the next.
-            more |= self.session.room(&cx, bytes).window > room.window;
-            if taken.kicked {
-                self.ties.closing = Some(Reason::SessionTakenOver);
-                return false;
-            }
-            let full = unwritten + turn.out.len() >= OUT_MAX || copies >= COPIES_MAX;
-            if full || !progress || !more {
-                self.tell_settled();
-                return more || (full && progress);
-            }
-        }
-    }
-
-    fn resend(&mut self, broker: &Broker, now: Time, turn: &mut Turn) {
-        let Live { session, ties } = self;
-        let cx = broker.context(now);
-        session.resend(&cx, &mut |action| ties.carry_out(action, broker, now, turn));
-    }
-
-    /// Pulls retained messages for the first open cursor. `None`: nothing came of it; else whether
-    /// there may be more.
-    fn take_retained(
-        &mut self,
-        broker: &Broker,
-        bytes: usize,
-        now: Time,
-        turn: &mut Turn,
-    ) -> Option<bool> {
-        if !self.session.has_cursor() || bytes == 0 {
-            return None;
-        }
-        let cx = broker.context(now);
-        let room = self.session.room(&cx, bytes);
-        let mut drained = std::mem::take(&mut turn.drained);
-        let cursor = self.session.cursor()?;
-        let before = cursor.after.clone();
-        let done = broker.0.router.pull(cursor, room, TAKE_MAX, now, &mut drained);
-        let moved = done || cursor.after != before;
-        if done {
-            self.session.close_cursor();
-        }
-        for delivery in drained.drain(..) {
-            let above = usize::from(delivery.qos > QoS::AtMostOnce);
-            // Routed here and now: the account of the receiver knows of it.
-            self.ties.mailbox.count_routed(above);
-            turn.tally.add(Counter::Routed, 1);
-            self.run(Input::Deliver(delivery), &cx, broker, turn);
-        }
-        turn.drained = drained;
-        moved.then(|| self.session.has_cursor())
-    }
-
-    /// What was completed is told to the mailbox's account.
-    fn tell_settled(&mut self) {
-        self.ties.mailbox.settle_many(&mut self.ties.settled);
-    }
-}
-
-impl Ties {
-    fn carry_out(&mut self, action: Action<'_>, broker: &Broker, now: Time, turn: &mut Turn) {
-        match action {
-            Action::Send { packet, after_ops } if after_ops && self.must_wait(broker, turn) => {
-                let mut bytes = Vec::new();
-                match codec::encode(&packet, self.version, self.packet_max, &mut bytes) {
-                    Ok(_) => {
-                        let what = Owed::Bytes(bytes.into_boxed_slice());
-                        turn.answers.push(Answer { due: Due::Newest, what });
-                    }
-                    Err(error) => debug!(%error, "packet not written"),
-                }
-            }
-            Action::Send { packet, .. } => {
-                self.send(&packet, turn);
-            }
-            Action::Publish { draft, packet_id, with } => {
-                let with = with.map(|op| (self.id, op));
-                let published = broker.publish(&draft, &self.identity, with, now, turn);
-                match packet_id {
-                    Some(packet_id) => {
-                        let qos = draft.qos;
-                        let due = if published.stored { Due::ThisTurn } else { Due::Now };
-                        let what = Owed::Published { packet_id, qos, reason: published.reason };
-                        turn.answers.push(Answer { due, what });
-                    }
-                    None if published.reason.is_error() && published.refused == 0 => {
-                        turn.tally.add(Counter::RefusedQos0, 1);
-                    }
-                    None => {}
-                }
-            }
-            Action::Subscribe { filter, subscription } => {
-                turn.changes.push(Change::Subscribe(filter.clone(), subscription));
-            }
-            Action::Unsubscribe { filter } => {
-                turn.changes.push(Change::Unsubscribe(filter.clone()))
-            }
-            Action::Remember(op) => turn.batch.ops.push((self.id, op)),
-            Action::Settle { above_qos0, group: None, loss: None } => {
-                self.settled[usize::from(above_qos0)] += 1;
-                turn.tally.add(Counter::Completed, 1);
-            }
-            Action::Settle { above_qos0, group, loss } => {
-                broker.settle(&self.mailbox, above_qos0, group, loss);
-            }
-            Action::Count(count) => count_in(turn, count),
-            Action::Close(reason) => self.closing = Some(reason),
-            Action::Goodbye => self.goodbye = true,
-            Action::Return(_) | Action::WillDue(_) => {
-                unreachable!("only the end of a connection gives back and publishes a Will")
-            }
-        }
-    }
-
-    fn send(&mut self, packet: &Packet<'_>, turn: &mut Turn) -> bool {
-        match codec::encode(packet, self.version, self.packet_max, &mut turn.out) {
-            Ok(_) => true,
-            Err(error) => {
-                debug!(%error, "packet not written");
-                false
-            }
-        }
-    }
-
-    /// Whether a promise made now must wait: for this turn's Ops, or older ones not yet durable.
-    fn must_wait(&self, broker: &Broker, turn: &Turn) -> bool {
-        broker.0.remembers
-            && (!turn.batch.is_empty()
-                || self.newest.is_some()
-                || !turn.answers.is_empty()
-                || !self.held.is_empty())
-    }
-
-    /// Receivers above half full pause their publisher, for a bounded time.
-    fn begin_pause(&mut self, broker: &Broker, now: Time, turn: &mut Turn) {
-        if turn.pressed.is_empty() {
-            return;
-        }
-        let pressed = turn.pressed.drain(..).filter(|m| !Arc::ptr_eq(m, &self.mailbox));
-        let mailboxes: Vec<_> = pressed.map(|mailbox| (mailbox.clone(), mailbox.taken())).collect();
-        if mailboxes.is_empty() || self.pause.is_some() {
-            return;
-        }
-        let until = now.after(broker.0.queue.pause_max.0);
-        self.pause = Some(Box::new(Pause { until, mailboxes }));
-    }
-}
-
-fn count_in(turn: &mut Turn, count: Count) {
-    let tally = &mut turn.tally;
-    match count {
-        Count::Sent { bytes } => {
-            tally.add(Counter::Sent, 1);
-            tally.add(Counter::PayloadSent, bytes as u64);
-        }
-        Count::Repeat => tally.add(Counter::Repeats, 1),
-        Count::Refused { above_qos0: true } => tally.add(Counter::Refused, 1),
-        Count::Refused { above_qos0: false } => tally.add(Counter::RefusedQos0, 1),
     }
 }

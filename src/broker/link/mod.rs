@@ -5,8 +5,11 @@
 //! drives it calls [`Link::receive`] with bytes, [`Link::poll`] when woken, and writes what they
 //! put into the turn.
 
+mod deliver;
 mod live;
+mod login;
 mod opening;
+mod ties;
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -115,7 +118,8 @@ impl Link {
         if matches!(self.phase, Phase::Closed) {
             used = bytes.len();
         }
-        self.flush(now, turn);
+        // Whoever drives the link polls it next: what is owed now finds its waker then.
+        self.flush(None, now, turn);
         used
     }
 
@@ -127,13 +131,12 @@ impl Link {
             self.phase = Phase::Closed;
         }
         self.poll_opening(waker, now, turn);
-        let more = self.poll_live(waker, now, unwritten, turn);
-        self.flush(now, turn);
-        // What this turn added to the queue of answers is asked for too, so that it wakes us.
-        if let Phase::Live(live) = &mut self.phase {
-            live.serve_held(&self.broker, Some(waker), now, turn);
-            self.after_live(now, turn);
+        // CONNACK takes its place before anything is taken for the client.
+        if !turn.answers.is_empty() {
+            self.flush(Some(waker), now, turn);
         }
+        let more = self.poll_live(waker, now, unwritten, turn);
+        self.flush(Some(waker), now, turn);
         let read = self.wants_bytes(turn);
         Flow { read, more, unread: self.unread && read, close: self.is_closed() }
     }
@@ -196,6 +199,14 @@ impl Link {
         }
     }
 
+    /// PUBLISHes of the client that still await their answer: for checks of the second law.
+    pub fn owed(&self) -> usize {
+        match &self.phase {
+            Phase::Live(live) => live.owed(),
+            Phase::Connect(..) | Phase::Opening(_) | Phase::Closed => 0,
+        }
+    }
+
     fn on_packet(&mut self, packet: Packet<'_>, len: usize, now: Time, turn: &mut Turn) {
         match (&mut self.phase, packet) {
             (Phase::Connect(peer, _), Packet::Connect(connect)) => {
@@ -252,8 +263,13 @@ impl Link {
         };
         info!(client = %live.client_id(), reason = reason.name(), "disconnected by the broker");
         live.drop_answers(&self.broker);
-        let packet = Packet::Disconnect(Disconnect { reason, ..Disconnect::default() });
-        live.send(&packet, turn);
+        if live.greeted() {
+            let packet = Packet::Disconnect(Disconnect { reason, ..Disconnect::default() });
+            live.send(&packet, turn);
+        } else if let Some(version) = self.version {
+            // DISCONNECT may only follow a CONNACK of success [MQTT5-3.14.0-1].
+            refusal(reason, version, turn);
+        }
         live.end(&self.broker, now, turn);
     }
 
@@ -273,14 +289,18 @@ impl Link {
     }
 
     /// Ends the turn: the store, the mailboxes, then the answers that wait for nothing.
-    fn flush(&mut self, now: Time, turn: &mut Turn) {
+    /// `waker` is woken when the store has what an answer waits for.
+    fn flush(&mut self, waker: Option<&Waker>, now: Time, turn: &mut Turn) {
         let receipt = self.broker.flush(turn);
         if let Phase::Live(live) = &mut self.phase {
-            live.after_flush(receipt, &self.broker, now, turn);
+            live.after_flush(receipt, &self.broker, waker, now, turn);
             self.after_live(now, turn);
-        } else {
+        }
+        if self.is_closed() {
+            // Its end may have left a Will, a parked Session, somebody to wake.
             turn.answers.clear();
             turn.pressed.clear();
+            self.broker.flush(turn);
         }
         turn.copies = 0;
     }

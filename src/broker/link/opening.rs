@@ -6,6 +6,7 @@ use std::task::Waker;
 use tracing::{debug, info};
 
 use super::live::Live;
+use super::login::Login;
 use super::{Link, PeerInfo, Phase, refusal};
 use crate::broker::mailbox::Mailbox;
 use crate::broker::metrics::Counter;
@@ -261,7 +262,7 @@ impl Link {
         for packet in [Packet::ConnAck(Box::new(connack)), Packet::Disconnect(disconnect)] {
             if version == Version::V5
                 && let Err(error) =
-                    codec::encode(&packet, version, asked.terms.packet_max, &mut turn.out)
+                    codec::encode(&packet, version, asked.terms.packet_max as usize, &mut turn.out)
             {
                 debug!(%error, "not written");
             }
@@ -278,17 +279,17 @@ impl Link {
             return;
         };
         let present = parked.is_some();
-        let was_lasting = parked.is_some();
+        let remembered = parked.as_ref().map_or(0, |parked| parked.session.terms().expiry);
         let terms = asked.terms.clone();
-        let (mut session, mailbox) = match parked {
+        let (mut session, mailbox, newest) = match parked {
             Some(parked) => {
-                let Parked { mut session, mailbox, .. } = *parked;
+                let Parked { mut session, mailbox, newest, .. } = *parked;
                 session.resume(terms.clone(), now);
-                (session, mailbox)
+                (session, mailbox, newest)
             }
             None => {
                 let mailbox = Arc::new(Mailbox::for_session(id, identity.clone()));
-                (Session::new(identity, terms.clone(), now), mailbox)
+                (Session::new(identity, terms.clone(), now), mailbox, None)
             }
         };
         let cx = self.broker.context(now);
@@ -298,7 +299,7 @@ impl Link {
                 ops.push((id, op));
             }
         };
-        if cx.remembers && session.lasts() && !was_lasting {
+        if cx.remembers && terms.expiry != remembered {
             remember(Action::Remember(Op::Session { expiry: terms.expiry }));
         }
         session.set_will(asked.will, &cx, &mut remember);
@@ -323,7 +324,8 @@ impl Link {
         );
         connack.authentication_method = asked.method.as_deref(); // [MQTT5-4.12.0-5]
         connack.authentication_data = data.as_deref();
-        let mut live = Live::new(session, id, mailbox, asked.method.clone(), &self.broker);
+        let login = asked.method.clone().map(|method| Box::new(Login::new(method)));
+        let mut live = Live::new(session, id, mailbox, newest, login, &self.broker);
         if live.greet(&connack, changed, turn) {
             self.phase = Phase::Live(Box::new(live));
         } else {

@@ -1,8 +1,10 @@
-//! What no script can say, because the shipped broker has no such port yet: enhanced
-//! authentication, and topics that a client may not publish to.
+//! What no script can say, in bytes to a link: what needs a port that the shipped broker does not
+//! have (enhanced authentication, topics that a client may not publish to), and what only the
+//! broker's own figures show.
 
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::Duration;
 
 use sluicemq::auth::{Gate, PermitAll};
 use sluicemq::broker::ports::{
@@ -12,7 +14,7 @@ use sluicemq::broker::turn::Turn;
 use sluicemq::broker::{Broker, Link, PeerInfo, Ports};
 use sluicemq::codec::{From, Limits, Reason, Version, decode};
 use sluicemq::config::Config;
-use sluicemq::message::Identity;
+use sluicemq::message::{Identity, Loss};
 use sluicemq::session::Access;
 use sluicemq::store::MemoryStore;
 use sluicemq::time::Time;
@@ -63,14 +65,39 @@ fn before_connack_nothing_but_auth_and_disconnect_is_taken() {
     refused("e0 00", "");
 }
 
-// proves MQTT5-4.12.1-2
-#[test]
-fn an_authentication_begun_again_fails_and_closes() {
+/// A client that is in, and has begun to authenticate again.
+fn authenticating_again() -> Client {
     let mut client = Client::of(&broker_with(Arc::new(WhoIsThere), Arc::new(PermitAll)));
     client.send(CONNECT);
     client.send(ANSWER);
     let again = ANSWER.replace("0b 18", "0b 19");
-    assert_eq!(client.send(&again), hex("e0 02 87 00"));
+    assert_eq!(client.send(&again), hex("f0 0c 18 0a 15 0001 6d 16 0003 77686f"));
+    client
+}
+
+// proves MQTT5-4.12.1-1
+#[test]
+fn an_authentication_begun_again_runs_beside_normal_traffic_and_ends_in_auth_success() {
+    let mut client = authenticating_again();
+    assert_eq!(client.send("c0 00"), hex("d0 00"));
+    assert_eq!(client.send(ANSWER), hex("f0 0d 00 0b 15 0001 6d 16 0004 646f6e65"));
+    assert_eq!(client.send("c0 00"), hex("d0 00"));
+}
+
+// proves MQTT5-4.12.1-2
+#[test]
+fn an_authentication_begun_again_that_fails_closes() {
+    let mut client = authenticating_again();
+    assert_eq!(client.send(&ANSWER.replace("6f6b", "6e6f")), hex("e0 02 87 00"));
+    assert!(client.link.is_closed());
+}
+
+#[test]
+fn an_authentication_begun_twice_or_of_another_method_is_a_protocol_error() {
+    let mut client = authenticating_again();
+    assert_eq!(client.send(&ANSWER.replace("0b 18", "0b 19")), hex("e0 02 82 00"));
+    let mut client = authenticating_again();
+    assert_eq!(client.send(&ANSWER.replace("6d", "6e")), hex("e0 02 82 00"));
     assert!(client.link.is_closed());
 }
 
@@ -107,6 +134,50 @@ fn a_server_that_breaks_its_own_rules_is_not_understood() {
     }
 }
 
+#[test]
+fn copies_that_expired_in_a_full_queue_are_in_the_ledger() {
+    let mut config = Config::default();
+    config.queue.messages_max = 3;
+    let broker =
+        Broker::new(&config, ports(Arc::new(Gate::new(None)), Arc::new(PermitAll)), 1, NOW);
+    let mut away = Client::of(&broker);
+    // Clean Start 0, Session Expiry Interval 255 s.
+    away.send("10 13 0004 4d515454 05 00 0000 05 11 000000ff 0001 73");
+    away.send("82 07 0001 00 0001 23 01");
+    away.send("e0 00");
+
+    let mut publisher = Client::of(&broker);
+    publisher.send("10 0e 0004 4d515454 05 02 0000 00 0001 70");
+    let (short, long) = ("32 0b 0001 61 0001 05 02 0000000a", "32 06 0001 61 0001 00");
+    for _ in 0..3 {
+        assert_eq!(publisher.send(short), hex("40 02 0001"));
+    }
+    assert_eq!(publisher.send(long)[..5], hex("40 1b 0001 97"));
+    publisher.now = NOW.after(Duration::from_secs(10));
+    assert_eq!(publisher.send(long), hex("40 02 0001"));
+    assert_eq!(broker.metrics().lost(Loss::Expired), 3);
+    assert_eq!(broker.metrics().lost(Loss::QueueFull), 1);
+}
+
+#[test]
+fn a_turn_takes_no_more_than_its_room_however_many_groups_a_client_is_in() {
+    let broker = broker_with(Arc::new(Gate::new(None)), Arc::new(PermitAll));
+    let mut member = Client::of(&broker);
+    member.send("10 0e 0004 4d515454 05 02 0000 00 0001 6d");
+    for group in 0x61..0x71 {
+        // $share/x/t, x from a to p.
+        member.send(&format!("82 10 0001 00 000a 2473686172652f {group:02x} 2f74 00"));
+    }
+    let mut publisher = Client::of(&broker);
+    publisher.send("10 0e 0004 4d515454 05 02 0000 00 0001 70");
+    let payload = 100_000;
+    publisher.send(&format!("30 a4 8d 06 0001 74 00 {}", "78".repeat(payload)));
+    let written = member.send("").len();
+    assert!(written > payload && written < 2 * payload, "{written} bytes in one turn");
+    let rest: usize = (0..15).map(|_| member.send("").len()).sum();
+    assert_eq!(written + rest, 16 * written, "one message for each group, in as many turns");
+}
+
 /// Begins an exchange, sends `packet` in it and expects `answer` and the end.
 #[track_caller]
 fn refused(packet: &str, answer: &str) {
@@ -120,6 +191,7 @@ fn refused(packet: &str, answer: &str) {
 struct Client {
     link: Link,
     turn: Turn,
+    now: Time,
 }
 
 impl Client {
@@ -132,15 +204,15 @@ impl Client {
             nonce: 1,
             refuse: None,
         };
-        Client { link: Link::new(broker, peer, NOW), turn: Turn::default() }
+        Client { link: Link::new(broker, peer, NOW), turn: Turn::default(), now: NOW }
     }
 
     /// Sends bytes; returns what comes back.
     fn send(&mut self, bytes: &str) -> Vec<u8> {
         let bytes = hex(bytes);
-        let used = self.link.receive(&bytes, NOW, &mut self.turn);
+        let used = self.link.receive(&bytes, self.now, &mut self.turn);
         assert_eq!(used, bytes.len(), "held back");
-        self.link.poll(Waker::noop(), NOW, 0, &mut self.turn);
+        self.link.poll(Waker::noop(), self.now, 0, &mut self.turn);
         std::mem::take(&mut self.turn.out)
     }
 }
@@ -148,8 +220,11 @@ impl Client {
 const NOW: Time = Time::from_secs(1);
 
 fn broker_with(authenticator: Arc<dyn Authenticator>, access: Arc<dyn Access>) -> Broker {
-    let ports = Ports { store: Arc::new(MemoryStore), authenticator, access };
-    Broker::new(&Config::default(), ports, 1, NOW)
+    Broker::new(&Config::default(), ports(authenticator, access), 1, NOW)
+}
+
+fn ports(authenticator: Arc<dyn Authenticator>, access: Arc<dyn Access>) -> Ports {
+    Ports { store: Arc::new(MemoryStore), authenticator, access }
 }
 
 fn hex(text: &str) -> Vec<u8> {

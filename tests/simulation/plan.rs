@@ -1,0 +1,62 @@
+//! What a seed decides before the first step.
+
+use std::time::Duration;
+
+use sluicemq::config::{Config, Size, Span};
+
+use super::random::Random;
+
+/// What goes on in one round.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub seed: u64,
+    pub store: Kind,
+    pub clients: usize,
+    pub steps: usize,
+    /// Only what an oracle of a few lines can foretell: no retained messages, no Wills, no rudeness.
+    pub exact: bool,
+    pub config: Config,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// Remembers nothing.
+    Memory,
+    /// Durable later, in order.
+    Slow,
+    /// Slow, refuses at random, and fails for good in the middle of the round.
+    Faulty,
+}
+
+impl Plan {
+    pub fn new(seed: u64) -> Plan {
+        let mut random = Random::new(seed ^ 0x9E3C);
+        let store = random.pick(&[Kind::Memory, Kind::Slow, Kind::Slow, Kind::Faulty]);
+        let exact = store != Kind::Faulty && random.percent(50);
+        let mut config = Config::default();
+        config.queue.messages_max = random.pick(&[20, 20, 8, 3]);
+        config.queue.bytes_max = Size::kib(random.pick(&[64, 16]));
+        config.queue.qos0_offline = random.percent(20);
+        config.session.inflight_max = random.pick(&[4, 4, 1, 32]);
+        config.session.receive_maximum = RECEIVE_MAXIMUM;
+        config.session.topic_alias_out_max = 2;
+        config.session.expiry_max = Span(Duration::from_secs(EXPIRY_MAX.into()));
+        config.limits.owed_max = 3;
+        config.limits.unreleased_max = 10;
+        config.limits.subscriptions_max = SUBSCRIPTIONS_MAX;
+        config.broker.sys_interval = Span(Duration::ZERO);
+        if !exact {
+            config.totals.retained_max = 3;
+            config.totals.queued_bytes_max = Size::kib(random.pick(&[1024, 40]));
+            config.totals.groups_max = random.pick(&[1, 10]);
+            config.totals.subscriptions_max = random.pick(&[8, 1000]);
+            config.totals.sessions_max = random.pick(&[5, 1000]);
+        }
+        let clients = 3 + random.below(5);
+        Plan { seed, store, clients, steps: 250, exact, config }
+    }
+}
+
+pub const RECEIVE_MAXIMUM: u16 = 8;
+pub const EXPIRY_MAX: u32 = 3_600;
+pub const SUBSCRIPTIONS_MAX: u32 = 5;

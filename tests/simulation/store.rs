@@ -1,0 +1,253 @@
+//! A store whose disk is slow, refuses, and fails: it writes when the simulation says so, and
+//! knows what it has written.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Mutex;
+use std::task::Waker;
+
+use sluicemq::broker::ports::{Batch, Durability, Permit, Receipt, Refused, Store};
+use sluicemq::message::Message;
+use sluicemq::session::Op;
+
+use super::random::Random;
+
+/// What a fact is about. A fact belongs to a Session.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Key {
+    Session,
+    Subscription(String),
+    Outgoing(u16),
+    Incoming(u16),
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Fact {
+    Expiry(u32),
+    Granted(u8),
+    /// A message in flight, by its number.
+    Sent(Option<u64>),
+    Released,
+    Received,
+}
+
+/// Facts and messages at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    pub facts: BTreeMap<(u64, Key), Fact>,
+    pub messages: BTreeSet<u64>,
+}
+
+enum Change {
+    Set(u64, Key, Fact),
+    Unset(u64, Key),
+    Message(u64),
+}
+
+pub struct SimStore {
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    random: Random,
+    /// Of a hundred requests for room so many are refused.
+    full_percent: usize,
+    failed: bool,
+    last: u64,
+    durable: u64,
+    pending: VecDeque<(u64, Vec<Change>)>,
+    waiting: Vec<(u64, Waker)>,
+    submitted: Table,
+    written: Table,
+    sessions: Vec<u64>,
+    refusals: u64,
+}
+
+/// The number in the payload of a message of the simulation: `client:message:number:`.
+pub fn number_of(payload: &[u8]) -> Option<u64> {
+    let text = payload.split(|byte| *byte == b':').nth(2)?;
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+impl SimStore {
+    pub fn new(seed: u64, full_percent: usize) -> SimStore {
+        let inner = Inner {
+            random: Random::new(seed),
+            full_percent,
+            failed: false,
+            last: 0,
+            durable: 0,
+            pending: VecDeque::new(),
+            waiting: Vec::new(),
+            submitted: Table::default(),
+            written: Table::default(),
+            sessions: Vec::new(),
+            refusals: 0,
+        };
+        SimStore { inner: Mutex::new(inner) }
+    }
+
+    /// Writes up to `batches`, in order; wakes who waited for them.
+    pub fn write(&self, batches: usize) -> bool {
+        let mut woken = Vec::new();
+        let mut wrote = false;
+        {
+            let inner = &mut *self.inner.lock().unwrap();
+            if inner.failed {
+                return false;
+            }
+            for _ in 0..batches {
+                let Some((number, changes)) = inner.pending.pop_front() else { break };
+                inner.written.apply(changes.iter());
+                inner.durable = number;
+                wrote = true;
+            }
+            let durable = inner.durable;
+            inner.waiting.retain(|(number, waker)| {
+                if *number <= durable {
+                    woken.push(waker.clone());
+                }
+                *number > durable
+            });
+        }
+        for waker in woken {
+            waker.wake();
+        }
+        wrote
+    }
+
+    /// The disk is gone for good.
+    pub fn fail(&self) {
+        let waiting = {
+            let inner = &mut *self.inner.lock().unwrap();
+            inner.failed = true;
+            std::mem::take(&mut inner.waiting)
+        };
+        for (_, waker) in waiting {
+            waker.wake();
+        }
+    }
+
+    pub fn failed(&self) -> bool {
+        self.inner.lock().unwrap().failed
+    }
+
+    /// Nothing refuses any more.
+    pub fn heal(&self) {
+        self.inner.lock().unwrap().full_percent = 0;
+    }
+
+    /// How often room was refused.
+    pub fn refusals(&self) -> u64 {
+        self.inner.lock().unwrap().refusals
+    }
+
+    /// Sessions made lasting since the last call.
+    pub fn new_sessions(&self) -> Vec<u64> {
+        std::mem::take(&mut self.inner.lock().unwrap().sessions)
+    }
+
+    /// What is on the disk.
+    pub fn written<T>(&self, look: impl FnOnce(&Table) -> T) -> T {
+        look(&self.inner.lock().unwrap().written)
+    }
+
+    /// What will be on the disk when everything submitted is.
+    pub fn submitted<T>(&self, look: impl FnOnce(&Table) -> T) -> T {
+        look(&self.inner.lock().unwrap().submitted)
+    }
+}
+
+impl Table {
+    fn apply<'a>(&mut self, changes: impl Iterator<Item = &'a Change>) {
+        for change in changes {
+            match change {
+                Change::Set(session, key, fact) => {
+                    self.facts.insert((*session, key.clone()), fact.clone());
+                }
+                Change::Unset(session, key) => {
+                    self.facts.remove(&(*session, key.clone()));
+                }
+                Change::Message(number) => {
+                    self.messages.insert(*number);
+                }
+            }
+        }
+    }
+}
+
+impl Store for SimStore {
+    fn remembers(&self) -> bool {
+        true
+    }
+
+    fn admit(&self, bytes: usize) -> Result<Permit, Refused> {
+        let inner = &mut *self.inner.lock().unwrap();
+        if inner.failed {
+            return Err(Refused::Failed);
+        }
+        if inner.full_percent > 0 && inner.random.percent(inner.full_percent) {
+            inner.refusals += 1;
+            return Err(Refused::Full);
+        }
+        Ok(Permit::new(bytes))
+    }
+
+    fn submit(&self, _permit: Permit, batch: Batch) -> Receipt {
+        let inner = &mut *self.inner.lock().unwrap();
+        assert!(!batch.is_empty(), "an empty batch was submitted");
+        let mut changes = Vec::new();
+        for publication in &batch.publishes {
+            let number = |message: &Message| number_of(message.payload());
+            changes.extend(number(&publication.message).map(Change::Message));
+        }
+        for (session, op) in batch.ops {
+            if let Op::Session { .. } = op {
+                inner.sessions.push(session);
+            }
+            changes.extend(change(session, &op));
+        }
+        inner.submitted.apply(changes.iter());
+        inner.last += 1;
+        inner.pending.push_back((inner.last, changes));
+        Receipt(inner.last)
+    }
+
+    fn state(&self, receipt: Receipt, waker: &Waker) -> Durability {
+        let inner = &mut *self.inner.lock().unwrap();
+        if receipt.0 <= inner.durable {
+            return Durability::Durable;
+        }
+        if inner.failed {
+            return Durability::Failed;
+        }
+        assert!(receipt.0 <= inner.last, "a receipt nobody was given");
+        inner.waiting.push((receipt.0, waker.clone()));
+        Durability::Pending
+    }
+}
+
+fn change(session: u64, op: &Op) -> Option<Change> {
+    Some(match op {
+        Op::Session { expiry } => Change::Set(session, Key::Session, Fact::Expiry(*expiry)),
+        Op::Subscribed { filter, options, .. } => {
+            let key = Key::Subscription(filter.as_str().to_owned());
+            Change::Set(session, key, Fact::Granted(options.qos as u8))
+        }
+        Op::Unsubscribed { filter } => {
+            Change::Unset(session, Key::Subscription(filter.as_str().to_owned()))
+        }
+        Op::Sent { packet_id, message } => {
+            let fact = Fact::Sent(number_of(message.payload()));
+            Change::Set(session, Key::Outgoing(packet_id.get()), fact)
+        }
+        Op::Released { packet_id } => {
+            Change::Set(session, Key::Outgoing(packet_id.get()), Fact::Released)
+        }
+        Op::Done { packet_id } => Change::Unset(session, Key::Outgoing(packet_id.get())),
+        Op::Received { packet_id } => {
+            Change::Set(session, Key::Incoming(packet_id.get()), Fact::Received)
+        }
+        Op::Forgotten { packet_id } => Change::Unset(session, Key::Incoming(packet_id.get())),
+        Op::Will(_) | Op::WillGone => return None,
+    })
+}

@@ -1,10 +1,8 @@
 //! TLS on the real process: versions, protocol, resumption, reload, and who a certificate makes one.
 
-#[allow(dead_code)] // Each test uses its part of it.
 mod process;
 #[path = "wire/tls.rs"]
 mod secure;
-#[allow(dead_code)] // Each test uses its part of it.
 mod wire;
 
 use std::fs;

@@ -1,4 +1,5 @@
 //! A client that sends what it is told to, right or wrong, and shows every packet that comes back.
+#![allow(dead_code)] // Each test file uses its part.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -69,7 +69,6 @@ impl Session {
         packet_id: PacketId,
         qos: QoS,
         reason: Reason,
-        cx: &Context<'_>,
         out: &mut impl FnMut(Action<'_>),
     ) {
         // 3.1.1 has no refusal: the ledger has it, the client gets its ordinary answer.
@@ -79,9 +78,9 @@ impl Session {
         let ack = answer(packet_id, reason, text);
         if qos == QoS::ExactlyOnce {
             self.owed_qos2 -= 1;
-            if reason.is_error() && self.received.remove(&packet_id) {
-                // The identifier is free again [MQTT5-4.3.3-9].
-                self.remember(cx, out, || Op::Forgotten { packet_id });
+            if reason.is_error() {
+                // The identifier is free again [MQTT5-4.3.3-9]; remembered with the message.
+                self.received.remove(&packet_id);
             }
             out(Action::Send { packet: Packet::PubRec(ack), after_ops: false });
         } else {

@@ -302,7 +302,7 @@ impl Session {
                 Ok(())
             }
             Input::Published { packet_id, qos, reason } => {
-                self.on_published(packet_id, qos, reason, cx, out);
+                self.on_published(packet_id, qos, reason, out);
                 Ok(())
             }
             Input::Subscribed { stamp } => {
@@ -363,10 +363,11 @@ impl Session {
     /// The groups (or none) that what is in flight came from.
     pub fn in_flight(&self) -> Vec<Option<u64>> {
         let group = |flight: &window::Flight| match &flight.state {
-            window::State::Sent(delivery) => delivery.group,
-            window::State::Released { group } => *group,
+            window::State::Sent(delivery) => Some(delivery.group),
+            window::State::Released { group, lost: false } => Some(*group),
+            window::State::Released { lost: true, .. } => None,
         };
-        self.window.flights().map(group).collect()
+        self.window.flights().filter_map(group).collect()
     }
 
     /// Forgets the Will without publishing it.
@@ -384,7 +385,8 @@ impl Session {
         for flight in self.window.flights() {
             let (above_qos0, group) = match &flight.state {
                 window::State::Sent(delivery) => (delivery.counts_above_qos0(), delivery.group),
-                window::State::Released { group } => (true, *group),
+                window::State::Released { lost: true, .. } => continue,
+                window::State::Released { group, lost: false } => (true, *group),
             };
             out(Action::Settle { above_qos0, group, loss: Some(loss) });
         }
@@ -439,8 +441,8 @@ impl Session {
     }
 
     /// `QoS` 2 identifiers received and not yet released.
-    pub fn unreleased(&self) -> usize {
-        self.received.len()
+    pub fn unreleased(&self) -> impl Iterator<Item = PacketId> {
+        self.received.iter().copied()
     }
 
     /// Whether it outlives its connection.

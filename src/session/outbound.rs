@@ -98,7 +98,7 @@ impl Session {
                     if packet_max != u32::MAX
                         && codec::publish_len(&publish, version) > packet_max as usize
                     {
-                        gone.push((packet_id, delivery.qos));
+                        gone.push((packet_id, delivery.qos, delivery.group));
                         continue;
                     }
                     out(Action::Count(Count::Sent { bytes: publish.payload.len() }));
@@ -106,8 +106,17 @@ impl Session {
                 }
             }
         }
-        for (packet_id, qos) in gone {
-            self.finish(packet_id, qos, false, Some(Loss::TooLarge), cx, out);
+        for (packet_id, qos, group) in gone {
+            let loss = Some(Loss::TooLarge);
+            if qos < QoS::ExactlyOnce {
+                self.finish(packet_id, qos, false, loss, cx, out);
+                continue;
+            }
+            self.window.give_up(packet_id);
+            self.remember(cx, out, || Op::Released { packet_id });
+            out(Action::Settle { above_qos0: true, group, loss });
+            let packet = Packet::PubRel(Ack::new(packet_id, Reason::Success));
+            out(Action::Send { packet, after_ops: true });
         }
         !self.window.resending()
     }
@@ -169,7 +178,11 @@ impl Session {
         let Some(flight) = self.window.finish(packet_id, qos, released) else { return };
         let group = match &flight.state {
             State::Sent(delivery) => delivery.group,
-            State::Released { group } => *group,
+            State::Released { group, lost: false } => *group,
+            State::Released { lost: true, .. } => {
+                self.remember(cx, out, || Op::Done { packet_id });
+                return;
+            }
         };
         self.remember(cx, out, || Op::Done { packet_id });
         out(Action::Settle { above_qos0: true, group, loss });

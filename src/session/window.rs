@@ -15,6 +15,8 @@ pub enum State {
     Released {
         /// The group it came from.
         group: Option<u64>,
+        /// The ledger has it already: it became too large for the client after its first sending.
+        lost: bool,
     },
 }
 
@@ -94,11 +96,22 @@ impl Window {
             State::Sent(delivery) if delivery.qos != QoS::ExactlyOnce => None,
             State::Sent(delivery) => {
                 let group = delivery.group;
-                match std::mem::replace(&mut flight.state, State::Released { group }) {
+                match std::mem::replace(&mut flight.state, State::Released { group, lost: false }) {
                     State::Sent(delivery) => Some(Some(delivery)),
                     State::Released { .. } => None,
                 }
             }
+        }
+    }
+
+    /// The `QoS` 2 message cannot be sent again, but the client may have it: it is released instead,
+    /// so that it does not hold the identifier against another message.
+    pub fn give_up(&mut self, packet_id: PacketId) {
+        let Some(index) = self.position(packet_id) else { return };
+        let flight = &mut self.flights[index];
+        if let State::Sent(delivery) = &flight.state {
+            flight.state = State::Released { group: delivery.group, lost: true };
+            self.counted -= u16::from(std::mem::take(&mut flight.counted));
         }
     }
 

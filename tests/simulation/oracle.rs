@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sluicemq::codec::{Publish, QoS, Subscribe, Unsubscribe};
+use sluicemq::codec::{PacketId, Publish, QoS, Subscribe, Unsubscribe};
 
 use super::plan::SUBSCRIPTIONS_MAX;
 
@@ -81,6 +81,11 @@ impl Oracle {
     /// An identifier of a `QoS` 2 message of `client` is free again.
     pub fn free(&mut self, client: usize, packet_id: u16) {
         self.clients[client].unreleased.remove(&packet_id);
+    }
+
+    /// These identifiers are not released at the beginning of a connection.
+    pub fn resume(&mut self, client: usize, unreleased: &[PacketId]) {
+        self.clients[client].unreleased = unreleased.iter().map(|id| id.get()).collect();
     }
 
     pub fn routed(&self, client: usize) -> [u64; 2] {

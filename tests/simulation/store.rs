@@ -131,11 +131,6 @@ impl SimStore {
         self.inner.lock().unwrap().failed
     }
 
-    /// Nothing refuses any more.
-    pub fn heal(&self) {
-        self.inner.lock().unwrap().full_percent = 0;
-    }
-
     /// How often room was refused.
     pub fn refusals(&self) -> u64 {
         self.inner.lock().unwrap().refusals

@@ -805,6 +805,8 @@ impl World {
             watch.greeted = connack.reason == Reason::Success;
             if watch.greeted && !over {
                 watch.session = self.session_of(conn.client);
+                // Whether a PUBLISH was refused whose answer was lost only the broker knows.
+                self.oracle.resume(conn.client, &conn.link.unreleased());
                 let lasting = watch.expiry > 0;
                 let fact = Fact::Expiry(watch.expiry);
                 let session = watch.session;
@@ -849,7 +851,9 @@ impl World {
                 }
                 let fact = (!error).then_some(Fact::Received);
                 let key = Key::Incoming(packet_id);
-                self.must_be_written(lasting, session, key, fact.as_ref(), &place);
+                // What was refused while 3.1.1 could not be told is not remembered as received.
+                let silent = !self.plan.exact && !error && !self.is_submitted(session, &key);
+                self.must_be_written(lasting && !silent, session, key, fact.as_ref(), &place);
             }
             Packet::PubComp(ack) => {
                 let key = Key::Incoming(ack.packet_id.get());
@@ -911,6 +915,11 @@ impl World {
                  submitted"
             ));
         }
+    }
+
+    fn is_submitted(&self, session: Option<u64>, key: &Key) -> bool {
+        let (Some(store), Some(session)) = (&self.store, session) else { return false };
+        store.submitted(|table| table.facts.contains_key(&(session, key.clone())))
     }
 
     /// A PUBLISH was answered: if the store was given its message, it must have it.

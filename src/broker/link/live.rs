@@ -12,7 +12,7 @@ use crate::broker::ports::{Durability, Receipt};
 use crate::broker::registry::Parked;
 use crate::broker::router::{Change, Subscriber};
 use crate::broker::turn::{Answer, Due, Owed, Turn};
-use crate::codec::{self, ConnAck, Packet, QoS, Reason, Version};
+use crate::codec::{self, ConnAck, Packet, PacketId, QoS, Reason, Version};
 use crate::message::{ClientId, Loss, SessionId};
 use crate::session::{Action, Context, Input, Room, Session};
 use crate::time::Time;
@@ -88,6 +88,10 @@ impl Live {
 
     pub fn owed(&self) -> usize {
         self.session.owed()
+    }
+
+    pub fn unreleased(&self) -> Vec<PacketId> {
+        self.session.unreleased().collect()
     }
 
     pub fn closing(&self) -> Option<Reason> {
@@ -222,20 +226,25 @@ impl Live {
         }
     }
 
-    /// Answers still owed are lost with the connection.
-    pub fn drop_answers(&mut self, broker: &Broker) {
-        let Some(queue) = &mut self.ties.queue else { return };
-        let held = queue.held.drain(..);
-        let published = held.filter(|held| matches!(held.what, Owed::Published { .. }));
-        broker.metrics().add(Counter::LostWithConnection, published.count() as u64);
+    /// Answers still owed are lost with the connection; the Session still learns what they were: a
+    /// refused identifier is free again.
+    pub fn drop_answers(&mut self, broker: &Broker, now: Time, turn: &mut Turn) {
+        let cx = broker.context(now);
+        let held = self.ties.queue.as_mut().map(|queue| std::mem::take(&mut queue.held));
+        let held = held.into_iter().flatten().map(|held| held.what);
+        let answers = turn.answers.drain(..).map(|answer| answer.what);
+        for what in held.chain(answers) {
+            if let Owed::Published { packet_id, qos, reason } = what {
+                broker.metrics().add(Counter::LostWithConnection, 1);
+                let input = Input::Published { packet_id, qos, reason };
+                self.session.handle(input, &cx, &mut |_| {});
+            }
+        }
     }
 
     /// The connection is over: the Will is decided, the Session parked or ended.
     pub fn end(&mut self, broker: &Broker, now: Time, turn: &mut Turn) {
-        self.drop_answers(broker);
-        let unanswered = turn.answers.drain(..);
-        let lost = unanswered.filter(|a| matches!(a.what, Owed::Published { .. })).count();
-        broker.metrics().add(Counter::LostWithConnection, lost as u64);
+        self.drop_answers(broker, now, turn);
         turn.pressed.clear();
         broker.metrics().disconnect();
         let Live { session, ties } = self;

@@ -20,8 +20,8 @@ use super::Broker;
 use super::metrics::Counter;
 use super::turn::{COPIES_MAX, Turn};
 use crate::codec::{
-    self, ConnAck, DecodeError, Decoded, Disconnect, From, Limits, Packet, Properties, Reason,
-    Version,
+    self, ConnAck, DecodeError, Decoded, Disconnect, From, Limits, Packet, PacketId, Properties,
+    Reason, Version,
 };
 use crate::time::Time;
 
@@ -207,6 +207,14 @@ impl Link {
         }
     }
 
+    /// `QoS` 2 identifiers of the client that are not released: for checks of exactly once.
+    pub fn unreleased(&self) -> Vec<PacketId> {
+        match &self.phase {
+            Phase::Live(live) => live.unreleased(),
+            Phase::Connect(..) | Phase::Opening(_) | Phase::Closed => Vec::new(),
+        }
+    }
+
     fn on_packet(&mut self, packet: Packet<'_>, len: usize, now: Time, turn: &mut Turn) {
         match (&mut self.phase, packet) {
             (Phase::Connect(peer, _), Packet::Connect(connect)) => {
@@ -262,7 +270,7 @@ impl Link {
             return;
         };
         info!(client = %live.client_id(), reason = reason.name(), "disconnected by the broker");
-        live.drop_answers(&self.broker);
+        live.drop_answers(&self.broker, now, turn);
         if live.greeted() {
             let packet = Packet::Disconnect(Disconnect { reason, ..Disconnect::default() });
             live.send(&packet, turn);

@@ -4,9 +4,7 @@
 
 #[path = "limits/links.rs"]
 mod links;
-#[allow(dead_code)] // Each test uses its part of it.
 mod process;
-#[allow(dead_code)] // Each test uses its part of it.
 mod wire;
 
 use std::net::SocketAddr;

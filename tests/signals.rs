@@ -1,8 +1,6 @@
 //! The life of the real process: its ready line, its signals, and how others see that it is well.
 
-#[allow(dead_code)] // Each test uses its part of it.
 mod process;
-#[allow(dead_code)] // Each test uses its part of it.
 mod wire;
 
 use std::io::Write;

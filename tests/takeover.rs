@@ -1,9 +1,9 @@
 //! Takeover on the real process: the newest connection of a Client Identifier wins, whatever the
 //! older ones do.
 
-#[allow(dead_code)] // Each test uses its part of it.
+#[path = "takeover/links.rs"]
+mod links;
 mod process;
-#[allow(dead_code)] // Each test uses its part of it.
 mod wire;
 
 use std::net::SocketAddr;

@@ -1,10 +1,8 @@
 //! TLS on the real process: versions, protocol, resumption, reload, and who a certificate makes one.
 
-#[allow(dead_code)] // Each test uses its part of it.
 mod process;
 #[path = "wire/tls.rs"]
 mod secure;
-#[allow(dead_code)] // Each test uses its part of it.
 mod wire;
 
 use std::fs;
@@ -116,6 +114,28 @@ fn what_is_no_handshake_harms_nobody() {
     // An alert, not a packet, and the close.
     let _ = plain.drain();
     client.ping();
+}
+
+#[test]
+fn at_sigterm_the_last_words_come_through_tls_and_it_ends_in_order() {
+    let mut broker = broker("");
+    let at = broker.address("tls");
+    let mut clients = Vec::new();
+    for tls_version in TLS_VERSIONS {
+        let tls = Arc::new(config(&certs(&broker), None, tls_version));
+        for version in VERSIONS {
+            let (stream, _) = handshake(at, &tls).expect("a handshake");
+            let mut client = Client::over(stream, version);
+            client.greet(&connect(version, ""));
+            clients.push(client);
+        }
+    }
+    broker.signal("TERM");
+    for client in &mut clients {
+        client.closed_by(Reason::ServerShuttingDown);
+        assert!(client.ended_in_order(), "the end of TLS was not told");
+    }
+    assert_eq!(broker.exit_code(), Some(0));
 }
 
 #[test]

@@ -3,9 +3,7 @@
 //! What is valid is served, what is not is refused with a code that the row allows or with the
 //! close, what is incomplete is waited for; nothing that was refused reaches a subscriber of `#`.
 
-#[allow(dead_code)] // Each test uses its part of it.
 mod process;
-#[allow(dead_code)] // Each test uses its part of it.
 mod wire;
 
 use std::collections::BTreeSet;

@@ -36,6 +36,8 @@ struct Slot {
     holder: Holder,
     /// Number of the newest claim.
     newest: u64,
+    /// It is not settled yet: the slot waits for it, whoever leaves.
+    open: bool,
     /// One of the claims not yet settled asked for a Clean Start.
     clean: bool,
     claimant: Option<Waker>,
@@ -131,6 +133,7 @@ impl Registry {
         let slot = inner.slots.entry(client_id.clone()).or_insert_with(|| Slot {
             holder: Holder::Empty,
             newest: 0,
+            open: false,
             clean: false,
             claimant: None,
         });
@@ -144,6 +147,7 @@ impl Registry {
             return Err(Reason::NotAuthorized);
         }
         slot.newest = claim;
+        slot.open = true;
         slot.clean |= clean;
         wakers.extend(slot.claimant.take());
         if let Holder::Attached(mailbox) = &slot.holder {
@@ -178,6 +182,7 @@ impl Registry {
                 Claim::Full
             }
             Holder::Empty => {
+                slot.open = false;
                 slot.clean = false;
                 slot.holder = Holder::Taken(identity.clone());
                 inner.sessions += 1;
@@ -185,6 +190,7 @@ impl Registry {
                 Claim::New(inner.last_session)
             }
             Holder::Parked(parked) => {
+                slot.open = false;
                 let clean = std::mem::take(&mut slot.clean);
                 slot.holder = Holder::Taken(identity.clone());
                 inner.deadlines.remove(&(parked.deadline(), parked.id));
@@ -202,10 +208,10 @@ impl Registry {
 
     /// A settled claimant holds its Session now. If a newer claim has come meanwhile the mailbox
     /// is kicked at once.
-    pub fn attach(&self, client_id: &ClientId, claim: u64, mailbox: &Arc<Mailbox>) {
+    pub fn attach(&self, client_id: &ClientId, mailbox: &Arc<Mailbox>) {
         let inner = &mut *self.lock();
         let slot = inner.slots.get_mut(client_id).expect("a settled claim has a slot");
-        if slot.newest != claim {
+        if slot.open {
             mailbox.kick();
         }
         slot.holder = Holder::Attached(mailbox.clone());
@@ -230,13 +236,11 @@ impl Registry {
         inner.sessions -= 1;
         let slot = inner.slots.get_mut(client_id)?;
         slot.holder = Holder::Empty;
-        match slot.claimant.take() {
-            None => {
-                inner.slots.remove(client_id);
-                None
-            }
-            waker => waker,
+        if slot.open {
+            return slot.claimant.take();
         }
+        inner.slots.remove(client_id);
+        None
     }
 
     /// A claimant's connection is gone before its claim was settled.
@@ -247,6 +251,7 @@ impl Registry {
             return;
         }
         slot.claimant = None;
+        slot.open = false;
         slot.clean = false;
         if matches!(slot.holder, Holder::Empty) {
             inner.slots.remove(client_id);
@@ -272,7 +277,11 @@ impl Registry {
             return parked.session.take_will().map(|will| Due::Will(identity, will));
         }
         inner.sessions -= 1;
-        match inner.slots.remove(&client_id)?.holder {
+        let ended = std::mem::replace(&mut slot.holder, Holder::Empty);
+        if !slot.open {
+            inner.slots.remove(&client_id);
+        }
+        match ended {
             Holder::Parked(parked) => Some(Due::End(parked)),
             Holder::Empty | Holder::Taken(_) | Holder::Attached(_) => None,
         }

@@ -1,4 +1,5 @@
 //! Real processes: `sluice` on free ports with its files in a folder of its own, and its clients.
+#![allow(dead_code)] // Each test file uses its part.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};

@@ -1,4 +1,5 @@
 //! A client that sends what it is told to, right or wrong, and shows every packet that comes back.
+#![allow(dead_code)] // Each test file uses its part.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -130,6 +131,11 @@ impl Client {
             assert_eq!(said, reason);
         }
         self.closed();
+    }
+
+    /// Whether the stream says that it has ended, and not that it broke.
+    pub fn ended_in_order(&mut self) -> bool {
+        matches!(self.stream.read(&mut [0]), Ok(0))
     }
 
     /// Reads whatever comes, be it no MQTT, until the peer closes.

@@ -275,7 +275,7 @@ impl Link {
             return;
         };
         let Opening { asked, stage, .. } = *opening;
-        let (Some(asked), Stage::Claiming { identity, claim, data }) = (asked, stage) else {
+        let (Some(asked), Stage::Claiming { identity, data, .. }) = (asked, stage) else {
             return;
         };
         let present = parked.is_some();
@@ -305,7 +305,7 @@ impl Link {
         session.set_will(asked.will, &cx, &mut remember);
         mailbox.attach(session.lasts());
         let registry = &self.broker.0.registry;
-        registry.attach(&asked.client_id, claim, &mailbox);
+        registry.attach(&asked.client_id, &mailbox);
         let changed = !ops.is_empty();
         turn.batch.ops.append(&mut ops);
         self.broker.metrics().connect();

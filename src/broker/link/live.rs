@@ -588,6 +588,10 @@ impl Ties {
                 let refused = published.reason.is_error() && self.version == Version::V5;
                 match packet_id {
                     Some(packet_id) => {
+                        if published.reason == Reason::UnspecifiedError {
+                            // The store has failed: this can be neither kept nor, on 3.1.1, refused.
+                            self.closing = Some(Reason::UnspecifiedError);
+                        }
                         if received && published.stored && refused {
                             // The refusal frees the identifier, in the same batch: else a crash
                             // between the two would let it absorb another message.

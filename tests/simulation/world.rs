@@ -159,7 +159,7 @@ impl World {
     pub fn run(&mut self) {
         for step in 0..self.plan.steps {
             self.step();
-            if self.plan.store == Kind::Faulty && step * 4 == self.plan.steps * 3 {
+            if self.plan.store == Kind::Faulty && step == self.plan.steps * 3 / 4 {
                 self.note("the store fails");
                 self.store.as_ref().unwrap().fail();
             }

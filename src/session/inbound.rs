@@ -174,8 +174,10 @@ impl Session {
         }
     }
 
-    /// What this client can be told: 3.1.1 knows no refusal of a PUBLISH `[MQTT311-3.3.5-2]`.
+    /// What this client can be told: 3.1.1 knows no refusal of a PUBLISH `[MQTT311-3.3.5-2]`. That the
+    /// store has failed is no answer to anybody: the connection closes, and the client tries again.
     fn answerable(&self, reason: Reason) -> Reason {
-        if self.terms.version == Version::V5 { reason } else { Reason::Success }
+        let told = self.terms.version == Version::V5 || reason == Reason::UnspecifiedError;
+        if told { reason } else { Reason::Success }
     }
 }

@@ -9,8 +9,6 @@ use super::plan::SUBSCRIPTIONS_MAX;
 #[derive(Debug)]
 pub struct Oracle {
     clients: Vec<Known>,
-    /// Messages that somebody was to get at a `QoS` above 0.
-    wanted: BTreeSet<u64>,
     /// Messages to topics of groups.
     shared: BTreeSet<u64>,
 }
@@ -27,7 +25,7 @@ struct Known {
 impl Oracle {
     pub fn new(clients: usize) -> Oracle {
         let clients = (0..clients).map(|_| Known::default()).collect();
-        Oracle { clients, wanted: BTreeSet::new(), shared: BTreeSet::new() }
+        Oracle { clients, shared: BTreeSet::new() }
     }
 
     /// The Session of `client` is now this one.
@@ -73,7 +71,6 @@ impl Oracle {
             known.routed[usize::from(above)] += 1;
             if above {
                 known.above.insert(number);
-                self.wanted.insert(number);
             }
         }
     }
@@ -94,10 +91,6 @@ impl Oracle {
 
     pub fn above(&self, client: usize) -> &BTreeSet<u64> {
         &self.clients[client].above
-    }
-
-    pub fn wanted(&self, number: u64) -> bool {
-        self.wanted.contains(&number)
     }
 
     pub fn shared(&self, number: u64) -> bool {

@@ -46,8 +46,11 @@ impl Plan {
         config.limits.subscriptions_max = SUBSCRIPTIONS_MAX;
         config.broker.sys_interval = Span(Duration::ZERO);
         if !exact {
-            config.totals.retained_max = 3;
-            config.totals.queued_bytes_max = Size::kib(random.pick(&[1024, 40]));
+            // What a failed store must not accept must be refused for no other reason.
+            if store != Kind::Faulty {
+                config.totals.retained_max = 3;
+                config.totals.queued_bytes_max = Size::kib(random.pick(&[1024, 40]));
+            }
             config.totals.groups_max = random.pick(&[1, 10]);
             config.totals.subscriptions_max = random.pick(&[8, 1000]);
             config.totals.sessions_max = random.pick(&[5, 1000]);

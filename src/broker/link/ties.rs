@@ -88,6 +88,10 @@ impl Ties {
                             // between the two would let it absorb another message.
                             turn.batch.ops.push((self.id, Op::Forgotten { packet_id }));
                         }
+                        if published.reason == Reason::UnspecifiedError {
+                            // The store has failed: this can be neither kept nor, on 3.1.1, refused.
+                            self.closing = Some(Reason::UnspecifiedError);
+                        }
                         let qos = draft.qos;
                         let due = if published.stored { Due::ThisTurn } else { Due::Now };
                         let what = Owed::Published { packet_id, qos, reason: published.reason };

@@ -552,6 +552,27 @@ fn the_broker_retains_so_many_messages_and_bytes() {
 }
 
 #[test]
+fn what_the_broker_says_of_itself_takes_no_room_from_what_clients_retain() {
+    let broker = broker("[totals]\nretained_max = 2");
+    let at = broker.address("tcp");
+    let mut watcher = Client::connect(at, Version::V5, "watcher");
+    watcher.subscribe(&["$SYS/#"], QoS::AtMostOnce);
+    for _ in 0..10 {
+        assert!(watcher.message().0.starts_with("$SYS/broker/"));
+    }
+    let mut client = Client::connect(at, Version::V5, "a");
+    for (topic, code) in [
+        ("one", Reason::NoMatchingSubscribers),
+        ("two", Reason::NoMatchingSubscribers),
+        ("three", Reason::QuotaExceeded),
+    ] {
+        let publish = Publish { retain: true, ..message(topic, b"x") };
+        client.send(&Packet::Publish(publish));
+        assert_eq!(client.puback(), code);
+    }
+}
+
+#[test]
 fn the_broker_queues_so_many_bytes_over_all() {
     let broker = broker(
         "[limits]\npacket_bytes_max = '1KiB'\nconnect_bytes_max = '1KiB'\n\

@@ -140,7 +140,7 @@ impl Broker {
     ) -> Published {
         let shared = &*self.0;
         let bytes = router::message_bytes(draft);
-        if let Err(reason) = self.admit(draft, bytes, turn) {
+        if let Err(reason) = self.admit(draft, publisher, bytes, turn) {
             return Published { admitted: 0, refused: 0, reason, stored: false };
         }
         let mut message = None;
@@ -414,8 +414,18 @@ impl Broker {
     }
 
     /// Room for a message, asked before anything is changed.
-    fn admit(&self, draft: &Draft<'_>, bytes: usize, turn: &mut Turn) -> Result<(), Reason> {
+    fn admit(
+        &self,
+        draft: &Draft<'_>,
+        publisher: &Arc<Identity>,
+        bytes: usize,
+        turn: &mut Turn,
+    ) -> Result<(), Reason> {
         let shared = &*self.0;
+        // What the broker says of itself is little, and is wanted most when room is short.
+        if std::ptr::eq(&**publisher, &*shared.system) {
+            return Ok(());
+        }
         if draft.retain && !draft.payload.is_empty() {
             let may = shared.router.may_retain(draft.topic, bytes, &shared.totals);
             if !may {

@@ -128,6 +128,8 @@ pub struct Subscriber<'a> {
 struct RetainedStore {
     topics: Retained<Kept>,
     bytes: u64,
+    /// How many of them, and how many bytes, are the broker's own: clients' totals leave them out.
+    own: (usize, u64),
     stamp: u64,
     expiries: BTreeMap<(Time, u64), Box<str>>,
 }
@@ -305,15 +307,16 @@ impl Router {
         done
     }
 
-    /// Whether one more retained message of `bytes` for `topic` is within the totals.
+    /// Whether one more retained message of a client, of `bytes` for `topic`, is within the totals.
     pub fn may_retain(&self, topic: TopicName<'_>, bytes: usize, totals: &config::Totals) -> bool {
         let retained = self.retained();
         let (old_count, old_bytes) = match retained.topics.get(topic) {
             Some(kept) => (1, kept.message.bytes() as u64),
             None => (0, 0),
         };
-        let count = (retained.topics.len() - old_count) as u64 + 1;
-        let bytes = retained.bytes - old_bytes + bytes as u64;
+        let (own_count, own_bytes) = retained.own;
+        let count = (retained.topics.len() - own_count - old_count) as u64 + 1;
+        let bytes = retained.bytes - own_bytes - old_bytes + bytes as u64;
         count <= u64::from(totals.retained_max) && bytes <= totals.retained_bytes_max.0
     }
 
@@ -471,6 +474,10 @@ impl RetainedStore {
         let Retain::Set(message) = retain else { return };
         let stamp = self.stamp;
         self.bytes += message.bytes() as u64;
+        if is_own(topic) {
+            self.own.0 += 1;
+            self.own.1 += message.bytes() as u64;
+        }
         if message.expires != Time::NEVER {
             self.expiries.insert((message.expires, stamp), topic.as_str().into());
         }
@@ -480,9 +487,18 @@ impl RetainedStore {
     fn remove(&mut self, topic: TopicName<'_>) {
         if let Some(kept) = self.topics.remove(topic) {
             self.bytes -= kept.message.bytes() as u64;
+            if is_own(topic) {
+                self.own.0 -= 1;
+                self.own.1 -= kept.message.bytes() as u64;
+            }
             self.expiries.remove(&(kept.message.expires, kept.stamp));
         }
     }
+}
+
+/// Whether it is a topic that only the broker publishes to.
+fn is_own(topic: TopicName<'_>) -> bool {
+    topic.as_str().starts_with("$SYS/")
 }
 
 /// Topics looked at in one pull.

@@ -107,6 +107,7 @@ const VERSIONS: &[(&str, usize)] = &[
     ("src/session/mod.rs", 1),
     // An older client knows no Receive Maximum: its reads pause.
     ("src/broker/link/live.rs", 1),
+    ("src/broker/link/ties.rs", 1),
     // AUTH is of version 5; an overtaken older client is just closed.
     ("src/broker/link/opening.rs", 2),
     // A client of our own, which speaks version 5.

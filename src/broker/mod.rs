@@ -197,7 +197,9 @@ impl Broker {
         turn.matches = matches;
         turn.copies += found;
         turn.tally.add(Counter::Routed, found as u64);
-        let stored = self.store(&mut owned, receivers, retains, with, turn);
+        // What the broker says of itself is kept in memory alone.
+        let kept = retains && !std::ptr::eq(&**publisher, &*shared.system);
+        let stored = self.store(&mut owned, receivers, kept, with, turn);
         let reason = match (found, admitted, refused) {
             (0, _, _) => Reason::NoMatchingSubscribers,
             (_, 0, 1..) => Reason::QuotaExceeded,

@@ -73,7 +73,7 @@ impl Session {
     ) {
         // 3.1.1 has no refusal: the ledger has it, the client gets its ordinary answer.
         let refused = reason.is_error();
-        let text = if refused { self.reason_string("no receiver had room") } else { None };
+        let text = if refused { self.reason_string("no room for the message") } else { None };
         let reason = self.answerable(reason);
         let ack = answer(packet_id, reason, text);
         if qos == QoS::ExactlyOnce {

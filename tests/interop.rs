@@ -3,7 +3,6 @@
 //! What is new here is their reading of the standard; ours is in `tests/conformance`. Nothing
 //! sleeps: every step waits for a line that says the step before is done.
 
-#[allow(dead_code)] // Each test uses its part of it.
 mod process;
 #[path = "interop/rumq.rs"]
 mod rumq;

@@ -39,14 +39,14 @@ pub struct Window {
     counted: u16,
     last_id: u16,
     /// How many flights at the front have been sent on this connection; the rest awaits its resend.
-    resent: usize,
+    resent: u32,
 }
 
 impl Window {
     /// Slots free under `max`; none while an older message awaits its resend, so that nothing
     /// overtakes it `[MQTT5-4.6.0-1]`.
     pub fn free(&self, max: u16) -> usize {
-        if self.resent < self.flights.len() {
+        if self.sent() < self.flights.len() {
             return 0;
         }
         usize::from(max.saturating_sub(self.counted))
@@ -54,7 +54,7 @@ impl Window {
 
     /// Puts `delivery` in flight and gives it an identifier. The caller has seen a free slot.
     pub fn admit(&mut self, delivery: Delivery) -> PacketId {
-        assert!(self.resent == self.flights.len(), "admitted before the resend was done");
+        assert!(self.sent() == self.flights.len(), "admitted before the resend was done");
         let packet_id = self.next_id();
         let state = State::Sent(delivery);
         self.flights.push_back(Flight { packet_id, state, counted: true });
@@ -71,7 +71,7 @@ impl Window {
             State::Sent(delivery) => !released && delivery.qos == qos,
             State::Released { .. } => released,
         };
-        if !fits || index >= self.resent {
+        if !fits || index >= self.sent() {
             return None;
         }
         let flight = self.flights.remove(index)?;
@@ -87,7 +87,7 @@ impl Window {
     /// a repeat, `None` if there is no such `QoS` 2 flight.
     pub fn release(&mut self, packet_id: PacketId) -> Option<Option<Delivery>> {
         let index = self.position(packet_id)?;
-        if index >= self.resent {
+        if index >= self.sent() {
             return None;
         }
         let flight = &mut self.flights[index];
@@ -126,7 +126,7 @@ impl Window {
 
     /// The next flight to send again, in order, if `max` leaves a slot for it; a PUBREL needs none.
     pub fn resend(&mut self, max: u16) -> Option<&Flight> {
-        let flight = self.flights.get_mut(self.resent)?;
+        let flight = self.flights.get_mut(self.resent as usize)?;
         if let State::Sent(_) = flight.state {
             if self.counted >= max {
                 return None;
@@ -140,7 +140,7 @@ impl Window {
 
     /// Whether something still awaits its resend.
     pub fn resending(&self) -> bool {
-        self.resent < self.flights.len()
+        self.sent() < self.flights.len()
     }
 
     /// Takes out the `QoS` 1 messages that came from a group `keep` says no to, in order.
@@ -176,6 +176,10 @@ impl Window {
     /// Whether nothing is.
     pub fn is_empty(&self) -> bool {
         self.flights.is_empty()
+    }
+
+    fn sent(&self) -> usize {
+        self.resent as usize
     }
 
     fn position(&self, packet_id: PacketId) -> Option<usize> {

@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::task::Waker;
 
+use tracing::info;
+
+use super::Address;
 use super::login::Login;
 use super::ties::{Held, Queue, Ties};
 use crate::broker::Broker;
@@ -30,7 +33,7 @@ impl Live {
         id: SessionId,
         mailbox: Arc<Mailbox>,
         newest: Option<Receipt>,
-        login: Option<Box<Login>>,
+        (address, login): (Address, Option<Box<Login>>),
         broker: &Broker,
     ) -> Live {
         let router = &broker.0.router;
@@ -43,8 +46,7 @@ impl Live {
             membership.mailbox.join();
         }
         let ties = Ties {
-            id,
-            identity: session.identity().clone(),
+            address,
             mailbox,
             memberships,
             version: session.terms().version,
@@ -243,13 +245,16 @@ impl Live {
     }
 
     /// The connection is over: the Will is decided, the Session parked or ended.
-    pub fn end(&mut self, broker: &Broker, now: Time, turn: &mut Turn) {
+    pub fn end(&mut self, reason: &str, broker: &Broker, now: Time, turn: &mut Turn) {
         self.drop_answers(broker, now, turn);
         turn.pressed.clear();
         broker.metrics().disconnect();
         let Live { session, ties } = self;
+        let client_id = &session.identity().client_id;
+        info!(client = %client_id, address = %ties.address, reason, "disconnected");
+        let id = ties.id();
         for membership in &ties.memberships {
-            turn.wakers.extend(membership.mailbox.part(ties.id));
+            turn.wakers.extend(membership.mailbox.part(id));
         }
         let cx = broker.context(now);
         let groups = &broker.0.router;
@@ -262,7 +267,7 @@ impl Live {
             &mut |action| match action {
                 Action::Return(delivery) => back.push(delivery),
                 Action::WillDue(due) => will = Some(due),
-                Action::Remember(op) => turn.batch.ops.push((ties.id, op)),
+                Action::Remember(op) => turn.batch.ops.push((id, op)),
                 _ => {}
             },
         );
@@ -288,7 +293,7 @@ impl Live {
                 seconds => now.after(std::time::Duration::from_secs(seconds.into())),
             };
             let parked = Parked {
-                id: ties.id,
+                id,
                 session,
                 mailbox: ties.mailbox.clone(),
                 will_due: will_due.unwrap_or(Time::NEVER),
@@ -298,7 +303,7 @@ impl Live {
             turn.wakers.extend(broker.0.registry.park(parked));
         } else {
             turn.wakers.extend(ties.mailbox.detach(&mut ties.settled, true));
-            broker.dissolve(ties.id, &mut session, &ties.mailbox, false, Loss::SessionEnded, turn);
+            broker.dissolve(id, &mut session, &ties.mailbox, false, Loss::SessionEnded, turn);
             turn.wakers.extend(broker.0.registry.release(&client_id));
         }
     }
@@ -328,7 +333,7 @@ impl Live {
             broker.flush_copies(turn);
         }
         let subscriber = Subscriber {
-            session: self.ties.id,
+            session: self.ties.id(),
             mailbox: &self.ties.mailbox,
             lasts: self.session.lasts(),
             connected: true,

@@ -11,10 +11,12 @@ mod login;
 mod opening;
 mod ties;
 
+use std::fmt;
+use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::task::Waker;
 
-use tracing::{debug, info};
+use tracing::debug;
 
 use super::Broker;
 use super::metrics::Counter;
@@ -27,6 +29,28 @@ use crate::time::Time;
 
 use live::Live;
 use opening::Opening;
+
+/// A peer's address, for logs: four bytes and a port, mostly.
+#[derive(Clone, Debug)]
+enum Address {
+    V4(SocketAddrV4),
+    Other(Box<str>),
+}
+
+impl Address {
+    fn new(text: &str) -> Address {
+        text.parse().map_or_else(|_| Address::Other(text.into()), Address::V4)
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::V4(address) => address.fmt(f),
+            Address::Other(text) => text.fmt(f),
+        }
+    }
+}
 
 /// What is known of the peer before it says anything.
 #[derive(Clone, Debug)]
@@ -157,8 +181,7 @@ impl Link {
             Phase::Connect(..) | Phase::Closed => {}
             Phase::Opening(opening) => self.abandon(&opening),
             Phase::Live(mut live) => {
-                info!(client = %live.client_id(), "connection lost");
-                live.end(&self.broker, now, turn);
+                live.end("connection lost", &self.broker, now, turn);
             }
         }
         self.broker.flush(turn);
@@ -269,7 +292,6 @@ impl Link {
         let Phase::Live(mut live) = std::mem::replace(&mut self.phase, Phase::Closed) else {
             return;
         };
-        info!(client = %live.client_id(), reason = reason.name(), "disconnected by the broker");
         live.drop_answers(&self.broker, now, turn);
         if live.greeted() {
             let packet = Packet::Disconnect(Disconnect { reason, ..Disconnect::default() });
@@ -278,7 +300,7 @@ impl Link {
             // DISCONNECT may only follow a CONNACK of success [MQTT5-3.14.0-1].
             refusal(reason, version, turn);
         }
-        live.end(&self.broker, now, turn);
+        live.end(reason.name(), &self.broker, now, turn);
     }
 
     /// Carries out what the last input left: answers, a close.
@@ -287,12 +309,11 @@ impl Link {
         if let Some(reason) = live.closing() {
             self.disconnect(reason, now, turn);
         } else if live.said_goodbye() {
-            info!(client = %live.client_id(), "disconnected");
             // Answers to what came before DISCONNECT are nobody's any more, the messages are.
             let Phase::Live(mut live) = std::mem::replace(&mut self.phase, Phase::Closed) else {
                 return;
             };
-            live.end(&self.broker, now, turn);
+            live.end("DISCONNECT", &self.broker, now, turn);
         }
     }
 

@@ -7,7 +7,7 @@ use tracing::{debug, info};
 
 use super::live::Live;
 use super::login::Login;
-use super::{Link, PeerInfo, Phase, refusal};
+use super::{Address, Link, PeerInfo, Phase, refusal};
 use crate::broker::mailbox::Mailbox;
 use crate::broker::metrics::Counter;
 use crate::broker::ports::{AuthRequest, AuthStep, Exchange, ExchangeState, Verdict};
@@ -36,7 +36,7 @@ struct Asked {
     terms: Terms,
     will: Option<WillMessage>,
     method: Option<Box<str>>,
-    address: String,
+    address: Address,
 }
 
 #[derive(Default)]
@@ -108,7 +108,7 @@ impl Link {
             terms,
             will: connect.will.as_ref().map(WillMessage::new),
             method: connect.authentication_method.map(Into::into),
-            address: peer.address,
+            address: Address::new(&peer.address),
         };
         let deadline = now.after(self.broker.policy().limits.auth_timeout.0);
         let mut opening = Opening { asked: Some(asked), stage: Stage::Over, deadline };
@@ -325,12 +325,13 @@ impl Link {
         connack.authentication_method = asked.method.as_deref(); // [MQTT5-4.12.0-5]
         connack.authentication_data = data.as_deref();
         let login = asked.method.clone().map(|method| Box::new(Login::new(method)));
-        let mut live = Live::new(session, id, mailbox, newest, login, &self.broker);
+        let mut live =
+            Live::new(session, id, mailbox, newest, (asked.address, login), &self.broker);
         if live.greet(&connack, changed, turn) {
             self.phase = Phase::Live(Box::new(live));
         } else {
             // Not even CONNACK fits the client's Maximum Packet Size [MQTT5-3.1.2-24].
-            live.end(&self.broker, now, turn);
+            live.end("CONNACK does not fit", &self.broker, now, turn);
         }
     }
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use tracing::debug;
 
+use super::Address;
 use super::login::Login;
 use crate::broker::Broker;
-use crate::broker::mailbox::Mailbox;
+use crate::broker::mailbox::{Mailbox, Owner};
 use crate::broker::metrics::Counter;
 use crate::broker::ports::Receipt;
 use crate::broker::router::{Change, Membership};
@@ -20,8 +21,7 @@ use crate::time::Time;
 /// What ties a Session to the broker while it is connected.
 #[derive(Debug)]
 pub(super) struct Ties {
-    pub id: SessionId,
-    pub identity: Arc<Identity>,
+    pub address: Address,
     pub mailbox: Arc<Mailbox>,
     pub memberships: Vec<Membership>,
     pub version: Version,
@@ -61,6 +61,18 @@ pub(super) struct Pause {
 }
 
 impl Ties {
+    /// The Session's number.
+    pub fn id(&self) -> SessionId {
+        match self.mailbox.owner {
+            Owner::Session { id, .. } => id,
+            Owner::Group { .. } => unreachable!("a Session's mailbox is its own"),
+        }
+    }
+
+    fn identity(&self) -> &Arc<Identity> {
+        self.mailbox.owner.identity().expect("a Session's mailbox is its own")
+    }
+
     pub fn carry_out(&mut self, action: Action<'_>, broker: &Broker, now: Time, turn: &mut Turn) {
         match action {
             Action::Send { packet, after_ops } if after_ops && self.must_wait(broker, turn) => {
@@ -78,15 +90,15 @@ impl Ties {
             }
             Action::Publish { draft, packet_id, with } => {
                 let received = with.is_some();
-                let with = with.map(|op| (self.id, op));
-                let published = broker.publish(&draft, &self.identity, with, now, turn);
+                let with = with.map(|op| (self.id(), op));
+                let published = broker.publish(&draft, self.identity(), with, now, turn);
                 let refused = published.reason.is_error() && self.version == Version::V5;
                 match packet_id {
                     Some(packet_id) => {
                         if received && published.stored && refused {
                             // The refusal frees the identifier, in the same batch: else a crash
                             // between the two would let it absorb another message.
-                            turn.batch.ops.push((self.id, Op::Forgotten { packet_id }));
+                            turn.batch.ops.push((self.id(), Op::Forgotten { packet_id }));
                         }
                         if published.reason == Reason::UnspecifiedError {
                             // The store has failed: this can be neither kept nor, on 3.1.1, refused.
@@ -109,7 +121,7 @@ impl Ties {
             Action::Unsubscribe { filter } => {
                 turn.changes.push(Change::Unsubscribe(filter.clone()))
             }
-            Action::Remember(op) => turn.batch.ops.push((self.id, op)),
+            Action::Remember(op) => turn.batch.ops.push((self.id(), op)),
             Action::Settle { above_qos0, group: None, loss: None } => {
                 self.settled[usize::from(above_qos0)] += 1;
                 turn.tally.add(Counter::Completed, 1);

@@ -30,6 +30,12 @@ address = '127.0.0.1:0'
 sys_interval = '1s'
 ";
 
+/// On a busy machine a live client may be off the processor for longer than the default allows.
+const PATIENT: &str = "
+[queue]
+pause_max = '2s'
+";
+
 const TLS: &str = "
 [[listener]]
 name = 'tls'
@@ -160,7 +166,7 @@ fn messages_for_an_absent_session_come_exactly_once_and_in_order() {
 
 #[test]
 fn fifty_thousand_messages_arrive() {
-    let broker = Sluice::start(PLAIN);
+    let broker = Sluice::start(&[PLAIN, PATIENT].concat());
     let at = broker.address("tcp");
     for version in VERSIONS {
         fifty_thousand_from_publisher_to_subscriber(at, version);
@@ -169,7 +175,7 @@ fn fifty_thousand_messages_arrive() {
 
 #[test]
 fn a_stopped_subscriber_delays_nobody_and_the_ledger_tells_what_it_missed() {
-    let broker = Sluice::start(PLAIN);
+    let broker = Sluice::start(&[PLAIN, PATIENT].concat());
     let at = broker.address("tcp");
     let mut ledger = subscribe(at, "5", "-t $SYS/broker/publish/messages/dropped");
     let mut before = 0;

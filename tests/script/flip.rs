@@ -16,7 +16,10 @@ pub fn flip(script: &Script, version: Version, stage: &impl Stage) -> Result<usi
             Ok(()) => return Err(format!("{}:{line}: passes with {what}", script.file)),
             Err(failure) if failure.line != line => {
                 let found = failure.line;
-                return Err(format!("{}:{line}: with {what} it fails at line {found} instead", script.file));
+                return Err(format!(
+                    "{}:{line}: with {what} it fails at line {found} instead",
+                    script.file
+                ));
             }
             Err(_) => {}
         }
@@ -28,7 +31,8 @@ pub fn flip(script: &Script, version: Version, stage: &impl Stage) -> Result<usi
 fn flips(script: &Script, version: Version) -> Vec<(usize, String, Script)> {
     let mut out = Vec::new();
     let mut known: Vec<&str> = Vec::new();
-    for (at, (step, version)) in script.steps.iter().zip(script.step_versions(version)).enumerate() {
+    for (at, (step, version)) in script.steps.iter().zip(script.step_versions(version)).enumerate()
+    {
         if !counts(step.only, version) {
             continue;
         }
@@ -60,12 +64,18 @@ fn flips(script: &Script, version: Version) -> Vec<(usize, String, Script)> {
             Action::Quiet { conn } => {
                 let wanted = Wanted { line: step.line, name: "PINGRESP", fields: Vec::new() };
                 let wanted = vec![wanted];
-                turn("a packet in its place".to_owned(), Action::Expect { conn: conn.clone(), wanted });
+                turn(
+                    "a packet in its place".to_owned(),
+                    Action::Expect { conn: conn.clone(), wanted },
+                );
             }
             Action::Closed { conn } => {
                 turn("quiet in its place".to_owned(), Action::Quiet { conn: conn.clone() });
             }
-            Action::Open { .. } | Action::Send { .. } | Action::Drop { .. } | Action::Advance(_) => {}
+            Action::Open { .. }
+            | Action::Send { .. }
+            | Action::Drop { .. }
+            | Action::Advance(_) => {}
         }
     }
     out
@@ -75,7 +85,10 @@ fn flips(script: &Script, version: Version) -> Vec<(usize, String, Script)> {
 fn others(wanted: &Wanted, version: Version, known: &[&str]) -> Vec<(String, Wanted)> {
     let mut out = Vec::new();
     let name = if wanted.name == "PINGRESP" { "PUBACK" } else { "PINGRESP" };
-    out.push((format!("{name} in its place"), Wanted { name, fields: Vec::new(), ..wanted.clone() }));
+    out.push((
+        format!("{name} in its place"),
+        Wanted { name, fields: Vec::new(), ..wanted.clone() },
+    ));
     for (at, field) in wanted.fields.iter().enumerate() {
         if !counts(field.only, version) {
             continue;

@@ -32,7 +32,8 @@ pub fn parse(file: &str, text: &str) -> Result<Script, String> {
     let mut rest = lines.as_slice();
     while let Some((line, after)) = rest.split_first() {
         rest = after;
-        let directed = directive(&line.text, &mut script).map_err(|what| fail(line.number, what))?;
+        let directed =
+            directive(&line.text, &mut script).map_err(|what| fail(line.number, what))?;
         if !directed {
             script.steps.extend(step(line, &mut rest).map_err(|(at, what)| fail(at, what))?);
         }
@@ -75,11 +76,13 @@ fn expand(lines: &[Line]) -> Result<Vec<Line>, Failed> {
     let mut at = 0;
     while let Some(line) = lines.get(at) {
         at += 1;
-        let Some(head) = line.text.strip_prefix("for ").and_then(|head| head.strip_suffix('{')) else {
+        let Some(head) = line.text.strip_prefix("for ").and_then(|head| head.strip_suffix('{'))
+        else {
             out.push(line.clone());
             continue;
         };
-        let (name, values) = head.split_once(" in ").ok_or((line.number, "for NAME in ...".to_owned()))?;
+        let (name, values) =
+            head.split_once(" in ").ok_or((line.number, "for NAME in ...".to_owned()))?;
         let begin = at;
         let mut depth = 1;
         while depth > 0 {
@@ -144,7 +147,8 @@ fn directive(text: &str, script: &mut Script) -> Result<bool, String> {
     match word {
         "proves" => script.proves.extend(rest.split_whitespace().map(str::to_owned)),
         "versions" => {
-            let known = rest.split_whitespace().map(|text| version(text).ok_or(format!("version {text}?")));
+            let known =
+                rest.split_whitespace().map(|text| version(text).ok_or(format!("version {text}?")));
             script.versions = known.collect::<Result<_, _>>()?;
         }
         "set" => {
@@ -207,7 +211,9 @@ fn step(line: &Line, rest: &mut &[Line]) -> Result<Vec<Step>, Failed> {
             }
             Action::Expect { conn, wanted }
         }
-        ["<", ..] => Action::Expect { conn, wanted: expect(line.number, &words[2..]).map_err(here)? },
+        ["<", ..] => {
+            Action::Expect { conn, wanted: expect(line.number, &words[2..]).map_err(here)? }
+        }
         _ => return Err(here(format!("cannot read `{}`", line.text))),
     };
     Ok(vec![Step { line: line.number, only, action }])
@@ -278,7 +284,8 @@ fn send(words: &[String]) -> Result<Sent, String> {
     let name = wire::packet_name(name).ok_or(format!("packet {name}?"))?;
     let fields = fields.iter().map(|word| {
         let (key, only, text) = split_field(word)?;
-        let (key, form, _) = wire::field(name, key, true).ok_or(format!("{name} has no field {key}"))?;
+        let (key, form, _) =
+            wire::field(name, key, true).ok_or(format!("{name} has no field {key}"))?;
         let value = match text.strip_prefix('$') {
             Some(variable) => Value::Variable(variable.to_owned()),
             None => Value::Literal(literal(form, text).map_err(|what| format!("{key}: {what}"))?),
@@ -300,7 +307,8 @@ fn expect(line: usize, words: &[String]) -> Result<Vec<Wanted>, String> {
     let name = wire::packet_name(name).ok_or(format!("packet {name}?"))?;
     let fields = fields.iter().map(|word| {
         let (key, only, text) = split_field(word)?;
-        let (key, form, _) = wire::field(name, key, false).ok_or(format!("{name} has no field {key}"))?;
+        let (key, form, _) =
+            wire::field(name, key, false).ok_or(format!("{name} has no field {key}"))?;
         let value = pattern(form, text).map_err(|what| format!("{key}: {what}"))?;
         Ok(Field { key, only, value })
     });
@@ -373,7 +381,8 @@ fn literal(form: Form, text: &str) -> Result<Vec<u8>, String> {
         },
         Form::Reason => wire::reason(text).ok_or(format!("reason {text}?")),
         Form::Reasons => {
-            let each = text.split(',').map(|text| wire::reason(text).ok_or(format!("reason {text}?")));
+            let each =
+                text.split(',').map(|text| wire::reason(text).ok_or(format!("reason {text}?")));
             Ok(each.collect::<Result<Vec<_>, _>>()?.join(&b','))
         }
         Form::Filter => filter(text),
@@ -382,7 +391,9 @@ fn literal(form: Form, text: &str) -> Result<Vec<u8>, String> {
 
 /// `FILTER`, or `FILTER:2,nl,rap,rh1`, or `FILTER:0x40`: the filter's bytes and the options byte.
 fn filter(text: &str) -> Result<Vec<u8>, String> {
-    let split = text.rsplit_once(':').filter(|(_, options)| options.starts_with(|c: char| c.is_ascii_digit()));
+    let split = text
+        .rsplit_once(':')
+        .filter(|(_, options)| options.starts_with(|c: char| c.is_ascii_digit()));
     let (name, options) = split.unwrap_or((text, "0"));
     let mut byte = 0;
     for option in options.split(',') {
@@ -450,20 +461,29 @@ fn check(script: &Script, run: Version) -> Result<(), Failed> {
             Action::Send { sent, .. } => sent
                 .iter()
                 .filter_map(|one| match one {
-                    Sent::Packet { name, fields } => {
-                        Some((step.line, *name, fields.iter().map(|field| (field.key, field.only)).collect()))
-                    }
+                    Sent::Packet { name, fields } => Some((
+                        step.line,
+                        *name,
+                        fields.iter().map(|field| (field.key, field.only)).collect(),
+                    )),
                     Sent::Raw(_) => None,
                 })
                 .collect(),
             Action::Expect { wanted, .. } => wanted
                 .iter()
-                .map(|one| (one.line, one.name, one.fields.iter().map(|field| (field.key, field.only)).collect()))
+                .map(|one| {
+                    (
+                        one.line,
+                        one.name,
+                        one.fields.iter().map(|field| (field.key, field.only)).collect(),
+                    )
+                })
                 .collect(),
             _ => continue,
         };
         for (line, name, keys) in said {
-            let lacks = version != Version::V5 && (name == "AUTH" || name == "DISCONNECT" && !sending);
+            let lacks =
+                version != Version::V5 && (name == "AUTH" || name == "DISCONNECT" && !sending);
             if lacks {
                 let text = version_text(version);
                 return Err((line, format!("{text} has no such {name}: end the line with @5")));
@@ -471,11 +491,13 @@ fn check(script: &Script, run: Version) -> Result<(), Failed> {
             for (key, only) in keys {
                 let only5 = wire::field(name, key, sending).is_some_and(|(_, _, only5)| only5);
                 if only5 && version != Version::V5 && counts(only, version) {
-                    return Err((line, format!("{key} is of version 5: write {key}@5=, or `versions 5`")));
+                    return Err((
+                        line,
+                        format!("{key} is of version 5: write {key}@5=, or `versions 5`"),
+                    ));
                 }
             }
         }
     }
     Ok(())
 }
-

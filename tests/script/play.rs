@@ -242,7 +242,11 @@ impl Player<'_> {
                 }
             }
             let Some((at, bound)) = found else {
-                return Err(format!("expected {}\n  got {}\n  ({why})", show(&missing), packet.show()));
+                return Err(format!(
+                    "expected {}\n  got {}\n  ({why})",
+                    show(&missing),
+                    packet.show()
+                ));
             };
             missing.remove(at);
             self.variables.extend(bound);
@@ -279,7 +283,9 @@ impl Player<'_> {
             }
         }
         if wanted.name == "UNSUBACK" && !named("reasons") {
-            let failed = packet.all("reasons").any(|all| all.split(|b| *b == b',').any(|one| one != b"Success"));
+            let failed = packet
+                .all("reasons")
+                .any(|all| all.split(|b| *b == b',').any(|one| one != b"Success"));
             if failed {
                 return Err("reasons are not all Success".to_owned());
             }

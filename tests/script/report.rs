@@ -64,13 +64,15 @@ pub fn run(name: &str, stage: &impl Stage, wanted: impl Fn(&Script) -> bool) -> 
             return ExitCode::FAILURE;
         }
     };
-    let filters: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let filters: Vec<String> =
+        std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let listing = std::env::args().any(|arg| arg == "--list");
     let start = Instant::now();
     let (mut passed, mut failed) = (0, Vec::new());
     for script in scripts.iter().filter(|script| wanted(script)) {
         for version in &script.versions {
-            let case = format!("{} ({})", script.file.trim_end_matches(".mqtt"), version_text(*version));
+            let case =
+                format!("{} ({})", script.file.trim_end_matches(".mqtt"), version_text(*version));
             if !filters.is_empty() && !filters.iter().any(|filter| case.contains(filter)) {
                 continue;
             }

@@ -186,8 +186,12 @@ const FIELDS: &[(&str, &str, Form, bool)] = &[
 ];
 
 /// Fields that bend a packet out of shape: only for sending, on every packet.
-const BENDS: &[(&str, Form, bool)] =
-    &[("flags", BYTE, false), ("cut", TWO, false), ("tail", Form::Text, false), ("props", Form::Text, true)];
+const BENDS: &[(&str, Form, bool)] = &[
+    ("flags", BYTE, false),
+    ("cut", TWO, false),
+    ("tail", Form::Text, false),
+    ("props", Form::Text, true),
+];
 
 /// The static name of a packet.
 pub fn packet_name(name: &str) -> Option<&'static str> {
@@ -327,7 +331,8 @@ fn connect(packet: &Packet, version: Version, body: &mut Vec<u8>) -> Result<(), 
         if version == Version::V5 {
             let mut block = Vec::new();
             for (key, value) in &packet.fields {
-                if let Some((id, _, form)) = WILL_PROPERTIES.iter().find(|(_, name, _)| name == key) {
+                if let Some((id, _, form)) = WILL_PROPERTIES.iter().find(|(_, name, _)| name == key)
+                {
                     property(*id, *form, value, &mut block)?;
                 }
             }
@@ -391,12 +396,15 @@ fn property(id: u8, form: Form, value: &[u8], out: &mut Vec<u8>) -> Result<(), S
         INT => int(out, number()? as usize),
         Form::Number(_) => out.extend_from_slice(&(number()? as u32).to_be_bytes()),
         Form::Pair => {
-            let colon = value.iter().position(|byte| *byte == b':').ok_or("a pair is name:value")?;
+            let colon =
+                value.iter().position(|byte| *byte == b':').ok_or("a pair is name:value")?;
             text(out, &value[..colon])?;
             text(out, &value[colon + 1..])?;
         }
         Form::Text => text(out, value)?,
-        Form::Flag | Form::Reason | Form::Reasons | Form::Filter => return Err("no property".to_owned()),
+        Form::Flag | Form::Reason | Form::Reasons | Form::Filter => {
+            return Err("no property".to_owned());
+        }
     }
     Ok(())
 }
@@ -443,7 +451,8 @@ pub fn decode(bytes: &[u8], version: Version) -> Result<Option<(Packet, usize)>,
     if kind != 3 && flags != fixed {
         return Err(format!("{name} has flags {flags:04b} [MQTT5-2.1.3-1]"));
     }
-    let fields = decode_body(name, flags, body, version).map_err(|error| format!("{name}: {error}"))?;
+    let fields =
+        decode_body(name, flags, body, version).map_err(|error| format!("{name}: {error}"))?;
     Ok(Some((Packet { name, fields }, taken)))
 }
 
@@ -592,7 +601,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn reason_and_properties(&mut self, name: &'static str, fields: &mut Fields) -> Result<(), String> {
+    fn reason_and_properties(
+        &mut self,
+        name: &'static str,
+        fields: &mut Fields,
+    ) -> Result<(), String> {
         let code = if self.0.is_empty() { 0 } else { self.byte()? };
         fields.push(("reason", reason_text(code)));
         if self.0.is_empty() { Ok(()) } else { self.properties(name, fields) }
@@ -604,10 +617,11 @@ impl<'a> Reader<'a> {
         let mut seen = Vec::new();
         while !block.0.is_empty() {
             let id = block.byte()?;
-            let known = PROPERTIES
-                .iter()
-                .find(|(known, _, _, packets)| *known == id && packets.split(' ').any(|one| one == name));
-            let &(_, key, form, _) = known.ok_or(format!("property {id:#04x} does not belong here"))?;
+            let known = PROPERTIES.iter().find(|(known, _, _, packets)| {
+                *known == id && packets.split(' ').any(|one| one == name)
+            });
+            let &(_, key, form, _) =
+                known.ok_or(format!("property {id:#04x} does not belong here"))?;
             if seen.contains(&id) && !matches!(id, 0x26 | 0x0B) {
                 return Err(format!("{key} comes twice"));
             }

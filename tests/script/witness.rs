@@ -68,7 +68,10 @@ impl Witness {
             return Err("a packet after the last one [MQTT5-3.14.4-1]".to_owned());
         }
         if len as u64 > self.max_packet {
-            return Err(format!("{len} bytes, the client takes {} [MQTT5-3.1.2-24]", self.max_packet));
+            return Err(format!(
+                "{len} bytes, the client takes {} [MQTT5-3.1.2-24]",
+                self.max_packet
+            ));
         }
         if self.version == Version::V5 {
             self.check_words(packet)?;
@@ -87,7 +90,8 @@ impl Witness {
             }
             "AUTH" => {}
             _ if !self.connected => {
-                let clause = if packet.name == "DISCONNECT" { "MQTT5-3.14.0-1" } else { "MQTT5-3.2.0-1" };
+                let clause =
+                    if packet.name == "DISCONNECT" { "MQTT5-3.14.0-1" } else { "MQTT5-3.2.0-1" };
                 return Err(format!("{} before CONNACK [{clause}]", packet.name));
             }
             "PUBLISH" => self.publish(packet)?,
@@ -154,7 +158,9 @@ impl Witness {
             }
             if topic.is_empty() {
                 let known = self.aliases.get(&alias);
-                meant = known.ok_or(format!("Topic Alias {alias} stands for nothing [MQTT5-3.3.2-7]"))?.clone();
+                meant = known
+                    .ok_or(format!("Topic Alias {alias} stands for nothing [MQTT5-3.3.2-7]"))?
+                    .clone();
             } else {
                 self.aliases.insert(alias, topic.clone());
             }

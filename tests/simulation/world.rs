@@ -573,6 +573,8 @@ impl World {
 
     fn came(&mut self, conn: &mut Conn, packet: &Packet<'_>) {
         match packet {
+            // Overtaken before it had a Session: the DISCONNECT is right behind.
+            Packet::ConnAck(_) if conn.watch.session.is_none() => {}
             Packet::ConnAck(connack) if connack.reason == Reason::Success => {
                 self.greeted(conn, connack.session_present);
             }
@@ -687,11 +689,8 @@ impl World {
             (QoS::ExactlyOnce, false) => client.once.came(message),
             _ => Ok(()),
         };
-        let order = if shared {
-            Ok(())
-        } else {
-            client.order.came(publisher, &topic, publish.qos, number)
-        };
+        let order =
+            if shared { Ok(()) } else { client.order.came(publisher, &topic, publish.qos, number) };
         let who = conn.client;
         self.demand(verdict, &format!("c{who} {topic}"));
         self.demand(order, &format!("c{who}"));
@@ -858,9 +857,7 @@ impl World {
                 let fact = (!error).then_some(Fact::Received);
                 let key = Key::Incoming(packet_id);
                 // What was refused while 3.1.1 could not be told is not remembered as received.
-                let silent = !self.plan.exact
-                    && !error
-                    && !self.is_submitted(session, &key);
+                let silent = !self.plan.exact && !error && !self.is_submitted(session, &key);
                 self.must_be_written(lasting && !silent, session, key, fact.as_ref(), &place);
             }
             Packet::PubComp(ack) => {

@@ -17,8 +17,8 @@ use super::Broker;
 use super::metrics::Counter;
 use super::turn::{COPIES_MAX, Turn};
 use crate::codec::{
-    self, ConnAck, DecodeError, Decoded, Disconnect, From, Limits, Packet, PacketId, Properties, Reason,
-    Version,
+    self, ConnAck, DecodeError, Decoded, Disconnect, From, Limits, Packet, PacketId, Properties,
+    Reason, Version,
 };
 use crate::time::Time;
 

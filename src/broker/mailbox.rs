@@ -5,13 +5,14 @@
 //! before any acknowledgement.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::task::Waker;
 
 use crate::codec::QoS;
 use crate::config;
 use crate::message::{ClientId, Delivery, GroupId, Loss, Message, SessionId, SubscriptionIds};
 use crate::session::Room;
+use crate::sync::{Mutex, MutexGuard};
 use crate::time::Time;
 
 /// A bounded queue of deliveries, shared by all publishers and its one receiver or group.

@@ -295,8 +295,9 @@ impl Mailbox {
             group: Some(id),
         });
         inner.release_paused(queue, wakers);
+        let above = out[before..].iter().filter(|d| d.qos > QoS::AtMostOnce).count();
         let left_above = !inner.above.is_empty();
-        let slots_left = window > out.len() - before;
+        let slots_left = window > above;
         let Some(members) = inner.members.as_mut() else { unreachable!("a group has members") };
         let qos0_only = !slots_left;
         match members.waiting.iter_mut().find(|w| w.session == member.session) {

@@ -255,7 +255,7 @@ fn terms() -> Terms {
 
 /// One connection of the client everybody claims to be. Returns its claim, and whether it held
 /// the Session at the end.
-fn claimant(registry: &Registry, newest: u64, held: &Mutex<u32>) -> (u64, bool) {
+fn claimant(registry: &Registry, newest: u64, lasts: bool, held: &Mutex<u32>) -> (u64, bool) {
     let client = ClientId::new("c");
     let identity = identity("c");
     let bell = Arc::new(Bell::default());
@@ -297,6 +297,11 @@ fn claimant(registry: &Registry, newest: u64, held: &Mutex<u32>) -> (u64, bool) 
         bell.wait();
     }
     *held.lock().unwrap() -= 1;
+    if !lasts {
+        wakers.extend(registry.release(&client));
+        wakers.into_iter().for_each(Waker::wake);
+        return (claim, false);
+    }
     wakers.extend(mailbox.detach(&mut [0, 0], false));
     let (will_due, expires) = (Time::NEVER, Time::NEVER);
     let parked = Parked { id, session, mailbox, will_due, expires, newest: None };
@@ -307,13 +312,22 @@ fn claimant(registry: &Registry, newest: u64, held: &Mutex<u32>) -> (u64, bool) 
 
 #[test]
 fn the_newest_claimant_gets_the_session_and_nobody_else_has_it() {
-    schedules(|| {
+    claims(true);
+}
+
+#[test]
+fn the_newest_claimant_gets_a_session_where_none_outlives_its_connection() {
+    claims(false);
+}
+
+fn claims(lasts: bool) {
+    schedules(move || {
         let registry = Arc::new(Registry::new(1));
         let held = Arc::new(Mutex::new(0));
         let threads: Vec<_> = (0..3)
             .map(|_| {
                 let (registry, held) = (registry.clone(), held.clone());
-                thread::spawn(move || claimant(&registry, 3, &held))
+                thread::spawn(move || claimant(&registry, 3, lasts, &held))
             })
             .collect();
         let ends: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();

@@ -39,6 +39,8 @@ struct Slot {
     newest: u64,
     /// One of the claims not yet settled asked for a Clean Start.
     clean: bool,
+    /// The newest claim is not settled: the slot is kept for it, whatever ends meanwhile.
+    pending: bool,
     claimant: Option<Waker>,
 }
 
@@ -136,6 +138,7 @@ impl Registry {
             holder: Holder::Empty,
             newest: 0,
             clean: false,
+            pending: false,
             claimant: None,
         });
         let owner = match &slot.holder {
@@ -147,6 +150,7 @@ impl Registry {
             return Err(Reason::NotAuthorized);
         }
         slot.newest = claim;
+        slot.pending = true;
         slot.clean |= clean;
         wakers.extend(slot.claimant.take());
         if let Holder::Attached { mailbox, .. } = &slot.holder {
@@ -182,6 +186,7 @@ impl Registry {
             }
             Holder::Empty => {
                 slot.clean = false;
+                slot.pending = false;
                 slot.holder = Holder::Taken(identity.clone());
                 inner.sessions += 1;
                 inner.last_session += 1;
@@ -189,6 +194,7 @@ impl Registry {
             }
             Holder::Parked(parked) => {
                 let clean = std::mem::take(&mut slot.clean);
+                slot.pending = false;
                 slot.holder = Holder::Taken(identity.clone());
                 inner.deadlines.remove(&(parked.deadline(), parked.id));
                 Claim::Resumed { parked, clean }
@@ -239,13 +245,11 @@ impl Registry {
         inner.sessions -= 1;
         let slot = inner.slots.get_mut(client_id)?;
         slot.holder = Holder::Empty;
-        match slot.claimant.take() {
-            None => {
-                inner.slots.remove(client_id);
-                None
-            }
-            waker => waker,
+        let waker = slot.claimant.take();
+        if !slot.pending {
+            inner.slots.remove(client_id);
         }
+        waker
     }
 
     /// A claimant's connection is gone before its claim was settled.
@@ -257,6 +261,7 @@ impl Registry {
         }
         slot.claimant = None;
         slot.clean = false;
+        slot.pending = false;
         if matches!(slot.holder, Holder::Empty) {
             inner.slots.remove(client_id);
         }
@@ -281,7 +286,11 @@ impl Registry {
             return parked.session.take_will().map(|will| Due::Will(identity, will));
         }
         inner.sessions -= 1;
-        match inner.slots.remove(&client_id)?.holder {
+        let holder = std::mem::replace(&mut slot.holder, Holder::Empty);
+        if !slot.pending {
+            inner.slots.remove(&client_id);
+        }
+        match holder {
             Holder::Parked(parked) => Some(Due::End(parked)),
             Holder::Empty | Holder::Taken(_) | Holder::Attached { .. } => None,
         }

@@ -8,6 +8,7 @@
 //! * floor 3: [`broker`]: shared state, synchronous, deterministic
 //! * floor 4: [`net`], [`store`], [`auth`], [`certs`], [`settings`], [`logging`]:
 //!   adapters to the world
+//! * above them: [`run`], which puts the house together
 
 #![forbid(unsafe_code)]
 
@@ -19,6 +20,7 @@ pub mod config;
 pub mod logging;
 pub mod message;
 pub mod net;
+pub mod run;
 pub mod session;
 pub mod settings;
 pub mod shape;

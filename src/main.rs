@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use sluicemq::config::{Config, Listener};
+use sluicemq::run::Listening;
 use sluicemq::settings::{self, Settings};
 use sluicemq::{auth, certs, logging};
 
@@ -138,9 +139,9 @@ fn start(layers: &Layers) -> Result<(), Box<dyn Error>> {
 /// Runs the broker until it is told to stop.
 fn run(settings: &Settings) -> Result<(), Box<dyn Error>> {
     let config = &settings.config;
-    sluicemq::net::run(config, || {
+    sluicemq::run::run(config, |listening| {
         if settings.development {
-            println!("{}", try_lines(config));
+            println!("{}", try_lines(listening));
         }
     })?;
     Ok(())
@@ -215,26 +216,24 @@ fn passwd(file: &Path, user: &str, delete: bool, stdin: bool) -> Result<(), Box<
 }
 
 /// The commands to try the development broker with, on each of its ports.
-fn try_lines(config: &Config) -> String {
+fn try_lines(listening: &[Listening]) -> String {
     let mut lines = vec!["try it, in two terminals:".to_owned()];
-    for listener in &config.listener {
-        let Some(whither) = whither(listener) else {
-            continue;
-        };
+    for listener in listening {
+        let whither = whither(listener);
         lines.push(format!("  mosquitto_sub {whither} -t 'hello/#' -v"));
         lines.push(format!("  mosquitto_pub {whither} -t hello/world -m 'it works'"));
     }
     lines.join("\n")
 }
 
-fn whither(listener: &Listener) -> Option<String> {
-    let address = listener.socket_address()?;
-    let port = address.port();
-    Some(match &listener.tls {
+fn whither(listener: &Listening) -> String {
+    let port = listener.address.port();
+    if listener.tls {
         // The name that is in the certificate, for the client checks it.
-        Some(_) => format!("--cafile {DEVELOPMENT_CERTS}/ca.pem -h localhost -p {port}"),
-        None => format!("-h {} -p {port}", address.ip()),
-    })
+        format!("--cafile {DEVELOPMENT_CERTS}/ca.pem -h localhost -p {port}")
+    } else {
+        format!("-h {} -p {port}", listener.address.ip())
+    }
 }
 
 /// Where [`Config::development`] looks for certificates.
@@ -259,6 +258,12 @@ try it, in two terminals:
   mosquitto_pub -h 127.0.0.1 -p 1883 -t hello/world -m 'it works'
   mosquitto_sub --cafile certs/ca.pem -h localhost -p 8883 -t 'hello/#' -v
   mosquitto_pub --cafile certs/ca.pem -h localhost -p 8883 -t hello/world -m 'it works'";
-        assert_eq!(try_lines(&Config::development()), wanted);
+        let config = Config::development();
+        let listening = config.listener.iter().map(|listener| Listening {
+            name: listener.name.clone(),
+            address: listener.socket_address().expect("an address"),
+            tls: listener.tls.is_some(),
+        });
+        assert_eq!(try_lines(&listening.collect::<Vec<_>>()), wanted);
     }
 }

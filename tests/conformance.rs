@@ -1,35 +1,31 @@
 //! Every conformance script on the broker's core: no socket, no thread, a clock that is told.
+//! Then every expectation of every script is turned around, and must be missed.
 
 mod script;
 
 #[path = "script/flip.rs"]
 mod flip;
+#[path = "script/link.rs"]
+mod link;
+#[path = "script/mistakes.rs"]
+mod mistakes;
 
 use std::process::ExitCode;
 
-struct Nobody;
-impl script::driver::Stage for Nobody {
-    type Driver = Nobody;
-    fn set(&self, _: &script::language::Script) -> Result<Nobody, String> {
-        Ok(Nobody)
-    }
-}
-impl script::driver::Driver for Nobody {
-    fn open(&mut self) -> usize {
-        0
-    }
-    fn send(&mut self, _: usize, _: &[u8]) {}
-    fn cut(&mut self, _: usize) {}
-    fn advance(&mut self, _: std::time::Duration) {}
-    fn read(&mut self, _: usize) -> script::driver::Came {
-        script::driver::Came::Nothing
-    }
-    fn settles(&self) -> bool {
-        true
-    }
-    fn barrier(&mut self) {}
-}
+use link::Core;
+use script::report::Report;
 
 fn main() -> ExitCode {
-    script::report::run("link", &Nobody, |_| true)
+    let mut report = match Report::begin() {
+        Ok(report) => report,
+        Err(code) => return code,
+    };
+    let plain = Core { lasting: false, piece: usize::MAX };
+    report.play("link", &plain, |_| true);
+    report.play("link, lasting", &Core { lasting: true, ..plain }, |_| true);
+    report.play("link, in pieces", &Core { piece: 3, ..plain }, |script| !script.whole);
+    mistakes::tell(&mut report);
+    flip::turn_around(&mut report, &plain);
+    flip::coverage(&report);
+    report.end()
 }

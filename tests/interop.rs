@@ -10,6 +10,7 @@ mod rumq;
 use std::io::{Seek, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use process::{Process, Sluice, new_folder, program, sluice};
@@ -38,6 +39,36 @@ address = '127.0.0.1:0'
 certificate = 'certs/server.pem'
 key = 'certs/server.key'
 ";
+
+#[test]
+fn the_lines_printed_for_a_newcomer_work_as_they_stand() {
+    let folder = new_folder();
+    let mut command = program();
+    command.current_dir(folder.path()).stdin(Stdio::null());
+    for listener in 0..2 {
+        command.args(["--set", &format!("listener.{listener}.address=127.0.0.1:0")]);
+    }
+    let broker = Sluice::start_as(&mut command, folder);
+    let lines = |tool: &str| {
+        let lines = broker.printed().iter().map(|line| line.trim());
+        lines.filter(|line| line.starts_with(tool)).collect::<Vec<_>>()
+    };
+    let (subscribers, publishers) = (lines("mosquitto_sub"), lines("mosquitto_pub"));
+    assert_eq!((subscribers.len(), publishers.len()), (2, 2));
+    let shell = |line: String| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("exec {line}")]).current_dir(broker.file(""));
+        Process::start(shell.stdin(Stdio::null()))
+    };
+    for version in ["", " -V 311", " -V 5"] {
+        for (subscriber, publisher) in subscribers.iter().zip(&publishers) {
+            let mut subscriber = shell(format!("stdbuf -oL {subscriber} -d{version}"));
+            subscriber.until(|line| line.starts_with("Subscribed "));
+            assert_eq!(shell(format!("{publisher}{version}")).end(), (Some(0), Vec::new()));
+            subscriber.until(|line| line == "hello/world it works");
+        }
+    }
+}
 
 #[test]
 fn messages_come_at_the_lower_of_both_qualities_of_service() {
@@ -230,13 +261,7 @@ fn where_certificates_are_required_a_client_without_one_stays_outside() {
 #[test]
 fn passwords_of_mosquitto_passwd_open_the_door() {
     let folder = new_folder();
-    let made = Command::new("mosquitto_passwd")
-        .args(["-c", "-b"])
-        .arg(folder.path().join("passwords"))
-        .args(["anna", "right"])
-        .output()
-        .expect("mosquitto_passwd");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    write_passwords(folder.path(), "anna");
     let broker =
         Sluice::start_in(folder, &format!("{PLAIN}\n[auth]\npassword_file = 'passwords'\n"));
     let at = broker.address("tcp");
@@ -263,7 +288,7 @@ fn at_sigterm_clients_are_told_and_the_broker_ends_well() {
     let _old = subscribe(at, "311", "-t a");
     assert_eq!(broker.stop(), Some(0));
     // Server shutting down, 0x8B.
-    new.until(|line| line.contains("received DISCONNECT (139)"));
+    new.until(|line| line.contains("eceived DISCONNECT (139)"));
 }
 
 #[test]
@@ -350,7 +375,15 @@ fn with_certificates(config: &str) -> Sluice {
     Sluice::start_in(folder, config)
 }
 
-fn certificates(folder: &std::path::Path) {
+/// A password file by Debian's tool with one user, whose password is `right`.
+fn write_passwords(folder: &Path, user: &str) {
+    let mut command = Command::new("mosquitto_passwd");
+    command.args(["-c", "-b"]).arg(folder.join("passwords")).args([user, "right"]);
+    let (code, lines) = Process::start(&mut command).end();
+    assert_eq!(code, Some(0), "{lines:?}");
+}
+
+fn certificates(folder: &Path) {
     let mut command = program();
     command.args(["certs", "--name", "localhost", "--out"]).arg(folder.join("certs"));
     let (code, lines) = Process::start(command.stdin(Stdio::null())).end();

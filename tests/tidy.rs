@@ -29,7 +29,9 @@ const FLOORS: &[(&str, u8)] = &[
     ("certs", 4),
     ("settings", 4),
     ("logging", 4),
-    // Modules of the binary, beside `main.rs`.
+    // Puts the house together.
+    ("run", 5),
+    // Beside `main.rs`, of the binary alone.
     ("password", 5),
 ];
 
@@ -39,7 +41,7 @@ const NO_NEIGHBOURS: &[u8] = &[1, 4];
 /// Paths that may be named only in some places, outside tests.
 const WORDS: &[Word] = &[
     // The runtime and the network.
-    Word { path: &["tokio"], place: Only(&["src/net/", "src/main.rs"]) },
+    Word { path: &["tokio"], place: Only(TOKIO) },
     Word { path: &["tokio_rustls"], place: Only(&["src/net/tls.rs"]) },
     Word { path: &["rustls"], place: Only(&["src/net/tls.rs"]) },
     Word { path: &["sled"], place: Only(&["src/store/sled.rs"]) },
@@ -84,6 +86,10 @@ const WORDS: &[Word] = &[
     Word { path: &["dbg"], place: Only(&[]) },
 ];
 
+/// Where the runtime may be named: sockets, the life of the process, passwords checked beside the
+/// workers.
+const TOKIO: &[&str] = &["src/net/", "src/run.rs", "src/auth/gate.rs"];
+
 /// Macros and attributes that are left behind by unfinished work: not even in tests and tools.
 const UNFINISHED: &[&[&str]] =
     &[&["todo", "!", "("], &["unimplemented", "!", "("], &["#", "[", "ignore"]];
@@ -102,8 +108,11 @@ const VERSIONS: &[(&str, usize)] = &[
     ("src/session/mod.rs", 1),
     // An older client knows no Receive Maximum: its reads pause.
     ("src/broker/link/live.rs", 1),
+    ("src/broker/link/ties.rs", 1),
     // AUTH is of version 5; an overtaken older client is just closed.
     ("src/broker/link/opening.rs", 2),
+    // A client of our own, which speaks version 5.
+    ("src/net/live_check.rs", 3),
 ];
 
 /// Lines a file may have outside its tests.
@@ -148,6 +157,11 @@ fn no_file_tells_two_stories() {
 }
 
 #[test]
+fn what_the_documents_point_to_exists() {
+    none(&documents(&house()));
+}
+
+#[test]
 fn an_upward_import_is_reported() {
     reported(
         &floors(&fixture("upward")),
@@ -180,7 +194,7 @@ fn reserved_words_are_reported() {
             "src/session.rs:8: RandomState belongs on floor 4 and above",
             "src/session.rs:10: SystemTime::now belongs only in \
              src/time.rs, src/certs.rs, src/net/tls.rs",
-            "src/session.rs:11: tokio belongs only in src/net/, src/main.rs",
+            "src/session.rs:11: tokio belongs only in src/net/, src/run.rs, src/auth/gate.rs",
             "src/session.rs:12: unwrap belongs nowhere",
             "src/session.rs:13: todo!( is unfinished work",
             "src/session.rs:24: #[ignore is unfinished work",
@@ -209,6 +223,14 @@ fn a_clause_that_is_unknown_or_unproved_is_reported() {
             "tests/conformance/ping.mqtt:2: proves MQTT311-9.9.9-9, which is in no list",
             "cited but proved by no script or test: MQTT311-3.12.4-1 MQTT5-3.1.0-2",
         ],
+    );
+}
+
+#[test]
+fn a_document_that_points_to_nothing_is_reported() {
+    reported(
+        &documents(&fixture("documents")),
+        &["MAP.md:3: src/gone.rs is not there", "MAP.md:4: GONE.md is not there"],
     );
 }
 
@@ -347,6 +369,34 @@ fn lengths(root: &Path, max: usize) -> Vec<String> {
         .filter(|&(lines, _)| lines > max)
         .map(|(lines, path)| format!("{path}: {lines} lines outside tests, {max} at most"))
         .collect()
+}
+
+/// Files that the documents beside `Cargo.toml` name in backquotes or link to, and that are not there.
+fn documents(root: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let entries = std::fs::read_dir(root).expect("a readable folder");
+    let mut documents: Vec<PathBuf> = entries.map(|e| e.expect("an entry").path()).collect();
+    documents.retain(|path| path.extension().is_some_and(|ending| ending == "md"));
+    documents.sort();
+    for document in documents {
+        let name = document.file_name().expect("a file").to_string_lossy();
+        for (number, line) in lines_of(&document).iter().enumerate() {
+            let quoted = line.split('`').skip(1).step_by(2).filter(|text| is_source(text));
+            let links = line.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+            let links = links.filter(|link| !link.starts_with("http") && !link.starts_with('#'));
+
+            for path in quoted.chain(links) {
+                if !root.join(path).exists() && !root.join("src").join(path).exists() {
+                    found.push(format!("{name}:{}: {path} is not there", number + 1));
+                }
+            }
+        }
+    }
+    found
+}
+
+fn is_source(text: &str) -> bool {
+    text.ends_with(".rs") && text.contains('/') && !text.contains('*')
 }
 
 impl Word {

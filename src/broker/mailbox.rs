@@ -10,7 +10,7 @@ use std::task::Waker;
 
 use crate::codec::QoS;
 use crate::config;
-use crate::message::{ClientId, Delivery, GroupId, Loss, Message, SessionId, SubscriptionIds};
+use crate::message::{Delivery, GroupId, Identity, Loss, Message, SessionId, SubscriptionIds};
 use crate::session::Room;
 use crate::sync::{Mutex, MutexGuard};
 use crate::time::Time;
@@ -31,13 +31,23 @@ pub enum Owner {
         /// Its number.
         id: SessionId,
         /// Its client.
-        client_id: ClientId,
+        identity: Arc<Identity>,
     },
     /// A group's: members pull from it.
     Group {
         /// Its number.
         id: GroupId,
     },
+}
+
+impl Owner {
+    /// Who is behind it, if it is one client.
+    pub fn identity(&self) -> Option<&Arc<Identity>> {
+        match self {
+            Owner::Session { identity, .. } => Some(identity),
+            Owner::Group { .. } => None,
+        }
+    }
 }
 
 /// What a receiver's account says: the first law is `routed = completed + in flight + queued +
@@ -54,21 +64,29 @@ pub struct Account {
     pub ledger: [[u32; Loss::ALL.len()]; 2],
 }
 
-/// What became of a copy at the door.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Admission {
-    /// Room is reserved; `pressed`: the publisher should pause.
-    Admitted {
-        /// The mailbox is above half full and its receiver is draining it.
+/// What became of a copy at the door. `pressed`: the mailbox is above half full and its receiver is
+/// draining it, so the publisher should pause.
+#[derive(Debug)]
+pub enum Offer {
+    /// It is in.
+    Pushed {
+        /// The publisher should pause.
         pressed: bool,
-        /// Its receiver lasts: the message is to be stored first.
-        durable: bool,
+        /// Whom to wake, with no lock held.
+        waker: Option<Waker>,
+    },
+    /// Its room is reserved: the message is to be stored first.
+    Reserved {
+        /// The publisher should pause.
+        pressed: bool,
+        /// To be pushed.
+        copy: Copy,
     },
     /// No room, or nobody there.
     Refused(Loss),
 }
 
-/// A copy for one receiver, admitted and not yet pushed.
+/// A copy for one receiver.
 #[derive(Debug)]
 pub struct Copy {
     /// The message.
@@ -107,14 +125,14 @@ pub struct Taken {
 struct Inner {
     qos0: VecDeque<Entry>,
     above: VecDeque<Entry>,
-    /// Of the next entry; those given back count down from [`Inner::head`].
+    /// Of the next entry; in a group those given back count down from [`Members::head`].
     arrival: u64,
-    head: u64,
     bytes: u64,
     reserved: u32,
     reserved_bytes: u64,
-    /// Soonest expiry in the lists: below it a purge finds nothing.
-    expires: Option<Time>,
+    /// Soonest expiry in the lists, if `expiring`: before it a purge finds nothing.
+    expires: Time,
+    expiring: bool,
     waker: Option<Waker>,
     kicked: bool,
     /// Its receiver is no more: what comes is lost for this reason.
@@ -127,7 +145,8 @@ struct Inner {
     slow: bool,
     /// Copies ever taken.
     taken: u64,
-    paused: Vec<Waker>,
+    #[allow(clippy::box_collection)] // A thin pointer in every idle connection.
+    paused: Option<Box<Vec<Waker>>>,
     routed: [u64; 2],
     completed: [u64; 2],
     ledger: Option<Box<[[u32; Loss::ALL.len()]; 2]>>,
@@ -136,6 +155,8 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Members {
+    /// Arrival number of the entry given back last.
+    head: u64,
     connected: u32,
     waiting: VecDeque<Waiting>,
 }
@@ -154,6 +175,9 @@ struct Entry {
     arrival: u64,
 }
 
+/// Where a group's arrival numbers begin: below is room for what is given back.
+const GROUP_START: u64 = 1 << 40;
+
 /// A member takes at most so many at a turn, so that the others get their share.
 const SHARE_MAX: usize = 16;
 
@@ -161,60 +185,59 @@ const _: () = assert!(size_of::<Entry>() <= 40, "a queued copy should stay small
 
 impl Mailbox {
     /// A Session's mailbox.
-    pub fn for_session(id: SessionId, client_id: ClientId) -> Mailbox {
-        Mailbox { owner: Owner::Session { id, client_id }, inner: Mutex::default() }
+    pub fn for_session(id: SessionId, identity: Arc<Identity>) -> Mailbox {
+        Mailbox { owner: Owner::Session { id, identity }, inner: Mutex::default() }
     }
 
     /// A group's mailbox.
     pub fn for_group(id: GroupId) -> Mailbox {
-        let inner = Inner { members: Some(Box::default()), head: 1 << 40, ..Inner::default() };
-        let inner = Inner { arrival: 1 << 40, ..inner };
+        let members = Members { head: GROUP_START, ..Members::default() };
+        let members = Some(Box::new(members));
+        let inner = Inner { members, arrival: GROUP_START, ..Inner::default() };
         Mailbox { owner: Owner::Group { id }, inner: Mutex::new(inner) }
     }
 
-    /// Asks for room for a copy, or counts it as lost. `qos` is the copy's. Copies that had expired
-    /// and made room are added to `expired`.
-    pub fn reserve(
+    /// Offers a copy of a message of `bytes`: admitted or counted as lost. If its receiver lasts and
+    /// `stored`, only its room is reserved and the copy comes back, to be pushed by
+    /// [`Mailbox::push`] when the store has the message; else it is in. `expired` grows by the
+    /// copies that had to go because their time was over.
+    pub fn offer(
         &self,
         queue: &config::Queue,
-        qos: QoS,
+        copy: Copy,
         bytes: usize,
+        stored: bool,
         now: Time,
         expired: &mut u64,
-    ) -> Admission {
+    ) -> Offer {
         let inner = &mut *self.lock();
-        let class = usize::from(qos > QoS::AtMostOnce);
+        let class = usize::from(copy.qos > QoS::AtMostOnce);
         inner.routed[class] += 1;
         if let Some(loss) = inner.closed {
             inner.lose(class, loss);
-            return Admission::Refused(loss);
+            return Offer::Refused(loss);
         }
         if class == 0 && !inner.reachable() && !queue.qos0_offline {
             inner.lose(class, Loss::OfflineQos0);
-            return Admission::Refused(Loss::OfflineQos0);
+            return Offer::Refused(Loss::OfflineQos0);
         }
         if !inner.has_room(queue, bytes) {
             *expired += inner.purge(now);
             if !inner.has_room(queue, bytes) {
                 inner.lose(class, Loss::QueueFull);
-                return Admission::Refused(Loss::QueueFull);
+                return Offer::Refused(Loss::QueueFull);
             }
         }
-        inner.reserved += 1;
-        inner.reserved_bytes += bytes as u64;
-        let pressed = inner.reachable() && !inner.slow && inner.above_half(queue);
-        Admission::Admitted { pressed, durable: inner.durable }
+        if inner.durable && stored {
+            inner.reserved += 1;
+            inner.reserved_bytes += bytes as u64;
+            return Offer::Reserved { pressed: inner.presses(queue), copy };
+        }
+        let waker = inner.put(copy);
+        Offer::Pushed { pressed: inner.presses(queue), waker }
     }
 
-    /// Counts a copy that was refused for a reason of the broker's own.
-    pub fn refuse(&self, qos: QoS, loss: Loss) {
-        let inner = &mut *self.lock();
-        let class = usize::from(qos > QoS::AtMostOnce);
-        inner.routed[class] += 1;
-        inner.lose(class, loss);
-    }
-
-    /// Puts an admitted copy in; returns whom to wake, with no lock held. An error: the receiver
+    /// Puts a reserved copy in; returns whom to wake, with no lock held. An error: the receiver
     /// has gone meanwhile, and the copy is in its ledger.
     pub fn push(&self, copy: Copy) -> Result<Option<Waker>, Loss> {
         let inner = &mut *self.lock();
@@ -225,20 +248,7 @@ impl Mailbox {
             inner.lose(usize::from(copy.qos > QoS::AtMostOnce), loss);
             return Err(loss);
         }
-        inner.bytes += bytes;
-        let expires = copy.message.expires;
-        if expires != Time::NEVER {
-            inner.expires = Some(inner.expires.map_or(expires, |soonest| soonest.min(expires)));
-        }
-        let qos = copy.qos;
-        let entry = Entry { copy, arrival: inner.arrival };
-        inner.arrival += 1;
-        if qos == QoS::AtMostOnce {
-            inner.qos0.push_back(entry);
-        } else {
-            inner.above.push_back(entry);
-        }
-        Ok(inner.whom_to_wake(qos))
+        Ok(inner.put(copy))
     }
 
     /// Takes what `room` allows into `out`, in order of arrival, at most `max` copies; then
@@ -337,7 +347,9 @@ impl Mailbox {
         }
         let mut wakers = Vec::new();
         for delivery in deliveries.into_iter().rev() {
-            inner.head -= 1;
+            let Some(members) = &mut inner.members else { break };
+            members.head -= 1;
+            let arrival = members.head;
             inner.bytes += delivery.message.bytes() as u64;
             let copy = Copy {
                 qos: delivery.message.qos,
@@ -345,7 +357,7 @@ impl Mailbox {
                 retain: false,
                 ids: SubscriptionIds::default(),
             };
-            inner.above.push_front(Entry { copy, arrival: inner.head });
+            inner.above.push_front(Entry { copy, arrival });
             wakers.extend(inner.whom_to_wake(QoS::AtLeastOnce));
         }
         Some(wakers)
@@ -358,8 +370,9 @@ impl Mailbox {
         if inner.slow || !inner.reachable() || inner.below_quarter(queue) {
             return true;
         }
-        if !inner.paused.iter().any(|paused| paused.will_wake(waker)) {
-            inner.paused.push(waker.clone());
+        let paused = inner.paused.get_or_insert_default();
+        if !paused.iter().any(|paused| paused.will_wake(waker)) {
+            paused.push(waker.clone());
         }
         false
     }
@@ -399,7 +412,7 @@ impl Mailbox {
                 inner.lose(0, Loss::OfflineQos0);
             }
         }
-        std::mem::take(&mut inner.paused)
+        inner.paused.take().map_or_else(Vec::new, |paused| *paused)
     }
 
     /// Sets whether what is routed here is stored first.
@@ -532,6 +545,11 @@ impl Inner {
         messages * 2 > u64::from(queue.messages_max) || bytes * 2 > queue.bytes_max.0
     }
 
+    /// Publishers should pause for it.
+    fn presses(&self, queue: &config::Queue) -> bool {
+        self.above_half(queue) && !self.slow && self.reachable()
+    }
+
     fn below_quarter(&self, queue: &config::Queue) -> bool {
         let (messages, bytes) = self.held();
         messages * 4 < u64::from(queue.messages_max) && bytes * 4 < queue.bytes_max.0
@@ -539,6 +557,21 @@ impl Inner {
 
     fn lose(&mut self, class: usize, loss: Loss) {
         self.ledger.get_or_insert_default()[class][loss as usize] += 1;
+    }
+
+    fn put(&mut self, copy: Copy) -> Option<Waker> {
+        self.bytes += copy.message.bytes() as u64;
+        let expires = copy.message.expires;
+        if expires != Time::NEVER {
+            self.expires = if self.expiring { self.expires.min(expires) } else { expires };
+            self.expiring = true;
+        }
+        let qos = copy.qos;
+        let entry = Entry { copy, arrival: self.arrival };
+        self.arrival += 1;
+        let list = if qos == QoS::AtMostOnce { &mut self.qos0 } else { &mut self.above };
+        list.push_back(entry);
+        self.whom_to_wake(qos)
     }
 
     fn settle(&mut self, settled: &mut [u32; 2]) {
@@ -549,10 +582,10 @@ impl Inner {
 
     /// Drops what has expired, if anything can have; returns how many.
     fn purge(&mut self, now: Time) -> u64 {
-        if self.expires.is_none_or(|soonest| soonest > now) {
+        if !self.expiring || self.expires > now {
             return 0;
         }
-        let mut soonest = None::<Time>;
+        let mut soonest = Time::NEVER;
         let mut lost = [0usize; 2];
         let mut bytes = 0;
         for (class, list) in [&mut self.qos0, &mut self.above].into_iter().enumerate() {
@@ -563,20 +596,19 @@ impl Inner {
                     bytes += message.bytes() as u64;
                     return false;
                 }
-                if message.expires != Time::NEVER {
-                    soonest = Some(soonest.map_or(message.expires, |s| s.min(message.expires)));
-                }
+                soonest = soonest.min(message.expires);
                 true
             });
         }
         self.expires = soonest;
+        self.expiring = soonest != Time::NEVER;
         self.bytes -= bytes;
         for (class, count) in lost.into_iter().enumerate() {
             for _ in 0..count {
                 self.lose(class, Loss::Expired);
             }
         }
-        lost.iter().sum::<usize>() as u64
+        lost.iter().map(|count| *count as u64).sum()
     }
 
     /// Takes at most `max` copies within `room`; returns whether more could go with more bytes.
@@ -631,8 +663,8 @@ impl Inner {
     }
 
     fn release_paused(&mut self, queue: &config::Queue, wakers: &mut Vec<Waker>) {
-        if !self.paused.is_empty() && self.below_quarter(queue) {
-            wakers.append(&mut self.paused);
+        if self.paused.is_some() && self.below_quarter(queue) {
+            wakers.extend(self.paused.take().into_iter().flat_map(|paused| *paused));
         }
     }
 
@@ -653,7 +685,7 @@ mod tests {
 
     use super::*;
     use crate::codec::Properties;
-    use crate::message::{Draft, Identity};
+    use crate::message::{ClientId, Draft, Identity};
     use crate::topic::TopicName;
 
     #[derive(Default)]

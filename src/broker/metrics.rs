@@ -55,6 +55,21 @@ struct Shard {
     ledger: [AtomicU64; Loss::ALL.len()],
 }
 
+/// Counts of one turn, added to the counters at its end.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    counters: [u64; COUNTERS],
+    some: bool,
+}
+
+impl Tally {
+    /// Adds `n` to a counter.
+    pub fn add(&mut self, counter: Counter, n: u64) {
+        self.counters[counter as usize] += n;
+        self.some = true;
+    }
+}
+
 /// All counters of a broker.
 #[derive(Debug, Default)]
 pub struct Metrics {
@@ -77,6 +92,20 @@ impl Metrics {
         if n > 0 {
             self.shard().counters[counter as usize].fetch_add(n, Ordering::Relaxed);
         }
+    }
+
+    /// Adds a turn's counts, and empties it.
+    pub fn add_all(&self, tally: &mut Tally) {
+        if !tally.some {
+            return;
+        }
+        let shard = self.shard();
+        for (counter, n) in shard.counters.iter().zip(&mut tally.counters) {
+            if *n > 0 {
+                counter.fetch_add(std::mem::take(n), Ordering::Relaxed);
+            }
+        }
+        tally.some = false;
     }
 
     /// Adds `n` copies to the ledger.

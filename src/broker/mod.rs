@@ -19,7 +19,7 @@ use crate::message::{ClientId, Draft, GroupId, Identity, Loss, Meter, SessionId}
 use crate::session::{Access, Context, Op, Policy, Session, WillMessage};
 use crate::time::Time;
 
-use mailbox::{Account, Admission, Copy, Mailbox};
+use mailbox::{Account, Copy, Mailbox, Offer};
 use metrics::{Counter, Metrics};
 use ports::{Authenticator, Publication, Receipt, Refused, Store};
 use registry::{Due, Parked, Registry};
@@ -49,6 +49,8 @@ struct Shared {
     totals: config::Totals,
     settings: config::Broker,
     ports: Ports,
+    /// The store remembers anything at all: asked once.
+    remembers: bool,
     router: Router,
     registry: Registry,
     metrics: Metrics,
@@ -113,6 +115,7 @@ impl Broker {
             queue: config.queue.clone(),
             totals: config.totals.clone(),
             settings: config.broker.clone(),
+            remembers: ports.store.remembers(),
             ports,
             router: Router::new(seed),
             registry: Registry::new(seed.rotate_left(32)),
@@ -137,7 +140,7 @@ impl Broker {
     ) -> Published {
         let shared = &*self.0;
         let bytes = router::message_bytes(draft);
-        if let Err(reason) = self.admit(draft, bytes, turn) {
+        if let Err(reason) = self.admit(draft, publisher, bytes, turn) {
             return Published { admitted: 0, refused: 0, reason, stored: false };
         }
         let mut message = None;
@@ -156,36 +159,47 @@ impl Broker {
         let mut refused = 0;
         let mut expired = 0;
         let mut receivers = Vec::new();
+        let remembers = shared.remembers;
         for found in matches.drain(..) {
             let qos = found.qos.min(draft.qos);
-            match found.mailbox.reserve(&shared.queue, qos, bytes, now, &mut expired) {
-                Admission::Refused(loss) => {
+            let copy = Copy {
+                message: owned(),
+                qos,
+                retain: draft.retain && found.retain_as_published,
+                ids: found.ids,
+            };
+            let offer =
+                found.mailbox.offer(&shared.queue, copy, bytes, remembers, now, &mut expired);
+            let pressed = match offer {
+                Offer::Refused(loss) => {
                     shared.metrics.lose(loss, 1);
                     refused += u32::from(loss != Loss::OfflineQos0);
+                    continue;
                 }
-                Admission::Admitted { pressed, durable } => {
-                    admitted += 1;
-                    if pressed {
-                        turn.press(&found.mailbox);
-                    }
-                    if durable && qos > QoS::AtMostOnce && shared.ports.store.remembers() {
+                Offer::Pushed { pressed, waker } => {
+                    turn.wakers.extend(waker);
+                    pressed
+                }
+                Offer::Reserved { pressed, copy } => {
+                    if qos > QoS::AtMostOnce {
                         receivers.push(found.key.number());
                     }
-                    let copy = Copy {
-                        message: owned(),
-                        qos,
-                        retain: draft.retain && found.retain_as_published,
-                        ids: found.ids,
-                    };
-                    turn.staged.push(Staged { mailbox: found.mailbox, copy });
+                    turn.staged.push(Staged { mailbox: found.mailbox.clone(), copy });
+                    pressed
                 }
+            };
+            admitted += 1;
+            if pressed {
+                turn.press(&found.mailbox);
             }
         }
+        shared.metrics.lose(Loss::Expired, expired);
         turn.matches = matches;
         turn.copies += found;
-        shared.metrics.lose(Loss::Expired, expired);
-        shared.metrics.add(Counter::Routed, found as u64);
-        let stored = self.store(&mut owned, receivers, retains, with, turn);
+        turn.tally.add(Counter::Routed, found as u64);
+        // What the broker says of itself is kept in memory alone.
+        let kept = retains && !std::ptr::eq(&**publisher, &*shared.system);
+        let stored = self.store(&mut owned, receivers, kept, with, turn);
         let reason = match (found, admitted, refused) {
             (0, _, _) => Reason::NoMatchingSubscribers,
             (_, 0, 1..) => Reason::QuotaExceeded,
@@ -197,6 +211,7 @@ impl Broker {
     /// Ends a turn: hands its changes to the store, pushes the copies, wakes their receivers.
     /// Because submit comes before push, nobody can be done with a message before it is stored.
     pub fn flush(&self, turn: &mut Turn) -> Option<Receipt> {
+        self.0.metrics.add_all(&mut turn.tally);
         let receipt = if turn.batch.is_empty() {
             None
         } else {
@@ -338,18 +353,29 @@ impl Broker {
         }
     }
 
-    /// What a Session is told with every input.
+    /// What a Session is told with every input but a SUBSCRIBE.
     pub(crate) fn context(&self, now: Time) -> Context<'_> {
         let shared = &*self.0;
-        let totals = &shared.totals;
         Context {
             now,
             policy: &shared.policy,
             access: &*shared.ports.access,
+            subscriptions_free: 0,
+            groups_free: 0,
+            groups: &shared.router,
+            remembers: shared.remembers,
+        }
+    }
+
+    /// What a Session is told with a SUBSCRIBE.
+    pub(crate) fn context_to_subscribe(&self, now: Time) -> Context<'_> {
+        let shared = &*self.0;
+        let totals = &shared.totals;
+        Context {
             subscriptions_free: (totals.subscriptions_max as usize)
                 .saturating_sub(shared.router.subscriptions()),
             groups_free: (totals.groups_max as usize).saturating_sub(shared.router.group_count()),
-            remembers: shared.ports.store.remembers(),
+            ..self.context(now)
         }
     }
 
@@ -390,8 +416,18 @@ impl Broker {
     }
 
     /// Room for a message, asked before anything is changed.
-    fn admit(&self, draft: &Draft<'_>, bytes: usize, turn: &mut Turn) -> Result<(), Reason> {
+    fn admit(
+        &self,
+        draft: &Draft<'_>,
+        publisher: &Arc<Identity>,
+        bytes: usize,
+        turn: &mut Turn,
+    ) -> Result<(), Reason> {
         let shared = &*self.0;
+        // What the broker says of itself is little, and is wanted most when room is short.
+        if std::ptr::eq(&**publisher, &*shared.system) {
+            return Ok(());
+        }
         if draft.retain && !draft.payload.is_empty() {
             let may = shared.router.may_retain(draft.topic, bytes, &shared.totals);
             if !may {
@@ -401,7 +437,7 @@ impl Broker {
         if shared.meter.bytes() + bytes as u64 > shared.totals.queued_bytes_max.0 {
             return Err(Reason::QuotaExceeded);
         }
-        if draft.qos > QoS::AtMostOnce && shared.ports.store.remembers() {
+        if draft.qos > QoS::AtMostOnce && shared.remembers {
             let permit = shared.ports.store.admit(bytes).map_err(|refused| match refused {
                 Refused::Full => Reason::QuotaExceeded,
                 Refused::Failed => Reason::UnspecifiedError,
@@ -420,7 +456,7 @@ impl Broker {
         with: Option<(SessionId, Op)>,
         turn: &mut Turn,
     ) -> bool {
-        if !self.0.ports.store.remembers() {
+        if !self.0.remembers {
             return false;
         }
         let mut stored = with.is_some();

@@ -37,10 +37,10 @@ struct Slot {
     holder: Holder,
     /// Number of the newest claim.
     newest: u64,
+    /// It is not settled yet: the slot waits for it, whoever leaves.
+    open: bool,
     /// One of the claims not yet settled asked for a Clean Start.
     clean: bool,
-    /// The newest claim is not settled: the slot is kept for it, whatever ends meanwhile.
-    pending: bool,
     claimant: Option<Waker>,
 }
 
@@ -49,10 +49,7 @@ enum Holder {
     Empty,
     /// A claim is settled; its link attaches within the same turn.
     Taken(Arc<Identity>),
-    Attached {
-        mailbox: Arc<Mailbox>,
-        identity: Arc<Identity>,
-    },
+    Attached(Arc<Mailbox>),
     Parked(Box<Parked>),
 }
 
@@ -137,23 +134,24 @@ impl Registry {
         let slot = inner.slots.entry(client_id.clone()).or_insert_with(|| Slot {
             holder: Holder::Empty,
             newest: 0,
+            open: false,
             clean: false,
-            pending: false,
             claimant: None,
         });
         let owner = match &slot.holder {
             Holder::Empty => None,
-            Holder::Attached { identity, .. } | Holder::Taken(identity) => Some(identity),
+            Holder::Taken(identity) => Some(identity),
+            Holder::Attached(mailbox) => mailbox.owner.identity(),
             Holder::Parked(parked) => Some(parked.session.identity()),
         };
         if owner.is_some_and(|owner| owner.user_name.as_deref() != user_name) {
             return Err(Reason::NotAuthorized);
         }
         slot.newest = claim;
-        slot.pending = true;
+        slot.open = true;
         slot.clean |= clean;
         wakers.extend(slot.claimant.take());
-        if let Holder::Attached { mailbox, .. } = &slot.holder {
+        if let Holder::Attached(mailbox) = &slot.holder {
             wakers.extend(mailbox.kick());
         }
         Ok(claim)
@@ -175,7 +173,7 @@ impl Registry {
             return Claim::Overtaken;
         }
         match std::mem::replace(&mut slot.holder, Holder::Empty) {
-            held @ (Holder::Attached { .. } | Holder::Taken(_)) => {
+            held @ (Holder::Attached(_) | Holder::Taken(_)) => {
                 slot.holder = held;
                 slot.claimant = Some(waker.clone());
                 Claim::Pending
@@ -185,16 +183,16 @@ impl Registry {
                 Claim::Full
             }
             Holder::Empty => {
+                slot.open = false;
                 slot.clean = false;
-                slot.pending = false;
                 slot.holder = Holder::Taken(identity.clone());
                 inner.sessions += 1;
                 inner.last_session += 1;
                 Claim::New(inner.last_session)
             }
             Holder::Parked(parked) => {
+                slot.open = false;
                 let clean = std::mem::take(&mut slot.clean);
-                slot.pending = false;
                 slot.holder = Holder::Taken(identity.clone());
                 inner.deadlines.remove(&(parked.deadline(), parked.id));
                 Claim::Resumed { parked, clean }
@@ -211,19 +209,13 @@ impl Registry {
 
     /// A settled claimant holds its Session now. If a newer claim has come meanwhile the mailbox
     /// is kicked at once.
-    pub fn attach(
-        &self,
-        client_id: &ClientId,
-        claim: u64,
-        mailbox: &Arc<Mailbox>,
-        identity: &Arc<Identity>,
-    ) {
+    pub fn attach(&self, client_id: &ClientId, mailbox: &Arc<Mailbox>) {
         let inner = &mut *self.lock();
         let slot = inner.slots.get_mut(client_id).expect("a settled claim has a slot");
-        if slot.newest != claim {
+        if slot.open {
             mailbox.kick();
         }
-        slot.holder = Holder::Attached { mailbox: mailbox.clone(), identity: identity.clone() };
+        slot.holder = Holder::Attached(mailbox.clone());
     }
 
     /// Takes a Session in; a claimant is woken.
@@ -245,11 +237,11 @@ impl Registry {
         inner.sessions -= 1;
         let slot = inner.slots.get_mut(client_id)?;
         slot.holder = Holder::Empty;
-        let waker = slot.claimant.take();
-        if !slot.pending {
-            inner.slots.remove(client_id);
+        if slot.open {
+            return slot.claimant.take();
         }
-        waker
+        inner.slots.remove(client_id);
+        None
     }
 
     /// A claimant's connection is gone before its claim was settled.
@@ -260,8 +252,8 @@ impl Registry {
             return;
         }
         slot.claimant = None;
+        slot.open = false;
         slot.clean = false;
-        slot.pending = false;
         if matches!(slot.holder, Holder::Empty) {
             inner.slots.remove(client_id);
         }
@@ -286,13 +278,13 @@ impl Registry {
             return parked.session.take_will().map(|will| Due::Will(identity, will));
         }
         inner.sessions -= 1;
-        let holder = std::mem::replace(&mut slot.holder, Holder::Empty);
-        if !slot.pending {
+        let ended = std::mem::replace(&mut slot.holder, Holder::Empty);
+        if !slot.open {
             inner.slots.remove(&client_id);
         }
-        match holder {
+        match ended {
             Holder::Parked(parked) => Some(Due::End(parked)),
-            Holder::Empty | Holder::Taken(_) | Holder::Attached { .. } => None,
+            Holder::Empty | Holder::Taken(_) | Holder::Attached(_) => None,
         }
     }
 
@@ -314,9 +306,7 @@ impl Registry {
             .iter()
             .filter_map(|(client_id, slot)| match &slot.holder {
                 Holder::Empty | Holder::Taken(_) => None,
-                Holder::Attached { mailbox, .. } => {
-                    Some((client_id.clone(), mailbox.clone(), true))
-                }
+                Holder::Attached(mailbox) => Some((client_id.clone(), mailbox.clone(), true)),
                 Holder::Parked(parked) => Some((client_id.clone(), parked.mailbox.clone(), false)),
             })
             .collect();

@@ -15,7 +15,7 @@ use crate::config;
 use crate::message::{
     Delivery, Draft, GroupId, Identity, Loss, Message, SessionId, SubscriptionIds,
 };
-use crate::session::{Cursor, Subscription};
+use crate::session::{Cursor, Groups, Subscription};
 use crate::sync::{Mutex, MutexGuard, RwLock};
 use crate::time::Time;
 use crate::topic::{Retained, TopicFilter, TopicName, Tree};
@@ -129,6 +129,8 @@ pub struct Subscriber<'a> {
 struct RetainedStore {
     topics: Retained<Kept>,
     bytes: u64,
+    /// How many of them, and how many bytes, are the broker's own: clients' totals leave them out.
+    own: (usize, u64),
     stamp: u64,
     expiries: BTreeMap<(Time, u64), Box<str>>,
 }
@@ -306,15 +308,16 @@ impl Router {
         done
     }
 
-    /// Whether one more retained message of `bytes` for `topic` is within the totals.
+    /// Whether one more retained message of a client, of `bytes` for `topic`, is within the totals.
     pub fn may_retain(&self, topic: TopicName<'_>, bytes: usize, totals: &config::Totals) -> bool {
         let retained = self.retained();
         let (old_count, old_bytes) = match retained.topics.get(topic) {
             Some(kept) => (1, kept.message.bytes() as u64),
             None => (0, 0),
         };
-        let count = (retained.topics.len() - old_count) as u64 + 1;
-        let bytes = retained.bytes - old_bytes + bytes as u64;
+        let (own_count, own_bytes) = retained.own;
+        let count = (retained.topics.len() - own_count - old_count) as u64 + 1;
+        let bytes = retained.bytes - own_bytes - old_bytes + bytes as u64;
         count <= u64::from(totals.retained_max) && bytes <= totals.retained_bytes_max.0
     }
 
@@ -449,6 +452,13 @@ impl Router {
     }
 }
 
+impl Groups for Router {
+    fn exists(&self, filter: &TopicFilter) -> bool {
+        let routes = self.routes.read().expect("no code panics while it holds the routes");
+        routes.groups.contains_key(filter)
+    }
+}
+
 /// What a PUBLISH with RETAIN does to the retained message of its topic.
 #[derive(Debug)]
 pub enum Retain {
@@ -465,6 +475,10 @@ impl RetainedStore {
         let Retain::Set(message) = retain else { return };
         let stamp = self.stamp;
         self.bytes += message.bytes() as u64;
+        if is_own(topic) {
+            self.own.0 += 1;
+            self.own.1 += message.bytes() as u64;
+        }
         if message.expires != Time::NEVER {
             self.expiries.insert((message.expires, stamp), topic.as_str().into());
         }
@@ -474,9 +488,18 @@ impl RetainedStore {
     fn remove(&mut self, topic: TopicName<'_>) {
         if let Some(kept) = self.topics.remove(topic) {
             self.bytes -= kept.message.bytes() as u64;
+            if is_own(topic) {
+                self.own.0 -= 1;
+                self.own.1 -= kept.message.bytes() as u64;
+            }
             self.expiries.remove(&(kept.message.expires, kept.stamp));
         }
     }
+}
+
+/// Whether it is a topic that only the broker publishes to.
+fn is_own(topic: TopicName<'_>) -> bool {
+    topic.as_str().starts_with("$SYS/")
 }
 
 /// Topics looked at in one pull.
@@ -496,7 +519,7 @@ fn member(session: SessionId, subscription: &Subscription) -> Member {
 /// No Local compares Client Identifiers, across reconnects too `[MQTT5-3.8.3-3]`.
 fn own(mailbox: &Mailbox, publisher: &Identity) -> bool {
     match &mailbox.owner {
-        Owner::Session { client_id, .. } => *client_id == publisher.client_id,
+        Owner::Session { identity, .. } => identity.client_id == publisher.client_id,
         Owner::Group { .. } => false,
     }
 }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use super::mailbox::{Copy, Mailbox};
+use super::metrics::Tally;
 use super::ports::{Batch, Permit};
-use super::router::Match;
+use super::router::{Change, Match};
 use crate::codec::{PacketId, QoS, Reason};
 use crate::message::Delivery;
 
@@ -17,12 +18,14 @@ pub struct Turn {
     pub out: Vec<u8>,
     /// Copies routed so far in this turn.
     pub copies: usize,
+    pub(super) tally: Tally,
     pub(super) matches: Vec<Match>,
     pub(super) staged: Vec<Staged>,
     pub(super) wakers: Vec<Waker>,
     pub(super) drained: Vec<Delivery>,
     pub(super) pressed: Vec<Arc<Mailbox>>,
     pub(super) answers: Vec<Answer>,
+    pub(super) changes: Vec<Change>,
     pub(super) batch: Batch,
     pub(super) permit: Permit,
 }

@@ -21,14 +21,17 @@ use crate::shape::TokenBucket;
 use crate::time::{Clock, Time};
 
 /// A listener with its socket open.
-pub(super) struct Gateway<C> {
+pub struct Gateway<C> {
     shared: Arc<Shared<C>>,
     socket: TcpListener,
     name: Arc<str>,
     settings: Listener,
     anonymous: bool,
     tls: Option<Arc<LiveTls>>,
+    /// Connections that were let in.
     open: Arc<AtomicU32>,
+    /// Connections that are being told no.
+    refused: Arc<AtomicU32>,
 }
 
 /// New connections a second, in all and from each address.
@@ -72,6 +75,7 @@ impl<C: Clock> Gateway<C> {
             anonymous,
             tls,
             open: Arc::default(),
+            refused: Arc::default(),
         })
     }
 
@@ -114,7 +118,7 @@ impl<C: Clock> Gateway<C> {
 
     fn welcome(&self, stream: TcpStream, address: SocketAddr, rates: &mut Rates) {
         let now = self.shared.clock.now();
-        let open = Opened::count(&self.open);
+        let mut open = Opened::count(&self.open);
         let refuse = if open.number > self.settings.connections_max {
             Some(Reason::QuotaExceeded)
         } else if rates.allow(address.ip(), now) {
@@ -122,9 +126,13 @@ impl<C: Clock> Gateway<C> {
         } else {
             Some(Reason::ConnectionRateExceeded) // 0x9F; 3.1.1: 0x03.
         };
-        // Far beyond its limit a listener says nothing any more.
-        if open.number > self.settings.connections_max.saturating_add(REFUSALS_MAX) {
-            return;
+        if refuse.is_some() {
+            // Those that are only told no take no place from those that are let in, and when too
+            // many are being told, the rest hear nothing.
+            open = Opened::count(&self.refused);
+            if open.number > REFUSALS_MAX {
+                return;
+            }
         }
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%address, %error, "gone already");
@@ -186,7 +194,7 @@ impl<C: Clock> Gateway<C> {
     }
 }
 
-/// Refusals a listener speaks out at once, beyond its connections.
+/// Refusals a listener speaks out at once.
 const REFUSALS_MAX: u32 = 256;
 
 impl Rates {

@@ -72,7 +72,10 @@ async fn talk(address: SocketAddr, user: Option<(&str, &str)>) -> Result<(), Liv
                     let problem = format!("refused: {}", ack.reason.name());
                     return Err(LiveError::Wrong { address, problem });
                 }
-                Packet::Publish(publish) if publish.topic == topic => return Ok(()),
+                Packet::Publish(publish) if publish.topic == topic => {
+                    // Goodbye: a check every few seconds should not look like a lost client.
+                    return stream.write_all(&[0xE0, 0]).await.map_err(fail);
+                }
                 _ => {}
             }
             used += len;

@@ -63,8 +63,7 @@ where
         shared,
         ticket,
         partial: Vec::new(),
-        pending: Vec::new(),
-        written: 0,
+        pending: None,
         read: true,
         unread: false,
         seated: false,
@@ -91,9 +90,8 @@ struct Connection<S, C> {
     ticket: Ticket,
     /// Read and not yet consumed: a partial packet, or what a pause holds back.
     partial: Vec<u8>,
-    /// To be written, from `written` on.
-    pending: Vec<u8>,
-    written: usize,
+    /// What the peer has not taken yet: made after a short write.
+    pending: Option<Box<Pending>>,
     read: bool,
     unread: bool,
     seated: bool,
@@ -103,6 +101,13 @@ struct Connection<S, C> {
     /// Since when the peer takes nothing.
     stalled: Time,
     sleep: Option<Pin<Box<Sleep>>>,
+}
+
+/// Bytes to be written, from `written` on.
+#[derive(Debug, Default)]
+struct Pending {
+    bytes: Vec<u8>,
+    written: usize,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -233,12 +238,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
         if ended {
             self.link.hang_up(now, turn);
             // Nobody is there to read what is left.
-            self.pending.clear();
-            self.written = 0;
+            self.pending = None;
             turn.out.clear();
             return false;
         }
-        let unwritten = self.pending.len() - self.written;
+        let pending = self.pending.as_ref();
+        let unwritten = pending.map_or(0, |pending| pending.bytes.len() - pending.written);
         let flow = self.link.poll(cx.waker(), now, unwritten, turn);
         let Flow { read, more, unread, .. } = flow;
         let resumed = read && !self.read;
@@ -310,31 +315,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
 
     /// Writes what is pending and what this turn added; returns whether some of it is left.
     fn write(&mut self, cx: &mut Context<'_>, now: Time, turn: &mut Turn) -> bool {
-        if self.written < self.pending.len() {
-            self.pending.extend_from_slice(&turn.out);
-            turn.out.clear();
-            let n = write_some(&mut self.stream, cx, &self.pending[self.written..]);
-            self.written += n;
-            self.count_written(n);
+        if let Some(pending) = &mut self.pending {
+            pending.bytes.extend_from_slice(&turn.out);
+            let n = write_some(&mut self.stream, cx, &pending.bytes[pending.written..]);
+            pending.written += n;
+            if pending.written == pending.bytes.len() {
+                self.pending = None;
+            } else if pending.written > READ && pending.written * 2 > pending.bytes.len() {
+                pending.bytes.drain(..pending.written);
+                pending.written = 0;
+            }
             if n > 0 {
                 self.stalled = Time::NEVER;
             }
-            if self.written == self.pending.len() {
-                self.pending = Vec::new();
-                self.written = 0;
-            } else if self.written > READ && self.written * 2 > self.pending.len() {
-                self.pending.drain(..self.written);
-                self.written = 0;
-            }
+            self.count_written(n);
         } else if !turn.out.is_empty() {
             let n = write_some(&mut self.stream, cx, &turn.out);
             self.count_written(n);
             if n < turn.out.len() {
-                self.pending.extend_from_slice(&turn.out[n..]);
+                let bytes = turn.out[n..].to_vec();
+                self.pending = Some(Box::new(Pending { bytes, written: 0 }));
             }
-            turn.out.clear();
         }
-        let blocked = self.written < self.pending.len();
+        turn.out.clear();
+        let blocked = self.pending.is_some();
         if blocked && self.stalled == Time::NEVER {
             self.stalled = now;
         } else if !blocked {
@@ -436,10 +440,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
     }
 }
 
-/// One write, without waiting. An error is left to the next read to report.
+/// Writes without waiting, until all is written or the stream says that it will wake us: a short
+/// write alone promises no wake. An error is left to the next read to report.
 fn write_some<S: AsyncWrite + Unpin>(stream: &mut S, cx: &mut Context<'_>, bytes: &[u8]) -> usize {
-    match Pin::new(stream).poll_write(cx, bytes) {
-        Poll::Ready(Ok(n)) => n,
-        Poll::Ready(Err(_)) | Poll::Pending => 0,
+    let mut written = 0;
+    while written < bytes.len() {
+        match Pin::new(&mut *stream).poll_write(cx, &bytes[written..]) {
+            Poll::Ready(Ok(n)) if n > 0 => written += n,
+            Poll::Ready(_) | Poll::Pending => break,
+        }
     }
+    written
 }

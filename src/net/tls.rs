@@ -35,6 +35,9 @@ use rustls::crypto::ring as cryptography;
 #[cfg(not(any(feature = "tls-aws-lc", feature = "tls-ring")))]
 compile_error!("one of the features `tls-aws-lc` and `tls-ring` is needed");
 
+/// How long a handshake keeps its place. One takes a thousandth of that, and a few round trips.
+const PLACE: Duration = Duration::from_secs(1);
+
 /// TLS of one listener, in force and replaceable.
 #[derive(Debug)]
 pub struct LiveTls {
@@ -120,14 +123,23 @@ impl LiveTls {
         Ok(())
     }
 
-    /// The server's side of a handshake; waits while too many others are at it. No time limit: that
-    /// is the caller's, from accept to CONNECT.
+    /// The server's side of a handshake; waits while too many others are at it. A peer that dawdles
+    /// loses its place among those and goes on without, so that it keeps nobody out. No time limit:
+    /// that is the caller's, from accept to CONNECT.
     pub async fn handshake<S>(&self, stream: S) -> io::Result<TlsStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let _permit = self.handshakes.acquire().await.map_err(io::Error::other)?;
-        TlsAcceptor::from(self.current()).accept(stream).await
+        let place = self.handshakes.acquire().await.map_err(io::Error::other)?;
+        let handshake = TlsAcceptor::from(self.current()).accept(stream);
+        tokio::pin!(handshake);
+        match tokio::time::timeout(PLACE, &mut handshake).await {
+            Ok(done) => done,
+            Err(_) => {
+                drop(place);
+                handshake.await
+            }
+        }
     }
 }
 

@@ -69,9 +69,10 @@ impl Wheel {
         }
     }
 
-    /// Wakes the seat at about `at`, not later.
+    /// Wakes the seat at `at` or up to a slot later, never earlier: whoever is woken takes it that
+    /// the time it asked for is past, and asks anew.
     pub fn arm(&self, ticket: Ticket, at: Time) {
-        let slot = at.as_nanos() / SLOT_NS;
+        let slot = at.as_nanos().div_ceil(SLOT_NS);
         let inner = &mut *self.lock();
         let first = inner.slots.first_key_value().map(|(slot, _)| *slot);
         inner.slots.entry(slot).or_default().push(ticket);

@@ -3,6 +3,15 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 
+/// The aliases of one connection.
+#[derive(Debug, Default)]
+pub struct Aliases {
+    /// The client's.
+    pub incoming: Incoming,
+    /// Ours.
+    pub outgoing: Outgoing,
+}
+
 /// Aliases the client has set.
 #[derive(Debug, Default)]
 pub struct Incoming {

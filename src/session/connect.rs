@@ -19,8 +19,8 @@ pub struct Terms {
     pub asked_expiry: u32,
     /// `QoS` 1 and 2 messages the client takes at once.
     pub receive_maximum: u16,
-    /// Largest packet the client takes, bytes.
-    pub packet_max: usize,
+    /// Largest packet the client takes, bytes; `u32::MAX` is no limit.
+    pub packet_max: u32,
     /// Aliases we may set.
     pub alias_out_max: u16,
     /// Aliases the client may set.
@@ -56,7 +56,7 @@ pub fn negotiate(connect: &Connect<'_>, policy: &Policy) -> Result<Terms, Reason
         expiry: capped_expiry(connect.session_expiry, policy),
         asked_expiry: connect.session_expiry,
         receive_maximum: connect.receive_maximum.get(),
-        packet_max: connect.maximum_packet_size.map_or(usize::MAX, |max| max.get() as usize),
+        packet_max: connect.maximum_packet_size.map_or(u32::MAX, |max| max.get()),
         alias_out_max: connect.topic_alias_maximum.min(policy.session.topic_alias_out_max),
         alias_in_max: policy.session.topic_alias_maximum,
         problem_information: connect.request_problem_information,
@@ -98,7 +98,8 @@ pub fn capped_expiry(seconds: u32, policy: &Policy) -> u32 {
 
 /// Topics only the broker itself publishes to.
 pub(super) fn reserved(topic: &str) -> bool {
-    topic.starts_with("$SYS/") || topic.starts_with("$share/") || topic == "$SYS"
+    topic.starts_with('$')
+        && (topic.starts_with("$SYS/") || topic.starts_with("$share/") || topic == "$SYS")
 }
 
 /// Only a version 5 client can be told another Keep Alive `[MQTT5-3.2.2-21]`.

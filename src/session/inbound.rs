@@ -32,7 +32,9 @@ impl Session {
             None => {}
         }
         let alias_topic = match publish.topic_alias {
-            Some(alias) if publish.topic.is_empty() => self.incoming.topic(alias),
+            Some(alias) if publish.topic.is_empty() => {
+                self.aliases.as_ref().and_then(|aliases| aliases.incoming.topic(alias))
+            }
             _ => None,
         };
         let topic = alias_topic.unwrap_or(publish.topic);
@@ -71,7 +73,7 @@ impl Session {
     ) {
         // 3.1.1 has no refusal: the ledger has it, the client gets its ordinary answer.
         let refused = reason.is_error();
-        let text = if refused { self.reason_string("no receiver had room") } else { None };
+        let text = if refused { self.reason_string("no room for the message") } else { None };
         let reason = self.answerable(reason);
         let ack = answer(packet_id, reason, text);
         if qos == QoS::ExactlyOnce {
@@ -110,9 +112,10 @@ impl Session {
         if alias.get() > self.terms.alias_in_max {
             return Err(Violation(Reason::TopicAliasInvalid)); // [MQTT5-3.2.2-17]
         }
+        let incoming = &mut self.aliases.get_or_insert_default().incoming;
         if !publish.topic.is_empty() {
-            self.incoming.set(alias, publish.topic);
-        } else if self.incoming.topic(alias).is_none() {
+            incoming.set(alias, publish.topic);
+        } else if incoming.topic(alias).is_none() {
             return Err(Violation(Reason::ProtocolError));
         }
         Ok(())
@@ -125,7 +128,7 @@ impl Session {
     /// Notes that an answer is owed, within the client's limits `[MQTT5-3.3.4-7]`.
     fn owe(&mut self, qos: QoS, packet_id: PacketId, cx: &Context<'_>) -> Outcome {
         if self.terms.version == Version::V5 {
-            let open = self.owed_qos1 + self.received.len();
+            let open = self.owed_qos1 as usize + self.received.len();
             if open >= usize::from(cx.policy.session.receive_maximum) {
                 return Err(Violation(Reason::ReceiveMaximumExceeded));
             }

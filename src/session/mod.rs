@@ -12,7 +12,7 @@ mod subscribe;
 pub mod will;
 pub mod window;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -142,6 +142,12 @@ pub trait Access: Send + Sync {
     fn may_receive(&self, who: &Identity, topic: TopicName<'_>) -> bool;
 }
 
+/// The groups of Shared Subscriptions there are.
+pub trait Groups: Sync {
+    /// Is there one for `filter`?
+    fn exists(&self, filter: &TopicFilter) -> bool;
+}
+
 /// The rules every Session obeys: made once from the configuration.
 #[derive(Clone, Debug)]
 pub struct Policy {
@@ -181,8 +187,10 @@ pub struct Context<'a> {
     pub access: &'a dyn Access,
     /// Subscriptions the broker still has room for.
     pub subscriptions_free: usize,
-    /// Groups the broker still has room for. At 0 nobody joins a group anew.
+    /// Groups the broker still has room for.
     pub groups_free: usize,
+    /// Those there are: they may be joined even if there is room for no other.
+    pub groups: &'a dyn Groups,
     /// The store remembers: without it Ops are not even made.
     pub remembers: bool,
 }
@@ -218,16 +226,16 @@ pub struct Session {
     terms: Terms,
     /// When the last whole packet came in.
     heard: Time,
-    subscriptions: BTreeMap<TopicFilter, Subscription>,
+    subscriptions: subscribe::Subscriptions,
     window: window::Window,
     /// `QoS` 2 identifiers received and not yet released.
     received: BTreeSet<PacketId>,
     /// PUBLISHes of `QoS` 1 that still await their PUBACK.
-    owed_qos1: usize,
+    owed_qos1: u32,
     /// PUBLISHes of `QoS` 2 that still await their PUBREC.
-    owed_qos2: usize,
-    incoming: alias::Incoming,
-    outgoing: alias::Outgoing,
+    owed_qos2: u32,
+    /// Made when the first Topic Alias is.
+    aliases: Option<Box<alias::Aliases>>,
     cursors: Vec<Cursor>,
     will: Option<Arc<WillMessage>>,
     end: End,
@@ -240,13 +248,12 @@ impl Session {
             identity,
             terms,
             heard: now,
-            subscriptions: BTreeMap::new(),
+            subscriptions: subscribe::Subscriptions::default(),
             window: window::Window::default(),
             received: BTreeSet::new(),
             owed_qos1: 0,
             owed_qos2: 0,
-            incoming: alias::Incoming::default(),
-            outgoing: alias::Outgoing::default(),
+            aliases: None,
             cursors: Vec::new(),
             will: None,
             end: End::Abrupt,
@@ -262,8 +269,7 @@ impl Session {
         self.window.reconnect();
         self.owed_qos1 = 0;
         self.owed_qos2 = 0;
-        self.incoming = alias::Incoming::default();
-        self.outgoing = alias::Outgoing::default();
+        self.aliases = None;
         self.end = End::Abrupt;
     }
 
@@ -340,7 +346,9 @@ impl Session {
         }
         let delay = self.will.as_ref()?.delay.min(self.terms.expiry);
         if delay == 0 {
-            self.will.take().map(|will| out(Action::WillDue(will)));
+            if let Some(will) = self.will.take() {
+                out(Action::WillDue(will));
+            }
             self.remember(cx, out, || Op::WillGone);
             return None;
         }
@@ -404,7 +412,7 @@ impl Session {
 
     /// Acknowledgements owed to the client for its PUBLISHes.
     pub fn owed(&self) -> usize {
-        self.owed_qos1 + self.owed_qos2
+        (self.owed_qos1 + self.owed_qos2) as usize
     }
 
     /// Whether something in flight still awaits its resend.

@@ -30,7 +30,10 @@ impl Session {
             return;
         }
         let mut publish = outgoing(&delivery, cx);
-        let alias = self.outgoing.find(publish.topic, self.terms.alias_out_max);
+        let alias = match self.terms.alias_out_max {
+            0 => None,
+            max => self.aliases.get_or_insert_default().outgoing.find(publish.topic, max),
+        };
         let topic = publish.topic;
         if let Some((alias, new)) = alias {
             publish.topic_alias = Some(alias);
@@ -45,7 +48,7 @@ impl Session {
             return;
         }
         if let Some((alias, true)) = alias {
-            self.outgoing.set(topic, alias);
+            self.aliases.get_or_insert_default().outgoing.set(topic, alias);
         }
         out(Action::Count(Count::Sent { bytes: publish.payload.len() }));
         if delivery.qos == QoS::AtMostOnce {
@@ -84,23 +87,22 @@ impl Session {
             match &flight.state {
                 State::Released { .. } => {
                     let packet = Packet::PubRel(Ack::new(packet_id, Reason::Success));
-                    // The last connection may have ended before its promise was durable.
-                    out(Action::Send { packet, after_ops: true });
+                    // CONNACK has waited for all that the last connection remembered.
+                    out(Action::Send { packet, after_ops: false });
                 }
                 State::Sent(delivery) => {
                     let mut publish = outgoing(delivery, cx);
                     publish.dup = true; // [MQTT5-3.3.1-1]
                     publish.packet_id = Some(packet_id);
                     publish.expiry = delivery.message.expiry_left(cx.now).map(|left| left.max(1));
-                    if packet_max != usize::MAX
-                        && codec::publish_len(&publish, version) > packet_max
+                    if packet_max != u32::MAX
+                        && codec::publish_len(&publish, version) > packet_max as usize
                     {
                         gone.push((packet_id, delivery.qos, delivery.group));
                         continue;
                     }
                     out(Action::Count(Count::Sent { bytes: publish.payload.len() }));
-                    let after_ops = delivery.qos == QoS::ExactlyOnce;
-                    out(Action::Send { packet: Packet::Publish(publish), after_ops });
+                    out(Action::Send { packet: Packet::Publish(publish), after_ops: false });
                 }
             }
         }
@@ -187,8 +189,8 @@ impl Session {
     }
 
     fn fits(&self, publish: &Publish<'_>) -> bool {
-        self.terms.packet_max == usize::MAX
-            || codec::publish_len(publish, self.terms.version) <= self.terms.packet_max
+        self.terms.packet_max == u32::MAX
+            || codec::publish_len(publish, self.terms.version) <= self.terms.packet_max as usize
     }
 }
 

@@ -23,6 +23,54 @@ pub struct Cursor {
     pub after: Option<String>,
 }
 
+/// The Subscriptions of a Session by filter: a sorted list, for most clients have one or two.
+#[derive(Debug, Default)]
+pub(super) struct Subscriptions(Vec<(TopicFilter, Subscription)>);
+
+impl Subscriptions {
+    pub fn get(&self, filter: &TopicFilter) -> Option<Subscription> {
+        self.position(filter).ok().map(|index| self.0[index].1)
+    }
+
+    pub fn insert(&mut self, filter: TopicFilter, subscription: Subscription) {
+        match self.position(&filter) {
+            Ok(index) => self.0[index].1 = subscription,
+            Err(index) => {
+                if self.0.len() < 4 {
+                    self.0.reserve_exact(1);
+                }
+                self.0.insert(index, (filter, subscription));
+            }
+        }
+    }
+
+    pub fn remove(&mut self, filter: &TopicFilter) -> bool {
+        let found = self.position(filter);
+        if let Ok(index) = found {
+            self.0.remove(index);
+        }
+        found.is_ok()
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&TopicFilter, &Subscription)> {
+        self.0.iter().map(|(filter, subscription)| (filter, subscription))
+    }
+
+    fn position(&self, filter: &TopicFilter) -> Result<usize, usize> {
+        self.0.binary_search_by(|(held, _)| held.cmp(filter))
+    }
+}
+
+/// What the broker still has room for, counted down within one SUBSCRIBE.
+struct Free {
+    subscriptions: usize,
+    groups: usize,
+}
+
 impl Session {
     pub(super) fn on_subscribe(
         &mut self,
@@ -31,7 +79,7 @@ impl Session {
         out: &mut impl FnMut(Action<'_>),
     ) {
         let id = subscribe.subscription_id.map_or(0, |id| id.get());
-        let mut free = cx.subscriptions_free;
+        let mut free = Free { subscriptions: cx.subscriptions_free, groups: cx.groups_free };
         // Several filters act as several SUBSCRIBEs with one SUBACK [MQTT5-3.8.4-5].
         let reasons = subscribe
             .filters
@@ -94,7 +142,7 @@ impl Session {
         text: &str,
         mut options: SubscribeOptions,
         id: u32,
-        free: &mut usize,
+        free: &mut Free,
         cx: &Context<'_>,
         out: &mut impl FnMut(Action<'_>),
     ) -> Reason {
@@ -104,14 +152,15 @@ impl Session {
         };
         options.qos = options.qos.min(cx.policy.qos_max); // [MQTT5-3.2.2-10]
         let subscription = Subscription { options, id };
-        let old = self.subscriptions.get(&filter).copied();
+        let old = self.subscriptions.get(&filter);
         if old.is_none() {
             let full = self.subscriptions.len() >= cx.policy.limits.subscriptions_max as usize;
-            let no_group = filter.share().is_some() && cx.groups_free == 0;
-            if full || no_group || *free == 0 {
+            let new_group = filter.share().is_some() && !cx.groups.exists(&filter);
+            if full || free.subscriptions == 0 || (new_group && free.groups == 0) {
                 return Reason::QuotaExceeded;
             }
-            *free -= 1;
+            free.subscriptions -= 1;
+            free.groups -= usize::from(new_group);
         }
         // Fleets subscribe again at every reconnect: an equal one writes nothing.
         if old != Some(subscription) {
@@ -158,7 +207,7 @@ impl Session {
         let Ok(filter) = TopicFilter::parse(text, &cx.policy.topic) else {
             return Reason::TopicFilterInvalid;
         };
-        if self.subscriptions.remove(&filter).is_none() {
+        if !self.subscriptions.remove(&filter) {
             return Reason::NoSubscriptionExisted;
         }
         self.cursors.retain(|cursor| cursor.filter != filter);

@@ -1,4 +1,5 @@
 //! Real processes: `sluice` on free ports with its files in a folder of its own, and its clients.
+#![allow(dead_code)] // Each test file uses its part.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -102,13 +103,16 @@ impl Sluice {
 
     /// The same in `folder`, where paths in `config` begin.
     pub fn start_in(folder: TempDir, config: &str) -> Sluice {
+        let mut command = sluice(folder.path(), config);
+        Sluice::start_as(&mut command, folder)
+    }
+
+    /// A broker started by `command`, which knows `folder`.
+    pub fn start_as(command: &mut Command, folder: TempDir) -> Sluice {
         let log = File::create(folder.path().join("log")).expect("a log file");
         let (sender, lines) = mpsc::channel();
-        let mut child = sluice(folder.path(), config)
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .expect("the broker's program");
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(log).spawn().expect("the broker's program");
         forward(child.stdout.take().expect("piped"), sender);
         let process = Process { child, lines, seen: Vec::new() };
         let mut broker = Sluice { process, listeners: Vec::new(), folder };
@@ -123,6 +127,11 @@ impl Sluice {
         listener.unwrap_or_else(|| panic!("no listener {name}")).1
     }
 
+    /// What it has printed before it was ready.
+    pub fn printed(&self) -> &[String] {
+        &self.process.seen
+    }
+
     /// A file in the broker's folder.
     pub fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
@@ -134,6 +143,17 @@ impl Sluice {
         let status = status.expect("a process that runs");
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its peak");
         peak.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+    }
+
+    /// Sends the signal called `name`.
+    pub fn signal(&self, name: &str) {
+        self.process.signal(name);
+    }
+
+    /// Waits for the exit code.
+    #[track_caller]
+    pub fn exit_code(&mut self) -> Option<i32> {
+        self.process.exit_code()
     }
 
     /// Sends SIGTERM and waits for the exit code.

@@ -22,6 +22,8 @@ pub struct Script {
     pub accounts: Vec<(String, String)>,
     /// A script with time steps that is worth its seconds on a real socket.
     pub realtime: bool,
+    /// What is sent together must come together.
+    pub whole: bool,
     pub steps: Vec<Step>,
 }
 
@@ -45,10 +47,10 @@ impl Script {
                 | Action::Closed { conn }
                 | Action::Drop { conn } => conn,
             };
-            if let Action::Send { sent, .. } = &step.action {
-                if let Some(connect) = sent.iter().find_map(Sent::connect_version) {
-                    named.insert(conn, connect.unwrap_or(run));
-                }
+            if let Action::Send { sent, .. } = &step.action
+                && let Some(connect) = sent.iter().find_map(Sent::connect_version)
+            {
+                named.insert(conn, connect.unwrap_or(run));
             }
             named.get(conn.as_str()).copied().unwrap_or(run)
         });

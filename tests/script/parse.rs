@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use sluicemq::codec::Version;
 
-use super::language::{
-    Action, Field, Pattern, Script, Sent, Step, Value, Wanted, counts, version, version_text,
-};
-use super::wire::{self, Form};
+use super::check::check;
+use super::language::{Action, Field, Pattern, Script, Sent, Step, Value, Wanted, version};
+use super::value::{literal, pattern, unhex, variable};
+use super::wire;
 
 /// Reads one script.
 pub fn parse(file: &str, text: &str) -> Result<Script, String> {
@@ -25,6 +25,7 @@ pub fn parse(file: &str, text: &str) -> Result<Script, String> {
         settings: Vec::new(),
         accounts: Vec::new(),
         realtime: false,
+        whole: false,
         steps: Vec::new(),
     };
     let fail = |line: usize, what: String| format!("{file}:{line}: {what}");
@@ -53,7 +54,8 @@ struct Line {
     text: String,
 }
 
-type Failed = (usize, String);
+/// A line and what is wrong with it.
+pub type Failed = (usize, String);
 
 /// A `#` at the start or after a space begins a comment, unless it is quoted.
 fn without_comment(line: &str) -> &str {
@@ -104,10 +106,10 @@ fn expand(lines: &[Line]) -> Result<Vec<Line>, Failed> {
 }
 
 fn loop_values(text: &str) -> Result<Vec<String>, String> {
-    if let Some((from, to)) = text.split_once("..") {
-        if let (Ok(from), Ok(to)) = (from.parse::<u32>(), to.parse::<u32>()) {
-            return Ok((from..=to).map(|number| number.to_string()).collect());
-        }
+    if let Some((from, to)) = text.split_once("..")
+        && let (Ok(from), Ok(to)) = (from.parse::<u32>(), to.parse::<u32>())
+    {
+        return Ok((from..=to).map(|number| number.to_string()).collect());
     }
     words(text)
 }
@@ -160,6 +162,7 @@ fn directive(text: &str, script: &mut Script) -> Result<bool, String> {
             script.accounts.push((user.to_owned(), password.trim().to_owned()));
         }
         "realtime" => script.realtime = true,
+        "whole" => script.whole = true,
         _ => return Ok(false),
     }
     if !script.steps.is_empty() {
@@ -286,7 +289,7 @@ fn send(words: &[String]) -> Result<Sent, String> {
         let (key, only, text) = split_field(word)?;
         let (key, form, _) =
             wire::field(name, key, true).ok_or(format!("{name} has no field {key}"))?;
-        let value = match text.strip_prefix('$') {
+        let value = match variable(text) {
             Some(variable) => Value::Variable(variable.to_owned()),
             None => Value::Literal(literal(form, text).map_err(|what| format!("{key}: {what}"))?),
         };
@@ -328,176 +331,4 @@ fn split_field(word: &str) -> Result<(&str, Option<Version>, &str), String> {
             Ok((key, Some(version(only).ok_or(format!("version {only}?"))?), text))
         }
     }
-}
-
-fn pattern(form: Form, text: &str) -> Result<Pattern, String> {
-    if text == "absent" {
-        return Ok(Pattern::Absent);
-    }
-    if text == "present" {
-        return Ok(Pattern::Present);
-    }
-    if let Some(variable) = text.strip_prefix('$') {
-        return Ok(Pattern::Variable(variable.to_owned()));
-    }
-    if let Some(variable) = text.strip_prefix("!$") {
-        return Ok(Pattern::Not(variable.to_owned()));
-    }
-    if let (Form::Number(_), Some((from, to))) = (form, text.split_once("..")) {
-        let number = |text: &str| text.parse().map_err(|_| format!("range {text}?"));
-        return Ok(Pattern::Range(number(from)?, number(to)?));
-    }
-    let mut quoted = false;
-    let choices = text.split(|c| {
-        quoted ^= c == '"';
-        c == '|' && !quoted
-    });
-    Ok(Pattern::OneOf(choices.map(|text| literal(form, text)).collect::<Result<_, _>>()?))
-}
-
-/// Canonical bytes of a value.
-fn literal(form: Form, text: &str) -> Result<Vec<u8>, String> {
-    match form {
-        Form::Number(max) => {
-            let number = match text.strip_prefix("0x") {
-                Some(digits) => u64::from_str_radix(digits, 16),
-                None => text.parse(),
-            };
-            let number = number.map_err(|_| format!("number {text}?"))?;
-            if number > max {
-                return Err(format!("{number} is more than {max}"));
-            }
-            Ok(number.to_string().into_bytes())
-        }
-        Form::Flag => match text {
-            "0" | "false" => Ok(b"0".to_vec()),
-            "1" | "true" => Ok(b"1".to_vec()),
-            _ => Err(format!("flag {text}?")),
-        },
-        Form::Text => bytes(text),
-        Form::Pair => match bytes(text)? {
-            pair if pair.contains(&b':') => Ok(pair),
-            _ => Err("a pair is name:value".to_owned()),
-        },
-        Form::Reason => wire::reason(text).ok_or(format!("reason {text}?")),
-        Form::Reasons => {
-            let each =
-                text.split(',').map(|text| wire::reason(text).ok_or(format!("reason {text}?")));
-            Ok(each.collect::<Result<Vec<_>, _>>()?.join(&b','))
-        }
-        Form::Filter => filter(text),
-    }
-}
-
-/// `FILTER`, or `FILTER:2,nl,rap,rh1`, or `FILTER:0x40`: the filter's bytes and the options byte.
-fn filter(text: &str) -> Result<Vec<u8>, String> {
-    let split = text
-        .rsplit_once(':')
-        .filter(|(_, options)| options.starts_with(|c: char| c.is_ascii_digit()));
-    let (name, options) = split.unwrap_or((text, "0"));
-    let mut byte = 0;
-    for option in options.split(',') {
-        byte |= match option {
-            "0" => 0,
-            "1" => 1,
-            "2" => 2,
-            "nl" => 4,
-            "rap" => 8,
-            "rh0" => 0,
-            "rh1" => 0x10,
-            "rh2" => 0x20,
-            raw => {
-                let digits = raw.strip_prefix("0x").ok_or(format!("option {raw}?"))?;
-                u8::from_str_radix(digits, 16).map_err(|_| format!("option {raw}?"))?
-            }
-        };
-    }
-    let mut out = bytes(name)?;
-    out.push(byte);
-    Ok(out)
-}
-
-/// `word`, `"quoted"`, `hex:00ff`; with `*N` behind it, N times.
-fn bytes(text: &str) -> Result<Vec<u8>, String> {
-    if let Some((text, times)) = text.rsplit_once('*') {
-        if let Ok(times) = times.parse() {
-            return Ok(bytes(text)?.repeat(times));
-        }
-    }
-    if let Some(digits) = text.strip_prefix("hex:") {
-        return unhex(digits);
-    }
-    let Some(quoted) = text.strip_prefix('"') else {
-        return match text.contains('"') {
-            true => Err(format!("quote inside {text}")),
-            false => Ok(text.as_bytes().to_vec()),
-        };
-    };
-    let quoted = quoted.strip_suffix('"').ok_or(format!("quote inside {text}"))?;
-    Ok(quoted.replace("\\\"", "\"").replace("\\n", "\n").into_bytes())
-}
-
-fn unhex(digits: &str) -> Result<Vec<u8>, String> {
-    let digits: Vec<u8> = digits.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    if digits.len() % 2 != 0 {
-        return Err("half a byte".to_owned());
-    }
-    let byte = |pair: &[u8]| {
-        let text = std::str::from_utf8(pair).ok()?;
-        u8::from_str_radix(text, 16).ok()
-    };
-    digits.chunks(2).map(|pair| byte(pair).ok_or("no hex digit".to_owned())).collect()
-}
-
-/// Refuses what one of the script's versions cannot say, unless the line says that it counts on
-/// the other only.
-fn check(script: &Script, run: Version) -> Result<(), Failed> {
-    for (step, version) in script.steps.iter().zip(script.step_versions(run)) {
-        let sending = matches!(step.action, Action::Send { .. });
-        if !counts(step.only, version) {
-            continue;
-        }
-        let said: Vec<(usize, &str, Vec<(&str, Option<Version>)>)> = match &step.action {
-            Action::Send { sent, .. } => sent
-                .iter()
-                .filter_map(|one| match one {
-                    Sent::Packet { name, fields } => Some((
-                        step.line,
-                        *name,
-                        fields.iter().map(|field| (field.key, field.only)).collect(),
-                    )),
-                    Sent::Raw(_) => None,
-                })
-                .collect(),
-            Action::Expect { wanted, .. } => wanted
-                .iter()
-                .map(|one| {
-                    (
-                        one.line,
-                        one.name,
-                        one.fields.iter().map(|field| (field.key, field.only)).collect(),
-                    )
-                })
-                .collect(),
-            _ => continue,
-        };
-        for (line, name, keys) in said {
-            let lacks =
-                version != Version::V5 && (name == "AUTH" || name == "DISCONNECT" && !sending);
-            if lacks {
-                let text = version_text(version);
-                return Err((line, format!("{text} has no such {name}: end the line with @5")));
-            }
-            for (key, only) in keys {
-                let only5 = wire::field(name, key, sending).is_some_and(|(_, _, only5)| only5);
-                if only5 && version != Version::V5 && counts(only, version) {
-                    return Err((
-                        line,
-                        format!("{key} is of version 5: write {key}@5=, or `versions 5`"),
-                    ));
-                }
-            }
-        }
-    }
-    Ok(())
 }

@@ -1,14 +1,14 @@
 //! Plays a script on a driver.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sluicemq::codec::{self, Decoded, Version};
+use sluicemq::codec::Version;
 
-use super::driver::{Came, Driver};
+use super::conn::{Conn, Ids};
+use super::driver::Driver;
 use super::language::{Action, Field, Pattern, Script, Sent, Step, Value, Wanted, counts};
 use super::wire::{self, Packet};
-use super::witness::Witness;
 
 /// Why a script failed.
 #[derive(Debug)]
@@ -43,35 +43,6 @@ pub fn play(script: &Script, version: Version, driver: &mut dyn Driver) -> Resul
         outcome = player.nothing_is_left();
     }
     outcome.map_err(|what| Failure { line, what, transcript: player.transcript })
-}
-
-/// The client's end of one connection.
-struct Conn {
-    number: usize,
-    version: Version,
-    unread: Vec<u8>,
-    inbox: VecDeque<Packet>,
-    /// A packet the broker may not send.
-    fault: Option<String>,
-    ended: bool,
-    cut: bool,
-    /// Sent something that the broker may not have read yet.
-    unsure: bool,
-    witness: Witness,
-    ids: Ids,
-}
-
-/// Packet Identifiers that go without saying.
-#[derive(Clone, Copy, Debug, Default)]
-struct Ids {
-    subscribe: Option<u64>,
-    unsubscribe: Option<u64>,
-    publish: Option<u64>,
-    pubrel: Option<u64>,
-    pubrec: Option<u64>,
-    /// Of what the broker sent.
-    came_publish: Option<u64>,
-    came_pubrel: Option<u64>,
 }
 
 struct Player<'a> {
@@ -133,18 +104,7 @@ impl Player<'_> {
     fn open(&mut self, name: &str, version: Version) {
         self.make_sure(name);
         let ids = self.conns.get(name).map(|conn| conn.ids).unwrap_or_default();
-        let conn = Conn {
-            number: self.driver.open(),
-            version,
-            unread: Vec::new(),
-            inbox: VecDeque::new(),
-            fault: None,
-            ended: false,
-            cut: false,
-            unsure: false,
-            witness: Witness::new(version),
-            ids,
-        };
+        let conn = Conn::new(self.driver.open(), version, ids);
         self.conns.insert(name.to_owned(), conn);
     }
 
@@ -200,10 +160,8 @@ impl Player<'_> {
             "PUBLISH" if packet.number("qos").unwrap_or(0) > 0 => Some(1),
             _ => None,
         };
-        if packet.first("id").is_none() {
-            if let Some(id) = own {
-                packet.fields.push(("id", id.to_string().into_bytes()));
-            }
+        if let Some(id) = own.filter(|_| packet.first("id").is_none()) {
+            packet.fields.push(("id", id.to_string().into_bytes()));
         }
         let id = packet.number("id");
         match kind {
@@ -440,72 +398,6 @@ impl Player<'_> {
     fn note(&mut self, name: &str, way: &str, what: String) {
         let seconds = self.elapsed.as_secs_f64();
         self.transcript.push(format!("{seconds:9.3}s {name} {way} {what}"));
-    }
-}
-
-impl Conn {
-    /// Reads what came; whether anything did.
-    fn read(&mut self, driver: &mut dyn Driver) -> bool {
-        if self.ended || self.cut {
-            return false;
-        }
-        match driver.read(self.number) {
-            Came::Nothing => false,
-            Came::End => {
-                self.ended = true;
-                false
-            }
-            Came::Bytes(bytes) => {
-                self.unread.extend_from_slice(&bytes);
-                self.unpack();
-                true
-            }
-        }
-    }
-
-    /// Cuts whole packets from what came and checks each.
-    fn unpack(&mut self) {
-        while self.fault.is_none() {
-            match wire::decode(&self.unread, self.version) {
-                Ok(None) => return,
-                Ok(Some((mut packet, len))) => {
-                    let agreed = same_as_codec(&self.unread[..len], self.version);
-                    self.unread.drain(..len);
-                    self.fault = agreed.and(self.witness.received(&mut packet, len)).err();
-                    self.inbox.push_back(packet);
-                }
-                Err(fault) => {
-                    let bytes = wire::hex(&self.unread[..self.unread.len().min(40)]);
-                    self.fault = Some(format!("{fault}\n  in {bytes}"));
-                }
-            }
-        }
-    }
-
-    /// One PINGREQ and its answer, unseen by the script.
-    fn ping(&mut self, driver: &mut dyn Driver) {
-        self.unsure = false;
-        if self.cut || self.ended || self.fault.is_some() || !self.witness.connected() {
-            return;
-        }
-        driver.send(self.number, &[0xC0, 0]);
-        loop {
-            if let Some(at) = self.inbox.iter().position(|packet| packet.name == "PINGRESP") {
-                self.inbox.remove(at);
-                return;
-            }
-            if !self.read(driver) || self.fault.is_some() {
-                return;
-            }
-        }
-    }
-}
-
-/// The broker's own decoder, as a second opinion on what the broker sent.
-fn same_as_codec(bytes: &[u8], version: Version) -> Result<(), String> {
-    match codec::decode(bytes, Some(version), codec::From::Server, &codec::Limits::NONE) {
-        Ok(Decoded::Packet { len, .. }) if len == bytes.len() => Ok(()),
-        other => Err(format!("the codec disagrees about {}: {other:?}", wire::hex(bytes))),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Finds the scripts, plays each on each of its versions, and reports every one as a case.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,13 +13,138 @@ use super::language::{Script, version_text};
 use super::parse::parse;
 use super::play::{Failure, play};
 
-/// The folder of the scripts.
-pub fn folder() -> PathBuf {
+/// The scripts, what the command line asks, and how it goes.
+///
+/// The command line is that of every Rust test: words pick the cases that contain one of them,
+/// `--list` lists.
+pub struct Report {
+    pub scripts: Vec<Script>,
+    words: Vec<String>,
+    /// Only part of the cases is asked for.
+    pub partial: bool,
+    pub listing: bool,
+    start: Instant,
+    passed: usize,
+    pub failed: Vec<String>,
+}
+
+impl Report {
+    /// Reads the scripts.
+    pub fn begin() -> Result<Report, ExitCode> {
+        // A panic is a failed case and is reported as one.
+        std::panic::set_hook(Box::new(|_| {}));
+        let scripts = scripts().map_err(|error| {
+            println!("tests/conformance/{error}");
+            ExitCode::FAILURE
+        })?;
+        let words: Vec<String> =
+            std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+        Ok(Report {
+            scripts,
+            partial: !words.is_empty(),
+            words,
+            listing: std::env::args().any(|arg| arg == "--list"),
+            start: Instant::now(),
+            passed: 0,
+            failed: Vec::new(),
+        })
+    }
+
+    /// Plays the scripts that `wanted` picks, on every version.
+    pub fn play(&mut self, driver: &str, stage: &impl Stage, wanted: impl Fn(&Script) -> bool) {
+        self.cases(driver, wanted, |script, version| {
+            attempt(script, version, stage).map(|()| String::new()).map_err(|failure| {
+                let mut text = String::new();
+                for line in &failure.transcript {
+                    text.push_str(&format!("  {line}\n"));
+                }
+                text + &format!(
+                    "tests/conformance/{}:{}: {}",
+                    script.file, failure.line, failure.what
+                )
+            })
+        });
+    }
+
+    /// Reports `run` of every script that `wanted` picks, on each of its versions.
+    pub fn cases(
+        &mut self,
+        kind: &str,
+        wanted: impl Fn(&Script) -> bool,
+        run: impl Fn(&Script, Version) -> Result<String, String>,
+    ) {
+        let scripts = std::mem::take(&mut self.scripts);
+        for script in scripts.iter().filter(|script| wanted(script)) {
+            for version in &script.versions {
+                let name = script.file.trim_end_matches(".mqtt");
+                let case = format!("{name} ({}) on {kind}", version_text(*version));
+                self.case(&case, &script.title, || run(script, *version));
+            }
+        }
+        self.scripts = scripts;
+    }
+
+    /// Reports one case, if it is asked for: what to add to its `ok`, or what went wrong.
+    pub fn case(&mut self, case: &str, title: &str, run: impl FnOnce() -> Result<String, String>) {
+        if self.partial && !self.words.iter().any(|word| case.contains(word)) {
+            return;
+        }
+        if self.listing {
+            println!("{case}: test");
+            return;
+        }
+        match run() {
+            Ok(more) => {
+                println!("test {case} ... ok{more}");
+                self.passed += 1;
+            }
+            Err(text) => {
+                println!("test {case} ... FAILED");
+                self.failed.push(format!("---- {case}: {title}\n{text}"));
+            }
+        }
+    }
+
+    /// What failed, and the count.
+    pub fn end(self) -> ExitCode {
+        if self.listing {
+            return ExitCode::SUCCESS;
+        }
+        for failure in &self.failed {
+            println!("\n{failure}");
+        }
+        let result = if self.failed.is_empty() { "ok" } else { "FAILED" };
+        let seconds = self.start.elapsed().as_secs_f64();
+        println!(
+            "\ntest result: {result}. {} passed; {} failed; finished in {seconds:.2}s",
+            self.passed,
+            self.failed.len()
+        );
+        if self.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+/// Plays one script on a fresh broker; a panic is a failure too.
+pub fn attempt(script: &Script, version: Version, stage: &impl Stage) -> Result<(), Failure> {
+    let played = catch_unwind(AssertUnwindSafe(|| {
+        let broken = |what| Failure { line: 1, what, transcript: Vec::new() };
+        let mut driver = stage.set(script).map_err(broken)?;
+        play(script, version, &mut driver)
+    }));
+    played.unwrap_or_else(|panic| {
+        let what = panic.downcast_ref::<String>().cloned();
+        let what = what.or(panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        let what = format!("panic: {}", what.unwrap_or_default());
+        Err(Failure { line: 1, what, transcript: Vec::new() })
+    })
+}
+
+fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/conformance")
 }
 
 /// Every script, by name; or what is wrong with one of them.
-pub fn scripts() -> Result<Vec<Script>, String> {
+fn scripts() -> Result<Vec<Script>, String> {
     let entries = std::fs::read_dir(folder()).map_err(|error| error.to_string())?;
     let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     files.retain(|file| file.extension().is_some_and(|extension| extension == "mqtt"));
@@ -53,79 +178,4 @@ pub fn statements() -> BTreeMap<String, String> {
         Some((cells.next()?.to_owned(), cells.next()?.to_owned()))
     });
     rows.collect()
-}
-
-/// Plays what `wanted` picks, on every version; says how it went.
-pub fn run(name: &str, stage: &impl Stage, wanted: impl Fn(&Script) -> bool) -> ExitCode {
-    let scripts = match scripts() {
-        Ok(scripts) => scripts,
-        Err(error) => {
-            println!("{error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let filters: Vec<String> =
-        std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    let listing = std::env::args().any(|arg| arg == "--list");
-    let start = Instant::now();
-    let (mut passed, mut failed) = (0, Vec::new());
-    for script in scripts.iter().filter(|script| wanted(script)) {
-        for version in &script.versions {
-            let case =
-                format!("{} ({})", script.file.trim_end_matches(".mqtt"), version_text(*version));
-            if !filters.is_empty() && !filters.iter().any(|filter| case.contains(filter)) {
-                continue;
-            }
-            if listing {
-                println!("{case}: test");
-                continue;
-            }
-            match attempt(script, *version, stage) {
-                Ok(()) => {
-                    println!("test {case} ... ok");
-                    passed += 1;
-                }
-                Err(failure) => {
-                    println!("test {case} ... FAILED");
-                    failed.push((case, script, failure));
-                }
-            }
-        }
-    }
-    for (case, script, failure) in &failed {
-        println!("\n---- {case}: {}", script.title);
-        for line in &failure.transcript {
-            println!("  {line}");
-        }
-        println!("tests/conformance/{}:{}: {}", script.file, failure.line, failure.what);
-    }
-    if !listing {
-        let seconds = start.elapsed().as_secs_f64();
-        println!("\n{name}: {passed} passed, {} failed in {seconds:.2} s", failed.len());
-    }
-    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// Plays one script on a fresh broker; a panic is a failure too.
-pub fn attempt(script: &Script, version: Version, stage: &impl Stage) -> Result<(), Failure> {
-    let played = catch_unwind(AssertUnwindSafe(|| {
-        let broken = |what| Failure { line: 1, what, transcript: Vec::new() };
-        let mut driver = stage.set(script).map_err(broken)?;
-        play(script, version, &mut driver)
-    }));
-    played.unwrap_or_else(|panic| {
-        let what = panic.downcast_ref::<String>().cloned();
-        let what = what.or(panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        let what = format!("panic: {}", what.unwrap_or_default());
-        Err(Failure { line: 1, what, transcript: Vec::new() })
-    })
-}
-
-/// Testable statements that no script proves yet.
-pub fn unproven(scripts: &[Script]) -> Vec<String> {
-    let proven: BTreeSet<&str> =
-        scripts.iter().flat_map(|script| script.proves.iter().map(String::as_str)).collect();
-    let all = statements();
-    let testable = all.iter().filter(|(_, testable)| testable.as_str() == "yes");
-    testable.map(|(id, _)| id.clone()).filter(|id| !proven.contains(id.as_str())).collect()
 }

@@ -228,10 +228,10 @@ impl World {
     // --- what clients do ---
 
     fn connect(&mut self, client: usize) {
-        if let Some(old) = self.clients[client].conn.take() {
-            if let Some(old) = self.conns.get_mut(&old) {
-                old.abandoned = true;
-            }
+        if let Some(old) = self.clients[client].conn.take()
+            && let Some(old) = self.conns.get_mut(&old)
+        {
+            old.abandoned = true;
         }
         let random = &mut self.random;
         let quiet = self.quiet;

@@ -1,12 +1,15 @@
 //! One client without its socket: bytes in, bytes out, and when it next needs to be polled.
 //!
-//! A link lives through three phases: [`Opening`](opening) (a CONNECT is read, its sender
-//! authenticated, its Session claimed), [`Live`](live), and closed. It waits for nothing; whoever
+//! A link lives through three phases: `opening` (a CONNECT is read, its sender
+//! authenticated, its Session claimed), `live`, and closed. It waits for nothing; whoever
 //! drives it calls [`Link::receive`] with bytes, [`Link::poll`] when woken, and writes what they
 //! put into the turn.
 
+mod deliver;
 mod live;
+mod login;
 mod opening;
+mod ties;
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -300,9 +303,12 @@ impl Link {
         if let Phase::Live(live) = &mut self.phase {
             live.after_flush(receipt, &self.broker, waker, now, turn);
             self.after_live(now, turn);
-        } else {
+        }
+        if self.is_closed() {
+            // Its end may have left a Will, a parked Session, somebody to wake.
             turn.answers.clear();
             turn.pressed.clear();
+            self.broker.flush(turn);
         }
         turn.copies = 0;
     }

@@ -6,6 +6,7 @@ use std::task::Waker;
 use tracing::{debug, info};
 
 use super::live::Live;
+use super::login::Login;
 use super::{Link, PeerInfo, Phase, refusal};
 use crate::broker::mailbox::Mailbox;
 use crate::broker::metrics::Counter;
@@ -261,7 +262,7 @@ impl Link {
         for packet in [Packet::ConnAck(Box::new(connack)), Packet::Disconnect(disconnect)] {
             if version == Version::V5
                 && let Err(error) =
-                    codec::encode(&packet, version, asked.terms.packet_max, &mut turn.out)
+                    codec::encode(&packet, version, asked.terms.packet_max as usize, &mut turn.out)
             {
                 debug!(%error, "not written");
             }
@@ -274,7 +275,7 @@ impl Link {
             return;
         };
         let Opening { asked, stage, .. } = *opening;
-        let (Some(asked), Stage::Claiming { identity, claim, data }) = (asked, stage) else {
+        let (Some(asked), Stage::Claiming { identity, data, .. }) = (asked, stage) else {
             return;
         };
         let present = parked.is_some();
@@ -287,9 +288,8 @@ impl Link {
                 (session, mailbox, newest)
             }
             None => {
-                let session = Session::new(identity, terms.clone(), now);
-                let mailbox = Arc::new(Mailbox::for_session(id, asked.client_id.clone()));
-                (session, mailbox, None)
+                let mailbox = Arc::new(Mailbox::for_session(id, identity.clone()));
+                (Session::new(identity, terms.clone(), now), mailbox, None)
             }
         };
         let cx = self.broker.context(now);
@@ -305,7 +305,7 @@ impl Link {
         session.set_will(asked.will, &cx, &mut remember);
         mailbox.attach(session.lasts());
         let registry = &self.broker.0.registry;
-        registry.attach(&asked.client_id, claim, &mailbox, session.identity());
+        registry.attach(&asked.client_id, &mailbox);
         let changed = !ops.is_empty();
         turn.batch.ops.append(&mut ops);
         self.broker.metrics().connect();
@@ -324,7 +324,8 @@ impl Link {
         );
         connack.authentication_method = asked.method.as_deref(); // [MQTT5-4.12.0-5]
         connack.authentication_data = data.as_deref();
-        let mut live = Live::new(session, id, mailbox, newest, asked.method.clone(), &self.broker);
+        let login = asked.method.clone().map(|method| Box::new(Login::new(method)));
+        let mut live = Live::new(session, id, mailbox, newest, login, &self.broker);
         if live.greet(&connack, changed, turn) {
             self.phase = Phase::Live(Box::new(live));
         } else {

@@ -1,19 +1,20 @@
 //! The life of the process: open every listener, say so, serve, reload, stop.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
-use super::accept::Gateway;
-use super::serve::Shared;
-use super::tls::{LiveTls, TlsError};
 use crate::auth::{Gate, PasswordFile, PasswordFileError, PermitAll};
 use crate::broker::turn::Turn;
 use crate::broker::{Broker, Ports};
 use crate::config::{Config, StoreKind};
+use crate::net::accept::Gateway;
+use crate::net::serve::Shared;
+use crate::net::tls::{LiveTls, TlsError};
 use crate::store::MemoryStore;
 use crate::time::{Clock, SystemClock, Time};
 
@@ -47,9 +48,20 @@ fn hint(source: &std::io::Error) -> &'static str {
     }
 }
 
+/// A listener that is open.
+#[derive(Clone, Debug)]
+pub struct Listening {
+    /// As configured; its address if it has no name.
+    pub name: String,
+    /// With the real port.
+    pub address: SocketAddr,
+    /// It wants TLS.
+    pub tls: bool,
+}
+
 /// Runs a broker until SIGTERM or SIGINT. `ready` is called once every listener is open, before the
 /// machine-readable line is printed.
-pub fn run(config: &Config, ready: impl FnOnce()) -> Result<(), RunError> {
+pub fn run(config: &Config, ready: impl FnOnce(&[Listening])) -> Result<(), RunError> {
     raise_open_files();
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if config.broker.workers > 0 {
@@ -62,7 +74,7 @@ pub fn run(config: &Config, ready: impl FnOnce()) -> Result<(), RunError> {
     result
 }
 
-async fn live(config: &Config, ready: impl FnOnce()) -> Result<(), RunError> {
+async fn live(config: &Config, ready: impl FnOnce(&[Listening])) -> Result<(), RunError> {
     let clock = SystemClock::start(Time::START);
     let passwords = match &config.auth.password_file {
         Some(path) => Some(Arc::new(PasswordFile::load(path)?)),
@@ -81,8 +93,9 @@ async fn live(config: &Config, ready: impl FnOnce()) -> Result<(), RunError> {
     let gateways = open(config, &shared)?;
     let tls: Vec<_> = gateways.iter().filter_map(|gateway| gateway.tls().cloned()).collect();
     let mut signals = Signals::new()?;
-    ready();
-    say_ready(&gateways)?;
+    let listening = gateways.iter().map(listening).collect::<Result<Vec<_>, _>>()?;
+    ready(&listening);
+    say_ready(&listening);
     let mut tasks = tokio::task::JoinSet::new();
     for gateway in gateways {
         tasks.spawn(gateway.accept());
@@ -120,17 +133,18 @@ fn open<C: Clock>(config: &Config, shared: &Arc<Shared<C>>) -> Result<Vec<Gatewa
     Ok(gateways)
 }
 
+fn listening<C: Clock>(gateway: &Gateway<C>) -> std::io::Result<Listening> {
+    let name = gateway.name().to_owned();
+    Ok(Listening { name, address: gateway.address()?, tls: gateway.tls().is_some() })
+}
+
 /// One line on standard output for whoever started us: every listener with its real port.
-fn say_ready<C: Clock>(gateways: &[Gateway<C>]) -> Result<(), RunError> {
+fn say_ready(listening: &[Listening]) {
     let mut listeners = Vec::new();
-    for gateway in gateways {
-        let address = gateway.address()?;
-        info!(listener = gateway.name(), %address, tls = gateway.tls().is_some(), "listening");
-        listeners.push(format!(
-            r#"{{"name":{},"address":"{address}","tls":{}}}"#,
-            json_string(gateway.name()),
-            gateway.tls().is_some()
-        ));
+    for Listening { name, address, tls } in listening {
+        info!(listener = name, %address, tls, "listening");
+        let name = json_string(name);
+        listeners.push(format!(r#"{{"name":{name},"address":"{address}","tls":{tls}}}"#));
     }
     let version = env!("CARGO_PKG_VERSION");
     let line = format!(
@@ -140,7 +154,6 @@ fn say_ready<C: Clock>(gateways: &[Gateway<C>]) -> Result<(), RunError> {
     let mut out = std::io::stdout().lock();
     // Whoever started us may not listen: that is no reason to stop.
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
-    Ok(())
 }
 
 fn json_string(text: &str) -> String {
@@ -194,9 +207,9 @@ fn reload(tls: &[Arc<LiveTls>], passwords: Option<&PasswordFile>) {
 /// DISCONNECT 0x8B to everybody, and time to write it.
 async fn stop<C: Clock>(config: &Config, shared: &Arc<Shared<C>>) {
     shared.stop();
-    let deadline = tokio::time::Instant::now() + config.broker.stop_timeout.0;
+    let deadline = shared.clock.now().after(config.broker.stop_timeout.0);
     while shared.wheel.seated() > 0 {
-        if tokio::time::Instant::now() >= deadline {
+        if shared.clock.now() >= deadline {
             warn!(connections = shared.wheel.seated(), "not all connections ended in time");
             return;
         }

@@ -1,0 +1,144 @@
+//! Feeding a client: what window and room allow, from where it waits.
+
+use std::task::Waker;
+
+use super::OUT_MAX;
+use super::live::Live;
+use crate::broker::Broker;
+use crate::broker::metrics::Counter;
+use crate::broker::turn::{COPIES_MAX, Turn};
+use crate::codec::{QoS, Reason};
+use crate::message::Delivery;
+use crate::session::{Input, Room};
+use crate::time::Time;
+
+/// Copies taken from one mailbox in one go.
+const TAKE_MAX: usize = 256;
+
+impl Live {
+    /// Takes for the client what window and room allow: what awaits its resend, retained
+    /// messages, its mailbox, its groups.
+    pub(super) fn deliver(
+        &mut self,
+        broker: &Broker,
+        waker: &Waker,
+        now: Time,
+        unwritten: usize,
+        turn: &mut Turn,
+    ) -> bool {
+        let mut copies = 0;
+        loop {
+            let bytes = OUT_MAX.saturating_sub(unwritten + turn.out.len());
+            if self.session.resending() && bytes > 0 {
+                self.resend(broker, now, turn);
+            }
+            let from_retained = self.take_retained(broker, bytes, now, turn);
+            let mut drained = std::mem::take(&mut turn.drained);
+            let max = if copies < COPIES_MAX { TAKE_MAX } else { 0 };
+            let bytes = OUT_MAX.saturating_sub(unwritten + turn.out.len());
+            let cx = broker.context(now);
+            let room = self.session.room(&cx, bytes);
+            let queue = &broker.0.queue;
+            let ties = &mut self.ties;
+            let taken = ties.mailbox.take(
+                room,
+                max,
+                &mut ties.settled,
+                waker,
+                &mut drained,
+                &mut turn.wakers,
+                queue,
+            );
+            let mut more = taken.more || from_retained.is_some_and(|more| more);
+            let mut room = left_after(room, &drained);
+            for membership in &ties.memberships {
+                if max == 0 {
+                    break;
+                }
+                let before = drained.len();
+                let taken = membership.mailbox.take_shared(
+                    &membership.member,
+                    room,
+                    waker,
+                    &mut drained,
+                    &mut turn.wakers,
+                    queue,
+                );
+                room = left_after(room, &drained[before..]);
+                more |= taken.more;
+            }
+            if room.bytes == 0 && ties.memberships.len() > 1 {
+                // Another group is the first next time.
+                ties.memberships.rotate_left(1);
+            }
+            copies += drained.len();
+            let progress = !drained.is_empty() || from_retained.is_some();
+            for delivery in drained.drain(..) {
+                self.run(Input::Deliver(delivery), &cx, broker, turn);
+            }
+            turn.drained = drained;
+            // A copy that was dropped has left its slot to the next.
+            more |= self.session.room(&cx, bytes).window > room.window;
+            if taken.kicked {
+                self.ties.closing = Some(Reason::SessionTakenOver);
+                return false;
+            }
+            let full = unwritten + turn.out.len() >= OUT_MAX || copies >= COPIES_MAX;
+            if full || !progress || !more {
+                self.tell_settled();
+                return more || (full && progress);
+            }
+        }
+    }
+
+    fn resend(&mut self, broker: &Broker, now: Time, turn: &mut Turn) {
+        let Live { session, ties } = self;
+        let cx = broker.context(now);
+        session.resend(&cx, &mut |action| ties.carry_out(action, broker, now, turn));
+    }
+
+    /// Pulls retained messages for the first open cursor. `None`: nothing came of it; else whether
+    /// there may be more.
+    fn take_retained(
+        &mut self,
+        broker: &Broker,
+        bytes: usize,
+        now: Time,
+        turn: &mut Turn,
+    ) -> Option<bool> {
+        if !self.session.has_cursor() || bytes == 0 {
+            return None;
+        }
+        let cx = broker.context(now);
+        let room = self.session.room(&cx, bytes);
+        let mut drained = std::mem::take(&mut turn.drained);
+        let cursor = self.session.cursor()?;
+        let before = cursor.after.clone();
+        let done = broker.0.router.pull(cursor, room, TAKE_MAX, now, &mut drained);
+        let moved = done || cursor.after != before;
+        if done {
+            self.session.close_cursor();
+        }
+        for delivery in drained.drain(..) {
+            let above = usize::from(delivery.qos > QoS::AtMostOnce);
+            // Routed here and now: the account of the receiver knows of it.
+            self.ties.mailbox.count_routed(above);
+            turn.tally.add(Counter::Routed, 1);
+            self.run(Input::Deliver(delivery), &cx, broker, turn);
+        }
+        turn.drained = drained;
+        moved.then(|| self.session.has_cursor())
+    }
+
+    /// What was completed is told to the mailbox's account.
+    fn tell_settled(&mut self) {
+        self.ties.mailbox.settle_many(&mut self.ties.settled);
+    }
+}
+
+/// What is left of `room` when `taken` has its part of it.
+fn left_after(room: Room, taken: &[Delivery]) -> Room {
+    let above = taken.iter().filter(|delivery| delivery.qos > QoS::AtMostOnce).count();
+    let bytes: usize = taken.iter().map(|delivery| delivery.message.bytes()).sum();
+    Room { window: room.window.saturating_sub(above), bytes: room.bytes.saturating_sub(bytes) }
+}

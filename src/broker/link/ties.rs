@@ -1,0 +1,171 @@
+//! What ties a Session to the broker while it is connected, and how its wishes are carried out.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tracing::debug;
+
+use super::login::Login;
+use crate::broker::Broker;
+use crate::broker::mailbox::Mailbox;
+use crate::broker::metrics::Counter;
+use crate::broker::ports::Receipt;
+use crate::broker::router::{Change, Membership};
+use crate::broker::turn::{Answer, Due, Owed, Turn};
+use crate::codec::{self, Packet, Reason, Version};
+use crate::message::{Identity, SessionId};
+use crate::session::{Action, Count, Op};
+use crate::time::Time;
+
+/// What ties a Session to the broker while it is connected.
+#[derive(Debug)]
+pub(super) struct Ties {
+    pub id: SessionId,
+    pub identity: Arc<Identity>,
+    pub mailbox: Arc<Mailbox>,
+    pub memberships: Vec<Membership>,
+    pub version: Version,
+    pub packet_max: u32,
+    /// Copies completed since the mailbox was told, `QoS` 0 and above.
+    pub settled: [u32; 2],
+    /// Answers that wait for the store; never made where nothing is remembered.
+    pub queue: Option<Box<Queue>>,
+    pub pause: Option<Box<Pause>>,
+    /// CONNACK has left: nothing goes before it.
+    pub greeted: bool,
+    pub closing: Option<Reason>,
+    pub goodbye: bool,
+    pub login: Option<Box<Login>>,
+}
+
+/// What is owed to a client, first in first out.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    pub held: VecDeque<Held>,
+    /// Of the last batch with anything of this Session in it.
+    pub newest: Option<Receipt>,
+}
+
+/// An answer in its place, with what it waits for.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub receipt: Option<Receipt>,
+    pub what: Owed,
+}
+
+/// Receivers above half full that this publisher pauses for.
+#[derive(Debug)]
+pub(super) struct Pause {
+    pub until: Time,
+    pub mailboxes: Vec<(Arc<Mailbox>, u64)>,
+}
+
+impl Ties {
+    pub fn carry_out(&mut self, action: Action<'_>, broker: &Broker, now: Time, turn: &mut Turn) {
+        match action {
+            Action::Send { packet, after_ops } if after_ops && self.must_wait(broker, turn) => {
+                let mut bytes = Vec::new();
+                match codec::encode(&packet, self.version, self.packet_max as usize, &mut bytes) {
+                    Ok(_) => {
+                        let what = Owed::Bytes(bytes.into_boxed_slice());
+                        turn.answers.push(Answer { due: Due::Newest, what });
+                    }
+                    Err(error) => debug!(%error, "packet not written"),
+                }
+            }
+            Action::Send { packet, .. } => {
+                self.send(&packet, turn);
+            }
+            Action::Publish { draft, packet_id, with } => {
+                let received = with.is_some();
+                let with = with.map(|op| (self.id, op));
+                let published = broker.publish(&draft, &self.identity, with, now, turn);
+                let refused = published.reason.is_error() && self.version == Version::V5;
+                match packet_id {
+                    Some(packet_id) => {
+                        if received && published.stored && refused {
+                            // The refusal frees the identifier, in the same batch: else a crash
+                            // between the two would let it absorb another message.
+                            turn.batch.ops.push((self.id, Op::Forgotten { packet_id }));
+                        }
+                        if published.reason == Reason::UnspecifiedError {
+                            // The store has failed: this can be neither kept nor, on 3.1.1, refused.
+                            self.closing = Some(Reason::UnspecifiedError);
+                        }
+                        let qos = draft.qos;
+                        let due = if published.stored { Due::ThisTurn } else { Due::Now };
+                        let what = Owed::Published { packet_id, qos, reason: published.reason };
+                        turn.answers.push(Answer { due, what });
+                    }
+                    None if published.reason.is_error() && published.refused == 0 => {
+                        turn.tally.add(Counter::RefusedQos0, 1);
+                    }
+                    None => {}
+                }
+            }
+            Action::Subscribe { filter, subscription } => {
+                turn.changes.push(Change::Subscribe(filter.clone(), subscription));
+            }
+            Action::Unsubscribe { filter } => {
+                turn.changes.push(Change::Unsubscribe(filter.clone()))
+            }
+            Action::Remember(op) => turn.batch.ops.push((self.id, op)),
+            Action::Settle { above_qos0, group: None, loss: None } => {
+                self.settled[usize::from(above_qos0)] += 1;
+                turn.tally.add(Counter::Completed, 1);
+            }
+            Action::Settle { above_qos0, group, loss } => {
+                broker.settle(&self.mailbox, above_qos0, group, loss);
+            }
+            Action::Count(count) => count_in(turn, count),
+            Action::Close(reason) => self.closing = Some(reason),
+            Action::Goodbye => self.goodbye = true,
+            Action::Return(_) | Action::WillDue(_) => {
+                unreachable!("only the end of a connection gives back and publishes a Will")
+            }
+        }
+    }
+
+    pub fn send(&mut self, packet: &Packet<'_>, turn: &mut Turn) -> bool {
+        match codec::encode(packet, self.version, self.packet_max as usize, &mut turn.out) {
+            Ok(_) => true,
+            Err(error) => {
+                debug!(%error, "packet not written");
+                false
+            }
+        }
+    }
+
+    /// Whether a promise made now must wait: for this turn's Ops, or older ones not yet durable.
+    fn must_wait(&self, broker: &Broker, turn: &Turn) -> bool {
+        broker.0.remembers
+            && (!turn.batch.is_empty() || !turn.answers.is_empty() || self.queue.is_some())
+    }
+
+    /// Receivers above half full pause their publisher, for a bounded time.
+    pub fn begin_pause(&mut self, broker: &Broker, now: Time, turn: &mut Turn) {
+        if turn.pressed.is_empty() {
+            return;
+        }
+        let pressed = turn.pressed.drain(..).filter(|m| !Arc::ptr_eq(m, &self.mailbox));
+        let mailboxes: Vec<_> = pressed.map(|mailbox| (mailbox.clone(), mailbox.taken())).collect();
+        if mailboxes.is_empty() || self.pause.is_some() {
+            return;
+        }
+        let until = now.after(broker.0.queue.pause_max.0);
+        self.pause = Some(Box::new(Pause { until, mailboxes }));
+    }
+}
+
+fn count_in(turn: &mut Turn, count: Count) {
+    let tally = &mut turn.tally;
+    match count {
+        Count::Sent { bytes } => {
+            tally.add(Counter::Sent, 1);
+            tally.add(Counter::PayloadSent, bytes as u64);
+        }
+        Count::Repeat => tally.add(Counter::Repeats, 1),
+        Count::Refused { above_qos0: true } => tally.add(Counter::Refused, 1),
+        Count::Refused { above_qos0: false } => tally.add(Counter::RefusedQos0, 1),
+    }
+}

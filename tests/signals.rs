@@ -1,0 +1,176 @@
+//! The life of the real process: its ready line, its signals, and how others see that it is well.
+
+mod process;
+mod wire;
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use process::{Process, Sluice, new_folder, program, sluice};
+use sluicemq::codec::{Connect, Packet, QoS, Reason, Version};
+use socket2::{Domain, Socket, Type};
+use wire::{Client, VERSIONS, connect, connect_with_will};
+
+const PLAIN: &str = "
+[[listener]]
+name = 'tcp'
+address = '127.0.0.1:0'
+";
+
+/// For what becomes true when the broker has read its files again.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+#[test]
+fn the_ready_line_is_one_line_of_json_with_every_listener() {
+    let folder = new_folder();
+    let config = format!("{PLAIN}[[listener]]\nname = 'a \"name\"'\naddress = '[::1]:0'\n");
+    let mut broker = Process::start(&mut sluice(folder.path(), &config));
+    let ready = broker.until(|line| line.starts_with('{'));
+    let port = |after: &str| {
+        let digits = ready.split(after).nth(1).and_then(|rest| rest.split('"').next());
+        let port: u16 = digits.expect("a port").parse().expect("a number");
+        assert_ne!(port, 0);
+        port
+    };
+    let (first, second) = (port("127.0.0.1:"), port("[::1]:"));
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(
+        ready,
+        format!(
+            r#"{{"sluice":"ready","version":"{version}","listeners":[{{"name":"tcp","address":"127.0.0.1:{first}","tls":false}},{{"name":"a \"name\"","address":"[::1]:{second}","tls":false}}]}}"#
+        )
+    );
+    // It is true.
+    for address in [format!("127.0.0.1:{first}"), format!("[::1]:{second}")] {
+        let at: SocketAddr = address.parse().expect("an address");
+        Client::connect(at, Version::V5, "a").goodbye();
+    }
+}
+
+#[test]
+fn at_sigterm_and_sigint_every_client_is_told_and_the_exit_code_is_0() {
+    for signal in ["TERM", "INT"] {
+        let mut broker = Sluice::start(&format!("{PLAIN}[broker]\nstop_timeout = '1s'"));
+        let at = broker.address("tcp");
+        let will = connect_with_will(Version::V5, "new", "will");
+        let mut new = Client::connect_with(at, &will);
+        let mut old = Client::connect(at, Version::V311, "old");
+        let mut stranger = Client::open(at, Version::V5);
+        let mut stuck = Client::over(wire::dial_narrow(at), Version::V5);
+        stuck.greet(&connect(Version::V5, "stuck"));
+        stuck.subscribe(&["flood"], QoS::AtMostOnce);
+        while new.publish("flood", &[b'x'; 64 * 1024]) != Reason::QuotaExceeded {}
+
+        broker.signal(signal);
+        new.closed_by(Reason::ServerShuttingDown);
+        old.closed();
+        stranger.closed();
+        assert_eq!(broker.exit_code(), Some(0));
+    }
+}
+
+/// What the log says of a password file that cannot be used.
+const FAILED: &str = "passwords not reloaded";
+
+#[test]
+fn at_sighup_the_password_file_is_read_again() {
+    let folder = new_folder();
+    let file = folder.path().join("passwords");
+    set_password(&file, "anna", "old");
+    let broker =
+        Sluice::start_in(folder, &format!("{PLAIN}\n[auth]\npassword_file = 'passwords'\n"));
+    let at = broker.address("tcp");
+    for version in VERSIONS {
+        set_password(&file, "anna", "old");
+        broker.signal("HUP");
+        until(|| enters(at, version, "anna", "old") == Reason::Success);
+        let mut connected = Client::connect_with(at, &with(version, "connected", "anna", "old"));
+
+        set_password(&file, "anna", "new");
+        set_password(&file, "otto", "his");
+        assert_eq!(enters(at, version, "anna", "old"), Reason::Success, "no signal yet");
+        broker.signal("HUP");
+        until(|| enters(at, version, "otto", "his") == Reason::Success);
+        assert_eq!(enters(at, version, "anna", "new"), Reason::Success);
+        assert_eq!(enters(at, version, "anna", "old"), Reason::BadUserNameOrPassword);
+        connected.ping();
+
+        // What cannot be read leaves in force what was.
+        std::fs::write(&file, "anna:plain text\n").expect("a file");
+        let failures = log(&broker).matches(FAILED).count();
+        broker.signal("HUP");
+        until(|| log(&broker).matches(FAILED).count() > failures);
+        assert_eq!(enters(at, version, "anna", "new"), Reason::Success);
+        std::fs::remove_file(&file).expect("a file");
+        connected.ping();
+    }
+}
+
+fn log(broker: &Sluice) -> String {
+    std::fs::read_to_string(broker.file("log")).expect("the broker's log")
+}
+
+fn set_password(file: &Path, user: &str, password: &str) {
+    let mut command = program();
+    command.arg("passwd").arg(file).args([user, "--password-stdin"]);
+    let mut input = tempfile::tempfile().expect("a temporary file");
+    writeln!(input, "{password}").expect("a file to write to");
+    std::io::Seek::rewind(&mut input).expect("a file to read again");
+    let (code, lines) = Process::start(command.stdin(input)).end();
+    assert_eq!(code, Some(0), "{lines:?}");
+}
+
+fn with<'a>(version: Version, client_id: &'a str, user: &'a str, password: &'a str) -> Connect<'a> {
+    let (user_name, password) = (Some(user), Some(password.as_bytes()));
+    Connect { user_name, password, ..connect(version, client_id) }
+}
+
+fn enters(at: SocketAddr, version: Version, user: &str, password: &str) -> Reason {
+    let mut client = Client::open(at, version);
+    client.send(&Packet::Connect(Box::new(with(version, "", user, password))));
+    client.connack()
+}
+
+#[test]
+fn check_live_says_whether_a_broker_serves() {
+    let folder = new_folder();
+    set_password(&folder.path().join("passwords"), "anna", "right");
+    let locked = "[auth]\npassword_file = 'passwords'\n";
+    let mut broker = Sluice::start_in(folder, &format!("{PLAIN}{locked}"));
+    let at = broker.address("tcp");
+    let check_at = |at: SocketAddr, user: &[&str], password: &str| {
+        let mut command = program();
+        command.args(["check", "--live", "--address", &at.to_string()]).args(user);
+        command.env("SLUICE_CHECK_PASSWORD", password).stdin(Stdio::null());
+        Process::start(&mut command).end()
+    };
+    let check = |user: &[&str], password: &str| check_at(at, user, password);
+    assert_eq!(check(&["--user", "anna"], "right"), (Some(0), vec!["the broker is well".into()]));
+    for refused in [check(&["--user", "anna"], "wrong"), check(&[], "")] {
+        assert_eq!((refused.0, refused.1.len()), (Some(1), 1), "{refused:?}");
+    }
+    // Nobody listens there, and nobody else can.
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
+    let silent = socket.local_addr().ok().and_then(|address| address.as_socket());
+    let (code, lines) = check_at(silent.expect("its address"), &[], "");
+    assert_eq!((code, lines.len()), (Some(1), 1), "{lines:?}");
+    // Something listens and is no broker.
+    let nobody = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let there = nobody.local_addr().expect("its address");
+    let hangs_up = std::thread::spawn(move || drop(nobody.accept()));
+    assert_eq!(check_at(there, &[], "").0, Some(1));
+    hangs_up.join().expect("a connection");
+    assert_eq!(broker.stop(), Some(0));
+}
+
+/// Tries until it is so.
+fn until(mut so: impl FnMut() -> bool) {
+    let end = Instant::now() + DEADLINE;
+    while !so() {
+        assert!(Instant::now() < end, "it does not become so");
+    }
+}

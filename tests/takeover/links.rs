@@ -1,0 +1,149 @@
+//! Takeover on links, where the moments between a claim and its settlement can be had one by one.
+
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use sluicemq::auth::{Gate, PermitAll};
+use sluicemq::broker::turn::Turn;
+use sluicemq::broker::{Broker, Link, PeerInfo, Ports};
+use sluicemq::codec::{Connect, Packet, Reason, Version};
+use sluicemq::config::Config;
+use sluicemq::store::MemoryStore;
+use sluicemq::time::Time;
+
+use crate::wire::{VERSIONS, connect, decoded, encoded};
+use crate::wishes;
+
+const START: Time = Time::from_secs(1_000_000);
+
+fn broker() -> Broker {
+    let ports = Ports {
+        store: Arc::new(MemoryStore),
+        authenticator: Arc::new(Gate::new(None)),
+        access: Arc::new(PermitAll),
+    };
+    Broker::new(&Config::default(), ports, 7, START)
+}
+
+struct Client {
+    link: Link,
+    version: Version,
+    turn: Turn,
+}
+
+impl Client {
+    /// Has sent CONNECT, and claimed the Session; what comes of it is seen at the next poll.
+    fn claiming(broker: &Broker, connect: &Connect<'_>) -> Client {
+        let peer = PeerInfo {
+            address: "127.0.0.1:1".to_owned(),
+            listener: Arc::from("test"),
+            anonymous: true,
+            certificate: None,
+            nonce: 1,
+            refuse: None,
+        };
+        let link = Link::new(broker, peer, START);
+        let mut client = Client { link, version: connect.version, turn: Turn::default() };
+        let bytes = encoded(&Packet::Connect(Box::new(connect.clone())), connect.version);
+        assert_eq!(client.link.receive(&bytes, START, &mut client.turn), bytes.len());
+        assert!(client.turn.out.is_empty());
+        client
+    }
+
+    fn poll(&mut self) {
+        self.link.poll(Waker::noop(), START, 0, &mut self.turn);
+    }
+
+    /// Is in: CONNACK and nothing more has come.
+    #[track_caller]
+    fn is_in(&mut self) {
+        self.poll();
+        match decoded(&self.turn.out, self.version) {
+            Packet::ConnAck(connack) => assert_eq!(connack.reason, Reason::Success),
+            other => panic!("not CONNACK: {other:?}"),
+        }
+        assert_eq!(self.turn.out.len(), usize::from(self.turn.out[1]) + 2, "one packet");
+        assert!(!self.link.is_closed());
+    }
+
+    /// Is told that its Session was taken over, on 3.1.1 by the close alone.
+    #[track_caller]
+    fn is_out(&mut self) {
+        self.poll();
+        assert!(self.link.is_closed());
+        assert_eq!(self.turn.out.ends_with(&[0xE0, 2, 0x8E, 0]), self.version == Version::V5);
+    }
+}
+
+fn each(check: impl Fn(&Broker, &Connect<'_>)) {
+    for version in VERSIONS {
+        for lasting in [false, true] {
+            check(&broker(), &wishes(connect(version, "one"), lasting));
+        }
+    }
+}
+
+#[test]
+fn the_old_client_may_leave_between_the_claim_and_its_settlement() {
+    each(|broker, connect| {
+        let mut old = Client::claiming(broker, connect);
+        old.is_in();
+        let mut new = Client::claiming(broker, connect);
+        old.is_out();
+        new.is_in();
+    });
+}
+
+#[test]
+fn of_two_claims_the_newer_one_is_in_whenever_the_old_client_leaves() {
+    each(|broker, connect| {
+        for leaves in 0..4 {
+            let mut old = Client::claiming(broker, connect);
+            old.is_in();
+            let mut out = |now| {
+                if leaves == now {
+                    old.is_out();
+                }
+            };
+            let mut two = Client::claiming(broker, connect);
+            out(0);
+            let mut three = Client::claiming(broker, connect);
+            out(1);
+            two.is_out();
+            out(2);
+            three.poll();
+            out(3);
+            three.is_in();
+            three.link.hang_up(START, &mut three.turn);
+        }
+    });
+}
+
+#[test]
+fn a_claimant_that_leaves_leaves_nothing_behind() {
+    each(|broker, connect| {
+        let mut old = Client::claiming(broker, connect);
+        old.is_in();
+        let mut gone = Client::claiming(broker, connect);
+        gone.link.hang_up(START, &mut gone.turn);
+        old.is_out();
+        let mut new = Client::claiming(broker, connect);
+        new.is_in();
+        assert_eq!(broker.view().sessions.len(), 1);
+    });
+}
+
+#[test]
+fn a_session_may_end_between_the_claim_and_its_settlement() {
+    each(|broker, connect| {
+        let mut old = Client::claiming(broker, connect);
+        old.is_in();
+        old.link.hang_up(START, &mut old.turn);
+        let mut new = Client::claiming(broker, connect);
+        let late = START.after(Duration::from_secs(8 * 86_400));
+        broker.tick(late, &mut Turn::default());
+        new.is_in();
+        assert_eq!(broker.view().sessions.len(), 1);
+    });
+}

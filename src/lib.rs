@@ -2,7 +2,7 @@
 //!
 //! Floors, from the bottom; imports go downward only:
 //!
-//! * floor 0: [`time`], [`config`]
+//! * floor 0: [`time`], [`config`], [`sync`]
 //! * floor 1: [`codec`], [`topic`], [`shape`]: pure parts that know nothing of each other
 //! * floor 2: [`message`], [`session`]: the protocol, pure
 //! * floor 3: [`broker`]: shared state, synchronous, deterministic
@@ -25,5 +25,6 @@ pub mod session;
 pub mod settings;
 pub mod shape;
 pub mod store;
+pub mod sync;
 pub mod time;
 pub mod topic;

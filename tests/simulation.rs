@@ -20,7 +20,7 @@ mod world;
 use plan::Plan;
 use world::{Reached, World};
 
-const ROUNDS: u64 = 200;
+const ROUNDS: u64 = 4_000;
 
 /// Says the seed if the round fails.
 struct Seed(u64);

@@ -16,6 +16,7 @@ use source::{Named, Source};
 const FLOORS: &[(&str, u8)] = &[
     ("time", 0),
     ("config", 0),
+    ("sync", 0),
     ("codec", 1),
     ("topic", 1),
     ("shape", 1),

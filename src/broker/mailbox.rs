@@ -5,13 +5,14 @@
 //! before any acknowledgement.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::task::Waker;
 
 use crate::codec::QoS;
 use crate::config;
 use crate::message::{Delivery, GroupId, Identity, Loss, Message, SessionId, SubscriptionIds};
 use crate::session::Room;
+use crate::sync::{Mutex, MutexGuard};
 use crate::time::Time;
 
 /// A bounded queue of deliveries, shared by all publishers and its one receiver or group.
@@ -304,8 +305,18 @@ impl Mailbox {
             group: Some(id),
         });
         inner.release_paused(queue, wakers);
+        if room.bytes == 0 && inner.len() > 0 {
+            // Woken, and its socket is full: others get the wake. It looks again when it can write.
+            let left = if inner.above.is_empty() { QoS::AtMostOnce } else { QoS::AtLeastOnce };
+            if let Some(members) = inner.members.as_mut() {
+                members.waiting.retain(|waiting| waiting.session != member.session);
+            }
+            wakers.extend(inner.whom_to_wake(left));
+            return Taken { more: true, kicked: false };
+        }
+        let above = out[before..].iter().filter(|d| d.qos > QoS::AtMostOnce).count();
         let left_above = !inner.above.is_empty();
-        let slots_left = window > out.len() - before;
+        let slots_left = window > above;
         let Some(members) = inner.members.as_mut() else { unreachable!("a group has members") };
         let qos0_only = !slots_left;
         match members.waiting.iter_mut().find(|w| w.session == member.session) {
@@ -322,9 +333,9 @@ impl Mailbox {
         if left_above && qos0_only {
             // Woken, and cannot take: pass the wake on.
             wakers.extend(inner.whom_to_wake(QoS::AtLeastOnce));
-            return Taken { more: false, kicked: false };
+            return Taken { more, kicked: false };
         }
-        Taken { more: more && slots_left, kicked: false }
+        Taken { more, kicked: false }
     }
 
     /// Puts unacknowledged messages of a departed member back at the head, in order; returns whom
@@ -663,5 +674,105 @@ impl Inner {
         let fits = |waiting: &Waiting| qos == QoS::AtMostOnce || !waiting.qos0_only;
         let index = members.waiting.iter().position(fits)?;
         members.waiting.remove(index).map(|waiting| waiting.waker)
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(feature = "shuttle"))] // Its locks work only in its own runs.
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+    use crate::codec::Properties;
+    use crate::message::{ClientId, Draft, Identity};
+    use crate::topic::TopicName;
+
+    #[derive(Default)]
+    struct Bell(AtomicBool);
+
+    impl Wake for Bell {
+        fn wake(self: Arc<Bell>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Two members of a group, and messages of these `QoS` pushed before either looks.
+    struct Group {
+        mailbox: Mailbox,
+        bells: [Arc<Bell>; 2],
+    }
+
+    impl Group {
+        fn new(queued: &[QoS]) -> Group {
+            let mailbox = Mailbox::for_group(1);
+            mailbox.join();
+            let group = Group { mailbox, bells: Default::default() };
+            queued.iter().for_each(|qos| group.push(*qos));
+            group
+        }
+
+        fn push(&self, qos: QoS) {
+            let publisher = Arc::new(Identity::new(ClientId::new("p"), None, Arc::default()));
+            let draft = Draft {
+                topic: TopicName::trusted("t"),
+                qos,
+                retain: false,
+                expiry: None,
+                properties: Properties::EMPTY,
+                payload: b"",
+            };
+            let message = Arc::new(draft.into_message(&publisher, Time::START));
+            let copy = Copy { message, qos, retain: false, ids: SubscriptionIds::default() };
+            if let Some(waker) = self.mailbox.push(copy).expect("it is open") {
+                waker.wake();
+            }
+        }
+
+        fn take(&self, index: usize, window: usize, bytes: usize) -> (usize, Taken) {
+            let session = index as SessionId;
+            let qos = QoS::ExactlyOnce;
+            let member = Member { session, qos, retain_as_published: false, id: 0 };
+            let (mut out, mut wakers) = (Vec::new(), Vec::new());
+            let waker = Waker::from(self.bells[index].clone());
+            let queue = config::Queue::default();
+            let room = Room { window, bytes };
+            let taken =
+                self.mailbox.take_shared(&member, room, &waker, &mut out, &mut wakers, &queue);
+            wakers.into_iter().for_each(Waker::wake);
+            (out.len(), taken)
+        }
+
+        fn rang(&self, index: usize) -> bool {
+            self.bells[index].0.swap(false, Ordering::Relaxed)
+        }
+    }
+
+    #[test]
+    fn a_member_that_took_qos0_copies_is_woken_for_qos1() {
+        let group = Group::new(&[QoS::AtMostOnce]);
+        assert_eq!(group.take(0, 1, 1_000).0, 1);
+        group.push(QoS::AtLeastOnce);
+        assert!(group.rang(0));
+    }
+
+    #[test]
+    fn a_member_whose_socket_is_full_passes_the_wake_on() {
+        let group = Group::new(&[]);
+        group.take(0, 1, 1_000);
+        group.take(1, 1, 1_000);
+        group.push(QoS::AtLeastOnce);
+        assert!(group.rang(0) && !group.rang(1));
+        assert_eq!(group.take(0, 1, 0).0, 0);
+        assert!(group.rang(1));
+        assert_eq!(group.take(1, 1, 1_000).0, 1);
+    }
+
+    #[test]
+    fn a_full_window_leaves_no_qos0_copy_behind() {
+        let group = Group::new(&[QoS::AtMostOnce; SHARE_MAX + 1]);
+        let (count, taken) = group.take(0, 0, 1_000_000);
+        assert_eq!((count, taken.more), (SHARE_MAX, true));
+        assert_eq!(group.take(0, 0, 1_000_000).0, 1);
     }
 }

@@ -4,7 +4,7 @@
 //! wins; the attached link is kicked and parks the Session within its next turn.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::task::Waker;
 
 use foldhash::fast::FixedState;
@@ -14,6 +14,7 @@ use super::ports::Receipt;
 use crate::codec::Reason;
 use crate::message::{ClientId, Identity, SessionId};
 use crate::session::Session;
+use crate::sync::{Mutex, MutexGuard};
 use crate::time::Time;
 
 /// All Sessions of a broker.

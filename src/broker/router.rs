@@ -5,8 +5,8 @@
 //! Subscription noted, and its cursor's, or above it and delivered live: none missed, none twice.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
 
 use super::mailbox::{Mailbox, Member, Owner};
 use super::metrics::Metrics;
@@ -16,6 +16,7 @@ use crate::message::{
     Delivery, Draft, GroupId, Identity, Loss, Message, SessionId, SubscriptionIds,
 };
 use crate::session::{Cursor, Groups, Subscription};
+use crate::sync::{Mutex, MutexGuard, RwLock};
 use crate::time::Time;
 use crate::topic::{Retained, TopicFilter, TopicName, Tree};
 
@@ -446,7 +447,7 @@ impl Router {
         }
     }
 
-    fn retained(&self) -> std::sync::MutexGuard<'_, RetainedStore> {
+    fn retained(&self) -> MutexGuard<'_, RetainedStore> {
         self.retained.lock().expect("no code panics while it holds the retained messages")
     }
 }

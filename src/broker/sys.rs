@@ -3,13 +3,13 @@
 //! Nothing is computed while nobody subscribes; a topic is sent when its value changed.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 
 use super::Broker;
 use super::metrics::Counter;
 use super::turn::Turn;
 use crate::codec::{Properties, QoS};
 use crate::message::{Draft, Loss};
+use crate::sync::{Mutex, MutexGuard};
 use crate::time::Time;
 use crate::topic::TopicName;
 
@@ -78,7 +78,7 @@ impl Broker {
         }
     }
 
-    fn said(&self) -> std::sync::MutexGuard<'_, Said> {
+    fn said(&self) -> MutexGuard<'_, Said> {
         self.0.sys.said.lock().expect("no code panics while it holds what was said")
     }
 

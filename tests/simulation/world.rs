@@ -573,6 +573,8 @@ impl World {
 
     fn came(&mut self, conn: &mut Conn, packet: &Packet<'_>) {
         match packet {
+            // Overtaken before it had a Session: the DISCONNECT is right behind.
+            Packet::ConnAck(_) if conn.watch.session.is_none() => {}
             Packet::ConnAck(connack) if connack.reason == Reason::Success => {
                 self.greeted(conn, connack.session_present);
             }

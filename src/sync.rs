@@ -1,0 +1,8 @@
+//! Locks of the shared state: the standard library's, or shuttle's where `tests/threads.rs` tries
+//! every order in which threads can take them.
+
+#[cfg(not(feature = "shuttle"))]
+pub use std::sync::{Mutex, MutexGuard, RwLock};
+
+#[cfg(feature = "shuttle")]
+pub use shuttle::sync::{Mutex, MutexGuard, RwLock};

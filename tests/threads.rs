@@ -1,0 +1,575 @@
+//! The concurrent parts under a scheduler that tries many orders: `cargo test --features shuttle
+//! --test threads`. A wake that is lost shows as a deadlock.
+
+use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::task::{Wake, Waker};
+
+use shuttle::sync::{Condvar, Mutex};
+use shuttle::thread;
+
+use sluicemq::auth::{Gate, PermitAll};
+use sluicemq::broker::mailbox::{Admission, Copy, Mailbox, Member};
+use sluicemq::broker::ports::{Batch, Durability, Permit, Receipt, Refused, Store};
+use sluicemq::broker::registry::{Claim, Parked, Registry};
+use sluicemq::broker::turn::Turn;
+use sluicemq::broker::{Broker, Link, PeerInfo, Ports};
+use sluicemq::codec::{
+    self, Ack, Connect, Decoded, From, Limits, Packet, Properties, Publish, QoS, Reason, Subscribe,
+    SubscribeOptions, Version,
+};
+use sluicemq::config::{Config, Queue};
+use sluicemq::message::{ClientId, Draft, Identity, SubscriptionIds};
+use sluicemq::session::{Room, Session, Terms};
+use sluicemq::store::MemoryStore;
+use sluicemq::time::Time;
+use sluicemq::topic::TopicName;
+
+const NOW: Time = Time::from_secs(1_000);
+
+/// Runs `test` under many schedules: half of them random, half with few preemptions.
+fn schedules(test: impl Fn() + Send + Sync + 'static) {
+    let test = Arc::new(test);
+    let again = test.clone();
+    shuttle::check_random(move || test(), ROUNDS);
+    shuttle::check_pct(move || again(), ROUNDS, 3);
+}
+
+const ROUNDS: usize = 1_500;
+
+/// A task's waker: the thread sleeps until it rings.
+#[derive(Default)]
+struct Bell {
+    rung: Mutex<bool>,
+    bell: Condvar,
+}
+
+impl Bell {
+    fn ring(&self) {
+        *self.rung.lock().unwrap() = true;
+        self.bell.notify_one();
+    }
+
+    fn wait(&self) {
+        let mut rung = self.rung.lock().unwrap();
+        while !*rung {
+            rung = self.bell.wait(rung).unwrap();
+        }
+        *rung = false;
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Bell>) {
+        self.ring();
+    }
+}
+
+fn identity(name: &str) -> Arc<Identity> {
+    Arc::new(Identity::new(ClientId::new(name), None, Arc::default()))
+}
+
+fn copy(publisher: &Arc<Identity>, qos: QoS) -> Copy {
+    let draft = Draft {
+        topic: TopicName::trusted("t"),
+        qos,
+        retain: false,
+        expiry: None,
+        properties: Properties::EMPTY,
+        payload: b"x",
+    };
+    let message = Arc::new(draft.into_message(publisher, NOW));
+    Copy { message, qos, retain: false, ids: SubscriptionIds::default() }
+}
+
+/// Reserves, pushes and wakes, as a publisher does.
+fn push(mailbox: &Mailbox, publisher: &Arc<Identity>, qos: QoS) {
+    let copy = copy(publisher, qos);
+    let bytes = copy.message.bytes();
+    let admission = mailbox.reserve(&Queue::default(), qos, bytes, NOW, &mut 0);
+    assert!(matches!(admission, Admission::Admitted { .. }));
+    if let Some(waker) = mailbox.push(copy).expect("nobody closes it") {
+        waker.wake();
+    }
+}
+
+#[test]
+fn whatever_is_pushed_is_taken() {
+    schedules(|| {
+        let mailbox = Arc::new(Mailbox::for_session(1, ClientId::new("c")));
+        mailbox.attach(true);
+        let publishers: Vec<_> = [QoS::AtLeastOnce, QoS::AtMostOnce]
+            .into_iter()
+            .map(|qos| {
+                let mailbox = mailbox.clone();
+                thread::spawn(move || {
+                    let publisher = identity("p");
+                    for _ in 0..3 {
+                        push(&mailbox, &publisher, qos);
+                    }
+                })
+            })
+            .collect();
+        let bell = Arc::new(Bell::default());
+        let waker = Waker::from(bell.clone());
+        let mut out = Vec::new();
+        while out.len() < 6 {
+            let before = out.len();
+            let room = Room { window: 2, bytes: 1_000_000 };
+            let queue = Queue::default();
+            mailbox.take(room, 2, &mut [0, 0], &waker, &mut out, &mut Vec::new(), &queue);
+            if out.len() == before {
+                bell.wait();
+            }
+        }
+        for publisher in publishers {
+            publisher.join().unwrap();
+        }
+        assert_eq!(mailbox.account().queued, [0, 0]);
+    });
+}
+
+/// What the members of a group share in a test: how many messages are still to be taken.
+struct Left {
+    left: Mutex<usize>,
+    bells: Vec<Arc<Bell>>,
+}
+
+impl Left {
+    fn took(&self, n: usize) {
+        let mut left = self.left.lock().unwrap();
+        *left -= n;
+        if *left == 0 {
+            for bell in &self.bells {
+                bell.ring();
+            }
+        }
+    }
+
+    fn none(&self) -> bool {
+        *self.left.lock().unwrap() == 0
+    }
+}
+
+/// A member with one slot: takes, has it answered, takes again.
+fn member(group: &Mailbox, session: u64, left: &Left, bell: &Arc<Bell>) {
+    let member = Member { session, qos: QoS::ExactlyOnce, retain_as_published: false, id: 0 };
+    let waker = Waker::from(bell.clone());
+    while !left.none() {
+        let mut out = Vec::new();
+        let mut wakers = Vec::new();
+        let room = Room { window: 1, bytes: 1_000_000 };
+        let queue = Queue::default();
+        let taken = group.take_shared(&member, room, &waker, &mut out, &mut wakers, &queue);
+        wakers.into_iter().for_each(Waker::wake);
+        left.took(out.len());
+        // What is answered makes room, and a link looks again; else it looks when it is woken.
+        let answered = out.iter().any(|delivery| delivery.qos > QoS::AtMostOnce);
+        if !answered && !taken.more && !left.none() {
+            bell.wait();
+        }
+    }
+}
+
+#[test]
+fn whatever_is_pushed_to_a_group_is_taken_by_somebody() {
+    schedules(|| {
+        let group = Arc::new(Mailbox::for_group(1));
+        let bells: Vec<_> = (0..2).map(|_| Arc::new(Bell::default())).collect();
+        let left = Arc::new(Left { left: Mutex::new(6), bells: bells.clone() });
+        group.join();
+        group.join();
+        let mut threads = Vec::new();
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
+            let group = group.clone();
+            threads.push(thread::spawn(move || {
+                let publisher = identity("p");
+                for _ in 0..3 {
+                    push(&group, &publisher, qos);
+                }
+            }));
+        }
+        for (session, bell) in bells.into_iter().enumerate() {
+            let (group, left) = (group.clone(), left.clone());
+            threads.push(thread::spawn(move || member(&group, session as u64, &left, &bell)));
+        }
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn what_a_departing_member_gives_back_finds_another_one() {
+    schedules(|| {
+        let group = Arc::new(Mailbox::for_group(1));
+        let bell = Arc::new(Bell::default());
+        let left = Arc::new(Left { left: Mutex::new(3), bells: vec![bell.clone()] });
+        group.join();
+        group.join();
+        let leaver = {
+            let group = group.clone();
+            thread::spawn(move || {
+                let bell = Arc::new(Bell::default());
+                let member =
+                    Member { session: 9, qos: QoS::AtLeastOnce, retain_as_published: false, id: 0 };
+                let mut out = Vec::new();
+                let mut wakers = Vec::new();
+                let room = Room { window: 2, bytes: 1_000_000 };
+                let waker = Waker::from(bell);
+                let queue = Queue::default();
+                group.take_shared(&member, room, &waker, &mut out, &mut wakers, &queue);
+                wakers.extend(group.part(9));
+                wakers.extend(group.give_back(out).expect("the group is there"));
+                wakers.into_iter().for_each(Waker::wake);
+            })
+        };
+        let publisher = {
+            let group = group.clone();
+            thread::spawn(move || {
+                let publisher = identity("p");
+                for _ in 0..3 {
+                    push(&group, &publisher, QoS::AtLeastOnce);
+                }
+            })
+        };
+        member(&group, 1, &left, &bell);
+        leaver.join().unwrap();
+        publisher.join().unwrap();
+    });
+}
+
+fn terms() -> Terms {
+    Terms {
+        version: Version::V5,
+        keep_alive: 0,
+        expiry: 100,
+        asked_expiry: 100,
+        receive_maximum: 10,
+        packet_max: usize::MAX,
+        alias_out_max: 0,
+        alias_in_max: 0,
+        problem_information: true,
+    }
+}
+
+/// One connection of the client everybody claims to be. Returns its claim, and whether it held
+/// the Session at the end.
+fn claimant(registry: &Registry, newest: u64, lasts: bool, held: &Mutex<u32>) -> (u64, bool) {
+    let client = ClientId::new("c");
+    let identity = identity("c");
+    let bell = Arc::new(Bell::default());
+    let waker = Waker::from(bell.clone());
+    let mut wakers = Vec::new();
+    let claim = registry.claim(&client, None, false, &mut wakers).expect("the same user");
+    wakers.drain(..).for_each(Waker::wake);
+    let (id, session, mailbox) = loop {
+        match registry.settle(&client, claim, &identity, 10, &waker) {
+            Claim::Pending => bell.wait(),
+            Claim::Overtaken => return (claim, false),
+            Claim::Full => panic!("one Session is not too many"),
+            Claim::New(id) => {
+                let session = Session::new(identity.clone(), terms(), NOW);
+                break (id, session, Arc::new(Mailbox::for_session(id, client.clone())));
+            }
+            Claim::Resumed { parked, .. } => break (parked.id, parked.session, parked.mailbox),
+        }
+    };
+    {
+        let mut held = held.lock().unwrap();
+        assert_eq!(*held, 0, "a Session in two places");
+        *held += 1;
+    }
+    mailbox.attach(true);
+    registry.attach(&client, claim, &mailbox, &identity);
+    loop {
+        let queue = Queue::default();
+        let mut out = Vec::new();
+        let room = Room::default();
+        let taken = mailbox.take(room, 0, &mut [0, 0], &waker, &mut out, &mut wakers, &queue);
+        if taken.kicked {
+            break;
+        }
+        // Nobody claims after us: nobody will ring.
+        if claim == newest {
+            return (claim, true);
+        }
+        bell.wait();
+    }
+    *held.lock().unwrap() -= 1;
+    if !lasts {
+        wakers.extend(registry.release(&client));
+        wakers.into_iter().for_each(Waker::wake);
+        return (claim, false);
+    }
+    wakers.extend(mailbox.detach(&mut [0, 0], false));
+    let (will_due, expires) = (Time::NEVER, Time::NEVER);
+    let parked = Parked { id, session, mailbox, will_due, expires, newest: None };
+    wakers.extend(registry.park(parked));
+    wakers.into_iter().for_each(Waker::wake);
+    (claim, false)
+}
+
+#[test]
+fn the_newest_claimant_gets_the_session_and_nobody_else_has_it() {
+    claims(true);
+}
+
+#[test]
+fn the_newest_claimant_gets_a_session_where_none_outlives_its_connection() {
+    claims(false);
+}
+
+fn claims(lasts: bool) {
+    schedules(move || {
+        let registry = Arc::new(Registry::new(1));
+        let held = Arc::new(Mutex::new(0));
+        let threads: Vec<_> = (0..3)
+            .map(|_| {
+                let (registry, held) = (registry.clone(), held.clone());
+                thread::spawn(move || claimant(&registry, 3, lasts, &held))
+            })
+            .collect();
+        let ends: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        let holders: Vec<_> = ends.iter().filter(|(_, holds)| *holds).collect();
+        assert_eq!(holders, [&(3, true)]);
+        assert_eq!(registry.sessions(), 1);
+    });
+}
+
+/// A store whose batches another thread makes durable, one by one.
+#[derive(Default)]
+struct Disk {
+    inner: Mutex<Inner>,
+    work: Condvar,
+}
+
+#[derive(Default)]
+struct Inner {
+    submitted: u64,
+    durable: u64,
+    over: bool,
+    waiting: Vec<(u64, Waker)>,
+}
+
+impl Disk {
+    fn run(&self) {
+        loop {
+            let mut inner = self.inner.lock().unwrap();
+            while inner.durable == inner.submitted && !inner.over {
+                inner = self.work.wait(inner).unwrap();
+            }
+            if inner.durable == inner.submitted {
+                return;
+            }
+            inner.durable += 1;
+            let durable = inner.durable;
+            let (woken, waiting) =
+                std::mem::take(&mut inner.waiting).into_iter().partition(|w| w.0 <= durable);
+            inner.waiting = waiting;
+            drop(inner);
+            let woken: Vec<(u64, Waker)> = woken;
+            woken.into_iter().for_each(|(_, waker)| waker.wake());
+        }
+    }
+
+    fn stop(&self) {
+        self.inner.lock().unwrap().over = true;
+        self.work.notify_one();
+    }
+}
+
+impl Store for Disk {
+    fn remembers(&self) -> bool {
+        true
+    }
+
+    fn admit(&self, bytes: usize) -> Result<Permit, Refused> {
+        Ok(Permit::new(bytes))
+    }
+
+    fn submit(&self, _permit: Permit, _batch: Batch) -> Receipt {
+        let mut inner = self.inner.lock().unwrap();
+        inner.submitted += 1;
+        self.work.notify_one();
+        Receipt(inner.submitted)
+    }
+
+    fn state(&self, receipt: Receipt, waker: &Waker) -> Durability {
+        let mut inner = self.inner.lock().unwrap();
+        if receipt.0 <= inner.durable {
+            return Durability::Durable;
+        }
+        inner.waiting.push((receipt.0, waker.clone()));
+        Durability::Pending
+    }
+}
+
+fn broker(store: Arc<dyn Store>) -> Broker {
+    let ports =
+        Ports { store, authenticator: Arc::new(Gate::new(None)), access: Arc::new(PermitAll) };
+    Broker::new(&Config::default(), ports, 1, NOW)
+}
+
+/// A client on its own thread: says something, and waits for what must come.
+struct Client {
+    link: Link,
+    bell: Arc<Bell>,
+    turn: Turn,
+    inbox: Vec<u8>,
+}
+
+impl Client {
+    fn connect(broker: &Broker, name: &str) -> Client {
+        let peer = PeerInfo {
+            address: String::new(),
+            listener: Arc::from(""),
+            anonymous: true,
+            certificate: None,
+            nonce: 0,
+            refuse: None,
+        };
+        let link = Link::new(broker, peer, NOW);
+        let mut client =
+            Client { link, bell: Arc::default(), turn: Turn::default(), inbox: Vec::new() };
+        client.say(&Packet::Connect(Box::new(Connect {
+            version: Version::V5,
+            clean_start: false,
+            keep_alive: 0,
+            client_id: name,
+            session_expiry: 100,
+            receive_maximum: NonZeroU16::MAX,
+            maximum_packet_size: None,
+            topic_alias_maximum: 0,
+            request_response_information: false,
+            request_problem_information: true,
+            user_properties: Properties::EMPTY,
+            authentication_method: None,
+            authentication_data: None,
+            will: None,
+            user_name: None,
+            password: None,
+        })));
+        client
+    }
+
+    fn say(&mut self, packet: &Packet<'_>) {
+        let mut bytes = Vec::new();
+        codec::encode(packet, Version::V5, usize::MAX, &mut bytes).unwrap();
+        let used = self.link.receive(&bytes, NOW, &mut self.turn);
+        assert_eq!(used, bytes.len(), "nothing pauses here");
+    }
+
+    /// Waits for the next packet; `false`: the link is closed.
+    fn hear(&mut self, wanted: impl Fn(&Packet<'_>) -> bool) -> bool {
+        loop {
+            let decoded =
+                codec::decode(&self.inbox, Some(Version::V5), From::Server, &Limits::NONE);
+            if let Ok(Decoded::Packet { packet, len }) = decoded {
+                assert!(wanted(&packet), "{packet:?}");
+                self.inbox.drain(..len);
+                return true;
+            }
+            if self.link.is_closed() {
+                return false;
+            }
+            let waker = Waker::from(self.bell.clone());
+            self.link.poll(&waker, NOW, 0, &mut self.turn);
+            self.inbox.append(&mut self.turn.out);
+            if self.inbox.is_empty() && !self.link.is_closed() {
+                self.bell.wait();
+            }
+        }
+    }
+}
+
+fn id(n: u16) -> NonZeroU16 {
+    NonZeroU16::new(n).unwrap()
+}
+
+#[test]
+fn what_waits_for_the_store_leaves_in_the_end() {
+    schedules(|| {
+        let disk = Arc::new(Disk::default());
+        let committer = {
+            let disk = disk.clone();
+            thread::spawn(move || disk.run())
+        };
+        let broker = broker(disk.clone());
+        let mut subscriber = Client::connect(&broker, "s");
+        assert!(subscriber.hear(|p| matches!(p, Packet::ConnAck(_))));
+        let options = SubscribeOptions { qos: QoS::ExactlyOnce, ..SubscribeOptions::default() };
+        subscriber.say(&Packet::Subscribe(Subscribe {
+            packet_id: id(1),
+            subscription_id: None,
+            user_properties: Properties::EMPTY,
+            filters: vec![("t", options)],
+        }));
+        assert!(subscriber.hear(|p| matches!(p, Packet::SubAck(_))));
+        let publisher = {
+            let broker = broker.clone();
+            thread::spawn(move || {
+                let mut publisher = Client::connect(&broker, "p");
+                assert!(publisher.hear(|p| matches!(p, Packet::ConnAck(_))));
+                publisher.say(&Packet::Publish(Publish {
+                    qos: QoS::ExactlyOnce,
+                    packet_id: Some(id(7)),
+                    topic: "t",
+                    ..Publish::default()
+                }));
+                assert!(publisher.hear(|p| matches!(p, Packet::PubRec(_))));
+                publisher.say(&Packet::PubRel(Ack::new(id(7), Reason::Success)));
+                assert!(publisher.hear(|p| matches!(p, Packet::PubComp(_))));
+            })
+        };
+        assert!(subscriber.hear(|p| matches!(p, Packet::Publish(_))));
+        subscriber.say(&Packet::PubRec(Ack::new(id(1), Reason::Success)));
+        assert!(subscriber.hear(|p| matches!(p, Packet::PubRel(_))));
+        publisher.join().unwrap();
+        disk.stop();
+        committer.join().unwrap();
+    });
+}
+
+#[test]
+fn a_client_that_connects_twice_keeps_one_connection() {
+    schedules(|| {
+        let broker = broker(Arc::new(MemoryStore));
+        let bells: Vec<_> = (0..2).map(|_| Arc::new(Bell::default())).collect();
+        let closed = Arc::new(Mutex::new(0));
+        let threads: Vec<_> = (0..2)
+            .map(|at| {
+                let (broker, bells, closed) = (broker.clone(), bells.clone(), closed.clone());
+                thread::spawn(move || {
+                    let mut client = Client::connect(&broker, "c");
+                    client.bell = bells[at].clone();
+                    assert!(client.hear(|p| matches!(p, Packet::ConnAck(_))));
+                    live_on(client, &closed, &bells)
+                })
+            })
+            .collect();
+        // Whoever was overtaken is told so, and the other one lives.
+        let lives: Vec<_> = threads.into_iter().map(|t| t.join().unwrap()).collect();
+        assert_eq!(lives.iter().filter(|link| !link.is_closed()).count(), 1);
+        assert_eq!(broker.view().sessions.len(), 1);
+    });
+}
+
+/// Polls when woken, until this client or the other one is closed.
+fn live_on(mut client: Client, closed: &Mutex<u32>, bells: &[Arc<Bell>]) -> Link {
+    loop {
+        let waker = Waker::from(client.bell.clone());
+        client.link.poll(&waker, NOW, 0, &mut client.turn);
+        let mut closed = closed.lock().unwrap();
+        if client.link.is_closed() {
+            *closed += 1;
+            bells.iter().for_each(|bell| bell.ring());
+            return client.link;
+        }
+        if *closed == 1 {
+            return client.link;
+        }
+        drop(closed);
+        client.bell.wait();
+    }
+}

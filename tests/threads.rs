@@ -9,7 +9,7 @@ use shuttle::sync::{Condvar, Mutex};
 use shuttle::thread;
 
 use sluicemq::auth::{Gate, PermitAll};
-use sluicemq::broker::mailbox::{Admission, Copy, Mailbox, Member};
+use sluicemq::broker::mailbox::{Copy, Mailbox, Member, Offer};
 use sluicemq::broker::ports::{Batch, Durability, Permit, Receipt, Refused, Store};
 use sluicemq::broker::registry::{Claim, Parked, Registry};
 use sluicemq::broker::turn::Turn;
@@ -86,17 +86,23 @@ fn copy(publisher: &Arc<Identity>, qos: QoS) -> Copy {
 fn push(mailbox: &Mailbox, publisher: &Arc<Identity>, qos: QoS) {
     let copy = copy(publisher, qos);
     let bytes = copy.message.bytes();
-    let admission = mailbox.reserve(&Queue::default(), qos, bytes, NOW, &mut 0);
-    assert!(matches!(admission, Admission::Admitted { .. }));
-    if let Some(waker) = mailbox.push(copy).expect("nobody closes it") {
+    let waker = match mailbox.offer(&Queue::default(), copy, bytes, STORED, NOW, &mut 0) {
+        Offer::Pushed { waker, .. } => waker,
+        Offer::Reserved { copy, .. } => mailbox.push(copy).expect("nobody closes it"),
+        Offer::Refused(loss) => panic!("{loss:?}"),
+    };
+    if let Some(waker) = waker {
         waker.wake();
     }
 }
 
+/// Copies take the long way: room first, the copy later.
+const STORED: bool = true;
+
 #[test]
 fn whatever_is_pushed_is_taken() {
     schedules(|| {
-        let mailbox = Arc::new(Mailbox::for_session(1, ClientId::new("c")));
+        let mailbox = Arc::new(Mailbox::for_session(1, identity("c")));
         mailbox.attach(true);
         let publishers: Vec<_> = [QoS::AtLeastOnce, QoS::AtMostOnce]
             .into_iter()
@@ -246,7 +252,7 @@ fn terms() -> Terms {
         expiry: 100,
         asked_expiry: 100,
         receive_maximum: 10,
-        packet_max: usize::MAX,
+        packet_max: u32::MAX,
         alias_out_max: 0,
         alias_in_max: 0,
         problem_information: true,
@@ -270,7 +276,7 @@ fn claimant(registry: &Registry, newest: u64, lasts: bool, held: &Mutex<u32>) ->
             Claim::Full => panic!("one Session is not too many"),
             Claim::New(id) => {
                 let session = Session::new(identity.clone(), terms(), NOW);
-                break (id, session, Arc::new(Mailbox::for_session(id, client.clone())));
+                break (id, session, Arc::new(Mailbox::for_session(id, identity.clone())));
             }
             Claim::Resumed { parked, .. } => break (parked.id, parked.session, parked.mailbox),
         }
@@ -281,7 +287,7 @@ fn claimant(registry: &Registry, newest: u64, lasts: bool, held: &Mutex<u32>) ->
         *held += 1;
     }
     mailbox.attach(true);
-    registry.attach(&client, claim, &mailbox, &identity);
+    registry.attach(&client, &mailbox);
     loop {
         let queue = Queue::default();
         let mut out = Vec::new();

@@ -333,7 +333,6 @@ impl Mailbox {
         if left_above && qos0_only {
             // Woken, and cannot take: pass the wake on.
             wakers.extend(inner.whom_to_wake(QoS::AtLeastOnce));
-            return Taken { more, kicked: false };
         }
         Taken { more, kicked: false }
     }

@@ -267,6 +267,7 @@ impl Broker {
         more |= shared.router.expire_retained(now);
         let sys = self.tick_sys(now, turn);
         self.flush(turn);
+        turn.forget();
         if more {
             return Some(now);
         }
@@ -312,6 +313,10 @@ impl Broker {
         let subscriber = Subscriber { session: id, mailbox, lasts: false, connected };
         if !changes.is_empty() {
             shared.router.change(&subscriber, changes, &mut Vec::new(), &shared.metrics);
+        }
+        let remembered = session.lasts() || session.terms().asked_expiry > 0;
+        if shared.remembers && remembered {
+            turn.batch.ops.push((id, Op::Ended));
         }
         let lost = mailbox.close(loss, &mut [0, 0]);
         shared.metrics.lose(loss, lost.iter().sum());

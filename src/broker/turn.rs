@@ -75,6 +75,13 @@ impl Turn {
         }
     }
 
+    /// A turn that was nobody's, or whose link is gone: nobody is owed, and nobody pauses for it.
+    pub(super) fn forget(&mut self) {
+        self.answers.clear();
+        self.pressed.clear();
+        self.copies = 0;
+    }
+
     /// Wakes everybody this turn had something for, with no lock held.
     pub(super) fn wake(&mut self) {
         for waker in self.wakers.drain(..) {

@@ -16,6 +16,8 @@ pub enum Op {
         /// Session Expiry Interval.
         expiry: u32,
     },
+    /// No such Session any more, and nothing that belongs to it.
+    Ended,
     /// A Subscription as it is now.
     Subscribed {
         /// The whole filter.

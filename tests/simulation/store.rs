@@ -243,6 +243,6 @@ fn change(session: u64, op: &Op) -> Option<Change> {
             Change::Set(session, Key::Incoming(packet_id.get()), Fact::Received)
         }
         Op::Forgotten { packet_id } => Change::Unset(session, Key::Incoming(packet_id.get())),
-        Op::Will(_) | Op::WillGone => return None,
+        Op::Will(_) | Op::WillGone | Op::Ended => return None,
     })
 }

@@ -185,6 +185,7 @@ impl Link {
             }
         }
         self.broker.flush(turn);
+        turn.forget();
     }
 
     /// Closes for a reason of the broker's own (shutting down, write timeout, administration).
@@ -197,6 +198,7 @@ impl Link {
             Phase::Connect(..) | Phase::Closed => self.phase = Phase::Closed,
         }
         self.broker.flush(turn);
+        turn.forget();
     }
 
     /// Whether bytes offered last were held back by a pause, a phase or the length of the turn.
@@ -327,9 +329,8 @@ impl Link {
         }
         if self.is_closed() {
             // Its end may have left a Will, a parked Session, somebody to wake.
-            turn.answers.clear();
-            turn.pressed.clear();
             self.broker.flush(turn);
+            turn.forget();
         }
         turn.copies = 0;
     }

@@ -4,9 +4,12 @@
 //! alone. Both are bounded by messages and bytes; a copy is admitted or refused at routing time,
 //! before any acknowledgement.
 
-use std::collections::VecDeque;
+mod lists;
+
 use std::sync::Arc;
 use std::task::Waker;
+
+use lists::{Entry, GROUP_START, Inner, Members, Waiting};
 
 use crate::codec::QoS;
 use crate::config;
@@ -121,67 +124,8 @@ pub struct Taken {
     pub kicked: bool,
 }
 
-#[derive(Debug, Default)]
-struct Inner {
-    qos0: VecDeque<Entry>,
-    above: VecDeque<Entry>,
-    /// Of the next entry; in a group those given back count down from [`Members::head`].
-    arrival: u64,
-    bytes: u64,
-    reserved: u32,
-    reserved_bytes: u64,
-    /// Soonest expiry in the lists, if `expiring`: before it a purge finds nothing.
-    expires: Time,
-    expiring: bool,
-    waker: Option<Waker>,
-    kicked: bool,
-    /// Its receiver is no more: what comes is lost for this reason.
-    closed: Option<Loss>,
-    /// A receiver is connected.
-    attached: bool,
-    /// Its Session outlives its connection.
-    durable: bool,
-    /// Took nothing while a publisher waited: pauses nobody until it takes again.
-    slow: bool,
-    /// Copies ever taken.
-    taken: u64,
-    #[allow(clippy::box_collection)] // A thin pointer in every idle connection.
-    paused: Option<Box<Vec<Waker>>>,
-    routed: [u64; 2],
-    completed: [u64; 2],
-    ledger: Option<Box<[[u32; Loss::ALL.len()]; 2]>>,
-    members: Option<Box<Members>>,
-}
-
-#[derive(Debug, Default)]
-struct Members {
-    /// Arrival number of the entry given back last.
-    head: u64,
-    connected: u32,
-    waiting: VecDeque<Waiting>,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    session: SessionId,
-    waker: Waker,
-    /// Its window is full: only `QoS` 0 is of use to it.
-    qos0_only: bool,
-}
-
-#[derive(Debug)]
-struct Entry {
-    copy: Copy,
-    arrival: u64,
-}
-
-/// Where a group's arrival numbers begin: below is room for what is given back.
-const GROUP_START: u64 = 1 << 40;
-
 /// A member takes at most so many at a turn, so that the others get their share.
 const SHARE_MAX: usize = 16;
-
-const _: () = assert!(size_of::<Entry>() <= 40, "a queued copy should stay small");
 
 impl Mailbox {
     /// A Session's mailbox.
@@ -458,8 +402,8 @@ impl Mailbox {
                 inner.lose(class, loss);
             }
         }
-        inner.qos0 = VecDeque::new();
-        inner.above = VecDeque::new();
+        inner.qos0 = Default::default();
+        inner.above = Default::default();
         inner.bytes = 0;
         inner.attached = false;
         inner.closed = Some(loss);
@@ -514,165 +458,6 @@ impl Mailbox {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().expect("no code panics while it holds a mailbox")
-    }
-}
-
-impl Inner {
-    fn len(&self) -> usize {
-        self.qos0.len() + self.above.len()
-    }
-
-    /// Somebody is there to take.
-    fn reachable(&self) -> bool {
-        match &self.members {
-            Some(members) => members.connected > 0,
-            None => self.attached,
-        }
-    }
-
-    fn held(&self) -> (u64, u64) {
-        (self.len() as u64 + u64::from(self.reserved), self.bytes + self.reserved_bytes)
-    }
-
-    fn has_room(&self, queue: &config::Queue, bytes: usize) -> bool {
-        let (messages, held) = self.held();
-        messages < u64::from(queue.messages_max) && held + bytes as u64 <= queue.bytes_max.0
-    }
-
-    fn above_half(&self, queue: &config::Queue) -> bool {
-        let (messages, bytes) = self.held();
-        messages * 2 > u64::from(queue.messages_max) || bytes * 2 > queue.bytes_max.0
-    }
-
-    /// Publishers should pause for it.
-    fn presses(&self, queue: &config::Queue) -> bool {
-        self.above_half(queue) && !self.slow && self.reachable()
-    }
-
-    fn below_quarter(&self, queue: &config::Queue) -> bool {
-        let (messages, bytes) = self.held();
-        messages * 4 < u64::from(queue.messages_max) && bytes * 4 < queue.bytes_max.0
-    }
-
-    fn lose(&mut self, class: usize, loss: Loss) {
-        self.ledger.get_or_insert_default()[class][loss as usize] += 1;
-    }
-
-    fn put(&mut self, copy: Copy) -> Option<Waker> {
-        self.bytes += copy.message.bytes() as u64;
-        let expires = copy.message.expires;
-        if expires != Time::NEVER {
-            self.expires = if self.expiring { self.expires.min(expires) } else { expires };
-            self.expiring = true;
-        }
-        let qos = copy.qos;
-        let entry = Entry { copy, arrival: self.arrival };
-        self.arrival += 1;
-        let list = if qos == QoS::AtMostOnce { &mut self.qos0 } else { &mut self.above };
-        list.push_back(entry);
-        self.whom_to_wake(qos)
-    }
-
-    fn settle(&mut self, settled: &mut [u32; 2]) {
-        for (completed, settled) in self.completed.iter_mut().zip(settled) {
-            *completed += u64::from(std::mem::take(settled));
-        }
-    }
-
-    /// Drops what has expired, if anything can have; returns how many.
-    fn purge(&mut self, now: Time) -> u64 {
-        if !self.expiring || self.expires > now {
-            return 0;
-        }
-        let mut soonest = Time::NEVER;
-        let mut lost = [0usize; 2];
-        let mut bytes = 0;
-        for (class, list) in [&mut self.qos0, &mut self.above].into_iter().enumerate() {
-            list.retain(|entry| {
-                let message = &entry.copy.message;
-                if message.expired(now) {
-                    lost[class] += 1;
-                    bytes += message.bytes() as u64;
-                    return false;
-                }
-                soonest = soonest.min(message.expires);
-                true
-            });
-        }
-        self.expires = soonest;
-        self.expiring = soonest != Time::NEVER;
-        self.bytes -= bytes;
-        for (class, count) in lost.into_iter().enumerate() {
-            for _ in 0..count {
-                self.lose(class, Loss::Expired);
-            }
-        }
-        lost.iter().map(|count| *count as u64).sum()
-    }
-
-    /// Takes at most `max` copies within `room`; returns whether more could go with more bytes.
-    fn take(
-        &mut self,
-        room: Room,
-        max: usize,
-        out: &mut Vec<Delivery>,
-        deliver: impl Fn(Copy) -> Delivery,
-    ) -> bool {
-        let Room { mut window, mut bytes } = room;
-        let mut taken = 0;
-        loop {
-            let first0 = self.qos0.front().map(|entry| entry.arrival);
-            let first = self.above.front().map(|entry| entry.arrival).filter(|_| window > 0);
-            let from_qos0 = match (first0, first) {
-                (None, None) => break,
-                (Some(zero), Some(above)) => zero < above,
-                (zero, _) => zero.is_some(),
-            };
-            if taken == max || bytes == 0 {
-                self.after_take(taken);
-                return true;
-            }
-            let list = if from_qos0 { &mut self.qos0 } else { &mut self.above };
-            let Some(entry) = list.pop_front() else { break };
-            if !from_qos0 {
-                window -= 1;
-            }
-            let size = entry.copy.message.bytes();
-            self.bytes -= size as u64;
-            bytes = bytes.saturating_sub(size);
-            taken += 1;
-            out.push(deliver(entry.copy));
-        }
-        self.after_take(taken);
-        false
-    }
-
-    fn after_take(&mut self, taken: usize) {
-        if taken == 0 {
-            return;
-        }
-        self.taken += taken as u64;
-        self.slow = false;
-        // A list that grew gives its memory back when it goes quiet.
-        for list in [&mut self.qos0, &mut self.above] {
-            if list.is_empty() && list.capacity() > 64 {
-                *list = VecDeque::new();
-            }
-        }
-    }
-
-    fn release_paused(&mut self, queue: &config::Queue, wakers: &mut Vec<Waker>) {
-        if self.paused.is_some() && self.below_quarter(queue) {
-            wakers.extend(self.paused.take().into_iter().flat_map(|paused| *paused));
-        }
-    }
-
-    /// A Session's own waker, or one waiting member for whom a copy of `qos` is of use.
-    fn whom_to_wake(&mut self, qos: QoS) -> Option<Waker> {
-        let Some(members) = &mut self.members else { return self.waker.take() };
-        let fits = |waiting: &Waiting| qos == QoS::AtMostOnce || !waiting.qos0_only;
-        let index = members.waiting.iter().position(fits)?;
-        members.waiting.remove(index).map(|waiting| waiting.waker)
     }
 }
 

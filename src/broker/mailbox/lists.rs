@@ -1,0 +1,229 @@
+//! What a mailbox holds, behind its lock.
+
+use std::collections::VecDeque;
+use std::task::Waker;
+
+use super::Copy;
+use crate::codec::QoS;
+use crate::config;
+use crate::message::{Delivery, Loss, SessionId};
+use crate::session::Room;
+use crate::time::Time;
+
+#[derive(Debug, Default)]
+pub(super) struct Inner {
+    pub qos0: VecDeque<Entry>,
+    pub above: VecDeque<Entry>,
+    /// Of the next entry; in a group those given back count down from [`Members::head`].
+    pub arrival: u64,
+    pub bytes: u64,
+    pub reserved: u32,
+    pub reserved_bytes: u64,
+    /// Soonest expiry in the lists, if `expiring`: before it a purge finds nothing.
+    pub expires: Time,
+    pub expiring: bool,
+    pub waker: Option<Waker>,
+    pub kicked: bool,
+    /// Its receiver is no more: what comes is lost for this reason.
+    pub closed: Option<Loss>,
+    /// A receiver is connected.
+    pub attached: bool,
+    /// Its Session outlives its connection.
+    pub durable: bool,
+    /// Took nothing while a publisher waited: pauses nobody until it takes again.
+    pub slow: bool,
+    /// Copies ever taken.
+    pub taken: u64,
+    #[allow(clippy::box_collection)] // A thin pointer in every idle connection.
+    pub paused: Option<Box<Vec<Waker>>>,
+    pub routed: [u64; 2],
+    pub completed: [u64; 2],
+    pub ledger: Option<Box<[[u32; Loss::ALL.len()]; 2]>>,
+    pub members: Option<Box<Members>>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Members {
+    /// Arrival number of the entry given back last.
+    pub head: u64,
+    pub connected: u32,
+    pub waiting: VecDeque<Waiting>,
+}
+
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub session: SessionId,
+    pub waker: Waker,
+    /// Its window is full: only `QoS` 0 is of use to it.
+    pub qos0_only: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub copy: Copy,
+    pub arrival: u64,
+}
+
+/// Where a group's arrival numbers begin: below is room for what is given back.
+pub(super) const GROUP_START: u64 = 1 << 40;
+
+const _: () = assert!(size_of::<Entry>() <= 40, "a queued copy should stay small");
+
+impl Inner {
+    pub fn len(&self) -> usize {
+        self.qos0.len() + self.above.len()
+    }
+
+    /// Somebody is there to take.
+    pub fn reachable(&self) -> bool {
+        match &self.members {
+            Some(members) => members.connected > 0,
+            None => self.attached,
+        }
+    }
+
+    pub fn held(&self) -> (u64, u64) {
+        (self.len() as u64 + u64::from(self.reserved), self.bytes + self.reserved_bytes)
+    }
+
+    pub fn has_room(&self, queue: &config::Queue, bytes: usize) -> bool {
+        let (messages, held) = self.held();
+        messages < u64::from(queue.messages_max) && held + bytes as u64 <= queue.bytes_max.0
+    }
+
+    pub fn above_half(&self, queue: &config::Queue) -> bool {
+        let (messages, bytes) = self.held();
+        messages * 2 > u64::from(queue.messages_max) || bytes * 2 > queue.bytes_max.0
+    }
+
+    /// Publishers should pause for it.
+    pub fn presses(&self, queue: &config::Queue) -> bool {
+        self.above_half(queue) && !self.slow && self.reachable()
+    }
+
+    pub fn below_quarter(&self, queue: &config::Queue) -> bool {
+        let (messages, bytes) = self.held();
+        messages * 4 < u64::from(queue.messages_max) && bytes * 4 < queue.bytes_max.0
+    }
+
+    pub fn lose(&mut self, class: usize, loss: Loss) {
+        self.ledger.get_or_insert_default()[class][loss as usize] += 1;
+    }
+
+    pub fn put(&mut self, copy: Copy) -> Option<Waker> {
+        self.bytes += copy.message.bytes() as u64;
+        let expires = copy.message.expires;
+        if expires != Time::NEVER {
+            self.expires = if self.expiring { self.expires.min(expires) } else { expires };
+            self.expiring = true;
+        }
+        let qos = copy.qos;
+        let entry = Entry { copy, arrival: self.arrival };
+        self.arrival += 1;
+        let list = if qos == QoS::AtMostOnce { &mut self.qos0 } else { &mut self.above };
+        list.push_back(entry);
+        self.whom_to_wake(qos)
+    }
+
+    pub fn settle(&mut self, settled: &mut [u32; 2]) {
+        for (completed, settled) in self.completed.iter_mut().zip(settled) {
+            *completed += u64::from(std::mem::take(settled));
+        }
+    }
+
+    /// Drops what has expired, if anything can have; returns how many.
+    pub fn purge(&mut self, now: Time) -> u64 {
+        if !self.expiring || self.expires > now {
+            return 0;
+        }
+        let mut soonest = Time::NEVER;
+        let mut lost = [0usize; 2];
+        let mut bytes = 0;
+        for (class, list) in [&mut self.qos0, &mut self.above].into_iter().enumerate() {
+            list.retain(|entry| {
+                let message = &entry.copy.message;
+                if message.expired(now) {
+                    lost[class] += 1;
+                    bytes += message.bytes() as u64;
+                    return false;
+                }
+                soonest = soonest.min(message.expires);
+                true
+            });
+        }
+        self.expires = soonest;
+        self.expiring = soonest != Time::NEVER;
+        self.bytes -= bytes;
+        for (class, count) in lost.into_iter().enumerate() {
+            for _ in 0..count {
+                self.lose(class, Loss::Expired);
+            }
+        }
+        lost.iter().map(|count| *count as u64).sum()
+    }
+
+    /// Takes at most `max` copies within `room`; returns whether more could go with more bytes.
+    pub fn take(
+        &mut self,
+        room: Room,
+        max: usize,
+        out: &mut Vec<Delivery>,
+        deliver: impl Fn(Copy) -> Delivery,
+    ) -> bool {
+        let Room { mut window, mut bytes } = room;
+        let mut taken = 0;
+        loop {
+            let first0 = self.qos0.front().map(|entry| entry.arrival);
+            let first = self.above.front().map(|entry| entry.arrival).filter(|_| window > 0);
+            let from_qos0 = match (first0, first) {
+                (None, None) => break,
+                (Some(zero), Some(above)) => zero < above,
+                (zero, _) => zero.is_some(),
+            };
+            if taken == max || bytes == 0 {
+                self.after_take(taken);
+                return true;
+            }
+            let list = if from_qos0 { &mut self.qos0 } else { &mut self.above };
+            let Some(entry) = list.pop_front() else { break };
+            if !from_qos0 {
+                window -= 1;
+            }
+            let size = entry.copy.message.bytes();
+            self.bytes -= size as u64;
+            bytes = bytes.saturating_sub(size);
+            taken += 1;
+            out.push(deliver(entry.copy));
+        }
+        self.after_take(taken);
+        false
+    }
+
+    pub fn after_take(&mut self, taken: usize) {
+        if taken == 0 {
+            return;
+        }
+        self.taken += taken as u64;
+        self.slow = false;
+        // A list that grew gives its memory back when it goes quiet.
+        for list in [&mut self.qos0, &mut self.above] {
+            if list.is_empty() && list.capacity() > 64 {
+                *list = VecDeque::new();
+            }
+        }
+    }
+
+    pub fn release_paused(&mut self, queue: &config::Queue, wakers: &mut Vec<Waker>) {
+        if self.paused.is_some() && self.below_quarter(queue) {
+            wakers.extend(self.paused.take().into_iter().flat_map(|paused| *paused));
+        }
+    }
+
+    /// A Session's own waker, or one waiting member for whom a copy of `qos` is of use.
+    pub fn whom_to_wake(&mut self, qos: QoS) -> Option<Waker> {
+        let Some(members) = &mut self.members else { return self.waker.take() };
+        let fits = |waiting: &Waiting| qos == QoS::AtMostOnce || !waiting.qos0_only;
+        let index = members.waiting.iter().position(fits)?;
+        members.waiting.remove(index).map(|waiting| waiting.waker)
+    }
+}

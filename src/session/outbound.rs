@@ -6,6 +6,7 @@ use super::window::State;
 use super::{Action, Context, Count, Op, Session, answer};
 use crate::codec::{self, Ack, Packet, PacketId, Publish, QoS, Reason};
 use crate::message::{Delivery, Loss};
+use crate::topic::TopicName;
 
 impl Session {
     /// A message was taken for the client: send it, or say why not.
@@ -16,11 +17,12 @@ impl Session {
         out: &mut impl FnMut(Action<'_>),
     ) {
         let message = &delivery.message;
+        let name = message.topic();
         let above_qos0 = delivery.counts_above_qos0();
         let group = delivery.group;
         let loss = if message.expired(cx.now) {
             Some(Loss::Expired) // [MQTT5-3.3.2-5]
-        } else if !cx.access.may_receive(&self.identity, message.topic()) {
+        } else if !cx.access.may_receive(&self.identity, name) {
             Some(Loss::NotAuthorized)
         } else {
             None
@@ -29,7 +31,7 @@ impl Session {
             out(Action::Settle { above_qos0, group, loss });
             return;
         }
-        let mut publish = outgoing(&delivery, cx);
+        let mut publish = outgoing(&delivery, name, cx);
         let alias = match self.terms.alias_out_max {
             0 => None,
             max => self.aliases.get_or_insert_default().outgoing.find(publish.topic, max),
@@ -91,7 +93,7 @@ impl Session {
                     out(Action::Send { packet, after_ops: false });
                 }
                 State::Sent(delivery) => {
-                    let mut publish = outgoing(delivery, cx);
+                    let mut publish = outgoing(delivery, delivery.message.topic(), cx);
                     publish.dup = true; // [MQTT5-3.3.1-1]
                     publish.packet_id = Some(packet_id);
                     publish.expiry = delivery.message.expiry_left(cx.now).map(|left| left.max(1));
@@ -195,13 +197,13 @@ impl Session {
 }
 
 /// The PUBLISH for a delivery, without identifier and alias.
-fn outgoing<'d>(delivery: &'d Delivery, cx: &Context<'_>) -> Publish<'d> {
+fn outgoing<'d>(delivery: &'d Delivery, name: TopicName<'d>, cx: &Context<'_>) -> Publish<'d> {
     let message = &delivery.message;
     Publish {
         dup: false,
         qos: delivery.qos,
         retain: delivery.retain,
-        topic: message.topic().as_str(),
+        topic: name.as_str(),
         packet_id: None,
         topic_alias: None::<NonZeroU16>,
         expiry: message.expiry_left(cx.now),

@@ -165,10 +165,17 @@ fn measure(text: &str, limits: &Limits) -> Result<Seen, TopicError> {
         return Err(TopicError::TooLong(limits.bytes_max));
     }
     let mut seen = Seen::default();
-    for byte in text.bytes() {
-        seen.slashes += usize::from(byte == b'/');
-        seen.wildcards += usize::from(byte == b'+' || byte == b'#');
-        seen.nulls += usize::from(byte == 0);
+    // Counters as narrow as what they count: the compiler makes vector instructions of it.
+    for chunk in text.as_bytes().chunks(usize::from(u8::MAX)) {
+        let (mut slashes, mut wildcards, mut nulls) = (0u8, 0u8, 0u8);
+        for byte in chunk {
+            slashes += u8::from(*byte == b'/');
+            wildcards += u8::from(*byte == b'+') | u8::from(*byte == b'#');
+            nulls += u8::from(*byte == 0);
+        }
+        seen.slashes += usize::from(slashes);
+        seen.wildcards += usize::from(wildcards);
+        seen.nulls += usize::from(nulls);
     }
     if seen.nulls > 0 {
         return Err(TopicError::Null);

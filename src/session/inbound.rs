@@ -146,7 +146,7 @@ impl Session {
 
     fn allowed<'t>(&self, topic: &'t str, cx: &Context<'_>) -> Result<TopicName<'t>, Reason> {
         let name =
-            TopicName::parse(topic, &cx.policy.topic).map_err(|_| Reason::TopicNameInvalid)?;
+            TopicName::within(topic, &cx.policy.topic).map_err(|_| Reason::TopicNameInvalid)?;
         if topic.starts_with("$share/") {
             return Err(Reason::TopicNameInvalid);
         }

@@ -11,7 +11,6 @@ pub mod sys;
 pub mod turn;
 
 use std::sync::Arc;
-use std::task::Waker;
 
 use crate::codec::{QoS, Reason};
 use crate::config::{self, Config};
@@ -478,9 +477,4 @@ impl std::fmt::Debug for Broker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Broker").finish_non_exhaustive()
     }
-}
-
-/// A waker that wakes nobody: for drivers that poll everything anyway.
-pub fn nobody() -> Waker {
-    Waker::noop().clone()
 }

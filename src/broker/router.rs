@@ -152,7 +152,11 @@ impl Router {
         };
         Router {
             routes: RwLock::new(routes),
-            retained: Mutex::default(),
+            // The seed is secret here too: strangers name the topics.
+            retained: Mutex::new(RetainedStore {
+                topics: Retained::with_seed(seed.rotate_left(16)),
+                ..RetainedStore::default()
+            }),
             subscriptions: AtomicUsize::new(0),
             groups: AtomicUsize::new(0),
             sys: AtomicUsize::new(0),

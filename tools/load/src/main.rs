@@ -1,3 +1,7 @@
 //! The command line of `sluice-load`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sluice_load::command::main()
+}

@@ -118,6 +118,17 @@ pub struct Connections {
     pub connect: Latency,
     /// Accepted a second while they were being opened.
     pub open_rate: f64,
+    /// How all came back after the broker was gone; only where a scenario waits for it.
+    pub recovery: Option<Recovery>,
+}
+
+/// How all clients came back after the broker was gone.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+pub struct Recovery {
+    /// From the first lost connection to the first that was accepted again.
+    pub down_seconds: f64,
+    /// From then until the last was accepted.
+    pub all_back_seconds: f64,
 }
 
 /// How evenly messages arrived: counts of each window of time at each subscriber.

@@ -1,0 +1,64 @@
+//! Where the broker is, and how to come in.
+
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+
+use crate::error::Error;
+
+/// A broker.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Target {
+    /// Name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// TLS, if it is spoken.
+    pub tls: Option<Tls>,
+    /// User Name.
+    pub user: Option<String>,
+    /// Password.
+    pub password: Option<String>,
+    /// Process number of the broker, to measure what it uses.
+    pub pid: Option<u32>,
+    /// Addresses to connect from, in turn. If empty, the system chooses; to a loopback address of
+    /// many connections, 127.0.0.1, 127.0.0.2, … are used.
+    pub sources: Vec<IpAddr>,
+}
+
+/// How TLS is spoken.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tls {
+    /// Certificates to trust; the system's if not given.
+    pub ca: Option<PathBuf>,
+    /// Client certificate and its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// Name expected in the certificate; the host if not given.
+    pub server_name: Option<String>,
+    /// Accept any certificate.
+    pub insecure: bool,
+}
+
+impl Target {
+    /// `host:port`, as it is shown.
+    pub fn name(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+
+    /// The first address that the host's name stands for.
+    ///
+    /// # Errors
+    ///
+    /// If it stands for none.
+    pub fn address(&self) -> Result<SocketAddr, Error> {
+        let unknown = |why: String| Error::Unreachable { address: self.name(), why };
+        (self.host.as_str(), self.port)
+            .to_socket_addrs()
+            .map_err(|source| unknown(source.to_string()))?
+            .next()
+            .ok_or_else(|| unknown("the name has no address".into()))
+    }
+}

@@ -118,6 +118,8 @@ pub struct Connections {
     pub connect: Latency,
     /// Accepted a second while they were being opened.
     pub open_rate: f64,
+    /// The scenario is about losing them: that fails no run.
+    pub may_be_lost: bool,
     /// How all came back after the broker was gone; only where a scenario waits for it.
     pub recovery: Option<Recovery>,
 }

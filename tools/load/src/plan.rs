@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use sluicemq::codec::{QoS, Version};
 
+use crate::journal::Acknowledged;
 use crate::payload::Sizes;
 
 /// What is to be done.
@@ -43,8 +44,13 @@ pub struct Plan {
     pub smoothness_ms: Option<u64>,
     /// Connections that cannot be opened are counted, and the run goes on.
     pub tolerant: bool,
+    /// Connections may be lost: the scenario is about it.
+    pub may_lose_connections: bool,
     /// Where acknowledged messages are written down as they are acknowledged.
     pub journal: Option<PathBuf>,
+    /// What subscribers are owed: only these messages, from an earlier run, instead of everything
+    /// that this one publishes.
+    pub owed: Option<Arc<Acknowledged>>,
 }
 
 /// Clients that do the same.
@@ -77,6 +83,19 @@ pub struct Publishing {
     pub qos: QoS,
     /// RETAIN flag.
     pub retain: bool,
+    /// The topics of a recorded timeline instead, by publisher.
+    pub recorded: Option<Arc<[Recorded]>>,
+}
+
+/// A topic of a recorded timeline.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Recorded {
+    /// Who publishes it: a client's place in its group.
+    pub publisher: u32,
+    /// Topic Name.
+    pub topic: String,
+    /// Quality of service.
+    pub qos: QoS,
 }
 
 /// What each client of a group subscribes to.
@@ -149,6 +168,16 @@ pub enum Step {
         /// The group's place in the plan.
         group: usize,
     },
+    /// Ends the Sessions that the broker keeps of a group.
+    Forget {
+        /// The group's place in the plan.
+        group: usize,
+    },
+    /// Takes back what a connected group has published retained.
+    Clear {
+        /// The group's place in the plan.
+        group: usize,
+    },
     /// Waits until the broker is gone, and until all clients are back; measured.
     AwaitRestart {
         /// How long to wait for each.
@@ -202,7 +231,7 @@ pub enum Pace {
 pub struct Event {
     /// When it is due, since the start.
     pub at: Duration,
-    /// Its topic, by its place in [`Plan::streams`](crate::routes::Routes).
+    /// Its topic, by its place among those that were recorded.
     pub stream: u32,
     /// RETAIN flag.
     pub retain: bool,
@@ -276,17 +305,32 @@ impl Plan {
 impl<'a> Member<'a> {
     /// Its topics.
     pub fn topics(self) -> impl Iterator<Item = String> + 'a {
+        self.streams().map(|(topic, _)| topic)
+    }
+
+    /// Its topics, and the quality of service of each.
+    pub fn streams(self) -> impl Iterator<Item = (String, QoS)> + 'a {
         self.group.publishes.iter().flat_map(move |publishing| {
-            (0..publishing.topics).map(move |topic| publishing.topic.expand(self.index, topic))
+            let recorded = publishing.recorded.as_deref();
+            let patterned = if recorded.is_some() { 0 } else { publishing.topics };
+            let expand = move |topic| (publishing.topic.expand(self.index, topic), publishing.qos);
+            let mine = recorded.unwrap_or_default().iter();
+            let mine = mine.filter(move |recorded| recorded.publisher == self.index);
+            (0..patterned).map(expand).chain(mine.map(|one| (one.topic.clone(), one.qos)))
         })
     }
 
     /// Its Topic Filters, without `$share`, and which of its group's they are.
     pub fn filters(self) -> impl Iterator<Item = (String, &'a Subscribing)> + 'a {
-        self.group.subscribes.iter().flat_map(move |subscribing| {
-            (0..subscribing.filters)
-                .map(move |item| (subscribing.filter.expand(self.index, item), subscribing))
-        })
+        self.filters_from(0)
+    }
+
+    /// The same without the first `start`.
+    pub fn filters_from(self, start: u32) -> impl Iterator<Item = (String, &'a Subscribing)> + 'a {
+        let places = self.group.subscribes.iter();
+        let places = places
+            .flat_map(|subscribing| (0..subscribing.filters).map(move |item| (subscribing, item)));
+        places.skip(start as usize).map(move |(of, item)| (of.filter.expand(self.index, item), of))
     }
 }
 
@@ -329,7 +373,9 @@ pub(crate) mod tests {
             threads: 1,
             smoothness_ms: None,
             tolerant: false,
+            may_lose_connections: false,
             journal: None,
+            owed: None,
         }
     }
 

@@ -129,12 +129,12 @@ impl Routes {
         for member in plan.members() {
             let first = self.streams.len() as u32;
             if let Some(publishing) = &member.group.publishes {
-                for topic in member.topics() {
+                for (topic, qos) in member.streams() {
                     check_topic(&topic)?;
                     self.streams.push(Stream {
                         client: member.number,
                         topic: topic.into(),
-                        qos: publishing.qos,
+                        qos,
                         retain: publishing.retain,
                         copies: 0,
                     });
@@ -275,6 +275,7 @@ mod tests {
                 topics,
                 qos,
                 retain: false,
+                recorded: None,
             }),
             ..Group::default()
         }

@@ -145,7 +145,7 @@ pub fn verdict(outcome: &Outcome) -> &'static str {
 /// Whether the verification holds and no connection failed.
 pub fn passes(outcome: &Outcome) -> bool {
     let Outcome { verification, connections, .. } = outcome;
-    let lost = connections.lost > 0 && connections.recovery.is_none();
+    let lost = connections.lost > 0 && !connections.may_be_lost;
     holds(verification) && connections.failed == 0 && !lost
 }
 

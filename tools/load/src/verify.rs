@@ -7,6 +7,7 @@
 
 use sluicemq::codec::QoS;
 
+use crate::journal::Acknowledged;
 use crate::outcome::Verification;
 use crate::routes::Routes;
 use crate::stamp::Stamp;
@@ -149,7 +150,7 @@ impl Verifier {
         arrival: &Arrival<'_>,
     ) -> Verdict {
         let Some(stamp) = Stamp::read(arrival.payload) else {
-            return self.corrupt(receiver, arrival);
+            return self.corrupt(receiver, routes, arrival);
         };
         if stamp.run != self.run {
             self.tally.foreign += 1;
@@ -240,10 +241,31 @@ impl Verifier {
         }
         found.examples.truncate(EXAMPLES_MAX as usize * 5);
         if self.tally.foreign > 0 {
-            found
-                .examples
-                .push(format!("{} messages of other runs were ignored", self.tally.foreign));
+            found.examples.push(format!("{} messages of others were ignored", self.tally.foreign));
         }
+        found
+    }
+
+    /// The same if what is owed is known: these messages, to everyone who should get their stream.
+    pub fn finish_owed(&self, routes: &Routes, owed: &Acknowledged) -> Verification {
+        let mut found = self.tally.found.clone();
+        for tracked in &self.inboxes {
+            let inbox = &routes.inboxes[tracked.inbox as usize];
+            for (route, place) in inbox.routes.iter().zip(tracked.first..) {
+                let tracker = &self.trackers[place as usize];
+                let missing: Vec<_> = tracker.holes().chain([(tracker.next, u64::MAX)]).collect();
+                let (lost, first) = owed.missing(route.stream, &missing);
+                found.lost += lost;
+                if let Some(first) = first {
+                    found.examples.push(format!(
+                        "lost: {lost} acknowledged messages on {} at {}, the first number {first}",
+                        routes.streams[route.stream as usize].topic,
+                        name(inbox.share.as_deref(), &inbox.members),
+                    ));
+                }
+            }
+        }
+        found.examples.truncate(EXAMPLES_MAX as usize * 5);
         found
     }
 
@@ -314,9 +336,21 @@ impl Verifier {
         Verdict::Wrong
     }
 
-    /// A corrupt copy counts as arrived: what it was is not also lost.
+    /// A corrupt copy counts as arrived: what it was is not also lost. On a topic that nobody of
+    /// this run publishes to, it is of somebody else.
     #[cold]
-    fn corrupt(&mut self, receiver: Receiver, arrival: &Arrival<'_>) -> Verdict {
+    fn corrupt(&mut self, receiver: Receiver, routes: &Routes, arrival: &Arrival<'_>) -> Verdict {
+        let inbox = receiver.own.or(receiver.shared.map(|shared| shared.0));
+        let ours = inbox.is_some_and(|inbox| {
+            let Tracked { first, len, .. } = self.inboxes[inbox as usize];
+            let streams = &self.streams[first as usize..(first + len) as usize];
+            let topic = |stream: &u32| routes.streams[*stream as usize].topic.as_bytes();
+            streams.iter().any(|stream| topic(stream) == arrival.topic)
+        });
+        if !ours {
+            self.tally.foreign += 1;
+            return Verdict::Foreign;
+        }
         let found = &mut self.tally.found;
         found.corrupt += 1;
         if found.corrupt <= EXAMPLES_MAX {
@@ -324,7 +358,7 @@ impl Verifier {
             let len = arrival.payload.len();
             found.examples.push(format!("corrupt: {len} bytes on {topic}"));
         }
-        if let Some(inbox) = receiver.own.or(receiver.shared.map(|shared| shared.0)) {
+        if let Some(inbox) = inbox {
             self.inboxes[inbox as usize].corrupt += 1;
             self.tally.unique += 1;
         }

@@ -11,6 +11,7 @@ use sluicemq::codec::{
 };
 
 use super::book::Happened;
+use super::shared::Connecting;
 use super::socket::Socket;
 use super::worker::{Life, Worker};
 use crate::client::{PUBREL, Phase};
@@ -35,6 +36,8 @@ pub struct Dialing {
     next_ns: u64,
     /// With their subscriptions.
     subscribe: bool,
+    /// Without the Session that may be there.
+    clean: bool,
     /// A storm: connections still to be made.
     storm: Option<u64>,
     /// Clients that the present command is about.
@@ -52,6 +55,7 @@ impl Dialing {
             every_ns: plan.connect_rate.map(|rate| (1e9 / rate * threads as f64) as u64),
             next_ns: 0,
             subscribe: true,
+            clean: false,
             storm: None,
             wanted: 0,
         }
@@ -60,9 +64,10 @@ impl Dialing {
 
 impl Worker {
     /// Begins to open the connections of a group.
-    pub(super) fn connect(&mut self, group: usize, subscribe: bool) {
+    pub(super) fn connect(&mut self, connecting: Connecting) {
+        let Connecting { group, subscribe, clean } = connecting;
         self.book.counts.settled = 0;
-        self.dialing.subscribe = subscribe;
+        (self.dialing.subscribe, self.dialing.clean) = (subscribe, clean);
         self.dialing.storm = None;
         self.dialing.next_ns = self.now_ns();
         let members = self.of_group(group);
@@ -73,7 +78,7 @@ impl Worker {
 
     /// Begins to connect and disconnect the clients of a group, `count` times in all.
     pub(super) fn storm(&mut self, group: usize, count: u64) {
-        self.connect(group, false);
+        self.connect(Connecting { group, subscribe: false, clean: false });
         self.dialing.storm = Some(count);
         self.dialing.wanted = count;
     }
@@ -168,12 +173,13 @@ impl Worker {
         let plan = &self.plan;
         let member = plan.member(self.slots[at].number);
         let client_id = plan.client_id(&member);
+        let persistent = member.group.persistent && !self.dialing.clean;
         let connect = Connect {
             version: plan.version,
-            clean_start: !member.group.persistent,
+            clean_start: !persistent,
             keep_alive: plan.keep_alive_s,
             client_id: &client_id,
-            session_expiry: if member.group.persistent { u32::MAX } else { 0 },
+            session_expiry: if persistent { u32::MAX } else { 0 },
             receive_maximum: plan.receive_maximum.unwrap_or(NonZeroU16::MAX),
             maximum_packet_size: None,
             topic_alias_maximum: 0,
@@ -255,8 +261,7 @@ impl Worker {
         let slot = &mut self.slots[at];
         let member = self.plan.member(slot.number);
         let next: Vec<(String, &Subscribing)> = member
-            .filters()
-            .skip(slot.subscribed as usize)
+            .filters_from(slot.subscribed)
             .take(FILTERS_MAX)
             .map(|(filter, subscribing)| (subscribing.on_the_wire(filter), subscribing))
             .collect();

@@ -19,7 +19,7 @@ use mio::{Poll, Waker};
 
 use self::book::Book;
 use self::pace::Schedule;
-use self::shared::{Campaign, Command, Counts, Post, Shared};
+use self::shared::{Campaign, Command, Connecting, Counts, Post, Shared};
 use self::worker::{Broker, WAKER, Worker};
 use crate::error::Error;
 use crate::journal::Journal;
@@ -94,6 +94,8 @@ struct Measured {
     /// Copies that had arrived when it began and when it ended.
     delivered: (u64, u64),
     opened: (u64, u64),
+    /// Connections that were open when it ended.
+    open: u64,
     length: Option<Length>,
 }
 
@@ -155,6 +157,14 @@ impl<'p> Commander<'p> {
     fn step(&mut self, step: &Step) -> Result<(), Error> {
         match *step {
             Step::Connect { group, subscribe } => self.connect(group, subscribe),
+            Step::Forget { group } => {
+                self.connect_as(Connecting { group, subscribe: false, clean: true })?;
+                self.step(&Step::Disconnect { group })
+            }
+            Step::Clear { group } => {
+                self.tell_all(&Command::Clear { group });
+                self.wait("clearing", 1, SOON, |_, counts| (counts.unwritten == 0, 0))
+            }
             Step::Publish { measured } => self.publish(measured),
             Step::Drain => self.drain(),
             Step::Fetch { group } => {
@@ -176,7 +186,7 @@ impl<'p> Commander<'p> {
             Step::Disconnect { group } => {
                 self.tell_all(&Command::Disconnect { group });
                 let rest = self.still_open(group);
-                self.wait("leaving", 1, SHORT, |_, counts| (counts.open <= rest, 0))
+                self.wait("leaving", 1, SOON, |_, counts| (counts.open <= rest, 0))
             }
             Step::AwaitRestart { at_most } => self.await_restart(at_most),
             Step::Storm { group } => self.storm(group),
@@ -186,22 +196,30 @@ impl<'p> Commander<'p> {
     fn connect(&mut self, group: usize, subscribe: bool) -> Result<(), Error> {
         let began_ns = self.now_ns();
         self.opening.wanted += u64::from(self.plan.groups[group].clients);
-        self.tell_all(&Command::Connect { group, subscribe });
-        self.settled("connecting", group)?;
+        self.connect_as(Connecting { group, subscribe, clean: false })?;
         self.opening.seconds += seconds(began_ns, self.now_ns());
         Ok(())
+    }
+
+    fn connect_as(&mut self, connecting: Connecting) -> Result<(), Error> {
+        self.tell_all(&Command::Connect(connecting));
+        self.settled("connecting", connecting.group)
     }
 
     /// Waits until every client of a group is done with what was asked of it.
     fn settled(&mut self, what: &str, group: usize) -> Result<(), Error> {
         let wanted = u64::from(self.plan.groups[group].clients);
-        self.wait(what, wanted, SHORT, |_, counts| (counts.settled >= wanted, counts.settled))
+        self.wait(what, wanted, SOON, |_, counts| (counts.settled >= wanted, counts.settled))
     }
 
     fn publish(&mut self, measured: bool) -> Result<(), Error> {
         let load = &self.plan.load;
         let start_ns = self.now_ns() + START_NS;
         let since_ns = start_ns + if measured { load.warm_up.as_nanos() as u64 } else { 0 };
+        let (of, end_ns) = match load.length {
+            Length::For(span) => (span.as_millis() as u64, since_ns + span.as_nanos() as u64),
+            Length::Count(count) => (count, u64::MAX),
+        };
         let routes = &self.shared.routes;
         let firsts: Vec<u32> = publishers(self.plan).collect();
         let publisher_of = |stream: u32| {
@@ -214,12 +232,12 @@ impl<'p> Commander<'p> {
             Length::For(_) => None,
         };
         self.take(if measured { since_ns } else { u64::MAX }, 0);
-        self.tell_all(&Command::Publish(Box::new(Campaign { schedule, count })));
+        self.tell_all(&Command::Publish(Box::new(Campaign { schedule, count, until_ns: end_ns })));
         let publishers = self.publishers;
         let over = move |counts: &Counts| counts.finished >= publishers || counts.open == 0;
         if since_ns > start_ns {
             let of = load.warm_up.as_millis() as u64;
-            self.wait("warming up", of, LONG, |now_ns, counts| {
+            self.wait("warming up", of, since_ns, |now_ns, counts| {
                 (now_ns >= since_ns || over(counts), now_ns.saturating_sub(start_ns) / 1_000_000)
             })?;
         }
@@ -227,15 +245,11 @@ impl<'p> Commander<'p> {
             self.begin()?;
             self.measured.from_ns = since_ns;
         }
-        let (of, end_ns) = match load.length {
-            Length::For(span) => (span.as_millis() as u64, since_ns + span.as_nanos() as u64),
-            Length::Count(count) => (count, u64::MAX),
-        };
         let so_far = self.shared.counts().published;
         self.wait(
             if measured { "publishing" } else { "preparing" },
             of,
-            LONG,
+            end_ns,
             |now_ns, counts| {
                 let done = match count {
                     Some(_) => counts.published - so_far,
@@ -258,7 +272,16 @@ impl<'p> Commander<'p> {
     }
 
     fn drain(&mut self) -> Result<(), Error> {
-        self.quiet("draining", |counts| counts.unique >= counts.expected && counts.in_flight == 0)?;
+        // What was owed from before comes with more that was never acknowledged: only silence
+        // says that it is all.
+        let (endless, absent) = match &self.plan.owed {
+            Some(owed) => (owed.count() > 0, owed.count() == 0),
+            None => (false, false),
+        };
+        self.quiet("draining", |counts| {
+            let arrived = absent || counts.unique >= counts.expected;
+            !endless && arrived && counts.in_flight == 0
+        })?;
         self.measured.drained_ns = self.shared.counts().last_arrival_ns;
         if self.measured.from_ns > 0 {
             self.measured.broker.1 = self.look()?;
@@ -271,7 +294,7 @@ impl<'p> Commander<'p> {
         let drain_ns = self.plan.load.drain.as_nanos() as u64;
         let mut heard = (0, 0);
         let mut heard_ns = self.now_ns();
-        self.wait(what, 1, SHORT, |now_ns, counts| {
+        self.wait(what, 1, SOON, |now_ns, counts| {
             let now = (counts.delivered, counts.acknowledged);
             if now != heard {
                 (heard, heard_ns) = (now, now_ns);
@@ -284,9 +307,9 @@ impl<'p> Commander<'p> {
         self.take(0, 0);
         self.begin()?;
         let (from_ns, of) = (self.now_ns(), span.as_millis() as u64);
-        self.wait("holding", of, LONG, |now_ns, counts| {
-            let passed = (now_ns - from_ns) / 1_000_000;
-            (passed >= of || counts.open == 0, passed)
+        let end_ns = from_ns + span.as_nanos() as u64;
+        self.wait("holding", of, end_ns, |now_ns, counts| {
+            (now_ns >= end_ns || counts.open == 0, (now_ns - from_ns) / 1_000_000)
         })?;
         self.end(self.now_ns())
     }
@@ -306,7 +329,7 @@ impl<'p> Commander<'p> {
         }
         let opened = self.measured.opened.0;
         let of = if span == Duration::MAX { count } else { span.as_millis() as u64 };
-        self.wait("storming", of, LONG, |now_ns, counts| {
+        self.wait("storming", of, from_ns.saturating_add(nanos(span)), |now_ns, counts| {
             let passed_ns = now_ns - from_ns;
             let made = counts.opened + counts.failed - opened;
             let done = if span == Duration::MAX { made } else { passed_ns / 1_000_000 };
@@ -316,7 +339,7 @@ impl<'p> Commander<'p> {
         let made = self.measured.opened.1 - self.measured.opened.0;
         self.opening = Opening { wanted: made, seconds: seconds(from_ns, self.measured.to_ns) };
         self.tell_all(&Command::Disconnect { group });
-        self.wait("leaving", 1, SHORT, |_, counts| (counts.open == 0, 0))
+        self.wait("leaving", 1, SOON, |_, counts| (counts.open == 0, 0))
     }
 
     fn await_restart(&mut self, at_most: Duration) -> Result<(), Error> {
@@ -324,7 +347,7 @@ impl<'p> Commander<'p> {
         let late = |what: &str| Error::Input(format!("{what} within {} s", at_most.as_secs()));
         let until_ns = self.now_ns() + at_most.as_nanos() as u64;
         let mut in_time = false;
-        self.wait("waiting for the broker to go", all, SHORT, |now_ns, counts| {
+        self.wait("waiting for the broker to go", all, SOON, |now_ns, counts| {
             in_time = counts.lost > 0;
             (in_time || now_ns > until_ns, all - counts.open)
         })?;
@@ -333,7 +356,7 @@ impl<'p> Commander<'p> {
         }
         self.begin()?;
         let until_ns = self.now_ns() + at_most.as_nanos() as u64;
-        self.wait("coming back", all, SHORT, |now_ns, counts| {
+        self.wait("coming back", all, SOON, |now_ns, counts| {
             in_time = counts.open >= all && counts.lost >= all;
             (in_time || now_ns > until_ns, counts.open)
         })?;
@@ -366,7 +389,8 @@ impl<'p> Commander<'p> {
         self.measured.to_ns = to_ns;
         self.measured.own_cpu.1 = process::own_cpu_seconds();
         self.measured.broker.1 = self.look()?;
-        self.measured.opened.1 = self.shared.counts().opened;
+        let counts = self.shared.counts();
+        (self.measured.opened.1, self.measured.open) = (counts.opened, counts.open);
         Ok(())
     }
 
@@ -376,13 +400,13 @@ impl<'p> Commander<'p> {
         self.end(counts.last_arrival_ns.max(self.measured.from_ns))
     }
 
-    /// Waits until `done` says so, which also says how far it is; looks at the broker and shows
-    /// progress meanwhile.
+    /// Waits until `done` says so, which also says how far it is; that will not be before
+    /// `not_before_ns`, if nothing happens. Looks at the broker and shows progress meanwhile.
     fn wait(
         &mut self,
         what: &str,
         of: u64,
-        pause: Duration,
+        not_before_ns: u64,
         mut done: impl FnMut(u64, &Counts) -> (bool, u64),
     ) -> Result<(), Error> {
         self.progress.step(what, of);
@@ -391,16 +415,18 @@ impl<'p> Commander<'p> {
                 return Err(Error::Input("a thread of the load generator ended".into()));
             }
             let now_ns = self.now_ns();
+            let obeyed = self.shared.posts.iter().all(Post::is_obeyed);
             let counts = self.shared.counts();
             let (is_done, position) = done(now_ns, &counts);
-            if is_done {
+            if is_done && obeyed {
                 return Ok(());
             }
             if now_ns >= self.watched.at_ns + LOOK_NS {
                 self.look()?;
                 self.progress.moved(&self.moment(position, &counts));
             }
-            std::thread::park_timeout(pause);
+            let left = Duration::from_nanos(not_before_ns.saturating_sub(now_ns));
+            std::thread::park_timeout(left.clamp(SHORT, LONG));
         }
     }
 
@@ -482,7 +508,10 @@ impl<'p> Commander<'p> {
         let (mut connect, mut windows) = (Times::new(), Windows::default());
         for book in &books {
             let sent = |stream| self.shared.sent(stream);
-            verification.add(book.verifier.finish(routes, sent, &refused));
+            verification.add(match &self.plan.owed {
+                Some(owed) => book.verifier.finish_owed(routes, owed),
+                None => book.verifier.finish(routes, sent, &refused),
+            });
             latency.add(&book.latency.total);
             acknowledgement.add(&book.acknowledgement.total);
             connect.add(&book.connect);
@@ -492,7 +521,10 @@ impl<'p> Commander<'p> {
         }
         let timeline = self.shared.timeline().take();
         let started_unix_ms = timeline.started_ns() / 1_000_000;
-        let measured = counts.measured;
+        let mut measured = counts.measured;
+        if let Some(owed) = &self.plan.owed {
+            measured.expected = owed.count();
+        }
         // Of so many messages, what counts is how long all of them took to arrive.
         let arriving = match length {
             Some(Length::Count(_)) => {
@@ -527,6 +559,7 @@ impl<'p> Commander<'p> {
                 lost: counts.lost,
                 connect: connect.latency(),
                 open_rate: rate(self.opening.wanted - counts.failed, self.opening.seconds),
+                may_be_lost: self.plan.may_lose_connections,
                 recovery: self.recovery.clone(),
             },
             smoothness: self.plan.smoothness_ms.map(|length| windows.smoothness(length)),
@@ -542,7 +575,8 @@ impl<'p> Commander<'p> {
         };
         let opened = self.measured.opened.1 - self.measured.opened.0;
         let arrived = counts.delivered - self.measured.delivered.0;
-        let units = if arrived > 0 { arrived } else { opened }.max(1) as f64;
+        let units = [arrived, opened, self.measured.open].into_iter().find(|units| *units > 0);
+        let units = units.unwrap_or(1) as f64;
         let cpu_seconds = (to.cpu_seconds - from.cpu_seconds).max(0.0);
         let grown = to.resident.saturating_sub(before.resident) as f64;
         Some(BrokerUse {
@@ -593,6 +627,10 @@ fn publishers(plan: &Plan) -> impl Iterator<Item = u32> + '_ {
     publishing.map(|member| member.number)
 }
 
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
 fn seconds(from_ns: u64, to_ns: u64) -> f64 {
     to_ns.saturating_sub(from_ns) as f64 / 1e9
 }
@@ -603,9 +641,11 @@ fn rate(count: u64, seconds: f64) -> f64 {
 
 /// Until publishing begins: every thread knows of it by then.
 const START_NS: u64 = 1_000_000;
-/// Between two looks of the commander while it is waited for.
+/// What is waited for may happen at any moment.
+const SOON: u64 = 0;
+/// Between two looks of the commander, when something may happen.
 const SHORT: Duration = Duration::from_millis(5);
-/// The same while something is measured.
+/// The same while there is time.
 const LONG: Duration = Duration::from_millis(100);
 /// Between two looks at the broker's process.
 const LOOK_NS: u64 = 95_000_000;

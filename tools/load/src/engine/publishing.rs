@@ -120,7 +120,8 @@ impl Worker {
         }
         let schedule = campaign.schedule.clone();
         let count = campaign.count.unwrap_or(u64::MAX);
-        while self.due < count && schedule.due_ns(self.due).is_some_and(|due| due <= now_ns) {
+        let until_ns = now_ns.min(campaign.until_ns - 1);
+        while self.due < count && schedule.due_ns(self.due).is_some_and(|due| due <= until_ns) {
             let publisher = schedule.publisher(self.due);
             self.due += 1;
             if let Some(at) = self.publisher_at(publisher) {
@@ -137,7 +138,7 @@ impl Worker {
         {
             return None;
         }
-        campaign.schedule.due_ns(self.due)
+        campaign.schedule.due_ns(self.due).filter(|due| *due < campaign.until_ns)
     }
 
     /// Lets those publish that may, each once.
@@ -170,6 +171,10 @@ impl Worker {
                 sender.finished = true;
                 break;
             }
+            if closed_loop && now_ns >= campaign.until_ns {
+                sender.finished = true;
+                break;
+            }
             let mut due_ns = now_ns;
             let mut stream_number = sender.first + sender.next;
             let (mut retain, mut len) = (None, None);
@@ -180,6 +185,10 @@ impl Worker {
                     sender.finished = true;
                     break;
                 };
+                if due >= campaign.until_ns {
+                    sender.finished = true;
+                    break;
+                }
                 if due > now_ns {
                     break;
                 }
@@ -262,6 +271,23 @@ impl Worker {
         if self.book.counts.finished >= all {
             self.shared.nudge();
         }
+    }
+
+    /// Takes back what the clients of a group have published retained, with empty messages.
+    pub(super) fn clear(&mut self, group: usize) -> Result<(), Error> {
+        for at in self.of_group(group) {
+            self.out.clear();
+            let slot = &self.slots[at];
+            let (first, streams) = self.shared.routes.streams_of(slot.number);
+            for stream in first..first + streams {
+                let topic = &self.shared.routes.streams[stream as usize].topic;
+                let packet = Packet::Publish(Publish { retain: true, topic, ..Publish::default() });
+                slot.client.put(&packet, &mut self.out).map_err(Error::Input)?;
+            }
+            self.write(at)?;
+        }
+        self.book.counts.unwritten = 1;
+        Ok(())
     }
 
     /// Where publisher number `ordinal` is, if it is on this thread.

@@ -41,6 +41,8 @@ pub struct Post {
     /// Ends its wait.
     pub waker: Waker,
     commands: Mutex<Vec<Command>>,
+    /// Commands left so far.
+    left: AtomicU64,
     counts: Mutex<Counts>,
 }
 
@@ -48,11 +50,11 @@ pub struct Post {
 #[derive(Clone, Debug)]
 pub enum Command {
     /// Open the connections of a group.
-    Connect {
+    Connect(Connecting),
+    /// Take back what a group has published retained.
+    Clear {
         /// The group's place in the plan.
         group: usize,
-        /// With their subscriptions.
-        subscribe: bool,
     },
     /// Make the subscriptions of a connected group.
     Subscribe {
@@ -89,6 +91,17 @@ pub enum Command {
     Quit,
 }
 
+/// How the connections of a group are opened.
+#[derive(Clone, Copy, Debug)]
+pub struct Connecting {
+    /// The group's place in the plan.
+    pub group: usize,
+    /// With their subscriptions.
+    pub subscribe: bool,
+    /// Without the Session that may be there.
+    pub clean: bool,
+}
+
 /// Publishing, as it was asked for.
 #[derive(Clone, Debug)]
 pub struct Campaign {
@@ -96,11 +109,15 @@ pub struct Campaign {
     pub schedule: Schedule,
     /// Messages over all publishers, if that ends it.
     pub count: Option<u64>,
+    /// What is due at or after this is not published.
+    pub until_ns: u64,
 }
 
 /// What one thread has counted.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
+    /// Commands taken.
+    pub obeyed: u64,
     /// PUBLISHes written.
     pub published: u64,
     /// Handshakes completed.
@@ -133,6 +150,9 @@ pub struct Counts {
     pub settled: u64,
     /// Publishers that have published all they should.
     pub finished: u64,
+    /// Clients with something to write that their sockets have not taken yet; counted only while
+    /// retained messages are taken back.
+    pub unwritten: u64,
     /// When the last PUBLISH was written.
     pub last_publish_ns: u64,
     /// When the last copy arrived.
@@ -165,11 +185,17 @@ pub struct Measured {
 impl Post {
     /// Nothing in it.
     pub fn new(waker: Waker) -> Post {
-        Post { waker, commands: Mutex::default(), counts: Mutex::default() }
+        Post {
+            waker,
+            commands: Mutex::default(),
+            left: AtomicU64::new(0),
+            counts: Mutex::default(),
+        }
     }
 
     /// Leaves a command.
     pub fn send(&self, command: Command) {
+        self.left.fetch_add(1, Ordering::Relaxed);
         locked(&self.commands).push(command);
         // It can fail only if the thread is gone, which says so itself.
         let _ = self.waker.wake();
@@ -178,6 +204,11 @@ impl Post {
     /// Takes what was left.
     pub fn take(&self) -> Vec<Command> {
         std::mem::take(&mut *locked(&self.commands))
+    }
+
+    /// Whether everything that was left has been taken, and shows in the counts.
+    pub fn is_obeyed(&self) -> bool {
+        self.counts().obeyed >= self.left.load(Ordering::Relaxed)
     }
 
     /// Shows the counts.
@@ -251,6 +282,7 @@ impl Counts {
     fn plus(self, other: Counts) -> Counts {
         let earliest = |a: u64, b: u64| if a == 0 || (b != 0 && b < a) { b } else { a };
         Counts {
+            obeyed: self.obeyed + other.obeyed,
             published: self.published + other.published,
             acknowledged: self.acknowledged + other.acknowledged,
             refused: self.refused + other.refused,
@@ -277,6 +309,7 @@ impl Counts {
             open: self.open + other.open,
             settled: self.settled + other.settled,
             finished: self.finished + other.finished,
+            unwritten: self.unwritten + other.unwritten,
             last_publish_ns: self.last_publish_ns.max(other.last_publish_ns),
             last_arrival_ns: self.last_arrival_ns.max(other.last_arrival_ns),
             first_loss_ns: earliest(self.first_loss_ns, other.first_loss_ns),

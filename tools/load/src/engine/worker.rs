@@ -238,6 +238,7 @@ impl Worker {
         if woken {
             for command in self.shared.posts[usize::from(self.thread)].take() {
                 self.on_command(command)?;
+                self.book.counts.obeyed += 1;
             }
         }
         let now_ns = self.now_ns();
@@ -260,7 +261,8 @@ impl Worker {
 
     fn on_command(&mut self, command: Command) -> Result<(), Error> {
         match command {
-            Command::Connect { group, subscribe } => self.connect(group, subscribe),
+            Command::Connect(connecting) => self.connect(connecting),
+            Command::Clear { group } => self.clear(group)?,
             Command::Subscribe { group } => self.subscribe_all(group)?,
             Command::Storm { group, count } => self.storm(group, count),
             Command::Publish(campaign) => self.begin(*campaign),
@@ -483,6 +485,10 @@ impl Worker {
     }
 
     fn show(&mut self) {
+        if self.book.counts.unwritten > 0 {
+            let unwritten = self.slots.iter().filter(|slot| !slot.backlog.is_empty());
+            self.book.counts.unwritten = unwritten.count() as u64;
+        }
         self.book.count_verified();
         self.shared.posts[usize::from(self.thread)].show(&self.book.counts);
     }

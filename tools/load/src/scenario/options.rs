@@ -185,7 +185,9 @@ impl Settled<'_> {
             threads: usize::from(options.threads),
             smoothness_ms: None,
             tolerant: false,
+            may_lose_connections: false,
             journal: None,
+            owed: None,
         })
     }
 
@@ -199,6 +201,7 @@ impl Settled<'_> {
                 topics: self.topics,
                 qos: self.qos,
                 retain: false,
+                recorded: None,
             }),
             ..Group::default()
         }

@@ -1,8 +1,9 @@
 //! Application Messages, who sent them, and a message on its way to one receiver.
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use crate::codec::{Properties, QoS};
@@ -39,13 +40,48 @@ pub type SessionId = u64;
 pub type GroupId = u64;
 
 /// Bytes of messages held in memory, each message counted once however many wait for it.
+///
+/// Threads note their own comings and goings and bring them in with [`Meter::settle`], once a turn:
+/// one line of memory that all processors write for every message would cost more than the rest.
 #[derive(Debug, Default)]
-pub struct Meter(AtomicU64);
+pub struct Meter(AtomicI64);
+
+thread_local! {
+    /// What this thread has not brought in yet, and to which meter.
+    static UNSETTLED: Cell<(Option<&'static Meter>, i64)> = const { Cell::new((None, 0)) };
+}
 
 impl Meter {
-    /// Bytes held now.
-    pub fn bytes(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+    /// A meter that stays until the process ends, as does the broker it belongs to: a message is
+    /// then counted without counting who counts.
+    pub fn forever() -> &'static Meter {
+        Box::leak(Box::default())
+    }
+
+    /// Bytes held now, as far as threads have settled; this one has.
+    pub fn bytes(&'static self) -> u64 {
+        self.settle();
+        u64::try_from(self.0.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
+    /// Brings in what this thread has noted.
+    pub fn settle(&'static self) {
+        if let (Some(meter), bytes) = UNSETTLED.get()
+            && bytes != 0
+        {
+            meter.0.fetch_add(bytes, Ordering::Relaxed);
+            UNSETTLED.set((Some(meter), 0));
+        }
+    }
+
+    fn note(&'static self, bytes: i64) {
+        let (meter, before) = UNSETTLED.get();
+        if meter.is_some_and(|meter| std::ptr::eq(meter, self)) {
+            UNSETTLED.set((meter, before + bytes));
+        } else {
+            self.settle();
+            UNSETTLED.set((Some(self), bytes));
+        }
     }
 }
 
@@ -56,18 +92,22 @@ pub struct Identity {
     pub client_id: ClientId,
     /// The user name the Session was made under.
     pub user_name: Option<Arc<str>>,
-    meter: Arc<Meter>,
+    meter: &'static Meter,
 }
 
 impl Identity {
     /// An identity whose messages are counted by `meter`.
-    pub fn new(client_id: ClientId, user_name: Option<Arc<str>>, meter: Arc<Meter>) -> Identity {
+    pub fn new(
+        client_id: ClientId,
+        user_name: Option<Arc<str>>,
+        meter: &'static Meter,
+    ) -> Identity {
         Identity { client_id, user_name, meter }
     }
 
     /// The meter its messages are counted by.
-    pub fn meter(&self) -> &Arc<Meter> {
-        &self.meter
+    pub fn meter(&self) -> &'static Meter {
+        self.meter
     }
 }
 
@@ -89,22 +129,30 @@ pub struct Draft<'a> {
 }
 
 impl Draft<'_> {
-    /// Bytes the message will hold in memory, roughly.
-    pub fn bytes(&self) -> usize {
-        self.topic.as_str().len() + self.properties.as_bytes().len() + self.payload.len()
+    /// Bytes the message of `publisher` will hold in memory.
+    pub fn bytes(&self, publisher: &Identity) -> usize {
+        size_of::<Message>() + self.body_len(publisher)
     }
 
     /// Makes the owned message, received at `now`.
-    pub fn into_message(&self, publisher: &Arc<Identity>, now: Time) -> Message {
+    pub fn into_message(&self, publisher: &Identity, now: Time) -> Message {
         let topic = self.topic.as_str().as_bytes();
-        let mut body = Vec::with_capacity(self.bytes());
+        let mut body = Vec::with_capacity(self.body_len(publisher));
         body.extend_from_slice(topic);
         self.properties.forwarded(&mut body);
         let payload_at = body.len();
         body.extend_from_slice(self.payload);
+        let publisher_at = body.len();
+        body.extend_from_slice(publisher.client_id.as_str().as_bytes());
+        let user_at = body.len();
+        if let Some(user) = &publisher.user_name {
+            body.extend_from_slice(user.as_bytes());
+        }
         let message = Message {
             properties_at: u32_of(topic.len()),
             payload_at: u32_of(payload_at),
+            publisher_at: u32_of(publisher_at),
+            user_at: publisher.user_name.as_ref().map_or(u32::MAX, |_| u32_of(user_at)),
             body: body.into_boxed_slice(),
             qos: self.qos,
             retain: self.retain,
@@ -113,10 +161,17 @@ impl Draft<'_> {
                 Some(seconds) => now.after(Duration::from_secs(seconds.into())),
                 None => Time::NEVER,
             },
-            publisher: publisher.clone(),
+            meter: publisher.meter,
         };
-        publisher.meter.0.fetch_add(message.bytes() as u64, Ordering::Relaxed);
+        message.meter.note(message.held());
         message
+    }
+
+    fn body_len(&self, publisher: &Identity) -> usize {
+        let user = publisher.user_name.as_ref().map_or(0, |user| user.len());
+        let publisher = publisher.client_id.as_str().len() + user;
+        let properties = self.properties.as_bytes().len();
+        self.topic.as_str().len() + properties + self.payload.len() + publisher
     }
 }
 
@@ -124,12 +179,16 @@ fn u32_of(len: usize) -> u32 {
     u32::try_from(len).expect("a packet is below 256 MiB")
 }
 
-/// An Application Message somebody wants: topic, properties and payload in one allocation.
+/// An Application Message somebody wants: topic, properties, payload and who published it, in one
+/// allocation. It refers to nothing that its publisher's thread still counts.
 #[derive(Debug)]
 pub struct Message {
     body: Box<[u8]>,
     properties_at: u32,
     payload_at: u32,
+    publisher_at: u32,
+    /// `u32::MAX`: its publisher had no user name.
+    user_at: u32,
     /// Quality of service it was published with.
     pub qos: QoS,
     /// RETAIN flag it was published with.
@@ -138,15 +197,13 @@ pub struct Message {
     pub received: Time,
     /// When it ends; [`Time::NEVER`] without a Message Expiry Interval.
     pub expires: Time,
-    /// Who published it.
-    pub publisher: Arc<Identity>,
+    meter: &'static Meter,
 }
 
 impl Message {
     /// Topic Name.
     pub fn topic(&self) -> TopicName<'_> {
-        let bytes = &self.body[..self.properties_at as usize];
-        TopicName::trusted(std::str::from_utf8(bytes).expect("written from a string"))
+        TopicName::trusted(text(&self.body[..self.properties_at as usize]))
     }
 
     /// What is forwarded with it, in order.
@@ -156,7 +213,18 @@ impl Message {
 
     /// Application Message.
     pub fn payload(&self) -> &[u8] {
-        &self.body[self.payload_at as usize..]
+        &self.body[self.payload_at as usize..self.publisher_at as usize]
+    }
+
+    /// Client Identifier of its publisher; empty for the broker itself.
+    pub fn publisher(&self) -> &str {
+        let end = self.body.len().min(self.user_at as usize);
+        text(&self.body[self.publisher_at as usize..end])
+    }
+
+    /// User name of its publisher.
+    pub fn user_name(&self) -> Option<&str> {
+        self.body.get(self.user_at as usize..).map(text)
     }
 
     /// Bytes it holds in memory.
@@ -179,12 +247,21 @@ impl Message {
     pub fn expired(&self, now: Time) -> bool {
         self.expires <= now
     }
+
+    fn held(&self) -> i64 {
+        self.bytes() as i64
+    }
 }
 
 impl Drop for Message {
     fn drop(&mut self) {
-        self.publisher.meter.0.fetch_sub(self.bytes() as u64, Ordering::Relaxed);
+        self.meter.note(-self.held());
     }
+}
+
+/// What was written from a string.
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("written from a string")
 }
 
 /// Subscription Identifiers of one delivery: mostly none or one.
@@ -309,8 +386,8 @@ impl Loss {
 mod tests {
     use super::*;
 
-    fn identity() -> Arc<Identity> {
-        Arc::new(Identity::new(ClientId::new("c"), None, Arc::default()))
+    fn identity() -> Identity {
+        Identity::new(ClientId::new("c"), None, Meter::forever())
     }
 
     fn draft(expiry: Option<u32>) -> Draft<'static> {
@@ -331,10 +408,33 @@ mod tests {
         assert_eq!(message.topic().as_str(), "a/b");
         assert_eq!(message.payload(), b"hello");
         assert!(message.properties().is_empty());
+        assert_eq!((message.publisher(), message.user_name()), ("c", None));
         let again = message.clone();
         assert_eq!(publisher.meter().bytes(), message.bytes() as u64);
         drop((message, again));
         assert_eq!(publisher.meter().bytes(), 0);
+    }
+
+    #[test]
+    fn a_message_knows_its_publisher() {
+        for user in ["", "ann"] {
+            let publisher = Identity::new(ClientId::new("c"), Some(user.into()), Meter::forever());
+            let message = draft(None).into_message(&publisher, Time::from_secs(1));
+            assert_eq!((message.publisher(), message.user_name()), ("c", Some(user)));
+            assert_eq!(message.payload(), b"hello");
+            assert_eq!(message.bytes(), draft(None).bytes(&publisher));
+        }
+    }
+
+    #[test]
+    fn bytes_of_two_brokers_are_counted_apart() {
+        let publishers = [identity(), identity()];
+        let make = |index: usize| draft(None).into_message(&publishers[index], Time::from_secs(1));
+        let (first, second) = (make(0), make(1));
+        assert_eq!(publishers[0].meter().bytes(), first.bytes() as u64);
+        drop((first, make(0), second));
+        assert_eq!(publishers[0].meter().bytes(), 0);
+        assert_eq!(publishers[1].meter().bytes(), 0);
     }
 
     #[test]

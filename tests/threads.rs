@@ -19,7 +19,7 @@ use sluicemq::codec::{
     SubscribeOptions, Version,
 };
 use sluicemq::config::{Config, Queue};
-use sluicemq::message::{ClientId, Draft, Identity, SubscriptionIds};
+use sluicemq::message::{ClientId, Draft, Identity, Meter, SubscriptionIds};
 use sluicemq::session::{Room, Session, Terms};
 use sluicemq::store::MemoryStore;
 use sluicemq::time::Time;
@@ -66,7 +66,7 @@ impl Wake for Bell {
 }
 
 fn identity(name: &str) -> Arc<Identity> {
-    Arc::new(Identity::new(ClientId::new(name), None, Arc::default()))
+    Arc::new(Identity::new(ClientId::new(name), None, Meter::forever()))
 }
 
 fn copy(publisher: &Arc<Identity>, qos: QoS) -> Copy {

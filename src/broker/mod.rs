@@ -5,6 +5,7 @@ pub mod link;
 pub mod mailbox;
 pub mod metrics;
 pub mod ports;
+mod recent;
 pub mod registry;
 pub mod router;
 pub mod sys;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 
 use crate::codec::{QoS, Reason};
 use crate::config::{self, Config};
-use crate::message::{ClientId, Draft, GroupId, Identity, Loss, Meter, SessionId};
+use crate::message::{ClientId, Draft, GroupId, Identity, Loss, Message, Meter, SessionId};
 use crate::session::{Access, Context, Op, Policy, Session, WillMessage};
 use crate::time::Time;
 
@@ -53,7 +54,7 @@ struct Shared {
     router: Router,
     registry: Registry,
     metrics: Metrics,
-    meter: Arc<Meter>,
+    meter: &'static Meter,
     /// The publisher of `$SYS` topics.
     system: Arc<Identity>,
     sys: sys::Sys,
@@ -107,8 +108,8 @@ const TICK_MAX: usize = 256;
 impl Broker {
     /// A broker under `config`. `seed` feeds its hashes: strangers must not guess it.
     pub fn new(config: &Config, ports: Ports, seed: u64, now: Time) -> Broker {
-        let meter = Arc::new(Meter::default());
-        let system = Identity::new(ClientId::new(""), None, meter.clone());
+        let meter = Meter::forever();
+        let system = Identity::new(ClientId::new(""), None, meter);
         Broker(Arc::new(Shared {
             policy: Policy::new(&config.limits, &config.session),
             queue: config.queue.clone(),
@@ -138,34 +139,35 @@ impl Broker {
         turn: &mut Turn,
     ) -> Published {
         let shared = &*self.0;
-        let bytes = router::message_bytes(draft);
+        let bytes = draft.bytes(publisher);
         if let Err(reason) = self.admit(draft, publisher, bytes, turn) {
             return Published { admitted: 0, refused: 0, reason, stored: false };
         }
-        let mut message = None;
-        let mut owned =
-            || message.get_or_insert_with(|| Arc::new(draft.into_message(publisher, now))).clone();
+        let mut owned = Owned { draft, publisher, now, message: None };
         let retained = match (draft.retain, draft.payload.is_empty()) {
             (false, _) => None,
             (true, true) => Some(Retain::Clear),
-            (true, false) => Some(Retain::Set(owned())),
+            (true, false) => Some(Retain::Set(owned.share())),
         };
         let retains = retained.is_some();
-        let mut matches = std::mem::take(&mut turn.matches);
-        shared.router.route(draft.topic, publisher, retained, &mut matches);
+        let mut recent = std::mem::take(&mut turn.recent);
+        let matches = shared.router.route(draft.topic, publisher, retained, &mut recent);
         let found = matches.len();
         let mut admitted = 0;
         let mut refused = 0;
         let mut expired = 0;
         let mut receivers = Vec::new();
         let remembers = shared.remembers;
-        for found in matches.drain(..) {
+        let whole = !retains && !remembers;
+        for (index, found) in matches.iter().enumerate() {
+            let message =
+                if whole && index + 1 == matches.len() { owned.give_away() } else { owned.share() };
             let qos = found.qos.min(draft.qos);
             let copy = Copy {
-                message: owned(),
+                message,
                 qos,
                 retain: draft.retain && found.retain_as_published,
-                ids: found.ids,
+                ids: found.ids.clone(),
             };
             let offer =
                 found.mailbox.offer(&shared.queue, copy, bytes, remembers, now, &mut expired);
@@ -193,7 +195,7 @@ impl Broker {
             }
         }
         shared.metrics.lose(Loss::Expired, expired);
-        turn.matches = matches;
+        turn.recent = recent;
         turn.copies += found;
         turn.tally.add(Counter::Routed, found as u64);
         // What the broker says of itself is kept in memory alone.
@@ -219,6 +221,7 @@ impl Broker {
         };
         turn.permit = ports::Permit::default();
         self.flush_copies(turn);
+        self.0.meter.settle();
         turn.wake();
         receipt
     }
@@ -454,7 +457,7 @@ impl Broker {
     /// Puts a message into the turn's batch, if it is to be kept.
     fn store(
         &self,
-        owned: &mut impl FnMut() -> Arc<crate::message::Message>,
+        owned: &mut Owned<'_>,
         receivers: Vec<u64>,
         retained: bool,
         with: Option<(SessionId, Op)>,
@@ -466,10 +469,32 @@ impl Broker {
         let mut stored = with.is_some();
         turn.batch.ops.extend(with);
         if retained || !receivers.is_empty() {
-            turn.batch.publishes.push(Publication { message: owned(), receivers, retained });
+            turn.batch.publishes.push(Publication { message: owned.share(), receivers, retained });
             stored = true;
         }
         stored
+    }
+}
+
+/// The message of a PUBLISH, made when the first receiver wants it.
+struct Owned<'d> {
+    draft: &'d Draft<'d>,
+    publisher: &'d Identity,
+    now: Time,
+    message: Option<Arc<Message>>,
+}
+
+impl Owned<'_> {
+    fn share(&mut self) -> Arc<Message> {
+        let message = self.give_away();
+        self.message = Some(message.clone());
+        message
+    }
+
+    /// For the last who wants it: nothing is counted up and down again.
+    fn give_away(&mut self) -> Arc<Message> {
+        let make = || Arc::new(self.draft.into_message(self.publisher, self.now));
+        self.message.take().unwrap_or_else(make)
     }
 }
 

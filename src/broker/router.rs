@@ -6,19 +6,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::mailbox::{Mailbox, Member, Owner};
 use super::metrics::Metrics;
+use super::recent::Recent;
 use crate::codec::QoS;
 use crate::config;
-use crate::message::{
-    Delivery, Draft, GroupId, Identity, Loss, Message, SessionId, SubscriptionIds,
-};
+use crate::message::{Delivery, GroupId, Identity, Loss, Message, SessionId, SubscriptionIds};
 use crate::session::{Cursor, Groups, Subscription};
 use crate::sync::{Mutex, MutexGuard, RwLock};
 use crate::time::Time;
-use crate::topic::{Retained, TopicFilter, TopicName, Tree};
+use crate::topic::{Retained, TextHash, TopicFilter, TopicName, Tree};
 
 /// All routes of a broker.
 #[derive(Debug)]
@@ -29,7 +28,13 @@ pub struct Router {
     groups: AtomicUsize,
     /// Subscriptions whose filter starts with `$SYS`.
     sys: AtomicUsize,
+    /// Another one after each change of the routes: what was found before may be wrong then.
+    version: AtomicU64,
+    hash: TextHash,
 }
+
+/// Versions are of all routers there are: threads' memories outlive a router.
+static VERSIONS: AtomicU64 = AtomicU64::new(1);
 
 #[derive(Debug)]
 struct Routes {
@@ -160,25 +165,35 @@ impl Router {
             subscriptions: AtomicUsize::new(0),
             groups: AtomicUsize::new(0),
             sys: AtomicUsize::new(0),
+            version: AtomicU64::new(VERSIONS.fetch_add(1, Ordering::Relaxed)),
+            hash: TextHash::new(seed.rotate_left(48)),
         }
     }
 
-    /// Finds the receivers of a message, each once, into `matches`; and makes `retained` the
-    /// retained message of its topic in the same moment.
-    pub fn route(
+    /// The receivers of a message, each once: those in `recent`, or else they are sought there. Makes
+    /// `retained` the retained message of its topic in the same moment.
+    pub(super) fn route<'r>(
         &self,
         topic: TopicName<'_>,
         publisher: &Identity,
         retained: Option<Retain>,
-        matches: &mut Vec<Match>,
-    ) {
-        matches.clear();
-        {
-            let routes = self.routes.read().expect("no code panics while it holds the routes");
+        recent: &'r mut Recent,
+    ) -> &'r [Match] {
+        let hash = self.hash.of(topic.as_str().as_bytes());
+        // As good as the read lock: who was found at this version is who is found now.
+        let version = self.version.load(Ordering::Acquire);
+        if retained.is_none() && recent.knows(topic, hash, version) {
+            return recent.known(hash);
+        }
+        let routes = self.routes.read().expect("no code panics while it holds the routes");
+        let version = self.version.load(Ordering::Acquire);
+        recent.find_anew(topic, hash, version, |matches| {
             if let Some(retain) = retained {
                 self.retained().set(topic, retain);
             }
+            let mut for_all = true;
             routes.tree.visit(topic, &mut |key, route: &Route| {
+                for_all &= !route.no_local;
                 if !(route.no_local && own(&route.mailbox, publisher)) {
                     matches.push(Match {
                         key,
@@ -189,8 +204,10 @@ impl Router {
                     });
                 }
             });
-        }
-        merge(matches);
+            drop(routes);
+            merge(matches);
+            for_all
+        })
     }
 
     /// Carries out a client's changes in one moment; returns its stamp.
@@ -231,6 +248,7 @@ impl Router {
                 }
             }
         }
+        self.version.store(VERSIONS.fetch_add(1, Ordering::Relaxed), Ordering::Release);
         self.retained().stamp
     }
 
@@ -545,9 +563,4 @@ fn merge(matches: &mut Vec<Match>) {
         }
         true
     });
-}
-
-/// The bytes a message will hold, for a promise made before it is.
-pub fn message_bytes(draft: &Draft<'_>) -> usize {
-    draft.bytes() + size_of::<Message>()
 }

@@ -6,7 +6,8 @@ use std::task::Waker;
 use super::mailbox::{Copy, Mailbox};
 use super::metrics::Tally;
 use super::ports::{Batch, Permit};
-use super::router::{Change, Match};
+use super::recent::Recent;
+use super::router::Change;
 use crate::codec::{PacketId, QoS, Reason};
 use crate::message::Delivery;
 
@@ -19,7 +20,7 @@ pub struct Turn {
     /// Copies routed so far in this turn.
     pub copies: usize,
     pub(super) tally: Tally,
-    pub(super) matches: Vec<Match>,
+    pub(super) recent: Recent,
     pub(super) staged: Vec<Staged>,
     pub(super) wakers: Vec<Waker>,
     pub(super) drained: Vec<Delivery>,

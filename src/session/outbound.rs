@@ -58,23 +58,14 @@ impl Session {
             out(Action::Settle { above_qos0, group, loss: None });
             return;
         }
-        self.send_in_flight(&delivery, publish, cx, out);
-    }
-
-    /// Sends at `QoS` 1 or 2: under an identifier, remembered until it is answered.
-    fn send_in_flight(
-        &mut self,
-        delivery: &Delivery,
-        mut publish: Publish<'_>,
-        cx: &Context<'_>,
-        out: &mut impl FnMut(Action<'_>),
-    ) {
-        let packet_id = self.window.admit(delivery.clone());
+        let packet_id = self.window.next_id();
         publish.packet_id = Some(packet_id);
         self.remember(cx, out, || Op::Sent { packet_id, message: delivery.message.clone() });
         // A QoS 2 PUBLISH promises its identifier; one of QoS 1 may come twice anyway.
         let after_ops = delivery.qos == QoS::ExactlyOnce;
         out(Action::Send { packet: Packet::Publish(publish), after_ops });
+        // Under an identifier, until it is answered.
+        self.window.admit(packet_id, delivery);
     }
 
     /// Sends again what was in flight when the last connection ended `[MQTT5-4.4.0-1]`. Such a

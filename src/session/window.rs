@@ -38,8 +38,10 @@ pub struct Window {
     /// Slots of the Receive Maximum in use on this connection.
     counted: u16,
     last_id: u16,
+    /// So many identifiers behind `last_id` are free for certain.
+    free_ahead: u16,
     /// How many flights at the front have been sent on this connection; the rest awaits its resend.
-    resent: u32,
+    resent: u16,
 }
 
 impl Window {
@@ -52,15 +54,32 @@ impl Window {
         usize::from(max.saturating_sub(self.counted))
     }
 
-    /// Puts `delivery` in flight and gives it an identifier. The caller has seen a free slot.
-    pub fn admit(&mut self, delivery: Delivery) -> PacketId {
+    /// An identifier that is free in this Session, for the next [`Window::admit`]. No two in a row
+    /// are the same `[MQTT5-2.2.1-4]`.
+    pub fn next_id(&mut self) -> PacketId {
+        assert!(self.flights.len() < usize::from(u16::MAX), "no packet identifier is free");
+        loop {
+            if self.free_ahead == 0 {
+                self.look_ahead();
+            }
+            self.last_id = self.last_id.wrapping_add(1);
+            let free = self.free_ahead > 0;
+            self.free_ahead = self.free_ahead.saturating_sub(1);
+            match PacketId::new(self.last_id) {
+                Some(packet_id) if free => return packet_id,
+                _ => {}
+            }
+        }
+    }
+
+    /// Puts `delivery` in flight under an identifier from [`Window::next_id`]. The caller has seen a
+    /// free slot.
+    pub fn admit(&mut self, packet_id: PacketId, delivery: Delivery) {
         assert!(self.sent() == self.flights.len(), "admitted before the resend was done");
-        let packet_id = self.next_id();
         let state = State::Sent(delivery);
         self.flights.push_back(Flight { packet_id, state, counted: true });
         self.counted += 1;
         self.resent += 1;
-        packet_id
     }
 
     /// PUBACK, PUBCOMP, or a refusing PUBREC: the flight ends. `None` if there is none such, or the
@@ -126,7 +145,7 @@ impl Window {
 
     /// The next flight to send again, in order, if `max` leaves a slot for it; a PUBREL needs none.
     pub fn resend(&mut self, max: u16) -> Option<&Flight> {
-        let flight = self.flights.get_mut(self.resent as usize)?;
+        let flight = self.flights.get_mut(usize::from(self.resent))?;
         if let State::Sent(_) = flight.state {
             if self.counted >= max {
                 return None;
@@ -179,22 +198,19 @@ impl Window {
     }
 
     fn sent(&self) -> usize {
-        self.resent as usize
+        self.resent.into()
     }
 
     fn position(&self, packet_id: PacketId) -> Option<usize> {
         self.flights.iter().position(|flight| flight.packet_id == packet_id)
     }
 
-    fn next_id(&mut self) -> PacketId {
-        assert!(self.flights.len() < usize::from(u16::MAX), "no packet identifier is free");
-        loop {
-            self.last_id = self.last_id.wrapping_add(1);
-            let Some(packet_id) = PacketId::new(self.last_id) else { continue };
-            if self.position(packet_id).is_none() {
-                return packet_id;
-            }
-        }
+    /// Finds how many identifiers behind the last one are free: those handed out from now on lie
+    /// behind it, so none of them needs to be looked for.
+    fn look_ahead(&mut self) {
+        let ahead = |flight: &Flight| flight.packet_id.get().wrapping_sub(self.last_id);
+        let nearest = self.flights.iter().map(ahead).map(|ahead| ahead.wrapping_sub(1)).min();
+        self.free_ahead = nearest.unwrap_or(u16::MAX);
     }
 }
 
@@ -204,12 +220,12 @@ mod tests {
 
     use super::*;
     use crate::codec::Properties;
-    use crate::message::{ClientId, Draft, Identity, SubscriptionIds};
+    use crate::message::{ClientId, Draft, Identity, Meter, SubscriptionIds};
     use crate::time::Time;
     use crate::topic::TopicName;
 
     fn delivery(qos: QoS, group: Option<u64>) -> Delivery {
-        let publisher = Arc::new(Identity::new(ClientId::new("p"), None, Arc::default()));
+        let publisher = Identity::new(ClientId::new("p"), None, Meter::forever());
         let draft = Draft {
             topic: TopicName::trusted("t"),
             qos,
@@ -222,12 +238,18 @@ mod tests {
         Delivery { message, qos, retain: false, ids: SubscriptionIds::default(), group }
     }
 
+    fn admit(window: &mut Window, delivery: Delivery) -> PacketId {
+        let packet_id = window.next_id();
+        window.admit(packet_id, delivery);
+        packet_id
+    }
+
     #[test]
     fn identifiers_are_free_and_never_zero_across_the_wrap() {
         let mut window = Window::default();
-        let first = window.admit(delivery(QoS::AtLeastOnce, None));
+        let first = admit(&mut window, delivery(QoS::AtLeastOnce, None));
         for _ in 0..70_000 {
-            let id = window.admit(delivery(QoS::AtLeastOnce, None));
+            let id = admit(&mut window, delivery(QoS::AtLeastOnce, None));
             assert_ne!(id, first);
             assert!(window.finish(id, QoS::AtLeastOnce, false).is_some());
         }
@@ -237,8 +259,8 @@ mod tests {
     #[test]
     fn an_answer_of_the_wrong_kind_completes_nothing() {
         let mut window = Window::default();
-        let one = window.admit(delivery(QoS::AtLeastOnce, None));
-        let two = window.admit(delivery(QoS::ExactlyOnce, None));
+        let one = admit(&mut window, delivery(QoS::AtLeastOnce, None));
+        let two = admit(&mut window, delivery(QoS::ExactlyOnce, None));
         assert!(window.finish(two, QoS::AtLeastOnce, false).is_none());
         assert!(window.release(one).is_none());
         assert!(window.finish(two, QoS::ExactlyOnce, true).is_none());
@@ -252,7 +274,8 @@ mod tests {
     #[test]
     fn a_resend_stops_at_the_new_maximum_and_holds_newer_messages_back() {
         let mut window = Window::default();
-        let ids: Vec<_> = (0..3).map(|_| window.admit(delivery(QoS::AtLeastOnce, None))).collect();
+        let ids: Vec<_> =
+            (0..3).map(|_| admit(&mut window, delivery(QoS::AtLeastOnce, None))).collect();
         window.reconnect();
         assert_eq!(window.free(10), 0);
         assert_eq!(window.resend(2).unwrap().packet_id, ids[0]);
@@ -270,9 +293,9 @@ mod tests {
     #[test]
     fn a_resent_pubrel_takes_no_slot() {
         let mut window = Window::default();
-        let two = window.admit(delivery(QoS::ExactlyOnce, None));
+        let two = admit(&mut window, delivery(QoS::ExactlyOnce, None));
         window.release(two);
-        let one = window.admit(delivery(QoS::AtLeastOnce, None));
+        let one = admit(&mut window, delivery(QoS::AtLeastOnce, None));
         window.reconnect();
         assert_eq!(window.resend(1).unwrap().packet_id, two);
         assert_eq!(window.resend(1).unwrap().packet_id, one);
@@ -283,11 +306,42 @@ mod tests {
     #[test]
     fn shared_qos1_goes_back_and_qos2_stays() {
         let mut window = Window::default();
-        window.admit(delivery(QoS::AtLeastOnce, Some(7)));
-        window.admit(delivery(QoS::ExactlyOnce, Some(7)));
-        window.admit(delivery(QoS::AtLeastOnce, None));
+        admit(&mut window, delivery(QoS::AtLeastOnce, Some(7)));
+        admit(&mut window, delivery(QoS::ExactlyOnce, Some(7)));
+        admit(&mut window, delivery(QoS::AtLeastOnce, None));
         assert_eq!(window.take_shared(|_| true).len(), 1);
         assert_eq!(window.len(), 2);
         assert!(window.resending());
+    }
+
+    #[test]
+    fn an_identifier_is_free_and_the_next_one_that_is() {
+        let mut random = 7u64;
+        let mut draw = |below: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (random >> 33) % below
+        };
+        let mut window = Window::default();
+        let mut used: Vec<PacketId> = Vec::new();
+        let mut last = 0u16;
+        for _ in 0..300_000 {
+            if used.len() < 40 && draw(2) == 0 {
+                // The naive twin: count up, and look at all that are in use.
+                let expected = loop {
+                    last = last.wrapping_add(1);
+                    match PacketId::new(last) {
+                        Some(id) if !used.contains(&id) => break id,
+                        _ => {}
+                    }
+                };
+                assert_eq!(admit(&mut window, delivery(QoS::AtLeastOnce, None)), expected);
+                used.push(expected);
+            } else if used.len() > 2 {
+                // The oldest two stay, in the way of those that come round again.
+                let id = used.remove(2 + draw(used.len() as u64 - 2) as usize);
+                assert!(window.finish(id, QoS::AtLeastOnce, false).is_some());
+            }
+        }
+        assert!(last > 0 && used.len() >= 2);
     }
 }

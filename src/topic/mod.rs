@@ -13,4 +13,5 @@ mod values;
 
 pub use name::{Limits, TopicError, TopicFilter, TopicName};
 pub use retained::Retained;
+pub use shards::TextHash;
 pub use tree::Tree;

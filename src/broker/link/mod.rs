@@ -123,13 +123,16 @@ impl Link {
     /// packet or what a pause holds back, is to be offered again with what follows it.
     pub fn receive(&mut self, bytes: &[u8], now: Time, turn: &mut Turn) -> usize {
         let mut used = 0;
+        let mut limits = self.limits();
         self.unread = false;
         while used < bytes.len() {
             if !self.wants_bytes(turn) || turn.copies >= COPIES_MAX {
                 self.unread = !matches!(self.phase, Phase::Closed);
                 break;
             }
-            let limits = self.limits();
+            if !matches!(self.phase, Phase::Live(_)) {
+                limits = self.limits();
+            }
             match codec::decode(&bytes[used..], self.version, From::Client, &limits) {
                 Ok(Decoded::Packet { packet, len }) => {
                     self.on_packet(packet, len, now, turn);

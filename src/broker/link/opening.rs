@@ -214,7 +214,7 @@ impl Link {
         );
         match claim {
             Ok(claim) => {
-                let meter = self.broker.0.meter.clone();
+                let meter = self.broker.0.meter;
                 let identity = Arc::new(Identity::new(asked.client_id.clone(), user_name, meter));
                 opening.stage = Stage::Claiming { identity, claim, data };
             }

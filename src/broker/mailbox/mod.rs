@@ -469,7 +469,7 @@ mod tests {
 
     use super::*;
     use crate::codec::Properties;
-    use crate::message::{ClientId, Draft, Identity};
+    use crate::message::{ClientId, Draft, Identity, Meter};
     use crate::topic::TopicName;
 
     #[derive(Default)]
@@ -497,7 +497,7 @@ mod tests {
         }
 
         fn push(&self, qos: QoS) {
-            let publisher = Arc::new(Identity::new(ClientId::new("p"), None, Arc::default()));
+            let publisher = Arc::new(Identity::new(ClientId::new("p"), None, Meter::forever()));
             let draft = Draft {
                 topic: TopicName::trusted("t"),
                 qos,

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use sluicemq::topic::{Retained, TopicName, Tree};
+use sluice_bench::names::{self, FEW, Subscriptions};
+use sluicemq::topic::{Retained, TopicName};
 
 /// The system's allocator, counting the bytes that are out.
 struct Counting;
@@ -30,9 +31,6 @@ unsafe impl GlobalAlloc for Counting {
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
-
-/// What a broker keeps under a filter: a number and a word of options.
-type Subscriptions = Tree<u64, u64>;
 
 fn device(i: usize) -> String {
     format!("fleet/site{}/device{i:05}/cmd", i % 1000)
@@ -90,19 +88,6 @@ fn stalls(store: &Retained<u64>) {
     println!("  +/+/+/x over all: {:?} in {calls} calls, slowest {slowest:?}", start.elapsed());
 }
 
-/// 100,000 subscriptions: exact ones of three levels, 1 % with `+`, 1 % with `#`.
-fn hundred_thousand() -> Subscriptions {
-    let mut tree = Tree::new(1);
-    for i in 0..FEW {
-        tree.insert(&format!("site{}/device{i}/state", i % 100), i as u64, 0);
-    }
-    for i in 0..FEW / 100 {
-        tree.insert(&format!("site{}/+/alarm{i}", i % 100), i as u64, 0);
-        tree.insert(&format!("site{}/group{i}/#", i % 100), i as u64, 0);
-    }
-    tree
-}
-
 fn count(tree: &Subscriptions, name: &str) -> usize {
     let mut found = 0;
     tree.visit(TopicName::trusted(black_box(name)), &mut |key, _| {
@@ -126,12 +111,8 @@ fn over(criterion: &mut Criterion, title: &str, names: &[String], run: impl Fn(&
 
 fn visits(criterion: &mut Criterion) {
     memory();
-    let tree = hundred_thousand();
-    let exact: Vec<String> = (0..FEW).map(|i| format!("site{}/device{i}/state", i % 100)).collect();
-    let plus: Vec<String> =
-        (0..FEW / 100).map(|i| format!("site{}/device7/alarm{i}", i % 100)).collect();
-    let rest: Vec<String> =
-        (0..FEW / 100).map(|i| format!("site{}/group{i}/a/b", i % 100)).collect();
+    let tree = names::hundred_thousand();
+    let (exact, plus, rest) = (names::exact(), names::plus(), names::rest());
     over(criterion, "visit 100k, exact, hot", &exact[..1], |name| count(&tree, name));
     over(criterion, "visit 100k, exact, 100 names", &exact[..100], |name| count(&tree, name));
     over(criterion, "visit 100k, exact, all names", &exact, |name| count(&tree, name));
@@ -148,7 +129,7 @@ fn visits(criterion: &mut Criterion) {
 }
 
 fn changes(criterion: &mut Criterion) {
-    let mut tree = hundred_thousand();
+    let mut tree = names::hundred_thousand();
     let mut at = 0;
     criterion.bench_function("insert and remove, 100k others", |bench| {
         let name = || {
@@ -203,7 +184,6 @@ fn retained(criterion: &mut Criterion) {
 }
 
 const MANY: usize = 1_000_000;
-const FEW: usize = 100_000;
 
 criterion_group!(benches, visits, changes, retained);
 criterion_main!(benches);

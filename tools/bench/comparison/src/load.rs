@@ -1,0 +1,200 @@
+//! One cell: a fresh broker, `sluice-load` against it, and what that found.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::broker::{Broker, Running};
+use crate::figures::{Figure, Figures};
+use crate::rows::{Row, Section};
+
+/// How load is made.
+pub struct Load {
+    /// `sluice-load`.
+    pub program: PathBuf,
+    /// What is measured of each run, behind its warm-up.
+    pub seconds: u32,
+    /// With fewer connections.
+    pub quick: bool,
+}
+
+impl Load {
+    /// Runs `row` on a fresh `broker`.
+    pub fn cell(&self, row: &Row, broker: &Broker) -> Result<Figures, String> {
+        let mut running = broker.start()?;
+        let found = if row.section == Section::Calls {
+            self.counting_calls(row, &running)
+        } else {
+            self.found(row, &running)
+        };
+        match running.died() {
+            Some(died) => Err(died),
+            None => found,
+        }
+    }
+
+    fn found(&self, row: &Row, running: &Running) -> Result<Figures, String> {
+        let output = self.command(row, running).output();
+        let output = output.map_err(|error| format!("{}: {error}", self.program.display()))?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        let said = said.lines().last().unwrap_or_default().to_owned();
+        // With exit code 1 something was lost or late: the figures are there, and say so.
+        if !matches!(output.status.code(), Some(0 | 1)) {
+            return Err(if said.is_empty() { output.status.to_string() } else { said });
+        }
+        let outcome = serde_json::from_slice(&output.stdout)
+            .map_err(|error| format!("what sluice-load found cannot be read: {error}"))?;
+        Ok(figures(row.section, &outcome))
+    }
+
+    /// Meanwhile counts the broker's system calls, for as long as everything is at its rate.
+    fn counting_calls(&self, row: &Row, running: &Running) -> Result<Figures, String> {
+        let span = Duration::from_secs(u64::from(self.seconds));
+        let pid = running.pid();
+        let counter = std::thread::spawn(move || calls_a_second(pid, WARM_UP * 3 / 2, span / 2));
+        let mut figures = self.found(row, running)?;
+        let calls = counter.join().expect("the counting thread does not panic")?;
+        let rate = figures.get(Figure::Rate).ok_or("no rate")?;
+        figures.set(Figure::Calls, Some(calls / rate));
+        Ok(figures)
+    }
+
+    fn command(&self, row: &Row, running: &Running) -> Command {
+        let mut command = Command::new(&self.program);
+        let words = if self.quick { row.quick } else { row.words };
+        command.args(words.split(' '));
+        if !words.contains("--protocol") {
+            command.args(["--protocol", "3.1.1"]);
+        }
+        if !words.contains("--count") && row.section != Section::Idle {
+            let seconds = format!("{}s", self.seconds);
+            command.args(["--duration", &seconds]);
+            if row.section != Section::Storm {
+                command.args(["--warm-up", &format!("{}s", WARM_UP.as_secs())]);
+            }
+        }
+        let address = running.address(row.version5());
+        command.args(["--host", &address.ip().to_string(), "--port", &address.port().to_string()]);
+        command.args(["--broker-pid", &running.pid().to_string(), "--json", "-", "--quiet"]);
+        command.stdin(Stdio::null());
+        command
+    }
+}
+
+/// What the table shows of an outcome.
+fn figures(section: Section, outcome: &Value) -> Figures {
+    let read = |pointer: &str| outcome.pointer(pointer).and_then(Value::as_f64);
+    let mut figures = Figures::default();
+    match section {
+        Section::Saturated | Section::Paced | Section::Calls => {
+            figures.set(Figure::Cpu, read("/broker/cpu_us_per_message"));
+            figures.set(Figure::Rate, read("/traffic/delivery_rate"));
+            figures.set(Figure::P50, read("/latency/p50_us"));
+            figures.set(Figure::P99, read("/latency/p99_us"));
+            figures.set(Figure::Switches, read("/broker/switches_per_message"));
+        }
+        Section::Idle => {
+            figures.set(Figure::Bytes, read("/broker/bytes_per_connection"));
+            figures.set(Figure::Cpu, connecting(outcome));
+            let (spent, span) = (read("/broker/cpu_seconds"), read("/seconds"));
+            figures.set(Figure::Rest, spent.zip(span).map(|(spent, span)| spent / span * 100.0));
+        }
+        Section::Storm => {
+            figures.set(Figure::Cpu, read("/broker/cpu_us_per_message"));
+            figures.set(Figure::Rate, read("/connections/open_rate"));
+        }
+        Section::Subscriptions => {
+            let grown = read("/broker/resident_after").zip(read("/broker/resident_before"));
+            let each = grown.map(|(after, before)| (after - before) / SUBSCRIPTIONS);
+            figures.set(Figure::Bytes, each);
+        }
+    }
+    let wrong = ["lost", "duplicates", "reordered", "corrupt", "misrouted"];
+    let wrong = wrong.iter().filter_map(|what| read(&format!("/verification/{what}")));
+    figures.set(Figure::Wrong, Some(wrong.sum()).filter(|count| *count > 0.0));
+    figures
+}
+
+/// CPU of the broker for each connection, in microseconds: all that it used before the measured
+/// time, in which it is only held open.
+fn connecting(outcome: &Value) -> Option<f64> {
+    let samples = outcome.pointer("/timeline")?.as_array()?;
+    let cores = samples
+        .iter()
+        .filter(|sample| sample.pointer("/measured").and_then(Value::as_bool) == Some(false))
+        .filter_map(|sample| sample.pointer("/broker_cores").and_then(Value::as_f64));
+    let seconds = cores.sum::<f64>() * SAMPLE_S;
+    let opened = outcome.pointer("/connections/opened")?.as_f64()?;
+    (opened > 0.0).then(|| seconds * 1e6 / opened)
+}
+
+/// System calls of a process a second, counted by `perf` for `span` from `start` on.
+fn calls_a_second(pid: u32, start: Duration, span: Duration) -> Result<f64, String> {
+    std::thread::sleep(start);
+    let began = Instant::now();
+    let output = Command::new("perf")
+        .args(["stat", "-x", ",", "-e", "raw_syscalls:sys_enter", "-p", &pid.to_string()])
+        .args(["--", "sleep", &span.as_secs_f64().to_string()])
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("system calls are counted with perf: {error}"))?;
+    let seconds = began.elapsed().as_secs_f64();
+    let said = String::from_utf8_lossy(&output.stderr);
+    counted(&said)
+        .map(|calls| calls / seconds)
+        .ok_or_else(|| format!("perf: {}", said.lines().next().unwrap_or("it said nothing")))
+}
+
+/// The number in what `perf stat -x ,` says.
+fn counted(said: &str) -> Option<f64> {
+    let line = said.lines().find(|line| line.contains("raw_syscalls:sys_enter"))?;
+    line.split(',').next()?.parse().ok()
+}
+
+const WARM_UP: Duration = Duration::from_secs(1);
+/// Of `wild`.
+const SUBSCRIPTIONS: f64 = 100_000.0;
+/// Length of a sample in the timeline of an outcome.
+const SAMPLE_S: f64 = 0.1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_table_shows_is_read_from_an_outcome() {
+        let outcome: Value = serde_json::from_str(
+            r#"{"seconds": 2.0, "traffic": {"delivery_rate": 1000.0},
+                "latency": {"p50_us": 5.0, "p99_us": 9.0},
+                "verification": {"lost": 2, "reordered": 1},
+                "connections": {"opened": 10, "open_rate": 77.0},
+                "broker": {"cpu_us_per_message": 1.5, "cpu_seconds": 0.5,
+                    "bytes_per_connection": 900.0, "switches_per_message": 0.25,
+                    "resident_before": 1000000, "resident_after": 21000000},
+                "timeline": [{"measured": false, "broker_cores": 0.5},
+                    {"measured": false, "broker_cores": 0.5},
+                    {"measured": true, "broker_cores": 1.0}]}"#,
+        )
+        .unwrap();
+        let shown = |section, figure| figures(section, &outcome).get(figure);
+        assert_eq!(shown(Section::Saturated, Figure::Cpu), Some(1.5));
+        assert_eq!(shown(Section::Paced, Figure::P99), Some(9.0));
+        assert_eq!(shown(Section::Saturated, Figure::Wrong), Some(3.0));
+        assert_eq!(shown(Section::Idle, Figure::Cpu), Some(10000.0));
+        assert_eq!(shown(Section::Idle, Figure::Rest), Some(25.0));
+        assert_eq!(shown(Section::Idle, Figure::Bytes), Some(900.0));
+        assert_eq!(shown(Section::Storm, Figure::Rate), Some(77.0));
+        assert_eq!(shown(Section::Subscriptions, Figure::Bytes), Some(200.0));
+        assert_eq!(shown(Section::Subscriptions, Figure::Cpu), None);
+    }
+
+    #[test]
+    fn the_count_of_perf_is_read() {
+        let said = "60012,,raw_syscalls:sys_enter,1999941873,100.00,,\n";
+        assert_eq!(counted(said), Some(60012.0));
+        assert_eq!(counted("<not counted>,,raw_syscalls:sys_enter,0,100.00,,\n"), None);
+        assert_eq!(counted("event syntax error\n"), None);
+    }
+}

@@ -30,3 +30,4 @@ pub mod table;
 pub mod target;
 pub mod verify;
 pub mod window;
+pub mod report;

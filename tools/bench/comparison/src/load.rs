@@ -1,7 +1,9 @@
 //! One cell: a fresh broker, `sluice-load` against it, and what that found.
 
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -36,17 +38,40 @@ impl Load {
     }
 
     fn found(&self, row: &Row, running: &Running) -> Result<Figures, String> {
-        let output = self.command(row, running).output();
-        let output = output.map_err(|error| format!("{}: {error}", self.program.display()))?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        let said = said.lines().last().unwrap_or_default().to_owned();
+        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let [found, said] = ["found", "said"].map(|name| folder.path().join(name));
+        let create = |path: &Path| File::create(path).map_err(|error| error.to_string());
+        let mut command = self.command(row, running);
+        command.stdout(create(&found)?).stderr(create(&said)?);
+        let ended = self.ended(&mut command)?;
+        let said = fs::read_to_string(said).unwrap_or_default();
+        let said = said.lines().last().unwrap_or_default();
         // With exit code 1 something was lost or late: the figures are there, and say so.
-        if !matches!(output.status.code(), Some(0 | 1)) {
-            return Err(if said.is_empty() { output.status.to_string() } else { said });
+        if !matches!(ended.code(), Some(0 | 1)) {
+            return Err(if said.is_empty() { ended.to_string() } else { said.into() });
         }
-        let outcome = serde_json::from_slice(&output.stdout)
+        let found = fs::read(found).map_err(|error| error.to_string())?;
+        let outcome = serde_json::from_slice(&found)
             .map_err(|error| format!("what sluice-load found cannot be read: {error}"))?;
         Ok(figures(row.section, &outcome))
+    }
+
+    /// Runs it to its end, or kills it if that does not come.
+    fn ended(&self, command: &mut Command) -> Result<ExitStatus, String> {
+        let started = command.spawn();
+        let mut process =
+            started.map_err(|error| format!("{}: {error}", self.program.display()))?;
+        let until = Instant::now() + PATIENCE + Duration::from_secs(self.seconds.into());
+        while Instant::now() < until {
+            if let Some(status) = process.try_wait().map_err(|error| error.to_string())? {
+                return Ok(status);
+            }
+            sleep(Duration::from_millis(10));
+        }
+        // It may have ended just now.
+        let _ = process.kill();
+        let _ = process.wait();
+        Err("sluice-load did not end".into())
     }
 
     /// Meanwhile counts the broker's system calls, for as long as everything is at its rate.
@@ -132,7 +157,7 @@ fn connecting(outcome: &Value) -> Option<f64> {
 
 /// System calls of a process a second, counted by `perf` for `span` from `start` on.
 fn calls_a_second(pid: u32, start: Duration, span: Duration) -> Result<f64, String> {
-    std::thread::sleep(start);
+    sleep(start);
     let began = Instant::now();
     let output = Command::new("perf")
         .args(["stat", "-x", ",", "-e", "raw_syscalls:sys_enter", "-p", &pid.to_string()])
@@ -153,6 +178,8 @@ fn counted(said: &str) -> Option<f64> {
     line.split(',').next()?.parse().ok()
 }
 
+/// Beyond what is measured.
+const PATIENCE: Duration = Duration::from_secs(90);
 const WARM_UP: Duration = Duration::from_secs(1);
 /// Of `wild`.
 const SUBSCRIPTIONS: f64 = 100_000.0;

@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::broker::{Broker, Running};
 use crate::figures::{Figure, Figures};
 use crate::rows::{Row, Section};
+use crate::watch::{Watch, Watched};
 
 /// How load is made.
 pub struct Load {
@@ -43,7 +44,9 @@ impl Load {
         let create = |path: &Path| File::create(path).map_err(|error| error.to_string());
         let mut command = self.command(row, running);
         command.stdout(create(&found)?).stderr(create(&said)?);
+        let watch = Watch::start(running.pid());
         let ended = self.ended(&mut command)?;
+        let watched = watch.stop();
         let said = fs::read_to_string(said).unwrap_or_default();
         let said = said.lines().last().unwrap_or_default();
         // With exit code 1 something was lost or late: the figures are there, and say so.
@@ -53,7 +56,7 @@ impl Load {
         let found = fs::read(found).map_err(|error| error.to_string())?;
         let outcome = serde_json::from_slice(&found)
             .map_err(|error| format!("what sluice-load found cannot be read: {error}"))?;
-        Ok(figures(row.section, &outcome))
+        Ok(figures(row.section, &outcome, &watched))
     }
 
     /// Runs it to its end, or kills it if that does not come.
@@ -109,7 +112,7 @@ impl Load {
 }
 
 /// What the table shows of an outcome.
-fn figures(section: Section, outcome: &Value) -> Figures {
+fn figures(section: Section, outcome: &Value, watched: &Watched) -> Figures {
     let read = |pointer: &str| outcome.pointer(pointer).and_then(Value::as_f64);
     let mut figures = Figures::default();
     match section {
@@ -122,7 +125,7 @@ fn figures(section: Section, outcome: &Value) -> Figures {
         }
         Section::Idle => {
             figures.set(Figure::Bytes, read("/broker/bytes_per_connection"));
-            figures.set(Figure::Cpu, connecting(outcome));
+            figures.set(Figure::Cpu, connecting(outcome, watched));
             let (spent, span) = (read("/broker/cpu_seconds"), read("/seconds"));
             figures.set(Figure::Rest, spent.zip(span).map(|(spent, span)| spent / span * 100.0));
         }
@@ -142,17 +145,16 @@ fn figures(section: Section, outcome: &Value) -> Figures {
     figures
 }
 
-/// CPU of the broker for each connection, in microseconds: all that it used before the measured
-/// time, in which it is only held open.
-fn connecting(outcome: &Value) -> Option<f64> {
-    let samples = outcome.pointer("/timeline")?.as_array()?;
-    let cores = samples
-        .iter()
-        .filter(|sample| sample.pointer("/measured").and_then(Value::as_bool) == Some(false))
-        .filter_map(|sample| sample.pointer("/broker_cores").and_then(Value::as_f64));
-    let seconds = cores.sum::<f64>() * SAMPLE_S;
-    let opened = outcome.pointer("/connections/opened")?.as_f64()?;
-    (opened > 0.0).then(|| seconds * 1e6 / opened)
+/// CPU of the broker for each connection, in microseconds: what it had used when all were open and
+/// only held.
+fn connecting(outcome: &Value, watched: &Watched) -> Option<f64> {
+    let read = |pointer: &str| outcome.pointer(pointer).and_then(Value::as_f64);
+    let opened = read("/connections/opened").filter(|count| *count > 0.0)?;
+    let rate = read("/connections/open_rate").filter(|rate| *rate > 0.0)?;
+    let held = read("/seconds")?;
+    // In the middle of the time in which nothing happens.
+    let middle = Duration::from_secs_f64(opened / rate + held / 2.0);
+    Some(watched.until(middle)?.as_secs_f64() * 1e6 / opened)
 }
 
 /// System calls of a process a second, counted by `perf` for `span` from `start` on.
@@ -183,8 +185,6 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const WARM_UP: Duration = Duration::from_secs(1);
 /// Of `wild`.
 const SUBSCRIPTIONS: f64 = 100_000.0;
-/// Length of a sample in the timeline of an outcome.
-const SAMPLE_S: f64 = 0.1;
 
 #[cfg(test)]
 mod tests {
@@ -196,23 +196,24 @@ mod tests {
             r#"{"seconds": 2.0, "traffic": {"delivery_rate": 1000.0},
                 "latency": {"p50_us": 5.0, "p99_us": 9.0},
                 "verification": {"lost": 2, "reordered": 1},
-                "connections": {"opened": 10, "open_rate": 77.0},
+                "connections": {"opened": 100, "open_rate": 200.0},
                 "broker": {"cpu_us_per_message": 1.5, "cpu_seconds": 0.5,
                     "bytes_per_connection": 900.0, "switches_per_message": 0.25,
-                    "resident_before": 1000000, "resident_after": 21000000},
-                "timeline": [{"measured": false, "broker_cores": 0.5},
-                    {"measured": false, "broker_cores": 0.5},
-                    {"measured": true, "broker_cores": 1.0}]}"#,
+                    "resident_before": 1000000, "resident_after": 21000000}}"#,
         )
         .unwrap();
-        let shown = |section, figure| figures(section, &outcome).get(figure);
+        // Half a second to open them, and two in which they are held.
+        let seconds = |at: f64| Duration::from_secs_f64(at);
+        let watched = [(0.0, 0.0), (0.4, 0.1), (1.0, 0.2), (1.6, 0.25), (2.6, 0.5)];
+        let watched = Watched::from(watched.map(|(at, used)| (seconds(at), seconds(used))));
+        let shown = |section, figure| figures(section, &outcome, &watched).get(figure);
         assert_eq!(shown(Section::Saturated, Figure::Cpu), Some(1.5));
         assert_eq!(shown(Section::Paced, Figure::P99), Some(9.0));
         assert_eq!(shown(Section::Saturated, Figure::Wrong), Some(3.0));
-        assert_eq!(shown(Section::Idle, Figure::Cpu), Some(10000.0));
+        assert_eq!(shown(Section::Idle, Figure::Cpu), Some(2500.0));
         assert_eq!(shown(Section::Idle, Figure::Rest), Some(25.0));
         assert_eq!(shown(Section::Idle, Figure::Bytes), Some(900.0));
-        assert_eq!(shown(Section::Storm, Figure::Rate), Some(77.0));
+        assert_eq!(shown(Section::Storm, Figure::Rate), Some(200.0));
         assert_eq!(shown(Section::Subscriptions, Figure::Bytes), Some(200.0));
         assert_eq!(shown(Section::Subscriptions, Figure::Cpu), None);
     }

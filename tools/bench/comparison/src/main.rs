@@ -12,6 +12,7 @@ mod figures;
 mod load;
 mod rows;
 mod table;
+mod watch;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;

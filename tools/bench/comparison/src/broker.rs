@@ -3,9 +3,11 @@
 //! Limits are raised and logs are off for all of them, nothing is kept on disk, and small packets
 //! are not held back (`TCP_NODELAY`). They listen on 127.0.0.1, on a port that was free.
 
+use std::fmt;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread::sleep;
@@ -55,6 +57,17 @@ impl Kind {
     }
 }
 
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Kind::Relay => "bare relay",
+            Kind::Sluice => "Sluice",
+            Kind::Mosquitto => "mosquitto",
+            Kind::Rumqttd => "rumqttd",
+        })
+    }
+}
+
 impl Broker {
     /// Starts it and waits until it is ready.
     pub fn start(&self) -> Result<Running, String> {
@@ -84,7 +97,7 @@ impl Broker {
     /// What it calls itself, with its version.
     pub fn version(&self) -> String {
         let flag = match self.kind {
-            Kind::Relay => return "relay".into(),
+            Kind::Relay => return "bare relay".into(),
             Kind::Sluice | Kind::Rumqttd => "--version",
             Kind::Mosquitto => "-h",
         };
@@ -229,12 +242,8 @@ fn configure(folder: &TempDir, name: &str, text: String) -> Result<String, Strin
     let path = folder.path().join(name);
     fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
     // A broker that gives up root still has to get there.
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let open = fs::Permissions::from_mode(0o755);
-        fs::set_permissions(folder.path(), open).map_err(|error| error.to_string())?;
-    }
+    let open = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(folder.path(), open).map_err(|error| error.to_string())?;
     Ok(path.display().to_string())
 }
 

@@ -56,7 +56,11 @@ impl Load {
         let found = fs::read(found).map_err(|error| error.to_string())?;
         let outcome = serde_json::from_slice(&found)
             .map_err(|error| format!("what sluice-load found cannot be read: {error}"))?;
-        Ok(figures(row.section, &outcome, &watched))
+        let figures = figures(row.section, &outcome, &watched);
+        if row.section == Section::Saturated && figures.get(Figure::Rate) == Some(0.0) {
+            return Err("nothing was delivered".into());
+        }
+        Ok(figures)
     }
 
     /// Runs it to its end, or kills it if that does not come.

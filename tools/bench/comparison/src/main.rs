@@ -14,8 +14,9 @@ mod rows;
 mod table;
 mod watch;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use broker::{Broker, Kind};
@@ -50,6 +51,9 @@ struct Options {
     /// Where the table is written too; the figures of every round go beside it, as .tsv
     #[arg(long, value_name = "FILE", default_value = "target/compare/table.md")]
     out: PathBuf,
+    /// A document to put the tables in, in place of those it has between its two marks
+    #[arg(long, value_name = "FILE")]
+    into: Option<PathBuf>,
     /// A broker and its program, as NAME=PATH
     #[arg(long, value_name = "NAME=PATH", hide = true)]
     program: Vec<String>,
@@ -67,11 +71,8 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     match run(&options) {
-        Ok(failed) if failed.is_empty() => ExitCode::SUCCESS,
-        Ok(failed) => {
-            eprintln!("tools/bench/compare: {} cells are empty: {}", failed.len(), failed[0]);
-            ExitCode::FAILURE
-        }
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("tools/bench/compare: {error}");
             ExitCode::from(2)
@@ -79,8 +80,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs everything, prints and writes the table; what could not be run, in words.
-fn run(options: &Options) -> Result<Vec<String>, String> {
+/// Runs everything, prints and writes the tables; whether our own programs did all they were
+/// asked to. What a peer cannot do is said below the tables.
+fn run(options: &Options) -> Result<bool, String> {
     let brokers = brokers(options)?;
     let rows: Vec<&Row> = ROWS
         .iter()
@@ -97,10 +99,14 @@ fn run(options: &Options) -> Result<Vec<String>, String> {
         quick: options.quick,
     };
     let rounds = options.rounds.unwrap_or(if options.quick { 1 } else { 3 });
+    let document = match &options.into {
+        Some(path) => Some((path, read(path)?)),
+        None => None,
+    };
     raise_open_files()?;
 
     let mut results = Results::default();
-    let mut failed = Vec::new();
+    let (mut failed, mut good) = (BTreeSet::new(), true);
     for round in 0..rounds {
         for row in &rows {
             // Each broker is the first one in its turn.
@@ -110,7 +116,7 @@ fn run(options: &Options) -> Result<Vec<String>, String> {
                     continue;
                 }
                 let cell = Cell { round, row: row.name, broker: broker.kind };
-                eprint!("round {} of {rounds}, {}, {:?} … ", round + 1, row.title, broker.kind);
+                eprint!("round {} of {rounds}, {}, {} … ", round + 1, row.title, broker.kind);
                 match load.cell(row, broker) {
                     Ok(figures) => {
                         eprintln!("{figures}");
@@ -118,7 +124,8 @@ fn run(options: &Options) -> Result<Vec<String>, String> {
                     }
                     Err(error) => {
                         eprintln!("{error}");
-                        failed.push(format!("{}, {:?}: {error}", row.title, broker.kind));
+                        good &= !matches!(broker.kind, Kind::Relay | Kind::Sluice);
+                        failed.insert(format!("{}, {}: {error}", row.title, broker.kind));
                     }
                 }
             }
@@ -129,12 +136,15 @@ fn run(options: &Options) -> Result<Vec<String>, String> {
     let kinds: Vec<Kind> = brokers.iter().map(|broker| broker.kind).collect();
     text += &table::tables(&rows, &kinds, &results);
     for failure in &failed {
-        let _ = writeln!(text, "Not measured: {failure}.");
+        let _ = writeln!(text, "- Not measured: {failure}.");
     }
     println!("{text}");
     write(&options.out, &text)?;
     write(&options.out.with_extension("tsv"), &results.to_tsv())?;
-    Ok(failed)
+    if let Some((path, document)) = document {
+        write(path, &document.with(&text))?;
+    }
+    Ok(good)
 }
 
 /// The brokers whose programs are known, the relay first: it is what others are compared with.
@@ -153,7 +163,7 @@ fn brokers(options: &Options) -> Result<Vec<Broker>, String> {
     if let Some(missing) =
         options.brokers.iter().find(|kind| !brokers.iter().any(|broker| broker.kind == **kind))
     {
-        return Err(format!("{missing:?} is not here"));
+        return Err(format!("{missing} is not here"));
     }
     if brokers.is_empty() {
         return Err("no broker: tools/bench/compare builds and names them".into());
@@ -162,11 +172,39 @@ fn brokers(options: &Options) -> Result<Vec<Broker>, String> {
     Ok(brokers)
 }
 
-fn write(path: &std::path::Path, text: &str) -> Result<(), String> {
+fn write(path: &Path, text: &str) -> Result<(), String> {
     let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
     folder
         .and_then(|()| std::fs::write(path, text))
         .map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// A document around the tables.
+#[derive(Debug, Eq, PartialEq)]
+struct Document {
+    before: String,
+    after: String,
+}
+
+impl Document {
+    /// The two parts of a text with marks.
+    fn around(text: &str) -> Option<Document> {
+        let (before, rest) = text.split_once(BEGIN)?;
+        let (_, after) = rest.split_once(END)?;
+        Some(Document { before: before.into(), after: after.into() })
+    }
+
+    /// With these tables.
+    fn with(&self, tables: &str) -> String {
+        format!("{}{BEGIN}\n\n{}\n\n{END}{}", self.before, tables.trim(), self.after)
+    }
+}
+
+fn read(path: &Path) -> Result<Document, String> {
+    let text = std::fs::read_to_string(path);
+    let text = text.map_err(|error| format!("{}: {error}", path.display()))?;
+    Document::around(&text)
+        .ok_or_else(|| format!("{}: no {BEGIN} and {END} behind it", path.display()))
 }
 
 /// For this process; what it starts inherits it.
@@ -176,6 +214,9 @@ fn raise_open_files() -> Result<(), String> {
         .map_err(|error| format!("the limit of open files: {error}"))
 }
 
+const BEGIN: &str = "<!-- tools/bench/compare: begin -->";
+const END: &str = "<!-- tools/bench/compare: end -->";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,6 +225,15 @@ mod tests {
     fn the_command_line_is_well_formed() {
         use clap::CommandFactory;
         Options::command().debug_assert();
+    }
+
+    #[test]
+    fn tables_take_the_place_of_those_between_the_marks() {
+        let text = format!("a\n{BEGIN}\nold\n{END}\nb\n");
+        let new = Document::around(&text).unwrap().with("new\n\n");
+        assert_eq!(new, format!("a\n{BEGIN}\n\nnew\n\n{END}\nb\n"));
+        assert_eq!(Document::around(&new).unwrap().with("new"), new);
+        assert_eq!(Document::around(&format!("a {END} {BEGIN}")), None);
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub fn tables(rows: &[&Row], brokers: &[Kind], results: &Results) -> String {
         }
         let _ = write!(text, "### {title}\n\n| case |");
         for broker in brokers {
-            let _ = write!(text, " {} |", name(*broker));
+            let _ = write!(text, " {} |", broker);
         }
         let _ = writeln!(text, "\n|---|{}", "---|".repeat(brokers.len()));
         for row in rows {
@@ -77,12 +77,12 @@ fn lines(row: &Row) -> Vec<Line> {
         }
         Section::Paced => vec![
             line(title, (Figure::Cpu, coarse), &[]),
-            line("p50 / p99, µs", (Figure::P50, coarse), &[(Figure::P99, coarse)]),
+            line("… latency p50 (p99), µs", (Figure::P50, coarse), &[(Figure::P99, coarse)]),
         ],
         Section::Idle => vec![
             line(&format!("{title}: resident bytes each"), (Figure::Bytes, whole), &[]),
-            line("CPU µs for each to connect and subscribe", (Figure::Cpu, coarse), &[]),
-            line("CPU at rest, % of a core", (Figure::Rest, fine), &[]),
+            line("… CPU µs for each to connect and subscribe", (Figure::Cpu, coarse), &[]),
+            line("… CPU at rest, % of a core", (Figure::Rest, fine), &[]),
         ],
         Section::Storm => {
             vec![line(
@@ -117,19 +117,11 @@ fn cell(row: &Row, line: &Line, broker: Kind, results: &Results) -> String {
     if !beside.is_empty() {
         let _ = write!(text, " ({})", beside.join(", "));
     }
-    if results.median(row.name, broker, Figure::Wrong).is_some() {
+    let verified = row.section != Section::Subscriptions;
+    if verified && results.median(row.name, broker, Figure::Wrong).is_some() {
         text.push('†');
     }
     text
-}
-
-fn name(broker: Kind) -> &'static str {
-    match broker {
-        Kind::Relay => "bare relay",
-        Kind::Sluice => "Sluice",
-        Kind::Mosquitto => "mosquitto",
-        Kind::Rumqttd => "rumqttd",
-    }
 }
 
 fn fine(value: f64) -> String {
@@ -156,7 +148,7 @@ const SECTIONS: &[(Section, &str)] = &[
     ),
     (
         Section::Paced,
-        "Fixed rate: broker CPU µs per delivered message · ratio to the relay; latency p50 (p99)",
+        "Fixed rate: broker CPU µs per delivered message · ratio to the relay; latency",
     ),
     (Section::Idle, "Idle connections"),
     (Section::Storm, "Connections that come and go"),

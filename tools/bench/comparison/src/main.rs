@@ -133,6 +133,9 @@ fn run(options: &Options) -> Result<bool, String> {
     }
 
     let mut text = format!("{}\n", table::machine(&brokers, rounds, load.seconds));
+    if options.quick {
+        text += "A quick run: seconds are few, and idle clients are 2,000.\n\n";
+    }
     let kinds: Vec<Kind> = brokers.iter().map(|broker| broker.kind).collect();
     text += &table::tables(&rows, &kinds, &results);
     for failure in &failed {

@@ -1,10 +1,13 @@
 //! Application Messages, who sent them, and a message on its way to one receiver.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
+
+use triomphe::ThinArc;
 
 use crate::codec::{Properties, QoS};
 use crate::time::Time;
@@ -131,29 +134,36 @@ pub struct Draft<'a> {
 impl Draft<'_> {
     /// Bytes the message of `publisher` will hold in memory.
     pub fn bytes(&self, publisher: &Identity) -> usize {
-        size_of::<Message>() + self.body_len(publisher)
+        OVERHEAD + self.body_len(publisher)
     }
 
     /// Makes the owned message, received at `now`.
     pub fn into_message(&self, publisher: &Identity, now: Time) -> Message {
-        let topic = self.topic.as_str().as_bytes();
-        let mut body = Vec::with_capacity(self.body_len(publisher));
-        body.extend_from_slice(topic);
-        self.properties.forwarded(&mut body);
-        let payload_at = body.len();
+        BODY.with_borrow_mut(|body| {
+            body.clear();
+            let message = self.write(publisher, now, body);
+            // What a large message needed is not kept.
+            body.shrink_to(BODY_KEPT);
+            message
+        })
+    }
+
+    fn write(&self, publisher: &Identity, now: Time, body: &mut Vec<u8>) -> Message {
+        body.extend_from_slice(self.topic.as_str().as_bytes());
+        let properties_at = u32_of(body.len());
+        self.properties.forwarded(body);
+        let payload_at = u32_of(body.len());
         body.extend_from_slice(self.payload);
-        let publisher_at = body.len();
+        let publisher_at = u32_of(body.len());
         body.extend_from_slice(publisher.client_id.as_str().as_bytes());
-        let user_at = body.len();
-        if let Some(user) = &publisher.user_name {
-            body.extend_from_slice(user.as_bytes());
-        }
-        let message = Message {
-            properties_at: u32_of(topic.len()),
-            payload_at: u32_of(payload_at),
-            publisher_at: u32_of(publisher_at),
-            user_at: publisher.user_name.as_ref().map_or(u32::MAX, |_| u32_of(user_at)),
-            body: body.into_boxed_slice(),
+        let user_at = publisher.user_name.as_ref().map_or(u32::MAX, |_| u32_of(body.len()));
+        body.extend_from_slice(publisher.user_name.as_deref().unwrap_or("").as_bytes());
+        let head = Head {
+            properties_at,
+            payload_at,
+            publisher_at,
+            user_at,
+            bytes: u32_of(body.len() + OVERHEAD),
             qos: self.qos,
             retain: self.retain,
             received: now,
@@ -163,8 +173,8 @@ impl Draft<'_> {
             },
             meter: publisher.meter,
         };
-        message.meter.note(message.held());
-        message
+        head.meter.note(head.bytes.into());
+        Message(ThinArc::from_header_and_slice(head, body))
     }
 
     fn body_len(&self, publisher: &Identity) -> usize {
@@ -180,15 +190,19 @@ fn u32_of(len: usize) -> u32 {
 }
 
 /// An Application Message somebody wants: topic, properties, payload and who published it, in one
-/// allocation. It refers to nothing that its publisher's thread still counts.
+/// allocation that all who want it share. It refers to nothing that its publisher's thread counts.
+#[derive(Clone, Debug)]
+pub struct Message(ThinArc<Head, u8>);
+
+/// What is said of a message beside its texts.
 #[derive(Debug)]
-pub struct Message {
-    body: Box<[u8]>,
+pub struct Head {
     properties_at: u32,
     payload_at: u32,
     publisher_at: u32,
     /// `u32::MAX`: its publisher had no user name.
     user_at: u32,
+    bytes: u32,
     /// Quality of service it was published with.
     pub qos: QoS,
     /// RETAIN flag it was published with.
@@ -200,36 +214,61 @@ pub struct Message {
     meter: &'static Meter,
 }
 
+/// Bytes a message takes beside its texts: its head, how many share it, how long it is.
+const OVERHEAD: usize = size_of::<Head>() + 2 * size_of::<usize>();
+
+/// A thread keeps so many bytes to write messages in before it knows their length.
+const BODY_KEPT: usize = 16 * 1024;
+
+thread_local! {
+    static BODY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Deref for Message {
+    type Target = Head;
+
+    fn deref(&self) -> &Head {
+        &self.0.header.header
+    }
+}
+
 impl Message {
     /// Topic Name.
     pub fn topic(&self) -> TopicName<'_> {
-        TopicName::trusted(text(&self.body[..self.properties_at as usize]))
+        TopicName::trusted(text(&self.body()[..self.properties_at as usize]))
     }
 
     /// What is forwarded with it, in order.
     pub fn properties(&self) -> Properties<'_> {
-        Properties::trusted(&self.body[self.properties_at as usize..self.payload_at as usize])
+        Properties::trusted(&self.body()[self.properties_at as usize..self.payload_at as usize])
     }
 
     /// Application Message.
     pub fn payload(&self) -> &[u8] {
-        &self.body[self.payload_at as usize..self.publisher_at as usize]
+        &self.body()[self.payload_at as usize..self.publisher_at as usize]
     }
 
     /// Client Identifier of its publisher; empty for the broker itself.
     pub fn publisher(&self) -> &str {
-        let end = self.body.len().min(self.user_at as usize);
-        text(&self.body[self.publisher_at as usize..end])
+        let body = self.body();
+        let end = body.len().min(self.user_at as usize);
+        text(&body[self.publisher_at as usize..end])
     }
 
     /// User name of its publisher.
     pub fn user_name(&self) -> Option<&str> {
-        self.body.get(self.user_at as usize..).map(text)
+        self.body().get(self.user_at as usize..).map(text)
     }
 
+    fn body(&self) -> &[u8] {
+        &self.0.slice
+    }
+}
+
+impl Head {
     /// Bytes it holds in memory.
     pub fn bytes(&self) -> usize {
-        self.body.len() + size_of::<Message>()
+        self.bytes as usize
     }
 
     /// Whole seconds left at `now`, rounded up; `None` if it never expires, `Some(0)` if it has
@@ -247,15 +286,11 @@ impl Message {
     pub fn expired(&self, now: Time) -> bool {
         self.expires <= now
     }
-
-    fn held(&self) -> i64 {
-        self.bytes() as i64
-    }
 }
 
-impl Drop for Message {
+impl Drop for Head {
     fn drop(&mut self) {
-        self.meter.note(-self.held());
+        self.meter.note(-i64::from(self.bytes));
     }
 }
 
@@ -304,7 +339,7 @@ impl SubscriptionIds {
 #[derive(Clone, Debug)]
 pub struct Delivery {
     /// The message.
-    pub message: Arc<Message>,
+    pub message: Message,
     /// The lower of published and granted `[MQTT5-3.8.4-8]`.
     pub qos: QoS,
     /// RETAIN flag to send.
@@ -404,7 +439,7 @@ mod tests {
     #[test]
     fn a_message_keeps_its_parts_and_is_counted_once() {
         let publisher = identity();
-        let message = Arc::new(draft(None).into_message(&publisher, Time::from_secs(1)));
+        let message = draft(None).into_message(&publisher, Time::from_secs(1));
         assert_eq!(message.topic().as_str(), "a/b");
         assert_eq!(message.payload(), b"hello");
         assert!(message.properties().is_empty());

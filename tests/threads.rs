@@ -78,7 +78,7 @@ fn copy(publisher: &Arc<Identity>, qos: QoS) -> Copy {
         properties: Properties::EMPTY,
         payload: b"x",
     };
-    let message = Arc::new(draft.into_message(publisher, NOW));
+    let message = draft.into_message(publisher, NOW);
     Copy { message, qos, retain: false, ids: SubscriptionIds::default() }
 }
 

@@ -481,19 +481,19 @@ struct Owned<'d> {
     draft: &'d Draft<'d>,
     publisher: &'d Identity,
     now: Time,
-    message: Option<Arc<Message>>,
+    message: Option<Message>,
 }
 
 impl Owned<'_> {
-    fn share(&mut self) -> Arc<Message> {
+    fn share(&mut self) -> Message {
         let message = self.give_away();
         self.message = Some(message.clone());
         message
     }
 
     /// For the last who wants it: nothing is counted up and down again.
-    fn give_away(&mut self) -> Arc<Message> {
-        let make = || Arc::new(self.draft.into_message(self.publisher, self.now));
+    fn give_away(&mut self) -> Message {
+        let make = || self.draft.into_message(self.publisher, self.now);
         self.message.take().unwrap_or_else(make)
     }
 }

@@ -93,7 +93,7 @@ impl Batch {
 #[derive(Debug)]
 pub struct Publication {
     /// The message.
-    pub message: Arc<Message>,
+    pub message: Message,
     /// Sessions (and, with the top bit set, groups) that wait for it.
     pub receivers: Vec<u64>,
     /// It is now the retained message of its topic; an empty payload: there is none any more.

@@ -142,7 +142,7 @@ struct RetainedStore {
 
 #[derive(Debug)]
 struct Kept {
-    message: Arc<Message>,
+    message: Message,
     stamp: u64,
 }
 
@@ -485,7 +485,7 @@ impl Groups for Router {
 #[derive(Debug)]
 pub enum Retain {
     /// Replace it `[MQTT5-3.3.1-5]`.
-    Set(Arc<Message>),
+    Set(Message),
     /// Remove it: the payload was empty `[MQTT5-3.3.1-6]`.
     Clear,
 }

@@ -37,7 +37,7 @@ pub enum Op {
         /// Chosen by us.
         packet_id: PacketId,
         /// The message.
-        message: Arc<Message>,
+        message: Message,
     },
     /// PUBREC seen: only PUBREL may be sent from now on.
     Released {

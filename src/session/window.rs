@@ -40,9 +40,14 @@ pub struct Window {
     last_id: u16,
     /// So many identifiers behind `last_id` are free for certain.
     free_ahead: u16,
+    /// Most flights at once since there were none.
+    most: u16,
     /// How many flights at the front have been sent on this connection; the rest awaits its resend.
     resent: u16,
 }
+
+/// Room for so many flights is kept when there are none.
+const KEPT: usize = 32;
 
 impl Window {
     /// Slots free under `max`; none while an older message awaits its resend, so that nothing
@@ -80,6 +85,7 @@ impl Window {
         self.flights.push_back(Flight { packet_id, state, counted: true });
         self.counted += 1;
         self.resent += 1;
+        self.most = self.most.max(self.resent);
     }
 
     /// PUBACK, PUBCOMP, or a refusing PUBREC: the flight ends. `None` if there is none such, or the
@@ -96,8 +102,14 @@ impl Window {
         let flight = self.flights.remove(index)?;
         self.resent -= 1;
         self.counted -= u16::from(flight.counted);
-        if self.flights.is_empty() && self.flights.capacity() > 64 {
-            self.flights = VecDeque::new();
+        if self.flights.is_empty() {
+            // One that needed much lately will again; else the memory goes back.
+            if self.flights.capacity() > KEPT
+                && usize::from(self.most) * 4 < self.flights.capacity()
+            {
+                self.flights = VecDeque::new();
+            }
+            self.most = 0;
         }
         Some(flight)
     }
@@ -216,8 +228,6 @@ impl Window {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::codec::Properties;
     use crate::message::{ClientId, Draft, Identity, Meter, SubscriptionIds};
@@ -234,7 +244,7 @@ mod tests {
             properties: Properties::EMPTY,
             payload: b"",
         };
-        let message = Arc::new(draft.into_message(&publisher, Time::START));
+        let message = draft.into_message(&publisher, Time::START);
         Delivery { message, qos, retain: false, ids: SubscriptionIds::default(), group }
     }
 

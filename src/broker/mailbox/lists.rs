@@ -1,5 +1,6 @@
 //! What a mailbox holds, behind its lock.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::task::Waker;
 
@@ -67,6 +68,15 @@ pub(super) struct Entry {
 /// Where a group's arrival numbers begin: below is room for what is given back.
 pub(super) const GROUP_START: u64 = 1 << 40;
 
+thread_local! {
+    /// Lists that were emptied by this thread.
+    static SPARE: RefCell<Vec<VecDeque<Entry>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// So many lists are kept, with room for so many copies each at most.
+const SPARE_MAX: usize = 128;
+const SPARE_ROOM_MAX: usize = 512;
+
 const _: () = assert!(size_of::<Entry>() <= 40, "a queued copy should stay small");
 
 impl Inner {
@@ -121,6 +131,9 @@ impl Inner {
         let entry = Entry { copy, arrival: self.arrival };
         self.arrival += 1;
         let list = if qos == QoS::AtMostOnce { &mut self.qos0 } else { &mut self.above };
+        if list.capacity() == 0 {
+            *list = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
+        }
         list.push_back(entry);
         self.whom_to_wake(qos)
     }
@@ -205,10 +218,15 @@ impl Inner {
         }
         self.taken += taken as u64;
         self.slow = false;
-        // A list that grew gives its memory back when it goes quiet.
+        // An empty list owns no memory: what it had serves the next one that fills.
         for list in [&mut self.qos0, &mut self.above] {
-            if list.is_empty() && list.capacity() > 64 {
-                *list = VecDeque::new();
+            if list.is_empty() && list.capacity() > 0 {
+                let list = std::mem::take(list);
+                SPARE.with_borrow_mut(|spare| {
+                    if spare.len() < SPARE_MAX && list.capacity() <= SPARE_ROOM_MAX {
+                        spare.push(list);
+                    }
+                });
             }
         }
     }

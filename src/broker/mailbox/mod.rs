@@ -93,7 +93,7 @@ pub enum Offer {
 #[derive(Debug)]
 pub struct Copy {
     /// The message.
-    pub message: Arc<Message>,
+    pub message: Message,
     /// The lower of published and granted; for a group, as published.
     pub qos: QoS,
     /// RETAIN flag to send; for a group, decided by the member.
@@ -506,7 +506,7 @@ mod tests {
                 properties: Properties::EMPTY,
                 payload: b"",
             };
-            let message = Arc::new(draft.into_message(&publisher, Time::START));
+            let message = draft.into_message(&publisher, Time::START);
             let copy = Copy { message, qos, retain: false, ids: SubscriptionIds::default() };
             if let Some(waker) = self.mailbox.push(copy).expect("it is open") {
                 waker.wake();

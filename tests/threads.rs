@@ -9,7 +9,7 @@ use shuttle::sync::{Condvar, Mutex};
 use shuttle::thread;
 
 use sluicemq::auth::{Gate, PermitAll};
-use sluicemq::broker::mailbox::{Copy, Mailbox, Member, Offer};
+use sluicemq::broker::mailbox::{Copy, Grant, Mailbox, Member};
 use sluicemq::broker::ports::{Batch, Durability, Permit, Receipt, Refused, Store};
 use sluicemq::broker::registry::{Claim, Parked, Registry};
 use sluicemq::broker::turn::Turn;
@@ -86,18 +86,12 @@ fn copy(publisher: &Arc<Identity>, qos: QoS) -> Copy {
 fn push(mailbox: &Mailbox, publisher: &Arc<Identity>, qos: QoS) {
     let copy = copy(publisher, qos);
     let bytes = copy.message.bytes();
-    let waker = match mailbox.offer(&Queue::default(), copy, bytes, STORED, NOW, &mut 0) {
-        Offer::Pushed { waker, .. } => waker,
-        Offer::Reserved { copy, .. } => mailbox.push(copy).expect("nobody closes it"),
-        Offer::Refused(loss) => panic!("{loss:?}"),
-    };
-    if let Some(waker) = waker {
-        waker.wake();
-    }
+    let (queue, mut grant, mut wakers) = (Queue::default(), Grant::default(), Vec::new());
+    mailbox.reserve(&queue, qos, bytes, NOW, &mut grant, &mut 0).expect("there is room");
+    assert!(grant.spend(qos, bytes));
+    assert_eq!(mailbox.push(&queue, &mut vec![copy], &mut grant, &mut wakers), None);
+    wakers.into_iter().for_each(Waker::wake);
 }
-
-/// Copies take the long way: room first, the copy later.
-const STORED: bool = true;
 
 #[test]
 fn whatever_is_pushed_is_taken() {

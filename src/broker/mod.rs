@@ -8,6 +8,7 @@ pub mod ports;
 mod recent;
 pub mod registry;
 pub mod router;
+mod staged;
 pub mod sys;
 pub mod turn;
 
@@ -19,12 +20,12 @@ use crate::message::{ClientId, Draft, GroupId, Identity, Loss, Message, Meter, S
 use crate::session::{Access, Context, Op, Policy, Session, WillMessage};
 use crate::time::Time;
 
-use mailbox::{Account, Copy, Mailbox, Offer};
+use mailbox::{Account, Copy, Mailbox};
 use metrics::{Counter, Metrics};
 use ports::{Authenticator, Publication, Receipt, Refused, Store};
 use registry::{Due, Parked, Registry};
 use router::{Change, Retain, Router, Subscriber};
-use turn::{Staged, Turn};
+use turn::{Turn, press};
 
 pub use link::{Flow, Link, PeerInfo};
 
@@ -159,40 +160,37 @@ impl Broker {
         let mut receivers = Vec::new();
         let remembers = shared.remembers;
         let whole = !retains && !remembers;
+        let before = turn.staged.receivers();
         for (index, found) in matches.iter().enumerate() {
-            let message =
-                if whole && index + 1 == matches.len() { owned.give_away() } else { owned.share() };
             let qos = found.qos.min(draft.qos);
-            let copy = Copy {
-                message,
-                qos,
-                retain: draft.retain && found.retain_as_published,
-                ids: found.ids.clone(),
-            };
-            let offer =
-                found.mailbox.offer(&shared.queue, copy, bytes, remembers, now, &mut expired);
-            let pressed = match offer {
-                Offer::Refused(loss) => {
+            let open = turn.staged.of(found, before);
+            if !open.grant.spend(qos, bytes) {
+                let grant = &mut open.grant;
+                let reserved =
+                    found.mailbox.reserve(&shared.queue, qos, bytes, now, grant, &mut expired);
+                if let Err(loss) = reserved {
                     shared.metrics.lose(loss, 1);
                     refused += u32::from(loss != Loss::OfflineQos0);
                     continue;
                 }
-                Offer::Pushed { pressed, waker } => {
-                    turn.wakers.extend(waker);
-                    pressed
+                if open.grant.pressed {
+                    press(&mut turn.pressed, &found.mailbox);
                 }
-                Offer::Reserved { pressed, copy } => {
-                    if qos > QoS::AtMostOnce {
-                        receivers.push(found.key.number());
-                    }
-                    turn.staged.push(Staged { mailbox: found.mailbox.clone(), copy });
-                    pressed
-                }
-            };
-            admitted += 1;
-            if pressed {
-                turn.press(&found.mailbox);
+                let spent = open.grant.spend(qos, bytes);
+                debug_assert!(spent, "room was reserved for it");
             }
+            if remembers && open.grant.durable && qos > QoS::AtMostOnce {
+                receivers.push(found.key.number());
+            }
+            let message =
+                if whole && index + 1 == matches.len() { owned.give_away() } else { owned.share() };
+            open.copies.push(Copy {
+                message,
+                qos,
+                retain: draft.retain && found.retain_as_published,
+                ids: found.ids.clone(),
+            });
+            admitted += 1;
         }
         shared.metrics.lose(Loss::Expired, expired);
         turn.recent = recent;
@@ -228,13 +226,16 @@ impl Broker {
 
     /// Pushes the copies routed so far, before the turn ends.
     pub(crate) fn flush_copies(&self, turn: &mut Turn) {
-        let Turn { staged, wakers, .. } = turn;
-        for Staged { mailbox, copy } in staged.drain(..) {
-            match mailbox.push(copy) {
-                Ok(waker) => wakers.extend(waker),
-                Err(loss) => self.0.metrics.lose(loss, 1),
+        let Turn { staged, wakers, pressed, .. } = turn;
+        staged.drain(|open| {
+            let lost = open.mailbox.push(&self.0.queue, &mut open.copies, &mut open.grant, wakers);
+            if let Some((loss, count)) = lost {
+                self.0.metrics.lose(loss, count);
             }
-        }
+            if open.grant.pressed {
+                press(pressed, &open.mailbox);
+            }
+        });
     }
 
     /// Publishes a Will, if its Session may.
@@ -441,7 +442,7 @@ impl Broker {
                 return Err(Reason::QuotaExceeded);
             }
         }
-        if shared.meter.bytes() + bytes as u64 > shared.totals.queued_bytes_max.0 {
+        if shared.meter.about() + bytes as u64 > shared.totals.queued_bytes_max.0 {
             return Err(Reason::QuotaExceeded);
         }
         if draft.qos > QoS::AtMostOnce && shared.remembers {

@@ -4,6 +4,7 @@
 //! lock {insert, note the stamp}. So every retained message is either below the stamp a new
 //! Subscription noted, and its cursor's, or above it and delivered live: none missed, none twice.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -95,6 +96,8 @@ pub struct Match {
     pub retain_as_published: bool,
     /// All their identifiers.
     pub ids: SubscriptionIds,
+    /// Where the turn has it, if it has.
+    pub(super) open: Cell<u32>,
 }
 
 /// What a Session asks of the tree.
@@ -201,6 +204,7 @@ impl Router {
                         qos: route.qos,
                         retain_as_published: route.retain_as_published,
                         ids: SubscriptionIds::new(route.id),
+                        open: Cell::new(u32::MAX),
                     });
                 }
             });

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::task::Waker;
 
-use super::mailbox::{Copy, Mailbox};
+use super::mailbox::Mailbox;
 use super::metrics::Tally;
 use super::ports::{Batch, Permit};
 use super::recent::Recent;
 use super::router::Change;
+use super::staged::Staged;
 use crate::codec::{PacketId, QoS, Reason};
 use crate::message::Delivery;
 
@@ -21,7 +22,7 @@ pub struct Turn {
     pub copies: usize,
     pub(super) tally: Tally,
     pub(super) recent: Recent,
-    pub(super) staged: Vec<Staged>,
+    pub(super) staged: Staged,
     pub(super) wakers: Vec<Waker>,
     pub(super) drained: Vec<Delivery>,
     pub(super) pressed: Vec<Arc<Mailbox>>,
@@ -29,13 +30,6 @@ pub struct Turn {
     pub(super) changes: Vec<Change>,
     pub(super) batch: Batch,
     pub(super) permit: Permit,
-}
-
-/// A copy admitted, to be pushed when its message is in the store's hands.
-#[derive(Debug)]
-pub(super) struct Staged {
-    pub mailbox: Arc<Mailbox>,
-    pub copy: Copy,
 }
 
 /// Something owed to the client, in its place in the order.
@@ -68,14 +62,14 @@ pub(super) enum Owed {
 /// Copies after which a turn should end, so that no client keeps a worker for itself.
 pub const COPIES_MAX: usize = 4096;
 
-impl Turn {
-    /// Notes a receiver above half full: the publisher should pause for it.
-    pub(super) fn press(&mut self, mailbox: &Arc<Mailbox>) {
-        if !self.pressed.iter().any(|pressed| Arc::ptr_eq(pressed, mailbox)) {
-            self.pressed.push(mailbox.clone());
-        }
+/// Notes a receiver above half full: the publisher should pause for it.
+pub(super) fn press(pressed: &mut Vec<Arc<Mailbox>>, mailbox: &Arc<Mailbox>) {
+    if !pressed.iter().any(|pressed| Arc::ptr_eq(pressed, mailbox)) {
+        pressed.push(mailbox.clone());
     }
+}
 
+impl Turn {
     /// A turn that was nobody's, or whose link is gone: nobody is owed, and nobody pauses for it.
     pub(super) fn forget(&mut self) {
         self.answers.clear();

@@ -101,19 +101,31 @@ impl Inner {
         messages < u64::from(queue.messages_max) && held + bytes as u64 <= queue.bytes_max.0
     }
 
-    pub fn above_half(&self, queue: &config::Queue) -> bool {
+    /// Publishers should pause for it: it is above half full, and its receiver drains it.
+    pub fn presses(&self, queue: &config::Queue) -> bool {
         let (messages, bytes) = self.held();
-        messages * 2 > u64::from(queue.messages_max) || bytes * 2 > queue.bytes_max.0
+        let half = messages * 2 > u64::from(queue.messages_max) || bytes * 2 > queue.bytes_max.0;
+        half && !self.slow && self.reachable()
     }
 
-    /// Publishers should pause for it.
-    pub fn presses(&self, queue: &config::Queue) -> bool {
-        self.above_half(queue) && !self.slow && self.reachable()
+    /// The same with one more copy of `more` bytes.
+    pub fn would_press(&self, queue: &config::Queue, more: u64) -> bool {
+        let (messages, bytes) = self.held();
+        let half = (messages + 1) * 2 > u64::from(queue.messages_max)
+            || (bytes + more) * 2 > queue.bytes_max.0;
+        half && !self.slow && self.reachable()
     }
 
     pub fn below_quarter(&self, queue: &config::Queue) -> bool {
         let (messages, bytes) = self.held();
         messages * 4 < u64::from(queue.messages_max) && bytes * 4 < queue.bytes_max.0
+    }
+
+    /// Counts a copy that was routed here and not admitted.
+    pub fn refuse(&mut self, class: usize, loss: Loss) -> Loss {
+        self.routed[class] += 1;
+        self.lose(class, loss);
+        loss
     }
 
     pub fn lose(&mut self, class: usize, loss: Loss) {

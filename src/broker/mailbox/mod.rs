@@ -67,26 +67,32 @@ pub struct Account {
     pub ledger: [[u32; Loss::ALL.len()]; 2],
 }
 
-/// What became of a copy at the door. `pressed`: the mailbox is above half full and its receiver is
-/// draining it, so the publisher should pause.
-#[derive(Debug)]
-pub enum Offer {
-    /// It is in.
-    Pushed {
-        /// The publisher should pause.
-        pressed: bool,
-        /// Whom to wake, with no lock held.
-        waker: Option<Waker>,
-    },
-    /// Its room is reserved: the message is to be stored first.
-    Reserved {
-        /// The publisher should pause.
-        pressed: bool,
-        /// To be pushed.
-        copy: Copy,
-    },
-    /// No room, or nobody there.
-    Refused(Loss),
+/// Room that a mailbox has promised to one turn: it takes as much without being asked again.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Grant {
+    messages: u32,
+    bytes: u64,
+    /// `QoS` 0 is wanted: somebody is there, or it is kept for who is not.
+    qos0: bool,
+    /// What goes in at `QoS` 1 or 2 is to be stored first.
+    pub durable: bool,
+    /// The mailbox is above half full and its receiver is draining it: the publisher should pause.
+    pub pressed: bool,
+}
+
+impl Grant {
+    /// Uses room for one copy; `false` if there is none left.
+    #[inline]
+    pub fn spend(&mut self, qos: QoS, bytes: usize) -> bool {
+        let bytes = bytes as u64;
+        let fits = self.messages > 0 && self.bytes >= bytes;
+        if !fits || (qos == QoS::AtMostOnce && !self.qos0) {
+            return false;
+        }
+        self.messages -= 1;
+        self.bytes -= bytes;
+        true
+    }
 }
 
 /// A copy for one receiver.
@@ -124,6 +130,9 @@ pub struct Taken {
     pub kicked: bool,
 }
 
+/// Room promised in one go, at most.
+const GRANT_MESSAGES: u64 = 63;
+const GRANT_BYTES: u64 = 64 * 1024;
 /// A member takes at most so many at a turn, so that the others get their share.
 const SHARE_MAX: usize = 16;
 
@@ -141,58 +150,80 @@ impl Mailbox {
         Mailbox { owner: Owner::Group { id }, inner: Mutex::new(inner) }
     }
 
-    /// Offers a copy of a message of `bytes`: admitted or counted as lost. If its receiver lasts and
-    /// `stored`, only its room is reserved and the copy comes back, to be pushed by
-    /// [`Mailbox::push`] when the store has the message; else it is in. `expired` grows by the
+    /// Reserves room for a copy of `bytes` at `qos`, and for some more while there is plenty, in
+    /// `grant`. An error: there is none, and the copy is in the ledger. `expired` grows by the
     /// copies that had to go because their time was over.
-    pub fn offer(
+    pub fn reserve(
         &self,
         queue: &config::Queue,
-        copy: Copy,
+        qos: QoS,
         bytes: usize,
-        stored: bool,
         now: Time,
+        grant: &mut Grant,
         expired: &mut u64,
-    ) -> Offer {
+    ) -> Result<(), Loss> {
         let inner = &mut *self.lock();
-        let class = usize::from(copy.qos > QoS::AtMostOnce);
-        inner.routed[class] += 1;
+        let class = usize::from(qos > QoS::AtMostOnce);
+        let qos0 = inner.reachable() || queue.qos0_offline;
         if let Some(loss) = inner.closed {
-            inner.lose(class, loss);
-            return Offer::Refused(loss);
+            return Err(inner.refuse(class, loss));
         }
-        if class == 0 && !inner.reachable() && !queue.qos0_offline {
-            inner.lose(class, Loss::OfflineQos0);
-            return Offer::Refused(Loss::OfflineQos0);
+        if class == 0 && !qos0 {
+            return Err(inner.refuse(class, Loss::OfflineQos0));
         }
         if !inner.has_room(queue, bytes) {
             *expired += inner.purge(now);
             if !inner.has_room(queue, bytes) {
-                inner.lose(class, Loss::QueueFull);
-                return Offer::Refused(Loss::QueueFull);
+                return Err(inner.refuse(class, Loss::QueueFull));
             }
         }
-        if inner.durable && stored {
-            inner.reserved += 1;
-            inner.reserved_bytes += bytes as u64;
-            return Offer::Reserved { pressed: inner.presses(queue), copy };
-        }
-        let waker = inner.put(copy);
-        Offer::Pushed { pressed: inner.presses(queue), waker }
+        let (held, held_bytes) = inner.held();
+        let free = u64::from(queue.messages_max) - held - 1;
+        let free_bytes = queue.bytes_max.0 - held_bytes - bytes as u64;
+        // Others have turns at the same time: nobody may be refused for room that is not used.
+        let messages = u32::try_from(1 + (free / 4).min(GRANT_MESSAGES)).unwrap_or(1);
+        grant.pressed = inner.would_press(queue, bytes as u64);
+        let bytes = bytes as u64 + (free_bytes / 4).min(GRANT_BYTES);
+        inner.reserved += messages;
+        inner.reserved_bytes += bytes;
+        grant.messages += messages;
+        grant.bytes += bytes;
+        grant.qos0 = qos0;
+        grant.durable = inner.durable;
+        Ok(())
     }
 
-    /// Puts a reserved copy in; returns whom to wake, with no lock held. An error: the receiver
-    /// has gone meanwhile, and the copy is in its ledger.
-    pub fn push(&self, copy: Copy) -> Result<Option<Waker>, Loss> {
+    /// Puts in what was admitted under `grant`, gives back the room that was not used, and adds whom
+    /// to wake, with no lock held, to `wakers`. `grant` then says whether the publisher should pause.
+    /// Returns how many are lost because the receiver has gone meanwhile, and why.
+    pub fn push(
+        &self,
+        queue: &config::Queue,
+        copies: &mut Vec<Copy>,
+        grant: &mut Grant,
+        wakers: &mut Vec<Waker>,
+    ) -> Option<(Loss, u64)> {
         let inner = &mut *self.lock();
-        let bytes = copy.message.bytes() as u64;
-        inner.reserved = inner.reserved.saturating_sub(1);
-        inner.reserved_bytes = inner.reserved_bytes.saturating_sub(bytes);
-        if let Some(loss) = inner.closed {
-            inner.lose(usize::from(copy.qos > QoS::AtMostOnce), loss);
-            return Err(loss);
+        let bytes: u64 = copies.iter().map(|copy| copy.message.bytes() as u64).sum();
+        let count = u32::try_from(copies.len()).unwrap_or(u32::MAX);
+        inner.reserved = inner.reserved.saturating_sub(count.saturating_add(grant.messages));
+        inner.reserved_bytes = inner.reserved_bytes.saturating_sub(bytes + grant.bytes);
+        let mut lost = None;
+        for copy in copies.drain(..) {
+            let class = usize::from(copy.qos > QoS::AtMostOnce);
+            inner.routed[class] += 1;
+            let left = class == 0 && !inner.reachable() && !queue.qos0_offline;
+            let loss = inner.closed.or(left.then_some(Loss::OfflineQos0));
+            match loss {
+                Some(loss) => {
+                    inner.lose(class, loss);
+                    lost.get_or_insert((loss, 0)).1 += 1;
+                }
+                None => wakers.extend(inner.put(copy)),
+            }
         }
-        Ok(inner.put(copy))
+        *grant = Grant { pressed: inner.presses(queue), ..Grant::default() };
+        lost
     }
 
     /// Takes what `room` allows into `out`, in order of arrival, at most `max` copies; then
@@ -508,9 +539,11 @@ mod tests {
             };
             let message = draft.into_message(&publisher, Time::START);
             let copy = Copy { message, qos, retain: false, ids: SubscriptionIds::default() };
-            if let Some(waker) = self.mailbox.push(copy).expect("it is open") {
-                waker.wake();
-            }
+            let (queue, mut wakers) = (config::Queue::default(), Vec::new());
+            let lost =
+                self.mailbox.push(&queue, &mut vec![copy], &mut Grant::default(), &mut wakers);
+            assert_eq!(lost, None);
+            wakers.into_iter().for_each(Waker::wake);
         }
 
         fn take(&self, index: usize, window: usize, bytes: usize) -> (usize, Taken) {

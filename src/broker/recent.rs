@@ -76,3 +76,74 @@ impl Recent {
 fn place(hash: u64) -> usize {
     hash as usize % TOPICS
 }
+
+#[cfg(test)]
+#[cfg(not(feature = "shuttle"))] // Its locks work only in its own runs.
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::broker::mailbox::Mailbox;
+    use crate::broker::metrics::Metrics;
+    use crate::broker::router::{Change, Router, Subscriber};
+    use crate::codec::{QoS, RetainHandling, SubscribeOptions};
+    use crate::message::{ClientId, Identity, Meter};
+    use crate::session::Subscription;
+    use crate::topic::{Limits, TopicFilter};
+
+    const FILTERS: [&str; 8] = ["a/b", "a/+", "#", "b", "+/b", "c/d/e", "c/#", "$share/g/a/b"];
+    const TOPICS: [&str; 6] = ["a/b", "a/c", "b", "c/d/e", "d", "a/b/c"];
+
+    /// Whoever remembers nothing is the naive twin.
+    #[test]
+    fn what_is_remembered_is_what_would_be_found() {
+        let mut random = 11u64;
+        let mut draw = |below: usize| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (random >> 33) as usize % below
+        };
+        let router = Router::new(5);
+        let metrics = Metrics::default();
+        let clients: Vec<Arc<Identity>> = (0..5)
+            .map(|n| Identity::new(ClientId::new(&format!("c{n}")), None, Meter::forever()).into())
+            .collect();
+        let mailboxes: Vec<_> = (0..5)
+            .map(|n| Arc::new(Mailbox::for_session(n as u64 + 1, clients[n].clone())))
+            .collect();
+        let mut recent = Recent::default();
+        let mut found = 0;
+        for _ in 0..20_000 {
+            if draw(10) == 0 {
+                let mailbox = &mailboxes[draw(5)];
+                let session = mailbox.number();
+                let filter = TopicFilter::parse(
+                    FILTERS[draw(FILTERS.len())],
+                    &Limits { bytes_max: 100, levels_max: 10 },
+                )
+                .expect("a filter");
+                let options = SubscribeOptions {
+                    qos: QoS::from_bits(draw(3) as u8).expect("a level"),
+                    no_local: filter.share().is_none() && draw(4) == 0,
+                    retain_as_published: false,
+                    retain_handling: RetainHandling::Always,
+                };
+                let change = match draw(2) {
+                    0 => Change::Subscribe(filter, Subscription { options, id: draw(3) as u32 }),
+                    _ => Change::Unsubscribe(filter),
+                };
+                let subscriber = Subscriber { session, mailbox, lasts: false, connected: true };
+                router.change(&subscriber, vec![change], &mut Vec::new(), &metrics);
+            }
+            let (topic, publisher) = (TopicName::trusted(TOPICS[draw(6)]), &clients[draw(5)]);
+            let say = |matches: &[Match]| {
+                let all = matches.iter().map(|m| (m.key, m.qos, m.ids.as_slice().to_vec()));
+                all.collect::<Vec<_>>()
+            };
+            let remembered = say(router.route(topic, publisher, None, &mut recent));
+            let anew = say(router.route(topic, publisher, None, &mut Recent::default()));
+            assert_eq!(remembered, anew, "{topic:?}");
+            found += anew.len();
+        }
+        assert!(found > 10_000, "somebody subscribed");
+    }
+}

@@ -52,7 +52,7 @@ pub struct Key(u64);
 const GROUP_BIT: u64 = 1 << 63;
 
 impl Key {
-    fn session(id: SessionId) -> Key {
+    pub(super) fn session(id: SessionId) -> Key {
         Key(id)
     }
 

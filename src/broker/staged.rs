@@ -91,3 +91,85 @@ impl Staged {
         at
     }
 }
+
+#[cfg(test)]
+#[cfg(not(feature = "shuttle"))] // Its locks work only in its own runs.
+mod tests {
+    use std::cell::Cell;
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::codec::{Properties, QoS};
+    use crate::message::{ClientId, Draft, Identity, Message, Meter, SubscriptionIds};
+    use crate::time::Time;
+    use crate::topic::TopicName;
+
+    fn message(publisher: &Identity, payload: &str) -> Message {
+        let draft = Draft {
+            topic: TopicName::trusted("t"),
+            qos: QoS::AtMostOnce,
+            retain: false,
+            expiry: None,
+            properties: Properties::EMPTY,
+            payload: payload.as_bytes(),
+        };
+        draft.into_message(publisher, Time::START)
+    }
+
+    /// The naive twin is a list for each receiver.
+    #[test]
+    fn each_receiver_has_its_copies_in_the_order_of_routing() {
+        let mut random = 3u64;
+        let mut draw = |below: usize| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (random >> 33) as usize % below
+        };
+        let client = Arc::new(Identity::new(ClientId::new("c"), None, Meter::forever()));
+        let receivers: Vec<_> = (0..40)
+            .map(|n| (Key::session(n), Arc::new(Mailbox::for_session(n, client.clone()))))
+            .collect();
+        // Topics, each with its receivers as they were found: in order, or as it happened.
+        let mut topics: Vec<Vec<Match>> = (0..6)
+            .map(|topic| {
+                let mut found: Vec<_> = (0..40).filter(|_| draw(3) == 0).collect();
+                if topic % 2 == 1 {
+                    found.reverse();
+                }
+                let found = found.into_iter().map(|n: usize| Match {
+                    key: receivers[n].0,
+                    mailbox: receivers[n].1.clone(),
+                    qos: QoS::AtMostOnce,
+                    retain_as_published: false,
+                    ids: SubscriptionIds::default(),
+                    open: Cell::new(u32::MAX),
+                });
+                found.collect()
+            })
+            .collect();
+        let mut staged = Staged::default();
+        for turn in 0..200 {
+            let mut twin: BTreeMap<Key, Vec<String>> = BTreeMap::new();
+            for number in 0..draw(12) {
+                let payload = format!("{turn}.{number}");
+                let before = staged.receivers();
+                for found in &topics[draw(6)] {
+                    let (qos, ids) = (QoS::AtMostOnce, SubscriptionIds::default());
+                    let message = message(&client, &payload);
+                    let copy = Copy { message, qos, retain: false, ids };
+                    staged.of(found, before).copies.push(copy);
+                    twin.entry(found.key).or_default().push(payload.clone());
+                }
+            }
+            let mut drained = BTreeMap::new();
+            staged.drain(|open| {
+                let text = |copy: &Copy| String::from_utf8_lossy(copy.message.payload()).into();
+                let all: Vec<String> = open.copies.iter().map(text).collect();
+                assert_eq!(drained.insert(open.key, all), None, "each receiver once");
+            });
+            assert_eq!(drained, twin);
+            // What another thread remembers of places means nothing here.
+            let topic = draw(6);
+            topics[topic].iter_mut().for_each(|found| found.open.set(draw(50) as u32));
+        }
+    }
+}

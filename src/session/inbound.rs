@@ -25,7 +25,7 @@ impl Session {
                 // One delivery, another PUBREC, in turn with those still owed [MQTT5-4.3.3-10].
                 out(Action::Count(Count::Repeat));
                 let packet = Packet::PubRec(Ack::new(packet_id, Reason::Success));
-                out(Action::Send { packet, after_ops: true });
+                out(Action::Send { packet: &packet, after_ops: true });
                 return Ok(());
             }
             Some(packet_id) => self.owe(publish.qos, packet_id, cx)?,
@@ -82,10 +82,10 @@ impl Session {
                 // The identifier is free again [MQTT5-4.3.3-9]; remembered with the message.
                 self.received.remove(&packet_id);
             }
-            out(Action::Send { packet: Packet::PubRec(ack), after_ops: false });
+            out(Action::Send { packet: &Packet::PubRec(ack), after_ops: false });
         } else {
             self.owed_qos1 -= 1;
-            out(Action::Send { packet: Packet::PubAck(ack), after_ops: false });
+            out(Action::Send { packet: &Packet::PubAck(ack), after_ops: false });
         }
     }
 
@@ -103,7 +103,7 @@ impl Session {
             Reason::PacketIdentifierNotFound // [MQTT5-3.7.2-1]
         };
         let packet = Packet::PubComp(Ack::new(packet_id, reason));
-        out(Action::Send { packet, after_ops: true });
+        out(Action::Send { packet: &packet, after_ops: true });
     }
 
     /// Sets what the packet says of aliases; also when the PUBLISH itself is refused later.
@@ -167,10 +167,10 @@ impl Session {
             if reason.is_error() {
                 self.received.remove(&packet_id);
             }
-            out(Action::Send { packet: Packet::PubRec(ack), after_ops: true });
+            out(Action::Send { packet: &Packet::PubRec(ack), after_ops: true });
         } else {
             self.owed_qos1 -= 1;
-            out(Action::Send { packet: Packet::PubAck(ack), after_ops: true });
+            out(Action::Send { packet: &Packet::PubAck(ack), after_ops: true });
         }
     }
 

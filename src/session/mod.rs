@@ -33,7 +33,7 @@ pub use will::WillMessage;
 #[derive(Debug)]
 pub enum Input<'a> {
     /// The client sent a packet.
-    Packet(Packet<'a>),
+    Packet(&'a Packet<'a>),
     /// A message for the client was taken from a mailbox or the retained store.
     Deliver(Delivery),
     /// The client's own PUBLISH was routed, and what that promises is durable.
@@ -60,7 +60,7 @@ pub enum Action<'a> {
     /// Write a packet; `after_ops`: only when everything remembered so far is durable.
     Send {
         /// The packet.
-        packet: Packet<'a>,
+        packet: &'a Packet<'a>,
         /// It promises something.
         after_ops: bool,
     },
@@ -457,14 +457,14 @@ impl Session {
 
     fn on_packet(
         &mut self,
-        packet: Packet<'_>,
+        packet: &Packet<'_>,
         cx: &Context<'_>,
         out: &mut impl FnMut(Action<'_>),
     ) -> Outcome {
         self.heard = cx.now;
         match packet {
             Packet::Publish(publish) => {
-                let outcome = self.on_publish(&publish, cx, out);
+                let outcome = self.on_publish(publish, cx, out);
                 if outcome.is_err() {
                     let above_qos0 = publish.packet_id.is_some();
                     out(Action::Count(Count::Refused { above_qos0 }));
@@ -472,34 +472,34 @@ impl Session {
                 outcome
             }
             Packet::PubAck(ack) => {
-                self.on_puback(&ack, cx, out);
+                self.on_puback(ack, cx, out);
                 Ok(())
             }
             Packet::PubRec(ack) => {
-                self.on_pubrec(&ack, cx, out);
+                self.on_pubrec(ack, cx, out);
                 Ok(())
             }
             Packet::PubRel(ack) => {
-                self.on_pubrel(&ack, cx, out);
+                self.on_pubrel(ack, cx, out);
                 Ok(())
             }
             Packet::PubComp(ack) => {
-                self.on_pubcomp(&ack, cx, out);
+                self.on_pubcomp(ack, cx, out);
                 Ok(())
             }
             Packet::Subscribe(subscribe) => {
-                self.on_subscribe(&subscribe, cx, out);
+                self.on_subscribe(subscribe, cx, out);
                 Ok(())
             }
             Packet::Unsubscribe(unsubscribe) => {
-                self.on_unsubscribe(&unsubscribe, cx, out);
+                self.on_unsubscribe(unsubscribe, cx, out);
                 Ok(())
             }
             Packet::PingReq => {
-                out(Action::Send { packet: Packet::PingResp, after_ops: false });
+                out(Action::Send { packet: &Packet::PingResp, after_ops: false });
                 Ok(())
             }
-            Packet::Disconnect(disconnect) => self.on_disconnect(&disconnect, cx, out),
+            Packet::Disconnect(disconnect) => self.on_disconnect(disconnect, cx, out),
             // A second CONNECT [MQTT5-3.1.0-2]; AUTH is the link's; the rest only servers send.
             Packet::Connect(_)
             | Packet::Auth(_)

@@ -54,7 +54,7 @@ impl Session {
         }
         out(Action::Count(Count::Sent { bytes: publish.payload.len() }));
         if delivery.qos == QoS::AtMostOnce {
-            out(Action::Send { packet: Packet::Publish(publish), after_ops: false });
+            out(Action::Send { packet: &Packet::Publish(publish), after_ops: false });
             out(Action::Settle { above_qos0, group, loss: None });
             return;
         }
@@ -63,7 +63,7 @@ impl Session {
         self.remember(cx, out, || Op::Sent { packet_id, message: delivery.message.clone() });
         // A QoS 2 PUBLISH promises its identifier; one of QoS 1 may come twice anyway.
         let after_ops = delivery.qos == QoS::ExactlyOnce;
-        out(Action::Send { packet: Packet::Publish(publish), after_ops });
+        out(Action::Send { packet: &Packet::Publish(publish), after_ops });
         // Under an identifier, until it is answered.
         self.window.admit(packet_id, delivery);
     }
@@ -81,7 +81,7 @@ impl Session {
                 State::Released { .. } => {
                     let packet = Packet::PubRel(Ack::new(packet_id, Reason::Success));
                     // CONNACK has waited for all that the last connection remembered.
-                    out(Action::Send { packet, after_ops: false });
+                    out(Action::Send { packet: &packet, after_ops: false });
                 }
                 State::Sent(delivery) => {
                     let mut publish = outgoing(delivery, delivery.message.topic(), cx);
@@ -95,7 +95,7 @@ impl Session {
                         continue;
                     }
                     out(Action::Count(Count::Sent { bytes: publish.payload.len() }));
-                    out(Action::Send { packet: Packet::Publish(publish), after_ops: false });
+                    out(Action::Send { packet: &Packet::Publish(publish), after_ops: false });
                 }
             }
         }
@@ -109,7 +109,7 @@ impl Session {
             self.remember(cx, out, || Op::Released { packet_id });
             out(Action::Settle { above_qos0: true, group, loss });
             let packet = Packet::PubRel(Ack::new(packet_id, Reason::Success));
-            out(Action::Send { packet, after_ops: true });
+            out(Action::Send { packet: &packet, after_ops: true });
         }
         !self.window.resending()
     }
@@ -146,7 +146,7 @@ impl Session {
             None => Reason::PacketIdentifierNotFound, // [MQTT5-3.6.2-1]
         };
         let packet = Packet::PubRel(answer(packet_id, reason, None));
-        out(Action::Send { packet, after_ops: true });
+        out(Action::Send { packet: &packet, after_ops: true });
     }
 
     pub(super) fn on_pubcomp(

@@ -92,7 +92,7 @@ impl Session {
             user_properties: Properties::EMPTY,
             reasons,
         });
-        out(Action::Send { packet, after_ops: true });
+        out(Action::Send { packet: &packet, after_ops: true });
     }
 
     pub(super) fn on_unsubscribe(
@@ -109,7 +109,7 @@ impl Session {
             user_properties: Properties::EMPTY,
             reasons,
         });
-        out(Action::Send { packet, after_ops: true });
+        out(Action::Send { packet: &packet, after_ops: true });
     }
 
     /// The Subscriptions of the last SUBSCRIBE are in the tree since `stamp`.

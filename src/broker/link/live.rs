@@ -128,13 +128,13 @@ impl Live {
 
     pub fn on_packet(
         &mut self,
-        packet: Packet<'_>,
+        packet: &Packet<'_>,
         len: usize,
         broker: &Broker,
         now: Time,
         turn: &mut Turn,
     ) {
-        match &packet {
+        match packet {
             Packet::Publish(publish) => {
                 let above = publish.qos > QoS::AtMostOnce;
                 turn.tally.add(Counter::Received, 1);
@@ -148,7 +148,7 @@ impl Live {
             _ => {}
         }
         debug_assert!(len > 0);
-        let cx = match &packet {
+        let cx = match packet {
             Packet::Subscribe(_) => broker.context_to_subscribe(now),
             _ => broker.context(now),
         };

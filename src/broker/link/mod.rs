@@ -135,7 +135,7 @@ impl Link {
             }
             match codec::decode(&bytes[used..], self.version, From::Client, &limits) {
                 Ok(Decoded::Packet { packet, len }) => {
-                    self.on_packet(packet, len, now, turn);
+                    self.on_packet(&packet, len, now, turn);
                     used += len;
                 }
                 Ok(Decoded::Need(_)) => break,
@@ -243,14 +243,14 @@ impl Link {
         }
     }
 
-    fn on_packet(&mut self, packet: Packet<'_>, len: usize, now: Time, turn: &mut Turn) {
+    fn on_packet(&mut self, packet: &Packet<'_>, len: usize, now: Time, turn: &mut Turn) {
         match (&mut self.phase, packet) {
             (Phase::Connect(peer, _), Packet::Connect(connect)) => {
                 self.version = Some(connect.version);
                 let peer = std::mem::replace(&mut **peer, unknown());
-                self.open(&connect, peer, now, turn);
+                self.open(connect, peer, now, turn);
             }
-            (Phase::Opening(_), Packet::Auth(auth)) => self.on_auth(&auth, turn),
+            (Phase::Opening(_), Packet::Auth(auth)) => self.on_auth(auth, turn),
             // Before CONNACK only AUTH or DISCONNECT may come [MQTT5-3.1.2-30].
             (Phase::Opening(opening), Packet::Disconnect(_)) => {
                 let opening = std::mem::take(&mut **opening);

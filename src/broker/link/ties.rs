@@ -77,7 +77,7 @@ impl Ties {
         match action {
             Action::Send { packet, after_ops } if after_ops && self.must_wait(broker, turn) => {
                 let mut bytes = Vec::new();
-                match codec::encode(&packet, self.version, self.packet_max as usize, &mut bytes) {
+                match codec::encode(packet, self.version, self.packet_max as usize, &mut bytes) {
                     Ok(_) => {
                         let what = Owed::Bytes(bytes.into_boxed_slice());
                         turn.answers.push(Answer { due: Due::Newest, what });
@@ -86,7 +86,7 @@ impl Ties {
                 }
             }
             Action::Send { packet, .. } => {
-                self.send(&packet, turn);
+                self.send(packet, turn);
             }
             Action::Publish { draft, packet_id, with } => {
                 let received = with.is_some();

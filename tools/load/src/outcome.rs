@@ -155,7 +155,8 @@ pub struct BrokerUse {
     pub pid: u32,
     /// CPU seconds in the measured time and its drain, user and system, all threads.
     pub cpu_seconds: f64,
-    /// Microseconds of CPU for each delivered copy (each connection, where nothing is delivered).
+    /// Microseconds of CPU for each delivered copy; where nothing is delivered, for each message
+    /// published; where nothing is published either, for each connection.
     pub cpu_us_per_message: f64,
     /// Resident bytes before the first connection.
     pub resident_before: u64,

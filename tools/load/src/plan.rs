@@ -297,8 +297,7 @@ impl Plan {
 
     /// The Client Identifier of a client: legal everywhere if the prefix is short, and unique.
     pub fn client_id(&self, member: &Member<'_>) -> String {
-        let letter = member.group.name.chars().next().unwrap_or('c');
-        format!("{}{letter}{}", self.client_prefix, member.index)
+        format!("{}n{}", self.client_prefix, member.number)
     }
 }
 

@@ -109,7 +109,7 @@ pub fn table(outcome: &Outcome) -> String {
                 "{:.2} s, {:.2} µs a {}, {:.3} context switches",
                 broker.cpu_seconds,
                 broker.cpu_us_per_message,
-                if traffic.delivered > 0 { "message" } else { "connection" },
+                if per > 0 { "message" } else { "connection" },
                 broker.switches_per_message,
             ),
         );

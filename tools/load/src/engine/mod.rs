@@ -25,7 +25,7 @@ use crate::error::Error;
 use crate::journal::Journal;
 use crate::measure::{Clock, Times, Windows};
 use crate::outcome::{BrokerUse, Connections, Outcome, Recovery, Traffic, Verification};
-use crate::plan::{Length, Plan, Step};
+use crate::plan::{Length, Pace, Plan, Step};
 use crate::process::{self, Used};
 use crate::progress::{Moment, Progress};
 use crate::routes::Routes;
@@ -214,7 +214,9 @@ impl<'p> Commander<'p> {
 
     fn publish(&mut self, measured: bool) -> Result<(), Error> {
         let load = &self.plan.load;
-        let start_ns = self.now_ns() + START_NS;
+        // By a schedule, nothing is due before every thread knows of it.
+        let ahead_ns = if load.pace == Pace::Window { 0 } else { START_NS };
+        let start_ns = self.now_ns() + ahead_ns;
         let since_ns = start_ns + if measured { load.warm_up.as_nanos() as u64 } else { 0 };
         let (of, end_ns) = match load.length {
             Length::For(span) => (span.as_millis() as u64, since_ns + span.as_nanos() as u64),
@@ -524,6 +526,8 @@ impl<'p> Commander<'p> {
         let mut measured = counts.measured;
         if let Some(owed) = &self.plan.owed {
             measured.expected = owed.count();
+        } else if measured.published == 0 {
+            measured.expected = counts.expected;
         }
         // Of so many messages, what counts is how long all of them took to arrive.
         let arriving = match length {
@@ -575,7 +579,8 @@ impl<'p> Commander<'p> {
         };
         let opened = self.measured.opened.1 - self.measured.opened.0;
         let arrived = counts.delivered - self.measured.delivered.0;
-        let units = [arrived, opened, self.measured.open].into_iter().find(|units| *units > 0);
+        let counted = [arrived, counts.measured.published, opened, self.measured.open];
+        let units = counted.into_iter().find(|units| *units > 0);
         let units = units.unwrap_or(1) as f64;
         let cpu_seconds = (to.cpu_seconds - from.cpu_seconds).max(0.0);
         let grown = to.resident.saturating_sub(before.resident) as f64;

@@ -11,6 +11,7 @@
 
 pub mod client;
 pub mod command;
+pub mod compare;
 pub mod csv;
 pub mod engine;
 pub mod error;

@@ -1,21 +1,26 @@
 //! The command line: what is asked for, and where the answer goes.
 
 mod options;
+mod phases;
+mod words;
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::error::{ContextKind, ErrorKind};
-use clap::{CommandFactory, Parser};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use self::options::{Engine, Output, Where};
+use self::options::{Engine, Output, Where, place_of};
+use self::words::in_one_line;
+use crate::compare::comparison;
 use crate::engine;
 use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::plan::Plan;
 use crate::progress::Progress;
+use crate::report::html;
 use crate::scenario::Scenario;
 use crate::table::{passes, table};
 use crate::target::Target;
@@ -25,11 +30,54 @@ use crate::target::Target;
 #[command(name = "sluice-load", version, about, after_help = AFTER_HELP)]
 struct Cli {
     #[command(subcommand)]
-    scenario: Scenario,
+    task: Task,
     #[command(flatten)]
     broker: Where,
     #[command(flatten)]
     output: Output,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    #[command(flatten)]
+    Scenario(Scenario),
+    /// Scenarios from a file, one after the other
+    Run {
+        /// The file: [[phase]] with scenario = "..." and its options, as on the command line
+        plan: PathBuf,
+    },
+    /// The same scenario on several brokers, in turn: medians, and ratios to the first
+    Compare(Compare),
+}
+
+#[derive(Args)]
+struct Compare {
+    /// Brokers: NAME=HOST:PORT, or NAME=HOST:PORT,pid=NUMBER
+    #[arg(required = true, num_args = 2.., value_parser = contender)]
+    brokers: Vec<Contender>,
+    /// How often each is measured
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+    /// The scenario and its options
+    #[arg(last = true, required = true)]
+    scenario: Vec<String>,
+}
+
+/// A broker that is compared.
+#[derive(Clone, Debug, PartialEq)]
+struct Contender {
+    name: String,
+    host: String,
+    port: u16,
+    pid: Option<u32>,
+}
+
+/// The scenario behind `--` of a comparison.
+#[derive(Parser)]
+#[command(no_binary_name = true)]
+struct Behind {
+    #[command(subcommand)]
+    scenario: Scenario,
 }
 
 const AFTER_HELP: &str = "\
@@ -53,11 +101,74 @@ pub fn main() -> ExitCode {
 }
 
 fn carry_out(cli: &Cli) -> Result<bool, Error> {
-    let plan = cli.scenario.plan()?;
     let target = cli.broker.target()?;
     let progress = if cli.output.quiet { Progress::silent() } else { Progress::shown() };
-    let outcome = run(cli.output.engine, &plan, &target, &progress)?;
-    give(&cli.output, &[outcome])
+    let run = |plan: &Plan, target: &Target| run(cli.output.engine, plan, target, &progress);
+    match &cli.task {
+        Task::Scenario(scenario) => {
+            let outcome = run(&scenario.plan()?, &target)?;
+            show(&cli.output, &table(&outcome))?;
+            give(&cli.output, &[outcome])
+        }
+        Task::Run { plan } => {
+            let scenarios = phases::read(plan)?;
+            // What makes no sense is said before the first phase has run.
+            let plans = scenarios.iter().map(Scenario::plan).collect::<Result<Vec<_>, _>>()?;
+            let mut outcomes = Vec::new();
+            for (plan, phase) in plans.iter().zip(0..) {
+                let mut outcome = run(plan, &target)?;
+                outcome.timeline.iter_mut().for_each(|sample| sample.phase = phase);
+                show(&cli.output, &table(&outcome))?;
+                outcomes.push(outcome);
+            }
+            give(&cli.output, &outcomes)
+        }
+        Task::Compare(compare) => {
+            let outcomes = compare.run(&target, run)?;
+            let names: Vec<String> = compare.brokers.iter().map(|one| one.name.clone()).collect();
+            show(&cli.output, &comparison(&names, &outcomes))?;
+            give(&cli.output, &outcomes.concat())
+        }
+    }
+}
+
+impl Compare {
+    /// The outcomes of each broker. The rounds are interleaved, and each begins with another
+    /// broker, so that what else happens on the machine happens to all of them.
+    fn run(
+        &self,
+        target: &Target,
+        run: impl Fn(&Plan, &Target) -> Result<Outcome, Error>,
+    ) -> Result<Vec<Vec<Outcome>>, Error> {
+        let behind = Behind::try_parse_from(&self.scenario)
+            .map_err(|error| Error::Input(in_one_line(&error, &scenarios())))?;
+        let mut outcomes = vec![Vec::new(); self.brokers.len()];
+        for round in 0..self.rounds as usize {
+            for turn in 0..self.brokers.len() {
+                let place = (round + turn) % self.brokers.len();
+                let Contender { name, host, port, pid } = &self.brokers[place];
+                let target =
+                    Target { host: host.clone(), port: *port, pid: *pid, ..target.clone() };
+                let mut outcome = run(&behind.scenario.plan()?, &target)?;
+                outcome.target.clone_from(name);
+                outcomes[place].push(outcome);
+            }
+        }
+        Ok(outcomes)
+    }
+}
+
+/// `NAME=HOST:PORT` or `NAME=HOST:PORT,pid=NUMBER`.
+fn contender(text: &str) -> Result<Contender, String> {
+    let wrong = || format!("{text:?} is no NAME=HOST:PORT or NAME=HOST:PORT,pid=NUMBER");
+    let (name, rest) =
+        text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(wrong)?;
+    let (place, pid) = match rest.split_once(",pid=") {
+        Some((place, pid)) => (place, Some(pid.parse().map_err(|_| wrong())?)),
+        None => (rest, None),
+    };
+    let (host, port) = place_of(place, MQTT_PORT).ok_or_else(wrong)?;
+    Ok(Contender { name: name.into(), host, port, pid })
 }
 
 /// Carries a plan out with the engine that was asked for.
@@ -72,19 +183,21 @@ fn run(
     }
 }
 
-/// Shows and writes what was found; whether all of it is as it should be.
+/// Shows a text to a person, unless the answer for machines goes the same way.
+fn show(output: &Output, text: &str) -> Result<(), Error> {
+    let files = [&output.json, &output.csv, &output.report];
+    if files.into_iter().flatten().any(|path| path.as_os_str() == "-") {
+        return Ok(());
+    }
+    say(text)
+}
+
+/// Writes what was found; whether all of it is as it should be.
 fn give(output: &Output, outcomes: &[Outcome]) -> Result<bool, Error> {
-    let machine = [&output.json, &output.csv];
-    let on_stdout = |path: &&Path| path.as_os_str() == "-";
-    let quiet = machine.into_iter().flatten().any(|path| on_stdout(&path.as_path()));
-    let mut good = true;
+    let mut good = outcomes.iter().all(passes);
     for outcome in outcomes {
-        if !quiet {
-            say(&table(outcome))?;
-        }
-        good &= passes(outcome);
         for unmet in output.require.iter().flat_map(|required| required.unmet(outcome)) {
-            eprintln!("sluice-load: not reached: {unmet}");
+            eprintln!("sluice-load: {} against {}: {unmet}", outcome.scenario, outcome.target);
             good = false;
         }
     }
@@ -98,6 +211,9 @@ fn give(output: &Output, outcomes: &[Outcome]) -> Result<bool, Error> {
     }
     if let Some(path) = &output.csv {
         write(path, &crate::csv::csv(outcomes))?;
+    }
+    if let Some(path) = &output.report {
+        write(path, &html::page(outcomes))?;
     }
     Ok(good)
 }
@@ -129,61 +245,16 @@ fn refuse(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
-    eprintln!("sluice-load: {}", in_one_line(error));
+    eprintln!("sluice-load: {}", in_one_line(error, &scenarios()));
     ExitCode::from(2)
 }
 
-fn in_one_line(error: &clap::Error) -> String {
-    let context = |kind| error.get(kind).map(ToString::to_string).filter(|text| !text.is_empty());
-    match error.kind() {
-        ErrorKind::InvalidSubcommand => {
-            let asked = context(ContextKind::InvalidSubcommand).unwrap_or_default();
-            let names: Vec<String> =
-                Cli::command().get_subcommands().map(|one| one.get_name().into()).collect();
-            match nearest(&asked, &names) {
-                Some(near) => format!("there is no scenario {asked:?}: did you mean {near:?}?"),
-                None => format!("there is no scenario {asked:?}; there are {}", names.join(", ")),
-            }
-        }
-        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            "no scenario; see sluice-load --help".into()
-        }
-        _ => {
-            let text = error.render().to_string();
-            let line = text.lines().next().unwrap_or_default();
-            let mut line = line.trim_start_matches("error: ").to_string();
-            if let Some(near) = context(ContextKind::SuggestedArg) {
-                line += &format!(": did you mean {near}?");
-            }
-            line
-        }
-    }
+/// The names of what can be asked for.
+fn scenarios() -> Vec<String> {
+    Cli::command().get_subcommands().map(|one| one.get_name().to_string()).collect()
 }
 
-/// The name that differs least from `asked`, if it is not too far from it.
-fn nearest<'n>(asked: &str, names: &'n [String]) -> Option<&'n String> {
-    let distances = names.iter().map(|name| (distance(asked, name), name));
-    distances
-        .filter(|(far, name)| far * 2 <= name.len())
-        .min_by_key(|(far, _)| *far)
-        .map(|near| near.1)
-}
-
-/// How many letters have to be changed, added or removed.
-fn distance(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (line, letter) in from.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = line + 1;
-        for column in 0..to.len() {
-            let changed = diagonal + usize::from(letter != to[column]);
-            diagonal = row[column + 1];
-            row[column + 1] = changed.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[to.len()]
-}
+const MQTT_PORT: u16 = 1883;
 
 #[cfg(test)]
 mod tests {
@@ -192,6 +263,7 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+        Behind::command().debug_assert();
     }
 
     #[test]
@@ -205,18 +277,27 @@ mod tests {
             ("pair --require p99", "no requirement"),
             ("pair --count 5 --duration 3s", "cannot be used with"),
             ("", "no scenario"),
+            ("run", "missing: <PLAN>"),
+            ("compare a=x:1 b -- pair", "no NAME=HOST:PORT"),
+            ("durable --verify", "missing: --state <FILE>"),
         ] {
             let asked = ["sluice-load"].into_iter().chain(line.split_whitespace());
             let error = Cli::try_parse_from(asked).err().expect(line);
-            let said = in_one_line(&error);
+            let said = in_one_line(&error, &scenarios());
             assert!(said.contains(words) && !said.contains('\n'), "{line}: {said}");
         }
     }
 
     #[test]
-    fn the_distance_of_words_is_in_letters() {
-        for (from, to, letters) in [("", "abc", 3), ("pair", "pair", 0), ("pare", "pair", 2)] {
-            assert_eq!(distance(from, to), letters);
+    fn a_contender_has_a_name_and_a_place() {
+        let contender_of = |name: &str, host: &str, port, pid| {
+            Ok(Contender { name: name.into(), host: host.into(), port, pid })
+        };
+        assert_eq!(contender("a=b:1"), contender_of("a", "b", 1, None));
+        assert_eq!(contender("a=[::1]:1,pid=7"), contender_of("a", "::1", 1, Some(7)));
+        assert_eq!(contender("a=b"), contender_of("a", "b", MQTT_PORT, None));
+        for wrong in ["a", "=b:1", "a=b:x", "a=b:1,pid=x", "a=:1"] {
+            assert!(contender(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -64,6 +64,9 @@ pub struct Output {
     /// Write the timeline as CSV; - is standard output
     #[arg(long, global = true, value_name = "FILE")]
     pub csv: Option<PathBuf>,
+    /// Write a page with plots, for a browser
+    #[arg(long, global = true, value_name = "FILE")]
+    pub report: Option<PathBuf>,
     /// What the run must reach, such as p99<5ms,loss=0,rate>=100k; else exit code 1
     #[arg(long, global = true, value_name = "LIST")]
     pub require: Option<Requirements>,

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use sluicemq::codec::{ConnAck, Publish, QoS, Reason};
 
-use super::shared::{Counts, Shared};
+use super::shared::{Counts, Shared, Taking};
 use crate::client::Told;
 use crate::journal::Journal;
 use crate::measure::{Evenness, Times, Windows};
@@ -40,10 +40,10 @@ pub struct Book {
     pub may_look: Vec<bool>,
     /// What else the present client was told, for when its bytes are used up.
     pub told: Vec<Happened>,
-    /// Messages are measured if they were due at or after this.
-    since_ns: u64,
-    /// Times begin here if the message is older.
-    floor_ns: u64,
+    /// What is measured.
+    taking: Taking,
+    /// The present bytes came in the measured time.
+    in_time: bool,
     /// Publishers wait for the arrival of what they published.
     counts_arrivals: bool,
     now_ns: u64,
@@ -115,8 +115,8 @@ impl Book {
             connect: Times::new(),
             may_publish: Vec::new(),
             told: Vec::new(),
-            since_ns: u64::MAX,
-            floor_ns: 0,
+            taking: Taking { since_ns: u64::MAX, floor_ns: 0, until_ns: u64::MAX },
+            in_time: false,
             counts_arrivals: false,
             now_ns: 0,
             receiver: Receiver::default(),
@@ -130,6 +130,8 @@ impl Book {
     #[inline]
     pub fn open(&mut self, now_ns: u64, receiver: Receiver, evenness: Option<Box<Evenness>>) {
         self.now_ns = now_ns;
+        self.in_time = (self.taking.since_ns.max(self.taking.floor_ns)..self.taking.until_ns)
+            .contains(&now_ns);
         self.receiver = receiver;
         self.evenness = evenness;
     }
@@ -141,10 +143,9 @@ impl Book {
         self.evenness.take()
     }
 
-    /// From now on, takes times of what is due at or after `since_ns`, and counts them from
-    /// `floor_ns` at least.
-    pub fn take(&mut self, since_ns: u64, floor_ns: u64) {
-        (self.since_ns, self.floor_ns) = (since_ns, floor_ns);
+    /// From now on, takes these times.
+    pub fn take(&mut self, taking: Taking) {
+        self.taking = taking;
     }
 
     /// Whether publishers wait for the arrival of what they published.
@@ -160,7 +161,7 @@ impl Book {
         counts.expected += copies;
         counts.bytes.0 += bytes;
         counts.last_publish_ns = now_ns;
-        if due_ns >= self.since_ns {
+        if due_ns >= self.taking.since_ns {
             counts.measured.published += 1;
             counts.measured.expected += copies;
             counts.measured.bytes.0 += bytes;
@@ -177,7 +178,7 @@ impl Book {
             drops: counts.refused + self.verifier.tally().missing,
         };
         let sample = Sample {
-            measured: self.since_ns <= now_ns,
+            measured: self.taking.since_ns <= now_ns,
             published: now.published - self.shown.published,
             delivered: now.delivered - self.shown.delivered,
             connections: counts.open,
@@ -238,9 +239,10 @@ impl Told for Book {
             Verdict::Foreign => return,
         };
         self.counts.delivered += 1;
+        self.counts.in_time += u64::from(self.in_time);
         self.counts.bytes.1 += bytes;
         self.counts.last_arrival_ns = self.now_ns;
-        let measured = due_ns >= self.since_ns;
+        let measured = due_ns >= self.taking.since_ns;
         if measured {
             self.counts.measured.delivered += 1;
             self.counts.measured.bytes.1 += bytes;
@@ -249,7 +251,7 @@ impl Told for Book {
             evenness.arrived(self.now_ns / *length, bytes, windows);
         }
         let Some((stream, progress)) = fresh else { return };
-        self.latency.record(measured, self.now_ns.saturating_sub(due_ns.max(self.floor_ns)));
+        self.latency.record(measured, self.now_ns.saturating_sub(due_ns.max(self.taking.floor_ns)));
         if self.counts_arrivals && progress > 0 {
             let client = self.shared.routes.streams[stream as usize].client;
             if self.credit.0 != client {
@@ -262,7 +264,7 @@ impl Told for Book {
 
     #[inline]
     fn acknowledged(&mut self, sent: Sent, reason: Reason) {
-        let measured = sent.due_ns >= self.since_ns;
+        let measured = sent.due_ns >= self.taking.since_ns;
         self.counts.acknowledged += 1;
         self.counts.in_flight -= 1;
         self.counts.measured.acknowledged += u64::from(measured);

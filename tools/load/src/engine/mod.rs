@@ -19,7 +19,7 @@ use mio::{Poll, Waker};
 
 use self::book::Book;
 use self::pace::Schedule;
-use self::shared::{Campaign, Command, Connecting, Counts, Post, Shared};
+use self::shared::{Campaign, Command, Connecting, Counts, Post, Shared, Taking};
 use self::worker::{Broker, WAKER, Worker};
 use crate::error::Error;
 use crate::journal::Journal;
@@ -91,8 +91,8 @@ struct Measured {
     drained_ns: u64,
     own_cpu: (f64, f64),
     broker: (Option<Used>, Option<Used>),
-    /// Copies that had arrived when it began and when it ended.
-    delivered: (u64, u64),
+    /// Copies that had arrived when it began.
+    delivered: u64,
     opened: (u64, u64),
     /// Connections that were open when it ended.
     open: u64,
@@ -168,7 +168,7 @@ impl<'p> Commander<'p> {
             Step::Publish { measured } => self.publish(measured),
             Step::Drain => self.drain(),
             Step::Fetch { group } => {
-                self.take(0, self.now_ns());
+                self.take_all();
                 self.begin()?;
                 self.tell_all(&Command::Subscribe { group });
                 self.settled("subscribing", group)?;
@@ -176,7 +176,7 @@ impl<'p> Commander<'p> {
                 self.end_at_last_arrival()
             }
             Step::Collect { group } => {
-                self.take(0, self.now_ns());
+                self.take_all();
                 self.begin()?;
                 self.connect(group, false)?;
                 self.drain()?;
@@ -233,7 +233,9 @@ impl<'p> Commander<'p> {
             Length::Count(count) => Some(count),
             Length::For(_) => None,
         };
-        self.take(if measured { since_ns } else { u64::MAX }, 0);
+        let taken_ns = if measured { since_ns } else { u64::MAX };
+        let taking = Taking { since_ns: taken_ns, floor_ns: 0, until_ns: end_ns };
+        self.tell_all(&Command::Take(taking));
         self.tell_all(&Command::Publish(Box::new(Campaign { schedule, count, until_ns: end_ns })));
         let publishers = self.publishers;
         let over = move |counts: &Counts| counts.finished >= publishers || counts.open == 0;
@@ -264,7 +266,6 @@ impl<'p> Commander<'p> {
         if measured {
             let counts = self.shared.counts();
             self.measured.length = Some(load.length);
-            self.measured.delivered.1 = counts.delivered;
             let last_ns = counts.last_publish_ns.max(since_ns);
             self.end(if count.is_some() { last_ns } else { self.now_ns().min(end_ns) })
         } else {
@@ -306,7 +307,7 @@ impl<'p> Commander<'p> {
     }
 
     fn hold(&mut self, span: Duration) -> Result<(), Error> {
-        self.take(0, 0);
+        self.take_all();
         self.begin()?;
         let (from_ns, of) = (self.now_ns(), span.as_millis() as u64);
         let end_ns = from_ns + span.as_nanos() as u64;
@@ -322,7 +323,7 @@ impl<'p> Commander<'p> {
             Length::Count(count) => (count, Duration::MAX),
             Length::For(span) => (u64::MAX / threads, span),
         };
-        self.take(0, 0);
+        self.take_all();
         self.begin()?;
         let from_ns = self.now_ns();
         for (post, thread) in self.shared.posts.iter().zip(0..) {
@@ -378,7 +379,7 @@ impl<'p> Commander<'p> {
     /// The measured time begins.
     fn begin(&mut self) -> Result<(), Error> {
         let counts = self.shared.counts();
-        self.measured.delivered.0 = counts.delivered;
+        self.measured.delivered = counts.delivered;
         self.measured.opened.0 = counts.opened;
         self.measured.own_cpu.0 = process::own_cpu_seconds();
         self.measured.broker.0 = self.look()?;
@@ -398,7 +399,6 @@ impl<'p> Commander<'p> {
 
     fn end_at_last_arrival(&mut self) -> Result<(), Error> {
         let counts = self.shared.counts();
-        self.measured.delivered.1 = counts.delivered;
         self.end(counts.last_arrival_ns.max(self.measured.from_ns))
     }
 
@@ -473,8 +473,10 @@ impl<'p> Commander<'p> {
         open.saturating_sub(u64::from(self.plan.groups[group].clients))
     }
 
-    fn take(&self, since_ns: u64, floor_ns: u64) {
-        self.tell_all(&Command::Take { since_ns, floor_ns });
+    /// From now on, everything that arrives is measured, and its time counted from now at least.
+    fn take_all(&self) {
+        let floor_ns = self.now_ns();
+        self.tell_all(&Command::Take(Taking { since_ns: 0, floor_ns, until_ns: u64::MAX }));
     }
 
     fn tell_all(&self, command: &Command) {
@@ -499,7 +501,7 @@ impl<'p> Commander<'p> {
 
     fn sum_up(&self, books: Vec<Book>, target: &Target) -> Outcome {
         let counts = self.shared.counts();
-        let Measured { from_ns, to_ns, drained_ns, own_cpu, delivered, length, .. } = self.measured;
+        let Measured { from_ns, to_ns, drained_ns, own_cpu, length, .. } = self.measured;
         let span = seconds(from_ns, to_ns);
         let routes = &self.shared.routes;
         let mut refused: Vec<(u32, u64)> =
@@ -534,7 +536,7 @@ impl<'p> Commander<'p> {
             Some(Length::Count(_)) => {
                 rate(measured.delivered, seconds(from_ns, counts.last_arrival_ns))
             }
-            Some(Length::For(_)) | None => rate(delivered.1 - delivered.0, span),
+            Some(Length::For(_)) | None => rate(counts.in_time, span),
         };
         Outcome {
             scenario: self.plan.scenario.clone(),
@@ -578,7 +580,7 @@ impl<'p> Commander<'p> {
             return None;
         };
         let opened = self.measured.opened.1 - self.measured.opened.0;
-        let arrived = counts.delivered - self.measured.delivered.0;
+        let arrived = counts.delivered - self.measured.delivered;
         let counted = [arrived, counts.measured.published, opened, self.measured.open];
         let units = counted.into_iter().find(|units| *units > 0);
         let units = units.unwrap_or(1) as f64;

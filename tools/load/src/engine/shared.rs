@@ -77,18 +77,23 @@ pub enum Command {
         /// Connections to make in all, on this thread.
         count: u64,
     },
-    /// From now on, take times from those due at or after `since_ns`, and not from before
-    /// `floor_ns`.
-    Take {
-        /// Earlier ones are not measured.
-        since_ns: u64,
-        /// A time counts from here if the message is older.
-        floor_ns: u64,
-    },
+    /// From now on, take times.
+    Take(Taking),
     /// Credits may have come for publishers on this thread.
     Look,
     /// End.
     Quit,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Taking {
+    /// Messages that were due at or after this.
+    pub since_ns: u64,
+    /// A time counts from here if the message is older.
+    pub floor_ns: u64,
+    /// The rate of arrival is that of the time before this.
+    pub until_ns: u64,
 }
 
 /// How the connections of a group are opened.
@@ -130,6 +135,8 @@ pub struct Counts {
     pub expected: u64,
     /// Copies that arrived.
     pub delivered: u64,
+    /// Copies that arrived in the measured time, whenever they were published.
+    pub in_time: u64,
     /// Copies that arrived for the first time.
     pub unique: u64,
     /// Payload bytes published and delivered.
@@ -289,6 +296,7 @@ impl Counts {
             in_flight: self.in_flight + other.in_flight,
             expected: self.expected + other.expected,
             delivered: self.delivered + other.delivered,
+            in_time: self.in_time + other.in_time,
             unique: self.unique + other.unique,
             bytes: (self.bytes.0 + other.bytes.0, self.bytes.1 + other.bytes.1),
             measured: Measured {

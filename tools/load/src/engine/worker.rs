@@ -274,7 +274,7 @@ impl Worker {
                 }
                 self.shared.nudge();
             }
-            Command::Take { since_ns, floor_ns } => self.book.take(since_ns, floor_ns),
+            Command::Take(taking) => self.book.take(taking),
             Command::Look => self.look_everywhere(),
             Command::Quit => self.quits = true,
         }

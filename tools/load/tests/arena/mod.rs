@@ -1,0 +1,175 @@
+//! Where `sluice-load` is tried: a broker in this process, a proxy that spoils what it is told to,
+//! and the real program.
+#![allow(dead_code)] // Each test file uses its part.
+
+pub mod proxy;
+
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{OnceLock, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use sluicemq::auth::file::set_password;
+use sluicemq::config::{Config, Listener, Tls};
+use tempfile::TempDir;
+
+/// A broker in this process; all tests of a file share one.
+pub struct Arena {
+    /// Lets everybody in.
+    pub plain: SocketAddr,
+    /// Speaks TLS, with [`Arena::ca`].
+    pub tls: SocketAddr,
+    /// Lets in `ann` with the password `secret`.
+    pub locked: SocketAddr,
+    folder: TempDir,
+}
+
+impl Arena {
+    /// The broker, started when it is first asked for.
+    pub fn get() -> &'static Arena {
+        static ARENA: OnceLock<Arena> = OnceLock::new();
+        ARENA.get_or_init(Arena::start)
+    }
+
+    /// A file in the arena's folder.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The certificate that TLS clients must trust.
+    pub fn ca(&self) -> PathBuf {
+        self.file("ca.pem")
+    }
+
+    fn start() -> Arena {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let config = config(folder.path());
+        let (sender, ready) = mpsc::channel();
+        // It serves until this process ends.
+        thread::spawn(move || {
+            sluicemq::run::run(&config, |listening| {
+                sender.send(listening.iter().map(|one| one.address).collect::<Vec<_>>()).unwrap();
+            })
+            .expect("a broker");
+        });
+        let addresses = ready.recv_timeout(DEADLINE).expect("a broker that serves");
+        let [plain, tls, locked] = addresses[..] else { panic!("three listeners") };
+        Arena { plain, tls, locked, folder }
+    }
+}
+
+fn config(folder: &Path) -> Config {
+    sluicemq::certs::ensure_development(folder).expect("certificates");
+    let passwords = folder.join("passwords");
+    set_password(&passwords, "ann", b"secret").expect("a password file");
+    let listener = |anonymous| Listener {
+        address: "127.0.0.1:0".to_owned(),
+        allow_anonymous: Some(anonymous),
+        ..Listener::default()
+    };
+    let tls = Tls {
+        certificate: folder.join("server.pem"),
+        key: folder.join("server.key"),
+        ..Tls::default()
+    };
+    let mut config = Config {
+        listener: vec![
+            listener(true),
+            Listener { tls: Some(tls), ..listener(true) },
+            listener(false),
+        ],
+        ..Config::default()
+    };
+    config.auth.password_file = Some(passwords);
+    config
+}
+
+/// A run of `sluice-load` that has ended.
+pub struct Finished {
+    /// Exit code.
+    pub code: Option<i32>,
+    /// What it printed.
+    pub printed: String,
+    /// What it said on standard error.
+    pub said: String,
+}
+
+impl Finished {
+    /// The JSON that it printed.
+    #[track_caller]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.printed)
+            .unwrap_or_else(|error| panic!("{error}: {:?}\n{}", self.printed, self.said))
+    }
+}
+
+/// `sluice-load` against the broker at `address`, with the arguments in `line`.
+pub fn load(address: SocketAddr, line: &str) -> Finished {
+    let (host, port) = (address.ip().to_string(), address.port().to_string());
+    let arguments = line.split_whitespace();
+    run(arguments.chain(["--host", &host, "--port", &port]))
+}
+
+/// `sluice-load` with arguments, until it ends.
+pub fn run<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Finished {
+    Running::start(arguments).end()
+}
+
+/// `sluice-load` while it runs; killed when dropped.
+pub struct Running(Option<Child>);
+
+impl Running {
+    /// Starts it.
+    pub fn start<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Running {
+        let child = Command::new(env!("CARGO_BIN_EXE_sluice-load"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        Running(Some(child.expect("the program")))
+    }
+
+    /// Waits until it has ended by itself.
+    #[track_caller]
+    pub fn end(mut self) -> Finished {
+        let mut child = self.0.take().expect("it runs");
+        let printed = collect(child.stdout.take().expect("piped"));
+        let said = collect(child.stderr.take().expect("piped"));
+        self.0 = Some(child);
+        let end = Instant::now() + DEADLINE;
+        let next = |from: mpsc::Receiver<String>| {
+            from.recv_timeout(end.saturating_duration_since(Instant::now()))
+                .expect("sluice-load does not end")
+        };
+        let (printed, said) = (next(printed), next(said));
+        let status = self.0.take().expect("it ran").wait().expect("a child of ours");
+        Finished { code: status.code(), printed, said }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Everything that a stream gives until its end.
+fn collect(mut stream: impl Read + Send + 'static) -> mpsc::Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = stream.read_to_end(&mut bytes);
+        let _ = sender.send(String::from_utf8_lossy(&bytes).into_owned());
+    });
+    receiver
+}
+
+/// How long anything may take before a test fails. Nothing waits so long when all is well.
+pub const DEADLINE: Duration = Duration::from_secs(120);

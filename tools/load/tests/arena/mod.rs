@@ -106,16 +106,9 @@ impl Finished {
     }
 }
 
-/// `sluice-load` against the broker at `address`, with the arguments in `line`.
+/// `sluice-load` against the broker at `address`, with the arguments in `line`, until it ends.
 pub fn load(address: SocketAddr, line: &str) -> Finished {
-    let (host, port) = (address.ip().to_string(), address.port().to_string());
-    let arguments = line.split_whitespace();
-    run(arguments.chain(["--host", &host, "--port", &port]))
-}
-
-/// `sluice-load` with arguments, until it ends.
-pub fn run<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Finished {
-    Running::start(arguments).end()
+    Running::start(address, line).end()
 }
 
 /// `sluice-load` while it runs; killed when dropped.
@@ -123,9 +116,11 @@ pub struct Running(Option<Child>);
 
 impl Running {
     /// Starts it.
-    pub fn start<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Running {
+    pub fn start(address: SocketAddr, line: &str) -> Running {
+        let (host, port) = (address.ip().to_string(), address.port().to_string());
         let child = Command::new(env!("CARGO_BIN_EXE_sluice-load"))
-            .args(arguments)
+            .args(line.split_whitespace())
+            .args(["--host", &host, "--port", &port])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

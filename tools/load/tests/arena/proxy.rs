@@ -3,8 +3,10 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
+
+use super::DEADLINE;
 
 /// A proxy in front of a broker.
 pub struct Proxy {
@@ -40,6 +42,7 @@ impl Proxy {
             number,
             seen: AtomicU32::new(0),
             planted: AtomicU32::new(0),
+            subscribed: Default::default(),
             streams: Mutex::default(),
         });
         let shared = plot.clone();
@@ -58,9 +61,18 @@ impl Proxy {
         self.plot.planted.load(Ordering::SeqCst)
     }
 
+    /// Waits until so many SUBACKs have passed.
+    #[track_caller]
+    pub fn until_subscribed(&self, count: u32) {
+        let (subscribed, changed) = &self.plot.subscribed;
+        let too_few = |subscribed: &mut u32| *subscribed < count;
+        let waited = changed.wait_timeout_while(locked(subscribed), DEADLINE, too_few);
+        assert!(!waited.expect("no thread panics with it").1.timed_out(), "too few SUBACKs");
+    }
+
     /// Ends every connection that is open now.
     pub fn cut(&self) {
-        for stream in self.plot.streams.lock().expect("no thread panics with it").drain(..) {
+        for stream in locked(&self.plot.streams).drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
@@ -71,6 +83,7 @@ struct Plot {
     number: u32,
     seen: AtomicU32,
     planted: AtomicU32,
+    subscribed: (Mutex<u32>, Condvar),
     streams: Mutex<Vec<TcpStream>>,
 }
 
@@ -80,7 +93,7 @@ impl Plot {
         broker.set_nodelay(true)?;
         let (mut up_from, mut up_to) = (client.try_clone()?, broker.try_clone()?);
         let streams = [client.try_clone()?, broker.try_clone()?];
-        self.streams.lock().expect("no thread panics with it").extend(streams);
+        locked(&self.streams).extend(streams);
         thread::spawn(move || {
             let _ = io::copy(&mut up_from, &mut up_to);
             let _ = up_to.shutdown(Shutdown::Write);
@@ -104,12 +117,15 @@ impl Plot {
                 return Ok(());
             }
             bytes.extend_from_slice(&scratch[..len]);
-            let mut out = Vec::new();
+            let (mut out, mut answered) = (Vec::new(), 0);
             while let Some(len) = packet_len(&bytes) {
                 let packet: Vec<u8> = bytes.drain(..len).collect();
+                answered += u32::from(packet[0] >> 4 == SUBACK);
                 self.pass(packet, &mut held, &mut out);
             }
             client.write_all(&out)?;
+            *locked(&self.subscribed.0) += answered;
+            self.subscribed.1.notify_all();
         }
     }
 
@@ -161,5 +177,10 @@ fn packet_len_bytes(packet: &[u8]) -> usize {
     packet[1..].iter().take_while(|digit| *digit & 0x80 != 0).count() + 1
 }
 
-/// Packet type.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("no thread panics with it")
+}
+
+/// Packet types.
 const PUBLISH: u8 = 3;
+const SUBACK: u8 = 9;

@@ -1,0 +1,184 @@
+//! Every scenario once, small, against a broker that does nothing wrong: all of it is verified, in
+//! both versions of the protocol, and over TLS.
+
+mod arena;
+
+use std::net::SocketAddr;
+
+use arena::proxy::{Fault, Proxy};
+use arena::{Arena, Running, load};
+use serde_json::Value;
+
+/// Runs `line`, which must end well; what it found.
+#[track_caller]
+fn run(address: SocketAddr, line: &str) -> Value {
+    let finished = load(address, &format!("{line} --quiet --json -"));
+    assert_eq!(finished.code, Some(0), "{line}: {}{}", finished.said, finished.printed);
+    let json = finished.json();
+    for counter in ["lost", "duplicates", "reordered", "corrupt", "misrouted"] {
+        assert_eq!(json["verification"][counter], 0, "{line}: {counter}: {json:#}");
+    }
+    json
+}
+
+/// Runs `line` in both versions; each time so many copies must arrive.
+#[track_caller]
+fn check(line: &str, copies: u64) {
+    for protocol in ["5", "3.1.1"] {
+        let line = format!("{line} --protocol {protocol}");
+        let json = run(Arena::get().plain, &line);
+        assert_eq!(json["traffic"]["expected"], copies, "{line}: {json:#}");
+        assert_eq!(json["traffic"]["delivered"], copies, "{line}: {json:#}");
+        assert_eq!(json["latency"]["count"], copies, "{line}: {json:#}");
+    }
+}
+
+#[test]
+fn pair_at_every_quality_of_service() {
+    for qos in [0, 1, 2] {
+        check(&format!("pair --count 500 --qos {qos}"), 500);
+    }
+}
+
+#[test]
+fn pair_by_a_rate_and_with_payloads_of_many_sizes() {
+    check("pair --count 300 --rate 3000 --payload 32..2000:3,60000", 300);
+}
+
+#[test]
+fn pair_on_two_threads() {
+    check("pair --count 500 --threads 2 --qos 1", 500);
+}
+
+#[test]
+fn fanout() {
+    check("fanout --subscribers 20 --count 100", 2000);
+}
+
+#[test]
+fn fanin() {
+    check("fanin --publishers 20 --count 400 --qos 1", 400);
+}
+
+#[test]
+fn wild() {
+    let line = "wild --subscriptions 1000 --subscribers 10 --count 300";
+    for protocol in ["5", "3.1.1"] {
+        let json = run(Arena::get().plain, &format!("{line} --protocol {protocol}"));
+        assert!(json["traffic"]["delivered"].as_u64() >= Some(300), "{json:#}");
+    }
+}
+
+#[test]
+fn shared() {
+    check("shared --count 400 --qos 1", 400);
+}
+
+#[test]
+fn durable() {
+    check("durable --publishers 2 --count 300", 300);
+}
+
+#[test]
+fn durable_in_two_runs_with_what_was_acknowledged_in_a_file() {
+    for (protocol, qos) in [("5", 1), ("3.1.1", 2)] {
+        let file = Arena::get().file(&format!("acknowledged-{qos}"));
+        let file = file.display();
+        let address = Arena::get().plain;
+        let line = format!("durable --state {file} --publishers 2 --protocol {protocol}");
+        let written = run(address, &format!("{line} --qos {qos} --count 300"));
+        assert_eq!(written["traffic"]["acknowledged"], 300, "{written:#}");
+        let read = run(address, &format!("durable --verify --state {file}"));
+        assert_eq!(read["traffic"]["delivered"], 300, "{read:#}");
+    }
+}
+
+#[test]
+fn retained() {
+    check("retained --publishers 2 --topics 50 --subscribers 3", 300);
+}
+
+#[test]
+fn slow() {
+    check("slow --subscribers 3 --stalled 2 --publishers 1 --count 200", 600);
+}
+
+#[test]
+fn shape() {
+    let line = "shape --burst 200 --count 1000 --publishers 1 --subscribers 1";
+    for protocol in ["5", "3.1.1"] {
+        let json = run(Arena::get().plain, &format!("{line} --protocol {protocol}"));
+        assert!(json["smoothness"].is_object(), "{json:#}");
+    }
+}
+
+#[test]
+fn replay() {
+    let file = Arena::get().file("recorded.csv");
+    let mut text = String::from("at_ms,topic,qos,retain,payload\n");
+    for message in 0..100 {
+        let (topic, qos) = (message % 7, message % 3);
+        text += &format!("{message},replayed/{topic},{qos},0,{}\n", 40 + message);
+    }
+    std::fs::write(&file, text).expect("a file");
+    check(&format!("replay {} --filter replayed/#", file.display()), 100);
+}
+
+#[test]
+fn idle() {
+    for protocol in ["5", "3.1.1"] {
+        let line = format!("idle --subscribers 50 --hold 200ms --protocol {protocol}");
+        let json = run(Arena::get().plain, &line);
+        assert_eq!(json["connections"]["opened"], 50, "{json:#}");
+        assert_eq!(json["connections"]["lost"], 0, "{json:#}");
+    }
+}
+
+#[test]
+fn storm() {
+    for protocol in ["5", "3.1.1"] {
+        let line = format!("storm --clients 10 --count 200 --protocol {protocol}");
+        let json = run(Arena::get().plain, &line);
+        assert!(json["connections"]["opened"].as_u64() >= Some(200), "{json:#}");
+    }
+}
+
+/// All connections are cut; the proxy stands for a broker that was restarted.
+#[test]
+fn storm_after_a_restart() {
+    for protocol in ["5", "3.1.1"] {
+        let proxy = Proxy::start(Arena::get().plain, Fault::None, 0);
+        let line = format!(
+            "storm --restart --clients 20 --patience 100s --protocol {protocol} --quiet --json -"
+        );
+        let running = Running::start(proxy.address, &line);
+        proxy.until_subscribed(20);
+        proxy.cut();
+        let finished = running.end();
+        assert_eq!(finished.code, Some(0), "{}{}", finished.said, finished.printed);
+        let json = finished.json();
+        assert!(json["connections"]["lost"].as_u64() > Some(0), "{json:#}");
+        assert!(json["connections"]["recovery"].is_object(), "{json:#}");
+    }
+}
+
+#[test]
+fn over_tls() {
+    let arena = Arena::get();
+    for protocol in ["5", "3.1.1"] {
+        for line in [
+            "pair --count 500 --qos 1",
+            "pair --count 50 --payload 60000",
+            "storm --clients 3 --count 9",
+        ] {
+            let ca = arena.ca();
+            let line = format!("{line} --protocol {protocol} --tls-ca {}", ca.display());
+            run(arena.tls, &line);
+        }
+    }
+}
+
+#[test]
+fn with_user_name_and_password() {
+    run(Arena::get().locked, "pair --publishers 1 --count 10 --user ann --password secret");
+}

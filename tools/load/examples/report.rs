@@ -129,6 +129,7 @@ fn faulty() -> Outcome {
         ..Verification::default()
     };
     outcome.connections.lost = 13;
+    outcome.connections.may_be_lost = true;
     outcome.traffic.refused = 72;
     outcome.traffic.acknowledged = outcome.traffic.published - 72;
     outcome.acknowledgement = invented_latency(310.0, outcome.traffic.published);

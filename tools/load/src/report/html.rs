@@ -157,9 +157,9 @@ fn key_figures(outcome: &Outcome) -> Vec<Figure> {
     }
     connection_figures(outcome, &mut figures);
     if let Some(broker) = &outcome.broker {
-        let each = if traffic.delivered > 0 { "delivered message" } else { "connection" };
         let value = Unit::Micros.text(broker.cpu_us_per_message);
-        figures.push(Figure::new("Broker CPU", value, format!("for each {each}")));
+        let detail = format!("for each {}", tables::each(outcome));
+        figures.push(Figure::new("Broker CPU", value, detail));
         let each = Unit::Bytes.text(broker.bytes_per_connection);
         let detail = format!("at most; {each} for each connection");
         let value = Unit::Bytes.text(broker.resident_max as f64);
@@ -192,9 +192,20 @@ fn connection_figures(outcome: &Outcome, figures: &mut Vec<Figure>) {
         0 => "all opened, none lost".to_owned(),
         _ => format!("{} failed, {} lost", connections.failed, connections.lost),
     };
-    let grade = if missing > 0 { Grade::Remarkable } else { Grade::Good };
+    let bad = connections.failed > 0 || connections.lost > 0 && !connections.may_be_lost;
+    let grade = match (missing, bad) {
+        (0, _) => Grade::Good,
+        (_, false) => Grade::Remarkable,
+        (_, true) => Grade::Bad,
+    };
     if connections.opened + missing > 0 {
         figures.push(Figure { grade, ..Figure::new("Connections", value, detail) });
+    }
+    if let Some(recovery) = &connections.recovery {
+        let value = Unit::Micros.text(recovery.all_back_seconds * 1e6);
+        let down = Unit::Micros.text(recovery.down_seconds * 1e6);
+        let detail = format!("after the first was; {down} without any");
+        figures.push(Figure::new("All back", value, detail));
     }
     // Where messages are measured nobody asks first how fast connections were.
     if outcome.latency.count == 0 && connections.connect.count > 0 {

@@ -75,21 +75,39 @@ fn verification(outcome: &Outcome) -> Vec<Row> {
 
 fn connections(outcome: &Outcome) -> Vec<Row> {
     let connections = &outcome.connections;
-    vec![
+    let mut rows = vec![
         row("Wanted", count(connections.wanted)),
         row("Opened", count(connections.opened)),
         row("Failed", count(connections.failed)),
         row("Lost", count(connections.lost)),
         row("Opened a second", Unit::Rate.text(connections.open_rate)),
-    ]
+    ];
+    if let Some(recovery) = &connections.recovery {
+        let first = Unit::Micros.text(recovery.down_seconds * 1e6);
+        rows.push(row("First one back after", first));
+        rows.push(row("All others after", Unit::Micros.text(recovery.all_back_seconds * 1e6)));
+    }
+    rows
+}
+
+/// What the broker's CPU is counted for each of.
+pub fn each(outcome: &Outcome) -> &'static str {
+    let traffic = &outcome.traffic;
+    match (traffic.delivered, traffic.published) {
+        (0, 0) => "connection",
+        (0, _) => "published message",
+        (_, _) => "delivered message",
+    }
 }
 
 fn broker_use(broker: &BrokerUse, outcome: &Outcome) -> Vec<Row> {
-    let each = if outcome.traffic.delivered > 0 { "delivered copy" } else { "connection" };
     vec![
         row("Process", broker.pid.to_string()),
         row("CPU", Unit::Seconds.text(broker.cpu_seconds)),
-        row(&format!("CPU for each {each}"), Unit::Micros.text(broker.cpu_us_per_message)),
+        row(
+            &format!("CPU for each {}", each(outcome)),
+            Unit::Micros.text(broker.cpu_us_per_message),
+        ),
         row("Context switches for each", Unit::Plain.text(broker.switches_per_message)),
         row("Memory before", Unit::Bytes.text(broker.resident_before as f64)),
         row("Memory at most", Unit::Bytes.text(broker.resident_max as f64)),

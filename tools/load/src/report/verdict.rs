@@ -85,6 +85,7 @@ fn findings(outcome: &Outcome) -> Vec<Finding> {
     let again = verification.duplicates.saturating_sub(verification.duplicates_allowed);
     let copies = |count| plural(count, "copy", "copies");
     let wanted = |count| plural(count, "connection", "connections");
+    let loss = if connections.may_be_lost { Grade::Remarkable } else { Grade::Bad };
     let rows = [
         (Grade::Bad, lost, format!("{} lost", copies(lost))),
         (Grade::Bad, verification.corrupt, format!("{} corrupt", copies(verification.corrupt))),
@@ -120,8 +121,8 @@ fn findings(outcome: &Outcome) -> Vec<Finding> {
                 plural(outcome.traffic.refused, "PUBLISH", "PUBLISHes")
             ),
         ),
-        (Grade::Remarkable, connections.failed, format!("{} failed", wanted(connections.failed))),
-        (Grade::Remarkable, connections.lost, format!("{} lost", wanted(connections.lost))),
+        (Grade::Bad, connections.failed, format!("{} failed", wanted(connections.failed))),
+        (loss, connections.lost, format!("{} lost", wanted(connections.lost))),
     ];
     let found = rows.into_iter().filter(|(_, count, _)| *count > 0);
     found.map(|(grade, _, words)| Finding { grade, words }).collect()
@@ -149,6 +150,7 @@ fn good(outcome: &Outcome) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::table::passes;
 
     fn check(change: impl Fn(&mut Outcome), grade: Grade, sentence: &str) {
         let mut outcome = Outcome::default();
@@ -196,12 +198,53 @@ mod tests {
         let sentence = "Nothing is wrong, but: 7 copies of QoS 0 lost";
         check(dropped, Grade::Remarkable, sentence);
         let sentence =
-            "Nothing is wrong, but: 1 PUBLISH refused by the broker, 2 connections failed";
+            "Nothing is wrong, but: 1 PUBLISH refused by the broker, 2 connections lost";
         let refused = |outcome: &mut Outcome| {
             outcome.traffic.refused = 1;
-            outcome.connections.failed = 2;
+            outcome.connections.lost = 2;
+            outcome.connections.may_be_lost = true;
         };
         check(refused, Grade::Remarkable, sentence);
+    }
+
+    #[test]
+    fn connections_that_end_are_wrong_unless_the_scenario_is_about_it() {
+        let sentence = "Something is wrong: 1 connection failed, 2 connections lost";
+        let lost = |outcome: &mut Outcome| {
+            outcome.connections.failed = 1;
+            outcome.connections.lost = 2;
+        };
+        check(lost, Grade::Bad, sentence);
+    }
+
+    /// Each counter by itself, large and small: bad is what the exit code calls a failure.
+    #[test]
+    fn the_page_and_the_exit_code_agree() {
+        let counters: [fn(&mut Outcome) -> &mut u64; 10] = [
+            |outcome| &mut outcome.verification.lost,
+            |outcome| &mut outcome.verification.lost_qos0,
+            |outcome| &mut outcome.verification.duplicates,
+            |outcome| &mut outcome.verification.duplicates_allowed,
+            |outcome| &mut outcome.verification.reordered,
+            |outcome| &mut outcome.verification.corrupt,
+            |outcome| &mut outcome.verification.misrouted,
+            |outcome| &mut outcome.traffic.refused,
+            |outcome| &mut outcome.connections.failed,
+            |outcome| &mut outcome.connections.lost,
+        ];
+        for chosen in 0u32..1 << (counters.len() + 1) {
+            let mut outcome = Outcome::default();
+            for (place, counter) in counters.iter().enumerate() {
+                *counter(&mut outcome) = u64::from(chosen >> place & 1) * 3;
+            }
+            outcome.connections.may_be_lost = chosen >> counters.len() == 1;
+            let verification = &mut outcome.verification;
+            // The allowed are among the others.
+            verification.lost = verification.lost.max(verification.lost_qos0);
+            verification.duplicates = verification.duplicates.max(verification.duplicates_allowed);
+            let bad = Verdict::new(&outcome).grade == Grade::Bad;
+            assert_eq!(bad, !passes(&outcome), "{outcome:?}");
+        }
     }
 
     #[test]

@@ -277,9 +277,9 @@ mod tests {
             ("pair --require p99", "no requirement"),
             ("pair --count 5 --duration 3s", "cannot be used with"),
             ("", "no scenario"),
-            ("run", "missing: <PLAN>"),
+            ("run", "<PLAN> is missing"),
             ("compare a=x:1 b -- pair", "no NAME=HOST:PORT"),
-            ("durable --verify", "missing: --state <FILE>"),
+            ("durable --verify", "--state <FILE> is missing"),
         ] {
             let asked = ["sluice-load"].into_iter().chain(line.split_whitespace());
             let error = Cli::try_parse_from(asked).err().expect(line);

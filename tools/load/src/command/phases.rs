@@ -189,7 +189,7 @@ mod tests {
             ("[[phase]]\nscenario = \"pair\"\nqos = [1]\n", (3, 7), "a value is"),
             ("[[phase]]\nscenario = \"pair\"\nqos = \n", (3, 7), "value"),
             ("[[phase]]\nscenario = \"pair\"\nqos = true\n", (3, 7), "value"),
-            ("[[phase]]\nscenario = \"replay\"\n", (1, 1), "missing: <FILE>"),
+            ("[[phase]]\nscenario = \"replay\"\n", (1, 1), "<FILE> is missing"),
         ] {
             let Wrong { at: byte, why } = parse(text).unwrap_err();
             assert_eq!(place(text, byte), at, "{text:?}: {why}");

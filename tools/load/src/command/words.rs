@@ -14,7 +14,7 @@ pub fn in_one_line(error: &clap::Error, names: &[String]) -> String {
         }
         ErrorKind::MissingRequiredArgument => {
             let missing = context(ContextKind::InvalidArg).unwrap_or_default();
-            format!("missing: {}", missing.replace('\n', ", "))
+            format!("{} is missing", missing.replace('\n', ", "))
         }
         _ => {
             let text = error.render().to_string();

@@ -19,7 +19,8 @@ fn main() -> std::io::Result<()> {
     write("report.html", std::slice::from_ref(&pair))?;
     write("report-faulty.html", std::slice::from_ref(&faulty))?;
     write("report-idle.html", std::slice::from_ref(&idle))?;
-    write("report-compared.html", &[pair.clone(), slower])?;
+    let rounds = [pair.clone(), slower.clone(), pair.clone(), slower.clone(), pair.clone(), slower];
+    write("report-compared.html", &rounds)?;
     write("report-plan.html", &[pair, fanout, idle, faulty])
 }
 

@@ -1,8 +1,10 @@
 //! The page as a whole: what it begins with, and a section for each run.
 
+use std::collections::BTreeSet;
+
 use super::charts;
 use super::markup::Markup;
-use super::overview::{self, class};
+use super::overview::{self, Series, class};
 use super::tables;
 use super::unit::{Unit, moment, percent};
 use super::verdict::{Grade, Verdict};
@@ -11,7 +13,7 @@ use crate::outcome::Outcome;
 /// The report on `outcomes` as one self-contained HTML document.
 pub fn page(outcomes: &[Outcome]) -> String {
     let verdict = Verdict::of_all(outcomes);
-    let names = overview::names(outcomes);
+    let all = Series::of_runs(outcomes);
     let mut to = Markup::new();
     to.raw("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
     to.raw("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n");
@@ -24,24 +26,16 @@ pub fn page(outcomes: &[Outcome]) -> String {
     head(&mut to, outcomes, &verdict);
     to.raw("<main>\n");
     if outcomes.len() > 1 {
-        to.append(&overview::of_runs(outcomes));
+        to.append(&overview::of_series(&all));
     }
-    for (index, (outcome, name)) in outcomes.iter().zip(&names).enumerate() {
-        let alone = outcomes.len() == 1;
-        to.raw("<section class=\"run\" id=\"run-").text(index + 1).raw("\">\n");
-        if !alone {
-            section_head(&mut to, outcome, name);
+    for series in &all {
+        for (round, (place, outcome)) in series.rounds.iter().enumerate() {
+            let name = match series.rounds.len() {
+                1 => series.name.clone(),
+                _ => format!("{}, round {}", series.name, round + 1),
+            };
+            run(&mut to, outcome, &name, *place, outcomes.len() == 1, round == 0);
         }
-        figures(&mut to, &key_figures(outcome));
-        to.raw("<div class=\"plots\">\n");
-        for plot in charts::of_run(outcome) {
-            to.append(&plot);
-        }
-        to.raw("</div>\n");
-        if let Some(smoothness) = charts::smoothness(outcome) {
-            to.raw("<div class=\"plots alone\">").append(&smoothness).raw("</div>\n");
-        }
-        to.append(&tables::of_run(outcome)).raw("</section>\n");
     }
     to.raw("</main>\n<footer>Made by sluice-load ").raw(env!("CARGO_PKG_VERSION"));
     to.raw(
@@ -49,6 +43,27 @@ pub fn page(outcomes: &[Outcome]) -> String {
     );
     to.raw("<script>\n").raw(include_str!("page.js")).raw("</script>\n</body>\n</html>\n");
     to.into_string()
+}
+
+/// A section; one of several can be closed, and is if it is a further round.
+fn run(to: &mut Markup, outcome: &Outcome, name: &str, place: usize, alone: bool, open: bool) {
+    to.raw(if alone { "<section class=\"run\"" } else { "<details class=\"run\"" });
+    to.raw(" id=\"run-").text(place + 1).raw("\"");
+    to.raw(if open && !alone { " open" } else { "" }).raw(">\n");
+    if !alone {
+        section_head(to, outcome, name);
+    }
+    figures(to, &key_figures(outcome));
+    to.raw("<div class=\"plots\">\n");
+    for plot in charts::of_run(outcome) {
+        to.append(&plot);
+    }
+    to.raw("</div>\n");
+    if let Some(smoothness) = charts::smoothness(outcome) {
+        to.raw("<div class=\"plots alone\">").append(&smoothness).raw("</div>\n");
+    }
+    to.append(&tables::of_run(outcome));
+    to.raw(if alone { "</section>\n" } else { "</details>\n" });
 }
 
 fn title(outcomes: &[Outcome]) -> String {
@@ -60,7 +75,8 @@ fn title(outcomes: &[Outcome]) -> String {
             if same(|run| &run.target) {
                 format!("{} runs on {}", outcomes.len(), first.target)
             } else if same(|run| &run.scenario) {
-                format!("{} on {} brokers", first.scenario, outcomes.len())
+                let targets: BTreeSet<_> = outcomes.iter().map(|run| &run.target).collect();
+                format!("{} on {} brokers", first.scenario, targets.len())
             } else {
                 format!("{} runs", outcomes.len())
             }
@@ -81,7 +97,11 @@ fn head(to: &mut Markup, outcomes: &[Outcome], verdict: &Verdict) {
 }
 
 fn section_head(to: &mut Markup, outcome: &Outcome, name: &str) {
-    to.element("h2", name).raw("\n<p class=\"when\">").text(&outcome.scenario).raw(" on ");
+    to.raw("<summary>")
+        .element("h2", name)
+        .raw("</summary>\n<p class=\"when\">")
+        .text(&outcome.scenario)
+        .raw(" on ");
     to.text(&outcome.target).raw(" · ").text(moment(outcome.started_unix_ms)).raw(" · ");
     to.text(Unit::Seconds.text(outcome.seconds)).raw(" measured</p>\n");
     banner(to, &Verdict::new(outcome));

@@ -34,3 +34,9 @@ for (const plot of document.querySelectorAll(".plot[data-hover]")) {
   plot.addEventListener("pointerdown", show);
   plot.addEventListener("pointerleave", () => { line.remove(); tip.remove(); });
 }
+
+// Whoever follows a link to a section wants to see it.
+addEventListener("hashchange", () => {
+  const section = document.getElementById(location.hash.slice(1));
+  if (section instanceof HTMLDetailsElement) section.open = true;
+});

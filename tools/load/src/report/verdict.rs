@@ -197,8 +197,7 @@ mod tests {
         };
         let sentence = "Nothing is wrong, but: 7 copies of QoS 0 lost";
         check(dropped, Grade::Remarkable, sentence);
-        let sentence =
-            "Nothing is wrong, but: 1 PUBLISH refused by the broker, 2 connections lost";
+        let sentence = "Nothing is wrong, but: 1 PUBLISH refused by the broker, 2 connections lost";
         let refused = |outcome: &mut Outcome| {
             outcome.traffic.refused = 1;
             outcome.connections.lost = 2;

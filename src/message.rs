@@ -7,8 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use triomphe::ThinArc;
-
 use crate::codec::{Properties, QoS};
 use crate::time::Time;
 use crate::topic::TopicName;
@@ -148,42 +146,25 @@ impl Draft<'_> {
 
     /// Makes the owned message, received at `now`.
     pub fn into_message(&self, publisher: &Identity, now: Time) -> Message {
-        BODY.with_borrow_mut(|body| {
-            body.clear();
-            let message = self.write(publisher, now, body);
-            // What a large message needed is not kept.
-            body.shrink_to(BODY_KEPT);
-            message
-        })
-    }
-
-    fn write(&self, publisher: &Identity, now: Time, body: &mut Vec<u8>) -> Message {
-        body.extend_from_slice(self.topic.as_str().as_bytes());
-        let properties_at = u32_of(body.len());
-        self.properties.forwarded(body);
-        let payload_at = u32_of(body.len());
-        body.extend_from_slice(self.payload);
-        let publisher_at = u32_of(body.len());
-        body.extend_from_slice(publisher.client_id.as_str().as_bytes());
-        let user_at = publisher.user_name.as_ref().map_or(u32::MAX, |_| u32_of(body.len()));
-        body.extend_from_slice(publisher.user_name.as_deref().unwrap_or("").as_bytes());
-        let head = Head {
-            properties_at,
-            payload_at,
-            publisher_at,
-            user_at,
-            bytes: u32_of(body.len() + OVERHEAD),
-            qos: self.qos,
-            retain: self.retain,
-            received: now,
-            expires: match self.expiry {
+        Message::write(self.body_len(publisher), |head, body| {
+            body.extend_from_slice(self.topic.as_str().as_bytes());
+            head.properties_at = u32_of(body.len());
+            self.properties.forwarded(body);
+            head.payload_at = u32_of(body.len());
+            body.extend_from_slice(self.payload);
+            head.publisher_at = u32_of(body.len());
+            body.extend_from_slice(publisher.client_id.as_str().as_bytes());
+            head.user_at = publisher.user_name.as_ref().map_or(u32::MAX, |_| u32_of(body.len()));
+            body.extend_from_slice(publisher.user_name.as_deref().unwrap_or("").as_bytes());
+            head.qos = self.qos;
+            head.retain = self.retain;
+            head.received = now;
+            head.expires = match self.expiry {
                 Some(seconds) => now.after(Duration::from_secs(seconds.into())),
                 None => Time::NEVER,
-            },
-            meter: publisher.meter,
-        };
-        head.meter.note(head.bytes.into());
-        Message(ThinArc::from_header_and_slice(head, body))
+            };
+            head.meter = Some(publisher.meter);
+        })
     }
 
     fn body_len(&self, publisher: &Identity) -> usize {
@@ -198,13 +179,24 @@ fn u32_of(len: usize) -> u32 {
     u32::try_from(len).expect("a packet is below 256 MiB")
 }
 
-/// An Application Message somebody wants: topic, properties, payload and who published it, in one
-/// allocation that all who want it share. It refers to nothing that its publisher's thread counts.
+/// An Application Message somebody wants, shared by all who want it: topic, properties, payload and
+/// who published it. It refers to nothing that its publisher's thread counts.
+///
+/// The last one who drops a small one leaves its memory to the next message its thread makes.
 #[derive(Clone, Debug)]
-pub struct Message(ThinArc<Head, u8>);
+pub struct Message(
+    /// `None` only while it is dropped.
+    Option<Arc<Written>>,
+);
+
+#[derive(Debug, Default)]
+struct Written {
+    head: Head,
+    body: Vec<u8>,
+}
 
 /// What is said of a message beside its texts.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Head {
     properties_at: u32,
     payload_at: u32,
@@ -220,24 +212,26 @@ pub struct Head {
     pub received: Time,
     /// When it ends; [`Time::NEVER`] without a Message Expiry Interval.
     pub expires: Time,
-    meter: &'static Meter,
+    /// `None`: not counted (any more).
+    meter: Option<&'static Meter>,
 }
 
-/// Bytes a message takes beside its texts: its head, how many share it, how long it is.
-const OVERHEAD: usize = size_of::<Head>() + 2 * size_of::<usize>();
+/// Bytes a message takes beside its texts, with the two counters of those who share it.
+const OVERHEAD: usize = size_of::<Written>() + 2 * size_of::<usize>();
 
-/// A thread keeps so many bytes to write messages in before it knows their length.
-const BODY_KEPT: usize = 16 * 1024;
+/// A thread keeps the memory of so many messages, with texts of so many bytes each at most.
+const SPARE_MAX: usize = 256;
+const SPARE_BYTES: usize = 512;
 
 thread_local! {
-    static BODY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static SPARE: RefCell<Vec<Arc<Written>>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Deref for Message {
     type Target = Head;
 
     fn deref(&self) -> &Head {
-        &self.0.header.header
+        &self.written().head
     }
 }
 
@@ -269,8 +263,27 @@ impl Message {
         self.body().get(self.user_at as usize..).map(text)
     }
 
+    /// A new message, filled by `fill`, with a body of `len` bytes, about.
+    fn write(len: usize, fill: impl FnOnce(&mut Head, &mut Vec<u8>)) -> Message {
+        let spare = if len <= SPARE_BYTES { SPARE.with_borrow_mut(Vec::pop) } else { None };
+        let mut shared = spare.unwrap_or_default();
+        let written = Arc::get_mut(&mut shared).expect("nobody shares it yet");
+        written.body.clear();
+        written.body.reserve_exact(len);
+        fill(&mut written.head, &mut written.body);
+        written.head.bytes = u32_of(written.body.len() + OVERHEAD);
+        if let Some(meter) = written.head.meter {
+            meter.note(written.head.bytes.into());
+        }
+        Message(Some(shared))
+    }
+
     fn body(&self) -> &[u8] {
-        &self.0.slice
+        &self.written().body
+    }
+
+    fn written(&self) -> &Written {
+        self.0.as_ref().expect("it is there until it is dropped")
     }
 }
 
@@ -297,9 +310,36 @@ impl Head {
     }
 }
 
-impl Drop for Head {
+impl Written {
+    /// Its bytes are free again.
+    fn settle(&mut self) {
+        if let Some(meter) = self.head.meter.take() {
+            meter.note(-i64::from(self.head.bytes));
+        }
+    }
+}
+
+impl Drop for Message {
     fn drop(&mut self) {
-        self.meter.note(-i64::from(self.bytes));
+        let Some(mut shared) = self.0.take() else { return };
+        if Arc::strong_count(&shared) > 1 {
+            return;
+        }
+        let Some(written) = Arc::get_mut(&mut shared) else { return };
+        if written.body.capacity() <= SPARE_BYTES {
+            written.settle();
+            SPARE.with_borrow_mut(|spare| {
+                if spare.len() < SPARE_MAX {
+                    spare.push(shared);
+                }
+            });
+        }
+    }
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        self.settle();
     }
 }
 

@@ -44,8 +44,27 @@ pub fn encode(
 ) -> Result<usize, EncodeError> {
     match packet {
         Packet::Publish(publish) => put_publish(publish, version == Version::V5, max, out),
+        Packet::PubAck(ack) if is_bare(ack, max) => Ok(put_bare(0x40, ack, version, out)),
+        Packet::PubRec(ack) if is_bare(ack, max) => Ok(put_bare(0x50, ack, version, out)),
+        Packet::PubRel(ack) if is_bare(ack, max) => Ok(put_bare(0x62, ack, version, out)),
+        Packet::PubComp(ack) if is_bare(ack, max) => Ok(put_bare(0x70, ack, version, out)),
         other => put_other(other, version, max, out),
     }
+}
+
+/// An answer with nothing but its code, as nearly all are, needs no measuring.
+fn is_bare(ack: &Ack<'_>, max: usize) -> bool {
+    max >= 6 && ack.reason_string.is_none() && ack.user_properties.is_empty()
+}
+
+fn put_bare(first: u8, ack: &Ack<'_>, version: Version, out: &mut Vec<u8>) -> usize {
+    let [high, low] = ack.packet_id.get().to_be_bytes();
+    if version != Version::V5 || ack.reason == Reason::Success {
+        out.extend_from_slice(&[first, 2, high, low]);
+        return 4;
+    }
+    out.extend_from_slice(&[first, 4, high, low, ack.reason as u8, 0]);
+    6
 }
 
 fn put_publish(

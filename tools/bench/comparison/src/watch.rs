@@ -55,7 +55,10 @@ impl<const N: usize> From<[(Duration, Duration); N]> for Watched {
 fn used(pid: u32) -> Option<Duration> {
     let mut sum = 0;
     for thread in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
-        let figures = fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        // A thread may end while it is looked at.
+        let Ok(figures) = fs::read_to_string(thread.ok()?.path().join("schedstat")) else {
+            continue;
+        };
         sum += figures.split(' ').next()?.parse::<u64>().ok()?;
     }
     Some(Duration::from_nanos(sum))
@@ -65,16 +68,20 @@ const EVERY: Duration = Duration::from_millis(20);
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     #[test]
-    fn what_this_process_uses_only_grows() {
-        let before = used(std::process::id()).unwrap();
-        let mut sum = 0_u64;
-        while used(std::process::id()).unwrap() == before {
-            sum = std::hint::black_box(sum + 1);
+    fn what_a_process_uses_is_seen() {
+        let mut busy = Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+        let before = used(busy.id()).unwrap();
+        let until = Instant::now() + Duration::from_secs(60);
+        while used(busy.id()).unwrap() < before + Duration::from_millis(5) {
+            assert!(Instant::now() < until, "it uses nothing");
         }
-        assert!(used(std::process::id()).unwrap() > before);
+        busy.kill().unwrap();
+        busy.wait().unwrap();
         assert_eq!(used(u32::MAX), None);
     }
 

@@ -42,7 +42,10 @@ fn main() -> ExitCode {
 /// Does it some times, and says how many.
 type Round = Box<dyn FnMut() -> usize>;
 
-const OPERATIONS: &[(&str, fn() -> Round)] = &[
+/// A name, and what makes it ready to be done.
+type Operation = (&'static str, fn() -> Round);
+
+const OPERATIONS: &[Operation] = &[
     ("decode-publish-3.1.1-qos0", || decoding(Version::V311, &publish(QoS::AtMostOnce, &[]))),
     ("decode-publish-5-qos0", || decoding(Version::V5, &publish(QoS::AtMostOnce, &[]))),
     ("decode-publish-5-qos1-properties", || {

@@ -35,11 +35,16 @@ struct Inner {
 #[derive(Debug)]
 struct Slot {
     holder: Holder,
-    /// Number of the newest claim.
+    /// Claims that are not settled yet: the slot waits for them, whoever leaves.
+    claims: Option<Box<Claims>>,
+}
+
+/// Who wants a Session that somebody else still holds.
+#[derive(Debug, Default)]
+struct Claims {
+    /// Number of the newest; the older ones are overtaken.
     newest: u64,
-    /// It is not settled yet: the slot waits for it, whoever leaves.
-    open: bool,
-    /// One of the claims not yet settled asked for a Clean Start.
+    /// One of them asked for a Clean Start.
     clean: bool,
     claimant: Option<Waker>,
 }
@@ -131,13 +136,8 @@ impl Registry {
         let inner = &mut *self.lock();
         inner.last_claim += 1;
         let claim = inner.last_claim;
-        let slot = inner.slots.entry(client_id.clone()).or_insert_with(|| Slot {
-            holder: Holder::Empty,
-            newest: 0,
-            open: false,
-            clean: false,
-            claimant: None,
-        });
+        let new = || Slot { holder: Holder::Empty, claims: None };
+        let slot = inner.slots.entry(client_id.clone()).or_insert_with(new);
         let owner = match &slot.holder {
             Holder::Empty => None,
             Holder::Taken(identity) => Some(identity),
@@ -147,10 +147,10 @@ impl Registry {
         if owner.is_some_and(|owner| owner.user_name.as_deref() != user_name) {
             return Err(Reason::NotAuthorized);
         }
-        slot.newest = claim;
-        slot.open = true;
-        slot.clean |= clean;
-        wakers.extend(slot.claimant.take());
+        let claims = slot.claims.get_or_insert_default();
+        claims.newest = claim;
+        claims.clean |= clean;
+        wakers.extend(claims.claimant.take());
         if let Holder::Attached(mailbox) = &slot.holder {
             wakers.extend(mailbox.kick());
         }
@@ -169,13 +169,13 @@ impl Registry {
     ) -> Claim {
         let inner = &mut *self.lock();
         let Some(slot) = inner.slots.get_mut(client_id) else { return Claim::Overtaken };
-        if slot.newest != claim {
+        let Some(claims) = slot.claims.as_mut().filter(|claims| claims.newest == claim) else {
             return Claim::Overtaken;
-        }
+        };
         match std::mem::replace(&mut slot.holder, Holder::Empty) {
             held @ (Holder::Attached(_) | Holder::Taken(_)) => {
                 slot.holder = held;
-                slot.claimant = Some(waker.clone());
+                claims.claimant = Some(waker.clone());
                 Claim::Pending
             }
             Holder::Empty if inner.sessions >= sessions_max as usize => {
@@ -183,16 +183,15 @@ impl Registry {
                 Claim::Full
             }
             Holder::Empty => {
-                slot.open = false;
-                slot.clean = false;
+                slot.claims = None;
                 slot.holder = Holder::Taken(identity.clone());
                 inner.sessions += 1;
                 inner.last_session += 1;
                 Claim::New(inner.last_session)
             }
             Holder::Parked(parked) => {
-                slot.open = false;
-                let clean = std::mem::take(&mut slot.clean);
+                let clean = claims.clean;
+                slot.claims = None;
                 slot.holder = Holder::Taken(identity.clone());
                 inner.deadlines.remove(&(parked.deadline(), parked.id));
                 Claim::Resumed { parked, clean }
@@ -212,7 +211,7 @@ impl Registry {
     pub fn attach(&self, client_id: &ClientId, mailbox: &Arc<Mailbox>) {
         let inner = &mut *self.lock();
         let slot = inner.slots.get_mut(client_id).expect("a settled claim has a slot");
-        if slot.open {
+        if slot.claims.is_some() {
             mailbox.kick();
         }
         slot.holder = Holder::Attached(mailbox.clone());
@@ -228,7 +227,7 @@ impl Registry {
             inner.deadlines.insert((deadline, parked.id), client_id);
         }
         slot.holder = Holder::Parked(Box::new(parked));
-        slot.claimant.take()
+        slot.claims.as_mut()?.claimant.take()
     }
 
     /// An attached Session has ended with its connection; a claimant is woken.
@@ -237,23 +236,23 @@ impl Registry {
         inner.sessions -= 1;
         let slot = inner.slots.get_mut(client_id)?;
         slot.holder = Holder::Empty;
-        if slot.open {
-            return slot.claimant.take();
+        match &mut slot.claims {
+            Some(claims) => claims.claimant.take(),
+            None => {
+                inner.slots.remove(client_id);
+                None
+            }
         }
-        inner.slots.remove(client_id);
-        None
     }
 
     /// A claimant's connection is gone before its claim was settled.
     pub fn abandon(&self, client_id: &ClientId, claim: u64) {
         let inner = &mut *self.lock();
         let Some(slot) = inner.slots.get_mut(client_id) else { return };
-        if slot.newest != claim {
+        if slot.claims.as_ref().is_none_or(|claims| claims.newest != claim) {
             return;
         }
-        slot.claimant = None;
-        slot.open = false;
-        slot.clean = false;
+        slot.claims = None;
         if matches!(slot.holder, Holder::Empty) {
             inner.slots.remove(client_id);
         }
@@ -279,7 +278,7 @@ impl Registry {
         }
         inner.sessions -= 1;
         let ended = std::mem::replace(&mut slot.holder, Holder::Empty);
-        if !slot.open {
+        if slot.claims.is_none() {
             inner.slots.remove(&client_id);
         }
         match ended {

@@ -237,7 +237,7 @@ impl Router {
                         id: subscription.id,
                     };
                     let key = Key::session(subscriber.session);
-                    if routes.tree.insert(filter.pattern(), key, route).is_none() {
+                    if routes.tree.insert_filter(&filter, key, route).is_none() {
                         self.count(&filter, 1);
                     }
                 }

@@ -1,5 +1,7 @@
 //! Topic Filters without a wildcard: found by one lookup of the whole name.
 
+use std::sync::Arc;
+
 use super::shards::{Shards, TextHash};
 use super::values::Values;
 
@@ -12,7 +14,8 @@ pub struct Exact<K, V> {
 
 #[derive(Debug)]
 struct Filter<K, V> {
-    text: Box<str>,
+    /// Mostly the subscriber's own copy of it.
+    text: Arc<str>,
     values: Values<K, V>,
 }
 
@@ -23,12 +26,12 @@ impl<K: Ord + Copy, V> Exact<K, V> {
     }
 
     /// Puts `value` under `text` and `key`; returns what was there.
-    pub fn insert(&mut self, text: &str, key: K, value: V, hash: &TextHash) -> Option<V> {
+    pub fn insert(&mut self, text: &Arc<str>, key: K, value: V, hash: &TextHash) -> Option<V> {
         let of_text = hash.of(text.as_bytes());
-        if let Some(filter) = self.filters.find_mut(of_text, |filter| *filter.text == *text) {
+        if let Some(filter) = self.filters.find_mut(of_text, |filter| *filter.text == **text) {
             return filter.values.insert(key, value);
         }
-        let filter = Filter { text: text.into(), values: Values::One(key, value) };
+        let filter = Filter { text: text.clone(), values: Values::One(key, value) };
         self.filters.insert(of_text, filter, |filter| hash.of(filter.text.as_bytes()));
         self.len += 1;
         None

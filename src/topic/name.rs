@@ -121,6 +121,11 @@ impl TopicFilter {
         &self.0
     }
 
+    /// The same, shared.
+    pub(super) fn text(&self) -> &Arc<str> {
+        &self.0
+    }
+
     /// The Share Name, if it is a Shared Subscription.
     pub fn share(&self) -> Option<&str> {
         self.parts().0

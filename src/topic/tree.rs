@@ -8,9 +8,11 @@
 //!
 //! Nothing is ever told in the order of a hash.
 
+use std::sync::Arc;
+
 use super::edges::Edges;
 use super::exact::Exact;
-use super::name::TopicName;
+use super::name::{TopicFilter, TopicName};
 use super::nodes::{Arena, NONE, Node, ROOT};
 use super::shards::TextHash;
 
@@ -42,12 +44,33 @@ impl<K: Ord + Copy, V> Tree<K, V> {
 
     /// Puts `value` under `pattern` (a Topic Filter without its share) and `key`; returns what was there.
     pub fn insert(&mut self, pattern: &str, key: K, value: V) -> Option<V> {
-        let before = if is_exact(pattern) {
-            self.exact.insert(pattern, key, value, &self.hash)
+        if is_exact(pattern) {
+            self.insert_exact(&pattern.into(), key, value)
         } else {
-            let node = self.grow_to(pattern);
-            self.nodes.at_mut(node).values.insert(key, value)
-        };
+            self.insert_wild(pattern, key, value)
+        }
+    }
+
+    /// The same for a filter that is not shared, whose text is then kept once for the subscriber and
+    /// the tree.
+    pub fn insert_filter(&mut self, filter: &TopicFilter, key: K, value: V) -> Option<V> {
+        debug_assert!(filter.share().is_none());
+        if is_exact(filter.as_str()) {
+            self.insert_exact(filter.text(), key, value)
+        } else {
+            self.insert_wild(filter.as_str(), key, value)
+        }
+    }
+
+    fn insert_exact(&mut self, pattern: &Arc<str>, key: K, value: V) -> Option<V> {
+        let before = self.exact.insert(pattern, key, value, &self.hash);
+        self.len += usize::from(before.is_none());
+        before
+    }
+
+    fn insert_wild(&mut self, pattern: &str, key: K, value: V) -> Option<V> {
+        let node = self.grow_to(pattern);
+        let before = self.nodes.at_mut(node).values.insert(key, value);
         self.len += usize::from(before.is_none());
         before
     }

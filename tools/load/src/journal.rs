@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn acknowledged_and_missing_meet_as_in_sets() {
         for seed in 0..200 {
-            let random = |place: u64| mix(seed * 1000 + place) % 3 == 0;
+            let random = |place: u64| mix(seed * 1000 + place).is_multiple_of(3);
             let acknowledged: Vec<u64> = (0..60).filter(|at| random(*at)).collect();
             let missing: Vec<u64> = (0..60).filter(|at| random(100 + at)).collect();
             let mut read = Acknowledged::default();

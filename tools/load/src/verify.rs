@@ -1,6 +1,6 @@
 //! Judges what arrives: lost, doubled, out of order, corrupt, or where nobody asked for it.
 //!
-//! For each receiver and stream there is a [`Tracker`]: the next sequence number expected, and the
+//! For each receiver and stream there is a tracker: the next sequence number expected, and the
 //! ranges of those before it that are missing. A number that comes twice is a duplicate, one that
 //! fills a hole came out of order, a hole at the end is a loss. The memory is a few bytes for each
 //! receiver and stream, and at most [`HOLES_MAX`] holes.
@@ -32,6 +32,13 @@ pub struct Receiver {
     shared: Option<(u32, u32)>,
 }
 
+impl Receiver {
+    /// It is a member of a Shared Subscription.
+    pub fn is_shared(self) -> bool {
+        self.shared.is_some()
+    }
+}
+
 /// One PUBLISH as it came in.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival<'a> {
@@ -39,7 +46,8 @@ pub struct Arrival<'a> {
     pub topic: &'a [u8],
     /// Application Message.
     pub payload: &'a [u8],
-    /// It may come a second time: `QoS` 1, DUP, on a Session that was resumed.
+    /// It may come a second time: `QoS` 1, and a connection was lost on its way. In a Shared
+    /// Subscription, it may then also come behind later ones.
     pub repeat_allowed: bool,
 }
 
@@ -170,7 +178,7 @@ impl Verifier {
                 let next = &mut self.orders[at];
                 let late = stamp.sequence < *next;
                 *next = (*next).max(stamp.sequence + 1);
-                late
+                late && !arrival.repeat_allowed
             }
         };
         let progress = match step {

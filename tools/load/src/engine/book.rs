@@ -24,6 +24,8 @@ pub struct Book {
     pub verifier: Verifier,
     /// Messages that the broker refused: stream and sequence number.
     pub refused: Vec<(u32, u64)>,
+    /// Why connections were lost or not opened: the first few.
+    pub losses: Vec<String>,
     /// Windows of arrival of all receivers here, if they are asked for.
     pub windows: Option<(u64, Windows)>,
     /// Where acknowledged messages are written down.
@@ -110,6 +112,7 @@ impl Book {
             windows: smoothness_ms.map(|length| (length * 1_000_000, Windows::default())),
             counts: Counts::default(),
             refused: Vec::new(),
+            losses: Vec::new(),
             latency: Ladder::new(),
             acknowledgement: Ladder::new(),
             connect: Times::new(),
@@ -191,6 +194,13 @@ impl Book {
         (sample, self.latency.end_slice())
     }
 
+    /// A connection was lost or not opened.
+    pub fn note_loss(&mut self, client: u32, why: &str) {
+        if self.losses.len() < LOSSES_MAX {
+            self.losses.push(format!("connection of client {client}: {why}"));
+        }
+    }
+
     /// When the last bytes came.
     pub fn now_ns(&self) -> u64 {
         self.now_ns
@@ -225,11 +235,15 @@ impl Told for Book {
     #[inline]
     fn message(&mut self, publish: &Publish<'_>, repeat_allowed: bool) {
         let bytes = publish.payload.len() as u64;
+        // A publisher may have sent it twice, or a member of the group has left it unanswered.
+        let sent_again = || {
+            let left = self.receiver.is_shared() && self.counts.lost > 0;
+            left || self.shared.resent.load(Ordering::Relaxed)
+        };
         let arrival = Arrival {
             topic: publish.topic.as_bytes(),
             payload: publish.payload,
-            repeat_allowed: repeat_allowed
-                || (publish.qos == QoS::AtLeastOnce && self.shared.resent.load(Ordering::Relaxed)),
+            repeat_allowed: repeat_allowed || (publish.qos == QoS::AtLeastOnce && sent_again()),
         };
         let routes = &self.shared.routes;
         let (due_ns, fresh) = match self.verifier.arrived(self.receiver, routes, &arrival) {
@@ -326,5 +340,7 @@ impl Ladder {
     }
 }
 
+/// Reasons for lost connections that are remembered.
+const LOSSES_MAX: usize = 5;
 /// Refused messages that are remembered one by one; of more, copies count as lost.
 const REFUSED_MAX: usize = 1_000_000;

@@ -12,8 +12,9 @@ use sluicemq::codec::{
 
 use super::book::Happened;
 use super::shared::Connecting;
+use super::slot::Life;
 use super::socket::Socket;
-use super::worker::{Life, Worker};
+use super::worker::Worker;
 use crate::client::{PUBREL, Phase};
 use crate::error::{Error, in_words};
 use crate::plan::{Plan, Subscribing};
@@ -83,10 +84,12 @@ impl Worker {
         self.dialing.wanted = count;
     }
 
-    /// Opens no more connections.
-    pub(super) fn calm(&mut self) {
-        self.dialing.queue.clear();
-        self.dialing.retries.clear();
+    /// Opens no more connections of a group.
+    pub(super) fn calm(&mut self, group: usize) {
+        let slots = &self.slots;
+        let others = |at: u32| usize::from(slots[at as usize].group) != group;
+        self.dialing.queue.retain(|at| others(*at));
+        self.dialing.retries.retain(|retry| others(retry.1));
         self.dialing.storm = None;
     }
 
@@ -360,6 +363,9 @@ impl Worker {
     /// Ends a connection in peace.
     pub(super) fn leave(&mut self, at: usize) {
         let slot = &mut self.slots[at];
+        if matches!(slot.life, Life::Dialing | Life::Asking) {
+            self.dialing.under_way = self.dialing.under_way.saturating_sub(1);
+        }
         if slot.client.phase() == Phase::Open {
             self.book.counts.open -= 1;
             let mut goodbye = Vec::new();
@@ -385,7 +391,7 @@ impl Worker {
             Life::Subscribing | Life::Ready => {}
         }
         let group = &self.plan.groups[usize::from(slot.group)];
-        let subscribing = slot.life == Life::Subscribing;
+        let (number, subscribing) = (slot.number, slot.life == Life::Subscribing);
         slot.life = Life::Apart;
         slot.client.lost(group.persistent);
         if !group.persistent {
@@ -397,6 +403,8 @@ impl Worker {
         let counts = &mut self.book.counts;
         counts.open -= 1;
         counts.lost += 1;
+        self.book.note_loss(number, why);
+        let counts = &mut self.book.counts;
         if counts.first_loss_ns == 0 {
             counts.first_loss_ns = now_ns;
         }
@@ -429,6 +437,8 @@ impl Worker {
         }
         // If not even one comes in, that is no result but a wrong address or password.
         if self.plan.tolerant && self.book.counts.opened > 0 {
+            let number = self.slots[at].number;
+            self.book.note_loss(number, &failed.in_words());
             self.book.counts.failed += 1;
             self.settle();
             return Ok(());
@@ -448,6 +458,15 @@ impl Worker {
 enum Failed {
     Unreachable(String),
     Refused(Reason),
+}
+
+impl Failed {
+    fn in_words(&self) -> String {
+        match self {
+            Failed::Unreachable(why) => why.clone(),
+            Failed::Refused(reason) => format!("refused: {}", in_words(*reason)),
+        }
+    }
 }
 
 /// Connections begun and not yet accepted, at most: below the backlog that listeners usually have.

@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 use sluicemq::codec::{Packet, Publish, QoS};
 
 use super::shared::Campaign;
-use super::worker::{Life, Worker};
+use super::slot::Life;
+use super::worker::Worker;
 use crate::error::Error;
 use crate::stamp::Stamp;
 use crate::window::{Sent, Window};

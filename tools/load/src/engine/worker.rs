@@ -3,24 +3,23 @@
 //! what it took from the processor would be missed by a broker on the same machine.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use mio::{Events, Poll, Token};
 
 use super::book::Book;
+use super::broker::Broker;
 use super::dialing::Dialing;
 use super::publishing::Sender;
 use super::shared::{Campaign, Command, Shared};
-use super::socket::{Came, Secrets, Socket};
+use super::slot::{Life, Slot};
+use super::socket::Came;
 use super::timer::Timer;
 use crate::client::Client;
 use crate::error::Error;
-use crate::measure::{Evenness, SLICE_NS};
+use crate::measure::SLICE_NS;
 use crate::plan::Plan;
-use crate::target::Target;
-use crate::verify::Receiver;
 
 /// One thread of a run.
 pub struct Worker {
@@ -54,70 +53,6 @@ pub struct Worker {
     /// Where the next PINGREQ is looked for, and when it was.
     sweep: (usize, u64),
     quits: bool,
-}
-
-/// Where the broker is.
-#[derive(Clone)]
-pub struct Broker {
-    /// As it is shown.
-    pub name: String,
-    /// Address and port.
-    pub address: SocketAddr,
-    /// Addresses to connect from, in turn; chosen by the system if there is none.
-    pub sources: Vec<IpAddr>,
-    /// How TLS is spoken.
-    pub secrets: Option<Secrets>,
-    /// User Name and Password.
-    pub user: Option<String>,
-    /// Password.
-    pub password: Option<String>,
-}
-
-/// One client and its connection. Most of a run's memory is made of these: an idle one owns
-/// nothing beyond it.
-pub struct Slot {
-    /// Number of the client over all groups.
-    pub number: u32,
-    /// Its group.
-    pub group: u16,
-    /// Where its connection is.
-    pub life: Life,
-    /// It has sent something since it was last looked at for its Keep Alive.
-    pub spoke: bool,
-    /// It does not read.
-    pub stalled: bool,
-    /// It stands among those that may publish.
-    pub queued: bool,
-    /// Filters that were subscribed to.
-    pub subscribed: u32,
-    /// Filters in the SUBSCRIBE that is not answered yet.
-    pub asked: u16,
-    pub(super) client: Client,
-    pub(super) socket: Option<Socket>,
-    /// When it began to connect.
-    pub opened_ns: u64,
-    /// Part of a packet that was read.
-    partial: Vec<u8>,
-    /// What the socket did not take.
-    pub(super) backlog: Vec<u8>,
-    pub(super) receiver: Receiver,
-    pub(super) sender: Option<Box<Sender>>,
-    evenness: Option<Box<Evenness>>,
-}
-
-/// Where a connection is.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Life {
-    /// None.
-    Apart,
-    /// It is being made.
-    Dialing,
-    /// CONNECT was sent.
-    Asking,
-    /// CONNACK came, subscriptions are being made.
-    Subscribing,
-    /// All is done.
-    Ready,
 }
 
 impl Worker {
@@ -268,7 +203,7 @@ impl Worker {
             Command::Publish(campaign) => self.begin(*campaign),
             Command::Stop => self.campaign = None,
             Command::Disconnect { group } => {
-                self.calm();
+                self.calm(group);
                 for at in self.of_group(group) {
                     self.leave(at);
                 }
@@ -344,6 +279,10 @@ impl Worker {
                 Ok(used) => {
                     slot.partial.clear();
                     slot.partial.extend_from_slice(&bytes[used..]);
+                }
+                Err(error) if slot.life == Life::Asking => {
+                    ended = Some(format!("what answers there does not speak MQTT ({error})"));
+                    break;
                 }
                 Err(error) => {
                     ended = Some(format!("the broker broke the protocol: {error}"));
@@ -520,35 +459,6 @@ fn grouped(plan: &Plan) -> impl Iterator<Item = (usize, u32)> + '_ {
     groups.flat_map(|(place, group)| (0..group.clients).map(move |_| place)).zip(0..)
 }
 
-impl Broker {
-    /// The broker that `target` names, for a run of so many connections.
-    ///
-    /// # Errors
-    ///
-    /// If its name has no address, or a certificate cannot be read.
-    pub fn new(target: &Target, connections: u32) -> Result<Broker, Error> {
-        let address = target.address()?;
-        let mut sources = target.sources.clone();
-        if sources.is_empty() && connections > PORTS && is_first_loopback(address.ip()) {
-            let needed = connections.div_ceil(PORTS).min(200) as u8;
-            sources = (1..=needed).map(|last| IpAddr::from([127, 0, 0, last])).collect();
-        }
-        let secrets = target.tls.as_ref().map(|tls| super::tls::secrets(tls, &target.host));
-        Ok(Broker {
-            name: target.name(),
-            address,
-            sources,
-            secrets: secrets.transpose()?,
-            user: target.user.clone(),
-            password: target.password.clone(),
-        })
-    }
-}
-
-fn is_first_loopback(address: IpAddr) -> bool {
-    address == IpAddr::from([127, 0, 0, 1])
-}
-
 /// Known to the poll: the timer, and what ends a wait.
 const TIMER: Token = Token(usize::MAX);
 /// Known to the poll: a command was left.
@@ -563,6 +473,3 @@ const READS_MAX: usize = 4;
 const BACKLOG_MAX: usize = 256 * 1024;
 /// Shortest time the timer is set for: messages due within it are sent together.
 const TICK_NS: u64 = 25_000;
-/// Connections from one address of our own to one of the broker's, safely within the range of
-/// ports that systems give.
-const PORTS: u32 = 25_000;

@@ -58,7 +58,7 @@ pub struct Options {
     /// Wait for what is missing until nothing has come for so long
     #[arg(long, value_name = "SPAN", value_parser = span, default_value = "2s")]
     pub drain: Duration,
-    /// Subscribers keep their Session and come back if their connection is lost
+    /// Sessions are kept, and clients come back if their connection is lost
     #[arg(long)]
     pub persistent: bool,
     /// MQTT version: 3.1.1 or 5

@@ -216,6 +216,15 @@ pub(super) fn through(mut settled: Settled<'_>, mut filter: Pattern) -> Made<'_>
         Step::Publish { measured: true },
         Step::Drain,
     ];
+    if plan.groups[0].persistent {
+        plan.may_lose_connections = true;
+        let publishers = &mut plan.groups[1];
+        (publishers.persistent, publishers.reconnects) = (true, true);
+        // Nothing of it stays with the broker.
+        for group in [1, 0] {
+            plan.steps.extend([Step::Disconnect { group }, Step::Forget { group }]);
+        }
+    }
     Ok((plan, settled))
 }
 

@@ -1,0 +1,74 @@
+//! Where the broker is, as every thread needs it: the address, where to come from, what to show.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::socket::Secrets;
+use super::tls;
+use crate::error::Error;
+use crate::target::Target;
+
+/// Where the broker is.
+#[derive(Clone)]
+pub struct Broker {
+    /// As it is shown.
+    pub name: String,
+    /// Address and port.
+    pub address: SocketAddr,
+    /// Addresses to connect from, in turn; chosen by the system if there is none.
+    pub sources: Vec<IpAddr>,
+    /// How TLS is spoken.
+    pub secrets: Option<Secrets>,
+    /// User Name and Password.
+    pub user: Option<String>,
+    /// Password.
+    pub password: Option<String>,
+}
+
+impl Broker {
+    /// The broker that `target` names, for a run of so many connections.
+    ///
+    /// # Errors
+    ///
+    /// If its name has no address, or a certificate cannot be read.
+    pub fn new(target: &Target, connections: u32) -> Result<Broker, Error> {
+        let address = target.address()?;
+        let mut sources = target.sources.clone();
+        if sources.is_empty() && connections > PORTS && is_first_loopback(address.ip()) {
+            let needed = connections.div_ceil(PORTS).min(200) as u8;
+            sources = (1..=needed).map(|last| IpAddr::from([127, 0, 0, last])).collect();
+        }
+        let secrets = target.tls.as_ref().map(|tls| tls::secrets(tls, &target.host));
+        Ok(Broker {
+            name: target.name(),
+            address,
+            sources,
+            secrets: secrets.transpose()?,
+            user: target.user.clone(),
+            password: target.password.clone(),
+        })
+    }
+}
+
+fn is_first_loopback(address: IpAddr) -> bool {
+    address == IpAddr::from([127, 0, 0, 1])
+}
+
+/// Connections from one address of our own to one of the broker's, safely within the range of
+/// ports that systems give.
+const PORTS: u32 = 25_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_connections_to_this_machine_come_from_several_addresses() {
+        for (host, connections, sources) in
+            [("127.0.0.1", 25_000, 0), ("127.0.0.1", 60_000, 3), ("127.0.0.2", 60_000, 0)]
+        {
+            let target = Target { host: host.into(), port: 1, ..Target::default() };
+            let broker = Broker::new(&target, connections).unwrap();
+            assert_eq!(broker.sources.len(), sources, "{host} {connections}");
+        }
+    }
+}

@@ -47,6 +47,10 @@ fn what_makes_no_sense_is_refused() {
         ("durable --qos 0", &["0", "acknowledged"]),
         ("durable --verify", &["--state"]),
         ("shared --share a/b", &["a/b"]),
+        ("run", &["<PLAN>"]),
+        ("compare a=localhost -- pair", &["BROKERS"]),
+        ("compare a=localhost b -- pair", &["\"b\"", "NAME=HOST:PORT"]),
+        ("compare a=localhost b=localhost -- pare", &["pare", "pair"]),
     ] {
         refused(address, line, words);
     }
@@ -62,9 +66,14 @@ fn files_that_cannot_be_used_are_named() {
     };
     let bad_qos = file("bad-qos.csv", "0,a/b,0,0,64\n5,a/b,7,0,64\n");
     let empty = file("empty.csv", "");
+    let bad_plan = file("bad.toml", "[[phase]]\nscenario = \"pair\"\nqos = 3\n");
+    let no_plan = file("no.toml", "[[phase]\n");
     let no_state = file("no-state", "something else\n");
     let no_certificate = file("none.pem", "nothing\n");
     for (line, words) in [
+        ("run /nowhere/plan.toml", vec!["/nowhere/plan.toml"]),
+        (&format!("run {bad_plan}"), vec![&*bad_plan, ":3:7:", "quality of service"]),
+        (&format!("run {no_plan}"), vec![&*no_plan, ":1:"]),
         ("replay /nowhere/recorded.csv", vec!["/nowhere/recorded.csv"]),
         (&format!("replay {bad_qos}"), vec![&*bad_qos, ":2:"]),
         (&format!("replay {empty}"), vec![&*empty]),

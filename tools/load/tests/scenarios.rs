@@ -143,6 +143,38 @@ fn storm() {
     }
 }
 
+#[test]
+fn phases_from_a_file() {
+    let plan = Arena::get().file("plan.toml");
+    let text = "[[phase]]\nscenario = \"pair\"\ncount = 200\nqos = 1\ntopic = \"plan/{pub}\"\n\n\
+                [[phase]]\nscenario = \"idle\"\nsubscribers = 5\nhold = \"50ms\"\n";
+    std::fs::write(&plan, text).expect("a file");
+    let report = Arena::get().file("plan.html");
+    let line = format!("run {} --report {} --quiet --json -", plan.display(), report.display());
+    let finished = load(Arena::get().plain, &line);
+    assert_eq!(finished.code, Some(0), "{}{}", finished.said, finished.printed);
+    let json = finished.json();
+    let scenarios = json.as_array().expect("two runs").iter().map(|run| &run["scenario"]);
+    assert_eq!(scenarios.collect::<Vec<_>>(), ["pair", "idle"]);
+    assert_eq!(json[0]["traffic"]["delivered"], 200, "{json:#}");
+    let html = std::fs::read_to_string(&report).expect("a report");
+    assert!(html.contains("id=\"run-2\"") && html.contains("2 runs, 200 copies"), "{html}");
+}
+
+#[test]
+fn brokers_compared_in_rounds() {
+    let (a, b) = (Arena::get().plain, Proxy::start(Arena::get().plain, Fault::None, 0).address);
+    let line = format!(
+        "compare one={a} two={b} --rounds 2 --json - -- \
+         pair --count 100 --publishers 1 --topic compared/{{pub}}"
+    );
+    let finished = load(a, &line);
+    assert_eq!(finished.code, Some(0), "{}{}", finished.said, finished.printed);
+    let json = finished.json();
+    let targets = json.as_array().expect("four runs").iter().map(|run| &run["target"]);
+    assert_eq!(targets.collect::<Vec<_>>(), ["one", "one", "two", "two"]);
+}
+
 /// All connections are cut; the proxy stands for a broker that was restarted.
 #[test]
 fn storm_after_a_restart() {

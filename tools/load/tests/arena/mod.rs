@@ -119,8 +119,8 @@ impl Running {
     pub fn start(address: SocketAddr, line: &str) -> Running {
         let (host, port) = (address.ip().to_string(), address.port().to_string());
         let child = Command::new(env!("CARGO_BIN_EXE_sluice-load"))
-            .args(line.split_whitespace())
             .args(["--host", &host, "--port", &port])
+            .args(line.split_whitespace())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

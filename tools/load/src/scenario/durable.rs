@@ -41,8 +41,14 @@ impl Durable {
             window: 1000,
             ..DEFAULTS
         };
+        self.options.without("durable", &["topics", "warm-up"])?;
         let read = match (&self.state, self.verify) {
-            (Some(path), true) => Some(State::read(path)?),
+            (Some(path), true) => {
+                let written = ["publishers", "subscribers", "topics", "topic", "qos", "count"];
+                self.options.without("durable --verify", &written)?;
+                self.options.without("durable --verify", &["payload", "rate", "duration"])?;
+                Some(State::read(path)?)
+            }
             (_, _) => None,
         };
         let mut settled = self.options.over(&defaults);

@@ -132,6 +132,33 @@ pub struct Settled<'o> {
 }
 
 impl Options {
+    /// Refuses what has no meaning in `scenario`, instead of ignoring it.
+    ///
+    /// # Errors
+    ///
+    /// If one of `names` was given.
+    pub fn without(&self, scenario: &str, names: &[&str]) -> Result<(), Error> {
+        let given = [
+            ("publishers", self.publishers.is_some()),
+            ("subscribers", self.subscribers.is_some()),
+            ("topics", self.topics.is_some()),
+            ("topic", self.topic.is_some()),
+            ("qos", self.qos.is_some()),
+            ("payload", self.payload.is_some()),
+            ("rate", self.rate.is_some()),
+            ("window", self.window.is_some()),
+            ("warm-up", self.warm_up.is_some()),
+            ("duration", self.duration.is_some()),
+            ("count", self.count.is_some()),
+        ];
+        match given.iter().find(|(name, given)| *given && names.contains(name)) {
+            Some((name, _)) => {
+                Err(Error::Input(format!("{scenario}: --{name} has no meaning here")))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// These options over `defaults`.
     pub fn over(&self, defaults: &Defaults) -> Settled<'_> {
         let qos = self.qos.unwrap_or(defaults.qos);

@@ -38,6 +38,9 @@ pub struct Replay {
 
 impl Replay {
     pub(super) fn plan(&self) -> Made<'_> {
+        let recorded =
+            ["topics", "topic", "qos", "payload", "rate", "warm-up", "duration", "count"];
+        self.options.without("replay", &recorded)?;
         let defaults = Defaults {
             scenario: "replay",
             publishers: 1,

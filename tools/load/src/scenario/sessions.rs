@@ -22,6 +22,8 @@ pub struct Idle {
 
 impl Idle {
     pub(super) fn plan(&self) -> Made<'_> {
+        self.options.without("idle", NO_MESSAGES)?;
+        self.options.without("idle", &["duration", "count"])?;
         let defaults = Defaults { scenario: "idle", subscribers: 1000, ..DEFAULTS };
         let settled = self.options.over(&defaults);
         let mut plan = settled.plan()?;
@@ -53,6 +55,11 @@ pub struct Storm {
 
 impl Storm {
     pub(super) fn plan(&self) -> Made<'_> {
+        self.options.without("storm", NO_MESSAGES)?;
+        self.options.without("storm", &["subscribers"])?;
+        if self.restart {
+            self.options.without("storm --restart", &["duration", "count"])?;
+        }
         let settled = self.options.over(&Defaults { scenario: "storm", ..DEFAULTS });
         let mut plan = settled.plan()?;
         let mut clients = settled.subscribing(self.clients, Pattern("load/storm/{sub}".into()), 1);
@@ -85,6 +92,7 @@ pub struct Retained {
 
 impl Retained {
     pub(super) fn plan(&self) -> Made<'_> {
+        self.options.without("retained", &["warm-up", "duration", "count"])?;
         let defaults = Defaults {
             scenario: "retained",
             topics: 1000,
@@ -116,5 +124,8 @@ impl Retained {
     }
 }
 
+/// What says how messages are published, where none are.
+const NO_MESSAGES: &[&str] =
+    &["publishers", "topics", "topic", "qos", "payload", "rate", "window", "warm-up"];
 /// Until a restart, if nothing is said.
 const PATIENCE: Duration = Duration::from_secs(300);

@@ -71,6 +71,15 @@ impl Progress {
         }
     }
 
+    /// Something that a person has to do now.
+    pub fn ask(&self, what: &str) {
+        match &self.shown {
+            Shown::Nothing => {}
+            Shown::Bar(bar) => bar.println(what),
+            Shown::Lines(_) => eprintln!("{what}"),
+        }
+    }
+
     /// The run goes on; to be called about ten times a second.
     pub fn moved(&self, moment: &Moment) {
         match &self.shown {

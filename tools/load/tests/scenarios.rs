@@ -180,16 +180,15 @@ fn brokers_compared_in_rounds() {
 fn storm_after_a_restart() {
     for protocol in ["5", "3.1.1"] {
         let proxy = Proxy::start(Arena::get().plain, Fault::None, 0);
-        let line = format!(
-            "storm --restart --clients 20 --patience 100s --protocol {protocol} --quiet --json -"
-        );
-        let running = Running::start(proxy.address, &line);
-        proxy.until_subscribed(20);
+        let line =
+            format!("storm --restart --clients 20 --patience 100s --protocol {protocol} --json -");
+        let mut running = Running::start(proxy.address, &line);
+        running.until_said("20 clients are connected");
         proxy.cut();
         let finished = running.end();
         assert_eq!(finished.code, Some(0), "{}{}", finished.said, finished.printed);
         let json = finished.json();
-        assert!(json["connections"]["lost"].as_u64() > Some(0), "{json:#}");
+        assert_eq!(json["connections"]["lost"], 20, "{json:#}");
         assert!(json["connections"]["recovery"].is_object(), "{json:#}");
     }
 }

@@ -207,9 +207,10 @@ impl Commander<'_> {
         let late = |what: &str| Error::Input(format!("{what} within {} s", at_most.as_secs()));
         let until_ns = self.now_ns() + at_most.as_nanos() as u64;
         let mut in_time = false;
+        self.progress.ask(&format!("{all} clients are connected: now restart the broker"));
         self.wait("waiting for the broker to go", all, SOON, |now_ns, counts| {
             in_time = counts.lost > 0;
-            (in_time || now_ns > until_ns, all - counts.open)
+            (in_time || now_ns > until_ns, all.saturating_sub(counts.open))
         })?;
         if !in_time {
             return Err(late("the broker did not go away"));

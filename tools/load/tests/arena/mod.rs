@@ -4,11 +4,12 @@
 
 pub mod proxy;
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{OnceLock, mpsc};
+use std::sync::OnceLock;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -112,56 +113,82 @@ pub fn load(address: SocketAddr, line: &str) -> Finished {
 }
 
 /// `sluice-load` while it runs; killed when dropped.
-pub struct Running(Option<Child>);
+pub struct Running {
+    child: Child,
+    printed: Receiver<String>,
+    said: Receiver<String>,
+    heard: Vec<String>,
+}
 
 impl Running {
     /// Starts it.
     pub fn start(address: SocketAddr, line: &str) -> Running {
         let (host, port) = (address.ip().to_string(), address.port().to_string());
-        let child = Command::new(env!("CARGO_BIN_EXE_sluice-load"))
+        let mut child = Command::new(env!("CARGO_BIN_EXE_sluice-load"))
             .args(["--host", &host, "--port", &port])
             .args(line.split_whitespace())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .spawn();
-        Running(Some(child.expect("the program")))
+            .spawn()
+            .expect("the program");
+        let printed = lines(child.stdout.take().expect("piped"));
+        let said = lines(child.stderr.take().expect("piped"));
+        Running { child, printed, said, heard: Vec::new() }
+    }
+
+    /// Waits until it says a line with `words` on standard error.
+    #[track_caller]
+    pub fn until_said(&mut self, words: &str) {
+        let end = Instant::now() + DEADLINE;
+        while let Some(line) = next(&self.said, end) {
+            let found = line.contains(words);
+            self.heard.push(line);
+            if found {
+                return;
+            }
+        }
+        panic!("it ended without {words:?}: {}", self.heard.concat());
     }
 
     /// Waits until it has ended by itself.
     #[track_caller]
     pub fn end(mut self) -> Finished {
-        let mut child = self.0.take().expect("it runs");
-        let printed = collect(child.stdout.take().expect("piped"));
-        let said = collect(child.stderr.take().expect("piped"));
-        self.0 = Some(child);
         let end = Instant::now() + DEADLINE;
-        let next = |from: mpsc::Receiver<String>| {
-            from.recv_timeout(end.saturating_duration_since(Instant::now()))
-                .expect("sluice-load does not end")
-        };
-        let (printed, said) = (next(printed), next(said));
-        let status = self.0.take().expect("it ran").wait().expect("a child of ours");
-        Finished { code: status.code(), printed, said }
+        let printed: String = std::iter::from_fn(|| next(&self.printed, end)).collect();
+        self.heard.extend(std::iter::from_fn(|| next(&self.said, end)));
+        let code = self.child.wait().expect("a child of ours").code();
+        Finished { code, printed, said: self.heard.concat() }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.0 {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
-/// Everything that a stream gives until its end.
-fn collect(mut stream: impl Read + Send + 'static) -> mpsc::Receiver<String> {
+/// The next line, if there is one more.
+#[track_caller]
+fn next(lines: &Receiver<String>, end: Instant) -> Option<String> {
+    match lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+        Ok(line) => Some(line),
+        Err(RecvTimeoutError::Disconnected) => None,
+        Err(RecvTimeoutError::Timeout) => panic!("sluice-load does not end"),
+    }
+}
+
+/// The lines of a stream as they come.
+fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let _ = stream.read_to_end(&mut bytes);
-        let _ = sender.send(String::from_utf8_lossy(&bytes).into_owned());
+        let mut stream = BufReader::new(stream);
+        let mut line = Vec::new();
+        while stream.read_until(b'\n', &mut line).is_ok_and(|len| len > 0) {
+            let _ = sender.send(String::from_utf8_lossy(&line).into_owned());
+            line.clear();
+        }
     });
     receiver
 }

@@ -3,10 +3,8 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
-
-use super::DEADLINE;
 
 /// A proxy in front of a broker.
 pub struct Proxy {
@@ -42,7 +40,6 @@ impl Proxy {
             number,
             seen: AtomicU32::new(0),
             planted: AtomicU32::new(0),
-            subscribed: Default::default(),
             streams: Mutex::default(),
         });
         let shared = plot.clone();
@@ -61,15 +58,6 @@ impl Proxy {
         self.plot.planted.load(Ordering::SeqCst)
     }
 
-    /// Waits until so many SUBACKs have passed.
-    #[track_caller]
-    pub fn until_subscribed(&self, count: u32) {
-        let (subscribed, changed) = &self.plot.subscribed;
-        let too_few = |subscribed: &mut u32| *subscribed < count;
-        let waited = changed.wait_timeout_while(locked(subscribed), DEADLINE, too_few);
-        assert!(!waited.expect("no thread panics with it").1.timed_out(), "too few SUBACKs");
-    }
-
     /// Ends every connection that is open now.
     pub fn cut(&self) {
         for stream in locked(&self.plot.streams).drain(..) {
@@ -83,7 +71,6 @@ struct Plot {
     number: u32,
     seen: AtomicU32,
     planted: AtomicU32,
-    subscribed: (Mutex<u32>, Condvar),
     streams: Mutex<Vec<TcpStream>>,
 }
 
@@ -117,15 +104,12 @@ impl Plot {
                 return Ok(());
             }
             bytes.extend_from_slice(&scratch[..len]);
-            let (mut out, mut answered) = (Vec::new(), 0);
+            let mut out = Vec::new();
             while let Some(len) = packet_len(&bytes) {
                 let packet: Vec<u8> = bytes.drain(..len).collect();
-                answered += u32::from(packet[0] >> 4 == SUBACK);
                 self.pass(packet, &mut held, &mut out);
             }
             client.write_all(&out)?;
-            *locked(&self.subscribed.0) += answered;
-            self.subscribed.1.notify_all();
         }
     }
 
@@ -181,6 +165,5 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("no thread panics with it")
 }
 
-/// Packet types.
+/// Packet type.
 const PUBLISH: u8 = 3;
-const SUBACK: u8 = 9;

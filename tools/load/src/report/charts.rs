@@ -191,7 +191,11 @@ impl<'a> Course<'a> {
     }
 
     fn broker_memory(&self) -> Markup {
-        let resident = self.ends("resident", 5, Style::Area, |moment| moment.broker_resident);
+        let mut resident = self.ends("resident", 5, Style::Area, |moment| moment.broker_resident);
+        // No process has none: it was not looked at yet.
+        for point in resident.points.iter_mut().filter(|point| point.value == Some(0.0)) {
+            *point = Point::unknown(point.x);
+        }
         self.plot("Broker memory", "resident bytes", Unit::Bytes, vec![resident]).markup()
     }
 

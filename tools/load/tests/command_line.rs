@@ -47,6 +47,12 @@ fn what_makes_no_sense_is_refused() {
         ("durable --qos 0", &["0", "acknowledged"]),
         ("durable --verify", &["--state"]),
         ("shared --share a/b", &["a/b"]),
+        ("pair --engine rumqtt", &["rumqtt"]),
+        ("storm --engine rumqttc", &["rumqttc", "pair, fanout, fanin"]),
+        ("pair --persistent --engine rumqttc", &["rumqttc", "pair, fanout, fanin"]),
+        ("pair --tls-insecure --engine rumqttc", &["rumqttc", "TLS"]),
+        ("pair --source 127.0.0.2 --engine rumqttc", &["rumqttc", "address"]),
+        ("pair --keep-alive 1 --engine rumqttc", &["rumqttc", "Keep Alive"]),
         ("run", &["<PLAN>"]),
         ("compare a=localhost -- pair", &["BROKERS"]),
         ("compare a=localhost b -- pair", &["\"b\"", "NAME=HOST:PORT"]),
@@ -100,6 +106,7 @@ fn a_broker_that_cannot_be_reached_is_named() {
     // Nobody listens on the first port.
     let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
     refused(nobody, "pair", &["127.0.0.1:1", "refused"]);
+    refused(nobody, "pair --engine rumqttc", &["127.0.0.1:1", "refused"]);
     let mute = answering(b"");
     refused(mute, "pair --publishers 1 --count 1", &[&mute.to_string()]);
     let other = answering(b"HTTP/1.1 400 Bad Request\r\n\r\n");
@@ -113,6 +120,7 @@ fn a_client_that_is_refused_is_told_why() {
         let line = format!("pair --publishers 1 --count 1 --protocol {protocol}");
         let at = locked.to_string();
         refused(*locked, &line, &[&at, "not authorized"]);
+        refused(*locked, &format!("{line} --engine rumqttc"), &[&at, "not authorized"]);
         let wrong = format!("{line} --user ann --password wrong");
         refused(*locked, &wrong, &[&at, "bad user name or password"]);
         // Its certificate is signed by nobody that the system trusts.

@@ -12,14 +12,26 @@ type Found = BTreeMap<String, u64>;
 
 /// Sends 200 messages through a proxy that spoils number 100 of those delivered.
 fn check(fault: Fault, qos: u8, protocol: &str, code: i32, found: &[(&str, u64)]) {
+    check_with("sluice", fault, qos, protocol, code, found);
+}
+
+/// The same with `--engine`.
+fn check_with(
+    engine: &str,
+    fault: Fault,
+    qos: u8,
+    protocol: &str,
+    code: i32,
+    found: &[(&str, u64)],
+) {
     let proxy = Proxy::start(Arena::get().plain, fault, 100);
     // The broker has other guests, whose messages must not be spoiled instead.
-    let topic = format!("{fault:?}/{protocol}/{qos}/{{pub}}");
+    let topic = format!("{engine}/{fault:?}/{protocol}/{qos}/{{pub}}");
     let finished = load(
         proxy.address,
         &format!(
             "pair --publishers 1 --count 200 --qos {qos} --protocol {protocol} --topic {topic} \
-             --drain 1s --quiet --json -"
+             --engine {engine} --drain 1s --quiet --json -"
         ),
     );
     let json = finished.json();
@@ -86,6 +98,22 @@ fn a_message_under_another_topic_is_misrouted_and_missing_where_it_belongs() {
         }
         let found = [("lost", 1), ("lost_qos0", 1), ("misrouted", 1)];
         check(Fault::Misroute, 0, protocol, 1, &found);
+    }
+}
+
+#[test]
+fn a_typical_client_is_judged_alike() {
+    for protocol in ["5", "3.1.1"] {
+        for (fault, code, counter) in [
+            (Fault::None, 0, None),
+            (Fault::Drop, 1, Some("lost")),
+            (Fault::Duplicate, 1, Some("duplicates")),
+            (Fault::Reorder, 1, Some("reordered")),
+            (Fault::Corrupt, 1, Some("corrupt")),
+        ] {
+            let found: Vec<_> = counter.map(|counter| (counter, 1)).into_iter().collect();
+            check_with("rumqttc", fault, 1, protocol, code, &found);
+        }
     }
 }
 

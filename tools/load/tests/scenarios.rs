@@ -144,6 +144,22 @@ fn storm() {
 }
 
 #[test]
+fn with_a_typical_client() {
+    for (line, copies) in [
+        ("pair --count 300", 300),
+        ("pair --count 300 --qos 2 --threads 2", 300),
+        ("pair --count 200 --rate 2000 --qos 1 --payload 32..20000", 200),
+        ("fanout --subscribers 20 --count 50", 1000),
+        ("fanin --publishers 20 --count 200 --qos 1", 200),
+        ("shared --share typical --count 200 --qos 1 --topic typical/{pub}", 200),
+    ] {
+        check(&format!("{line} --engine rumqttc"), copies);
+    }
+    let line = "pair --publishers 1 --count 10 --user ann --password secret --engine rumqttc";
+    run(Arena::get().locked, line);
+}
+
+#[test]
 fn phases_from_a_file() {
     let plan = Arena::get().file("plan.toml");
     let text = "[[phase]]\nscenario = \"pair\"\ncount = 200\nqos = 1\ntopic = \"plan/{pub}\"\n\n\

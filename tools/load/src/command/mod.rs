@@ -178,9 +178,11 @@ fn run(
     target: &Target,
     progress: &Progress,
 ) -> Result<Outcome, Error> {
-    match engine {
-        Engine::Sluice => engine::run(plan, target, progress),
-    }
+    let client = match engine {
+        Engine::Sluice => engine::Client::Own,
+        Engine::Rumqttc => engine::Client::Rumqttc,
+    };
+    engine::run(client, plan, target, progress)
 }
 
 /// Shows a text to a person, unless the answer for machines goes the same way.

@@ -83,6 +83,8 @@ pub struct Output {
 pub enum Engine {
     /// Our own light client.
     Sluice,
+    /// rumqttc, a client that many applications use: for pair, fanout, fanin and shared.
+    Rumqttc,
 }
 
 impl Where {

@@ -13,6 +13,7 @@ mod steps;
 mod summary;
 mod timer;
 mod tls;
+mod typical;
 mod worker;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use mio::{Poll, Waker};
+use tokio::sync::Notify;
 
 use self::book::Book;
 use self::broker::Broker;
@@ -44,8 +46,16 @@ use crate::verify::Verifier;
 /// If it cannot be carried out: the plan makes no sense, the broker cannot be reached or refuses a
 /// client, or the system does not give what is needed. What is wrong with what came back is no
 /// error but stands in the outcome.
-pub fn run(plan: &Plan, target: &Target, progress: &Progress) -> Result<Outcome, Error> {
-    let mut commander = Commander::new(plan, target, progress)?;
+pub fn run(
+    client: Client,
+    plan: &Plan,
+    target: &Target,
+    progress: &Progress,
+) -> Result<Outcome, Error> {
+    if client == Client::Rumqttc {
+        typical::check(plan, target)?;
+    }
+    let mut commander = Commander::new(client, plan, target, progress)?;
     let done = plan.steps.iter().try_for_each(|step| commander.step(step));
     let books = commander.dismiss();
     progress.finish();
@@ -54,7 +64,20 @@ pub fn run(plan: &Plan, target: &Target, progress: &Progress) -> Result<Outcome,
         return Err(error);
     }
     done?;
-    Ok(commander.sum_up(books?, target))
+    let mut outcome = commander.sum_up(books?, target);
+    if client == Client::Rumqttc {
+        outcome.settings.push(("client".into(), "rumqttc".into()));
+    }
+    Ok(outcome)
+}
+
+/// What makes the load.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Client {
+    /// Our own, which costs little.
+    Own,
+    /// rumqttc, a library that many applications use.
+    Rumqttc,
 }
 
 /// Goes through the steps of a plan.
@@ -106,6 +129,7 @@ struct Measured {
 
 impl<'p> Commander<'p> {
     fn new(
+        client: Client,
         plan: &'p Plan,
         target: &Target,
         progress: &'p Progress,
@@ -115,34 +139,14 @@ impl<'p> Commander<'p> {
         process::allow_open_files(u64::from(plan.clients()) + FILES_BESIDE)?;
         let before = target.pid.map(process::used).transpose()?;
         let threads = plan.threads.max(1);
-        let poll = || {
-            let poll = Poll::new()?;
-            let waker = Waker::new(poll.registry(), WAKER)?;
-            Ok((poll, Post::new(waker)))
-        };
-        let polls: Vec<(Poll, Post)> = (0..threads)
-            .map(|_| poll())
-            .collect::<Result<_, _>>()
-            .map_err(|source| Error::System { what: "cannot make a poll", source })?;
-        let (polls, posts): (Vec<Poll>, Vec<Post>) = polls.into_iter().unzip();
         let homes = homes(plan, &routes, threads);
-        let shared =
-            Arc::new(Shared::new(Clock::new(), routes, homes, posts, std::thread::current()));
-        let whole = Arc::new(plan.clone());
-        let mut workers = Vec::new();
-        for (thread, poll) in polls.into_iter().enumerate() {
-            let book = book(plan, &shared, thread as u16)?;
-            let (whole, shared) = (Arc::clone(&whole), Arc::clone(&shared));
-            workers.push(Worker::new(whole, shared, thread as u16, broker.clone(), poll, book)?);
-        }
-        let threads = workers
-            .into_iter()
-            .map(|worker| {
-                let builder = std::thread::Builder::new().name("load".into());
-                builder.spawn(move || worker.run())
-            })
-            .collect::<Result<_, _>>()
-            .map_err(|source| Error::System { what: "cannot start a thread", source })?;
+        let shared = |posts| {
+            Arc::new(Shared::new(Clock::new(), routes, homes, posts, std::thread::current()))
+        };
+        let (shared, threads) = match client {
+            Client::Own => own_threads(plan, &broker, threads, shared)?,
+            Client::Rumqttc => typical_threads(plan, &broker, threads, shared)?,
+        };
         let publishers = plan.groups.iter().filter(|group| group.publishes.is_some());
         Ok(Commander {
             plan,
@@ -244,6 +248,64 @@ impl<'p> Commander<'p> {
         let joined = self.threads.drain(..).map(JoinHandle::join).collect::<Result<Vec<_>, _>>();
         joined.map_err(|_| Error::Input("a thread of the load generator died".into()))
     }
+}
+
+/// Threads with our own client.
+fn own_threads(
+    plan: &Plan,
+    broker: &Broker,
+    threads: usize,
+    shared: impl FnOnce(Vec<Post>) -> Arc<Shared>,
+) -> Result<(Arc<Shared>, Vec<JoinHandle<Book>>), Error> {
+    let poll = || {
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), WAKER)?;
+        // It can fail only if the thread is gone, which says so itself.
+        let wake = move || drop(waker.wake());
+        Ok((poll, Post::new(wake)))
+    };
+    let polls: Vec<(Poll, Post)> = (0..threads)
+        .map(|_| poll())
+        .collect::<Result<_, _>>()
+        .map_err(|source| Error::System { what: "cannot make a poll", source })?;
+    let (polls, posts): (Vec<Poll>, Vec<Post>) = polls.into_iter().unzip();
+    let shared = shared(posts);
+    let plan = Arc::new(plan.clone());
+    // All of them before one of them runs: making one can fail.
+    let mut workers = Vec::new();
+    for (poll, thread) in polls.into_iter().zip(0..) {
+        let book = book(&plan, &shared, thread)?;
+        let (plan, shared, broker) = (Arc::clone(&plan), Arc::clone(&shared), broker.clone());
+        workers.push(Worker::new(plan, shared, thread, broker, poll, book)?);
+    }
+    let threads = workers.into_iter().map(|worker| start(move || worker.run()));
+    let threads = threads.collect::<Result<_, _>>()?;
+    Ok((shared, threads))
+}
+
+/// Threads with rumqttc.
+fn typical_threads(
+    plan: &Plan,
+    broker: &Broker,
+    threads: usize,
+    shared: impl FnOnce(Vec<Post>) -> Arc<Shared>,
+) -> Result<(Arc<Shared>, Vec<JoinHandle<Book>>), Error> {
+    let woken: Vec<Arc<Notify>> = (0..threads).map(|_| Arc::default()).collect();
+    let posts = woken.iter().cloned().map(|woken| Post::new(move || woken.notify_one()));
+    let shared = shared(posts.collect());
+    let plan = Arc::new(plan.clone());
+    let mut started = Vec::new();
+    for (woken, thread) in woken.into_iter().zip(0..) {
+        let book = book(&plan, &shared, thread)?;
+        let (plan, shared, broker) = (Arc::clone(&plan), Arc::clone(&shared), broker.clone());
+        started.push(start(move || typical::run(plan, shared, thread, broker, book, &woken))?);
+    }
+    Ok((shared, started))
+}
+
+fn start(run: impl FnOnce() -> Book + Send + 'static) -> Result<JoinHandle<Book>, Error> {
+    let builder = std::thread::Builder::new().name("load".into());
+    builder.spawn(run).map_err(|source| Error::System { what: "cannot start a thread", source })
 }
 
 /// Which thread each client is on, and its place there: the members of a Shared Subscription

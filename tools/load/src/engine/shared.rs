@@ -4,8 +4,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
 
-use mio::Waker;
-
 use super::pace::Schedule;
 use crate::error::Error;
 use crate::measure::{Clock, Timeline};
@@ -39,7 +37,7 @@ pub struct Shared {
 /// What is between the commander and one thread.
 pub struct Post {
     /// Ends its wait.
-    pub waker: Waker,
+    wake: Box<dyn Fn() + Send + Sync>,
     commands: Mutex<Vec<Command>>,
     /// Commands left so far.
     left: AtomicU64,
@@ -190,10 +188,10 @@ pub struct Measured {
 }
 
 impl Post {
-    /// Nothing in it.
-    pub fn new(waker: Waker) -> Post {
+    /// Nothing in it; `wake` ends the wait of its thread.
+    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Post {
         Post {
-            waker,
+            wake: Box::new(wake),
             commands: Mutex::default(),
             left: AtomicU64::new(0),
             counts: Mutex::default(),
@@ -204,8 +202,7 @@ impl Post {
     pub fn send(&self, command: Command) {
         self.left.fetch_add(1, Ordering::Relaxed);
         locked(&self.commands).push(command);
-        // It can fail only if the thread is gone, which says so itself.
-        let _ = self.waker.wake();
+        (self.wake)();
     }
 
     /// Takes what was left.

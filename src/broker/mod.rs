@@ -14,6 +14,8 @@ pub mod turn;
 
 use std::sync::Arc;
 
+use thin_vec::ThinVec;
+
 use crate::codec::{QoS, Reason};
 use crate::config::{self, Config};
 use crate::message::{ClientId, Draft, GroupId, Identity, Loss, Message, Meter, SessionId};
@@ -315,7 +317,7 @@ impl Broker {
             .collect();
         let subscriber = Subscriber { session: id, mailbox, lasts: false, connected };
         if !changes.is_empty() {
-            shared.router.change(&subscriber, changes, &mut Vec::new(), &shared.metrics);
+            shared.router.change(&subscriber, changes, &mut ThinVec::new(), &shared.metrics);
         }
         let remembered = session.lasts() || session.terms().asked_expiry > 0;
         if shared.remembers && remembered {

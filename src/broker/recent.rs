@@ -82,6 +82,8 @@ fn place(hash: u64) -> usize {
 mod tests {
     use std::sync::Arc;
 
+    use thin_vec::ThinVec;
+
     use super::*;
     use crate::broker::mailbox::Mailbox;
     use crate::broker::metrics::Metrics;
@@ -132,7 +134,7 @@ mod tests {
                     _ => Change::Unsubscribe(filter),
                 };
                 let subscriber = Subscriber { session, mailbox, lasts: false, connected: true };
-                router.change(&subscriber, vec![change], &mut Vec::new(), &metrics);
+                router.change(&subscriber, vec![change], &mut ThinVec::new(), &metrics);
             }
             let (topic, publisher) = (TopicName::trusted(TOPICS[draw(6)]), &clients[draw(5)]);
             let say = |matches: &[Match]| {

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use thin_vec::ThinVec;
+
 use super::mailbox::{Mailbox, Member, Owner};
 use super::metrics::Metrics;
 use super::recent::Recent;
@@ -219,7 +221,7 @@ impl Router {
         &self,
         subscriber: &Subscriber<'_>,
         changes: Vec<Change>,
-        memberships: &mut Vec<Membership>,
+        memberships: &mut ThinVec<Membership>,
         metrics: &Metrics,
     ) -> u64 {
         let mut routes = self.routes.write().expect("no code panics while it holds the routes");
@@ -396,7 +398,7 @@ impl Router {
         subscriber: &Subscriber<'_>,
         filter: TopicFilter,
         subscription: Subscription,
-        memberships: &mut Vec<Membership>,
+        memberships: &mut ThinVec<Membership>,
     ) {
         let session = subscriber.session;
         if !routes.groups.contains_key(&filter) {
@@ -438,7 +440,7 @@ impl Router {
         routes: &mut Routes,
         subscriber: &Subscriber<'_>,
         filter: &TopicFilter,
-        memberships: &mut Vec<Membership>,
+        memberships: &mut ThinVec<Membership>,
         metrics: &Metrics,
     ) {
         memberships.retain(|membership| membership.filter != *filter);

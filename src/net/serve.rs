@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use thin_vec::ThinVec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
@@ -62,14 +63,13 @@ where
         stream,
         shared,
         ticket,
-        partial: Vec::new(),
+        partial: ThinVec::new(),
         pending: None,
         read: true,
         unread: false,
         seated: false,
         stage: Stage::Open,
         armed: Time::NEVER,
-        stalled: Time::NEVER,
         sleep: None,
     };
     Serve { connection: Some(Box::new(connection)) }
@@ -89,7 +89,7 @@ struct Connection<S, C> {
     shared: Arc<Shared<C>>,
     ticket: Ticket,
     /// Read and not yet consumed: a partial packet, or what a pause holds back.
-    partial: Vec<u8>,
+    partial: ThinVec<u8>,
     /// What the peer has not taken yet: made after a short write.
     pending: Option<Box<Pending>>,
     read: bool,
@@ -98,16 +98,21 @@ struct Connection<S, C> {
     stage: Stage,
     /// When the wheel wakes us at the latest.
     armed: Time,
-    /// Since when the peer takes nothing.
-    stalled: Time,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
+const _: () = assert!(
+    size_of::<Connection<tokio::net::TcpStream, crate::time::SystemClock>>() <= 152,
+    "an idle connection should stay small"
+);
+
 /// Bytes to be written, from `written` on.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Pending {
     bytes: Vec<u8>,
     written: usize,
+    /// Since when the peer takes nothing.
+    stalled: Time,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -120,7 +125,7 @@ enum Stage {
     /// Shut down: read and discard, so that no reset eats our last words.
     Draining {
         until: Time,
-        left: usize,
+        left: u32,
     },
 }
 
@@ -143,7 +148,7 @@ const READS: usize = 4;
 const CARRY: usize = 4 * 1024;
 /// How long the peer may take for our last words, and how much of its own we then discard.
 const LINGER: Duration = Duration::from_secs(1);
-const DISCARD: usize = 64 * 1024;
+const DISCARD: u32 = 64 * 1024;
 
 impl<S, C> Future for Serve<S, C>
 where
@@ -306,7 +311,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
     /// Keeps a partial packet: allocated only if there is one.
     fn keep(&mut self, rest: &[u8]) {
         if rest.is_empty() {
-            self.partial = Vec::new();
+            self.partial = ThinVec::new();
         } else {
             self.partial.clear();
             self.partial.extend_from_slice(rest);
@@ -325,8 +330,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
                 pending.bytes.drain(..pending.written);
                 pending.written = 0;
             }
-            if n > 0 {
-                self.stalled = Time::NEVER;
+            if n > 0
+                && let Some(pending) = &mut self.pending
+            {
+                pending.stalled = now;
             }
             self.count_written(n);
         } else if !turn.out.is_empty() {
@@ -334,16 +341,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
             self.count_written(n);
             if n < turn.out.len() {
                 let bytes = turn.out[n..].to_vec();
-                self.pending = Some(Box::new(Pending { bytes, written: 0 }));
+                self.pending = Some(Box::new(Pending { bytes, written: 0, stalled: now }));
             }
         }
         turn.out.clear();
         let blocked = self.pending.is_some();
-        if blocked && self.stalled == Time::NEVER {
-            self.stalled = now;
-        } else if !blocked {
-            self.stalled = Time::NEVER;
-        }
         let _ = Pin::new(&mut self.stream).poll_flush(cx);
         blocked
     }
@@ -385,7 +387,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
                 match Pin::new(&mut self.stream).poll_read(cx, &mut target) {
                     Poll::Pending => break,
                     Poll::Ready(Ok(())) if !target.filled().is_empty() => {
-                        *left = left.saturating_sub(target.filled().len());
+                        let read = u32::try_from(target.filled().len()).unwrap_or(u32::MAX);
+                        *left = left.saturating_sub(read);
                     }
                     Poll::Ready(_) => return Poll::Ready(Ok(())),
                 }
@@ -399,7 +402,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
             Stage::Flushing { until } | Stage::Draining { until, .. } => Some(until),
             Stage::Open => {
                 let timeout = self.shared.broker.policy().limits.write_timeout.0;
-                let stalled = (self.stalled != Time::NEVER).then(|| self.stalled.after(timeout));
+                let pending = self.pending.as_ref();
+                let stalled = pending.map(|pending| pending.stalled.after(timeout));
                 [self.link.deadline(), stalled].into_iter().flatten().min()
             }
         }
@@ -413,8 +417,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
         };
         let timeout = self.shared.broker.policy().limits.write_timeout.0;
         if self.stage == Stage::Open
-            && self.stalled != Time::NEVER
-            && self.stalled.after(timeout) <= now
+            && self.pending.as_ref().is_some_and(|pending| pending.stalled.after(timeout) <= now)
         {
             // A peer that takes nothing hears nothing: its unwritten bytes go with it.
             self.link.close(Reason::UnspecifiedError, now, turn);

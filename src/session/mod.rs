@@ -16,6 +16,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use thin_vec::ThinVec;
+
 use crate::codec::{
     Disconnect, Packet, PacketId, Properties, QoS, Reason, SubscribeOptions, Version,
 };
@@ -236,7 +238,7 @@ pub struct Session {
     owed_qos2: u32,
     /// Made when the first Topic Alias is.
     aliases: Option<Box<alias::Aliases>>,
-    cursors: Vec<Cursor>,
+    cursors: ThinVec<Cursor>,
     will: Option<Arc<WillMessage>>,
     end: End,
 }
@@ -254,7 +256,7 @@ impl Session {
             owed_qos1: 0,
             owed_qos2: 0,
             aliases: None,
-            cursors: Vec::new(),
+            cursors: ThinVec::new(),
             will: None,
             end: End::Abrupt,
         }

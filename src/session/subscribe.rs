@@ -133,7 +133,7 @@ impl Session {
     pub fn close_cursor(&mut self) {
         self.cursors.remove(0);
         if self.cursors.is_empty() {
-            self.cursors = Vec::new();
+            self.cursors = thin_vec::ThinVec::new();
         }
     }
 

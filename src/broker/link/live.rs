@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::task::Waker;
 
+use thin_vec::ThinVec;
 use tracing::info;
 
 use super::Address;
@@ -27,6 +28,8 @@ pub(super) struct Live {
     pub(super) ties: Ties,
 }
 
+const _: () = assert!(size_of::<Live>() <= 248, "an idle client should stay small");
+
 impl Live {
     pub fn new(
         session: Session,
@@ -37,7 +40,7 @@ impl Live {
         broker: &Broker,
     ) -> Live {
         let router = &broker.0.router;
-        let memberships: Vec<_> = session
+        let memberships: ThinVec<_> = session
             .subscriptions()
             .filter(|(filter, _)| filter.share().is_some())
             .filter_map(|(filter, subscription)| router.membership(id, filter, subscription))

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use thin_vec::ThinVec;
 use tracing::debug;
 
 use super::Address;
@@ -23,7 +24,7 @@ use crate::time::Time;
 pub(super) struct Ties {
     pub address: Address,
     pub mailbox: Arc<Mailbox>,
-    pub memberships: Vec<Membership>,
+    pub memberships: ThinVec<Membership>,
     pub version: Version,
     pub packet_max: u32,
     /// Copies completed since the mailbox was told, `QoS` 0 and above.

@@ -3,11 +3,11 @@
 //! A Session is attached to one link or parked here. A claim takes it over: the newest claimant
 //! wins; the attached link is kicked and parks the Session within its next turn.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::Waker;
 
-use foldhash::fast::FixedState;
+use hashbrown::HashTable;
 
 use super::mailbox::Mailbox;
 use super::ports::Receipt;
@@ -16,6 +16,7 @@ use crate::message::{ClientId, Identity, SessionId};
 use crate::session::Session;
 use crate::sync::{Mutex, MutexGuard};
 use crate::time::Time;
+use crate::topic::TextHash;
 
 /// All Sessions of a broker.
 #[derive(Debug)]
@@ -25,7 +26,9 @@ pub struct Registry {
 
 #[derive(Debug)]
 struct Inner {
-    slots: HashMap<ClientId, Slot, FixedState>,
+    /// By Client Identifier, which a slot has from its holder or its claims.
+    slots: HashTable<Slot>,
+    hash: TextHash,
     deadlines: BTreeMap<(Time, SessionId), ClientId>,
     last_session: SessionId,
     last_claim: u64,
@@ -40,8 +43,9 @@ struct Slot {
 }
 
 /// Who wants a Session that somebody else still holds.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Claims {
+    client_id: ClientId,
     /// Number of the newest; the older ones are overtaken.
     newest: u64,
     /// One of them asked for a Clean Start.
@@ -111,11 +115,56 @@ pub enum Due {
     End(Box<Parked>),
 }
 
+impl Inner {
+    fn slot(&mut self, client_id: &ClientId) -> Option<&mut Slot> {
+        let hash = self.hash.of(client_id.as_str().as_bytes());
+        self.slots.find_mut(hash, |slot| slot.client_id() == client_id)
+    }
+
+    fn slot_or_new(&mut self, client_id: &ClientId) -> &mut Slot {
+        let Inner { slots, hash, .. } = self;
+        let of = |client_id: &ClientId| hash.of(client_id.as_str().as_bytes());
+        let same = |slot: &Slot| slot.client_id() == client_id;
+        let entry = slots.entry(of(client_id), same, |slot| of(slot.client_id()));
+        let new = || Slot { holder: Holder::Empty, claims: Some(Box::new(Claims::new(client_id))) };
+        entry.or_insert_with(new).into_mut()
+    }
+
+    fn remove(&mut self, client_id: &ClientId) -> Option<Slot> {
+        let hash = self.hash.of(client_id.as_str().as_bytes());
+        let found = self.slots.find_entry(hash, |slot| slot.client_id() == client_id);
+        found.ok().map(|entry| entry.remove().0)
+    }
+}
+
+impl Slot {
+    fn client_id(&self) -> &ClientId {
+        let identity = match &self.holder {
+            Holder::Empty => None,
+            Holder::Taken(identity) => Some(identity),
+            Holder::Attached(mailbox) => mailbox.owner.identity(),
+            Holder::Parked(parked) => Some(parked.session.identity()),
+        };
+        match (identity, &self.claims) {
+            (Some(identity), _) => &identity.client_id,
+            (None, Some(claims)) => &claims.client_id,
+            (None, None) => unreachable!("a slot without holder is there for its claims"),
+        }
+    }
+}
+
+impl Claims {
+    fn new(client_id: &ClientId) -> Claims {
+        Claims { client_id: client_id.clone(), newest: 0, clean: false, claimant: None }
+    }
+}
+
 impl Registry {
     /// An empty registry; `seed` feeds its hash.
     pub fn new(seed: u64) -> Registry {
         let inner = Inner {
-            slots: HashMap::with_hasher(FixedState::with_seed(seed)),
+            slots: HashTable::new(),
+            hash: TextHash::new(seed),
             deadlines: BTreeMap::new(),
             last_session: 0,
             last_claim: 0,
@@ -136,8 +185,7 @@ impl Registry {
         let inner = &mut *self.lock();
         inner.last_claim += 1;
         let claim = inner.last_claim;
-        let new = || Slot { holder: Holder::Empty, claims: None };
-        let slot = inner.slots.entry(client_id.clone()).or_insert_with(new);
+        let slot = inner.slot_or_new(client_id);
         let owner = match &slot.holder {
             Holder::Empty => None,
             Holder::Taken(identity) => Some(identity),
@@ -147,7 +195,8 @@ impl Registry {
         if owner.is_some_and(|owner| owner.user_name.as_deref() != user_name) {
             return Err(Reason::NotAuthorized);
         }
-        let claims = slot.claims.get_or_insert_default();
+        let new = || Box::new(Claims::new(client_id));
+        let claims = slot.claims.get_or_insert_with(new);
         claims.newest = claim;
         claims.clean |= clean;
         wakers.extend(claims.claimant.take());
@@ -168,7 +217,8 @@ impl Registry {
         waker: &Waker,
     ) -> Claim {
         let inner = &mut *self.lock();
-        let Some(slot) = inner.slots.get_mut(client_id) else { return Claim::Overtaken };
+        let full = inner.sessions >= sessions_max as usize;
+        let Some(slot) = inner.slot(client_id) else { return Claim::Overtaken };
         let Some(claims) = slot.claims.as_mut().filter(|claims| claims.newest == claim) else {
             return Claim::Overtaken;
         };
@@ -178,8 +228,8 @@ impl Registry {
                 claims.claimant = Some(waker.clone());
                 Claim::Pending
             }
-            Holder::Empty if inner.sessions >= sessions_max as usize => {
-                inner.slots.remove(client_id);
+            Holder::Empty if full => {
+                inner.remove(client_id);
                 Claim::Full
             }
             Holder::Empty => {
@@ -210,7 +260,7 @@ impl Registry {
     /// is kicked at once.
     pub fn attach(&self, client_id: &ClientId, mailbox: &Arc<Mailbox>) {
         let inner = &mut *self.lock();
-        let slot = inner.slots.get_mut(client_id).expect("a settled claim has a slot");
+        let slot = inner.slot(client_id).expect("a settled claim has a slot");
         if slot.claims.is_some() {
             mailbox.kick();
         }
@@ -221,11 +271,11 @@ impl Registry {
     pub fn park(&self, parked: Parked) -> Option<Waker> {
         let inner = &mut *self.lock();
         let client_id = parked.session.identity().client_id.clone();
-        let slot = inner.slots.get_mut(&client_id).expect("an attached Session has a slot");
         let deadline = parked.deadline();
         if deadline != Time::NEVER {
-            inner.deadlines.insert((deadline, parked.id), client_id);
+            inner.deadlines.insert((deadline, parked.id), client_id.clone());
         }
+        let slot = inner.slot(&client_id).expect("an attached Session has a slot");
         slot.holder = Holder::Parked(Box::new(parked));
         slot.claims.as_mut()?.claimant.take()
     }
@@ -234,27 +284,26 @@ impl Registry {
     pub fn release(&self, client_id: &ClientId) -> Option<Waker> {
         let inner = &mut *self.lock();
         inner.sessions -= 1;
-        let slot = inner.slots.get_mut(client_id)?;
-        slot.holder = Holder::Empty;
-        match &mut slot.claims {
-            Some(claims) => claims.claimant.take(),
-            None => {
-                inner.slots.remove(client_id);
-                None
-            }
+        let slot = inner.slot(client_id)?;
+        if let Some(claims) = &mut slot.claims {
+            slot.holder = Holder::Empty;
+            return claims.claimant.take();
         }
+        inner.remove(client_id);
+        None
     }
 
     /// A claimant's connection is gone before its claim was settled.
     pub fn abandon(&self, client_id: &ClientId, claim: u64) {
         let inner = &mut *self.lock();
-        let Some(slot) = inner.slots.get_mut(client_id) else { return };
+        let Some(slot) = inner.slot(client_id) else { return };
         if slot.claims.as_ref().is_none_or(|claims| claims.newest != claim) {
             return;
         }
-        slot.claims = None;
         if matches!(slot.holder, Holder::Empty) {
-            inner.slots.remove(client_id);
+            inner.remove(client_id);
+        } else {
+            slot.claims = None;
         }
     }
 
@@ -266,21 +315,24 @@ impl Registry {
             return None;
         }
         let client_id = inner.deadlines.remove(&(due, id))?;
-        let slot = inner.slots.get_mut(&client_id)?;
+        let slot = inner.slot(&client_id)?;
         let Holder::Parked(parked) = &mut slot.holder else { return None };
         if parked.expires > now {
             parked.will_due = Time::NEVER;
-            if parked.expires != Time::NEVER {
-                inner.deadlines.insert((parked.expires, id), client_id);
-            }
+            let expires = parked.expires;
             let identity = parked.session.identity().clone();
-            return parked.session.take_will().map(|will| Due::Will(identity, will));
+            let will = parked.session.take_will();
+            if expires != Time::NEVER {
+                inner.deadlines.insert((expires, id), client_id);
+            }
+            return will.map(|will| Due::Will(identity, will));
         }
+        let ended = if slot.claims.is_some() {
+            std::mem::replace(&mut slot.holder, Holder::Empty)
+        } else {
+            inner.remove(&client_id)?.holder
+        };
         inner.sessions -= 1;
-        let ended = std::mem::replace(&mut slot.holder, Holder::Empty);
-        if slot.claims.is_none() {
-            inner.slots.remove(&client_id);
-        }
         match ended {
             Holder::Parked(parked) => Some(Due::End(parked)),
             Holder::Empty | Holder::Taken(_) | Holder::Attached(_) => None,
@@ -303,11 +355,12 @@ impl Registry {
         let mut all: Vec<_> = inner
             .slots
             .iter()
-            .filter_map(|(client_id, slot)| match &slot.holder {
+            .filter_map(|slot| match &slot.holder {
                 Holder::Empty | Holder::Taken(_) => None,
-                Holder::Attached(mailbox) => Some((client_id.clone(), mailbox.clone(), true)),
-                Holder::Parked(parked) => Some((client_id.clone(), parked.mailbox.clone(), false)),
+                Holder::Attached(mailbox) => Some((slot.client_id(), mailbox, true)),
+                Holder::Parked(parked) => Some((slot.client_id(), &parked.mailbox, false)),
             })
+            .map(|(client_id, mailbox, connected)| (client_id.clone(), mailbox.clone(), connected))
             .collect();
         all.sort_by(|a, b| a.0.cmp(&b.0));
         all
@@ -317,9 +370,9 @@ impl Registry {
     pub fn parked_in_flight(&self) -> Vec<(ClientId, Vec<Option<u64>>)> {
         let inner = self.lock();
         let mut all = Vec::new();
-        for (client_id, slot) in &inner.slots {
+        for slot in &inner.slots {
             if let Holder::Parked(parked) = &slot.holder {
-                all.push((client_id.clone(), parked.session.in_flight()));
+                all.push((slot.client_id().clone(), parked.session.in_flight()));
             }
         }
         all.sort();

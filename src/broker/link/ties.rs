@@ -58,7 +58,7 @@ pub(super) struct Held {
 #[derive(Debug)]
 pub(super) struct Pause {
     pub until: Time,
-    pub mailboxes: Vec<(Arc<Mailbox>, u64)>,
+    pub mailboxes: Vec<(Arc<Mailbox>, u32)>,
 }
 
 impl Ties {

@@ -33,14 +33,20 @@ pub(super) struct Inner {
     pub durable: bool,
     /// Took nothing while a publisher waited: pauses nobody until it takes again.
     pub slow: bool,
-    /// Copies ever taken.
-    pub taken: u64,
-    #[allow(clippy::box_collection)] // A thin pointer in every idle connection.
-    pub paused: Option<Box<Vec<Waker>>>,
+    /// Copies ever taken, as far as 32 bits tell: only whether it moves is of interest.
+    pub taken: u32,
     pub routed: [u64; 2],
     pub completed: [u64; 2],
-    pub ledger: Option<Box<[[u32; Loss::ALL.len()]; 2]>>,
+    pub rare: Option<Box<Rare>>,
     pub members: Option<Box<Members>>,
+}
+
+/// What most mailboxes never need.
+#[derive(Debug, Default)]
+pub(super) struct Rare {
+    /// Publishers that wait for it to be below a quarter.
+    pub paused: Vec<Waker>,
+    pub ledger: [[u32; Loss::ALL.len()]; 2],
 }
 
 #[derive(Debug, Default)]
@@ -77,6 +83,7 @@ thread_local! {
 const SPARE_MAX: usize = 128;
 const SPARE_ROOM_MAX: usize = 512;
 
+const _: () = assert!(size_of::<Inner>() <= 176, "an idle mailbox should stay small");
 const _: () = assert!(size_of::<Entry>() <= 40, "a queued copy should stay small");
 
 impl Inner {
@@ -129,7 +136,7 @@ impl Inner {
     }
 
     pub fn lose(&mut self, class: usize, loss: Loss) {
-        self.ledger.get_or_insert_default()[class][loss as usize] += 1;
+        self.rare.get_or_insert_default().ledger[class][loss as usize] += 1;
     }
 
     pub fn put(&mut self, copy: Copy) -> Option<Waker> {
@@ -228,7 +235,7 @@ impl Inner {
         if taken == 0 {
             return;
         }
-        self.taken += taken as u64;
+        self.taken = self.taken.wrapping_add(taken as u32);
         self.slow = false;
         // An empty list owns no memory: what it had serves the next one that fills.
         for list in [&mut self.qos0, &mut self.above] {
@@ -243,9 +250,15 @@ impl Inner {
         }
     }
 
+    pub fn take_paused(&mut self) -> Vec<Waker> {
+        self.rare.as_mut().map(|rare| std::mem::take(&mut rare.paused)).unwrap_or_default()
+    }
+
     pub fn release_paused(&mut self, queue: &config::Queue, wakers: &mut Vec<Waker>) {
-        if self.paused.is_some() && self.below_quarter(queue) {
-            wakers.extend(self.paused.take().into_iter().flat_map(|paused| *paused));
+        if self.rare.as_ref().is_some_and(|rare| !rare.paused.is_empty())
+            && self.below_quarter(queue)
+        {
+            wakers.append(&mut self.take_paused());
         }
     }
 

@@ -344,7 +344,7 @@ impl Mailbox {
         if inner.slow || !inner.reachable() || inner.below_quarter(queue) {
             return true;
         }
-        let paused = inner.paused.get_or_insert_default();
+        let paused = &mut inner.rare.get_or_insert_default().paused;
         if !paused.iter().any(|paused| paused.will_wake(waker)) {
             paused.push(waker.clone());
         }
@@ -352,7 +352,7 @@ impl Mailbox {
     }
 
     /// A pause has lasted its maximum: if nothing was taken since `taken`, the receiver is slow.
-    pub fn pause_expired(&self, taken: u64) {
+    pub fn pause_expired(&self, taken: u32) {
         let inner = &mut *self.lock();
         if inner.taken == taken {
             inner.slow = true;
@@ -360,7 +360,7 @@ impl Mailbox {
     }
 
     /// Copies ever taken.
-    pub fn taken(&self) -> u64 {
+    pub fn taken(&self) -> u32 {
         self.lock().taken
     }
 
@@ -386,7 +386,7 @@ impl Mailbox {
                 inner.lose(0, Loss::OfflineQos0);
             }
         }
-        inner.paused.take().map_or_else(Vec::new, |paused| *paused)
+        inner.take_paused()
     }
 
     /// Sets whether what is routed here is stored first.
@@ -477,7 +477,7 @@ impl Mailbox {
             routed: inner.routed,
             completed: inner.completed,
             queued: [inner.qos0.len() as u64, inner.above.len() as u64],
-            ledger: inner.ledger.as_ref().map_or_else(Default::default, |ledger| **ledger),
+            ledger: inner.rare.as_ref().map_or_else(Default::default, |rare| rare.ledger),
         }
     }
 

@@ -2,7 +2,7 @@
 //! every order in which threads can take them.
 
 #[cfg(not(feature = "shuttle"))]
-pub use std::sync::{Mutex, MutexGuard, RwLock};
+pub use std::sync::{Condvar, Mutex, MutexGuard, RwLock};
 
 #[cfg(feature = "shuttle")]
-pub use shuttle::sync::{Mutex, MutexGuard, RwLock};
+pub use shuttle::sync::{Condvar, Mutex, MutexGuard, RwLock};

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::disk::{Disk, DiskFile};
+use super::rows::Blob;
+use super::table::{Change, Table, TableError, Visit};
 
 /// Chance from a seed, the same everywhere.
 #[derive(Clone, Debug)]
@@ -71,7 +73,9 @@ struct State {
     operations: u64,
     /// Bytes that may still be written; none: any number.
     room: Option<u64>,
-    /// Flushes that fail from now on, and how.
+    /// Writing in place takes room too.
+    copies: bool,
+    /// Flushes fail from now on.
     broken_flush: bool,
     /// A mistake on purpose: flushes do nothing.
     lying: bool,
@@ -102,9 +106,24 @@ impl SimDisk {
         self.state().operations
     }
 
+    /// Whether there is power.
+    pub fn is_on(&self) -> bool {
+        self.state().left != Some(0)
+    }
+
+    /// One operation of something else on the same power line.
+    pub fn tick(&self) -> io::Result<()> {
+        self.state().operate()?
+    }
+
     /// Bytes that may still be written before the disk is full.
     pub fn set_room(&self, room: Option<u64>) {
         self.state().room = room;
+    }
+
+    /// Makes writing in place take room too, as on file systems that copy.
+    pub fn copy_on_write(&self) {
+        self.state().copies = true;
     }
 
     /// Makes every flush from now on fail.
@@ -143,7 +162,7 @@ impl SimDisk {
     /// The disk as the next process sees it after this one was killed.
     pub fn after_kill(&self) -> SimDisk {
         let mut after = self.state().clone();
-        after.left = None;
+        (after.left, after.room, after.broken_flush) = (None, None, false);
         SimDisk(Arc::new(Mutex::new(after)))
     }
 
@@ -273,10 +292,14 @@ impl DiskFile for SimFile {
         let mut state = self.0.state();
         let cut = state.operate()?;
         let mut fits = bytes;
+        let len = state.files[self.1].seen.len() as u64;
+        let in_place = if state.copies { 0 } else { len.saturating_sub(offset) };
         if let Some(room) = &mut state.room {
-            let taken = (bytes.len() as u64).min(*room);
+            let more = (bytes.len() as u64).saturating_sub(in_place);
+            let taken = more.min(*room);
             *room -= taken;
-            fits = &bytes[..usize::try_from(taken).unwrap()];
+            let fit = bytes.len() as u64 - (more - taken);
+            fits = &bytes[..usize::try_from(fit).unwrap()];
         }
         let contents = &mut state.files[self.1];
         // At the instant of the cut the write may have been on its way.
@@ -337,3 +360,126 @@ fn write_sectors(
 }
 
 const SECTOR: usize = 512;
+
+/// A simulated table on the power line of a disk; clones are the same table.
+#[derive(Clone, Default)]
+pub struct SimTable {
+    line: SimDisk,
+    state: Arc<Mutex<Rows>>,
+}
+
+#[derive(Clone, Default)]
+struct Rows {
+    certain: BTreeMap<Vec<u8>, Vec<u8>>,
+    seen: BTreeMap<Vec<u8>, Vec<u8>>,
+    open: Vec<Vec<Change>>,
+    /// Every call fails from now on.
+    broken: bool,
+    /// Calls after the first one that failed: there must be none.
+    called_again: bool,
+    failed: bool,
+}
+
+impl SimTable {
+    pub fn on(line: &SimDisk) -> SimTable {
+        SimTable { line: line.clone(), state: Arc::default() }
+    }
+
+    /// The table after the power came back, with some of the unflushed batches.
+    pub fn after_cut(&self, line: &SimDisk, random: &mut Random, keep: usize) -> SimTable {
+        let rows = self.rows();
+        let mut certain = rows.certain.clone();
+        for batch in &rows.open {
+            if !random.percent(keep) {
+                break;
+            }
+            change(&mut certain, batch);
+        }
+        SimTable::with(line, certain)
+    }
+
+    /// The table as the next process sees it.
+    pub fn after_kill(&self, line: &SimDisk) -> SimTable {
+        SimTable::with(line, self.rows().certain.clone())
+    }
+
+    /// Makes every call from now on fail.
+    pub fn break_it(&self) {
+        self.rows().broken = true;
+    }
+
+    /// Whether it was called again after a call had failed.
+    pub fn was_called_again(&self) -> bool {
+        self.rows().called_again
+    }
+
+    /// The rows, to be looked at or changed.
+    pub fn with_rows<T>(&self, look: impl FnOnce(&mut BTreeMap<Vec<u8>, Vec<u8>>) -> T) -> T {
+        let mut rows = self.rows();
+        let looked = look(&mut rows.seen);
+        rows.certain = rows.seen.clone();
+        looked
+    }
+
+    fn with(line: &SimDisk, certain: BTreeMap<Vec<u8>, Vec<u8>>) -> SimTable {
+        let rows = Rows { seen: certain.clone(), certain, ..Rows::default() };
+        SimTable { line: line.clone(), state: Arc::new(Mutex::new(rows)) }
+    }
+
+    fn call(&self) -> Result<MutexGuard<'_, Rows>, TableError> {
+        let mut rows = self.rows();
+        rows.called_again |= rows.failed;
+        rows.failed |= rows.broken;
+        if rows.broken { Err(TableError("it broke".to_owned())) } else { Ok(rows) }
+    }
+
+    fn rows(&self) -> MutexGuard<'_, Rows> {
+        self.state.lock().unwrap()
+    }
+}
+
+impl Table for SimTable {
+    fn get(&self, key: &[u8]) -> Result<Option<Blob>, TableError> {
+        Ok(self.call()?.seen.get(key).map(|value| value[..].into()))
+    }
+
+    fn apply(&self, changes: Vec<Change>) -> Result<(), TableError> {
+        let mut rows = self.call()?;
+        assert!(changes.is_sorted_by(|a, b| a.0 < b.0), "batches are sorted");
+        self.line.tick().map_err(|error| TableError(error.to_string()))?;
+        change(&mut rows.seen, &changes);
+        rows.open.push(changes);
+        Ok(())
+    }
+
+    fn flush(&self) -> Result<(), TableError> {
+        let mut rows = self.call()?;
+        self.line.tick().map_err(|error| TableError(error.to_string()))?;
+        rows.certain = rows.seen.clone();
+        rows.open.clear();
+        Ok(())
+    }
+
+    fn scan(&self, from: &[u8], visit: &mut Visit<'_>) -> Result<(), TableError> {
+        let rows = self.call()?.seen.clone();
+        for (key, value) in rows.range(from.to_vec()..) {
+            if visit(key, value).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn close(&self) -> Result<(), TableError> {
+        self.call().map(|_| ())
+    }
+}
+
+fn change(rows: &mut BTreeMap<Vec<u8>, Vec<u8>>, changes: &[Change]) {
+    for (key, value) in changes {
+        match value {
+            Some(value) => drop(rows.insert(key.to_vec(), value.to_vec())),
+            None => drop(rows.remove(&**key)),
+        }
+    }
+}

@@ -1,4 +1,37 @@
-//! What a checkpoint needs of the table it writes to.
+//! What stands behind the journal: an ordered table of rows, written by checkpoints only.
+
+use std::ops::ControlFlow;
+
+use super::rows::Blob;
+
+/// An ordered table of rows on stable storage.
+///
+/// The engine calls `apply` and `flush` from one thread, and no `scan` runs meanwhile. It calls
+/// nothing any more once a call has failed: what a table does after an error is not to be relied
+/// upon, and some never return.
+pub trait Table: Send + Sync {
+    /// The value of a row.
+    fn get(&self, key: &[u8]) -> Result<Option<Blob>, TableError>;
+
+    /// Changes rows, all or none of them, in rising order of their keys. Not certain before
+    /// [`Table::flush`], but nothing is certain of it that is not certain of what came before.
+    fn apply(&self, changes: Vec<Change>) -> Result<(), TableError>;
+
+    /// Makes all changes certain.
+    fn flush(&self) -> Result<(), TableError>;
+
+    /// Visits rows from `from` on, in rising order of their keys, until told to stop.
+    fn scan(&self, from: &[u8], visit: &mut Visit<'_>) -> Result<(), TableError>;
+
+    /// Gives files and threads back. Nothing is called afterwards.
+    fn close(&self) -> Result<(), TableError>;
+}
+
+/// Looks at a row, and says whether to go on.
+pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
+
+/// A change of a row: a key with its value, or with none if it is to be deleted.
+pub type Change = (Blob, Option<Blob>);
 
 /// Why a table did not do what it was asked.
 #[derive(Clone, Debug, thiserror::Error)]

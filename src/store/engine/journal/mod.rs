@@ -13,7 +13,6 @@ pub mod recovery;
 pub mod segment;
 
 use std::io;
-use std::path::Path;
 
 use super::disk;
 use super::error::StoreError;
@@ -151,16 +150,6 @@ impl Journal {
         self.last
     }
 
-    /// Why nothing is written any more.
-    pub fn poisoned(&self) -> Option<&str> {
-        self.poisoned.as_deref()
-    }
-
-    /// The file being written, for messages.
-    pub fn path(&self) -> &Path {
-        &self.active.path
-    }
-
     /// Bytes of the journal: its segments, and what is written of the last one.
     pub fn bytes(&self) -> u64 {
         self.sealed.iter().map(|segment| segment.bytes).sum::<u64>() + self.at
@@ -236,7 +225,7 @@ impl Journal {
 }
 
 impl Chunk {
-    /// Appends an empty frame that speaks of a checkpoint.
+    /// Appends a frame that speaks of a checkpoint.
     pub fn push_mark(&mut self, kind: Kind, of: u64) {
         let start = self.bytes.len();
         self.bytes.resize(start + frame::padded(HEAD + 8), 0);
@@ -244,6 +233,14 @@ impl Chunk {
         self.bytes[start + HEAD..start + HEAD + 8].copy_from_slice(&body);
         frame::draft(&mut self.bytes[start..], kind, body.len(), frame::checksum(&body));
         self.frames += 1;
+    }
+
+    /// Makes a drafted frame the only one, without copying it.
+    pub fn set_draft(&mut self, draft: Vec<u8>) {
+        assert!(self.frames == 0, "a chunk of its own");
+        self.bytes = draft;
+        self.bytes.resize(frame::padded(self.bytes.len()), 0);
+        self.frames = 1;
     }
 
     /// Appends a drafted frame: its head and body.

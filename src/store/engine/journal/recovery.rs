@@ -75,6 +75,7 @@ impl Found {
     pub fn go_on(&self, workshop: &Workshop, capacity: u64) -> Result<Segment, StoreError> {
         let disk = workshop.disk();
         let folder = disk.path("");
+        self.settle(disk).map_err(StoreError::io("flush a segment in", &folder))?;
         let sequence = self.tail + 1;
         for later in self.sequences.iter().filter(|&&later| later > sequence) {
             workshop.remove(*later).map_err(StoreError::io("remove from", &folder))?;
@@ -95,6 +96,12 @@ impl Found {
     pub fn leftovers(&self) -> impl Iterator<Item = u64> + '_ {
         let first = self.sealed.first().map_or(self.tail, |sealed| sealed.sequence);
         self.sequences.iter().copied().filter(move |&sequence| sequence < first)
+    }
+
+    /// Makes what was read certain: a killed process may have written what it never flushed, and
+    /// from now on more will be built upon it.
+    fn settle(&self, disk: &Arc<dyn Disk>) -> io::Result<()> {
+        disk.open(&segment::name(self.tail))?.sync()
     }
 
     /// Marks the end of the last segment that was written to: the journal goes on elsewhere.

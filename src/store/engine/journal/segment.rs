@@ -75,18 +75,37 @@ impl Workshop {
         self.enter(made?)
     }
 
-    /// Makes segment `sequence` of segment `old`, whose frames are no longer needed.
-    pub fn remake(&self, old: u64, sequence: u64) -> io::Result<Segment> {
+    /// Makes segment `sequence` of segment `old`, whose frames are no longer needed, if it has the
+    /// right length; else it is gone.
+    pub fn remake(&self, old: u64, sequence: u64, capacity: u64) -> io::Result<Option<Segment>> {
         self.clear()?;
-        self.disk.rename(&name(old), UNFINISHED)?;
-        // Otherwise a power cut could show the new header under the old name.
-        self.disk.sync()?;
-        let file = self.disk.open(UNFINISHED)?;
-        let salt = self.salt_in(&*file)?.wrapping_add(1);
-        let capacity = file.len()?;
-        let segment = self.segment(sequence, salt, capacity, file);
-        self.write_header(&segment)?;
-        self.enter(segment)
+        let len = self.disk.open(&name(old))?.len()?;
+        if len != capacity {
+            self.disk.remove(&name(old))?;
+            return Ok(None);
+        }
+        self.restamp(&name(old), sequence).map(Some)
+    }
+
+    /// Makes the segment that is kept for the day the disk is full, if there is none.
+    pub fn keep_reserve(&self, capacity: u64) -> io::Result<()> {
+        if self.disk.names()?.iter().any(|name| name == RESERVE) {
+            return Ok(());
+        }
+        self.clear()?;
+        let made = self.fill(0, capacity);
+        if made.is_err() {
+            let _ = self.clear();
+        }
+        made?;
+        self.disk.rename(UNFINISHED, RESERVE)?;
+        self.disk.sync()
+    }
+
+    /// Makes segment `sequence` of the reserve: that takes no room on the disk.
+    pub fn take_reserve(&self, sequence: u64) -> io::Result<Segment> {
+        self.clear()?;
+        self.restamp(RESERVE, sequence)
     }
 
     /// Makes a segment that nothing certain was ever written to fit to be written to: frames in it
@@ -119,9 +138,17 @@ impl Workshop {
         &self.disk
     }
 
-    /// Whose segments these are.
-    pub fn store(&self) -> [u8; 16] {
-        self.store
+    /// Gives a file a new header and a new name.
+    fn restamp(&self, old: &str, sequence: u64) -> io::Result<Segment> {
+        self.disk.rename(old, UNFINISHED)?;
+        // Otherwise a power cut could show the new header under the old name.
+        self.disk.sync()?;
+        let file = self.disk.open(UNFINISHED)?;
+        let salt = self.salt_in(&*file)?.wrapping_add(1);
+        let capacity = file.len()?;
+        let segment = self.segment(sequence, salt, capacity, file);
+        self.write_header(&segment)?;
+        self.enter(segment)
     }
 
     fn fill(&self, sequence: u64, capacity: u64) -> io::Result<Segment> {
@@ -224,5 +251,6 @@ const MAGIC: &[u8; 8] = b"sluicej\x01";
 const HEADER: usize = 52;
 const ENDING: &str = ".journal";
 const UNFINISHED: &str = "unfinished";
+const RESERVE: &str = "reserve";
 const FIRST_SALT: u32 = 1;
 const BLOCK: usize = 1 << 20;

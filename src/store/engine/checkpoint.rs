@@ -1,0 +1,283 @@
+//! Checkpoints: what survived since the last one goes to the table, in large sorted batches.
+//!
+//! 1. The rows that wait are frozen; a frame *begun* goes to the journal, and is certain before
+//!    the table is touched. So are then all the frames the rows came with.
+//! 2. All batches; the engine's own row with the last one; one flush.
+//! 3. A frame *finished*. Segments wholly below are given back.
+//!
+//! If the last checkpoint that began also finished, the table must hold exactly what its own row
+//! says. If not, the journal still has everything, and writing it again does no harm.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::disk::Disk;
+use super::error::StoreError;
+use super::frame::Kind;
+use super::meta::{self, Meta};
+use super::pending::{Entry, Pending};
+use super::room::Shut;
+use super::schedule::Call;
+use super::shared::Shared;
+use super::table::Change;
+use crate::time::{Clock, Time};
+
+/// Writes checkpoints.
+pub struct Checkpointer {
+    shared: Arc<Shared>,
+    disk: Arc<dyn Disk>,
+    /// What the table holds.
+    meta: Meta,
+    begun: Time,
+}
+
+/// What became of a checkpoint.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// It is on stable storage.
+    Written,
+    /// It could have filled the disk: not begun.
+    NoRoom,
+}
+
+impl Checkpointer {
+    /// Writes to the table, which holds what `meta` says.
+    pub fn new(shared: Arc<Shared>, disk: Arc<dyn Disk>, meta: Meta) -> Checkpointer {
+        let begun = shared.clock.now();
+        Checkpointer { shared, disk, meta, begun }
+    }
+
+    /// Writes checkpoints when they are due, until told to stop: the body of a thread.
+    pub fn run(mut self) {
+        let interval = self.shared.options.checkpoint_interval;
+        loop {
+            let work = has_work(&self.shared);
+            let passed = self.shared.clock.now().since(self.begun);
+            let call = if work && passed >= interval {
+                Call::Due(0)
+            } else {
+                let most = work.then(|| interval.saturating_sub(passed));
+                self.shared.schedule.sleep(most, || has_work(&self.shared))
+            };
+            let answered = match call {
+                Call::Look => continue,
+                Call::Close => break,
+                Call::Due(answered) => answered,
+            };
+            let outcome = self.checkpoint();
+            let full = outcome.as_ref().is_ok_and(|outcome| *outcome == Outcome::NoRoom);
+            let answer = match &outcome {
+                Ok(Outcome::Written) => Ok(()),
+                Ok(Outcome::NoRoom) => Err("there is no room on the disk".to_owned()),
+                Err(error) => Err(error.to_string()),
+            };
+            self.shared.schedule.answer(answered, answer);
+            if outcome.is_err() {
+                self.shared.schedule.closed();
+                return;
+            }
+            if full {
+                self.shared.schedule.put_off();
+                std::thread::sleep(AGAIN);
+            }
+        }
+        if has_work(&self.shared) {
+            let outcome = self.checkpoint().map(|_| ()).map_err(|error| error.to_string());
+            self.shared.schedule.answer(u64::MAX, outcome);
+        }
+        self.shared.schedule.closed();
+    }
+
+    /// Writes everything handed in so far to the table.
+    pub fn checkpoint(&mut self) -> Result<Outcome, StoreError> {
+        let shared = self.shared.clone();
+        shared.check()?;
+        shared.table()?;
+        if !self.make_room() {
+            return Ok(Outcome::NoRoom);
+        }
+        let quiet = shared.quiet.lock().expect("no code panics while the table is quiet");
+        let begun = shared.clock.now();
+        let (frozen, of, mark) = self.freeze();
+        shared.wait_until_certain(mark)?;
+        let (rows, kept) = self.write(&frozen, of)?;
+        self.finish(&frozen, &kept, of);
+        drop(quiet);
+        let now = shared.clock.now();
+        shared.figures().checkpoint(rows, now.since(begun), self.meta.tally.rows());
+        self.begun = begun;
+        Ok(Outcome::Written)
+    }
+
+    /// Freezes the rows that wait: they, the last frame they came with, and the frame that says
+    /// that the checkpoint has begun.
+    pub fn freeze(&mut self) -> (Arc<Pending>, u64, u64) {
+        let mut tail = self.shared.tail();
+        let frozen = Arc::new(std::mem::replace(&mut tail.active, Pending::new()));
+        tail.frozen = Some(frozen.clone());
+        let of = tail.last;
+        let mark = self.shared.submit_mark(&mut tail, Kind::Begun, of);
+        self.shared.schedule.begun();
+        (frozen, of, mark)
+    }
+
+    /// Writes frozen rows to the table and flushes it: how many rows changed, and which keys came
+    /// and went.
+    pub fn write(
+        &mut self,
+        frozen: &Pending,
+        of: u64,
+    ) -> Result<(u64, Vec<Transition>), StoreError> {
+        let shared = self.shared.clone();
+        let mut meta = self.meta.clone();
+        let mut transitions = Vec::new();
+        let (mut rows, mut batch, mut bytes) = (0, Vec::new(), 0);
+        for entry in frozen.sorted() {
+            if let Some((change, transition)) = self.change(entry, &mut meta)? {
+                rows += 1;
+                bytes += change.0.len() + change.1.as_ref().map_or(0, |value| value.len());
+                batch.push(change);
+                transitions.extend(transition.map(|there| (entry.key.clone(), entry.hash, there)));
+            }
+            if batch.len() >= shared.options.checkpoint_rows_max || bytes >= BATCH_BYTES {
+                shared.on_table(shared.table()?.apply(std::mem::take(&mut batch)))?;
+                bytes = 0;
+            }
+        }
+        meta.checkpoint = of;
+        meta.schema = shared.options.schema;
+        batch.insert(0, (meta::KEY.into(), Some(meta.encode()[..].into())));
+        shared.on_table(shared.table()?.apply(batch))?;
+        shared.on_table(shared.table()?.flush())?;
+        self.meta = meta;
+        Ok((rows, transitions))
+    }
+
+    /// The table holds it: the frozen rows are given up, and segments wholly below.
+    pub fn finish(&mut self, frozen: &Arc<Pending>, transitions: &[Transition], of: u64) {
+        for part in transitions.chunks(1024) {
+            let mut tail = self.shared.tail();
+            for (key, hash, there) in part {
+                if *there {
+                    tail.known.insert(key, *hash);
+                } else {
+                    tail.known.remove(key, *hash);
+                }
+            }
+        }
+        let mut tail = self.shared.tail();
+        assert!(tail.frozen.as_ref().is_some_and(|there| Arc::ptr_eq(there, frozen)));
+        tail.frozen = None;
+        self.shared.submit_mark(&mut tail, Kind::Finished, of);
+        self.shared.release(&mut tail, of);
+        self.shared.room.set_used(tail.queued_bytes, tail.pending_bytes());
+        drop(tail);
+        self.shared.recount.store(false, Ordering::Relaxed);
+        self.shared.room.wake(&self.shared.options);
+    }
+
+    /// What is to be done to a row in the table, if anything, and whether its key comes or goes.
+    fn change(
+        &self,
+        entry: &Entry,
+        meta: &mut Meta,
+    ) -> Result<Option<(Change, Option<bool>)>, StoreError> {
+        let old = if entry.in_table {
+            self.shared.on_table(self.shared.table()?.get(&entry.key))?
+        } else {
+            None
+        };
+        if old == entry.value {
+            return Ok(None);
+        }
+        if let Some(old) = &old {
+            meta.tally.subtract(&entry.key, old);
+        }
+        if let Some(new) = &entry.value {
+            meta.tally.add(&entry.key, new);
+        }
+        let transition = match (&old, &entry.value) {
+            (None, _) => Some(true),
+            (_, None) => Some(false),
+            _ => None,
+        };
+        Ok(Some(((entry.key.clone(), entry.value.clone()), transition)))
+    }
+
+    /// Whether the disk has room for a checkpoint, for a table that would not survive a full one.
+    /// If not, the ballast makes some, and nothing new is admitted until it is there again.
+    fn make_room(&self) -> bool {
+        let options = &self.shared.options;
+        let (bytes, rows) = {
+            let tail = self.shared.tail();
+            (tail.active.bytes() as u64, tail.active.rows() as u64)
+        };
+        let wanted = bytes * 2 + rows * ROW_OVERHEAD + TABLE_OVERHEAD;
+        let free = self.disk.free().unwrap_or(u64::MAX);
+        if free >= wanted.saturating_add(options.ballast_bytes * 2) {
+            let there = options.ballast_bytes == 0 || self.keep_ballast(options.ballast_bytes);
+            self.shared.room.shut(Shut::Checkpoint, !there);
+            self.shared.room.wake(options);
+            return true;
+        }
+        if free >= wanted {
+            return true;
+        }
+        self.shared.room.shut(Shut::Checkpoint, true);
+        if free.saturating_add(options.ballast_bytes) < wanted {
+            return false;
+        }
+        let removed = self.disk.remove(BALLAST);
+        removed.is_ok() && self.disk.sync().is_ok() && self.disk.free().is_ok_and(|f| f >= wanted)
+    }
+
+    /// Makes the ballast, if there is none; whether it is there.
+    fn keep_ballast(&self, len: u64) -> bool {
+        let make = || -> io::Result<()> {
+            let file = match self.disk.create(BALLAST) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+                other => other?,
+            };
+            let block = vec![0; BLOCK];
+            let mut at = 0;
+            while at < len {
+                let part = usize::try_from(len - at).unwrap_or(BLOCK).min(BLOCK);
+                file.write_at(&block[..part], at)?;
+                at += part as u64;
+            }
+            file.sync()?;
+            self.disk.sync()
+        };
+        let made = make();
+        if made.is_err() {
+            let _ = self.disk.remove(BALLAST);
+        }
+        made.is_ok()
+    }
+}
+
+/// A key, its hash, and whether it is in the table from now on.
+pub type Transition = (super::rows::Blob, u64, bool);
+
+/// Whether a checkpoint would have anything to do.
+fn has_work(shared: &Shared) -> bool {
+    shared.tail().active.rows() > 0
+        || shared.schedule.journal() >= shared.options.checkpoint_journal_bytes / 8
+        // What was repaired after a crash is counted afresh and written down.
+        || shared.recount.load(Ordering::Relaxed)
+}
+
+const BALLAST: &str = "ballast";
+const BLOCK: usize = 1 << 20;
+
+/// Bytes of one batch of a checkpoint.
+const BATCH_BYTES: usize = 8 << 20;
+
+/// What a table writes beyond the rows that change: those beside them, and its own.
+const ROW_OVERHEAD: u64 = 1024;
+const TABLE_OVERHEAD: u64 = 8 << 20;
+
+/// How long to wait before looking for room again.
+const AGAIN: Duration = Duration::from_millis(250);

@@ -1,0 +1,246 @@
+//! A store's folder: who may be in it, and what it says it is.
+//!
+//! ```text
+//! STORE       what this is: written last when a store is made, so that without it nothing was
+//!             ever promised
+//! CREATING    written first; as long as there is no STORE beside it, what is here may go
+//! lock        held by the process that has the store open
+//! journal/    segments, the reserve, the ballast
+//! table/      the table
+//! ```
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::error::StoreError;
+use super::frame;
+
+/// A store's folder, held by this process.
+#[derive(Debug)]
+pub struct Place {
+    path: PathBuf,
+    _lock: File,
+}
+
+/// What a store says it is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Marker {
+    /// The store's identity.
+    pub store: [u8; 16],
+    /// Kind of its table.
+    pub table: String,
+}
+
+impl Place {
+    /// Takes hold of the folder at `path`; it is made if it is not there.
+    pub fn take(path: &Path) -> Result<Place, StoreError> {
+        make_folder(path)?;
+        Place::hold(path)
+    }
+
+    /// Takes hold of a folder that is there.
+    pub fn hold(path: &Path) -> Result<Place, StoreError> {
+        let lock_path = path.join(LOCK);
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&lock_path)
+            .map_err(StoreError::io("open", &lock_path))?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Place { path: path.to_owned(), _lock: lock }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::InUse { path: path.to_owned() }),
+            Err(error) => Err(StoreError::io("lock", &lock_path)(error.into())),
+        }
+    }
+
+    /// What the store says it is; none: there is no store here yet, or one that was never
+    /// finished.
+    pub fn marker(&self) -> Result<Option<Marker>, StoreError> {
+        let path = self.path.join(STORE);
+        match fs::read(&path) {
+            Ok(bytes) => {
+                Marker::parse(&bytes).map(Some).map_err(|what| StoreError::damaged(&path, 0, what))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let remains = [JOURNAL, TABLE].iter().any(|name| self.path.join(name).exists());
+                if remains && !self.path.join(CREATING).exists() {
+                    let what = "there is a journal or a table here, but no file STORE: bring it \
+                                back, or copy what can be read with `store salvage`";
+                    return Err(StoreError::Unfit {
+                        path: self.path.clone(),
+                        what: what.to_owned(),
+                    });
+                }
+                Ok(None)
+            }
+            Err(error) => Err(StoreError::io("read", &path)(error)),
+        }
+    }
+
+    /// Begins a store: what an earlier attempt left is removed.
+    pub fn begin(&self) -> Result<(), StoreError> {
+        self.write(CREATING, b"")?;
+        for folder in [self.journal(), self.table()] {
+            match fs::remove_dir_all(&folder) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(StoreError::io("remove", &folder)(error));
+                }
+                _ => make_folder(&folder)?,
+            }
+        }
+        sync_folder(&self.path)
+    }
+
+    /// The store is made: from now on it is one.
+    pub fn finish(&self, marker: &Marker) -> Result<(), StoreError> {
+        sync_folder(&self.journal())?;
+        sync_folder(&self.table())?;
+        self.write(STORE, marker.text().as_bytes())?;
+        let creating = self.path.join(CREATING);
+        fs::remove_file(&creating).map_err(StoreError::io("remove", &creating))
+    }
+
+    /// The journal's folder.
+    pub fn journal(&self) -> PathBuf {
+        self.path.join(JOURNAL)
+    }
+
+    /// The table's folder.
+    pub fn table(&self) -> PathBuf {
+        self.path.join(TABLE)
+    }
+
+    /// Writes a file that is there whole or not at all.
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        let (path, unfinished) = (self.path.join(name), self.path.join(format!("{name}.tmp")));
+        let write = || -> io::Result<()> {
+            let mut options = OpenOptions::new();
+            options.create(true).write(true).truncate(true).mode(0o600);
+            let mut file = options.open(&unfinished)?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            fs::rename(&unfinished, &path)?;
+            File::open(&self.path)?.sync_all()
+        };
+        write().map_err(StoreError::io("write", &path))
+    }
+}
+
+impl Marker {
+    fn text(&self) -> String {
+        let mut text = format!("{FIRST_LINE}\nlayout {LAYOUT}\ntable {}\nidentity ", self.table);
+        self.store.iter().for_each(|byte| text.push_str(&format!("{byte:02x}")));
+        let checksum = frame::checksum(text.as_bytes());
+        format!("{text}\nchecksum {checksum:08x}\n")
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Marker, String> {
+        let bad = || "this is not what a store says of itself".to_owned();
+        let text = std::str::from_utf8(bytes).map_err(|_| bad())?;
+        let (said, checksum) = text.rsplit_once("\nchecksum ").ok_or_else(bad)?;
+        if checksum != format!("{:08x}\n", frame::checksum(said.as_bytes())) {
+            return Err("its checksum is not that of its lines".to_owned());
+        }
+        let mut lines = said.lines();
+        let mut value = |key: &str| {
+            let line = lines.next().ok_or_else(bad)?;
+            line.strip_prefix(key).map(str::to_owned).ok_or_else(bad)
+        };
+        value(FIRST_LINE)?;
+        let layout = value("layout ")?;
+        if layout != LAYOUT {
+            return Err(format!("its layout is {layout}, this program knows {LAYOUT}"));
+        }
+        let table = value("table ")?;
+        let digits = value("identity ")?;
+        let mut store = [0; 16];
+        for (at, byte) in store.iter_mut().enumerate() {
+            let digits = digits.get(at * 2..at * 2 + 2).ok_or_else(bad)?;
+            *byte = u8::from_str_radix(digits, 16).map_err(|_| bad())?;
+        }
+        Ok(Marker { store, table })
+    }
+}
+
+/// Makes a folder for the owner's eyes only, if it is not there.
+fn make_folder(path: &Path) -> Result<(), StoreError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(StoreError::io("make the folder", path))?;
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => sync_folder(Path::new(".")),
+        Some(parent) => sync_folder(parent),
+        None => Ok(()),
+    }
+}
+
+/// Makes the names in a folder certain.
+pub fn sync_folder(path: &Path) -> Result<(), StoreError> {
+    let sync = File::open(path).and_then(|folder| folder.sync_all());
+    sync.map_err(StoreError::io("flush", path))
+}
+
+const STORE: &str = "STORE";
+const CREATING: &str = "CREATING";
+const LOCK: &str = "lock";
+const JOURNAL: &str = "journal";
+const TABLE: &str = "table";
+const FIRST_LINE: &str = "sluice store";
+const LAYOUT: &str = "1";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_marker_is_read_as_it_was_written_and_no_changed_byte_is_taken() {
+        let marker = Marker { store: [0xA7; 16], table: "sled".to_owned() };
+        let text = marker.text().into_bytes();
+        assert_eq!(Marker::parse(&text), Ok(marker.clone()));
+        for at in 0..text.len() {
+            for flip in [1, 2, 4, 8, 16, 32, 64, 128] {
+                let mut text = text.clone();
+                text[at] ^= flip;
+                assert!(Marker::parse(&text).is_err(), "byte {at}");
+            }
+            assert!(Marker::parse(&text[..at]).is_err(), "{at} bytes");
+        }
+    }
+
+    #[test]
+    fn a_folder_is_held_by_one_and_made_for_its_owner_only() {
+        use std::os::unix::fs::PermissionsExt;
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("a/b");
+        let held = Place::take(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        assert!(matches!(Place::take(&path), Err(StoreError::InUse { .. })));
+        drop(held);
+        Place::take(&path).unwrap();
+    }
+
+    #[test]
+    fn a_store_that_was_never_finished_is_begun_again_and_one_without_its_marker_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let place = Place::take(root.path()).unwrap();
+        assert_eq!(place.marker().unwrap(), None);
+        place.begin().unwrap();
+        fs::write(place.table().join("left"), b"over").unwrap();
+        assert_eq!(place.marker().unwrap(), None);
+        place.begin().unwrap();
+        assert!(!place.table().join("left").exists());
+        let marker = Marker { store: [1; 16], table: "sled".to_owned() };
+        place.finish(&marker).unwrap();
+        assert_eq!(place.marker().unwrap(), Some(marker));
+        fs::remove_file(root.path().join(STORE)).unwrap();
+        assert!(matches!(place.marker(), Err(StoreError::Unfit { .. })));
+    }
+}

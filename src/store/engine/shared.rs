@@ -1,0 +1,257 @@
+//! What the callers and the threads of a store share.
+
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::Waker;
+use std::time::Duration;
+
+use super::commit::Tail;
+use super::error::StoreError;
+use super::options::{Options, Promise};
+use super::room::{Room, Shut};
+use super::schedule::Schedule;
+use super::stats::{Histogram, Stats};
+use super::table::{Table, TableError};
+use super::waiters::Waiters;
+use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::time::SystemClock;
+
+/// What the callers and the threads of a store share.
+pub struct Shared {
+    pub options: Options,
+    pub clock: SystemClock,
+    hasher: Hasher,
+    tail: Mutex<Tail>,
+    /// Wakes the commit thread.
+    pub committer: Condvar,
+    /// Frames up to this one are as safe as is promised.
+    pub promised: AtomicU64,
+    /// Frames up to this one are on stable storage.
+    pub certain: AtomicU64,
+    pub waiters: Waiters,
+    pub room: Arc<Room>,
+    pub schedule: Schedule,
+    pub table: Box<dyn Table>,
+    /// Held while a checkpoint writes to the table, or a scan reads it.
+    pub quiet: Mutex<()>,
+    /// The table was repaired from the journal, and its own figures are not to be trusted.
+    pub recount: AtomicBool,
+    failed: OnceLock<String>,
+    table_failed: OnceLock<String>,
+    figures: Mutex<Figures>,
+}
+
+/// What was counted.
+#[derive(Default)]
+pub struct Figures {
+    stats: Stats,
+    flush: Histogram,
+    commit: Histogram,
+}
+
+/// How far a frame has come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Progress {
+    /// Not yet as safe as is promised.
+    Pending,
+    /// As safe as is promised.
+    Durable,
+    /// It never will be.
+    Failed,
+}
+
+impl Shared {
+    pub fn new(
+        options: Options,
+        tail: Tail,
+        table: Box<dyn Table>,
+        hasher: Hasher,
+        clock: SystemClock,
+    ) -> Shared {
+        let last = tail.last;
+        let shared = Shared {
+            options,
+            clock,
+            hasher,
+            tail: Mutex::new(tail),
+            committer: Condvar::new(),
+            promised: AtomicU64::new(last),
+            certain: AtomicU64::new(last),
+            waiters: Waiters::default(),
+            room: Arc::default(),
+            schedule: Schedule::default(),
+            table,
+            quiet: Mutex::new(()),
+            recount: AtomicBool::new(false),
+            failed: OnceLock::new(),
+            table_failed: OnceLock::new(),
+            figures: Mutex::default(),
+        };
+        shared.room.set_used(0, shared.tail().pending_bytes());
+        shared
+    }
+
+    /// What all batches pass.
+    pub fn tail(&self) -> MutexGuard<'_, Tail> {
+        self.tail.lock().expect("no code panics while it holds the tail")
+    }
+
+    /// What was counted.
+    pub fn figures(&self) -> MutexGuard<'_, Figures> {
+        self.figures.lock().expect("no code panics while it holds the figures")
+    }
+
+    /// The hash of a key, in this process.
+    pub fn hash(&self, key: &[u8]) -> u64 {
+        self.hasher.of(key)
+    }
+
+    /// How far a frame has come; while it is pending, `waker` is woken once when that changes.
+    pub fn state(&self, lsn: u64, waker: &Waker) -> Progress {
+        if self.options.promise == Promise::None && self.failed.get().is_none() {
+            return Progress::Durable;
+        }
+        match self.progress(lsn) {
+            Progress::Pending => {}
+            settled => return settled,
+        }
+        if self.waiters.add(lsn, waker, || self.progress(lsn) != Progress::Pending) {
+            return Progress::Pending;
+        }
+        self.progress(lsn)
+    }
+
+    /// How far a frame has come, whatever is promised of it.
+    fn progress(&self, lsn: u64) -> Progress {
+        if self.promised.load(Ordering::Acquire) >= lsn {
+            Progress::Durable
+        } else if self.failed.get().is_some() {
+            Progress::Failed
+        } else {
+            Progress::Pending
+        }
+    }
+
+    /// Blocks until a frame that is flushed whatever is promised is on stable storage.
+    pub fn wait_until_certain(&self, lsn: u64) -> Result<(), StoreError> {
+        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        loop {
+            if self.certain.load(Ordering::Acquire) >= lsn {
+                return Ok(());
+            }
+            self.check()?;
+            if self.waiters.add(lsn, &waker, || self.progress(lsn) != Progress::Pending) {
+                std::thread::park();
+            }
+        }
+    }
+
+    /// The journal has failed, for good: whoever waits is told.
+    pub fn fail(&self, why: &str) {
+        let _ = self.failed.set(why.to_owned());
+        self.tail().die();
+        self.room.shut(Shut::Failed, true);
+        self.waiters.wake(u64::MAX);
+        self.room.wake(&self.options);
+        self.schedule.stir();
+    }
+
+    /// The table has failed: it is never called again. The journal goes on.
+    pub fn fail_table(&self, error: &TableError) {
+        let _ = self.table_failed.set(error.to_string());
+    }
+
+    /// An error if the store takes nothing any more.
+    pub fn check(&self) -> Result<(), StoreError> {
+        match self.failed.get() {
+            Some(why) => Err(StoreError::Failed(why.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// The table, unless it has failed.
+    pub fn table(&self) -> Result<&dyn Table, StoreError> {
+        match self.table_failed.get() {
+            Some(why) => Err(StoreError::Failed(format!("the table has failed: {why}"))),
+            None => Ok(&*self.table),
+        }
+    }
+
+    /// Notes an error of the table, so that it is not called again.
+    pub fn on_table<T>(&self, result: Result<T, TableError>) -> Result<T, StoreError> {
+        result.map_err(|error| {
+            self.fail_table(&error);
+            StoreError::Failed(format!("the table has failed: {error}"))
+        })
+    }
+
+    /// What this store has to say of itself.
+    pub fn stats(&self) -> Stats {
+        let mut stats = {
+            let figures = self.figures();
+            let (flush, commit) = (figures.flush.quantiles(), figures.commit.quantiles());
+            Stats { flush, commit, ..figures.stats.clone() }
+        };
+        let tail = self.tail();
+        let promised = self.promised.load(Ordering::Acquire);
+        stats.lag = tail.last.saturating_sub(promised);
+        stats.checkpoint_lag = tail.last - tail.checkpoint;
+        stats.pending_rows = tail.pending_rows();
+        stats.cancelled_rows = tail.cancelled;
+        drop(tail);
+        (stats.queued_bytes, stats.pending_bytes, stats.journal_bytes) = self.room.used();
+        stats.waiters = self.waiters.len();
+        stats.full = self.room.disk_full();
+        stats.poisoned = self.failed.get().cloned();
+        stats.table_failed = self.table_failed.get().cloned();
+        stats
+    }
+}
+
+impl Figures {
+    /// Counts a commit.
+    pub fn commit(&mut self, frames: usize, bytes: usize, flush: Option<Duration>, all: Duration) {
+        self.stats.commits += 1;
+        self.stats.frames += frames as u64;
+        self.stats.bytes += bytes as u64;
+        self.stats.frames_max = self.stats.frames_max.max(frames as u64);
+        if let Some(flush) = flush {
+            self.flush.add(flush);
+        }
+        self.commit.add(all);
+    }
+
+    /// Counts a checkpoint.
+    pub fn checkpoint(&mut self, rows: u64, time: Duration, table_rows: u64) {
+        self.stats.checkpoints += 1;
+        self.stats.checkpoint_rows = rows;
+        self.stats.checkpoint_time = time;
+        self.stats.table_rows = table_rows;
+    }
+
+    /// Notes what the start found.
+    pub fn start(&mut self, time: Duration, table_rows: u64) {
+        self.stats.recovery_time = time;
+        self.stats.table_rows = table_rows;
+    }
+}
+
+/// Hashes keys, differently in every process: they may be strangers' words.
+#[derive(Clone, Default)]
+pub struct Hasher(foldhash::fast::RandomState);
+
+impl Hasher {
+    /// The hash of a key.
+    pub fn of(&self, key: &[u8]) -> u64 {
+        self.0.hash_one(key)
+    }
+}
+
+struct Unpark(std::thread::Thread);
+
+impl std::task::Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}

@@ -1,0 +1,193 @@
+//! The next segment is ready before it is needed: made by a thread of its own, of a segment that
+//! has served if there is one.
+//!
+//! When the disk is full, what is left is kept for what makes room: nothing new is admitted, and
+//! the last segment of all is a small one that was put by for that day.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::disk::is_full;
+use super::journal::Spares;
+use super::journal::segment::{Segment, Workshop};
+use super::options::Options;
+use super::room::{Room, Shut};
+use crate::sync::{Condvar, Mutex, MutexGuard};
+
+/// Makes segments, and gives them to the journal one at a time.
+pub struct Keeper {
+    workshop: Workshop,
+    segment_bytes: u64,
+    reserve_bytes: u64,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    ready: Option<Segment>,
+    /// Number of the next segment that is made.
+    next: u64,
+    /// Segments that have served.
+    old: Vec<u64>,
+    /// Why the last attempt failed.
+    failed: Option<io::ErrorKind>,
+    /// No thread makes segments: they are made when they are asked for.
+    alone: bool,
+    stopped: bool,
+}
+
+/// What the keeper's thread did.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Made {
+    /// Everything is there.
+    All,
+    /// Something is missing, and is to be tried again later.
+    Some,
+}
+
+impl Keeper {
+    /// A keeper whose first segment is number `next`; `old` ones have served.
+    pub fn new(workshop: Workshop, options: &Options, next: u64, old: Vec<u64>) -> Keeper {
+        let state = State { next, old, alone: true, ..State::default() };
+        Keeper {
+            workshop,
+            segment_bytes: options.segment_bytes,
+            reserve_bytes: options.reserve_bytes,
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Takes back segments whose frames are no longer needed.
+    pub fn retire(&self, sequences: impl Iterator<Item = u64>) {
+        self.lock().old.extend(sequences);
+        self.changed.notify_all();
+    }
+
+    /// Makes segments until told to stop: the body of the keeper's thread.
+    pub fn run(&self, room: &Room, options: &Options) {
+        self.lock().alone = false;
+        loop {
+            let made = self.make(room);
+            room.wake(options);
+            let state = self.lock();
+            if state.stopped {
+                return;
+            }
+            if made == Made::Some {
+                drop(self.changed.wait_timeout(state, AGAIN));
+            } else if state.ready.is_some() && state.old.len() <= OLD_MAX {
+                drop(self.changed.wait(state));
+            }
+        }
+    }
+
+    /// Ends [`Keeper::run`].
+    pub fn stop(&self) {
+        self.lock().stopped = true;
+        self.changed.notify_all();
+    }
+
+    /// Makes what is missing.
+    pub fn make(&self, room: &Room) -> Made {
+        let (sequence, old, surplus) = {
+            let mut state = self.lock();
+            let missing = state.ready.is_none();
+            let old = if missing { state.old.pop() } else { None };
+            let kept = state.old.len().min(OLD_MAX);
+            (missing.then_some(state.next), old, state.old.split_off(kept))
+        };
+        // A surplus that is not removed now is removed at the next start.
+        surplus.into_iter().for_each(|sequence| drop(self.workshop.remove(sequence)));
+        let mut made = Made::All;
+        if let Some(sequence) = sequence {
+            let segment = self.next_segment(sequence, old);
+            let full = matches!(&segment, Err(error) if is_full(error));
+            let segment = match segment {
+                Err(error) if full => self.workshop.take_reserve(sequence).map_err(|_| error),
+                other => other,
+            };
+            let mut state = self.lock();
+            match segment {
+                Ok(segment) => {
+                    state.next += 1;
+                    state.ready = Some(segment);
+                    state.failed = None;
+                }
+                Err(error) => {
+                    state.failed = Some(error.kind());
+                    made = Made::Some;
+                }
+            }
+            self.changed.notify_all();
+            if full {
+                room.shut(Shut::Journal, true);
+                return Made::Some;
+            }
+        }
+        if made == Made::All {
+            // Only when that is there too is there room for anything new.
+            let reserve =
+                self.reserve_bytes == 0 || self.workshop.keep_reserve(self.reserve_bytes).is_ok();
+            room.shut(Shut::Journal, !reserve);
+            made = if reserve { Made::All } else { Made::Some };
+        }
+        made
+    }
+
+    fn next_segment(&self, sequence: u64, old: Option<u64>) -> io::Result<Segment> {
+        if let Some(old) = old {
+            match self.workshop.remake(old, sequence, self.segment_bytes) {
+                Ok(Some(segment)) => return Ok(segment),
+                // Not of the usual length, or in some way unfit: there are others.
+                Ok(None) | Err(_) => {}
+            }
+        }
+        self.workshop.make(sequence, self.segment_bytes)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no code panics while it holds the spares")
+    }
+}
+
+/// A keeper and whom it tells when the disk is full.
+pub struct Supply {
+    /// The keeper.
+    pub keeper: Arc<Keeper>,
+    /// Who is told.
+    pub room: Arc<Room>,
+}
+
+impl Spares for Supply {
+    fn take(&self) -> io::Result<Segment> {
+        let keeper = &self.keeper;
+        loop {
+            let mut state = keeper.lock();
+            if state.alone && state.ready.is_none() {
+                drop(state);
+                keeper.make(&self.room);
+                state = keeper.lock();
+            }
+            if let Some(segment) = state.ready.take() {
+                keeper.changed.notify_all();
+                return Ok(segment);
+            }
+            if state.stopped {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            if let Some(kind) = state.failed.take() {
+                return Err(kind.into());
+            }
+            drop(keeper.changed.wait(state));
+        }
+    }
+}
+
+/// Segments kept to be used again.
+const OLD_MAX: usize = 2;
+
+/// How long to wait before trying again.
+const AGAIN: Duration = Duration::from_millis(250);

@@ -1,0 +1,559 @@
+//! The engine without its threads, against a naive twin: every order of steps, power cuts after
+//! every operation, full disks, failing tables.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Waker;
+
+use super::checkpoint::Outcome;
+use super::commit::Step;
+use super::error::StoreError;
+use super::options::Options;
+use super::room::NoRoom;
+use super::rows::RowBatch;
+use super::shared::{Progress, Shared};
+use super::simulation::{Random, SimDisk, SimTable, Told, seed};
+use super::start::{self, Parts, Site};
+use crate::time::{Clock, SystemClock, Time};
+
+const STORE: [u8; 16] = *b"a store of tests";
+
+type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+type Changes = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+
+/// What the next process finds.
+#[derive(Clone)]
+struct World {
+    disk: SimDisk,
+    table: SimTable,
+}
+
+/// A store driven by hand.
+struct Driven {
+    world: World,
+    parts: Parts,
+    /// Rows that were shown at the start.
+    shown: Rows,
+}
+
+/// What was handed in, by number, and what of it was promised.
+#[derive(Clone, Default)]
+struct Twin {
+    history: Vec<Changes>,
+    promised: u64,
+    /// The next key of those that only grow.
+    next: u64,
+}
+
+fn options() -> Options {
+    Options {
+        segment_bytes: 4096 + 9000,
+        reserve_bytes: 0,
+        ballast_bytes: 0,
+        commit_frames_max: 4,
+        commit_bytes_max: 4000,
+        checkpoint_rows_max: 7,
+        growing: vec![4],
+        ..Options::default()
+    }
+}
+
+impl World {
+    fn new() -> World {
+        let disk = SimDisk::default();
+        World { table: SimTable::on(&disk), disk }
+    }
+
+    fn site(&self) -> Site {
+        let clock = SystemClock::start(Time::START);
+        Site {
+            disk: Arc::new(self.disk.clone()),
+            table: Box::new(self.table.clone()),
+            table_path: "/simulated/table".into(),
+            store: STORE,
+            begun: clock.now(),
+            clock,
+        }
+    }
+
+    fn lay_out(&self, options: &Options) -> Result<(), StoreError> {
+        start::lay_out(&self.site(), options)
+    }
+
+    fn start(&self, options: Options) -> Result<Driven, StoreError> {
+        let mut shown = Rows::new();
+        let mut last = Vec::new();
+        let parts = start::start(self.site(), options, &mut |key, value| {
+            assert!(*last < *key, "in the order of keys");
+            last = key.to_vec();
+            shown.insert(key.to_vec(), value.to_vec());
+        })?;
+        assert_eq!(parts.report.rows, shown.len() as u64);
+        Ok(Driven { world: self.clone(), parts, shown })
+    }
+
+    fn new_store(options: Options) -> Driven {
+        let world = World::new();
+        world.lay_out(&options).unwrap();
+        world.start(options).unwrap()
+    }
+
+    fn after_cut(&self, random: &mut Random, keep: usize) -> World {
+        let disk = self.disk.after_cut(random, keep);
+        let table = self.table.after_cut(&disk, random, keep);
+        World { disk, table }
+    }
+
+    fn after_kill(&self) -> World {
+        let disk = self.disk.after_kill();
+        let table = self.table.after_kill(&disk);
+        World { disk, table }
+    }
+}
+
+impl Twin {
+    fn rows(&self) -> Rows {
+        let mut rows = Rows::new();
+        for (key, value) in self.history.iter().flatten() {
+            match value {
+                Some(value) => drop(rows.insert(key.clone(), value.clone())),
+                None => drop(rows.remove(key)),
+            }
+        }
+        rows
+    }
+
+    /// A new process has found this much: it must be as promised, and the rows those.
+    fn found(&mut self, driven: &Driven, what: &str) {
+        let last = driven.shared().tail().last;
+        assert!(last >= self.promised, "{what}: {} promised, {last} there", self.promised);
+        assert!(last <= self.history.len() as u64, "{what}: {last} was never handed in");
+        self.history.truncate(usize::try_from(last).unwrap());
+        self.promised = last;
+        assert!(driven.shown == self.rows(), "{what}: other rows than were stored");
+    }
+
+    fn some_changes(&mut self, random: &mut Random) -> Changes {
+        let mut changes = Changes::new();
+        for _ in 0..random.below(6) {
+            let value = || vec![7; 5];
+            let key = match random.below(4) {
+                0 => vec![1, random.below(8) as u8],
+                1 => vec![6, 0, 0, random.below(30) as u8],
+                2 => [&[3][..], &vec![9; 20 + random.below(3)]].concat(),
+                _ => {
+                    let fresh = random.percent(60);
+                    let number = if fresh {
+                        self.next += 1;
+                        self.next
+                    } else {
+                        self.next.saturating_sub(random.next() % 20)
+                    };
+                    [&[4][..], &number.to_be_bytes()].concat()
+                }
+            };
+            let len = if random.percent(3) { 9000 } else { random.below(400) };
+            let mut bytes = value();
+            bytes.resize(len, random.next() as u8);
+            changes.push((key, random.percent(60).then_some(bytes)));
+        }
+        changes
+    }
+}
+
+impl Driven {
+    fn shared(&self) -> &Arc<Shared> {
+        &self.parts.shared
+    }
+
+    fn submit(&self, changes: &Changes, twin: &mut Twin) -> u64 {
+        let mut batch = RowBatch::new();
+        for (key, value) in changes {
+            match value {
+                Some(value) => batch.put(key, value),
+                None => batch.delete(key),
+            }
+        }
+        if batch.is_empty() {
+            return 0;
+        }
+        let lsn = self.shared().submit(&mut batch);
+        assert!(batch.is_empty());
+        twin.history.push(changes.clone());
+        assert_eq!(lsn, twin.history.len() as u64);
+        lsn
+    }
+
+    fn commit(&mut self, twin: &mut Twin) -> Step {
+        let step = self.parts.committer.step();
+        twin.promised = self.shared().promised.load(Ordering::Acquire);
+        step
+    }
+
+    fn commit_all(&mut self, twin: &mut Twin) -> Result<(), Step> {
+        loop {
+            match self.commit(twin) {
+                Step::Committed => {}
+                Step::Idle => return Ok(()),
+                other => return Err(other),
+            }
+        }
+    }
+
+    /// A checkpoint, and nothing else meanwhile.
+    fn checkpoint(&mut self, twin: &mut Twin) -> Result<(), ()> {
+        self.disturbed_checkpoint(twin, &mut |_, _| ())
+    }
+
+    /// A checkpoint, with other things happening in its middle.
+    fn disturbed_checkpoint(
+        &mut self,
+        twin: &mut Twin,
+        disturb: &mut dyn FnMut(&Driven, &mut Twin),
+    ) -> Result<(), ()> {
+        let (frozen, of, mark) = self.parts.checkpointer.freeze();
+        twin.history.push(Changes::new());
+        assert_eq!(mark, twin.history.len() as u64);
+        disturb(self, twin);
+        self.commit_all(twin).map_err(|_| ())?;
+        assert!(self.shared().certain.load(Ordering::Acquire) >= mark);
+        let (_, transitions) = self.parts.checkpointer.write(&frozen, of).map_err(|_| ())?;
+        disturb(self, twin);
+        self.parts.checkpointer.finish(&frozen, &transitions, of);
+        twin.history.push(Changes::new());
+        self.commit_all(twin).map_err(|_| ())
+    }
+
+    fn disturb(&self, twin: &mut Twin, random: &mut Random) {
+        for _ in 0..random.below(3) {
+            let changes = twin.some_changes(random);
+            self.submit(&changes, twin);
+        }
+        self.look(twin, random);
+    }
+
+    /// What is read is what was handed in.
+    fn look(&self, twin: &Twin, random: &mut Random) {
+        let rows = twin.rows();
+        for _ in 0..3 {
+            let (key, _) = match twin.history.iter().flatten().last() {
+                Some(change) if random.percent(50) => change.clone(),
+                _ => (vec![6, 0, 0, random.below(30) as u8], None),
+            };
+            if let Ok(found) = get(self.shared(), &key) {
+                assert!(found.as_deref() == rows.get(&key).map(Vec::as_slice), "{key:?}");
+            }
+        }
+    }
+
+    fn scan(&self, prefix: &[u8]) -> Rows {
+        let mut rows = Rows::new();
+        start::scan(self.shared(), prefix, &mut |key, value| {
+            assert!(rows.insert(key.to_vec(), value.to_vec()).is_none());
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        rows
+    }
+
+    /// Steps as chance has it; ends early when the power goes.
+    fn run(&mut self, steps: usize, twin: &mut Twin, random: &mut Random) {
+        for _ in 0..steps {
+            let ended = match random.below(10) {
+                0..=4 => {
+                    let changes = twin.some_changes(random);
+                    self.submit(&changes, twin);
+                    false
+                }
+                5..=7 => self.commit_all(twin).is_err(),
+                8 => {
+                    self.look(twin, random);
+                    false
+                }
+                _ => {
+                    let disturb =
+                        &mut |driven: &Driven, twin: &mut Twin| driven.disturb(twin, random);
+                    self.disturbed_checkpoint(twin, disturb).is_err()
+                }
+            };
+            if ended {
+                return;
+            }
+        }
+    }
+}
+
+fn get(shared: &Shared, key: &[u8]) -> Result<Option<super::rows::Blob>, StoreError> {
+    match super::find(shared, key) {
+        super::Found::Value(value) => Ok(Some(value)),
+        super::Found::Deleted => Ok(None),
+        super::Found::InTable => shared.on_table(shared.table()?.get(key)),
+    }
+}
+
+/// Runs a store until the power goes at operation `cut`, and then some more lives.
+fn lives(seed: u64, cut: u64) -> u64 {
+    let random = &mut Random::new(seed);
+    let mut twin = Twin::default();
+    let world = World::new();
+    world.disk.cut_after(cut);
+    if world.lay_out(&options()).is_err() {
+        return world.disk.operations();
+    }
+    if let Ok(mut first) = world.start(options()) {
+        first.run(25, &mut twin, random);
+    }
+    let operations = world.disk.operations();
+    for keep in [0, 50, 100] {
+        let (mut random, mut twin, mut world) = (random.clone(), twin.clone(), world.clone());
+        for life in 0..3 {
+            let what = format!("cut {cut}, keep {keep}, life {life}");
+            let after = world.after_cut(&mut random, keep);
+            let started = after.start(options()).unwrap_or_else(|e| panic!("{what}: {e}"));
+            twin.clone().found(&started, &what);
+            // Now cut or killed, and cut again during the start or some time after it.
+            let killed = world.disk.is_on() || random.percent(30);
+            world = if killed { world.after_kill() } else { world.after_cut(&mut random, keep) };
+            world.disk.cut_after(1 + random.next() % 80);
+            if let Ok(mut next) = world.start(options()) {
+                twin.found(&next, &what);
+                next.run(8, &mut twin, &mut random);
+            }
+        }
+    }
+    operations
+}
+
+#[test]
+fn a_power_cut_after_any_operation_leaves_what_was_promised() {
+    let first = seed(2026);
+    for seed in first..first + 6 {
+        let _told = Told(seed);
+        let operations = lives(seed, u64::MAX);
+        for cut in 1..=operations {
+            lives(seed, cut);
+        }
+    }
+}
+
+#[test]
+fn a_store_agrees_with_its_twin_over_many_lives() {
+    let first = seed(1);
+    for seed in first..first + 40 {
+        let _told = Told(seed);
+        let random = &mut Random::new(seed);
+        let mut twin = Twin::default();
+        let mut driven = World::new_store(options());
+        for life in 0..5 {
+            driven.run(40, &mut twin, random);
+            let rows = twin.rows();
+            assert!(driven.scan(&[]) == rows);
+            for prefix in [1, 3, 4, 6] {
+                let mut wanted = rows.clone();
+                wanted.retain(|key, _| key[0] == prefix);
+                assert!(driven.scan(&[prefix]) == wanted);
+            }
+            let next = driven.world.after_kill().start(options()).unwrap();
+            twin.found(&next, &format!("life {life}"));
+            driven = next;
+        }
+    }
+}
+
+#[test]
+fn what_is_consumed_before_a_checkpoint_never_reaches_the_table() {
+    let mut driven = World::new_store(options());
+    let mut twin = Twin::default();
+    let key = |number: u64| [&[4][..], &number.to_be_bytes()].concat();
+    let state = |number: u8| vec![6, number];
+    for round in 1..4 {
+        for number in 1..100 {
+            let number = round * 1000 + number;
+            driven.submit(&vec![(key(number), Some(vec![1; 90]))], &mut twin);
+            driven.submit(&vec![(state(5), Some(vec![2]))], &mut twin);
+            driven.submit(&vec![(state(5), None), (key(number), None)], &mut twin);
+        }
+        driven.commit_all(&mut twin).unwrap();
+        assert_eq!(driven.shared().tail().pending_rows(), 0);
+        assert_eq!(driven.shared().stats().cancelled_rows, round * 198);
+        // One that stays, so that the next round meets keys of both kinds in the table.
+        driven.submit(&vec![(key(round * 1000 + 500), Some(vec![]))], &mut twin);
+        driven.submit(&vec![(state(5), Some(vec![]))], &mut twin);
+        driven.checkpoint(&mut twin).unwrap();
+        driven.submit(&vec![(state(5), None)], &mut twin);
+        driven.checkpoint(&mut twin).unwrap();
+        let rows = twin.rows().len() as u64;
+        assert_eq!(driven.world.table.with_rows(|rows| rows.len()) as u64, 1 + rows);
+    }
+}
+
+#[test]
+fn a_lost_other_or_older_row_of_the_table_is_refused_by_name() {
+    let mut driven = World::new_store(options());
+    let (mut twin, random) = (Twin::default(), &mut Random::new(3));
+    driven.run(60, &mut twin, random);
+    driven.commit_all(&mut twin).unwrap();
+    driven.checkpoint(&mut twin).unwrap();
+    let older = driven.world.after_kill();
+    driven.run(60, &mut twin, random);
+    driven.checkpoint(&mut twin).unwrap();
+    let after = driven.world.after_kill();
+    let names_it = |world: &World| match world.start(options()) {
+        Err(error @ StoreError::Damaged { .. }) => error.to_string(),
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("it was opened"),
+    };
+    let rows = after.table.with_rows(|rows| rows.clone());
+    assert!(rows.len() > 5);
+    for (key, value) in &rows {
+        let lost = after.after_kill();
+        lost.table.with_rows(|rows| rows.remove(key));
+        assert!(names_it(&lost).contains("/simulated/table"));
+        let other = after.after_kill();
+        other.table.with_rows(|rows| rows.insert(key.clone(), [&value[..], b"x"].concat()));
+        names_it(&other);
+    }
+    let added = after.after_kill();
+    added.table.with_rows(|rows| rows.insert(vec![9, 9], vec![]));
+    names_it(&added);
+    let rolled_back = World { disk: after.disk.after_kill(), table: older.table };
+    names_it(&rolled_back);
+    let old_journal = World { disk: older.disk, table: after.after_kill().table };
+    names_it(&old_journal);
+    after.start(options()).map(|_| ()).unwrap();
+}
+
+#[test]
+fn a_table_that_failed_is_never_called_again_and_the_journal_goes_on() {
+    let mut driven = World::new_store(options());
+    let (mut twin, random) = (Twin::default(), &mut Random::new(5));
+    driven.run(50, &mut twin, random);
+    driven.commit_all(&mut twin).unwrap();
+    driven.checkpoint(&mut twin).unwrap();
+    driven.world.table.break_it();
+    driven.submit(&vec![(vec![1, 200], Some(vec![1]))], &mut twin);
+    assert!(driven.checkpoint(&mut twin).is_err());
+    for _ in 0..3 {
+        assert!(driven.parts.checkpointer.checkpoint().is_err());
+    }
+    driven.submit(&vec![(vec![1, 201], Some(vec![2]))], &mut twin);
+    driven.commit_all(&mut twin).unwrap();
+    assert_eq!(twin.promised, twin.history.len() as u64);
+    for key in [200, 201] {
+        assert!(get(driven.shared(), &[1, key]).unwrap().is_some());
+    }
+    assert!(driven.shared().stats().table_failed.unwrap().contains("it broke"));
+    assert!(!driven.world.table.was_called_again());
+    let next = driven.world.after_kill().start(options()).unwrap();
+    twin.found(&next, "after the table broke");
+    assert!(next.parts.report.repaired);
+}
+
+#[test]
+fn a_failed_flush_fails_the_store_for_good_and_everybody_is_told() {
+    let mut driven = World::new_store(options());
+    let mut twin = Twin::default();
+    driven.submit(&vec![(vec![1], Some(vec![1]))], &mut twin);
+    driven.commit_all(&mut twin).unwrap();
+    driven.world.disk.break_flushes();
+    let lsn = driven.submit(&vec![(vec![2], Some(vec![2]))], &mut twin);
+    let shared = driven.shared().clone();
+    assert_eq!(shared.state(lsn, Waker::noop()), Progress::Pending);
+    assert_eq!(driven.commit(&mut twin), Step::Failed);
+    assert_eq!(shared.waiters.len(), 0);
+    assert_eq!(shared.state(lsn, Waker::noop()), Progress::Failed);
+    assert_eq!(shared.state(lsn - 1, Waker::noop()), Progress::Durable);
+    assert_eq!(shared.room.check(1, &shared.options), Err(NoRoom::Failed));
+    let later = driven.submit(&vec![(vec![3], Some(vec![3]))], &mut twin);
+    assert_eq!(shared.state(later, Waker::noop()), Progress::Failed);
+    assert!(driven.parts.checkpointer.checkpoint().is_err());
+    assert!(shared.stats().poisoned.unwrap().contains("flush"));
+    twin.found(&driven.world.after_kill().start(options()).unwrap(), "after a failed flush");
+}
+
+#[test]
+fn on_a_full_disk_nothing_new_is_admitted_and_all_goes_on_when_there_is_room() {
+    full_disk(false);
+    full_disk(true);
+}
+
+fn full_disk(copy_on_write: bool) {
+    let options = Options { reserve_bytes: 4096 + 9000, ..options() };
+    let mut driven = World::new_store(options.clone());
+    let (mut twin, random) = (Twin::default(), &mut Random::new(9));
+    if copy_on_write {
+        driven.world.disk.copy_on_write();
+    }
+    let shared = driven.shared().clone();
+    for round in 0..6_u8 {
+        driven.run(30, &mut twin, random);
+        driven.commit_all(&mut twin).unwrap();
+        driven.world.disk.set_room(Some(20_000));
+        let before = twin.promised;
+        let mut full = false;
+        for number in 0..200_u8 {
+            let admitted = shared.room.check(400, &options);
+            full |= admitted == Err(NoRoom::Full);
+            // What makes room is handed in even then.
+            let value = admitted.is_ok().then(|| vec![round; 400]);
+            driven.submit(&vec![(vec![1, number], value)], &mut twin);
+            if driven.commit(&mut twin) == Step::Full {
+                full |= shared.room.check(400, &options) == Err(NoRoom::Full);
+                break;
+            }
+            driven.parts.keeper.make(&shared.room);
+        }
+        assert!(full, "in round {round} the disk was never full");
+        let promised = twin.promised - before;
+        assert!(promised > 20 || copy_on_write, "the reserve was of no use: {promised}");
+        assert!(shared.stats().full.is_some());
+        let mut after = driven.world.after_kill();
+        after.disk.set_room(None);
+        twin.clone().found(&after.start(options.clone()).unwrap(), "killed on a full disk");
+        after = driven.world.clone();
+        after.disk.set_room(None);
+        driven.commit_all(&mut twin).unwrap();
+        driven.checkpoint(&mut twin).unwrap();
+        for number in 0..60 {
+            driven.submit(&vec![(vec![1, number], Some(vec![1; 400]))], &mut twin);
+            driven.commit_all(&mut twin).unwrap();
+        }
+        assert_eq!(shared.room.check(400, &options), Ok(()));
+    }
+}
+
+#[test]
+fn a_checkpoint_that_could_fill_the_disk_waits_and_the_ballast_gives_it_room() {
+    let options = Options { ballast_bytes: 1 << 20, ..options() };
+    let mut driven = World::new_store(options.clone());
+    let shared = driven.shared().clone();
+    let fill = || {
+        let mut batch = RowBatch::new();
+        batch.put(&[1], &[1; 100]);
+        shared.submit(&mut batch);
+    };
+    // Nobody waits for what is certain already, so the whole of it can be called here.
+    let checkpoint = |driven: &mut Driven| {
+        let Parts { committer, checkpointer, .. } = &mut driven.parts;
+        std::thread::scope(|scope| {
+            let done = scope.spawn(|| checkpointer.checkpoint().unwrap());
+            while !done.is_finished() {
+                committer.step();
+                std::thread::yield_now();
+            }
+            done.join().unwrap()
+        })
+    };
+    fill();
+    assert_eq!(checkpoint(&mut driven), Outcome::Written);
+    fill();
+    driven.world.disk.set_room(Some(100));
+    assert_eq!(driven.parts.checkpointer.checkpoint().unwrap(), Outcome::NoRoom);
+    assert_eq!(shared.room.check(1, &options), Err(NoRoom::Full));
+    assert!(shared.stats().full.unwrap().contains("checkpoint"));
+    driven.world.disk.set_room(None);
+    assert_eq!(checkpoint(&mut driven), Outcome::Written);
+    assert_eq!(shared.room.check(1, &options), Ok(()));
+}

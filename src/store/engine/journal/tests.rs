@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::recovery::{self, Found};
 use super::segment::{self, START, Segment, Workshop};
-use super::{Chunk, Journal, Refusal, Spares};
+use super::{Chunk, Journal, RESERVE, Refusal, Spares};
 use crate::store::engine::disk::Disk;
 use crate::store::engine::error::StoreError;
 use crate::store::engine::frame::{self, HEAD, Kind};
@@ -348,4 +348,37 @@ fn another_stores_segment_is_refused() {
     let (disk, known) = killed(1);
     let refused = recovery::read(&disk, [7; 16], known.table, &mut |_, _, _| Ok(()));
     assert!(refused.unwrap_err().to_string().contains("another store"));
+}
+
+#[test]
+fn frames_that_a_crash_left_behind_the_end_never_come_back() {
+    let disk = SimDisk::default();
+    let mut known = Known::default();
+    let mut life = begin(&disk).unwrap();
+    let body = |number: u8| vec![number; 600];
+    let append = |life: &mut Life, known: &mut Known, numbers: std::ops::Range<u8>| {
+        let mut chunk = Chunk::default();
+        for number in numbers {
+            known.bodies.push(body(number));
+            push(&mut chunk, &body(number));
+        }
+        life.journal.append(&mut chunk, &life.spares).unwrap();
+    };
+    // Until a segment is full, so that the next chunk is the first one in the next segment.
+    let room = (CAPACITY - START - RESERVE) / frame::padded(HEAD + 600) as u64;
+    append(&mut life, &mut known, 0..u8::try_from(room).unwrap());
+    life.journal.flush().unwrap();
+    known.certain = life.journal.certain();
+    append(&mut life, &mut known, 100..105);
+    let disk = disk.after_kill();
+    // Of what was never flushed the crash left all but the first frame in the second segment.
+    let second = segment::name(2);
+    let begin = usize::try_from(START).unwrap();
+    disk.with(&second, |bytes| bytes[begin..begin + 512].fill(0));
+    let mut life = recover(&disk, &mut known).unwrap();
+    append(&mut life, &mut known, 200..201);
+    life.journal.flush().unwrap();
+    known.certain = life.journal.certain();
+    let found = check(&disk.after_kill(), &known).unwrap();
+    assert_eq!(found.last, known.certain);
 }

@@ -248,10 +248,7 @@ impl Committer {
             std::thread::sleep(delay);
         }
         self.next();
-        let Some(mut gathering) = self.current.take() else {
-            self.journal.settle();
-            return Step::Idle;
-        };
+        let Some(mut gathering) = self.current.take() else { return Step::Idle };
         match self.commit(&mut gathering) {
             Ok(flush) => {
                 self.tell(gathering, flush);
@@ -297,7 +294,10 @@ impl Committer {
         }
         let begun = self.shared.clock.now();
         self.journal.flush()?;
-        Ok(Some(self.shared.clock.now().since(begun)))
+        let time = self.shared.clock.now().since(begun);
+        // Before it is promised: so what is promised and later damaged is known to be missing.
+        self.journal.settle();
+        Ok(Some(time))
     }
 
     /// Tells those who wait, and makes room.

@@ -20,7 +20,9 @@ mod checkpoint;
 mod commit;
 mod disk;
 mod error;
+mod export;
 mod frame;
+mod inspect;
 mod journal;
 mod known;
 mod meta;
@@ -38,10 +40,11 @@ mod start;
 mod stats;
 mod table;
 #[cfg(test)]
+pub mod tables;
+#[cfg(test)]
 mod tests;
 mod waiters;
 
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::task::Waker;
@@ -56,6 +59,8 @@ use start::{Parts, Site};
 use crate::time::{Clock, SystemClock, Time};
 
 pub use error::StoreError;
+pub use export::{Exported, import};
+pub use inspect::{Findings, Salvaged, check, salvage};
 pub use options::{Options, Promise};
 pub use room::NoRoom;
 pub use rows::{Blob, RowBatch};
@@ -77,8 +82,11 @@ pub struct TableKind {
     /// Its name: a store made with one kind is not opened with another.
     pub name: &'static str,
     /// Opens the table in a folder, which is there; makes an empty one if there is none.
-    pub open: fn(&Path) -> Result<Box<dyn Table>, TableError>,
+    pub open: Box<OpenTable>,
 }
+
+/// Opens a table in a folder.
+pub type OpenTable = dyn Fn(&Path) -> Result<Box<dyn Table>, TableError> + Send + Sync;
 
 struct Threads {
     commit: JoinHandle<()>,
@@ -178,11 +186,7 @@ impl Engine {
 
     /// Visits the rows whose keys begin with `prefix`, in the order of keys, as they are now. No
     /// checkpoint is written meanwhile, so this should not take long. Reads from the disk.
-    pub fn scan(
-        &self,
-        prefix: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StoreError> {
+    pub fn scan(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {
         start::scan(&self.shared, prefix, visit)
     }
 

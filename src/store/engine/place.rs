@@ -13,6 +13,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -52,11 +53,15 @@ impl Place {
             .mode(0o600)
             .open(&lock_path)
             .map_err(StoreError::io("open", &lock_path))?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Place { path: path.to_owned(), _lock: lock }),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::InUse { path: path.to_owned() }),
-            Err(error) => Err(StoreError::io("lock", &lock_path)(error.into())),
+        for _ in 0..TRIES {
+            match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Place { path: path.to_owned(), _lock: lock }),
+                // Whoever has it may be about to end.
+                Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(AGAIN),
+                Err(error) => return Err(StoreError::io("lock", &lock_path)(error.into())),
+            }
         }
+        Err(StoreError::InUse { path: path.to_owned() })
     }
 
     /// What the store says it is; none: there is no store here yet, or one that was never
@@ -187,6 +192,10 @@ pub fn sync_folder(path: &Path) -> Result<(), StoreError> {
     let sync = File::open(path).and_then(|folder| folder.sync_all());
     sync.map_err(StoreError::io("flush", path))
 }
+
+/// How often the lock is asked for, and how long after each time.
+const TRIES: usize = 10;
+const AGAIN: Duration = Duration::from_millis(50);
 
 const STORE: &str = "STORE";
 const CREATING: &str = "CREATING";

@@ -178,11 +178,11 @@ impl Default for RowBatch {
     }
 }
 
+/// Looks at a changed row: its key, and its value or none if it is deleted.
+pub type VisitRow<'a> = dyn FnMut(&[u8], Option<&[u8]>) + 'a;
+
 /// Visits the rows in a frame's body: a key, and its value or none if it is deleted.
-pub fn visit_rows(
-    mut body: &[u8],
-    visit: &mut dyn FnMut(&[u8], Option<&[u8]>),
-) -> Result<(), String> {
+pub fn visit_rows(mut body: &[u8], visit: &mut VisitRow<'_>) -> Result<(), String> {
     let cut = || "the rows in this frame end too early".to_owned();
     while let Some((&what, rest)) = body.split_first() {
         body = rest;

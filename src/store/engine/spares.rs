@@ -139,10 +139,9 @@ impl Keeper {
 
     fn next_segment(&self, sequence: u64, old: Option<u64>) -> io::Result<Segment> {
         if let Some(old) = old {
-            match self.workshop.remake(old, sequence, self.segment_bytes) {
-                Ok(Some(segment)) => return Ok(segment),
-                // Not of the usual length, or in some way unfit: there are others.
-                Ok(None) | Err(_) => {}
+            // Else it is not of the usual length, or in some way unfit.
+            if let Ok(Some(segment)) = self.workshop.remake(old, sequence, self.segment_bytes) {
+                return Ok(segment);
             }
         }
         self.workshop.make(sequence, self.segment_bytes)

@@ -22,7 +22,7 @@ use super::pending::Pending;
 use super::rows::{Blob, visit_rows};
 use super::shared::Shared;
 use super::spares::{Keeper, Supply};
-use super::table::Table;
+use super::table::{Table, Visit};
 use crate::time::{Clock, SystemClock, Time};
 
 /// What a start found.
@@ -98,10 +98,8 @@ pub fn start(site: Site, options: Options, visit: &mut Visitor<'_>) -> Result<Pa
     let mut known = Known::new(&options.growing);
     let look = Look { table: &*table, path: &table_path, hasher: &hasher };
     let seen = look.at_rows(&mut pending, &mut known, visit)?;
-    if !repaired {
-        if let Some(what) = seen.tally.difference(&meta.tally) {
-            return Err(StoreError::damaged(&table_path, 0, what));
-        }
+    if !repaired && let Some(what) = seen.tally.difference(&meta.tally) {
+        return Err(StoreError::damaged(&table_path, 0, what));
     }
     let workshop = Workshop::new(disk.clone(), store);
     let active = found.go_on(&workshop, options.segment_bytes)?;
@@ -298,11 +296,7 @@ impl Look<'_> {
 }
 
 /// Visits the rows whose keys begin with `prefix`, as they are now.
-pub fn scan(
-    shared: &Shared,
-    prefix: &[u8],
-    visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-) -> Result<(), StoreError> {
+pub fn scan(shared: &Shared, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {
     let _quiet = shared.quiet.lock().expect("no code panics while the table is quiet");
     let waiting = waiting(shared, prefix);
     let mut waiting = waiting.iter().peekable();

@@ -131,8 +131,8 @@ impl Journal {
         Ok(())
     }
 
-    /// Leaves a mark that what was written is certain, for when nothing follows soon: a bad frame
-    /// before it is then known to be damage. Nothing waits for it.
+    /// Leaves a mark that what was written is certain, as long as nothing follows that says so: a
+    /// bad frame before it is then known to be damage. The mark itself is not flushed.
     pub fn settle(&mut self) {
         if self.poisoned.is_none() && self.settled != self.at && self.certain == self.last {
             mark(&self.active, self.at, Kind::Settled, self.certain);

@@ -34,6 +34,9 @@ pub struct Found {
     sequences: Vec<u64>,
 }
 
+/// Looks at a frame: its number, kind and body; an error in words if it makes no sense.
+pub type VisitFrame<'a> = dyn FnMut(u64, Kind, &[u8]) -> Result<(), String> + 'a;
+
 /// Visits every frame numbered above `from` with its number, kind and body.
 ///
 /// `from` is what the table holds: a journal that ends before it, or begins after it, is damaged.
@@ -41,7 +44,7 @@ pub fn read(
     disk: &dyn Disk,
     store: [u8; 16],
     from: u64,
-    visit: &mut dyn FnMut(u64, Kind, &[u8]) -> Result<(), String>,
+    visit: &mut VisitFrame<'_>,
 ) -> Result<Found, StoreError> {
     let all = sequences(disk)?;
     // Older segments than those that follow each other to the end are leftovers of a removal.
@@ -158,7 +161,7 @@ struct Reader<'a> {
     disk: &'a dyn Disk,
     store: [u8; 16],
     from: u64,
-    visit: &'a mut dyn FnMut(u64, Kind, &[u8]) -> Result<(), String>,
+    visit: &'a mut VisitFrame<'a>,
     /// Number of the next frame; 0 before the first.
     expected: u64,
     found: Found,
@@ -297,6 +300,18 @@ pub fn load(
         return Err(StoreError::damaged(&path, len, what));
     }
     Ok((header, bytes))
+}
+
+/// A segment with a good header, whosever it is and however long, and all of it.
+pub fn load_any(disk: &dyn Disk, sequence: u64) -> Result<(Header, Vec<u8>), StoreError> {
+    let path = disk.path(&segment::name(sequence));
+    let file = disk.open(&segment::name(sequence)).map_err(StoreError::io("open", &path))?;
+    let read = file.len().and_then(|len| contents(&*file, len, usize::MAX));
+    let bytes = read.map_err(StoreError::io("read", &path))?;
+    match Header::decode(&bytes) {
+        Some(header) => Ok((header, bytes)),
+        None => Err(StoreError::damaged(&path, 0, "this is not the header of a segment")),
+    }
 }
 
 fn contents(file: &dyn DiskFile, len: u64, most: usize) -> io::Result<Vec<u8>> {

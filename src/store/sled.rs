@@ -1,0 +1,290 @@
+//! The table in sled: the only file that names it.
+//!
+//! The version is pinned, a pre-release, and handled with care:
+//!
+//! * A power cut soon after it was made could leave it without its settings file, which it never
+//!   flushes: that file and the folders are flushed here.
+//! * After any error its next flush may never return. So nothing is called again after an error,
+//!   what may block runs on a thread that can be left behind, and a table that failed is never
+//!   dropped, for that flushes too.
+//! * Dropping an iterator flushes as well: so those live on that one thread.
+//! * Its own flusher thread, which ends the process when a flush fails, is off.
+
+use std::fs::{self, File};
+use std::io;
+use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use sled::{Batch, Config, Db, InlineArray};
+
+use super::engine::{Blob, Change, Table, TableError, TableKind, Visit};
+use super::watched::{self, Handover, Watched};
+
+/// A table in sled.
+pub struct SledTable {
+    /// For the thread that can be left behind, and for no other. None: closed.
+    writer: Arc<Mutex<Option<Db<FANOUT>>>>,
+    /// A handle of a thread's own, lent to whoever reads.
+    reader: Mutex<Option<Db<FANOUT>>>,
+    thread: Watched,
+    failed: AtomicU8,
+}
+
+/// Tables in sled, each with so much memory for a cache.
+pub fn sled_kind(cache_bytes: usize) -> TableKind {
+    TableKind {
+        name: "sled",
+        open: Box::new(move |path| Ok(Box::new(SledTable::open(path, cache_bytes)?))),
+    }
+}
+
+impl SledTable {
+    /// Opens the table in a folder, or makes an empty one there.
+    pub fn open(path: &Path, cache_bytes: usize) -> Result<SledTable, TableError> {
+        SledTable::open_within(path, cache_bytes, LIMIT)
+    }
+
+    fn open_within(
+        path: &Path,
+        cache_bytes: usize,
+        limit: Duration,
+    ) -> Result<SledTable, TableError> {
+        let thread = Watched::start("store sled", limit).map_err(said)?;
+        let folder = path.to_owned();
+        let opened = thread.call(move || -> io::Result<Db<FANOUT>> {
+            let config = Config::new()
+                .path(&folder)
+                .flush_every_ms(None)
+                .zstd_compression_level(1)
+                .cache_capacity_bytes(cache_bytes);
+            let mut tries = 0;
+            let db = loop {
+                match config.open::<FANOUT>() {
+                    // A process that is just being started may still have the lock's file.
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock && tries < TRIES => {
+                        tries += 1;
+                        std::thread::sleep(AGAIN);
+                    }
+                    opened => break opened?,
+                }
+            };
+            match make_certain(&folder) {
+                Ok(()) => Ok(db),
+                Err(error) => {
+                    // Not dropped: that would flush a table that may not be one.
+                    let _left = ManuallyDrop::new(db);
+                    Err(error)
+                }
+            }
+        });
+        let db = opened.map_err(TableError)?.map_err(said)?;
+        let reader = Mutex::new(Some(db.clone()));
+        let writer = Arc::new(Mutex::new(Some(db)));
+        Ok(SledTable { writer, reader, thread, failed: AtomicU8::new(WELL) })
+    }
+
+    fn check(&self) -> Result<(), TableError> {
+        if self.failed.load(Ordering::Acquire) != WELL {
+            return Err(TableError("it has failed, and is not called again".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Notes a failure.
+    fn note<T>(&self, how: u8, result: Result<T, String>) -> Result<T, TableError> {
+        result.map_err(|error| {
+            self.failed.fetch_max(how, Ordering::AcqRel);
+            TableError(error)
+        })
+    }
+
+    /// Runs something on the thread that can be left behind.
+    fn call<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Db<FANOUT>) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, TableError> {
+        self.check()?;
+        let writer = self.writer.clone();
+        let returned = self.thread.call(move || with(&writer, job));
+        self.note(CANNOT_WRITE, returned.and_then(|returned| returned))
+    }
+}
+
+impl Table for SledTable {
+    fn get(&self, key: &[u8]) -> Result<Option<Blob>, TableError> {
+        self.check()?;
+        let got = {
+            let reader = self.reader.lock().expect(PANIC_FREE);
+            let db = reader.as_ref().ok_or_else(closed)?;
+            catch_unwind(AssertUnwindSafe(|| db.get(key)))
+        };
+        let got = match got {
+            Ok(got) => got.map_err(|error| error.to_string()),
+            Err(panic) => Err(watched::words(&*panic)),
+        };
+        Ok(self.note(CANNOT_READ, got)?.map(|value| value[..].into()))
+    }
+
+    fn apply(&self, changes: Vec<Change>) -> Result<(), TableError> {
+        self.call(move |db| {
+            let mut batch = Batch::default();
+            for (key, value) in &changes {
+                match value {
+                    Some(value) => batch.insert(&**key, &**value),
+                    None => batch.remove(&**key),
+                }
+            }
+            db.apply_batch(batch)
+        })
+    }
+
+    fn flush(&self) -> Result<(), TableError> {
+        self.call(|db| db.flush().map(drop))
+    }
+
+    fn scan(&self, from: &[u8], visit: &mut Visit<'_>) -> Result<(), TableError> {
+        self.check()?;
+        let (writer, from) = (self.writer.clone(), from.to_vec());
+        let scanned = self.thread.stream(
+            move |pages| with(&writer, |db| read_pages(db, &from, pages)),
+            |page: Page| page.iter().all(|(key, value)| visit(key, value).is_continue()),
+        );
+        self.note(CANNOT_READ, scanned)
+    }
+
+    fn close(&self) -> Result<(), TableError> {
+        let reader = self.reader.lock().expect(PANIC_FREE).take();
+        if self.failed.load(Ordering::Acquire) == CANNOT_WRITE || self.thread.is_stuck() {
+            let _left = (ManuallyDrop::new(reader), ManuallyDrop::new(self.writer.clone()));
+            return Ok(());
+        }
+        // Dropping it flushes.
+        let writer = self.writer.clone();
+        let dropped = self.thread.call(move || {
+            drop(reader);
+            drop(writer.lock().expect(PANIC_FREE).take());
+        });
+        self.note(CANNOT_WRITE, dropped)
+    }
+}
+
+impl Drop for SledTable {
+    fn drop(&mut self) {
+        let _ = self.close();
+    }
+}
+
+type Page = Vec<(InlineArray, InlineArray)>;
+
+/// Does something with the database, if it is not closed; an error in words.
+fn with<T>(
+    writer: &Mutex<Option<Db<FANOUT>>>,
+    act: impl FnOnce(&Db<FANOUT>) -> io::Result<T>,
+) -> Result<T, String> {
+    let writer = writer.lock().map_err(|_| "it panicked before".to_owned())?;
+    let db = writer.as_ref().ok_or_else(|| closed().to_string())?;
+    act(db).map_err(|error| error.to_string())
+}
+
+fn read_pages(db: &Db<FANOUT>, from: &[u8], pages: &Handover<Page>) -> io::Result<()> {
+    let mut page = Page::new();
+    let mut bytes = 0;
+    for row in db.range(from..) {
+        let (key, value) = row?;
+        bytes += key.len() + value.len();
+        page.push((key, value));
+        if page.len() == PAGE_ROWS || bytes > PAGE_BYTES {
+            bytes = 0;
+            if pages.put(std::mem::take(&mut page)).is_err() {
+                return Ok(());
+            }
+        }
+    }
+    let _ = pages.put(page);
+    Ok(())
+}
+
+/// Flushes what sled makes and does not flush.
+fn make_certain(path: &Path) -> io::Result<()> {
+    File::open(path.join("durability_cookie"))?.sync_all()?;
+    for folder in [path.join("slabs"), path.join("metadata"), path.to_owned()] {
+        for entry in fs::read_dir(&folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                File::open(entry.path())?.sync_all()?;
+            }
+        }
+        File::open(&folder)?.sync_all()?;
+    }
+    match path.parent() {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+fn closed() -> TableError {
+    TableError("it is closed".to_owned())
+}
+
+fn said(error: io::Error) -> TableError {
+    TableError(error.to_string())
+}
+
+/// Rows of one leaf. Fixed when a table is made: it cannot be changed for one that is there.
+const FANOUT: usize = 64;
+
+// How it has failed: after a read that failed it can still be dropped.
+const WELL: u8 = 0;
+const CANNOT_READ: u8 = 1;
+const CANNOT_WRITE: u8 = 2;
+
+/// How long a call may take: longer, and it is believed never to return.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// How often its lock is asked for, and how long after each time.
+const TRIES: usize = 10;
+const AGAIN: Duration = Duration::from_millis(50);
+
+const PAGE_ROWS: usize = 512;
+const PAGE_BYTES: usize = 1 << 20;
+const PANIC_FREE: &str = "no code panics while it holds the table";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::engine::tables;
+
+    fn kind() -> TableKind {
+        sled_kind(8 << 20)
+    }
+
+    #[test]
+    fn it_is_a_table() {
+        tables::check(&kind());
+    }
+
+    #[test]
+    fn damage_is_refused_by_name_or_changes_nothing() {
+        let kind = TableKind {
+            name: "sled",
+            open: Box::new(|path| {
+                let soon = Duration::from_secs(5);
+                Ok(Box::new(SledTable::open_within(path, 8 << 20, soon)?))
+            }),
+        };
+        tables::check_damage(&kind);
+    }
+
+    #[test]
+    fn a_second_process_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let held = SledTable::open(root.path(), 1 << 20).unwrap();
+        assert!(SledTable::open(root.path(), 1 << 20).is_err());
+        held.close().unwrap();
+        SledTable::open(root.path(), 1 << 20).unwrap();
+    }
+}

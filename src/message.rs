@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::codec::{Properties, QoS};
@@ -39,6 +39,11 @@ pub type SessionId = u64;
 
 /// Number of a group of Shared Subscriptions; never used twice.
 pub type GroupId = u64;
+
+/// Number of a message in the store, above 0; rises in the order of [`submit`]; never used twice.
+///
+/// [`submit`]: crate::broker::ports::Store::submit
+pub type Mid = u64;
 
 /// Bytes of messages held in memory, each message counted once however many wait for it.
 ///
@@ -141,37 +146,64 @@ pub struct Draft<'a> {
 impl Draft<'_> {
     /// Bytes the message of `publisher` will hold in memory.
     pub fn bytes(&self, publisher: &Identity) -> usize {
-        OVERHEAD + self.body_len(publisher)
+        self.parts(publisher, Time::START).bytes()
     }
 
     /// Makes the owned message, received at `now`.
     pub fn into_message(&self, publisher: &Identity, now: Time) -> Message {
-        Message::write(self.body_len(publisher), |head, body| {
-            body.extend_from_slice(self.topic.as_str().as_bytes());
-            head.properties_at = u32_of(body.len());
-            self.properties.forwarded(body);
-            head.payload_at = u32_of(body.len());
-            body.extend_from_slice(self.payload);
-            head.publisher_at = u32_of(body.len());
-            body.extend_from_slice(publisher.client_id.as_str().as_bytes());
-            head.user_at = publisher.user_name.as_ref().map_or(u32::MAX, |_| u32_of(body.len()));
-            body.extend_from_slice(publisher.user_name.as_deref().unwrap_or("").as_bytes());
-            head.qos = self.qos;
-            head.retain = self.retain;
-            head.received = now;
-            head.expires = match self.expiry {
-                Some(seconds) => now.after(Duration::from_secs(seconds.into())),
-                None => Time::NEVER,
-            };
-            head.meter = Some(publisher.meter);
-        })
+        Message::new(&self.parts(publisher, now), publisher.meter)
     }
 
-    fn body_len(&self, publisher: &Identity) -> usize {
-        let user = publisher.user_name.as_ref().map_or(0, |user| user.len());
-        let publisher = publisher.client_id.as_str().len() + user;
-        let properties = self.properties.as_bytes().len();
-        self.topic.as_str().len() + properties + self.payload.len() + publisher
+    fn parts<'p>(&'p self, publisher: &'p Identity, now: Time) -> Parts<'p> {
+        Parts {
+            topic: self.topic.as_str(),
+            properties: self.properties,
+            payload: self.payload,
+            publisher: publisher.client_id.as_str(),
+            user_name: publisher.user_name.as_deref(),
+            qos: self.qos,
+            retain: self.retain,
+            received: now,
+            expires: match self.expiry {
+                Some(seconds) => now.after(Duration::from_secs(seconds.into())),
+                None => Time::NEVER,
+            },
+        }
+    }
+}
+
+/// All that a message says: for stores, which write it down and make it again.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Parts<'a> {
+    /// Topic Name.
+    pub topic: &'a str,
+    /// What is forwarded with it, in order.
+    pub properties: Properties<'a>,
+    /// Application Message.
+    pub payload: &'a [u8],
+    /// Client Identifier of its publisher.
+    pub publisher: &'a str,
+    /// User name of its publisher.
+    pub user_name: Option<&'a str>,
+    /// Quality of service it was published with.
+    pub qos: QoS,
+    /// RETAIN flag it was published with.
+    pub retain: bool,
+    /// When the broker received it.
+    pub received: Time,
+    /// When it ends.
+    pub expires: Time,
+}
+
+impl Parts<'_> {
+    /// Bytes that a message of these parts holds in memory.
+    pub fn bytes(&self) -> usize {
+        OVERHEAD + self.body_len()
+    }
+
+    fn body_len(&self) -> usize {
+        let publisher = self.publisher.len() + self.user_name.map_or(0, str::len);
+        self.topic.len() + self.properties.as_bytes().len() + self.payload.len() + publisher
     }
 }
 
@@ -212,6 +244,8 @@ pub struct Head {
     pub received: Time,
     /// When it ends; [`Time::NEVER`] without a Message Expiry Interval.
     pub expires: Time,
+    /// 0: the store does not have it, or not under a number.
+    mid: AtomicU64,
     /// `None`: not counted (any more).
     meter: Option<&'static Meter>,
 }
@@ -236,6 +270,52 @@ impl Deref for Message {
 }
 
 impl Message {
+    /// A message of `parts`, counted by `meter`.
+    pub fn new(parts: &Parts<'_>, meter: &'static Meter) -> Message {
+        Message::write(parts.body_len(), |head, body| {
+            body.extend_from_slice(parts.topic.as_bytes());
+            head.properties_at = u32_of(body.len());
+            parts.properties.forwarded(body);
+            head.payload_at = u32_of(body.len());
+            body.extend_from_slice(parts.payload);
+            head.publisher_at = u32_of(body.len());
+            body.extend_from_slice(parts.publisher.as_bytes());
+            head.user_at = parts.user_name.map_or(u32::MAX, |_| u32_of(body.len()));
+            body.extend_from_slice(parts.user_name.unwrap_or("").as_bytes());
+            head.qos = parts.qos;
+            head.retain = parts.retain;
+            head.received = parts.received;
+            head.expires = parts.expires;
+            *head.mid.get_mut() = 0;
+            head.meter = Some(meter);
+        })
+    }
+
+    /// All that it says.
+    pub fn parts(&self) -> Parts<'_> {
+        Parts {
+            topic: self.topic().as_str(),
+            properties: self.properties(),
+            payload: self.payload(),
+            publisher: self.publisher(),
+            user_name: self.user_name(),
+            qos: self.qos,
+            retain: self.retain,
+            received: self.received,
+            expires: self.expires,
+        }
+    }
+
+    /// Its number in the store, if it has one.
+    pub fn mid(&self) -> Option<Mid> {
+        Some(self.mid.load(Ordering::Relaxed)).filter(|mid| *mid > 0)
+    }
+
+    /// The store has taken it under this number: said before anybody is given a copy.
+    pub fn set_mid(&self, mid: Mid) {
+        self.mid.store(mid, Ordering::Relaxed);
+    }
+
     /// Topic Name.
     pub fn topic(&self) -> TopicName<'_> {
         TopicName::trusted(text(&self.body()[..self.properties_at as usize]))
@@ -397,9 +477,16 @@ pub struct Delivery {
     pub ids: SubscriptionIds,
     /// The group it was pulled from.
     pub group: Option<GroupId>,
+    /// The store keeps this copy for its receiver until it is settled.
+    pub stored: bool,
 }
 
 impl Delivery {
+    /// What is to be settled with the store when this copy has come to its end.
+    pub fn mid(&self) -> Option<Mid> {
+        if self.stored { self.message.mid() } else { None }
+    }
+
     /// Whether the receiver's account counts it as `QoS` above 0. A group counts by the message,
     /// since each member may have granted another `QoS`.
     pub fn counts_above_qos0(&self) -> bool {
@@ -432,11 +519,13 @@ pub enum Loss {
     GroupGone,
     /// `QoS` 0 for a Session that is not connected: counted, not called dropped.
     OfflineQos0,
+    /// The store could not read it back.
+    Unreadable,
 }
 
 impl Loss {
     /// Every reason, in the order of its number.
-    pub const ALL: [Loss; 10] = [
+    pub const ALL: [Loss; 11] = [
         Loss::QueueFull,
         Loss::MemoryFull,
         Loss::Expired,
@@ -447,6 +536,7 @@ impl Loss {
         Loss::TakenClean,
         Loss::GroupGone,
         Loss::OfflineQos0,
+        Loss::Unreadable,
     ];
 
     /// The name in `$SYS`, logs and metrics.
@@ -462,6 +552,7 @@ impl Loss {
             Loss::TakenClean => "taken_clean",
             Loss::GroupGone => "group_gone",
             Loss::OfflineQos0 => "offline_qos0",
+            Loss::Unreadable => "unreadable",
         }
     }
 }

@@ -9,7 +9,7 @@ use shuttle::sync::{Condvar, Mutex};
 use shuttle::thread;
 
 use sluicemq::auth::{Gate, PermitAll};
-use sluicemq::broker::mailbox::{Copy, Grant, Mailbox, Member};
+use sluicemq::broker::mailbox::{Copy, Expired, Grant, Mailbox, Member};
 use sluicemq::broker::ports::{Batch, Durability, Permit, Receipt, Refused, Store};
 use sluicemq::broker::registry::{Claim, Parked, Registry};
 use sluicemq::broker::turn::Turn;
@@ -79,7 +79,7 @@ fn copy(publisher: &Arc<Identity>, qos: QoS) -> Copy {
         payload: b"x",
     };
     let message = draft.into_message(publisher, NOW);
-    Copy { message, qos, retain: false, ids: SubscriptionIds::default() }
+    Copy { message, qos, retain: false, ids: SubscriptionIds::default(), stored: false }
 }
 
 /// Reserves, pushes and wakes, as a publisher does.
@@ -87,9 +87,13 @@ fn push(mailbox: &Mailbox, publisher: &Arc<Identity>, qos: QoS) {
     let copy = copy(publisher, qos);
     let bytes = copy.message.bytes();
     let (queue, mut grant, mut wakers) = (Queue::default(), Grant::default(), Vec::new());
-    mailbox.reserve(&queue, qos, bytes, NOW, &mut grant, &mut 0).expect("there is room");
+    mailbox
+        .reserve(&queue, qos, bytes, NOW, &mut grant, &mut Expired::default())
+        .expect("there is room");
     assert!(grant.spend(qos, bytes));
-    assert_eq!(mailbox.push(&queue, &mut vec![copy], &mut grant, &mut wakers), None);
+    let mut gone = Vec::new();
+    let lost = mailbox.push(&queue, &mut vec![copy], &mut grant, &mut wakers, &mut gone);
+    assert_eq!(lost, None);
     wakers.into_iter().for_each(Waker::wake);
 }
 

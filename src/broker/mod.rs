@@ -7,6 +7,7 @@ pub mod metrics;
 pub mod ports;
 mod recent;
 pub mod registry;
+pub mod restore;
 pub mod router;
 mod staged;
 pub mod sys;
@@ -18,13 +19,15 @@ use thin_vec::ThinVec;
 
 use crate::codec::{QoS, Reason};
 use crate::config::{self, Config};
-use crate::message::{ClientId, Draft, GroupId, Identity, Loss, Message, Meter, SessionId};
+use crate::message::{
+    ClientId, Delivery, Draft, GroupId, Identity, Loss, Message, Meter, SessionId,
+};
 use crate::session::{Access, Context, Op, Policy, Session, WillMessage};
 use crate::time::Time;
 
-use mailbox::{Account, Copy, Mailbox};
+use mailbox::{Account, Copy, Expired, Mailbox};
 use metrics::{Counter, Metrics};
-use ports::{Authenticator, Publication, Receipt, Refused, Store};
+use ports::{Authenticator, GROUP_BIT, Publication, Receipt, Refused, Store, StoredCopy};
 use registry::{Due, Parked, Registry};
 use router::{Change, Retain, Router, Subscriber};
 use turn::{Turn, press};
@@ -158,8 +161,8 @@ impl Broker {
         let found = matches.len();
         let mut admitted = 0;
         let mut refused = 0;
-        let mut expired = 0;
-        let mut receivers = Vec::new();
+        let mut expired = Expired::default();
+        let mut copies = Vec::new();
         let remembers = shared.remembers;
         let whole = !retains && !remembers;
         let before = turn.staged.receivers();
@@ -181,26 +184,25 @@ impl Broker {
                 let spent = open.grant.spend(qos, bytes);
                 debug_assert!(spent, "room was reserved for it");
             }
-            if remembers && open.grant.durable && qos > QoS::AtMostOnce {
-                receivers.push(found.key.number());
+            let stored = remembers && open.grant.durable && qos > QoS::AtMostOnce;
+            let retain = draft.retain && found.retain_as_published;
+            if stored {
+                let (receiver, ids) = (found.key.number(), found.ids.clone());
+                copies.push(StoredCopy { receiver, qos, retain, ids });
             }
             let message =
                 if whole && index + 1 == matches.len() { owned.give_away() } else { owned.share() };
-            open.copies.push(Copy {
-                message,
-                qos,
-                retain: draft.retain && found.retain_as_published,
-                ids: found.ids.clone(),
-            });
+            open.copies.push(Copy { message, qos, retain, ids: found.ids.clone(), stored });
             admitted += 1;
         }
-        shared.metrics.lose(Loss::Expired, expired);
+        shared.metrics.lose(Loss::Expired, expired.count);
+        turn.batch.settled.append(&mut expired.stored);
         turn.recent = recent;
         turn.copies += found;
         turn.tally.add(Counter::Routed, found as u64);
         // What the broker says of itself is kept in memory alone.
         let kept = retains && !std::ptr::eq(&**publisher, &*shared.system);
-        let stored = self.store(&mut owned, receivers, kept, with, turn);
+        let stored = self.store(&mut owned, copies, kept, with, turn);
         let reason = match (found, admitted, refused) {
             (0, _, _) => Reason::NoMatchingSubscribers,
             (_, 0, 1..) => Reason::QuotaExceeded,
@@ -226,11 +228,24 @@ impl Broker {
         receipt
     }
 
+    /// Hands facts to the store that nobody waits for.
+    pub(crate) fn remember_unawaited(&self, ops: Vec<(SessionId, Op)>) {
+        self.submit_unawaited(ports::Batch { ops, ..ports::Batch::default() });
+    }
+
+    fn submit_unawaited(&self, batch: ports::Batch) {
+        if !batch.is_empty() {
+            self.0.ports.store.submit(ports::Permit::default(), batch);
+        }
+    }
+
     /// Pushes the copies routed so far, before the turn ends.
     pub(crate) fn flush_copies(&self, turn: &mut Turn) {
         let Turn { staged, wakers, pressed, .. } = turn;
+        let mut gone = Vec::new();
         staged.drain(|open| {
-            let lost = open.mailbox.push(&self.0.queue, &mut open.copies, &mut open.grant, wakers);
+            let (copies, grant) = (&mut open.copies, &mut open.grant);
+            let lost = open.mailbox.push(&self.0.queue, copies, grant, wakers, &mut gone);
             if let Some((loss, count)) = lost {
                 self.0.metrics.lose(loss, count);
             }
@@ -238,6 +253,7 @@ impl Broker {
                 press(pressed, &open.mailbox);
             }
         });
+        self.submit_unawaited(ports::Batch { settled: gone, ..ports::Batch::default() });
     }
 
     /// Publishes a Will, if its Session may.
@@ -264,12 +280,21 @@ impl Broker {
         for round in 0..=TICK_MAX {
             let Some(due) = shared.registry.due(now) else { break };
             match due {
-                Due::Will(identity, will) => self.publish_will(&identity, &will, now, turn),
+                Due::Will(id, identity, will) => {
+                    self.publish_will(&identity, &will, now, turn);
+                    if shared.remembers {
+                        turn.batch.ops.push((id, Op::WillGone));
+                    }
+                }
                 Due::End(parked) => self.end_session(*parked, Loss::SessionEnded, now, turn),
             }
             more = round == TICK_MAX;
         }
-        more |= shared.router.expire_retained(now);
+        let mut forgotten = Vec::new();
+        more |= shared.router.expire_retained(now, &mut forgotten);
+        if shared.remembers {
+            turn.batch.forgotten.append(&mut forgotten);
+        }
         let sys = self.tick_sys(now, turn);
         self.flush(turn);
         turn.forget();
@@ -305,8 +330,13 @@ impl Broker {
         let mut back = Vec::new();
         session.end(loss, &mut |action| match action {
             crate::session::Action::Return(delivery) => back.push(delivery),
-            crate::session::Action::Settle { above_qos0, group, loss } => {
+            crate::session::Action::Settle { above_qos0, group, loss, mid } => {
                 self.settle(mailbox, above_qos0, group, loss);
+                let receiver = group.map_or(id, |group| group | GROUP_BIT);
+                turn.batch.settled.extend(mid.map(|mid| (receiver, mid)));
+            }
+            crate::session::Action::Remember(op) if shared.remembers => {
+                turn.batch.ops.push((id, op));
             }
             _ => {}
         });
@@ -317,19 +347,17 @@ impl Broker {
             .collect();
         let subscriber = Subscriber { session: id, mailbox, lasts: false, connected };
         if !changes.is_empty() {
-            shared.router.change(&subscriber, changes, &mut ThinVec::new(), &shared.metrics);
+            let batch = shared.remembers.then_some(&mut turn.batch);
+            let none = &mut ThinVec::new();
+            shared.router.change(&subscriber, changes, none, &shared.metrics, batch);
         }
-        let remembered = session.lasts() || session.terms().asked_expiry > 0;
-        if shared.remembers && remembered {
-            turn.batch.ops.push((id, Op::Ended));
-        }
-        let lost = mailbox.close(loss, &mut [0, 0]);
+        let lost = mailbox.close(loss, &mut [0, 0], &mut turn.batch.settled);
         shared.metrics.lose(loss, lost.iter().sum());
     }
 
     /// Unacknowledged messages of a departed member go back to the heads of their groups; if a
     /// group is no more, to the ledger.
-    pub(crate) fn give_back(&self, back: Vec<crate::message::Delivery>, turn: &mut Turn) {
+    pub(crate) fn give_back(&self, back: Vec<Delivery>, turn: &mut Turn) {
         let mut by_group = std::collections::BTreeMap::<u64, Vec<_>>::new();
         for delivery in back {
             by_group.entry(delivery.group.unwrap_or_default()).or_default().push(delivery);
@@ -337,9 +365,14 @@ impl Broker {
         for (group, deliveries) in by_group {
             let count = deliveries.len() as u64;
             let mailbox = self.0.router.group(group);
+            let stored: Vec<_> = deliveries.iter().filter_map(Delivery::mid).collect();
             match mailbox.and_then(|mailbox| mailbox.give_back(deliveries)) {
                 Some(wakers) => turn.wakers.extend(wakers),
-                None => self.0.metrics.lose(Loss::GroupGone, count),
+                None => {
+                    self.0.metrics.lose(Loss::GroupGone, count);
+                    let gone = stored.into_iter().map(|mid| (group | GROUP_BIT, mid));
+                    turn.batch.settled.extend(gone);
+                }
             }
         }
     }
@@ -461,7 +494,7 @@ impl Broker {
     fn store(
         &self,
         owned: &mut Owned<'_>,
-        receivers: Vec<u64>,
+        copies: Vec<StoredCopy>,
         retained: bool,
         with: Option<(SessionId, Op)>,
         turn: &mut Turn,
@@ -471,8 +504,8 @@ impl Broker {
         }
         let mut stored = with.is_some();
         turn.batch.ops.extend(with);
-        if retained || !receivers.is_empty() {
-            turn.batch.publishes.push(Publication { message: owned.share(), receivers, retained });
+        if retained || !copies.is_empty() {
+            turn.batch.publishes.push(Publication { message: owned.share(), copies, retained });
             stored = true;
         }
         stored

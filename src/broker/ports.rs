@@ -3,9 +3,14 @@
 use std::sync::Arc;
 use std::task::Waker;
 
-use crate::codec::Reason;
-use crate::message::{Message, SessionId};
-use crate::session::Op;
+use crate::codec::{PacketId, QoS, Reason};
+use crate::message::{
+    Delivery, GroupId, Identity, Message, Meter, Mid, SessionId, SubscriptionIds,
+};
+use crate::session::{Op, Subscription, WillMessage};
+use crate::sync::Mutex;
+use crate::time::Time;
+use crate::topic::TopicFilter;
 
 /// Where Sessions and messages are kept.
 ///
@@ -23,7 +28,153 @@ pub trait Store: Send + Sync {
     /// How far the batch behind `receipt` has come; while it is pending, `waker` is woken once
     /// when that changes.
     fn state(&self, receipt: Receipt, waker: &Waker) -> Durability;
+
+    /// Reads messages back, to be counted by `meter`: what they say waits in the store while their
+    /// receivers are away. `waker` is woken when they are there. A store that gives no message a
+    /// number is never asked.
+    fn fetch(&self, want: Vec<Mid>, meter: &'static Meter, waker: &Waker) -> Fetch {
+        let _ = meter;
+        let (fetch, fetcher) = Fetch::begin(waker);
+        fetcher.end(want.into_iter().map(|mid| (mid, None)).collect());
+        fetch
+    }
+
+    /// Tells all that is remembered, in the order of [`Fact`]'s variants; once, at the start.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, in words, if something cannot be read.
+    fn replay(&self, meter: &'static Meter, visit: &mut dyn FnMut(Fact)) -> Result<(), String> {
+        let _ = (meter, visit);
+        Ok(())
+    }
 }
+
+/// Messages on their way from the store.
+#[derive(Debug)]
+pub struct Fetch(Arc<Mutex<Fetching>>);
+
+#[derive(Debug, Default)]
+struct Fetching {
+    found: Option<Vec<(Mid, Option<Message>)>>,
+    waker: Option<Waker>,
+}
+
+/// The store's end of a [`Fetch`].
+#[derive(Debug)]
+pub struct Fetcher(Arc<Mutex<Fetching>>);
+
+impl Fetch {
+    /// A fetch that is under way, and its other end.
+    pub fn begin(waker: &Waker) -> (Fetch, Fetcher) {
+        let fetching = Fetching { found: None, waker: Some(waker.clone()) };
+        let shared = Arc::new(Mutex::new(fetching));
+        (Fetch(shared.clone()), Fetcher(shared))
+    }
+
+    /// Whether it is there.
+    pub fn is_there(&self) -> bool {
+        self.0.lock().expect("no code panics while it holds a fetch").found.is_some()
+    }
+
+    /// What was found, once it is there: every message asked for, in that order; `None` for one
+    /// that the store could not read.
+    pub fn take(&self) -> Option<Vec<(Mid, Option<Message>)>> {
+        self.0.lock().expect("no code panics while it holds a fetch").found.take()
+    }
+}
+
+impl Fetcher {
+    /// Hands over what was found, and wakes.
+    pub fn end(self, found: Vec<(Mid, Option<Message>)>) {
+        let waker = {
+            let mut fetching = self.0.lock().expect("no code panics while it holds a fetch");
+            fetching.found = Some(found);
+            fetching.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// One thing that a store remembers.
+#[derive(Debug)]
+pub enum Fact {
+    /// A Session that outlives its connection.
+    Session {
+        /// Its number.
+        id: SessionId,
+        /// Whose it is.
+        identity: Identity,
+        /// Session Expiry Interval.
+        expiry: u32,
+    },
+    /// Since when its client is not connected; without it, it was connected to the end.
+    Parked(SessionId, Time),
+    /// A Subscription of it.
+    Subscribed(SessionId, TopicFilter, Subscription),
+    /// A Will; its Session may be one that did not last.
+    Will(SessionId, Identity, WillMessage),
+    /// `QoS` 2 identifier received and not released.
+    Received(SessionId, PacketId),
+    /// A group of Shared Subscriptions.
+    Group(GroupId, TopicFilter),
+    /// A retained message.
+    Retained(Message),
+    /// In flight to the client; for each Session in the order of sending.
+    Flight(SessionId, PacketId, FlightState),
+    /// The highest numbers ever used: Sessions, groups.
+    Last(SessionId, GroupId),
+    /// A message that waits, and for whom; in the order of numbers. Some of the receivers may
+    /// have it in flight.
+    Queued(Queued),
+}
+
+/// How far a copy in flight had come.
+#[derive(Debug)]
+pub enum FlightState {
+    /// PUBLISH sent.
+    Sent(Delivery),
+    /// PUBREC seen.
+    Released {
+        /// The group it came from.
+        group: Option<GroupId>,
+        /// The message, if it is still kept for the receiver.
+        mid: Option<Mid>,
+        /// The ledger had it.
+        lost: bool,
+    },
+}
+
+/// A message that waits in the store.
+#[derive(Debug)]
+pub struct Queued {
+    /// Its number.
+    pub mid: Mid,
+    /// Bytes it holds in memory when it is read.
+    pub bytes: usize,
+    /// When it ends.
+    pub expires: Time,
+    /// Those who are not done with it.
+    pub copies: Vec<StoredCopy>,
+}
+
+/// One receiver's copy of a message in the store.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredCopy {
+    /// A Session's number or, with the top bit set, a group's.
+    pub receiver: u64,
+    /// The lower of published and granted; for a group, as published.
+    pub qos: QoS,
+    /// RETAIN flag to send.
+    pub retain: bool,
+    /// Subscription Identifiers to send.
+    pub ids: SubscriptionIds,
+}
+
+/// The bit that tells a group's number from a Session's where either may stand.
+pub const GROUP_BIT: u64 = 1 << 63;
 
 /// Room in the store's memory.
 #[derive(Debug, Default)]
@@ -80,12 +231,22 @@ pub struct Batch {
     pub ops: Vec<(SessionId, Op)>,
     /// Messages with their lasting receivers, each message once.
     pub publishes: Vec<Publication>,
+    /// Copies that came to their end: the receiver, as in [`StoredCopy`], and the message.
+    pub settled: Vec<(u64, Mid)>,
+    /// Groups made or, with no filter, gone.
+    pub groups: Vec<(GroupId, Option<TopicFilter>)>,
+    /// Topics whose retained message has expired.
+    pub forgotten: Vec<Box<str>>,
 }
 
 impl Batch {
     /// Whether nothing is in it.
     pub fn is_empty(&self) -> bool {
-        self.ops.is_empty() && self.publishes.is_empty()
+        self.ops.is_empty()
+            && self.publishes.is_empty()
+            && self.settled.is_empty()
+            && self.groups.is_empty()
+            && self.forgotten.is_empty()
     }
 }
 
@@ -94,8 +255,8 @@ impl Batch {
 pub struct Publication {
     /// The message.
     pub message: Message,
-    /// Sessions (and, with the top bit set, groups) that wait for it.
-    pub receivers: Vec<u64>,
+    /// Who waits for it.
+    pub copies: Vec<StoredCopy>,
     /// It is now the retained message of its topic; an empty payload: there is none any more.
     pub retained: bool,
 }

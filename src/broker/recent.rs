@@ -134,7 +134,7 @@ mod tests {
                     _ => Change::Unsubscribe(filter),
                 };
                 let subscriber = Subscriber { session, mailbox, lasts: false, connected: true };
-                router.change(&subscriber, vec![change], &mut ThinVec::new(), &metrics);
+                router.change(&subscriber, vec![change], &mut ThinVec::new(), &metrics, None);
             }
             let (topic, publisher) = (TopicName::trusted(TOPICS[draw(6)]), &clients[draw(5)]);
             let say = |matches: &[Match]| {

@@ -110,7 +110,7 @@ pub enum Claim {
 #[derive(Debug)]
 pub enum Due {
     /// Its Will; the Session stays parked.
-    Will(Arc<Identity>, Arc<crate::session::WillMessage>),
+    Will(SessionId, Arc<Identity>, Arc<crate::session::WillMessage>),
     /// Its end.
     End(Box<Parked>),
 }
@@ -249,6 +249,27 @@ impl Registry {
         }
     }
 
+    /// Takes in a Session from the store.
+    pub fn restore(&self, parked: Parked) {
+        let inner = &mut *self.lock();
+        let client_id = parked.session.identity().client_id.clone();
+        let deadline = parked.deadline();
+        if deadline != Time::NEVER {
+            inner.deadlines.insert((deadline, parked.id), client_id.clone());
+        }
+        inner.last_session = inner.last_session.max(parked.id);
+        inner.sessions += 1;
+        let slot = inner.slot_or_new(&client_id);
+        slot.holder = Holder::Parked(Box::new(parked));
+        slot.claims = None;
+    }
+
+    /// Numbers up to this were used before.
+    pub fn restore_last(&self, last: SessionId) {
+        let inner = &mut *self.lock();
+        inner.last_session = inner.last_session.max(last);
+    }
+
     /// A number for a Session that replaces another.
     pub fn next_session(&self) -> SessionId {
         let inner = &mut *self.lock();
@@ -325,7 +346,7 @@ impl Registry {
             if expires != Time::NEVER {
                 inner.deadlines.insert((expires, id), client_id);
             }
-            return will.map(|will| Due::Will(identity, will));
+            return will.map(|will| Due::Will(id, identity, will));
         }
         let ended = if slot.claims.is_some() {
             std::mem::replace(&mut slot.holder, Holder::Empty)

@@ -13,6 +13,7 @@ use thin_vec::ThinVec;
 
 use super::mailbox::{Mailbox, Member, Owner};
 use super::metrics::Metrics;
+use super::ports::{Batch, GROUP_BIT};
 use super::recent::Recent;
 use crate::codec::QoS;
 use crate::config;
@@ -51,8 +52,6 @@ struct Routes {
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Key(u64);
 
-const GROUP_BIT: u64 = 1 << 63;
-
 impl Key {
     pub(super) fn session(id: SessionId) -> Key {
         Key(id)
@@ -83,6 +82,8 @@ struct Group {
     mailbox: Arc<Mailbox>,
     /// Members, and whether each makes the group durable.
     members: BTreeMap<SessionId, bool>,
+    /// The store knows of it.
+    kept: bool,
 }
 
 /// A receiver of one message, its overlapping Subscriptions merged `[MQTT5-3.3.4-2]`.
@@ -223,12 +224,17 @@ impl Router {
         changes: Vec<Change>,
         memberships: &mut ThinVec<Membership>,
         metrics: &Metrics,
+        mut batch: Option<&mut Batch>,
     ) -> u64 {
         let mut routes = self.routes.write().expect("no code panics while it holds the routes");
         for change in changes {
             match change {
                 Change::Subscribe(filter, subscription) if filter.share().is_some() => {
-                    self.join(&mut routes, subscriber, filter, subscription, memberships);
+                    let made =
+                        self.join(&mut routes, subscriber, filter, subscription, memberships);
+                    if let Some(batch) = &mut batch {
+                        batch.groups.extend(made.map(|(id, filter)| (id, Some(filter))));
+                    }
                 }
                 Change::Subscribe(filter, subscription) => {
                     let route = Route {
@@ -244,7 +250,8 @@ impl Router {
                     }
                 }
                 Change::Unsubscribe(filter) if filter.share().is_some() => {
-                    self.part(&mut routes, subscriber, &filter, memberships, metrics);
+                    let batch = batch.as_deref_mut();
+                    self.part(&mut routes, subscriber, &filter, memberships, metrics, batch);
                 }
                 Change::Unsubscribe(filter) => {
                     let key = Key::session(subscriber.session);
@@ -286,6 +293,43 @@ impl Router {
         })
     }
 
+    /// Takes in a retained message from the store.
+    pub fn restore_retained(&self, message: Message) {
+        self.retained().set(message.topic(), Retain::Set(message.clone()));
+    }
+
+    /// Takes in the groups the store knows, still without members. Numbers up to `last` were used
+    /// before.
+    pub fn restore_groups(&self, groups: Vec<(GroupId, TopicFilter)>, last: GroupId) {
+        let mut routes = self.routes.write().expect("no code panics while it holds the routes");
+        routes.next_group = routes.next_group.max(last + 1);
+        for (id, filter) in groups {
+            routes.next_group = routes.next_group.max(id + 1);
+            self.found(&mut routes, id, &filter);
+            if let Some(group) = routes.groups.get_mut(&filter) {
+                group.kept = true;
+            }
+        }
+    }
+
+    /// Groups from the store whose members are all gone end.
+    pub fn forget_lonely_groups(&self, batch: &mut Batch) {
+        let mut routes = self.routes.write().expect("no code panics while it holds the routes");
+        let routes = &mut *routes;
+        let lonely = routes.groups.iter().filter(|(_, group)| group.members.is_empty());
+        let lonely: Vec<_> = lonely.map(|(filter, group)| (filter.clone(), group.id)).collect();
+        for (filter, id) in lonely {
+            routes.groups.remove(&filter);
+            routes.tree.remove(filter.pattern(), Key::group(id));
+            if let Some(mailbox) = routes.mailboxes.remove(&id) {
+                mailbox.close(Loss::GroupGone, &mut [0, 0], &mut batch.settled);
+            }
+            batch.groups.push((id, None));
+            self.groups.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.version.store(VERSIONS.fetch_add(1, Ordering::Relaxed), Ordering::Release);
+    }
+
     /// Pulls retained messages for `cursor` into `out`: at most `max`, looking at a bounded number
     /// of topics. Returns true when the cursor is at its end.
     pub fn pull(
@@ -323,6 +367,7 @@ impl Router {
                         retain: true,
                         ids: SubscriptionIds::new(cursor.id),
                         group: None,
+                        stored: false,
                     });
                 }
                 name.clone_into(last.get_or_insert_default());
@@ -349,8 +394,9 @@ impl Router {
         count <= u64::from(totals.retained_max) && bytes <= totals.retained_bytes_max.0
     }
 
-    /// Forgets retained messages that have expired, a bounded number. Returns whether more are due.
-    pub fn expire_retained(&self, now: Time) -> bool {
+    /// Forgets retained messages that have expired, a bounded number; `gone` is told their topics.
+    /// Returns whether more are due.
+    pub fn expire_retained(&self, now: Time, gone: &mut Vec<Box<str>>) -> bool {
         let retained = &mut *self.retained();
         for _ in 0..EXPIRE_MAX {
             match retained.expiries.first_key_value() {
@@ -358,9 +404,10 @@ impl Router {
                 _ => return false,
             }
             let Some(((_, stamp), topic)) = retained.expiries.pop_first() else { return false };
-            let topic = TopicName::trusted(&topic);
-            if retained.topics.get(topic).is_some_and(|kept| kept.stamp == stamp) {
-                retained.remove(topic);
+            let name = TopicName::trusted(&topic);
+            if retained.topics.get(name).is_some_and(|kept| kept.stamp == stamp) {
+                retained.remove(name);
+                gone.push(topic);
             }
         }
         true
@@ -399,26 +446,14 @@ impl Router {
         filter: TopicFilter,
         subscription: Subscription,
         memberships: &mut ThinVec<Membership>,
-    ) {
+    ) -> Option<(GroupId, TopicFilter)> {
         let session = subscriber.session;
         if !routes.groups.contains_key(&filter) {
             let id = routes.next_group;
             routes.next_group += 1;
-            let mailbox = Arc::new(Mailbox::for_group(id));
-            let route = Route {
-                mailbox: mailbox.clone(),
-                qos: QoS::ExactlyOnce,
-                no_local: false,
-                retain_as_published: true,
-                id: 0,
-            };
-            routes.tree.insert(filter.pattern(), Key::group(id), route);
-            routes.mailboxes.insert(id, mailbox.clone());
-            let group = Group { id, mailbox, members: BTreeMap::new() };
-            routes.groups.insert(filter.clone(), group);
-            self.groups.fetch_add(1, Ordering::Relaxed);
+            self.found(routes, id, &filter);
         }
-        let Some(group) = routes.groups.get_mut(&filter) else { return };
+        let group = routes.groups.get_mut(&filter)?;
         let durable = subscriber.lasts && subscription.options.qos > QoS::AtMostOnce;
         if group.members.insert(session, durable).is_none() {
             self.count(&filter, 1);
@@ -427,12 +462,33 @@ impl Router {
             }
         }
         group.mailbox.set_durable(group.members.values().any(|durable| *durable));
+        // From the first on whom something may wait the store has to know it.
+        let made = durable && !std::mem::replace(&mut group.kept, true);
+        let made = made.then(|| (group.id, filter.clone()));
         memberships.retain(|membership| membership.filter != filter);
         memberships.push(Membership {
             filter,
             mailbox: group.mailbox.clone(),
             member: member(session, &subscription),
         });
+        made
+    }
+
+    /// A new group, still without members.
+    fn found(&self, routes: &mut Routes, id: GroupId, filter: &TopicFilter) {
+        let mailbox = Arc::new(Mailbox::for_group(id));
+        let route = Route {
+            mailbox: mailbox.clone(),
+            qos: QoS::ExactlyOnce,
+            no_local: false,
+            retain_as_published: true,
+            id: 0,
+        };
+        routes.tree.insert(filter.pattern(), Key::group(id), route);
+        routes.mailboxes.insert(id, mailbox.clone());
+        let group = Group { id, mailbox, members: BTreeMap::new(), kept: false };
+        routes.groups.insert(filter.clone(), group);
+        self.groups.fetch_add(1, Ordering::Relaxed);
     }
 
     fn part(
@@ -442,6 +498,7 @@ impl Router {
         filter: &TopicFilter,
         memberships: &mut ThinVec<Membership>,
         metrics: &Metrics,
+        batch: Option<&mut Batch>,
     ) {
         memberships.retain(|membership| membership.filter != *filter);
         let Some(group) = routes.groups.get_mut(filter) else { return };
@@ -460,7 +517,12 @@ impl Router {
             return;
         }
         let id = group.id;
-        let lost = group.mailbox.close(Loss::GroupGone, &mut [0, 0]);
+        let mut gone = Vec::new();
+        let lost = group.mailbox.close(Loss::GroupGone, &mut [0, 0], &mut gone);
+        if let Some(batch) = batch {
+            batch.settled.append(&mut gone);
+            batch.groups.extend(group.kept.then_some((id, None)));
+        }
         metrics.lose(Loss::GroupGone, lost.iter().sum());
         routes.groups.remove(filter);
         routes.mailboxes.remove(&id);

@@ -29,6 +29,23 @@ pub struct Terms {
     pub problem_information: bool,
 }
 
+impl Terms {
+    /// Of a Session without a connection: nothing but its expiry counts.
+    pub fn parked(expiry: u32) -> Terms {
+        Terms {
+            version: Version::V5,
+            keep_alive: 0,
+            expiry,
+            asked_expiry: expiry,
+            receive_maximum: 1,
+            packet_max: u32::MAX,
+            alias_out_max: 0,
+            alias_in_max: 0,
+            problem_information: false,
+        }
+    }
+}
+
 /// What the broker grants a valid CONNECT, or why it refuses it.
 pub fn negotiate(connect: &Connect<'_>, policy: &Policy) -> Result<Terms, Reason> {
     if connect.client_id.len() > policy.limits.client_id_bytes_max as usize {

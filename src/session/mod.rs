@@ -22,7 +22,7 @@ use crate::codec::{
     Disconnect, Packet, PacketId, Properties, QoS, Reason, SubscribeOptions, Version,
 };
 use crate::config;
-use crate::message::{Delivery, Draft, Identity, Loss};
+use crate::message::{Delivery, Draft, Identity, Loss, Mid};
 use crate::time::Time;
 use crate::topic::{self, TopicFilter, TopicName};
 
@@ -97,6 +97,8 @@ pub enum Action<'a> {
         group: Option<u64>,
         /// Why it was lost; `None` if it was completed.
         loss: Option<Loss>,
+        /// The message, if the store keeps it for the receiver until now.
+        mid: Option<Mid>,
     },
     /// Something to count.
     Count(Count),
@@ -241,6 +243,8 @@ pub struct Session {
     cursors: ThinVec<Cursor>,
     will: Option<Arc<WillMessage>>,
     end: End,
+    /// The store knows of it.
+    remembered: bool,
 }
 
 impl Session {
@@ -259,6 +263,42 @@ impl Session {
             cursors: ThinVec::new(),
             will: None,
             end: End::Abrupt,
+            remembered: false,
+        }
+    }
+
+    /// A Session as it was when the broker stopped, without a connection.
+    pub fn restore(
+        identity: Arc<Identity>,
+        expiry: u32,
+        subscriptions: Vec<(TopicFilter, Subscription)>,
+        flights: Vec<(PacketId, window::State)>,
+        received: impl IntoIterator<Item = PacketId>,
+        will: Option<WillMessage>,
+    ) -> Session {
+        let mut session = Session::new(identity, Terms::parked(expiry), Time::START);
+        for (filter, subscription) in subscriptions {
+            session.subscriptions.insert(filter, subscription);
+        }
+        session.window = window::Window::restore(flights);
+        session.received = received.into_iter().collect();
+        session.will = will.map(Arc::new);
+        session.remembered = true;
+        session
+    }
+
+    /// Agrees on an expiry with the store, if it has another.
+    pub fn remember_expiry(
+        &mut self,
+        before: u32,
+        cx: &Context<'_>,
+        out: &mut impl FnMut(Action<'_>),
+    ) {
+        let expiry = self.terms.expiry;
+        if cx.remembers && expiry != before {
+            self.remembered = true;
+            let identity = self.identity.clone();
+            out(Action::Remember(Op::Session { identity, expiry }));
         }
     }
 
@@ -287,10 +327,10 @@ impl Session {
         self.will = will.map(Arc::new);
         match &self.will {
             Some(will) => {
-                let will = will.clone();
-                self.remember(cx, out, || Op::Will(will));
+                let op = Op::Will(will.clone(), self.identity.clone());
+                self.remember_will(cx, out, op);
             }
-            None if had => self.remember(cx, out, || Op::WillGone),
+            None if had => self.remember_will(cx, out, Op::WillGone),
             None => {}
         }
     }
@@ -339,7 +379,8 @@ impl Session {
         let back = self
             .window
             .take_shared(|delivery| delivery.group.is_some_and(|g| ends || takes_shared(g)));
-        for delivery in back {
+        for (packet_id, delivery) in back {
+            self.remember(cx, out, || Op::Done { packet_id });
             out(Action::Return(delivery));
         }
         if self.end == End::Normal {
@@ -351,7 +392,7 @@ impl Session {
             if let Some(will) = self.will.take() {
                 out(Action::WillDue(will));
             }
-            self.remember(cx, out, || Op::WillGone);
+            self.remember_will(cx, out, Op::WillGone);
             return None;
         }
         Some(cx.now.after(Duration::from_secs(delay.into())))
@@ -366,7 +407,7 @@ impl Session {
     pub fn in_flight(&self) -> Vec<Option<u64>> {
         let group = |flight: &window::Flight| match &flight.state {
             window::State::Sent(delivery) => Some(delivery.group),
-            window::State::Released { group, lost: false } => Some(*group),
+            window::State::Released { group, lost: false, .. } => Some(*group),
             window::State::Released { lost: true, .. } => None,
         };
         self.window.flights().filter_map(group).collect()
@@ -375,22 +416,37 @@ impl Session {
     /// Forgets the Will without publishing it.
     pub fn forget_will(&mut self, cx: &Context<'_>, out: &mut impl FnMut(Action<'_>)) {
         if self.will.take().is_some() {
-            self.remember(cx, out, || Op::WillGone);
+            self.remember_will(cx, out, Op::WillGone);
         }
     }
 
-    /// The Session itself ends: everything in flight goes to the ledger for `loss`.
+    /// The Session itself ends: everything in flight goes to the ledger for `loss`, and what is
+    /// remembered is forgotten, key by key.
     pub fn end(&mut self, loss: Loss, out: &mut impl FnMut(Action<'_>)) {
-        for delivery in self.window.take_shared(|_| true) {
+        if self.remembered {
+            for flight in self.window.flights() {
+                out(Action::Remember(Op::Done { packet_id: flight.packet_id }));
+            }
+            for packet_id in &self.received {
+                out(Action::Remember(Op::Forgotten { packet_id: *packet_id }));
+            }
+            for (filter, _) in self.subscriptions.iter() {
+                out(Action::Remember(Op::Unsubscribed { filter: filter.clone() }));
+            }
+            out(Action::Remember(Op::Ended));
+        }
+        for (_, delivery) in self.window.take_shared(|_| true) {
             out(Action::Return(delivery));
         }
         for flight in self.window.flights() {
-            let (above_qos0, group) = match &flight.state {
-                window::State::Sent(delivery) => (delivery.counts_above_qos0(), delivery.group),
+            let (above_qos0, group, mid) = match &flight.state {
+                window::State::Sent(delivery) => {
+                    (delivery.counts_above_qos0(), delivery.group, delivery.mid())
+                }
                 window::State::Released { lost: true, .. } => continue,
-                window::State::Released { group, lost: false } => (true, *group),
+                window::State::Released { group, mid, lost: false } => (true, *group, *mid),
             };
-            out(Action::Settle { above_qos0, group, loss: Some(loss) });
+            out(Action::Settle { above_qos0, group, loss: Some(loss), mid });
         }
         self.window = window::Window::default();
     }
@@ -524,10 +580,8 @@ impl Session {
                 return Err(Violation(Reason::ProtocolError));
             }
             let expiry = connect::capped_expiry(expiry, cx.policy);
-            if expiry != self.terms.expiry {
-                self.remember(cx, out, || Op::Session { expiry });
-                self.terms.expiry = expiry;
-            }
+            let before = std::mem::replace(&mut self.terms.expiry, expiry);
+            self.remember_expiry(before, cx, out);
         }
         if disconnect.reason == Reason::Success {
             self.end = End::Normal;
@@ -557,6 +611,14 @@ impl Session {
     ) {
         if cx.remembers && self.lasts() {
             out(Action::Remember(op()));
+        }
+    }
+
+    /// Remembers a Will, or that it is gone: a crash ends connections badly, and the Wills of all
+    /// that had one are due then, whether their Sessions last or not.
+    fn remember_will(&self, cx: &Context<'_>, out: &mut impl FnMut(Action<'_>), op: Op) {
+        if cx.remembers {
+            out(Action::Remember(op));
         }
     }
 

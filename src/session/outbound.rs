@@ -19,7 +19,7 @@ impl Session {
         let message = &delivery.message;
         let name = message.topic();
         let above_qos0 = delivery.counts_above_qos0();
-        let group = delivery.group;
+        let (group, mid) = (delivery.group, delivery.mid());
         let loss = if message.expired(cx.now) {
             Some(Loss::Expired) // [MQTT5-3.3.2-5]
         } else if !cx.access.may_receive(&self.identity, name) {
@@ -28,7 +28,7 @@ impl Session {
             None
         };
         if loss.is_some() {
-            out(Action::Settle { above_qos0, group, loss });
+            out(Action::Settle { above_qos0, group, loss, mid });
             return;
         }
         let mut publish = outgoing(&delivery, name, cx);
@@ -46,7 +46,8 @@ impl Session {
         }
         if !self.fits(&publish) {
             // Dropped for this client alone, as if it had been delivered [MQTT5-3.1.2-25].
-            out(Action::Settle { above_qos0, group, loss: Some(Loss::TooLarge) });
+            let loss = Some(Loss::TooLarge);
+            out(Action::Settle { above_qos0, group, loss, mid });
             return;
         }
         if let Some((alias, true)) = alias {
@@ -55,12 +56,12 @@ impl Session {
         out(Action::Count(Count::Sent { bytes: publish.payload.len() }));
         if delivery.qos == QoS::AtMostOnce {
             out(Action::Send { packet: &Packet::Publish(publish), after_ops: false });
-            out(Action::Settle { above_qos0, group, loss: None });
+            out(Action::Settle { above_qos0, group, loss: None, mid });
             return;
         }
         let packet_id = self.window.next_id();
         publish.packet_id = Some(packet_id);
-        self.remember(cx, out, || Op::Sent { packet_id, message: delivery.message.clone() });
+        self.remember(cx, out, || Op::Sent { packet_id, delivery: delivery.clone() });
         // A QoS 2 PUBLISH promises its identifier; one of QoS 1 may come twice anyway.
         let after_ops = delivery.qos == QoS::ExactlyOnce;
         out(Action::Send { packet: &Packet::Publish(publish), after_ops });
@@ -91,7 +92,7 @@ impl Session {
                     if packet_max != u32::MAX
                         && codec::publish_len(&publish, version) > packet_max as usize
                     {
-                        gone.push((packet_id, delivery.qos, delivery.group));
+                        gone.push((packet_id, delivery.qos, delivery.group, delivery.mid()));
                         continue;
                     }
                     out(Action::Count(Count::Sent { bytes: publish.payload.len() }));
@@ -99,15 +100,15 @@ impl Session {
                 }
             }
         }
-        for (packet_id, qos, group) in gone {
+        for (packet_id, qos, group, mid) in gone {
             let loss = Some(Loss::TooLarge);
             if qos < QoS::ExactlyOnce {
                 self.finish(packet_id, qos, false, loss, cx, out);
                 continue;
             }
             self.window.give_up(packet_id);
-            self.remember(cx, out, || Op::Released { packet_id });
-            out(Action::Settle { above_qos0: true, group, loss });
+            self.remember(cx, out, || Op::Released { packet_id, group, mid: None, lost: true });
+            out(Action::Settle { above_qos0: true, group, loss, mid });
             let packet = Packet::PubRel(Ack::new(packet_id, Reason::Success));
             out(Action::Send { packet: &packet, after_ops: true });
         }
@@ -138,8 +139,9 @@ impl Session {
         }
         let reason = match self.window.release(packet_id) {
             Some(first) => {
-                if first.is_some() {
-                    self.remember(cx, out, || Op::Released { packet_id });
+                if let Some(delivery) = first {
+                    let (group, mid) = (delivery.group, delivery.mid());
+                    self.remember(cx, out, || Op::Released { packet_id, group, mid, lost: false });
                 }
                 Reason::Success
             }
@@ -169,16 +171,16 @@ impl Session {
         out: &mut impl FnMut(Action<'_>),
     ) {
         let Some(flight) = self.window.finish(packet_id, qos, released) else { return };
-        let group = match &flight.state {
-            State::Sent(delivery) => delivery.group,
-            State::Released { group, lost: false } => *group,
+        let (group, mid) = match &flight.state {
+            State::Sent(delivery) => (delivery.group, delivery.mid()),
+            State::Released { group, mid, lost: false } => (*group, *mid),
             State::Released { lost: true, .. } => {
                 self.remember(cx, out, || Op::Done { packet_id });
                 return;
             }
         };
         self.remember(cx, out, || Op::Done { packet_id });
-        out(Action::Settle { above_qos0: true, group, loss });
+        out(Action::Settle { above_qos0: true, group, loss, mid });
     }
 
     fn fits(&self, publish: &Publish<'_>) -> bool {

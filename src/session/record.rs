@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::will::WillMessage;
 use crate::codec::{PacketId, SubscribeOptions};
-use crate::message::Message;
+use crate::message::{Delivery, GroupId, Identity, Mid};
+use crate::time::Time;
 use crate::topic::TopicFilter;
 
 /// One remembered fact. Idempotent: it states what is, never a difference, so that a journal of
@@ -13,9 +14,18 @@ use crate::topic::TopicFilter;
 pub enum Op {
     /// The Session exists and outlives its connection by so many seconds.
     Session {
+        /// Whose it is.
+        identity: Arc<Identity>,
         /// Session Expiry Interval.
         expiry: u32,
     },
+    /// Its client is not connected.
+    Parked {
+        /// Since then: its expiry counts from there.
+        since: Time,
+    },
+    /// Its client is connected.
+    Attached,
     /// No such Session any more, and nothing that belongs to it.
     Ended,
     /// A Subscription as it is now.
@@ -36,13 +46,19 @@ pub enum Op {
     Sent {
         /// Chosen by us.
         packet_id: PacketId,
-        /// The message.
-        message: Message,
+        /// The copy.
+        delivery: Delivery,
     },
     /// PUBREC seen: only PUBREL may be sent from now on.
     Released {
         /// Chosen by us.
         packet_id: PacketId,
+        /// The group it came from.
+        group: Option<GroupId>,
+        /// The message, if the store still keeps it for the receiver.
+        mid: Option<Mid>,
+        /// The ledger has it already.
+        lost: bool,
     },
     /// The identifier is free again.
     Done {
@@ -59,8 +75,8 @@ pub enum Op {
         /// Chosen by the client.
         packet_id: PacketId,
     },
-    /// The Will of the connection.
-    Will(Arc<WillMessage>),
+    /// The Will of the connection, and whose it is: it is kept for every connection that has one.
+    Will(Arc<WillMessage>, Arc<Identity>),
     /// No Will any more.
     WillGone,
 }

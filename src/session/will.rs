@@ -33,6 +33,19 @@ impl WillMessage {
         }
     }
 
+    /// The Will that a store kept: what it publishes, and its delay.
+    pub fn restore(draft: &Draft<'_>, delay: u32) -> WillMessage {
+        WillMessage {
+            topic: draft.topic.as_str().into(),
+            properties: draft.properties.as_bytes().into(),
+            payload: draft.payload.into(),
+            qos: draft.qos,
+            retain: draft.retain,
+            expiry: draft.expiry,
+            delay,
+        }
+    }
+
     /// The message to publish. Its expiry starts when it is published, not before.
     pub fn draft(&self) -> Draft<'_> {
         Draft {

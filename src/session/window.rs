@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::codec::{PacketId, QoS};
-use crate::message::Delivery;
+use crate::message::{Delivery, Mid};
 
 /// How far a delivery has come.
 #[derive(Clone, Debug)]
@@ -15,6 +15,8 @@ pub enum State {
     Released {
         /// The group it came from.
         group: Option<u64>,
+        /// The message, if the store keeps it for the receiver until PUBCOMP.
+        mid: Option<Mid>,
         /// The ledger has it already: it became too large for the client after its first sending.
         lost: bool,
     },
@@ -126,8 +128,9 @@ impl Window {
             State::Released { .. } => Some(None),
             State::Sent(delivery) if delivery.qos != QoS::ExactlyOnce => None,
             State::Sent(delivery) => {
-                let group = delivery.group;
-                match std::mem::replace(&mut flight.state, State::Released { group, lost: false }) {
+                let (group, mid) = (delivery.group, delivery.mid());
+                let released = State::Released { group, mid, lost: false };
+                match std::mem::replace(&mut flight.state, released) {
                     State::Sent(delivery) => Some(Some(delivery)),
                     State::Released { .. } => None,
                 }
@@ -141,9 +144,17 @@ impl Window {
         let Some(index) = self.position(packet_id) else { return };
         let flight = &mut self.flights[index];
         if let State::Sent(delivery) = &flight.state {
-            flight.state = State::Released { group: delivery.group, lost: true };
+            flight.state = State::Released { group: delivery.group, mid: None, lost: true };
             self.counted -= u16::from(std::mem::take(&mut flight.counted));
         }
+    }
+
+    /// What was in flight when the broker stopped, in order; it awaits its resend.
+    pub fn restore(flights: Vec<(PacketId, State)>) -> Window {
+        let last_id = flights.last().map_or(0, |(packet_id, _)| packet_id.get());
+        let flight = |(packet_id, state)| Flight { packet_id, state, counted: false };
+        let flights = flights.into_iter().map(flight).collect();
+        Window { flights, last_id, ..Window::default() }
     }
 
     /// A new connection: everything in flight awaits its resend.
@@ -175,7 +186,10 @@ impl Window {
     }
 
     /// Takes out the `QoS` 1 messages that came from a group `keep` says no to, in order.
-    pub fn take_shared(&mut self, mut take: impl FnMut(&Delivery) -> bool) -> Vec<Delivery> {
+    pub fn take_shared(
+        &mut self,
+        mut take: impl FnMut(&Delivery) -> bool,
+    ) -> Vec<(PacketId, Delivery)> {
         let mut taken = Vec::new();
         let flights = std::mem::take(&mut self.flights);
         for flight in flights {
@@ -185,7 +199,7 @@ impl Window {
                         && delivery.group.is_some()
                         && take(&delivery) =>
                 {
-                    taken.push(delivery);
+                    taken.push((flight.packet_id, delivery));
                 }
                 state => self.flights.push_back(Flight { state, ..flight }),
             }
@@ -245,7 +259,8 @@ mod tests {
             payload: b"",
         };
         let message = draft.into_message(&publisher, Time::START);
-        Delivery { message, qos, retain: false, ids: SubscriptionIds::default(), group }
+        let ids = SubscriptionIds::default();
+        Delivery { message, qos, retain: false, ids, group, stored: false }
     }
 
     fn admit(window: &mut Window, delivery: Delivery) -> PacketId {

@@ -223,7 +223,7 @@ impl Store for SimStore {
 
 fn change(session: u64, op: &Op) -> Option<Change> {
     Some(match op {
-        Op::Session { expiry } => Change::Set(session, Key::Session, Fact::Expiry(*expiry)),
+        Op::Session { expiry, .. } => Change::Set(session, Key::Session, Fact::Expiry(*expiry)),
         Op::Subscribed { filter, options, .. } => {
             let key = Key::Subscription(filter.as_str().to_owned());
             Change::Set(session, key, Fact::Granted(options.qos as u8))
@@ -231,11 +231,11 @@ fn change(session: u64, op: &Op) -> Option<Change> {
         Op::Unsubscribed { filter } => {
             Change::Unset(session, Key::Subscription(filter.as_str().to_owned()))
         }
-        Op::Sent { packet_id, message } => {
-            let fact = Fact::Sent(number_of(message.payload()));
+        Op::Sent { packet_id, delivery } => {
+            let fact = Fact::Sent(number_of(delivery.message.payload()));
             Change::Set(session, Key::Outgoing(packet_id.get()), fact)
         }
-        Op::Released { packet_id } => {
+        Op::Released { packet_id, .. } => {
             Change::Set(session, Key::Outgoing(packet_id.get()), Fact::Released)
         }
         Op::Done { packet_id } => Change::Unset(session, Key::Outgoing(packet_id.get())),
@@ -243,6 +243,6 @@ fn change(session: u64, op: &Op) -> Option<Change> {
             Change::Set(session, Key::Incoming(packet_id.get()), Fact::Received)
         }
         Op::Forgotten { packet_id } => Change::Unset(session, Key::Incoming(packet_id.get())),
-        Op::Will(_) | Op::WillGone | Op::Ended => return None,
+        Op::Will(..) | Op::WillGone | Op::Ended | Op::Parked { .. } | Op::Attached => return None,
     })
 }

@@ -1,10 +1,14 @@
 //! Feeding a client: what window and room allow, from where it waits.
 
+use std::sync::Arc;
 use std::task::Waker;
+
+use tracing::error;
 
 use super::OUT_MAX;
 use super::live::Live;
 use crate::broker::Broker;
+use crate::broker::mailbox::Mailbox;
 use crate::broker::metrics::Counter;
 use crate::broker::turn::{COPIES_MAX, Turn};
 use crate::codec::{QoS, Reason};
@@ -28,6 +32,7 @@ impl Live {
     ) -> bool {
         let mut copies = 0;
         loop {
+            let fetched = self.take_fetched();
             let bytes = OUT_MAX.saturating_sub(unwritten + turn.out.len());
             if self.session.resending() && bytes > 0 {
                 self.resend(broker, now, turn);
@@ -50,6 +55,7 @@ impl Live {
                 queue,
             );
             let mut more = taken.more || from_retained.is_some_and(|more| more);
+            let mut cold = taken.cold.then(|| ties.mailbox.clone());
             let mut room = left_after(room, &drained);
             for membership in &ties.memberships {
                 if max == 0 {
@@ -66,13 +72,14 @@ impl Live {
                 );
                 room = left_after(room, &drained[before..]);
                 more |= taken.more;
+                cold = cold.or_else(|| taken.cold.then(|| membership.mailbox.clone()));
             }
             if room.bytes == 0 && ties.memberships.len() > 1 {
                 // Another group is the first next time.
                 ties.memberships.rotate_left(1);
             }
             copies += drained.len();
-            let progress = !drained.is_empty() || from_retained.is_some();
+            let progress = fetched || !drained.is_empty() || from_retained.is_some();
             for delivery in drained.drain(..) {
                 self.run(Input::Deliver(delivery), &cx, broker, turn);
             }
@@ -83,12 +90,42 @@ impl Live {
                 self.ties.closing = Some(Reason::SessionTakenOver);
                 return false;
             }
+            let there = cold.is_some_and(|mailbox| self.fetch(mailbox, broker, waker));
             let full = unwritten + turn.out.len() >= OUT_MAX || copies >= COPIES_MAX;
-            if full || !progress || !more {
+            if !there && (full || !progress || !more) {
                 self.tell_settled();
                 return more || (full && progress);
             }
         }
+    }
+
+    /// Asks the store for what waits next in `mailbox`; returns whether it is there already.
+    fn fetch(&mut self, mailbox: Arc<Mailbox>, broker: &Broker, waker: &Waker) -> bool {
+        let queue = self.ties.queue.get_or_insert_default();
+        if queue.fetch.is_some() {
+            return false;
+        }
+        let want = mailbox.cold_page();
+        let shared = &*broker.0;
+        let fetch = shared.ports.store.fetch(want, shared.meter, waker);
+        let there = fetch.is_there();
+        queue.fetch = Some((mailbox, fetch));
+        there
+    }
+
+    /// What came from the store takes its places in the mailbox; returns whether anything came.
+    fn take_fetched(&mut self) -> bool {
+        let Some(queue) = &mut self.ties.queue else { return false };
+        let there = queue
+            .fetch
+            .as_ref()
+            .and_then(|(mailbox, fetch)| Some((mailbox.clone(), fetch.take()?)));
+        let Some((mailbox, found)) = there else { return false };
+        queue.fetch = None;
+        for mid in mailbox.warm(found) {
+            error!(client = %self.client_id(), mid, "a message that was kept cannot be read");
+        }
+        true
     }
 
     fn resend(&mut self, broker: &Broker, now: Time, turn: &mut Turn) {

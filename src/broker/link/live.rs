@@ -18,7 +18,7 @@ use crate::broker::router::{Change, Subscriber};
 use crate::broker::turn::{Answer, Due, Owed, Turn};
 use crate::codec::{self, ConnAck, Packet, PacketId, QoS, Reason, Version};
 use crate::message::{ClientId, Loss, SessionId};
-use crate::session::{Action, Context, Input, Room, Session};
+use crate::session::{Action, Context, Input, Op, Room, Session};
 use crate::time::Time;
 
 /// A connected client: its Session, and what ties it to the broker.
@@ -278,6 +278,9 @@ impl Live {
         if let Some(will) = will {
             broker.publish_will(&identity, &will, now, turn);
         }
+        if broker.0.remembers && session.lasts() {
+            turn.batch.ops.push((id, Op::Parked { since: now }));
+        }
         let newest = ties.queue.as_ref().and_then(|queue| queue.newest);
         let newest = broker.flush(turn).or(newest);
         let keep_qos0 = broker.0.queue.qos0_offline;
@@ -342,7 +345,9 @@ impl Live {
             connected: true,
         };
         let memberships = &mut self.ties.memberships;
-        let stamp = broker.0.router.change(&subscriber, changes, memberships, broker.metrics());
+        let batch = broker.0.remembers.then_some(&mut turn.batch);
+        let stamp =
+            broker.0.router.change(&subscriber, changes, memberships, broker.metrics(), batch);
         self.run(Input::Subscribed { stamp }, &broker.context(now), broker, turn);
     }
 

@@ -299,15 +299,20 @@ impl Link {
                 ops.push((id, op));
             }
         };
-        if cx.remembers && terms.expiry != remembered {
-            remember(Action::Remember(Op::Session { expiry: terms.expiry }));
-        }
+        session.remember_expiry(remembered, &cx, &mut remember);
         session.set_will(asked.will, &cx, &mut remember);
         mailbox.attach(session.lasts());
         let registry = &self.broker.0.registry;
         registry.attach(&asked.client_id, &mailbox);
-        let changed = !ops.is_empty();
-        turn.batch.ops.append(&mut ops);
+        // The Will of a Session that does not last is kept, but nobody waits for that.
+        let changed = !ops.is_empty() && terms.expiry.max(remembered) > 0;
+        if changed {
+            turn.batch.ops.append(&mut ops);
+        }
+        if present && cx.remembers {
+            ops.push((id, Op::Attached));
+        }
+        self.broker.remember_unawaited(ops);
         self.broker.metrics().connect();
         info!(
             client = %asked.client_id, address = %asked.address, version = ?terms.version,

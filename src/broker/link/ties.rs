@@ -11,7 +11,7 @@ use super::login::Login;
 use crate::broker::Broker;
 use crate::broker::mailbox::{Mailbox, Owner};
 use crate::broker::metrics::Counter;
-use crate::broker::ports::Receipt;
+use crate::broker::ports::{Fetch, GROUP_BIT, Receipt};
 use crate::broker::router::{Change, Membership};
 use crate::broker::turn::{Answer, Due, Owed, Turn};
 use crate::codec::{self, Packet, Reason, Version};
@@ -29,7 +29,7 @@ pub(super) struct Ties {
     pub packet_max: u32,
     /// Copies completed since the mailbox was told, `QoS` 0 and above.
     pub settled: [u32; 2],
-    /// Answers that wait for the store; never made where nothing is remembered.
+    /// What waits for the store; never made where nothing is remembered.
     pub queue: Option<Box<Queue>>,
     pub pause: Option<Box<Pause>>,
     /// CONNACK has left: nothing goes before it.
@@ -39,12 +39,14 @@ pub(super) struct Ties {
     pub login: Option<Box<Login>>,
 }
 
-/// What is owed to a client, first in first out.
+/// What waits for the store: what is owed to the client, first in first out, and what is to come.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     pub held: VecDeque<Held>,
     /// Of the last batch with anything of this Session in it.
     pub newest: Option<Receipt>,
+    /// Messages on their way from the store, and where they wait.
+    pub fetch: Option<(Arc<Mailbox>, Fetch)>,
 }
 
 /// An answer in its place, with what it waits for.
@@ -123,11 +125,13 @@ impl Ties {
                 turn.changes.push(Change::Unsubscribe(filter.clone()))
             }
             Action::Remember(op) => turn.batch.ops.push((self.id(), op)),
-            Action::Settle { above_qos0, group: None, loss: None } => {
+            Action::Settle { above_qos0, group: None, loss: None, mid: None } => {
                 self.settled[usize::from(above_qos0)] += 1;
                 turn.tally.add(Counter::Completed, 1);
             }
-            Action::Settle { above_qos0, group, loss } => {
+            Action::Settle { above_qos0, group, loss, mid } => {
+                let receiver = group.map_or(self.id(), |group| group | GROUP_BIT);
+                turn.batch.settled.extend(mid.map(|mid| (receiver, mid)));
                 broker.settle(&self.mailbox, above_qos0, group, loss);
             }
             Action::Count(count) => count_in(turn, count),

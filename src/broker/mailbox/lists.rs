@@ -7,7 +7,7 @@ use std::task::Waker;
 use super::Copy;
 use crate::codec::QoS;
 use crate::config;
-use crate::message::{Delivery, Loss, SessionId};
+use crate::message::{Delivery, Loss, Message, Mid, SessionId, SubscriptionIds};
 use crate::session::Room;
 use crate::time::Time;
 
@@ -65,10 +65,93 @@ pub(super) struct Waiting {
     pub qos0_only: bool,
 }
 
+/// A copy that waits.
 #[derive(Debug)]
 pub(super) struct Entry {
-    pub copy: Copy,
+    pub message: Place,
+    pub ids: SubscriptionIds,
     pub arrival: u64,
+    pub qos: QoS,
+    pub retain: bool,
+    pub stored: bool,
+}
+
+/// Where the message of a copy is.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// Here.
+    Warm(Message),
+    /// Only in the store, until somebody is there to take it.
+    Cold {
+        mid: Mid,
+        bytes: u32,
+        /// When it ends, in whole seconds since the epoch, rounded up; `u32::MAX` never.
+        expires_s: u32,
+    },
+}
+
+impl Entry {
+    pub fn new(copy: Copy, arrival: u64) -> Entry {
+        let Copy { message, qos, retain, ids, stored } = copy;
+        Entry { message: Place::Warm(message), ids, arrival, qos, retain, stored }
+    }
+
+    /// What is here: the copy and its arrival. A cold one comes back.
+    pub fn copy(self) -> Result<Copy, Entry> {
+        let Entry { message, ids, arrival, qos, retain, stored } = self;
+        match message {
+            Place::Warm(message) => Ok(Copy { message, qos, retain, ids, stored }),
+            message @ Place::Cold { .. } => {
+                Err(Entry { message, ids, arrival, qos, retain, stored })
+            }
+        }
+    }
+
+    pub fn bytes(&self) -> u64 {
+        match &self.message {
+            Place::Warm(message) => message.bytes() as u64,
+            Place::Cold { bytes, .. } => (*bytes).into(),
+        }
+    }
+
+    pub fn expires(&self) -> Time {
+        match &self.message {
+            Place::Warm(message) => message.expires,
+            Place::Cold { expires_s: u32::MAX, .. } => Time::NEVER,
+            Place::Cold { expires_s, .. } => Time::from_secs((*expires_s).into()),
+        }
+    }
+
+    /// What the store still keeps it for.
+    pub fn mid(&self) -> Option<Mid> {
+        match &self.message {
+            _ if !self.stored => None,
+            Place::Warm(message) => message.mid(),
+            Place::Cold { mid, .. } => Some(*mid),
+        }
+    }
+
+    pub fn cold(&self) -> Option<Mid> {
+        match &self.message {
+            Place::Warm(_) => None,
+            Place::Cold { mid, .. } => Some(*mid),
+        }
+    }
+
+    /// Leaves the message to the store, if the store has it.
+    pub fn cool(&mut self) {
+        if let (Place::Warm(_), Some(mid)) = (&self.message, self.mid()) {
+            self.message = Place::cold(mid, self.bytes() as usize, self.expires());
+        }
+    }
+}
+
+impl Place {
+    pub fn cold(mid: Mid, bytes: usize, expires: Time) -> Place {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let seconds = expires.as_nanos().div_ceil(1_000_000_000);
+        Place::Cold { mid, bytes, expires_s: u32::try_from(seconds).unwrap_or(u32::MAX) }
+    }
 }
 
 /// Where a group's arrival numbers begin: below is room for what is given back.
@@ -84,7 +167,7 @@ const SPARE_MAX: usize = 128;
 const SPARE_ROOM_MAX: usize = 512;
 
 const _: () = assert!(size_of::<Inner>() <= 176, "an idle mailbox should stay small");
-const _: () = assert!(size_of::<Entry>() <= 40, "a queued copy should stay small");
+const _: () = assert!(size_of::<Entry>() <= 56, "a queued copy should stay small");
 
 impl Inner {
     pub fn len(&self) -> usize {
@@ -140,21 +223,76 @@ impl Inner {
     }
 
     pub fn put(&mut self, copy: Copy) -> Option<Waker> {
-        self.bytes += copy.message.bytes() as u64;
-        let expires = copy.message.expires;
+        let qos = copy.qos;
+        let mut entry = Entry::new(copy, self.arrival);
+        if !self.reachable() {
+            entry.cool();
+        }
+        self.put_entry(entry);
+        self.whom_to_wake(qos)
+    }
+
+    pub fn put_entry(&mut self, entry: Entry) {
+        self.bytes += entry.bytes();
+        let expires = entry.expires();
         if expires != Time::NEVER {
             self.expires = if self.expiring { self.expires.min(expires) } else { expires };
             self.expiring = true;
         }
-        let qos = copy.qos;
-        let entry = Entry { copy, arrival: self.arrival };
         self.arrival += 1;
-        let list = if qos == QoS::AtMostOnce { &mut self.qos0 } else { &mut self.above };
+        let list = if entry.qos == QoS::AtMostOnce { &mut self.qos0 } else { &mut self.above };
         if list.capacity() == 0 {
             *list = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
         }
         list.push_back(entry);
-        self.whom_to_wake(qos)
+    }
+
+    /// Nobody is there: what the store has, it alone keeps.
+    pub fn cool(&mut self) {
+        self.above.iter_mut().for_each(Entry::cool);
+    }
+
+    /// The messages at the front that are only in the store: at most so many, and about so many bytes.
+    pub fn cold_page(&self, max: usize, bytes_max: u64) -> Vec<Mid> {
+        let mut bytes = 0;
+        let front = self.above.iter().take(max).take_while(|entry| {
+            let before = bytes;
+            bytes += entry.bytes();
+            before < bytes_max
+        });
+        front.filter_map(Entry::cold).collect()
+    }
+
+    /// Messages have come from the store: they take their places at the front. Returns how many
+    /// the store could not read: their copies are lost.
+    pub fn warm(&mut self, found: Vec<(Mid, Option<Message>)>) -> Vec<Mid> {
+        let mut unreadable = Vec::new();
+        let mut found = found.into_iter().peekable();
+        let mut index = 0;
+        // Both are in the order of the list.
+        while let Some((mid, message)) = found.next() {
+            let Some(at) = self.above.iter().skip(index).position(|e| e.cold() == Some(mid)) else {
+                continue;
+            };
+            index += at;
+            match message {
+                Some(message) => {
+                    message.set_mid(mid);
+                    self.bytes -= self.above[index].bytes();
+                    self.above[index].message = Place::Warm(message);
+                    self.bytes += self.above[index].bytes();
+                    index += 1;
+                }
+                None => {
+                    if let Some(entry) = self.above.remove(index) {
+                        self.bytes -= entry.bytes();
+                        self.lose(1, Loss::Unreadable);
+                        unreadable.push(mid);
+                    }
+                }
+            }
+        }
+        unreadable
     }
 
     pub fn settle(&mut self, settled: &mut [u32; 2]) {
@@ -163,8 +301,9 @@ impl Inner {
         }
     }
 
-    /// Drops what has expired, if anything can have; returns how many.
-    pub fn purge(&mut self, now: Time) -> u64 {
+    /// Drops what has expired, if anything can have; `gone` is told what the store kept of it.
+    /// Returns how many.
+    pub fn purge(&mut self, now: Time, gone: &mut Vec<Mid>) -> u64 {
         if !self.expiring || self.expires > now {
             return 0;
         }
@@ -173,13 +312,14 @@ impl Inner {
         let mut bytes = 0;
         for (class, list) in [&mut self.qos0, &mut self.above].into_iter().enumerate() {
             list.retain(|entry| {
-                let message = &entry.copy.message;
-                if message.expired(now) {
+                let expires = entry.expires();
+                if expires <= now {
                     lost[class] += 1;
-                    bytes += message.bytes() as u64;
+                    bytes += entry.bytes();
+                    gone.extend(entry.mid());
                     return false;
                 }
-                soonest = soonest.min(message.expires);
+                soonest = soonest.min(expires);
                 true
             });
         }
@@ -194,7 +334,8 @@ impl Inner {
         lost.iter().map(|count| *count as u64).sum()
     }
 
-    /// Takes at most `max` copies within `room`; returns whether more could go with more bytes.
+    /// Takes at most `max` copies within `room`, none that is only in the store; returns whether more
+    /// could go with more bytes.
     pub fn take(
         &mut self,
         room: Room,
@@ -206,7 +347,8 @@ impl Inner {
         let mut taken = 0;
         loop {
             let first0 = self.qos0.front().map(|entry| entry.arrival);
-            let first = self.above.front().map(|entry| entry.arrival).filter(|_| window > 0);
+            let first = self.above.front().filter(|entry| window > 0 && entry.cold().is_none());
+            let first = first.map(|entry| entry.arrival);
             let from_qos0 = match (first0, first) {
                 (None, None) => break,
                 (Some(zero), Some(above)) => zero < above,
@@ -217,15 +359,17 @@ impl Inner {
                 return true;
             }
             let list = if from_qos0 { &mut self.qos0 } else { &mut self.above };
-            let Some(entry) = list.pop_front() else { break };
+            let Some(Ok(copy)) = list.pop_front().map(Entry::copy) else {
+                unreachable!("only what is here was looked at")
+            };
             if !from_qos0 {
                 window -= 1;
             }
-            let size = entry.copy.message.bytes();
+            let size = copy.message.bytes();
             self.bytes -= size as u64;
             bytes = bytes.saturating_sub(size);
             taken += 1;
-            out.push(deliver(entry.copy));
+            out.push(deliver(copy));
         }
         self.after_take(taken);
         false

@@ -9,11 +9,12 @@ mod lists;
 use std::sync::Arc;
 use std::task::Waker;
 
-use lists::{Entry, GROUP_START, Inner, Members, Waiting};
+use lists::{Entry, GROUP_START, Inner, Members, Place, Waiting};
 
+use super::ports::{GROUP_BIT, Queued, StoredCopy};
 use crate::codec::QoS;
 use crate::config;
-use crate::message::{Delivery, GroupId, Identity, Loss, Message, SessionId, SubscriptionIds};
+use crate::message::{Delivery, GroupId, Identity, Loss, Message, Mid, SessionId, SubscriptionIds};
 use crate::session::Room;
 use crate::sync::{Mutex, MutexGuard};
 use crate::time::Time;
@@ -106,6 +107,8 @@ pub struct Copy {
     pub retain: bool,
     /// Subscription Identifiers; for a group, the member's.
     pub ids: SubscriptionIds,
+    /// The store keeps it for the receiver until it is settled.
+    pub stored: bool,
 }
 
 /// A member's wishes when it pulls from its group.
@@ -128,11 +131,25 @@ pub struct Taken {
     pub more: bool,
     /// Somebody else claims the Session: stop.
     pub kicked: bool,
+    /// What comes next is only in the store: fetch it.
+    pub cold: bool,
+}
+
+/// Copies that had to go because their time was over.
+#[derive(Debug, Default)]
+pub struct Expired {
+    /// How many.
+    pub count: u64,
+    /// Those that the store keeps: their receivers and numbers.
+    pub stored: Vec<(u64, Mid)>,
 }
 
 /// Room promised in one go, at most.
 const GRANT_MESSAGES: u64 = 63;
 const GRANT_BYTES: u64 = 64 * 1024;
+/// Fetched from the store in one go.
+const PAGE_MESSAGES: usize = 256;
+const PAGE_BYTES: u64 = 256 * 1024;
 /// A member takes at most so many at a turn, so that the others get their share.
 const SHARE_MAX: usize = 16;
 
@@ -151,7 +168,7 @@ impl Mailbox {
     }
 
     /// Reserves room for a copy of `bytes` at `qos`, and for some more while there is plenty, in
-    /// `grant`. An error: there is none, and the copy is in the ledger. `expired` grows by the
+    /// `grant`. An error: there is none, and the copy is in the ledger. `expired` is told of the
     /// copies that had to go because their time was over.
     pub fn reserve(
         &self,
@@ -160,7 +177,7 @@ impl Mailbox {
         bytes: usize,
         now: Time,
         grant: &mut Grant,
-        expired: &mut u64,
+        expired: &mut Expired,
     ) -> Result<(), Loss> {
         let inner = &mut *self.lock();
         let class = usize::from(qos > QoS::AtMostOnce);
@@ -172,7 +189,9 @@ impl Mailbox {
             return Err(inner.refuse(class, Loss::OfflineQos0));
         }
         if !inner.has_room(queue, bytes) {
-            *expired += inner.purge(now);
+            let mut gone = Vec::new();
+            expired.count += inner.purge(now, &mut gone);
+            expired.stored.extend(gone.into_iter().map(|mid| (self.receiver(), mid)));
             if !inner.has_room(queue, bytes) {
                 return Err(inner.refuse(class, Loss::QueueFull));
             }
@@ -195,13 +214,15 @@ impl Mailbox {
 
     /// Puts in what was admitted under `grant`, gives back the room that was not used, and adds whom
     /// to wake, with no lock held, to `wakers`. `grant` then says whether the publisher should pause.
-    /// Returns how many are lost because the receiver has gone meanwhile, and why.
+    /// Returns how many are lost because the receiver has gone meanwhile, and why; `gone` is told what
+    /// the store keeps of those.
     pub fn push(
         &self,
         queue: &config::Queue,
         copies: &mut Vec<Copy>,
         grant: &mut Grant,
         wakers: &mut Vec<Waker>,
+        gone: &mut Vec<(u64, Mid)>,
     ) -> Option<(Loss, u64)> {
         let inner = &mut *self.lock();
         let bytes: u64 = copies.iter().map(|copy| copy.message.bytes() as u64).sum();
@@ -218,6 +239,8 @@ impl Mailbox {
                 Some(loss) => {
                     inner.lose(class, loss);
                     lost.get_or_insert((loss, 0)).1 += 1;
+                    let kept = copy.message.mid().filter(|_| copy.stored);
+                    gone.extend(kept.map(|mid| (self.receiver(), mid)));
                 }
                 None => wakers.extend(inner.put(copy)),
             }
@@ -246,13 +269,15 @@ impl Mailbox {
             retain: copy.retain,
             ids: copy.ids,
             group: None,
+            stored: copy.stored,
         });
+        let cold = room.window > 0 && inner.above.front().is_some_and(|e| e.cold().is_some());
         inner.release_paused(queue, wakers);
         match &inner.waker {
             Some(old) if old.will_wake(waker) => {}
             _ => inner.waker = Some(waker.clone()),
         }
-        Taken { more, kicked: inner.kicked }
+        Taken { more, kicked: inner.kicked, cold }
     }
 
     /// A member of the group takes its share.
@@ -278,7 +303,9 @@ impl Mailbox {
             message: copy.message,
             ids: SubscriptionIds::new(member.id),
             group: Some(id),
+            stored: copy.stored,
         });
+        let cold = window > 0 && inner.above.front().is_some_and(|e| e.cold().is_some());
         inner.release_paused(queue, wakers);
         if room.bytes == 0 && inner.len() > 0 {
             // Woken, and its socket is full: others get the wake. It looks again when it can write.
@@ -287,7 +314,7 @@ impl Mailbox {
                 members.waiting.retain(|waiting| waiting.session != member.session);
             }
             wakers.extend(inner.whom_to_wake(left));
-            return Taken { more: true, kicked: false };
+            return Taken { more: true, kicked: false, cold: false };
         }
         let above = out[before..].iter().filter(|d| d.qos > QoS::AtMostOnce).count();
         let left_above = !inner.above.is_empty();
@@ -309,7 +336,7 @@ impl Mailbox {
             // Woken, and cannot take: pass the wake on.
             wakers.extend(inner.whom_to_wake(QoS::AtLeastOnce));
         }
-        Taken { more, kicked: false }
+        Taken { more, kicked: false, cold }
     }
 
     /// Puts unacknowledged messages of a departed member back at the head, in order; returns whom
@@ -330,8 +357,9 @@ impl Mailbox {
                 message: delivery.message,
                 retain: false,
                 ids: SubscriptionIds::default(),
+                stored: delivery.stored,
             };
-            inner.above.push_front(Entry { copy, arrival });
+            inner.above.push_front(Entry::new(copy, arrival));
             wakers.extend(inner.whom_to_wake(QoS::AtLeastOnce));
         }
         Some(wakers)
@@ -380,9 +408,10 @@ impl Mailbox {
         inner.settle(settled);
         inner.attached = false;
         inner.waker = None;
+        inner.cool();
         if !keep_qos0 {
             for entry in std::mem::take(&mut inner.qos0) {
-                inner.bytes -= entry.copy.message.bytes() as u64;
+                inner.bytes -= entry.bytes();
                 inner.lose(0, Loss::OfflineQos0);
             }
         }
@@ -414,6 +443,9 @@ impl Mailbox {
         let members = inner.members.as_mut()?;
         members.connected = members.connected.saturating_sub(1);
         members.waiting.retain(|waiting| waiting.session != session);
+        if members.connected == 0 {
+            inner.cool();
+        }
         if inner.len() > 0 { inner.whom_to_wake(QoS::AtLeastOnce) } else { None }
     }
 
@@ -423,8 +455,13 @@ impl Mailbox {
     }
 
     /// Everything that waits, or was admitted and is still to come, is lost for `loss`: its receiver
-    /// is no more. Returns how many waited.
-    pub fn close(&self, loss: Loss, settled: &mut [u32; 2]) -> [u64; 2] {
+    /// is no more. Returns how many waited; `gone` is told what the store kept of it.
+    pub fn close(
+        &self,
+        loss: Loss,
+        settled: &mut [u32; 2],
+        gone: &mut Vec<(u64, Mid)>,
+    ) -> [u64; 2] {
         let inner = &mut *self.lock();
         inner.settle(settled);
         let lost = [inner.qos0.len(), inner.above.len()];
@@ -434,7 +471,8 @@ impl Mailbox {
             }
         }
         inner.qos0 = Default::default();
-        inner.above = Default::default();
+        let above = std::mem::take(&mut inner.above);
+        gone.extend(above.iter().filter_map(Entry::mid).map(|mid| (self.receiver(), mid)));
         inner.bytes = 0;
         inner.attached = false;
         inner.closed = Some(loss);
@@ -468,6 +506,40 @@ impl Mailbox {
         match &self.owner {
             Owner::Session { id, .. } | Owner::Group { id } => *id,
         }
+    }
+
+    /// The number stores know the receiver by.
+    pub fn receiver(&self) -> u64 {
+        match &self.owner {
+            Owner::Session { id, .. } => *id,
+            Owner::Group { id } => *id | GROUP_BIT,
+        }
+    }
+
+    /// Messages to be fetched from the store next, in order.
+    pub fn cold_page(&self) -> Vec<Mid> {
+        self.lock().cold_page(PAGE_MESSAGES, PAGE_BYTES)
+    }
+
+    /// Messages have come from the store. Returns those it could not read: they are lost.
+    pub fn warm(&self, found: Vec<(Mid, Option<Message>)>) -> Vec<Mid> {
+        let inner = &mut *self.lock();
+        if inner.reachable() { inner.warm(found) } else { Vec::new() }
+    }
+
+    /// A copy that waited in the store when the broker started. In the order of the numbers.
+    pub fn restore(&self, queued: &Queued, copy: &StoredCopy) {
+        let inner = &mut *self.lock();
+        inner.routed[1] += 1;
+        let entry = Entry {
+            message: Place::cold(queued.mid, queued.bytes, queued.expires),
+            ids: copy.ids.clone(),
+            arrival: inner.arrival,
+            qos: copy.qos,
+            retain: copy.retain,
+            stored: true,
+        };
+        inner.put_entry(entry);
     }
 
     /// The receiver's account.
@@ -538,10 +610,12 @@ mod tests {
                 payload: b"",
             };
             let message = draft.into_message(&publisher, Time::START);
-            let copy = Copy { message, qos, retain: false, ids: SubscriptionIds::default() };
+            let ids = SubscriptionIds::default();
+            let copy = Copy { message, qos, retain: false, ids, stored: false };
             let (queue, mut wakers) = (config::Queue::default(), Vec::new());
-            let lost =
-                self.mailbox.push(&queue, &mut vec![copy], &mut Grant::default(), &mut wakers);
+            let (mut copies, mut gone) = (vec![copy], Vec::new());
+            let mut grant = Grant::default();
+            let lost = self.mailbox.push(&queue, &mut copies, &mut grant, &mut wakers, &mut gone);
             assert_eq!(lost, None);
             wakers.into_iter().for_each(Waker::wake);
         }

@@ -1,0 +1,260 @@
+//! The start: what a store remembers becomes the state of a broker, before anybody connects.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use thin_vec::ThinVec;
+
+use super::mailbox::Mailbox;
+use super::ports::{Fact, FlightState, GROUP_BIT, Queued};
+use super::registry::Parked;
+use super::router::{Change, Subscriber};
+use super::turn::Turn;
+use super::{Broker, Op};
+use crate::codec::PacketId;
+use crate::message::{GroupId, Identity, Loss, Mid, SessionId};
+use crate::session::window::State;
+use crate::session::{Session, Subscription, WillMessage};
+use crate::time::Time;
+use crate::topic::TopicFilter;
+
+/// What a broker took over from its store.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Restored {
+    /// Sessions.
+    pub sessions: usize,
+    /// Their Subscriptions.
+    pub subscriptions: usize,
+    /// Copies that wait, in flight or not.
+    pub messages: usize,
+    /// Retained messages.
+    pub retained: usize,
+    /// Wills of connections that ended with the broker.
+    pub wills: usize,
+}
+
+/// All that the store told.
+#[derive(Debug, Default)]
+struct Remembered {
+    sessions: BTreeMap<SessionId, Former>,
+    /// Of connections whose Sessions did not last.
+    wills: Vec<(SessionId, Identity, WillMessage)>,
+    groups: Vec<(GroupId, TopicFilter)>,
+    last: (SessionId, GroupId),
+}
+
+/// What was made of it, for the messages that wait.
+#[derive(Debug, Default)]
+struct Revived {
+    mailboxes: BTreeMap<SessionId, Arc<Mailbox>>,
+    in_flight: BTreeSet<(u64, Mid)>,
+    /// Sessions that do not outlast the broker.
+    ended: Vec<Parked>,
+    wills: Vec<(SessionId, Identity, WillMessage)>,
+}
+
+/// A Session as it was.
+#[derive(Debug)]
+struct Former {
+    identity: Arc<Identity>,
+    expiry: u32,
+    parked: Option<Time>,
+    subscriptions: Vec<(TopicFilter, Subscription)>,
+    flights: Vec<(PacketId, State)>,
+    received: Vec<PacketId>,
+    will: Option<WillMessage>,
+}
+
+impl Broker {
+    /// Takes over what the store remembers, at `now`, before the first connection. Sessions are
+    /// routable from then on; those that were connected at the end are parked from now on, and
+    /// their Wills are due after their delay.
+    ///
+    /// # Errors
+    ///
+    /// What the store says, if it cannot read something.
+    pub fn restore(&self, now: Time, turn: &mut Turn) -> Result<Restored, String> {
+        let shared = &*self.0;
+        let mut remembered = Remembered::default();
+        let mut revived = None;
+        let mut restored = Restored::default();
+        shared.ports.store.replay(shared.meter, &mut |fact| match fact {
+            Fact::Retained(message) => {
+                restored.retained += usize::from(!message.expired(now));
+                shared.router.restore_retained(message);
+            }
+            Fact::Queued(message) => {
+                let revived = revived.get_or_insert_with(|| {
+                    self.revive_all(std::mem::take(&mut remembered), now, &mut restored)
+                });
+                self.restore_queued(&message, revived, &mut restored, turn);
+            }
+            fact => remembered.note(fact),
+        })?;
+        let revived = revived.unwrap_or_else(|| self.revive_all(remembered, now, &mut restored));
+        for parked in revived.ended {
+            self.end_session(parked, Loss::SessionEnded, now, turn);
+        }
+        for (id, identity, will) in revived.wills {
+            restored.wills += 1;
+            // The Session ended with the connection, and no delay outlasts it [MQTT5-3.1.3-9].
+            self.publish_will(&Arc::new(identity), &will, now, turn);
+            turn.batch.ops.push((id, Op::WillGone));
+        }
+        shared.router.forget_lonely_groups(&mut turn.batch);
+        self.flush(turn);
+        turn.forget();
+        Ok(restored)
+    }
+
+    /// Everything but the messages that wait.
+    fn revive_all(&self, all: Remembered, now: Time, restored: &mut Restored) -> Revived {
+        let shared = &*self.0;
+        let mut revived = Revived { wills: all.wills, ..Revived::default() };
+        shared.router.restore_groups(all.groups, all.last.1);
+        let newest: BTreeMap<_, _> = all
+            .sessions
+            .iter()
+            .map(|(id, former)| (former.identity.client_id.clone(), *id))
+            .collect();
+        for (id, former) in all.sessions {
+            let replaced = newest.get(&former.identity.client_id) != Some(&id);
+            restored.sessions += 1;
+            restored.subscriptions += former.subscriptions.len();
+            restored.messages += former.flights.len();
+            restored.wills += usize::from(former.parked.is_none() && former.will.is_some());
+            let (parked, mailbox) = self.revive(id, former, now, &mut revived.in_flight);
+            revived.mailboxes.insert(id, mailbox);
+            if parked.session.lasts() && !replaced {
+                shared.registry.restore(parked);
+            } else {
+                revived.ended.push(parked);
+            }
+        }
+        shared.registry.restore_last(all.last.0);
+        revived
+    }
+
+    /// Makes the Session and its mailbox, and puts its Subscriptions into the tree.
+    fn revive(
+        &self,
+        id: SessionId,
+        former: Former,
+        now: Time,
+        in_flight: &mut BTreeSet<(u64, Mid)>,
+    ) -> (Parked, Arc<Mailbox>) {
+        let Former { identity, expiry, parked, subscriptions, flights, received, will } = former;
+        let mailbox = Arc::new(Mailbox::for_session(id, identity.clone()));
+        mailbox.attach(expiry > 0);
+        mailbox.detach(&mut [0, 0], self.0.queue.qos0_offline);
+        for (_, state) in &flights {
+            let (group, mid) = match state {
+                State::Sent(delivery) => (delivery.group, delivery.mid()),
+                State::Released { group, mid, .. } => (*group, *mid),
+            };
+            let receiver = group.map_or(id, |group| group | GROUP_BIT);
+            in_flight.extend(mid.map(|mid| (receiver, mid)));
+            if !matches!(state, State::Released { lost: true, .. }) {
+                match group.and_then(|group| self.0.router.group(group)) {
+                    Some(group) => group.count_routed(1),
+                    None => mailbox.count_routed(1),
+                }
+            }
+        }
+        let changes = subscriptions.iter();
+        let changes = changes.map(|(filter, s)| Change::Subscribe(filter.clone(), *s)).collect();
+        let subscriber =
+            Subscriber { session: id, mailbox: &mailbox, lasts: expiry > 0, connected: false };
+        self.0.router.change(&subscriber, changes, &mut ThinVec::new(), &self.0.metrics, None);
+        let delay = will.as_ref().map(|will| will.delay.min(expiry));
+        let session = Session::restore(identity, expiry, subscriptions, flights, received, will);
+        let since = parked.unwrap_or(now);
+        let seconds = |seconds: u32| std::time::Duration::from_secs(seconds.into());
+        let parked = Parked {
+            id,
+            session,
+            mailbox: mailbox.clone(),
+            will_due: delay.map_or(Time::NEVER, |delay| since.after(seconds(delay))),
+            expires: if expiry == u32::MAX { Time::NEVER } else { since.after(seconds(expiry)) },
+            newest: None,
+        };
+        (parked, mailbox)
+    }
+
+    /// Puts what waits into its mailboxes; the message itself stays in the store.
+    fn restore_queued(
+        &self,
+        message: &Queued,
+        revived: &Revived,
+        restored: &mut Restored,
+        turn: &mut Turn,
+    ) {
+        for copy in &message.copies {
+            if revived.in_flight.contains(&(copy.receiver, message.mid)) {
+                continue;
+            }
+            let mailbox = match copy.receiver & GROUP_BIT {
+                0 => revived.mailboxes.get(&copy.receiver).cloned(),
+                _ => self.0.router.group(copy.receiver ^ GROUP_BIT),
+            };
+            match mailbox {
+                Some(mailbox) => {
+                    mailbox.restore(message, copy);
+                    restored.messages += 1;
+                }
+                // Its receiver ended, and the store was told so last.
+                None => turn.batch.settled.push((copy.receiver, message.mid)),
+            }
+        }
+    }
+}
+
+impl Remembered {
+    fn note(&mut self, fact: Fact) {
+        match fact {
+            Fact::Session { id, identity, expiry } => {
+                let identity = Arc::new(identity);
+                let former = Former {
+                    identity,
+                    expiry,
+                    parked: None,
+                    subscriptions: Vec::new(),
+                    flights: Vec::new(),
+                    received: Vec::new(),
+                    will: None,
+                };
+                self.sessions.insert(id, former);
+            }
+            Fact::Parked(id, since) => self.with(id, |former| former.parked = Some(since)),
+            Fact::Subscribed(id, filter, subscription) => {
+                self.with(id, |former| former.subscriptions.push((filter, subscription)));
+            }
+            Fact::Will(id, identity, will) => match self.sessions.get_mut(&id) {
+                Some(former) => former.will = Some(will),
+                None => self.wills.push((id, identity, will)),
+            },
+            Fact::Received(id, packet_id) => {
+                self.with(id, |former| former.received.push(packet_id));
+            }
+            Fact::Group(id, filter) => self.groups.push((id, filter)),
+            Fact::Flight(id, packet_id, state) => {
+                let state = match state {
+                    FlightState::Sent(delivery) => State::Sent(delivery),
+                    FlightState::Released { group, mid, lost } => {
+                        State::Released { group, mid, lost }
+                    }
+                };
+                self.with(id, |former| former.flights.push((packet_id, state)));
+            }
+            Fact::Last(session, group) => self.last = (session, group),
+            Fact::Retained(_) | Fact::Queued(_) => {}
+        }
+    }
+
+    /// Facts of a Session that is not remembered itself are of one that ended.
+    fn with(&mut self, id: SessionId, change: impl FnOnce(&mut Former)) {
+        if let Some(former) = self.sessions.get_mut(&id) {
+            change(former);
+        }
+    }
+}

@@ -29,7 +29,7 @@ pub struct Config {
     pub totals: Totals,
     /// Who may come in.
     pub auth: Auth,
-    /// Where Sessions are kept.
+    /// Where Sessions and messages are kept.
     pub store: Store,
     /// Logs.
     pub log: Log,
@@ -252,21 +252,66 @@ pub struct Auth {
     pub password_file: Option<PathBuf>,
 }
 
-/// Where Sessions are kept. Section `[store]`.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+/// Where Sessions and messages are kept. Section `[store]`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Store {
-    /// `"memory"`: forgotten at a restart.
+    /// `"sled"` or `"redb"` (in builds with the feature `store-redb`): on disk, behind a commit
+    /// journal; `"memory"`: forgotten at a restart. Default `"sled"`.
     pub kind: StoreKind,
+    /// Folder of the store; a relative one begins beside the last configuration file, or without one
+    /// in the current folder. Made if it is not there, readable by its owner only. Default `"data"`.
+    pub path: PathBuf,
+    /// What an acknowledgement promises. `"sync"`: what it acknowledges is on stable storage, and
+    /// neither a crash nor a power cut loses it. `"os"`: the operating system has it, and a power cut
+    /// loses the last seconds. `"none"`: a crash loses the last moments too. Default `"sync"`.
+    pub durability: Durability,
+    /// Length of a segment of the journal. Range `"1MiB"` to `"1GiB"`. Default `"64MiB"`.
+    pub segment_bytes: Size,
+    /// Above this much journal publishes are refused until a checkpoint is done. Range `"16MiB"` to
+    /// `"1024GiB"`, and at least four segments. Default `"1GiB"`.
+    pub journal_bytes_max: Size,
+    /// Above so much memory of changes that no checkpoint has written yet publishes are refused. Range
+    /// `"1MiB"` to `"1024GiB"`. Default `"256MiB"`.
+    pub pending_bytes_max: Size,
+    /// Above so many bytes handed in and not yet written publishes are refused. Range `"1MiB"` to
+    /// `"1024GiB"`. Default `"64MiB"`.
+    pub unwritten_bytes_max: Size,
+    /// A checkpoint begins so long after the one before, if something changed. Range `"10ms"` to
+    /// `"1h"`. Default `"1s"`.
+    pub checkpoint_interval: Span,
+    /// Each commit waits so long for others to share its flush: for slow disks. Range `"0ms"` to
+    /// `"1s"`. Default `"0ms"`.
+    pub commit_delay: Span,
+    /// Memory in which the table behind the journal keeps what it has read. Range `"1MiB"` to
+    /// `"1024GiB"`. Default `"64MiB"`.
+    pub cache_bytes: Size,
 }
 
 /// Kind of store.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StoreKind {
-    /// Forgotten at a restart.
+    /// On disk, in sled's table.
     #[default]
+    Sled,
+    /// On disk, in redb's table.
+    Redb,
+    /// Forgotten at a restart.
     Memory,
+}
+
+/// What an acknowledgement promises.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// It is on stable storage.
+    #[default]
+    Sync,
+    /// The operating system has it.
+    Os,
+    /// The broker has it.
+    None,
 }
 
 /// Logs. Section `[log]`.
@@ -386,6 +431,23 @@ impl Default for Totals {
             retained_bytes_max: Size::kib(256 * 1024),
             queued_bytes_max: Size::kib(1024 * 1024),
             groups_max: 10_000,
+        }
+    }
+}
+
+impl Default for Store {
+    fn default() -> Store {
+        Store {
+            kind: StoreKind::Sled,
+            path: "data".into(),
+            durability: Durability::Sync,
+            segment_bytes: Size::kib(64 * 1024),
+            journal_bytes_max: Size::kib(1024 * 1024),
+            pending_bytes_max: Size::kib(256 * 1024),
+            unwritten_bytes_max: Size::kib(64 * 1024),
+            checkpoint_interval: Span::secs(1),
+            commit_delay: Span::millis(0),
+            cache_bytes: Size::kib(64 * 1024),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The command line: `sluice`, and what it does besides being a broker.
 
 mod password;
+mod store_command;
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -61,6 +62,11 @@ enum Command {
         #[arg(long, value_name = "NAME", default_value = "client")]
         client: String,
     },
+    /// Look at, copy or repair the store of a broker that is not running.
+    Store {
+        #[command(subcommand)]
+        command: store_command::StoreCommand,
+    },
     /// Set or delete a user's password in a password file.
     ///
     /// Asks for the password on a terminal, else reads one line from standard input.
@@ -110,6 +116,14 @@ fn main() -> ExitCode {
             print!("{}", settings.show());
         }),
         Some(Command::Certs { out, names, client }) => make_certs(out, names, client),
+        Some(Command::Store { command }) => {
+            let done =
+                layers_store(&cli.layers).and_then(|section| store_command::run(command, &section));
+            match done {
+                Ok(code) => return code,
+                Err(error) => Err(error),
+            }
+        }
         Some(Command::Passwd { file, user, delete, password_stdin }) => {
             passwd(file, user, *delete, *password_stdin)
         }
@@ -138,8 +152,8 @@ fn start(layers: &Layers) -> Result<(), Box<dyn Error>> {
 
 /// Runs the broker until it is told to stop.
 fn run(settings: &Settings) -> Result<(), Box<dyn Error>> {
-    let config = &settings.config;
-    sluicemq::run::run(config, |listening| {
+    let config = Config { store: settings.store(), ..settings.config.clone() };
+    sluicemq::run::run(&config, |listening| {
         if settings.development {
             println!("{}", try_lines(listening));
         }
@@ -197,6 +211,10 @@ fn open_files(config: &Config) -> Result<(), Box<dyn Error>> {
         auth::PasswordFile::load(path)?;
     }
     Ok(())
+}
+
+fn layers_store(layers: &Layers) -> Result<sluicemq::config::Store, Box<dyn Error>> {
+    Ok(layers.load()?.store())
 }
 
 fn make_certs(out: &Path, names: &[String], client: &str) -> Result<(), Box<dyn Error>> {

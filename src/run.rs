@@ -9,13 +9,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::auth::{Gate, PasswordFile, PasswordFileError, PermitAll};
+use crate::broker::ports::Store;
 use crate::broker::turn::Turn;
 use crate::broker::{Broker, Ports};
-use crate::config::{Config, StoreKind};
+use crate::config::{Config, Durability};
 use crate::net::accept::Gateway;
 use crate::net::serve::Shared;
 use crate::net::tls::{LiveTls, TlsError};
-use crate::store::MemoryStore;
+use crate::store::engine::{Engine, Report};
+use crate::store::{DurableStore, MemoryStore, OpenError};
 use crate::time::{Clock, SystemClock, Time};
 
 /// Why the broker did not start.
@@ -36,6 +38,12 @@ pub enum RunError {
     /// The password file cannot be used.
     #[error(transparent)]
     Passwords(#[from] PasswordFileError),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// What the store remembers cannot be taken over.
+    #[error("the store cannot be taken over: {0}")]
+    Restore(String),
     /// The runtime or a signal cannot be set up.
     #[error("cannot start: {0}")]
     System(#[from] std::io::Error),
@@ -69,19 +77,44 @@ pub fn run(config: &Config, ready: impl FnOnce(&[Listening])) -> Result<(), RunE
     }
     // Threads beside the workers only check slow passwords.
     let runtime = builder.max_blocking_threads(2).enable_all().build()?;
-    let result = runtime.block_on(live(config, ready));
+    let (durable, report) = crate::store::open(&config.store)?.unzip();
+    let durable = durable.map(Arc::new);
+    let result = runtime.block_on(live(config, durable.clone(), report, ready));
     runtime.shutdown_timeout(Duration::from_millis(100));
+    if let Some(durable) = durable {
+        close(durable);
+    }
     result
 }
 
-async fn live(config: &Config, ready: impl FnOnce(&[Listening])) -> Result<(), RunError> {
-    let clock = SystemClock::start(Time::START);
+/// A last checkpoint, so that the next start has nothing to do.
+fn close(durable: Arc<DurableStore<Engine>>) {
+    let closed = match Arc::try_unwrap(durable).map(DurableStore::into_rows) {
+        Ok(Some(engine)) => engine.close(),
+        // Somebody still looks at it: what it was given is written all the same.
+        Ok(None) => Ok(()),
+        Err(durable) => durable.rows().checkpoint_now(),
+    };
+    if let Err(error) = closed {
+        error!(%error, "no last checkpoint; the journal has what it lacks");
+    }
+}
+
+async fn live(
+    config: &Config,
+    durable: Option<Arc<DurableStore<Engine>>>,
+    report: Option<Report>,
+    ready: impl FnOnce(&[Listening]),
+) -> Result<(), RunError> {
+    let newest = durable.as_ref().map_or(Time::START, |durable| durable.newest());
+    let clock = SystemClock::start(newest);
     let passwords = match &config.auth.password_file {
         Some(path) => Some(Arc::new(PasswordFile::load(path)?)),
         None => None,
     };
-    let store = match config.store.kind {
-        StoreKind::Memory => Arc::new(MemoryStore),
+    let store: Arc<dyn Store> = match durable {
+        Some(durable) => durable,
+        None => Arc::new(MemoryStore),
     };
     let ports = Ports {
         store,
@@ -89,6 +122,7 @@ async fn live(config: &Config, ready: impl FnOnce(&[Listening])) -> Result<(), R
         access: Arc::new(PermitAll),
     };
     let broker = Broker::new(config, ports, seed(), clock.now());
+    take_over(config, &broker, report, &clock)?;
     let shared = Arc::new(Shared::new(broker.clone(), clock));
     let gateways = open(config, &shared)?;
     let tls: Vec<_> = gateways.iter().filter_map(|gateway| gateway.tls().cloned()).collect();
@@ -112,6 +146,38 @@ async fn live(config: &Config, ready: impl FnOnce(&[Listening])) -> Result<(), R
     tasks.abort_all();
     stop(config, &shared).await;
     info!("stopped");
+    Ok(())
+}
+
+/// What the store remembers is in force before anybody can connect.
+fn take_over(
+    config: &Config,
+    broker: &Broker,
+    report: Option<Report>,
+    clock: &SystemClock,
+) -> Result<(), RunError> {
+    let Some(report) = report else {
+        info!("the store is memory: a restart forgets sessions and messages");
+        return Ok(());
+    };
+    match config.store.durability {
+        Durability::Sync => {}
+        Durability::Os => warn!("store.durability = \"os\": a power cut loses the last seconds"),
+        Durability::None => warn!("store.durability = \"none\": a crash loses the last moments"),
+    }
+    let before = clock.now();
+    let restored = broker.restore(before, &mut Turn::default()).map_err(RunError::Restore)?;
+    info!(
+        path = %config.store.path.display(),
+        sessions = restored.sessions,
+        subscriptions = restored.subscriptions,
+        messages = restored.messages,
+        retained = restored.retained,
+        wills = restored.wills,
+        seconds = (report.time + clock.now().since(before)).as_secs_f64(),
+        table_seconds = report.table_time.as_secs_f64(),
+        "store open"
+    );
     Ok(())
 }
 

@@ -9,7 +9,7 @@ mod show;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use self::keys::{Key, Keys};
 use crate::config::Config;
@@ -22,8 +22,20 @@ pub struct Settings {
     /// Where each value came from, by key: `built-in`, `config/sluice.toml:12`,
     /// `environment SLUICE_LOG__LEVEL` or `--set`.
     pub origin: BTreeMap<String, String>,
+    /// The last configuration file's folder, where the store's relative path begins; empty without a
+    /// file.
+    pub folder: PathBuf,
     /// Whether this is the built-in development configuration: no file was given.
     pub development: bool,
+}
+
+impl Settings {
+    /// The store's section, its path as it is seen from the current folder.
+    pub fn store(&self) -> crate::config::Store {
+        let store = self.config.store.clone();
+        let path = self.folder.join(&store.path);
+        crate::config::Store { path, ..store }
+    }
 }
 
 /// Everything that is wrong with a configuration, one line each, where it was written.
@@ -91,7 +103,8 @@ pub fn load(
     if !wrong.is_empty() {
         return Err(SettingsError(wrong));
     }
-    merge(layers, files.is_empty())
+    let folder = files.last().and_then(|file| file.parent()).unwrap_or(Path::new(""));
+    merge(layers, folder, files.is_empty())
 }
 
 /// The full names of all keys as they are declared, with `0` for the number of a listener.
@@ -110,7 +123,7 @@ fn single(key: &Key, text: &str, origin: String, layers: &mut Vec<Layer>, wrong:
 }
 
 /// Lays the layers over each other and checks the whole.
-fn merge(layers: Vec<Layer>, development: bool) -> Result<Settings, SettingsError> {
+fn merge(layers: Vec<Layer>, folder: &Path, development: bool) -> Result<Settings, SettingsError> {
     let one = |line: String| SettingsError(vec![line]);
     let listeners = layers.iter().filter_map(Layer::listeners).next_back().unwrap_or(0);
     for layer in &layers {
@@ -130,7 +143,7 @@ fn merge(layers: Vec<Layer>, development: bool) -> Result<Settings, SettingsErro
     origins("", &merged.cache, &mut origin);
     let config: Config = merged.try_deserialize().map_err(|error| one(error.to_string()))?;
     match config.check() {
-        Ok(()) => Ok(Settings { config, origin, development }),
+        Ok(()) => Ok(Settings { config, origin, folder: folder.to_owned(), development }),
         Err(problems) => Err(SettingsError(
             problems
                 .iter()

@@ -136,7 +136,10 @@ fn a_mistake_in_a_file_is_named_by_place_and_with_the_nearest_key() {
         ),
         ("[session]\ninflight_max = 70000", "t.toml:2:16: integer `70000`, expected 0 to 65535"),
         ("[session]\ninflight_max = -1", "t.toml:2:16: integer `-1`, expected 0 to 65535"),
-        ("[store]\nkind = \"disk\"", "t.toml:2:8: unknown variant `disk`, expected `memory`"),
+        (
+            "[store]\nkind = \"disk\"",
+            "t.toml:2:8: unknown variant `disk`, expected one of `sled`, `redb`, `memory`",
+        ),
         ("[session]\nqos_max = 1\nqos_max = 2", "t.toml:3:1: duplicate key"),
         ("[session\n", "t.toml:1:9: "),
         ("[session]\nqos_max = 3", "t.toml:2: session.qos_max: 3 is out of range: 0 to 2"),
@@ -184,7 +187,11 @@ fn a_mistake_in_the_environment_or_the_command_line_is_named() {
         ("SLUICE_SESSION__INFLIGHT_MAX", "70000", "integer `70000`, expected 0 to 65535"),
         ("SLUICE_SESSION__RETAIN_AVAILABLE", "yes", "expected true or false, found \"yes\""),
         ("SLUICE_LIMITS__CONNECT_TIMEOUT", "10", "expected a length of time such as \"10s\""),
-        ("SLUICE_STORE__KIND", "disk", "unknown variant `disk`, expected `memory`"),
+        (
+            "SLUICE_STORE__KIND",
+            "disk",
+            "unknown variant `disk`, expected one of `sled`, `redb`, `memory`",
+        ),
         (
             "SLUICE_LISTENER__ADDRESS",
             "x",

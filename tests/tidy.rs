@@ -33,6 +33,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("run", 5),
     // Beside `main.rs`, of the binary alone.
     ("password", 5),
+    ("store_command", 5),
 ];
 
 /// Floors whose modules know nothing of each other; their tests may.

@@ -33,10 +33,8 @@ pub trait Store: Send + Sync {
     /// receivers are away. `waker` is woken when they are there. A store that gives no message a
     /// number is never asked.
     fn fetch(&self, want: Vec<Mid>, meter: &'static Meter, waker: &Waker) -> Fetch {
-        let _ = meter;
-        let (fetch, fetcher) = Fetch::begin(waker);
-        fetcher.end(want.into_iter().map(|mid| (mid, None)).collect());
-        fetch
+        let _ = (meter, waker);
+        Fetch::ready(want.into_iter().map(|mid| (mid, None)).collect())
     }
 
     /// Tells all that is remembered, in the order of [`Fact`]'s variants; once, at the start.
@@ -56,7 +54,7 @@ pub struct Fetch(Arc<Mutex<Fetching>>);
 
 #[derive(Debug, Default)]
 struct Fetching {
-    found: Option<Vec<(Mid, Option<Message>)>>,
+    found: Option<Fetched>,
     waker: Option<Waker>,
 }
 
@@ -64,7 +62,15 @@ struct Fetching {
 #[derive(Debug)]
 pub struct Fetcher(Arc<Mutex<Fetching>>);
 
+/// Messages by their numbers; `None` for one that the store could not read.
+pub type Fetched = Vec<(Mid, Option<Message>)>;
+
 impl Fetch {
+    /// A fetch of what is here.
+    pub fn ready(found: Fetched) -> Fetch {
+        Fetch(Arc::new(Mutex::new(Fetching { found: Some(found), waker: None })))
+    }
+
     /// A fetch that is under way, and its other end.
     pub fn begin(waker: &Waker) -> (Fetch, Fetcher) {
         let fetching = Fetching { found: None, waker: Some(waker.clone()) };
@@ -79,14 +85,14 @@ impl Fetch {
 
     /// What was found, once it is there: every message asked for, in that order; `None` for one
     /// that the store could not read.
-    pub fn take(&self) -> Option<Vec<(Mid, Option<Message>)>> {
+    pub fn take(&self) -> Option<Fetched> {
         self.0.lock().expect("no code panics while it holds a fetch").found.take()
     }
 }
 
 impl Fetcher {
     /// Hands over what was found, and wakes.
-    pub fn end(self, found: Vec<(Mid, Option<Message>)>) {
+    pub fn end(self, found: Fetched) {
         let waker = {
             let mut fetching = self.0.lock().expect("no code panics while it holds a fetch");
             fetching.found = Some(found);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use thin_vec::ThinVec;
 
 use super::mailbox::Mailbox;
+use super::metrics::Counter;
 use super::ports::{Fact, FlightState, GROUP_BIT, Queued};
 use super::registry::Parked;
 use super::router::{Change, Subscriber};
@@ -92,6 +93,8 @@ impl Broker {
             fact => remembered.note(fact),
         })?;
         let revived = revived.unwrap_or_else(|| self.revive_all(remembered, now, &mut restored));
+        // They were routed to their receivers before.
+        shared.metrics.add(Counter::Routed, restored.messages as u64);
         for parked in revived.ended {
             self.end_session(parked, Loss::SessionEnded, now, turn);
         }
@@ -104,6 +107,8 @@ impl Broker {
         shared.router.forget_lonely_groups(&mut turn.batch);
         self.flush(turn);
         turn.forget();
+        // Whoever had a Will at the crash may connect at once: what is due was due before.
+        while self.tick(now, turn).is_some_and(|next| next <= now) {}
         Ok(restored)
     }
 
@@ -121,7 +126,9 @@ impl Broker {
             let replaced = newest.get(&former.identity.client_id) != Some(&id);
             restored.sessions += 1;
             restored.subscriptions += former.subscriptions.len();
-            restored.messages += former.flights.len();
+            let lost = |state: &State| matches!(state, State::Released { lost: true, .. });
+            let flights = former.flights.iter().filter(|(_, state)| !lost(state));
+            restored.messages += flights.count();
             restored.wills += usize::from(former.parked.is_none() && former.will.is_some());
             let (parked, mailbox) = self.revive(id, former, now, &mut revived.in_flight);
             revived.mailboxes.insert(id, mailbox);
@@ -155,9 +162,10 @@ impl Broker {
             let receiver = group.map_or(id, |group| group | GROUP_BIT);
             in_flight.extend(mid.map(|mid| (receiver, mid)));
             if !matches!(state, State::Released { lost: true, .. }) {
-                match group.and_then(|group| self.0.router.group(group)) {
-                    Some(group) => group.count_routed(1),
+                match group.map(|group| self.0.router.group(group)) {
                     None => mailbox.count_routed(1),
+                    Some(Some(group)) => group.count_routed(1),
+                    Some(None) => {}
                 }
             }
         }

@@ -4,7 +4,9 @@ use std::fmt::{self, Display};
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::{CertificateIdentity, ClientCertificate, Config, Listener, Log, Size, Span, Tls};
+use super::{
+    CertificateIdentity, ClientCertificate, Config, Listener, Log, Size, Span, StoreKind, Tls,
+};
 
 /// One thing wrong with a configuration.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -33,6 +35,7 @@ impl Config {
         self.check_limits(&mut found);
         self.check_session(&mut found);
         self.check_totals(&mut found);
+        self.check_store(&mut found);
         self.check_broker(&mut found);
         self.check_listeners(&mut found);
         if found.0.is_empty() { Ok(()) } else { Err(found.0) }
@@ -113,6 +116,37 @@ impl Config {
                 packet_max,
                 ("totals.retained_bytes_max", totals.retained_bytes_max),
             );
+        }
+    }
+
+    fn check_store(&self, found: &mut Findings) {
+        let store = &self.store;
+        let (mib, terabyte) = (Size::kib(1024), Size::kib(1 << 30));
+        found.range("store.segment_bytes", store.segment_bytes, mib, Size::kib(1 << 20));
+        found.range(
+            "store.journal_bytes_max",
+            store.journal_bytes_max,
+            Size::kib(16 * 1024),
+            terabyte,
+        );
+        found.range("store.pending_bytes_max", store.pending_bytes_max, mib, terabyte);
+        found.range("store.unwritten_bytes_max", store.unwritten_bytes_max, mib, terabyte);
+        found.range("store.cache_bytes", store.cache_bytes, mib, terabyte);
+        found.range("store.commit_delay", store.commit_delay, Span::millis(0), Span::secs(1));
+        found.range(
+            "store.checkpoint_interval",
+            store.checkpoint_interval,
+            Span::millis(10),
+            Span::secs(3600),
+        );
+        if store.segment_bytes.0.saturating_mul(4) > store.journal_bytes_max.0 {
+            found.add("store.segment_bytes", "four segments are more than store.journal_bytes_max");
+        }
+        if store.kind != StoreKind::Memory && is_empty(&store.path) {
+            found.add("store.path", "is empty; with store.kind = \"memory\" none is needed");
+        }
+        if store.kind == StoreKind::Redb && !cfg!(feature = "store-redb") {
+            found.add("store.kind", "this build has no redb: build it with --features store-redb");
         }
     }
 

@@ -602,14 +602,15 @@ impl Session {
         self.terms.receive_maximum.min(cx.policy.session.inflight_max)
     }
 
-    /// Remembers a fact, if the Session lasts and somebody keeps it.
+    /// Remembers a fact, if the Session lasts and somebody keeps it. One that does not last any more
+    /// still has facts that are kept, and that end.
     fn remember(
         &self,
         cx: &Context<'_>,
         out: &mut impl FnMut(Action<'_>),
         op: impl FnOnce() -> Op,
     ) {
-        if cx.remembers && self.lasts() {
+        if cx.remembers && (self.lasts() || self.remembered) {
             out(Action::Remember(op()));
         }
     }

@@ -1,13 +1,20 @@
 //! Stores behind the broker's port.
 
+mod bytes;
+mod durable;
 pub mod engine;
+mod facts;
 mod memory;
+mod open;
 #[cfg(feature = "store-redb")]
 mod redb;
 mod sled;
 mod watched;
 
+pub use self::durable::{DurableStore, Opening, Rows};
+pub use self::facts::row_name;
 pub use self::memory::MemoryStore;
+pub use self::open::{OpenError, mend, open, options, table_kind};
 #[cfg(feature = "store-redb")]
 pub use self::redb::redb_kind;
 pub use self::sled::sled_kind;

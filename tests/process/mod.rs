@@ -1,6 +1,7 @@
 //! Real processes: `sluice` on free ports with its files in a folder of its own, and its clients.
 #![allow(dead_code)] // Each test file uses its part.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -109,16 +110,41 @@ impl Sluice {
 
     /// A broker started by `command`, which knows `folder`.
     pub fn start_as(command: &mut Command, folder: TempDir) -> Sluice {
-        let log = File::create(folder.path().join("log")).expect("a log file");
-        let (sender, lines) = mpsc::channel();
-        let mut child =
-            command.stdout(Stdio::piped()).stderr(log).spawn().expect("the broker's program");
-        forward(child.stdout.take().expect("piped"), sender);
-        let process = Process { child, lines, seen: Vec::new() };
+        let process = launch(command, folder.path());
         let mut broker = Sluice { process, listeners: Vec::new(), folder };
-        let ready = broker.process.until(|line| line.starts_with(r#"{"sluice":"ready""#));
-        broker.listeners = listeners(&ready);
+        broker.until_ready();
         broker
+    }
+
+    /// Kills it as `kill -9` does.
+    pub fn kill(&mut self) {
+        self.process.child.kill().expect("a process of ours");
+        self.process.child.wait().expect("a child of ours");
+    }
+
+    /// Starts it again with the files it has, and waits until it serves.
+    pub fn start_again(&mut self) {
+        self.process = launch(&mut again(self.folder.path()), self.folder.path());
+        self.until_ready();
+    }
+
+    /// Kills it, and starts it again.
+    pub fn kill_and_start_again(&mut self) {
+        self.kill();
+        self.start_again();
+    }
+
+    /// Starts it again and kills it, ready or not.
+    pub fn start_and_kill_after(&mut self, time: Duration) {
+        self.process = launch(&mut again(self.folder.path()), self.folder.path());
+        // Nothing is waited for: any moment will do.
+        thread::sleep(time);
+        self.kill();
+    }
+
+    fn until_ready(&mut self) {
+        let ready = self.process.until(|line| line.starts_with(r#"{"sluice":"ready""#));
+        self.listeners = listeners(&ready);
     }
 
     /// Where the listener called `name` listens.
@@ -177,10 +203,41 @@ impl Drop for Sluice {
 /// The command that runs a broker with `config` in `folder`.
 pub fn sluice(folder: &Path, config: &str) -> Command {
     let file = folder.join("sluice.toml");
-    std::fs::write(&file, config).expect("a configuration file");
+    // A test that is not about what outlasts the process needs no disk.
+    let store = if config.contains("[store]") { "" } else { "\n[store]\nkind = 'memory'\n" };
+    std::fs::write(&file, [config, store].concat()).expect("a configuration file");
+    again(folder)
+}
+
+/// The command that runs a broker with the configuration that is in `folder`.
+fn again(folder: &Path) -> Command {
     let mut command = program();
-    command.arg("--config").arg(file).current_dir(folder).stdin(Stdio::null());
+    command.arg("--config").arg(folder.join("sluice.toml")).current_dir(folder);
+    command.stdin(Stdio::null()).env("PATH", path_without_sync(folder));
     command
+}
+
+/// sled's start has the whole machine write its caches, twice, with the program `sync`: it has one
+/// here that does nothing, so that a test waits for no other's files.
+fn path_without_sync(folder: &Path) -> OsString {
+    let bin = folder.join("bin");
+    std::fs::create_dir_all(&bin).expect("a folder");
+    let sync = bin.join("sync");
+    if !sync.exists() {
+        std::os::unix::fs::symlink("/bin/true", &sync).expect("a program that does nothing");
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::join_paths(std::iter::once(bin).chain(std::env::split_paths(&path))).expect("a PATH")
+}
+
+/// Starts a broker; its log goes to a file in `folder`.
+fn launch(command: &mut Command, folder: &Path) -> Process {
+    let log = File::options().create(true).append(true).open(folder.join("log"));
+    let (sender, lines) = mpsc::channel();
+    command.stdout(Stdio::piped()).stderr(log.expect("a log file"));
+    let mut child = command.spawn().expect("the broker's program");
+    forward(child.stdout.take().expect("piped"), sender);
+    Process { child, lines, seen: Vec::new() }
 }
 
 /// The broker's program.

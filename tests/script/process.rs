@@ -121,6 +121,7 @@ fn configuration(
         }
         text.push_str(&format!("auth.password_file = {:?}\n", file.display().to_string()));
     }
+    text.push_str("store.kind = \"memory\"\n");
     text.push_str("[[listener]]\naddress = \"127.0.0.1:0\"\n");
     if let Some(made) = certificates {
         let path = |name: &str| made.folder.path().join(name).display().to_string();

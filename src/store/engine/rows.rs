@@ -124,6 +124,13 @@ impl RowBatch {
         self.rows.len()
     }
 
+    /// Visits its rows, in the order they were put in.
+    pub fn visit(&self, visit: &mut VisitRow<'_>) {
+        for (key, value, _) in &self.rows {
+            visit(key, value.as_deref());
+        }
+    }
+
     /// Bytes it takes in the journal.
     pub fn bytes(&self) -> usize {
         frame::padded(self.frame.len())

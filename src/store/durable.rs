@@ -1,0 +1,378 @@
+//! The store that keeps its promises: facts as rows of the engine.
+//!
+//! A message is one row with the list of its receivers. Where it has only one, its end deletes the
+//! row; where it has more, each end but the last is a row of its own, and the last deletes them all.
+
+mod fetch;
+mod replay;
+mod rows;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Waker;
+use std::thread::JoinHandle;
+
+use foldhash::fast::FixedState;
+
+use super::engine::{Blob, Found, NoRoom, Progress, RowBatch, StoreError, Visit};
+use super::facts::{self, Key, Kind};
+use crate::broker::ports::{
+    Batch, Durability, Fact, Fetch, Permit, Publication, Receipt, Refused, Store,
+};
+use crate::message::{Meter, Mid, SessionId};
+use crate::session::Op;
+use crate::sync::Mutex;
+use crate::time::Time;
+
+use fetch::Jobs;
+use replay::Kept;
+
+/// What stands under the facts: rows that change in batches.
+pub trait Rows: Send + Sync + 'static {
+    /// Whether there is room for so many more bytes.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    fn admit(&self, bytes: usize) -> Result<(), NoRoom>;
+
+    /// Hands in a batch, empties it, and gives its number.
+    fn submit(&self, batch: &mut RowBatch) -> u64;
+
+    /// How far the batch of that number has come; while it is pending, `waker` is woken once when
+    /// that changes.
+    fn state(&self, number: u64, waker: &Waker) -> Progress;
+
+    /// Where a row is, as far as memory knows.
+    fn find(&self, key: &[u8]) -> Found;
+
+    /// The value of a row; may read from the disk.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    fn get(&self, key: &[u8]) -> Result<Option<Blob>, StoreError>;
+
+    /// Visits the rows whose keys begin with `prefix`, in the order of keys.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with them.
+    fn scan(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError>;
+}
+
+/// Sessions and messages in rows that outlast the process.
+pub struct DurableStore<R: Rows> {
+    shared: Arc<Shared<R>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+struct Shared<R> {
+    rows: R,
+    next_mid: AtomicU64,
+    next_order: AtomicU64,
+    numbers: Numbers,
+    /// Messages with more than one receiver, and who is done with them.
+    many: Mutex<HashMap<Mid, Many, FixedState>>,
+    /// What the start has read and nobody has been told yet.
+    kept: Mutex<Kept>,
+    newest: Time,
+    jobs: Jobs,
+}
+
+#[derive(Debug)]
+struct Many {
+    left: u32,
+    done: Vec<u64>,
+}
+
+/// Numbers of Sessions, groups and messages up to which they may have been used: written down before
+/// they are, in blocks, so that none is ever used twice.
+#[derive(Debug)]
+struct Numbers {
+    reserved: [AtomicU64; 3],
+    change: Mutex<()>,
+}
+
+const SESSIONS: usize = 0;
+const GROUPS: usize = 1;
+const MESSAGES: usize = 2;
+
+/// So many numbers are reserved in one go; the next block when half of this is left.
+const BLOCK: u64 = 1 << 16;
+
+thread_local! {
+    /// A batch that each thread fills again and again.
+    static BATCH: std::cell::RefCell<RowBatch> = std::cell::RefCell::new(RowBatch::new());
+}
+
+/// Reads what the engine shows when it is opened.
+#[derive(Debug, Default)]
+pub struct Opening {
+    kept: Kept,
+    wrong: Option<String>,
+}
+
+impl Opening {
+    /// Looks at a row.
+    pub fn visit(&mut self, key: &[u8], value: &[u8]) {
+        if let Err(facts::Torn) = self.kept.note(key, value) {
+            self.wrong.get_or_insert_with(|| replay::name(key));
+        }
+    }
+
+    /// The store over `rows`, which are those that were visited.
+    ///
+    /// # Errors
+    ///
+    /// The row that says what it cannot mean.
+    pub fn finish<R: Rows>(self, rows: R) -> Result<DurableStore<R>, String> {
+        if let Some(wrong) = self.wrong {
+            return Err(wrong);
+        }
+        let kept = self.kept;
+        let used = kept.numbers;
+        let shared = Arc::new(Shared {
+            rows,
+            next_mid: AtomicU64::new(used[MESSAGES] + 1),
+            next_order: AtomicU64::new(kept.order + 1),
+            numbers: Numbers { reserved: used.map(AtomicU64::new), change: Mutex::new(()) },
+            many: Mutex::new(HashMap::with_hasher(FixedState::with_seed(0))),
+            newest: kept.newest,
+            kept: Mutex::new(kept),
+            jobs: Jobs::default(),
+        });
+        let reads = shared.clone();
+        let reader = std::thread::Builder::new()
+            .name("store reader".to_owned())
+            .spawn(move || reads.jobs.run(&reads.rows))
+            .map_err(|error| format!("no thread to read the store: {error}"))?;
+        Ok(DurableStore { shared, reader: Some(reader) })
+    }
+}
+
+impl<R: Rows> DurableStore<R> {
+    /// First bytes of keys that mostly rise: messages, by their numbers.
+    pub const GROWING: [u8; 1] = [Kind::Message as u8];
+    /// The version of what the rows say.
+    pub const SCHEMA: u32 = 1;
+
+    /// The latest moment it knows of: time does not go back behind it.
+    pub fn newest(&self) -> Time {
+        self.shared.newest
+    }
+
+    /// The rows.
+    pub fn rows(&self) -> &R {
+        &self.shared.rows
+    }
+
+    /// Gives the rows back, if nobody else has them.
+    pub fn into_rows(mut self) -> Option<R> {
+        self.stop_reading();
+        let shared = self.shared.clone();
+        drop(self);
+        Arc::into_inner(shared).map(|shared| shared.rows)
+    }
+
+    fn stop_reading(&mut self) {
+        self.shared.jobs.close();
+        if let Some(reader) = self.reader.take() {
+            // It has told what was wrong itself.
+            let _ = reader.join();
+        }
+    }
+}
+
+impl<R: Rows> Drop for DurableStore<R> {
+    fn drop(&mut self) {
+        self.stop_reading();
+    }
+}
+
+impl<R: Rows> Store for DurableStore<R> {
+    fn remembers(&self) -> bool {
+        true
+    }
+
+    fn admit(&self, bytes: usize) -> Result<Permit, Refused> {
+        match self.shared.rows.admit(bytes) {
+            Ok(()) => Ok(Permit::new(bytes)),
+            Err(NoRoom::Full) => Err(Refused::Full),
+            Err(NoRoom::Failed) => Err(Refused::Failed),
+        }
+    }
+
+    fn submit(&self, _permit: Permit, batch: Batch) -> Receipt {
+        BATCH.with_borrow_mut(|rows| {
+            self.shared.encode(batch, rows);
+            Receipt(self.shared.rows.submit(rows))
+        })
+    }
+
+    fn state(&self, receipt: Receipt, waker: &Waker) -> Durability {
+        match self.shared.rows.state(receipt.0, waker) {
+            Progress::Pending => Durability::Pending,
+            Progress::Durable => Durability::Durable,
+            Progress::Failed => Durability::Failed,
+        }
+    }
+
+    fn fetch(&self, want: Vec<Mid>, meter: &'static Meter, waker: &Waker) -> Fetch {
+        self.shared.jobs.fetch(&self.shared.rows, want, meter, waker)
+    }
+
+    fn replay(&self, meter: &'static Meter, visit: &mut dyn FnMut(Fact)) -> Result<(), String> {
+        self.shared.replay(meter, visit)
+    }
+}
+
+impl<R: Rows> Shared<R> {
+    /// The rows of a batch.
+    fn encode(&self, batch: Batch, rows: &mut RowBatch) {
+        for publication in batch.publishes {
+            self.publish(publication, rows);
+        }
+        for (session, op) in &batch.ops {
+            self.change(*session, op, rows);
+        }
+        for (group, filter) in batch.groups {
+            let key = Key::number(Kind::Group, group);
+            match filter {
+                Some(filter) => {
+                    self.use_number(GROUPS, group, rows);
+                    rows.put(key.as_bytes(), &facts::filter(&filter));
+                }
+                None => rows.delete(key.as_bytes()),
+            }
+        }
+        for topic in batch.forgotten {
+            rows.delete(&facts::retained_key(&topic));
+        }
+        self.settle(&batch.settled, rows);
+    }
+
+    fn publish(&self, publication: Publication, rows: &mut RowBatch) {
+        let Publication { message, mut copies, retained } = publication;
+        let parts = message.parts();
+        if retained {
+            let key = facts::retained_key(parts.topic);
+            match parts.payload {
+                [] => rows.delete(&key),
+                _ => rows.put(&key, &facts::retained(&parts)),
+            }
+        }
+        if copies.is_empty() {
+            return;
+        }
+        let mid = self.next_mid.fetch_add(1, Ordering::Relaxed);
+        self.use_number(MESSAGES, mid, rows);
+        message.set_mid(mid);
+        if copies.len() > 1 {
+            self.note_many(mid, copies.len(), Vec::new());
+        }
+        let value = facts::message(&parts, &mut copies);
+        rows.put(Key::number(Kind::Message, mid).as_bytes(), &value);
+    }
+
+    /// The rows of one fact.
+    fn change(&self, id: SessionId, op: &Op, rows: &mut RowBatch) {
+        let own = |kind| Key::number(kind, id);
+        match op {
+            Op::Session { identity, expiry } => {
+                self.use_number(SESSIONS, id, rows);
+                rows.put(own(Kind::Session).as_bytes(), &facts::session(identity, *expiry));
+            }
+            Op::Parked { since } => rows.put(own(Kind::Parked).as_bytes(), &facts::time(*since)),
+            Op::Attached => rows.delete(own(Kind::Parked).as_bytes()),
+            Op::Ended => {
+                for kind in [Kind::Session, Kind::Parked, Kind::Will] {
+                    rows.delete(own(kind).as_bytes());
+                }
+            }
+            Op::Subscribed { filter, options, id: number } => {
+                let value = facts::subscription(*options, *number);
+                rows.put(&facts::subscription_key(id, filter), &value);
+            }
+            Op::Unsubscribed { filter } => rows.delete(&facts::subscription_key(id, filter)),
+            Op::Sent { packet_id, delivery } => {
+                let order = self.next_order.fetch_add(1, Ordering::Relaxed);
+                let key = Key::packet(Kind::Flight, id, *packet_id);
+                rows.put(key.as_bytes(), &facts::sent(order, delivery));
+            }
+            Op::Released { packet_id, group, mid, lost } => {
+                let order = self.next_order.fetch_add(1, Ordering::Relaxed);
+                let key = Key::packet(Kind::Flight, id, *packet_id);
+                rows.put(key.as_bytes(), &facts::released(order, *group, *mid, *lost));
+            }
+            Op::Done { packet_id } => {
+                rows.delete(Key::packet(Kind::Flight, id, *packet_id).as_bytes());
+            }
+            Op::Received { packet_id } => {
+                let key = Key::packet(Kind::Received, id, *packet_id);
+                rows.put(key.as_bytes(), &facts::mark());
+            }
+            Op::Forgotten { packet_id } => {
+                rows.delete(Key::packet(Kind::Received, id, *packet_id).as_bytes());
+            }
+            Op::Will(will, identity) => {
+                self.use_number(SESSIONS, id, rows);
+                rows.put(own(Kind::Will).as_bytes(), &facts::will(will, identity));
+            }
+            Op::WillGone => rows.delete(own(Kind::Will).as_bytes()),
+        }
+    }
+
+    /// Receivers are done with messages.
+    fn settle(&self, settled: &[(u64, Mid)], rows: &mut RowBatch) {
+        if settled.is_empty() {
+            return;
+        }
+        let mut all = self.many.lock().expect("no code panics while it holds the list");
+        for &(receiver, mid) in settled {
+            let message = Key::number(Kind::Message, mid);
+            let Some(many) = all.get_mut(&mid) else {
+                rows.delete(message.as_bytes());
+                continue;
+            };
+            many.left -= 1;
+            if many.left > 0 {
+                rows.put(Key::done(mid, receiver).as_bytes(), &facts::mark());
+                many.done.push(receiver);
+                continue;
+            }
+            rows.delete(message.as_bytes());
+            for receiver in &many.done {
+                rows.delete(Key::done(mid, *receiver).as_bytes());
+            }
+            all.remove(&mid);
+        }
+    }
+
+    fn note_many(&self, mid: Mid, left: usize, done: Vec<u64>) {
+        let left = u32::try_from(left).expect("fewer receivers than Sessions there can be");
+        let mut all = self.many.lock().expect("no code panics while it holds the list");
+        all.insert(mid, Many { left, done });
+    }
+
+    /// Sees to it that `number` is among those reserved.
+    fn use_number(&self, which: usize, number: u64, rows: &mut RowBatch) {
+        let reserved = &self.numbers.reserved[which];
+        let enough = || number + BLOCK / 2 <= reserved.load(Ordering::Relaxed);
+        if enough() {
+            return;
+        }
+        let _change = self.numbers.change.lock().expect("no code panics while it holds it");
+        if !enough() {
+            reserved.store(number + BLOCK, Ordering::Relaxed);
+            self.write_numbers(rows);
+        }
+    }
+
+    fn write_numbers(&self, rows: &mut RowBatch) {
+        let [sessions, groups, messages] = &self.numbers.reserved;
+        let numbers = [sessions, groups, messages].map(|number| number.load(Ordering::Relaxed));
+        rows.put(Key::of(Kind::Numbers).as_bytes(), &facts::numbers(numbers));
+    }
+}

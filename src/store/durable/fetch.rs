@@ -1,0 +1,116 @@
+//! Messages on their way back from the store. What memory has is answered at once; what needs the
+//! disk is read by a thread of its own. A link asks for one page at a time, so that there are never
+//! more jobs than links.
+
+use std::collections::VecDeque;
+use std::task::Waker;
+
+use tracing::error;
+
+use super::Rows;
+use crate::broker::ports::{Fetch, Fetched, Fetcher};
+use crate::message::{Message, Meter, Mid};
+use crate::store::engine::Found;
+use crate::store::facts::{self, Key, Kind};
+use crate::sync::{Condvar, Mutex};
+
+/// What waits for the thread that reads.
+#[derive(Debug, Default)]
+pub struct Jobs {
+    queue: Mutex<Queue>,
+    added: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Job {
+    found: Fetched,
+    /// Still to be read, in order.
+    want: Vec<Mid>,
+    meter: &'static Meter,
+    fetcher: Fetcher,
+}
+
+impl Jobs {
+    /// Begins to fetch.
+    pub fn fetch(
+        &self,
+        rows: &impl Rows,
+        want: Vec<Mid>,
+        meter: &'static Meter,
+        waker: &Waker,
+    ) -> Fetch {
+        let mut found = Fetched::with_capacity(want.len());
+        for (index, mid) in want.iter().enumerate() {
+            match rows.find(Key::number(Kind::Message, *mid).as_bytes()) {
+                Found::Value(value) => found.push((*mid, read(*mid, &value, meter))),
+                Found::Deleted => found.push((*mid, None)),
+                Found::InTable => {
+                    let (fetch, fetcher) = Fetch::begin(waker);
+                    let want = want[index..].to_vec();
+                    self.add(Job { found, want, meter, fetcher });
+                    return fetch;
+                }
+            }
+        }
+        Fetch::ready(found)
+    }
+
+    /// Reads until it is closed.
+    pub fn run(&self, rows: &impl Rows) {
+        while let Some(job) = self.next() {
+            let Job { mut found, want, meter, fetcher } = job;
+            let read_all = want.into_iter().try_for_each(|mid| {
+                let value = rows.get(Key::number(Kind::Message, mid).as_bytes())?;
+                found.push((mid, value.and_then(|value| read(mid, &value, meter))));
+                Ok::<_, crate::store::engine::StoreError>(())
+            });
+            match read_all {
+                Ok(()) => fetcher.end(found),
+                // It stays where it is, for the next start: nobody is told that it is lost.
+                Err(error) => error!(%error, "what waits in the store cannot be read"),
+            }
+        }
+    }
+
+    /// Ends [`Jobs::run`].
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.added.notify_all();
+    }
+
+    fn add(&self, job: Job) {
+        self.lock().jobs.push_back(job);
+        self.added.notify_one();
+    }
+
+    fn next(&self) -> Option<Job> {
+        let mut queue = self.lock();
+        loop {
+            if queue.closed {
+                return None;
+            }
+            match queue.jobs.pop_front() {
+                Some(job) => return Some(job),
+                None => queue = self.added.wait(queue).expect("no code panics while it holds it"),
+            }
+        }
+    }
+
+    fn lock(&self) -> crate::sync::MutexGuard<'_, Queue> {
+        self.queue.lock().expect("no code panics while it holds the jobs")
+    }
+}
+
+fn read(mid: Mid, value: &[u8], meter: &'static Meter) -> Option<Message> {
+    let message = facts::read_message(value, meter);
+    if message.is_err() {
+        error!(mid, "a message in the store says what it cannot mean");
+    }
+    message.ok()
+}

@@ -1,0 +1,214 @@
+//! What the store remembers, told at the start: all but the messages that wait is read while the
+//! engine opens; those are read again one by one when their receivers are there.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ops::ControlFlow;
+
+use super::{GROUPS, MESSAGES, Rows, SESSIONS, Shared};
+use crate::broker::ports::{Fact, FlightState};
+use crate::codec::PacketId;
+use crate::message::{Meter, Mid, SessionId};
+use crate::store::engine::{Blob, RowBatch};
+use crate::store::facts::{self, Key, Kind, Torn};
+use crate::time::Time;
+
+/// Rows that were read when the engine opened.
+#[derive(Debug, Default)]
+pub struct Kept {
+    rows: Vec<(Blob, Blob)>,
+    /// Who is done with messages that others still wait for.
+    done: HashMap<Mid, Vec<u64>>,
+    /// Numbers that may have been used.
+    pub numbers: [u64; 3],
+    /// Highest order of what is in flight.
+    pub order: u64,
+    /// Latest moment in any row.
+    pub newest: Time,
+}
+
+impl Kept {
+    /// Looks at a row.
+    pub fn note(&mut self, key: &[u8], value: &[u8]) -> Result<(), Torn> {
+        match Kind::of(key)? {
+            Kind::Message => {
+                let (mid, _) = facts::number_of(key)?;
+                self.uses(MESSAGES, mid);
+                self.newest = self.newest.max(facts::read_received(value)?);
+                return Ok(());
+            }
+            Kind::Done => {
+                let (mid, receiver) = facts::done_of(key)?;
+                self.done.entry(mid).or_default().push(receiver);
+                return Ok(());
+            }
+            Kind::Numbers => {
+                for (which, number) in facts::read_numbers(value)?.into_iter().enumerate() {
+                    self.uses(which, number);
+                }
+                return Ok(());
+            }
+            Kind::Session | Kind::Will => self.uses(SESSIONS, facts::number_of(key)?.0),
+            Kind::Group => self.uses(GROUPS, facts::number_of(key)?.0),
+            Kind::Parked => self.newest = self.newest.max(facts::read_time(value)?),
+            Kind::Flight => self.order = self.order.max(facts::read_order(value)?),
+            Kind::Subscription | Kind::Received | Kind::Retained => {}
+        }
+        self.rows.push((key.into(), value.into()));
+        Ok(())
+    }
+
+    fn uses(&mut self, which: usize, number: u64) {
+        self.numbers[which] = self.numbers[which].max(number);
+    }
+
+    /// Takes out what belongs to Sessions that are not there: their keys go to `stray`.
+    fn forget_strangers(&mut self, stray: &mut RowBatch) {
+        let own = [Kind::Parked, Kind::Subscription, Kind::Flight, Kind::Received];
+        let sessions = self.rows.iter().take_while(|(key, _)| key[0] == Kind::Session as u8);
+        let sessions: BTreeSet<Vec<u8>> = sessions.map(|(key, _)| key[1..].to_vec()).collect();
+        self.rows.retain(|(key, _)| {
+            let belongs = own.iter().any(|kind| *kind as u8 == key[0]);
+            let stays = !belongs || key.get(1..9).is_some_and(|id| sessions.contains(id));
+            if !stays {
+                stray.delete(key);
+            }
+            stays
+        });
+    }
+
+    /// Tells the facts of one kind.
+    fn tell(
+        &self,
+        kind: Kind,
+        tell: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), Torn>,
+    ) -> Result<(), String> {
+        let first = self.rows.partition_point(|(key, _)| key[0] < kind as u8);
+        let rows = self.rows[first..].iter().take_while(|(key, _)| key[0] == kind as u8);
+        for (key, value) in rows {
+            tell(key, value).map_err(|Torn| name(key))?;
+        }
+        Ok(())
+    }
+}
+
+/// A row that says what it cannot mean, in words.
+pub fn name(key: &[u8]) -> String {
+    let key: String = key.iter().take(32).map(|byte| format!("{byte:02x}")).collect();
+    format!("the row {key} is damaged: it says what it cannot mean")
+}
+
+impl<R: Rows> Shared<R> {
+    pub fn replay(&self, meter: &'static Meter, visit: &mut dyn FnMut(Fact)) -> Result<(), String> {
+        let mut kept = std::mem::take(&mut *self.kept.lock().expect("no code panics with it"));
+        // What a crash left between the end of a Session or a message and the ends of its parts.
+        let mut stray = RowBatch::new();
+        kept.forget_strangers(&mut stray);
+        kept.tell(Kind::Session, &mut |key, value| {
+            let (identity, expiry) = facts::read_session(value, meter)?;
+            visit(Fact::Session { id: facts::number_of(key)?.0, identity, expiry });
+            Ok(())
+        })?;
+        kept.tell(Kind::Parked, &mut |key, value| {
+            visit(Fact::Parked(facts::number_of(key)?.0, facts::read_time(value)?));
+            Ok(())
+        })?;
+        kept.tell(Kind::Subscription, &mut |key, value| {
+            let (id, filter) = facts::number_of(key)?;
+            let subscription = facts::read_subscription(value)?;
+            visit(Fact::Subscribed(id, facts::filter_of(filter)?, subscription));
+            Ok(())
+        })?;
+        kept.tell(Kind::Will, &mut |key, value| {
+            let (identity, will) = facts::read_will(value, meter)?;
+            visit(Fact::Will(facts::number_of(key)?.0, identity, will));
+            Ok(())
+        })?;
+        kept.tell(Kind::Received, &mut |key, _| {
+            let (id, packet_id) = facts::packet_of(key)?;
+            visit(Fact::Received(id, packet_id));
+            Ok(())
+        })?;
+        kept.tell(Kind::Group, &mut |key, value| {
+            visit(Fact::Group(facts::number_of(key)?.0, facts::read_filter(value)?));
+            Ok(())
+        })?;
+        kept.tell(Kind::Retained, &mut |_, value| {
+            visit(Fact::Retained(facts::read_retained(value, meter)?));
+            Ok(())
+        })?;
+        for (id, packet_id, state) in self.flights(&kept, meter)? {
+            visit(Fact::Flight(id, packet_id, state));
+        }
+        visit(Fact::Last(kept.numbers[SESSIONS], kept.numbers[GROUPS]));
+        self.replay_messages(kept.done, &mut stray, visit)?;
+        self.rows.submit(&mut stray);
+        Ok(())
+    }
+
+    /// What is in flight, for each Session in the order of sending.
+    fn flights(
+        &self,
+        kept: &Kept,
+        meter: &'static Meter,
+    ) -> Result<Vec<(SessionId, PacketId, FlightState)>, String> {
+        let mut flights = Vec::new();
+        let mut wrong = Ok(());
+        kept.tell(Kind::Flight, &mut |key, value| {
+            let (id, packet_id) = facts::packet_of(key)?;
+            let fetch = |mid| match self.rows.get(Key::number(Kind::Message, mid).as_bytes()) {
+                Ok(Some(value)) => facts::read_message(&value, meter)
+                    .map_err(|Torn| name(Key::number(Kind::Message, mid).as_bytes())),
+                Ok(None) => Err(format!("{}, for message {mid} is not there", name(key))),
+                Err(error) => Err(error.to_string()),
+            };
+            match facts::read_flight(value, meter, fetch) {
+                Ok((order, state)) => flights.push((id, order, packet_id, state)),
+                Err(error) => wrong = Err(error),
+            }
+            Ok(())
+        })?;
+        wrong?;
+        flights.sort_by_key(|(id, order, ..)| (*id, *order));
+        let flights = flights.into_iter();
+        Ok(flights.map(|(id, _, packet_id, state)| (id, packet_id, state)).collect())
+    }
+
+    fn replay_messages(
+        &self,
+        mut done: HashMap<Mid, Vec<u64>>,
+        stray: &mut RowBatch,
+        visit: &mut dyn FnMut(Fact),
+    ) -> Result<(), String> {
+        let mut wrong = None;
+        let scanned = self.rows.scan(&[Kind::Message as u8], &mut |key, value| {
+            let queued = facts::number_of(key).and_then(|(mid, _)| facts::read_queued(mid, value));
+            let Ok(mut queued) = queued else {
+                wrong = Some(name(key));
+                return ControlFlow::Break(());
+            };
+            let done = done.remove(&queued.mid).unwrap_or_default();
+            let all = queued.copies.len();
+            queued.copies.retain(|copy| !done.contains(&copy.receiver));
+            if queued.copies.is_empty() {
+                stray.delete(key);
+                done.iter().for_each(|who| stray.delete(Key::done(queued.mid, *who).as_bytes()));
+                return ControlFlow::Continue(());
+            }
+            if all > 1 {
+                self.note_many(queued.mid, queued.copies.len(), done);
+            }
+            visit(Fact::Queued(queued));
+            ControlFlow::Continue(())
+        });
+        scanned.map_err(|error| error.to_string())?;
+        if let Some(wrong) = wrong {
+            return Err(wrong);
+        }
+        for (mid, receivers) in done {
+            for receiver in receivers {
+                stray.delete(Key::done(mid, receiver).as_bytes());
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,143 @@
+//! `sluice store …`: looks at a store that no broker has open, copies it, makes one of a copy.
+
+use std::error::Error;
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use sluicemq::config::Store;
+use sluicemq::store::engine::{self, Engine, Exported, Options, TableKind};
+use sluicemq::store::{self, row_name};
+
+/// What to do with the store.
+#[derive(Subcommand)]
+pub enum StoreCommand {
+    /// Look at every byte: exit code 0 if all is as it was written, 1 if not.
+    Check,
+    /// Print what is in it.
+    Stats,
+    /// Copy it into one file: for backups, and to change the kind of store.
+    Export {
+        /// The file to write; it must not be there yet.
+        file: PathBuf,
+    },
+    /// Make a store of such a file, where there is none.
+    Import {
+        /// The file to read.
+        file: PathBuf,
+    },
+    /// Copy what can still be read of a damaged store into a new one, and list what cannot.
+    Salvage {
+        /// A new folder, for the new store and a file of its rows.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+}
+
+/// Does it, on the store of the configuration.
+pub fn run(command: &StoreCommand, section: &Store) -> Result<ExitCode, Box<dyn Error>> {
+    let Some(kind) = store::table_kind(section)? else {
+        return Err("store.kind is \"memory\": there is no store on disk".into());
+    };
+    let (path, options) = (&*section.path, store::options(section));
+    match command {
+        StoreCommand::Check => return check(path, &options, &kind),
+        StoreCommand::Stats => stats(path, &options, &kind)?,
+        StoreCommand::Export { file } => {
+            let exported = export(path, options, &kind, file)?;
+            println!("{} rows are in {}", exported.rows, file.display());
+        }
+        StoreCommand::Import { file } => {
+            let mut input = BufReader::new(opened(file, File::open(file))?);
+            let imported = engine::import(path, &options, &kind, &mut input)?;
+            println!("{} rows are in the store {}", imported.rows, path.display());
+        }
+        StoreCommand::Salvage { out } => salvage(path, &options, &kind, out)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check(path: &Path, options: &Options, kind: &TableKind) -> Result<ExitCode, Box<dyn Error>> {
+    let found = engine::check(path, options, kind)?;
+    println!("{} rows, {} frames of the journal above them", found.rows, found.frames);
+    if found.torn > 0 {
+        println!("{} bytes that a crash left unfinished: never promised", found.torn);
+    }
+    for problem in &found.problems {
+        println!("{problem}");
+    }
+    if found.problems.is_empty() {
+        println!("the store is as it was written");
+        return Ok(ExitCode::SUCCESS);
+    }
+    Ok(ExitCode::FAILURE)
+}
+
+fn stats(path: &Path, options: &Options, kind: &TableKind) -> Result<(), Box<dyn Error>> {
+    let found = engine::check(path, options, kind)?;
+    for (prefix, rows) in found.table_rows {
+        println!("{:<16}{rows:>12}", row_name(prefix));
+    }
+    println!("{:<16}{:>12}", "all rows", found.rows);
+    println!("{:<16}{:>12}", "journal frames", found.frames);
+    println!("{:<16}{:>12}", "rows' version", found.schema);
+    match found.problems.first() {
+        Some(problem) => Err(problem.to_string().into()),
+        None => Ok(()),
+    }
+}
+
+fn export(
+    path: &Path,
+    options: Options,
+    kind: &TableKind,
+    file: &Path,
+) -> Result<Exported, Box<dyn Error>> {
+    if !path.join("STORE").exists() {
+        return Err(format!("{}: there is no store here", path.display()).into());
+    }
+    let mut out = BufWriter::new(opened(file, File::create_new(file))?);
+    let (engine, _) = Engine::open(path, options, kind, &mut |_, _| ())?;
+    let exported = engine.export(&mut out)?;
+    finish(file, out)?;
+    engine.close()?;
+    Ok(exported)
+}
+
+fn salvage(
+    path: &Path,
+    options: &Options,
+    kind: &TableKind,
+    out: &Path,
+) -> Result<(), Box<dyn Error>> {
+    opened(out, std::fs::create_dir(out))?;
+    let file = out.join("rows");
+    let mut rows = BufWriter::new(opened(&file, File::create_new(&file))?);
+    let salvaged = engine::salvage(path, kind, &mut rows)?;
+    finish(&file, rows)?;
+    let new = out.join("data");
+    let mut rows = BufReader::new(opened(&file, File::open(&file))?);
+    engine::import(&new, options, kind, &mut rows)?;
+    let dangling = store::mend(&new, options.clone(), kind)?;
+    for lost in &salvaged.lost {
+        println!("lost: {lost}");
+    }
+    if dangling > 0 {
+        println!("lost: {dangling} messages in flight that are not there any more");
+    }
+    println!("{} rows were read; the new store is {}", salvaged.exported.rows, new.display());
+    Ok(())
+}
+
+/// What was written is on the disk.
+fn finish(path: &Path, mut out: BufWriter<File>) -> Result<(), Box<dyn Error>> {
+    opened(path, out.flush())?;
+    opened(path, out.get_ref().sync_all())
+}
+
+/// Names the file with the error.
+fn opened<T>(path: &Path, result: std::io::Result<T>) -> Result<T, Box<dyn Error>> {
+    result.map_err(|error| format!("{}: {error}", path.display()).into())
+}

@@ -27,6 +27,10 @@ pub struct Client {
     pub once: Once,
     /// Numbers of the messages above `QoS` 0 that this Session brought.
     pub seen: BTreeSet<u64>,
+    /// Messages above `QoS` 0 that came, whatever number they had.
+    pub got: BTreeSet<u64>,
+    /// The last message there was when its Subscriptions to everything were acknowledged.
+    pub since: Option<u64>,
     /// Answers with an error: in the ledger though seen.
     pub refused: u64,
 }
@@ -131,6 +135,8 @@ impl Client {
         self.order = Order::default();
         self.once = Once::default();
         self.seen.clear();
+        self.got.clear();
+        self.since = None;
         self.refused = 0;
     }
 

@@ -26,13 +26,23 @@ pub enum Kind {
     Slow,
     /// Slow, refuses at random, and fails for good in the middle of the round.
     Faulty,
+    /// Slow, and now and then the broker dies: what was not written by then is gone.
+    Crashing,
 }
 
 impl Plan {
     pub fn new(seed: u64) -> Plan {
         let mut random = Random::new(seed ^ 0x9E3C);
-        let store = random.pick(&[Kind::Memory, Kind::Slow, Kind::Slow, Kind::Faulty]);
-        let exact = store != Kind::Faulty && random.percent(50);
+        let store = random.pick(&[
+            Kind::Memory,
+            Kind::Slow,
+            Kind::Slow,
+            Kind::Faulty,
+            Kind::Crashing,
+            Kind::Crashing,
+        ]);
+        let plain = [Kind::Memory, Kind::Slow].contains(&store);
+        let exact = plain && random.percent(50);
         let mut config = Config::default();
         config.queue.messages_max = random.pick(&[20, 20, 8, 3]);
         config.queue.bytes_max = Size::kib(random.pick(&[64, 16]));
@@ -45,7 +55,11 @@ impl Plan {
         config.limits.unreleased_max = 10;
         config.limits.subscriptions_max = SUBSCRIPTIONS_MAX;
         config.broker.sys_interval = Span(Duration::ZERO);
-        if !exact {
+        if store == Kind::Crashing {
+            // Nobody is refused: whatever is acknowledged comes.
+            config.queue.messages_max = 10_000;
+            config.queue.bytes_max = Size::kib(64 * 1024);
+        } else if !exact {
             // What a failed store must not accept must be refused for no other reason.
             if store != Kind::Faulty {
                 config.totals.retained_max = 3;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use sluicemq::auth::{Gate, PermitAll};
 use sluicemq::broker::metrics::Counter;
+use sluicemq::broker::ports::Store;
 use sluicemq::broker::turn::Turn;
 use sluicemq::broker::{Broker, Link, PeerInfo, Ports, View};
 use sluicemq::codec::{
@@ -24,6 +25,7 @@ use super::client::{Client, Conn, Outgoing, Reply, Watch};
 use super::oracle::Oracle;
 use super::plan::{EXPIRY_MAX, Kind, Plan, RECEIVE_MAXIMUM};
 use super::random::Random;
+use super::rows::Disk;
 use super::store::{Fact, Key, SimStore, number_of};
 
 pub const TOPICS: &[&str] = &["t/a", "t/b", "t/a/x", "t/b/y", "g/a/x", "g/b/y"];
@@ -48,6 +50,9 @@ pub struct World {
     now: Time,
     pub broker: Broker,
     store: Option<Arc<SimStore>>,
+    /// What outlives the broker, where it dies.
+    disk: Option<Disk>,
+    hash_seed: u64,
     turn: Turn,
     conns: BTreeMap<usize, Conn>,
     next_conn: usize,
@@ -57,6 +62,10 @@ pub struct World {
     oracle: Oracle,
     /// Messages of groups handed out at `QoS` 2.
     shared_once: Once,
+    /// Messages above `QoS` 0 that were acknowledged, and their topics.
+    accepted: BTreeMap<u64, usize>,
+    /// A client has ended its Session, and with it what it had of the group's.
+    ended: bool,
     /// Messages that came to a store that had failed.
     too_late: BTreeSet<u64>,
     /// The end: no faults, no limits, everybody answers.
@@ -79,6 +88,8 @@ pub struct Reached {
     pub taken_over: u64,
     pub resumed: u64,
     pub paused: u64,
+    pub crashes: u64,
+    pub taken_over_messages: u64,
 }
 
 impl Reached {
@@ -116,6 +127,8 @@ impl Reached {
             &mut self.taken_over,
             &mut self.resumed,
             &mut self.paused,
+            &mut self.crashes,
+            &mut self.taken_over_messages,
         ]);
         all
     }
@@ -124,26 +137,26 @@ impl Reached {
 impl World {
     pub fn new(plan: Plan, hash_seed: u64) -> World {
         let store = match plan.store {
-            Kind::Memory => None,
+            Kind::Memory | Kind::Crashing => None,
             Kind::Slow => Some(Arc::new(SimStore::new(plan.seed, 0))),
             Kind::Faulty => Some(Arc::new(SimStore::new(plan.seed, 5))),
         };
-        let ports = Ports {
-            store: match &store {
-                Some(store) => store.clone(),
-                None => Arc::new(MemoryStore),
-            },
-            authenticator: Arc::new(Gate::new(None)),
-            access: Arc::new(PermitAll),
+        let disk = (plan.store == Kind::Crashing).then(Disk::default);
+        let port: Arc<dyn Store> = match (&store, &disk) {
+            (Some(store), _) => store.clone(),
+            (None, Some(disk)) => Arc::new(disk.open()),
+            (None, None) => Arc::new(MemoryStore),
         };
         let now = Time::from_secs(1_000_000);
-        let broker = Broker::new(&plan.config, ports, hash_seed, now);
+        let broker = Broker::new(&plan.config, ports(port), hash_seed, now);
         let client = |n| Client { name: format!("c{n}"), ..Client::default() };
         World {
             random: Random::new(plan.seed),
             now,
             broker,
             store,
+            disk,
+            hash_seed,
             turn: Turn::default(),
             conns: BTreeMap::new(),
             next_conn: 0,
@@ -152,6 +165,8 @@ impl World {
             numbers: 0,
             oracle: Oracle::new(plan.clients),
             shared_once: Once::default(),
+            accepted: BTreeMap::new(),
+            ended: false,
             too_late: BTreeSet::new(),
             quiet: false,
             trace: String::new(),
@@ -190,8 +205,9 @@ impl World {
                     self.publish(conn);
                 }
             }
-            (31..=40, Some(conn)) => self.subscribe(conn),
-            (41..=42, Some(conn)) => self.unsubscribe(conn),
+            (31..=40, Some(conn)) if self.disk.is_none() => self.subscribe(conn),
+            (41..=42, Some(conn)) if self.disk.is_none() => self.unsubscribe(conn),
+            (31..=32, _) if self.disk.is_some() => self.crash(),
             (43..=44, Some(conn)) => self.leave(conn),
             (45, Some(conn)) => self.disconnect(conn),
             (46, Some(conn)) if !self.plan.exact => self.be_rude(conn),
@@ -202,8 +218,12 @@ impl World {
             (50..=51, Some(conn)) => self.conns.get_mut(&conn).unwrap().send(&Packet::PingReq),
             (52..=59, _) => self.pass_time(),
             (60..=69, _) => {
+                let batches = self.random.below(5);
                 if let Some(store) = &self.store {
-                    store.write(self.random.below(5));
+                    store.write(batches);
+                }
+                if let Some(disk) = &self.disk {
+                    disk.write(batches);
                 }
             }
             _ => {}
@@ -220,6 +240,23 @@ impl World {
         for _ in 0..self.random.below(5) {
             self.turn_of_one();
         }
+    }
+
+    /// The broker dies, and another one takes over what was written. Of what was on its way to the
+    /// clients nothing comes any more.
+    fn crash(&mut self) {
+        let Some(disk) = &self.disk else { return };
+        disk.crash();
+        self.conns.clear();
+        self.clients.iter_mut().for_each(|client| client.conn = None);
+        let port = Arc::new(disk.open());
+        self.broker = Broker::new(&self.plan.config, ports(port), self.hash_seed, self.now);
+        self.turn = Turn::default();
+        let restored = self.broker.restore(self.now, &mut self.turn);
+        let restored = restored.unwrap_or_else(|what| self.fail(&what));
+        self.note(&format!("the broker dies, and the next takes over {restored:?}"));
+        self.reached.crashes += 1;
+        self.reached.taken_over_messages += restored.messages as u64;
     }
 
     fn usable(&self, client: usize) -> Option<usize> {
@@ -250,9 +287,13 @@ impl World {
             clean_start = session_expiry == 0;
             session_expiry = if clean_start { 0 } else { u32::MAX };
         }
+        if self.disk.is_some() {
+            (clean_start, session_expiry) = (false, u32::MAX);
+        }
         let v5 = version == Version::V5 && !quiet;
+        let large = v5 && self.disk.is_none();
         let receive_maximum = if v5 { random.pick(&[1, 2, 65_535, 65_535]) } else { 65_535 };
-        let packet_max = if v5 { random.pick(&[0, 0, 0, 100, 1_000]) } else { 0 };
+        let packet_max = if large { random.pick(&[0, 0, 0, 100, 1_000]) } else { 0 };
         let keep_alive = if quiet { 0 } else { random.pick(&[0, 0, 60, 10]) };
         let will = (!self.plan.exact && !quiet && random.percent(30)).then(|| Will {
             qos: random.pick(&[QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce]),
@@ -332,7 +373,11 @@ impl World {
             "{id} c{client} connects {version:?} clean {clean_start} expiry {session_expiry} \
              receive {receive_maximum} packet {packet_max}"
         ));
-        if !self.quiet && self.random.percent(20) {
+        if self.disk.is_some() {
+            if self.clients[client].since.is_none() {
+                self.subscribe_to_everything(id);
+            }
+        } else if !self.quiet && self.random.percent(20) {
             // Not everybody waits for CONNACK.
             self.subscribe(id);
         }
@@ -375,7 +420,9 @@ impl World {
         if qos > QoS::AtMostOnce {
             client.out.push(out.clone());
         }
-        let expiry = if random.percent(10) { Some(1 + random.below(5) as u32) } else { None };
+        let expires = self.disk.is_none();
+        let expiry =
+            if expires && random.percent(10) { Some(1 + random.below(5) as u32) } else { None };
         self.send_publish(id, &out, false, expiry);
     }
 
@@ -432,6 +479,18 @@ impl World {
         }));
     }
 
+    /// Its own, and those of one group.
+    fn subscribe_to_everything(&mut self, id: usize) {
+        let options = SubscribeOptions { qos: QoS::ExactlyOnce, ..SubscribeOptions::default() };
+        let packet_id = self.clients[self.conns[&id].client].free_id();
+        self.conns.get_mut(&id).unwrap().send(&Packet::Subscribe(Subscribe {
+            packet_id: NonZeroU16::new(packet_id).unwrap(),
+            subscription_id: None,
+            user_properties: Properties::EMPTY,
+            filters: vec![("t/#", options), ("$share/one/g/a/+", options)],
+        }));
+    }
+
     fn unsubscribe(&mut self, id: usize) {
         let filter = self.random.pick(FILTERS);
         let packet_id = self.clients[self.conns[&id].client].free_id();
@@ -459,6 +518,7 @@ impl World {
         let with_will = v5 && !self.quiet && self.random.percent(20);
         let reason = if with_will { Reason::DisconnectWithWill } else { Reason::Success };
         let session_expiry = zero.then_some(0);
+        self.ended |= zero;
         conn.send(&Packet::Disconnect(Disconnect {
             reason,
             session_expiry,
@@ -587,12 +647,17 @@ impl World {
                 conn.replies.push_back(Reply::Comp(packet_id));
             }
             Packet::PubAck(ack) | Packet::PubComp(ack) => {
-                let out = &mut self.clients[conn.client].out;
-                out.retain(|out| out.packet_id != ack.packet_id.get());
+                let packet_id = ack.packet_id.get();
+                self.accept(conn.client, packet_id, ack.reason);
+                self.clients[conn.client].out.retain(|out| out.packet_id != packet_id);
+            }
+            Packet::SubAck(_) if self.disk.is_some() => {
+                self.clients[conn.client].since = Some(self.messages);
             }
             Packet::PubRec(ack) => {
-                let out = &mut self.clients[conn.client].out;
                 let packet_id = ack.packet_id.get();
+                self.accept(conn.client, packet_id, ack.reason);
+                let out = &mut self.clients[conn.client].out;
                 if ack.reason.is_error() {
                     out.retain(|out| out.packet_id != packet_id);
                 } else if let Some(out) = out.iter_mut().find(|out| out.packet_id == packet_id) {
@@ -601,6 +666,16 @@ impl World {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// What is acknowledged is promised.
+    fn accept(&mut self, client: usize, packet_id: u16, reason: Reason) {
+        let out = self.clients[client].out.iter().find(|out| out.packet_id == packet_id);
+        if let (Some(out), Reason::Success) = (out, reason) {
+            let (message, topic) = (out.message, out.topic);
+            self.accepted.insert(message, topic);
+            self.note(&format!("c{client} has {message} acknowledged"));
         }
     }
 
@@ -652,7 +727,10 @@ impl World {
             None => publish.topic.to_owned(),
         };
         let client = &mut self.clients[conn.client];
-        let refuses = !self.quiet && conn.version == Version::V5 && self.random.percent(2);
+        let refuses = !self.quiet
+            && self.disk.is_none()
+            && conn.version == Version::V5
+            && self.random.percent(2);
         let reason = if refuses { Reason::ImplementationSpecificError } else { Reason::Success };
         let is_new = match (publish.qos, publish.packet_id) {
             (QoS::ExactlyOnce, Some(packet_id)) => {
@@ -679,6 +757,7 @@ impl World {
         let Some(taken) = is_new else { return };
         if taken && publish.qos > QoS::AtMostOnce {
             client.seen.insert(number);
+            client.got.insert(message);
         }
         // Retained messages are pulled beside what comes live: they may come again, and earlier.
         if publish.retain {
@@ -1131,7 +1210,37 @@ impl World {
                 self.fail("still in flight");
             }
         }
+        self.nothing_promised_is_missing();
         self.forget_everything();
+    }
+
+    /// Where the broker died: what was acknowledged came, to everybody or to one of the group.
+    fn nothing_promised_is_missing(&mut self) {
+        if self.disk.is_none() {
+            return;
+        }
+        for (message, topic) in &self.accepted {
+            let wants = |client: &&Client| client.since.is_some_and(|since| since < *message);
+            let mut who = self.clients.iter().filter(wants).peekable();
+            let got = |client: &Client| client.got.contains(message);
+            let came = match TOPICS[*topic] {
+                name if name.starts_with("t/") => who.all(got),
+                name if name.starts_with("g/a/") => {
+                    self.ended || who.peek().is_none() || self.clients.iter().any(got)
+                }
+                _ => true,
+            };
+            if !came {
+                let (name, seen) =
+                    (TOPICS[*topic], self.clients.iter().map(|c| c.got.contains(message)));
+                let seen: Vec<bool> = seen.collect();
+                let lost = Loss::ALL.map(|loss| (loss, self.broker.metrics().lost(loss)));
+                let lost: Vec<_> = lost.into_iter().filter(|(_, count)| *count > 0).collect();
+                self.fail(&format!(
+                    "message {message} on {name} was acknowledged; came: {seen:?}; {lost:?}"
+                ));
+            }
+        }
     }
 
     /// Retained messages are cleared, Sessions end: the broker is empty again.
@@ -1175,6 +1284,12 @@ impl World {
         if unreleased != 0 {
             self.fail(&format!("{unreleased} clients counted as connected"));
         }
+        if let Some(disk) = &self.disk
+            && retained_will.0 == 0
+            && !disk.rows().is_empty()
+        {
+            self.fail(&format!("rows left over, by their first bytes: {:?}", disk.rows()));
+        }
     }
 
     /// Until nobody has anything to do any more, and no pause lasts.
@@ -1182,7 +1297,8 @@ impl World {
         for _ in 0..6 {
             let mut turns = 0;
             loop {
-                let wrote = self.store.as_ref().is_some_and(|store| store.write(usize::MAX));
+                let stored = self.store.as_ref().is_some_and(|store| store.write(usize::MAX));
+                let wrote = stored || self.disk.as_ref().is_some_and(|disk| disk.write(usize::MAX));
                 let acted = self.turn_of_one();
                 let ids: Vec<_> = self.conns.keys().copied().collect();
                 for id in ids {
@@ -1233,6 +1349,10 @@ impl World {
         let tail = lines[lines.len().saturating_sub(shown)..].join("\n");
         panic!("{tail}\n{what}\n{:?} exact {}", self.plan.store, self.plan.exact);
     }
+}
+
+fn ports(store: Arc<dyn Store>) -> Ports {
+    Ports { store, authenticator: Arc::new(Gate::new(None)), access: Arc::new(PermitAll) }
 }
 
 fn is_ready(conn: &Conn, now: Time) -> bool {

@@ -354,7 +354,7 @@ pub fn message<'a>(topic: &'a str, payload: &'a [u8]) -> Publish<'a> {
 }
 
 /// How long the packet at the front of `bytes` is, if it is all there.
-fn frame(bytes: &[u8]) -> Option<usize> {
+pub fn frame(bytes: &[u8]) -> Option<usize> {
     let mut len = 0;
     for (index, byte) in bytes.iter().skip(1).take(4).enumerate() {
         len |= usize::from(byte & 0x7F) << (7 * index);

@@ -42,6 +42,10 @@ pub fn run(command: &StoreCommand, section: &Store) -> Result<ExitCode, Box<dyn 
         return Err("store.kind is \"memory\": there is no store on disk".into());
     };
     let (path, options) = (&*section.path, store::options(section));
+    let makes_one = matches!(command, StoreCommand::Import { .. });
+    if !makes_one && !engine::is_store(path) {
+        return Err(format!("{}: there is no store here", path.display()).into());
+    }
     match command {
         StoreCommand::Check => return check(path, &options, &kind),
         StoreCommand::Stats => stats(path, &options, &kind)?,
@@ -95,9 +99,6 @@ fn export(
     kind: &TableKind,
     file: &Path,
 ) -> Result<Exported, Box<dyn Error>> {
-    if !path.join("STORE").exists() {
-        return Err(format!("{}: there is no store here", path.display()).into());
-    }
     let mut out = BufWriter::new(opened(file, File::create_new(file))?);
     let (engine, _) = Engine::open(path, options, kind, &mut |_, _| ())?;
     let exported = engine.export(&mut out)?;

@@ -263,14 +263,13 @@ impl Inner {
         front.filter_map(Entry::cold).collect()
     }
 
-    /// Messages have come from the store: they take their places at the front. Returns how many
-    /// the store could not read: their copies are lost.
+    /// Messages have come from the store: they take their places at the front. Returns those that the
+    /// store could not read: their copies are lost.
     pub fn warm(&mut self, found: Vec<(Mid, Option<Message>)>) -> Vec<Mid> {
         let mut unreadable = Vec::new();
-        let mut found = found.into_iter().peekable();
         let mut index = 0;
         // Both are in the order of the list.
-        while let Some((mid, message)) = found.next() {
+        for (mid, message) in found {
             let Some(at) = self.above.iter().skip(index).position(|e| e.cold() == Some(mid)) else {
                 continue;
             };

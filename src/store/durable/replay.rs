@@ -12,6 +12,9 @@ use crate::store::engine::{Blob, RowBatch};
 use crate::store::facts::{self, Key, Kind, Torn};
 use crate::time::Time;
 
+/// Tells the fact of a row.
+type Tell<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), Torn> + 'a;
+
 /// Rows that were read when the engine opened.
 #[derive(Debug, Default)]
 pub struct Kept {
@@ -77,11 +80,7 @@ impl Kept {
     }
 
     /// Tells the facts of one kind.
-    fn tell(
-        &self,
-        kind: Kind,
-        tell: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), Torn>,
-    ) -> Result<(), String> {
+    fn tell(&self, kind: Kind, tell: &mut Tell<'_>) -> Result<(), String> {
         let first = self.rows.partition_point(|(key, _)| key[0] < kind as u8);
         let rows = self.rows[first..].iter().take_while(|(key, _)| key[0] == kind as u8);
         for (key, value) in rows {

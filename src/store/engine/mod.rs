@@ -62,6 +62,7 @@ pub use error::StoreError;
 pub use export::{Exported, import};
 pub use inspect::{Findings, Salvaged, check, salvage};
 pub use options::{Options, Promise};
+pub use place::is_store;
 pub use room::NoRoom;
 pub use rows::{Blob, RowBatch};
 pub use shared::Progress;

@@ -187,6 +187,11 @@ fn make_folder(path: &Path) -> Result<(), StoreError> {
     }
 }
 
+/// Whether there is a store in the folder `path`, whatever state it is in.
+pub fn is_store(path: &Path) -> bool {
+    path.join(STORE).exists()
+}
+
 /// Makes the names in a folder certain.
 pub fn sync_folder(path: &Path) -> Result<(), StoreError> {
     let sync = File::open(path).and_then(|folder| folder.sync_all());

@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use sluicemq::auth::file::set_password;
-use sluicemq::config::{Config, Listener, Tls};
+use sluicemq::config::{Config, Listener, StoreKind, Tls};
 use tempfile::TempDir;
 
 /// A broker in this process; all tests of a file share one.
@@ -85,6 +85,8 @@ fn config(folder: &Path) -> Config {
         ..Config::default()
     };
     config.auth.password_file = Some(passwords);
+    // What the load generator finds does not depend on it.
+    config.store.kind = StoreKind::Memory;
     config
 }
 

@@ -1,0 +1,164 @@
+//! `sluice store`: what a broker left behind, looked at, copied, damaged and salvaged.
+
+mod process;
+mod wire;
+
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use process::{Sluice, program};
+use sluicemq::codec::{Connect, Packet, QoS, Version};
+use wire::{Client, connect};
+
+const CONFIG: &str = "
+[[listener]]
+name = 'tcp'
+address = '127.0.0.1:0'
+
+[store]
+segment_bytes = '1MiB'
+journal_bytes_max = '64MiB'
+";
+
+const WAITING: usize = 50;
+
+/// A broker that has stopped with messages for a client that is away.
+fn stopped() -> Sluice {
+    let mut broker = Sluice::start(CONFIG);
+    let at = broker.address("tcp");
+    let mut away = Client::connect_with(at, &away());
+    away.subscribe(&["jobs"], QoS::AtLeastOnce);
+    away.goodbye();
+    let mut publisher = Client::connect(at, Version::V5, "p");
+    for number in 0..WAITING {
+        assert!(!publisher.publish("jobs", number.to_string().as_bytes()).is_error());
+    }
+    let retained = sluicemq::codec::Publish { retain: true, ..wire::message("state", b"on") };
+    publisher.send(&Packet::Publish(retained));
+    assert!(!publisher.puback().is_error());
+    assert_eq!(broker.stop(), Some(0));
+    broker
+}
+
+fn away() -> Connect<'static> {
+    Connect { clean_start: false, session_expiry: 3600, ..connect(Version::V5, "away") }
+}
+
+/// `sluice store …` on the broker's store, or on another.
+fn store(broker: &Sluice, path: Option<&Path>, arguments: &[&str]) -> Output {
+    let mut command = program();
+    command.arg("--config").arg(broker.file("sluice.toml")).arg("store").args(arguments);
+    if let Some(path) = path {
+        command.arg("--set").arg(format!("store.path={}", path.display()));
+    }
+    command.output().expect("the broker's program")
+}
+
+fn said(output: &Output) -> String {
+    [&output.stdout[..], &output.stderr[..]].map(String::from_utf8_lossy).concat()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path of ours")
+}
+
+/// What waits for the client is all there.
+fn all_waits(broker: &Sluice) {
+    let mut away = Client::connect_with(broker.address("tcp"), &away());
+    for number in 0..WAITING {
+        assert_eq!(away.message().1, number.to_string().as_bytes());
+    }
+}
+
+#[test]
+fn a_sound_store_is_said_to_be_and_counted() {
+    let broker = stopped();
+    let checked = store(&broker, None, &["check"]);
+    assert_eq!(checked.status.code(), Some(0), "{}", said(&checked));
+    assert!(said(&checked).contains("as it was written"), "{}", said(&checked));
+    let stats = said(&store(&broker, None, &["stats"]));
+    let counts = |name: &str| {
+        let line = stats.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+        line.split_whitespace().last().unwrap_or_default().to_owned()
+    };
+    assert_eq!(counts("sessions"), "1", "{stats}");
+    assert_eq!(counts("messages"), WAITING.to_string(), "{stats}");
+    assert_eq!(counts("retained"), "1", "{stats}");
+}
+
+#[test]
+fn what_is_exported_and_imported_is_delivered() {
+    let mut broker = stopped();
+    let file = broker.file("backup");
+    let exported = store(&broker, None, &["export", text(&file)]);
+    assert_eq!(exported.status.code(), Some(0), "{}", said(&exported));
+    let again = store(&broker, None, &["export", text(&file)]);
+    assert_eq!(again.status.code(), Some(2), "it overwrites nothing: {}", said(&again));
+    let there = store(&broker, None, &["import", text(&file)]);
+    assert_eq!(there.status.code(), Some(2), "nor does this: {}", said(&there));
+    std::fs::rename(broker.file("data"), broker.file("old")).expect("a folder");
+    let imported = store(&broker, None, &["import", text(&file)]);
+    assert_eq!(imported.status.code(), Some(0), "{}", said(&imported));
+    broker.start_again();
+    all_waits(&broker);
+}
+
+#[test]
+fn a_damaged_store_is_refused_by_name_and_what_is_left_is_salvaged() {
+    let broker = stopped();
+    let damaged = damage(&broker.file("data/table"));
+    let checked = store(&broker, None, &["check"]);
+    assert_eq!(checked.status.code(), Some(1), "{damaged:?}: {}", said(&checked));
+    assert!(said(&checked).contains("table"), "{}", said(&checked));
+    let out = broker.file("salvaged");
+    let salvaged = store(&broker, None, &["salvage", "--out", text(&out)]);
+    assert_eq!(salvaged.status.code(), Some(0), "{}", said(&salvaged));
+    let checked = store(&broker, Some(&out.join("data")), &["check"]);
+    assert_eq!(checked.status.code(), Some(0), "{}", said(&checked));
+}
+
+/// Turns a byte around in the middle of the largest file.
+fn damage(table: &Path) -> PathBuf {
+    let mut files = Vec::new();
+    let mut folders = vec![table.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let entry = entry.expect("an entry");
+            let data = entry.metadata().expect("what it is");
+            if data.is_dir() {
+                folders.push(entry.path());
+            } else {
+                files.push((data.len(), entry.path()));
+            }
+        }
+    }
+    let (len, path) = files.into_iter().max().expect("a file");
+    let file = std::fs::File::options().read(true).write(true).open(&path).expect("a file");
+    let mut byte = [0];
+    // Files have room that nothing stands in yet: what is turned around is what is written.
+    let at = (0..len).rev().find(|at| {
+        file.read_exact_at(&mut byte, *at).expect("a byte");
+        byte[0] != 0
+    });
+    let at = at.expect("something written") / 2;
+    file.read_exact_at(&mut byte, at).expect("a byte");
+    file.write_all_at(&[!byte[0]], at).expect("a byte");
+    path
+}
+
+#[test]
+fn what_cannot_be_done_is_said_in_one_line() {
+    let broker = stopped();
+    for (path, arguments, wanted) in [
+        (Some("nowhere"), &["check"][..], "no store here"),
+        (Some("nowhere"), &["export", "file"], "no store here"),
+        (None, &["import", "no-such-file"], "no-such-file"),
+    ] {
+        let path = path.map(|path| broker.file(path));
+        let output = store(&broker, path.as_deref(), arguments);
+        let said = said(&output);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(wanted) && said.lines().count() == 1, "{arguments:?}: {said}");
+    }
+}

@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 
 use crate::auth::{Gate, PasswordFile, PasswordFileError, PermitAll};
 use crate::broker::ports::Store;
+use crate::broker::restore::Restored;
 use crate::broker::turn::Turn;
 use crate::broker::{Broker, Ports};
 use crate::config::{Config, Durability};
@@ -122,9 +123,13 @@ async fn live(
         access: Arc::new(PermitAll),
     };
     let broker = Broker::new(config, ports, seed(), clock.now());
-    take_over(config, &broker, report, &clock)?;
+    let before = clock.now();
+    let restored = broker.restore(before, &mut Turn::default()).map_err(RunError::Restore)?;
+    let taken = report.map(|report| (restored, report.time + clock.now().since(before), report));
     let shared = Arc::new(Shared::new(broker.clone(), clock));
     let gateways = open(config, &shared)?;
+    // Only now: who cannot listen says so in one line, and nothing else.
+    say_taken_over(config, taken);
     let tls: Vec<_> = gateways.iter().filter_map(|gateway| gateway.tls().cloned()).collect();
     let mut signals = Signals::new()?;
     let listening = gateways.iter().map(listening).collect::<Result<Vec<_>, _>>()?;
@@ -149,24 +154,17 @@ async fn live(
     Ok(())
 }
 
-/// What the store remembers is in force before anybody can connect.
-fn take_over(
-    config: &Config,
-    broker: &Broker,
-    report: Option<Report>,
-    clock: &SystemClock,
-) -> Result<(), RunError> {
-    let Some(report) = report else {
+/// What the store remembers is in force, before anybody can connect.
+fn say_taken_over(config: &Config, taken: Option<(Restored, Duration, Report)>) {
+    let Some((restored, time, report)) = taken else {
         info!("the store is memory: a restart forgets sessions and messages");
-        return Ok(());
+        return;
     };
     match config.store.durability {
         Durability::Sync => {}
         Durability::Os => warn!("store.durability = \"os\": a power cut loses the last seconds"),
         Durability::None => warn!("store.durability = \"none\": a crash loses the last moments"),
     }
-    let before = clock.now();
-    let restored = broker.restore(before, &mut Turn::default()).map_err(RunError::Restore)?;
     info!(
         path = %config.store.path.display(),
         sessions = restored.sessions,
@@ -174,11 +172,10 @@ fn take_over(
         messages = restored.messages,
         retained = restored.retained,
         wills = restored.wills,
-        seconds = (report.time + clock.now().since(before)).as_secs_f64(),
+        seconds = time.as_secs_f64(),
         table_seconds = report.table_time.as_secs_f64(),
         "store open"
     );
-    Ok(())
 }
 
 fn open<C: Clock>(config: &Config, shared: &Arc<Shared<C>>) -> Result<Vec<Gateway<C>>, RunError> {

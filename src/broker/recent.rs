@@ -21,6 +21,8 @@ struct Found {
     topic: String,
     /// Of the routes they were found in; 0: of none.
     version: u64,
+    /// Hash of the topic that was sought here last and not found.
+    sought: u64,
     matches: Vec<Match>,
 }
 
@@ -44,7 +46,8 @@ impl Recent {
     }
 
     /// Takes up the receivers of `topic` that `search` finds. It says whether they are the same for
-    /// every publisher: only then they are kept.
+    /// every publisher: only then they are kept, and only from the second time on, because a topic of
+    /// very many is not worth a place.
     pub fn find_anew(
         &mut self,
         topic: TopicName<'_>,
@@ -63,6 +66,9 @@ impl Recent {
             self.held = 0;
         }
         let found = &mut self.found[place(hash)];
+        if std::mem::replace(&mut found.sought, hash) != hash {
+            return &self.passing;
+        }
         self.held = self.held - found.matches.len() + self.passing.len();
         topic.as_str().clone_into(&mut found.topic);
         found.version = version;

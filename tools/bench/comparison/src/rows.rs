@@ -100,8 +100,8 @@ pub const ROWS: &[Row] = &[
         name: "idle",
         title: "10,000 idle clients with one subscription",
         section: Section::Idle,
-        words: "idle --subscribers 10000 --qos 1 --hold 3s",
-        quick: "idle --subscribers 2000 --qos 1 --hold 1s",
+        words: "idle --subscribers 10000 --hold 3s",
+        quick: "idle --subscribers 2000 --hold 1s",
     },
     Row {
         name: "storm",

@@ -78,6 +78,8 @@ pub struct Published {
     pub reason: Reason,
     /// It was handed to the store: the answer waits for this turn's receipt.
     pub stored: bool,
+    /// The store did not take it: it is not kept, and must not be called accepted.
+    pub no_room: bool,
 }
 
 /// Figures of a broker at one moment: plain data.
@@ -93,6 +95,8 @@ pub struct View {
     pub subscriptions: usize,
     /// Bytes of messages in memory.
     pub message_bytes: u64,
+    /// What the store has to say of itself.
+    pub store: Vec<(&'static str, u64)>,
 }
 
 /// One Session at one moment.
@@ -146,8 +150,12 @@ impl Broker {
     ) -> Published {
         let shared = &*self.0;
         let bytes = draft.bytes(publisher);
-        if let Err(reason) = self.admit(draft, publisher, bytes, turn) {
-            return Published { admitted: 0, refused: 0, reason, stored: false };
+        let admitted = self.admit(draft, publisher, bytes).map_err(|reason| (reason, false));
+        let admitted = admitted.and_then(|()| {
+            self.admit_to_store(draft, bytes, turn).map_err(|reason| (reason, true))
+        });
+        if let Err((reason, no_room)) = admitted {
+            return Published { admitted: 0, refused: 0, reason, stored: false, no_room };
         }
         let mut owned = Owned { draft, publisher, now, message: None };
         let retained = match (draft.retain, draft.payload.is_empty()) {
@@ -208,7 +216,8 @@ impl Broker {
             (_, 0, 1..) => Reason::QuotaExceeded,
             _ => Reason::Success,
         };
-        Published { admitted, refused, reason, stored: stored && draft.qos > QoS::AtMostOnce }
+        let stored = stored && draft.qos > QoS::AtMostOnce;
+        Published { admitted, refused, reason, stored, no_room: false }
     }
 
     /// Ends a turn: hands its changes to the store, pushes the copies, wakes their receivers.
@@ -239,8 +248,8 @@ impl Broker {
         }
     }
 
-    /// Pushes the copies routed so far, before the turn ends.
-    pub(crate) fn flush_copies(&self, turn: &mut Turn) {
+    /// Pushes the copies routed so far: the store has them.
+    fn flush_copies(&self, turn: &mut Turn) {
         let Turn { staged, wakers, pressed, .. } = turn;
         let mut gone = Vec::new();
         staged.drain(|open| {
@@ -449,6 +458,7 @@ impl Broker {
             retained: shared.router.retained_totals(),
             subscriptions: shared.router.subscriptions(),
             message_bytes: shared.meter.bytes(),
+            store: shared.ports.store.figures(),
         }
     }
 
@@ -464,7 +474,6 @@ impl Broker {
         draft: &Draft<'_>,
         publisher: &Arc<Identity>,
         bytes: usize,
-        turn: &mut Turn,
     ) -> Result<(), Reason> {
         let shared = &*self.0;
         // What the broker says of itself is little, and is wanted most when room is short.
@@ -480,6 +489,17 @@ impl Broker {
         if shared.meter.about() + bytes as u64 > shared.totals.queued_bytes_max.0 {
             return Err(Reason::QuotaExceeded);
         }
+        Ok(())
+    }
+
+    /// The same in the store.
+    fn admit_to_store(
+        &self,
+        draft: &Draft<'_>,
+        bytes: usize,
+        turn: &mut Turn,
+    ) -> Result<(), Reason> {
+        let shared = &*self.0;
         if draft.qos > QoS::AtMostOnce && shared.remembers {
             let permit = shared.ports.store.admit(bytes).map_err(|refused| match refused {
                 Refused::Full => Reason::QuotaExceeded,

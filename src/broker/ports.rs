@@ -37,6 +37,11 @@ pub trait Store: Send + Sync {
         Fetch::ready(want.into_iter().map(|mid| (mid, None)).collect())
     }
 
+    /// Its figures, by name: plain numbers, times in microseconds.
+    fn figures(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
+
     /// Tells all that is remembered, in the order of [`Fact`]'s variants; once, at the start.
     ///
     /// # Errors

@@ -111,6 +111,9 @@ impl Broker {
         say("retained messages/count", retained.to_string());
         say("subscriptions/count", shared.router.subscriptions().to_string());
         say("store/messages/bytes", shared.meter.bytes().to_string());
+        for (name, value) in shared.ports.store.figures() {
+            say(&format!("store/{name}"), value.to_string());
+        }
         for loss in Loss::ALL {
             say(&format!("ledger/{}", loss.name()), metrics.lost(loss).to_string());
         }

@@ -54,6 +54,11 @@ pub trait Rows: Send + Sync + 'static {
     /// What is wrong with it.
     fn get(&self, key: &[u8]) -> Result<Option<Blob>, StoreError>;
 
+    /// Figures, by name.
+    fn figures(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
+
     /// Visits the rows whose keys begin with `prefix`, in the order of keys.
     ///
     /// # Errors
@@ -217,6 +222,10 @@ impl<R: Rows> Store for DurableStore<R> {
             Progress::Durable => Durability::Durable,
             Progress::Failed => Durability::Failed,
         }
+    }
+
+    fn figures(&self) -> Vec<(&'static str, u64)> {
+        self.shared.rows.figures()
     }
 
     fn fetch(&self, want: Vec<Mid>, meter: &'static Meter, waker: &Waker) -> Fetch {

@@ -336,7 +336,10 @@ impl Live {
         );
         if sys {
             broker.say_sys(now, turn);
-            broker.flush_copies(turn);
+            // What is retained is there before the Subscription looks; and nothing is pushed before
+            // the store has it.
+            let receipt = broker.flush(turn);
+            self.after_flush(receipt, broker, None, now, turn);
         }
         let subscriber = Subscriber {
             session: self.ties.id(),

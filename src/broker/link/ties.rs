@@ -95,7 +95,12 @@ impl Ties {
                 let received = with.is_some();
                 let with = with.map(|op| (self.id(), op));
                 let published = broker.publish(&draft, self.identity(), with, now, turn);
-                let refused = published.reason.is_error() && self.version == Version::V5;
+                let v5 = self.version == Version::V5;
+                let refused = published.reason.is_error() && v5;
+                // An older client cannot be told that there is no room, and must not be told that
+                // there was: it comes again.
+                let untold = published.no_room && !v5;
+                let reason = if untold { Reason::UnspecifiedError } else { published.reason };
                 match packet_id {
                     Some(packet_id) => {
                         if received && published.stored && refused {
@@ -103,13 +108,14 @@ impl Ties {
                             // between the two would let it absorb another message.
                             turn.batch.ops.push((self.id(), Op::Forgotten { packet_id }));
                         }
-                        if published.reason == Reason::UnspecifiedError {
-                            // The store has failed: this can be neither kept nor, on 3.1.1, refused.
+                        if reason == Reason::UnspecifiedError {
+                            // The store has failed or is full: this can be neither kept nor, on
+                            // 3.1.1, refused.
                             self.closing = Some(Reason::UnspecifiedError);
                         }
                         let qos = draft.qos;
                         let due = if published.stored { Due::ThisTurn } else { Due::Now };
-                        let what = Owed::Published { packet_id, qos, reason: published.reason };
+                        let what = Owed::Published { packet_id, qos, reason };
                         turn.answers.push(Answer { due, what });
                     }
                     None if published.reason.is_error() && published.refused == 0 => {

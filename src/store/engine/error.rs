@@ -21,8 +21,8 @@ pub enum StoreError {
     },
     /// What is on disk is not what was written there.
     #[error(
-        "{} is damaged at byte {offset}: {what}; nothing was changed: look with `store check`, \
-         go back to an export, or copy what can be read with `store salvage`",
+        "{} is damaged at byte {offset}: {what}; look with `store check`, go back to an export, \
+         or copy what can be read with `store salvage`",
         path.display()
     )]
     Damaged {

@@ -339,8 +339,8 @@ fn newest_segment(journal: &Path) -> std::path::PathBuf {
     segments.pop().unwrap()
 }
 
-/// Flips bytes of the table's files: a start must refuse, or show every row as it was.
-/// `ROUNDS=n` so many.
+/// Damages the table's files: a start must refuse, or show every row as it was. `ROUNDS=n` so
+/// many.
 pub fn check_damage(kind: &TableKind) {
     let rounds = std::env::var("ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(30);
     let first = seed(10);
@@ -354,22 +354,10 @@ pub fn check_damage(kind: &TableKind) {
     let (mut refused, mut served) = (0, 0);
     for round in 0..rounds {
         let random = &mut Random::new(first + round);
-        let whole: u64 = files.iter().map(|(_, len)| len).sum();
-        let mut at = random.next() % whole;
-        let file = files.iter().find(|(_, len)| {
-            let here = at < *len;
-            if !here {
-                at -= len;
-            }
-            here
-        });
-        let file = &file.unwrap().0;
+        let file = files[random.below(files.len())].strip_prefix(&path).unwrap();
         copy_aside(&path, |copy| {
-            let file = copy.join(file.strip_prefix(&path).unwrap());
-            let mut bytes = std::fs::read(&file).unwrap();
-            let at = usize::try_from(at).unwrap();
-            bytes[at] ^= (random.next() as u8).max(1);
-            std::fs::write(&file, bytes).unwrap();
+            let file = copy.join(file);
+            let what = damage(&file, random);
             let mut found = Rows::new();
             let opened = Engine::open(copy, options(), kind, &mut |key, value| {
                 found.insert(key.to_vec(), value.to_vec());
@@ -377,11 +365,12 @@ pub fn check_damage(kind: &TableKind) {
             match opened {
                 Ok((engine, _)) => {
                     drop(engine);
-                    assert!(found == rows, "silent loss: byte {at} of {}", file.display());
+                    assert!(found == rows, "silent loss: {what} of {}", file.display());
+                    eprintln!("{what} of {}: served whole", file.display());
                     served += 1;
                 }
                 Err(error) => {
-                    eprintln!("byte {at} of {}: {error}", file.display());
+                    eprintln!("{what} of {}: {error}", file.display());
                     refused += 1;
                 }
             }
@@ -392,14 +381,38 @@ pub fn check_damage(kind: &TableKind) {
     assert!(refused > 0);
 }
 
-fn list(folder: &Path, files: &mut Vec<(std::path::PathBuf, u64)>) {
+/// Changes a byte, clears a sector or cuts the end off.
+fn damage(file: &Path, random: &mut Random) -> String {
+    let mut bytes = std::fs::read(file).unwrap();
+    let at = random.below(bytes.len());
+    let what = match random.below(4) {
+        0 => {
+            bytes.truncate(at);
+            format!("all from byte {at}")
+        }
+        1 => {
+            let end = (at + 512).min(bytes.len());
+            bytes[at..end].fill(0);
+            format!("512 bytes from {at}")
+        }
+        _ => {
+            bytes[at] ^= (random.next() as u8).max(1);
+            format!("byte {at}")
+        }
+    };
+    std::fs::write(file, bytes).unwrap();
+    what
+}
+
+/// The files in a folder that are not empty.
+fn list(folder: &Path, files: &mut Vec<std::path::PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let entry = entry.unwrap();
         let found = entry.metadata().unwrap();
         if found.is_dir() {
             list(&entry.path(), files);
-        } else {
-            files.push((entry.path(), found.len()));
+        } else if found.len() > 0 {
+            files.push(entry.path());
         }
     }
 }

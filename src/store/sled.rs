@@ -8,6 +8,9 @@
 //!   what may block runs on a thread that can be left behind, and a table that failed is never
 //!   dropped, for that flushes too.
 //! * Dropping an iterator flushes as well: so those live on that one thread.
+//! * If a process dies while it opens, the next one may find a snapshot of its metadata and no log
+//!   after it: then it removes the snapshot it has just written, and the start after that finds
+//!   only what changed since. So it never opens without such a log: an empty one will do.
 //! * Its own flusher thread, which ends the process when a flush fails, is off.
 
 use std::fs::{self, File};
@@ -61,6 +64,7 @@ impl SledTable {
                 .flush_every_ms(None)
                 .zstd_compression_level(1)
                 .cache_capacity_bytes(cache_bytes);
+            add_log(&folder.join("metadata"))?;
             let mut tries = 0;
             let db = loop {
                 match config.open::<FANOUT>() {
@@ -208,6 +212,28 @@ fn read_pages(db: &Db<FANOUT>, from: &[u8], pages: &Handover<Page>) -> io::Resul
     Ok(())
 }
 
+/// Adds the log that a snapshot of the metadata needs after it, if there is none.
+fn add_log(metadata: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(metadata) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    let (mut snapshot, mut log) = (None, None);
+    for entry in entries {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let number = |begin: &str| u64::from_str_radix(name.strip_prefix(begin)?, 16).ok();
+        snapshot = snapshot.max(number("snapshot_"));
+        log = log.max(number("log_"));
+    }
+    if let Some(snapshot) = snapshot
+        && log <= Some(snapshot)
+    {
+        File::create(metadata.join(format!("log_{:016x}", snapshot + 1)))?.sync_all()?;
+        File::open(metadata)?.sync_all()?;
+    }
+    Ok(())
+}
+
 /// Flushes what sled makes and does not flush.
 fn make_certain(path: &Path) -> io::Result<()> {
     File::open(path.join("durability_cookie"))?.sync_all()?;
@@ -277,6 +303,30 @@ mod tests {
             }),
         };
         tables::check_damage(&kind);
+    }
+
+    #[test]
+    fn a_start_that_died_before_its_log_loses_nothing_at_the_next_one() {
+        let root = tempfile::tempdir().unwrap();
+        let row: Change = (b"\x01key"[..].into(), Some(b"value"[..].into()));
+        let table = SledTable::open(root.path(), 1 << 20).unwrap();
+        table.apply(vec![row]).unwrap();
+        table.flush().unwrap();
+        table.close().unwrap();
+        for start in 0..4 {
+            let table = SledTable::open(root.path(), 1 << 20).unwrap();
+            let found = table.get(b"\x01key").unwrap();
+            assert_eq!(found.as_deref(), Some(&b"value"[..]), "start {start}");
+            table.close().unwrap();
+            // As if it had died before it made a new log: the snapshot holds all by then.
+            for entry in fs::read_dir(root.path().join("metadata")).unwrap() {
+                let path = entry.unwrap().path();
+                if path.to_string_lossy().contains("/log_") {
+                    assert_eq!(fs::metadata(&path).unwrap().len(), 0, "{}", path.display());
+                    fs::remove_file(path).unwrap();
+                }
+            }
+        }
     }
 
     #[test]

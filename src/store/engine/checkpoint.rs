@@ -58,7 +58,12 @@ impl Checkpointer {
             let call = if work && passed >= interval {
                 Call::Due(0)
             } else {
-                let most = work.then(|| interval.saturating_sub(passed));
+                let mut most = work.then(|| interval.saturating_sub(passed));
+                if self.shared.room.is_shut(Shut::Checkpoint) {
+                    // There may be nothing to write, but somebody waits for room.
+                    self.make_room();
+                    most = Some(AGAIN);
+                }
                 self.shared.schedule.sleep(most, || has_work(&self.shared))
             };
             let answered = match call {

@@ -220,6 +220,7 @@ impl Engine {
             spawned.map_err(|error| StoreError::Failed(format!("no thread: {error}")))
         };
         let (spares, told) = (keeper.clone(), shared.clone());
+        keeper.expect_thread();
         let threads = Threads {
             spares: spawn("spares", Box::new(move || spares.run(&told.room, &told.options)))?,
             commit: spawn("commit", Box::new(move || committer.run()))?,

@@ -90,6 +90,11 @@ impl Room {
         }
     }
 
+    /// Whether this is a reason to admit nothing.
+    pub fn is_shut(&self, why: Shut) -> bool {
+        self.shut.load(Ordering::SeqCst) & why as u8 != 0
+    }
+
     /// Wakes those who wait, if there is room again: to be called, with no lock held, when
     /// something may have become less.
     pub fn wake(&self, options: &Options) {

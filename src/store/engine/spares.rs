@@ -66,9 +66,13 @@ impl Keeper {
         self.changed.notify_all();
     }
 
+    /// From now on a thread makes segments, and nobody else: to be called before there is one.
+    pub fn expect_thread(&self) {
+        self.lock().alone = false;
+    }
+
     /// Makes segments until told to stop: the body of the keeper's thread.
     pub fn run(&self, room: &Room, options: &Options) {
-        self.lock().alone = false;
         loop {
             let made = self.make(room);
             room.wake(options);

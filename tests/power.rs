@@ -27,16 +27,18 @@ fn main() -> ExitCode {
         Ok("checker") => return checker(),
         _ => {}
     }
-    let tests: [(&str, fn(&Workshop)); 4] = [
+    let tests: &[(&str, fn(&Workshop))] = &[
         ("a_flush_that_was_left_out_is_caught", a_flush_that_was_left_out_is_caught),
         ("a_power_cut_loses_nothing_promised", a_power_cut_loses_nothing_promised),
         ("a_killed_process_loses_nothing_promised", a_killed_process_loses_nothing_promised),
         ("a_full_disk_is_survived", a_full_disk_is_survived),
+        #[cfg(feature = "store-redb")]
+        ("a_power_cut_of_redb_loses_nothing_promised", |workshop| power_cuts(workshop, "redb")),
     ];
     let filter = std::env::args().nth(1).filter(|argument| !argument.starts_with('-'));
     let workshop = Workshop::new();
     let (mut passed, mut failed) = (0, 0);
-    for (name, test) in tests {
+    for &(name, test) in tests {
         if filter.as_ref().is_some_and(|filter| !name.contains(filter.as_str())) {
             continue;
         }
@@ -50,11 +52,16 @@ fn main() -> ExitCode {
 }
 
 fn a_power_cut_loses_nothing_promised(workshop: &Workshop) {
+    power_cuts(workshop, "sled");
+}
+
+fn power_cuts(workshop: &Workshop, kind: &'static str) {
     let (mut cuts, mut at_start) = (0, 0);
     for round in 0..rounds(12) {
         let seed = seed() + round;
         let random = &mut Random::new(seed);
         let mut store = workshop.store(seed);
+        store.kind = kind;
         for life in 0..4 {
             // Sometimes soon, so that making a store and starting one are cut as well.
             let most = if random.percent(40) { 120 } else { 900 };
@@ -151,6 +158,7 @@ struct Store<'a> {
     workshop: &'a Workshop,
     seed: u64,
     folder: PathBuf,
+    kind: &'static str,
     lives: u32,
     /// Number of the last batch that was said to be durable.
     told: u64,
@@ -180,7 +188,8 @@ impl Workshop {
         let folder = self.folder.path().join(format!("store{seed}"));
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(folder.join("life0")).expect("a folder");
-        Store { workshop: self, seed, folder, lives: 0, told: 0, told_in_this_life: 0 }
+        let kind = "sled";
+        Store { workshop: self, seed, folder, kind, lives: 0, told: 0, told_in_this_life: 0 }
     }
 
     fn role(&self, role: &str) -> Command {
@@ -206,6 +215,7 @@ impl Store<'_> {
 
     fn writer(&self) -> Command {
         let mut command = self.workshop.role("writer");
+        command.env("POWER_KIND", self.kind);
         command.env("POWER_STORE", self.root().join("data"));
         command.env("POWER_SEED", self.seed.to_string()).env("POWER_COUNT", "2000");
         let said = std::fs::File::create(self.folder.join("said")).expect("a file");
@@ -272,6 +282,7 @@ impl Store<'_> {
         copy_all(&self.root(), &copy);
         let mut command = self.workshop.role("checker");
         command.env("POWER_STORE", copy.join("data")).env("POWER_SEED", self.seed.to_string());
+        command.env("POWER_KIND", self.kind);
         command.env("POWER_TOLD", self.told.to_string()).stderr(Stdio::piped());
         let seen = command.output().expect("the checker runs");
         if !seen.status.success() {
@@ -361,7 +372,12 @@ fn open() -> (Engine, Rows) {
     };
     let path = std::env::var_os("POWER_STORE").expect("a folder is given");
     let mut rows = Rows::new();
-    let opened = Engine::open(Path::new(&path), options, &sled_kind(4 << 20), &mut |key, value| {
+    let kind = match std::env::var("POWER_KIND").as_deref() {
+        #[cfg(feature = "store-redb")]
+        Ok("redb") => sluicemq::store::redb_kind(4 << 20),
+        _ => sled_kind(4 << 20),
+    };
+    let opened = Engine::open(Path::new(&path), options, &kind, &mut |key, value| {
         rows.insert(key.to_vec(), value.to_vec());
     });
     match opened {

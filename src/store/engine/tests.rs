@@ -329,7 +329,8 @@ fn lives(seed: u64, cut: u64) -> u64 {
 #[test]
 fn a_power_cut_after_any_operation_leaves_what_was_promised() {
     let first = seed(2026);
-    for seed in first..first + 6 {
+    // The last one once found a header that promised more than was certain.
+    for seed in (first..first + 6).chain([100_313]) {
         let _told = Told(seed);
         let operations = lives(seed, u64::MAX);
         for cut in 1..=operations {

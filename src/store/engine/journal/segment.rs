@@ -79,8 +79,7 @@ impl Workshop {
     /// right length; else it is gone.
     pub fn remake(&self, old: u64, sequence: u64, capacity: u64) -> io::Result<Option<Segment>> {
         self.clear()?;
-        let len = self.disk.open(&name(old))?.len()?;
-        if len != capacity {
+        if header_of(&*self.disk.open(&name(old))?)?.capacity != capacity {
             self.disk.remove(&name(old))?;
             return Ok(None);
         }
@@ -112,9 +111,9 @@ impl Workshop {
     /// are none any more.
     pub fn renew(&self, sequence: u64) -> io::Result<Segment> {
         let file = self.disk.open(&name(sequence))?;
-        let salt = self.salt_in(&*file)?.wrapping_add(1);
-        let capacity = file.len()?;
-        let segment = self.segment(sequence, salt, capacity, file);
+        let old = header_of(&*file)?;
+        // Not what the file has now: that may not be certain, and a header never promises more.
+        let segment = self.segment(sequence, old.salt.wrapping_add(1), old.capacity, file);
         self.write_header(&segment)?;
         Ok(segment)
     }
@@ -144,9 +143,9 @@ impl Workshop {
         // Otherwise a power cut could show the new header under the old name.
         self.disk.sync()?;
         let file = self.disk.open(UNFINISHED)?;
-        let salt = self.salt_in(&*file)?.wrapping_add(1);
-        let capacity = file.len()?;
-        let segment = self.segment(sequence, salt, capacity, file);
+        let old = header_of(&*file)?;
+        // Not what the file has now: that may not be certain, and a header never promises more.
+        let segment = self.segment(sequence, old.salt.wrapping_add(1), old.capacity, file);
         self.write_header(&segment)?;
         self.enter(segment)
     }
@@ -188,15 +187,6 @@ impl Workshop {
         segment.file.write_at(&header.encode(), 0)?;
         segment.file.sync()
     }
-
-    fn salt_in(&self, file: &dyn DiskFile) -> io::Result<u32> {
-        let mut bytes = [0; HEADER];
-        file.read_at(&mut bytes, 0)?;
-        match Header::decode(&bytes) {
-            Some(header) => Ok(header.salt),
-            None => Err(io::Error::new(io::ErrorKind::InvalidData, "its header is not good")),
-        }
-    }
 }
 
 impl Header {
@@ -223,6 +213,13 @@ impl Header {
             capacity: u64::from_le_bytes(bytes[40..48].try_into().expect("eight bytes")),
         })
     }
+}
+
+fn header_of(file: &dyn DiskFile) -> io::Result<Header> {
+    let mut bytes = [0; HEADER];
+    file.read_at(&mut bytes, 0)?;
+    let bad = || io::Error::new(io::ErrorKind::InvalidData, "its header is not good");
+    Header::decode(&bytes).ok_or_else(bad)
 }
 
 /// The name of a segment's file.

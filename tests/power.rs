@@ -21,13 +21,16 @@ use sluicemq::store::sled_kind;
 
 type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 
+/// One test of this program.
+type Trial = fn(&Workshop);
+
 fn main() -> ExitCode {
     match std::env::var("POWER_ROLE").as_deref() {
         Ok("writer") => return writer(),
         Ok("checker") => return checker(),
         _ => {}
     }
-    let tests: &[(&str, fn(&Workshop))] = &[
+    let tests: &[(&str, Trial)] = &[
         ("a_flush_that_was_left_out_is_caught", a_flush_that_was_left_out_is_caught),
         ("a_power_cut_loses_nothing_promised", a_power_cut_loses_nothing_promised),
         ("a_killed_process_loses_nothing_promised", a_killed_process_loses_nothing_promised),

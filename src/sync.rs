@@ -1,8 +1,14 @@
-//! Locks of the shared state: the standard library's, or shuttle's where `tests/threads.rs` tries
-//! every order in which threads can take them.
+//! Locks of the shared state: the standard library's, or shuttle's where tests try every order in
+//! which threads can take them.
 
 #[cfg(not(feature = "shuttle"))]
-pub use std::sync::{Condvar, Mutex, MutexGuard, RwLock};
+pub use std::{
+    sync::{Condvar, Mutex, MutexGuard, RwLock, atomic},
+    thread,
+};
 
 #[cfg(feature = "shuttle")]
-pub use shuttle::sync::{Condvar, Mutex, MutexGuard, RwLock};
+pub use shuttle::{
+    sync::{Condvar, Mutex, MutexGuard, RwLock, atomic},
+    thread,
+};

@@ -10,7 +10,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::disk::Disk;
@@ -22,6 +21,7 @@ use super::room::Shut;
 use super::schedule::Call;
 use super::shared::Shared;
 use super::table::Change;
+use crate::sync::atomic::Ordering;
 use crate::time::{Clock, Time};
 
 /// Writes checkpoints.

@@ -6,7 +6,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::frame::Kind;
@@ -18,6 +17,7 @@ use super::room::Shut;
 use super::rows::RowBatch;
 use super::shared::Shared;
 use super::spares::Supply;
+use crate::sync::atomic::Ordering;
 use crate::time::{Clock, Time};
 
 /// What all batches pass.
@@ -226,6 +226,10 @@ impl Committer {
                 Step::Committed => {}
                 Step::Idle => {
                     if !self.wait() {
+                        // Whatever is promised, an orderly end loses nothing.
+                        if let Err(Refusal::Failed(error)) = self.journal.flush() {
+                            self.shared.fail(&error.to_string());
+                        }
                         return;
                     }
                 }

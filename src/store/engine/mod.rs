@@ -23,6 +23,8 @@ mod error;
 mod export;
 mod frame;
 mod inspect;
+#[cfg(all(test, feature = "shuttle"))]
+mod interleavings;
 mod journal;
 mod known;
 mod meta;

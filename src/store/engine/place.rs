@@ -173,17 +173,21 @@ impl Marker {
     }
 }
 
-/// Makes a folder for the owner's eyes only, if it is not there.
+/// Makes a folder for the owner's eyes only, and those it is in, if it is not there.
 fn make_folder(path: &Path) -> Result<(), StoreError> {
     if path.is_dir() {
         return Ok(());
     }
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(StoreError::io("make the folder", path))?;
-    match path.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => sync_folder(Path::new(".")),
-        Some(parent) => sync_folder(parent),
-        None => Ok(()),
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    make_folder(parent)?;
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(StoreError::io("make the folder", path)(error))
+        }
+        _ => sync_folder(parent),
     }
 }
 

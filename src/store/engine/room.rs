@@ -1,10 +1,10 @@
 //! Whether there is room for more: asked before anything is handed in, because what is handed in
 //! cannot be refused.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 use std::task::Waker;
 
 use super::options::Options;
+use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 use crate::sync::{Mutex, MutexGuard};
 
 /// What is in use of memory and disk, against what may be.

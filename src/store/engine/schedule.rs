@@ -1,9 +1,9 @@
 //! When checkpoints are due. While nothing changes nobody is woken.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::options::Options;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// When checkpoints are due.

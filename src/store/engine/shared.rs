@@ -1,7 +1,6 @@
 //! What the callers and the threads of a store share.
 
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::Duration;
@@ -14,6 +13,8 @@ use super::schedule::Schedule;
 use super::stats::{Histogram, Stats};
 use super::table::{Table, TableError};
 use super::waiters::Waiters;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::thread::{self, Thread};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::time::SystemClock;
 
@@ -135,14 +136,14 @@ impl Shared {
 
     /// Blocks until a frame that is flushed whatever is promised is on stable storage.
     pub fn wait_until_certain(&self, lsn: u64) -> Result<(), StoreError> {
-        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
         loop {
             if self.certain.load(Ordering::Acquire) >= lsn {
                 return Ok(());
             }
             self.check()?;
             if self.waiters.add(lsn, &waker, || self.progress(lsn) != Progress::Pending) {
-                std::thread::park();
+                thread::park();
             }
         }
     }
@@ -248,7 +249,7 @@ impl Hasher {
     }
 }
 
-struct Unpark(std::thread::Thread);
+struct Unpark(Thread);
 
 impl std::task::Wake for Unpark {
     fn wake(self: Arc<Self>) {

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::checkpoint::Checkpointer;
@@ -23,6 +22,7 @@ use super::rows::{Blob, visit_rows};
 use super::shared::Shared;
 use super::spares::{Keeper, Supply};
 use super::table::{Table, Visit};
+use crate::sync::atomic::Ordering;
 use crate::time::{Clock, SystemClock, Time};
 
 /// What a start found.

@@ -4,18 +4,18 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::Waker;
 
 use super::checkpoint::Outcome;
 use super::commit::Step;
 use super::error::StoreError;
-use super::options::Options;
+use super::options::{Options, Promise};
 use super::room::NoRoom;
 use super::rows::RowBatch;
 use super::shared::{Progress, Shared};
 use super::simulation::{Random, SimDisk, SimTable, Told, seed};
 use super::start::{self, Parts, Site};
+use crate::sync::atomic::Ordering;
 use crate::time::{Clock, SystemClock, Time};
 
 const STORE: [u8; 16] = *b"a store of tests";
@@ -188,7 +188,11 @@ impl Driven {
 
     fn commit(&mut self, twin: &mut Twin) -> Step {
         let step = self.parts.committer.step();
-        twin.promised = self.shared().promised.load(Ordering::Acquire);
+        twin.promised = match self.shared().options.promise {
+            Promise::Sync => self.shared().promised.load(Ordering::Acquire),
+            // What a power cut cannot take.
+            Promise::Os | Promise::None => self.shared().certain.load(Ordering::Acquire),
+        };
         step
     }
 
@@ -294,7 +298,7 @@ fn get(shared: &Shared, key: &[u8]) -> Result<Option<super::rows::Blob>, StoreEr
 }
 
 /// Runs a store until the power goes at operation `cut`, and then some more lives.
-fn lives(seed: u64, cut: u64) -> u64 {
+fn lives(seed: u64, cut: u64, options: fn() -> Options) -> u64 {
     let random = &mut Random::new(seed);
     let mut twin = Twin::default();
     let world = World::new();
@@ -332,11 +336,33 @@ fn a_power_cut_after_any_operation_leaves_what_was_promised() {
     // The last one once found a header that promised more than was certain.
     for seed in (first..first + 6).chain([100_313]) {
         let _told = Told(seed);
-        let operations = lives(seed, u64::MAX);
+        let operations = lives(seed, u64::MAX, options);
         for cut in 1..=operations {
-            lives(seed, cut);
+            lives(seed, cut, options);
         }
     }
+}
+
+#[test]
+fn a_weaker_promise_loses_the_last_batches_at_a_power_cut_and_nothing_else() {
+    let weaker = || Options { promise: Promise::Os, ..options() };
+    let first = seed(3);
+    for seed in first..first + 2 {
+        let _told = Told(seed);
+        let operations = lives(seed, u64::MAX, weaker);
+        for cut in 1..=operations {
+            lives(seed, cut, weaker);
+        }
+    }
+    let mut driven = World::new_store(weaker());
+    let mut twin = Twin::default();
+    for number in 0..20 {
+        driven.submit(&vec![(vec![1, number], Some(vec![1]))], &mut twin);
+        driven.commit_all(&mut twin).unwrap();
+    }
+    assert!(twin.promised < 20, "it is not flushed");
+    twin.promised = 20;
+    twin.found(&driven.world.after_kill().start(weaker()).unwrap(), "a kill loses nothing");
 }
 
 #[test]

@@ -50,6 +50,7 @@ fn main() {
     let seconds = arguments.first().map_or(2.0, |seconds| seconds.parse().expect("seconds"));
     let folder = arguments.get(1).map_or_else(std::env::temp_dir, Into::into);
     let only = arguments.get(2).map(|links| links.parse::<usize>().expect("links"));
+    restart(&folder);
     submit_alone(&folder);
     println!(
         "{:<10} {:>6} {:<14} {:>10} {:>9} {:>9} {:>9} {:>8} {:>8} {:>9} {:>8}",
@@ -162,6 +163,41 @@ fn warm_up(engine: &Engine) {
     engine.submit(&mut batch);
     engine.checkpoint_now().expect("a checkpoint");
     std::thread::sleep(Duration::from_millis(500));
+}
+
+/// A start with a million rows in the table and some in the journal, after a kill.
+fn restart(folder: &std::path::Path) {
+    let root = tempfile::tempdir_in(folder).expect("a folder");
+    let path = root.path().join("data");
+    let open = || {
+        let mut rows = 0_u64;
+        let opened =
+            Engine::open(&path, options(Promise::Sync), &sled_kind(64 << 20), &mut |_, _| {
+                rows += 1;
+            });
+        let (engine, report) = opened.expect("a good store");
+        assert_eq!(report.rows, rows);
+        (engine, report)
+    };
+    let (engine, _) = open();
+    let mut batch = RowBatch::new();
+    for number in 0..1_000_000 {
+        batch.put(&key(number), &[number as u8; 300]);
+        if number % 100 == 99 {
+            while engine.admit(batch.bytes()).is_err() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            engine.submit(&mut batch);
+        }
+    }
+    engine.checkpoint_now().expect("a checkpoint");
+    let stats = engine.stats();
+    println!("last checkpoint: {} rows in {:?}", stats.checkpoint_rows, stats.checkpoint_time);
+    drop(engine);
+    let begun = Instant::now();
+    let (engine, report) = open();
+    println!("restart in {:?}: {report:?}", begun.elapsed());
+    drop(engine);
 }
 
 /// Handing in alone, while nobody waits: what a caller's thread pays.

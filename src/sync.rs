@@ -2,13 +2,7 @@
 //! which threads can take them.
 
 #[cfg(not(feature = "shuttle"))]
-pub use std::{
-    sync::{Condvar, Mutex, MutexGuard, RwLock, atomic},
-    thread,
-};
+pub use std::sync::{Condvar, Mutex, MutexGuard, RwLock, atomic};
 
 #[cfg(feature = "shuttle")]
-pub use shuttle::{
-    sync::{Condvar, Mutex, MutexGuard, RwLock, atomic},
-    thread,
-};
+pub use shuttle::sync::{Condvar, Mutex, MutexGuard, RwLock, atomic};

@@ -3,7 +3,12 @@
 use std::hash::BuildHasher;
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
+#[cfg(not(feature = "shuttle"))]
+use std::thread::{self, Thread};
 use std::time::Duration;
+
+#[cfg(feature = "shuttle")]
+use shuttle::thread::{self, Thread};
 
 use super::commit::Tail;
 use super::error::StoreError;
@@ -14,7 +19,6 @@ use super::stats::{Histogram, Stats};
 use super::table::{Table, TableError};
 use super::waiters::Waiters;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::thread::{self, Thread};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::time::SystemClock;
 

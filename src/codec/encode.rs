@@ -44,10 +44,6 @@ pub fn encode(
 ) -> Result<usize, EncodeError> {
     match packet {
         Packet::Publish(publish) => put_publish(publish, version == Version::V5, max, out),
-        Packet::PubAck(ack) if is_bare(ack, max) => Ok(put_bare(0x40, ack, version, out)),
-        Packet::PubRec(ack) if is_bare(ack, max) => Ok(put_bare(0x50, ack, version, out)),
-        Packet::PubRel(ack) if is_bare(ack, max) => Ok(put_bare(0x62, ack, version, out)),
-        Packet::PubComp(ack) if is_bare(ack, max) => Ok(put_bare(0x70, ack, version, out)),
         other => put_other(other, version, max, out),
     }
 }
@@ -174,6 +170,12 @@ fn put_other(
     let Some(first) = first_byte(packet, version) else {
         return Ok(0);
     };
+    if let Packet::PubAck(ack) | Packet::PubRec(ack) | Packet::PubRel(ack) | Packet::PubComp(ack) =
+        packet
+        && is_bare(ack, max)
+    {
+        return Ok(put_bare(first, ack, version, out));
+    }
     let mut form = Form { version, user_properties: true, reason_string: true };
     let (len, body) = loop {
         let mut measure = Measure::default();

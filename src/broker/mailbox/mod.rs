@@ -73,6 +73,8 @@ pub struct Account {
 pub struct Grant {
     messages: u32,
     bytes: u64,
+    /// All that was promised, used or not, as the mailbox counts it.
+    promised: (u32, u64),
     /// `QoS` 0 is wanted: somebody is there, or it is kept for who is not.
     qos0: bool,
     /// What goes in at `QoS` 1 or 2 is to be stored first.
@@ -207,6 +209,8 @@ impl Mailbox {
         inner.reserved_bytes += bytes;
         grant.messages += messages;
         grant.bytes += bytes;
+        grant.promised.0 += messages;
+        grant.promised.1 += bytes;
         grant.qos0 = qos0;
         grant.durable = inner.durable;
         Ok(())
@@ -225,10 +229,10 @@ impl Mailbox {
         gone: &mut Vec<(u64, Mid)>,
     ) -> Option<(Loss, u64)> {
         let inner = &mut *self.lock();
-        let bytes: u64 = copies.iter().map(|copy| copy.message.bytes() as u64).sum();
-        let count = u32::try_from(copies.len()).unwrap_or(u32::MAX);
-        inner.reserved = inner.reserved.saturating_sub(count.saturating_add(grant.messages));
-        inner.reserved_bytes = inner.reserved_bytes.saturating_sub(bytes + grant.bytes);
+        // What was promised, not what came: a message may be smaller than its draft.
+        let (messages, bytes) = grant.promised;
+        inner.reserved -= messages;
+        inner.reserved_bytes -= bytes;
         let mut lost = None;
         for copy in copies.drain(..) {
             let class = usize::from(copy.qos > QoS::AtMostOnce);
@@ -636,6 +640,40 @@ mod tests {
 
         fn rang(&self, index: usize) -> bool {
             self.bells[index].0.swap(false, Ordering::Relaxed)
+        }
+    }
+
+    #[test]
+    fn a_promise_is_given_back_whole_though_the_message_is_smaller() {
+        let publisher = Arc::new(Identity::new(ClientId::new("p"), None, Meter::forever()));
+        let mailbox = Mailbox::for_session(1, publisher.clone());
+        mailbox.attach(false);
+        let queue = config::Queue::default();
+        // With a Message Expiry Interval, which is not forwarded as it came.
+        let draft = Draft {
+            topic: TopicName::trusted("t"),
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            expiry: Some(10),
+            properties: Properties::trusted(&[2, 0, 0, 0, 10]),
+            payload: b"x",
+        };
+        let mut held = 0;
+        for count in 1..=3 {
+            let (mut grant, mut expired) = (Grant::default(), Expired::default());
+            let bytes = draft.bytes(&publisher);
+            mailbox
+                .reserve(&queue, draft.qos, bytes, Time::START, &mut grant, &mut expired)
+                .expect("there is room");
+            assert!(grant.spend(draft.qos, bytes));
+            let message = draft.into_message(&publisher, Time::START);
+            assert!(message.bytes() < bytes);
+            held += message.bytes() as u64;
+            let ids = SubscriptionIds::default();
+            let copy = Copy { message, qos: draft.qos, retain: false, ids, stored: false };
+            let (mut wakers, mut gone) = (Vec::new(), Vec::new());
+            mailbox.push(&queue, &mut vec![copy], &mut grant, &mut wakers, &mut gone);
+            assert_eq!(mailbox.lock().held(), (count, held));
         }
     }
 

@@ -25,6 +25,10 @@ pub struct Config {
     pub session: Session,
     /// What waits for one receiver.
     pub queue: Queue,
+    /// How fast messages leave for each client.
+    pub shaping: Shaping,
+    /// Clients that are treated otherwise: one `[[class]]` each; the first that fits counts.
+    pub class: Vec<Class>,
     /// What the broker holds over all.
     pub totals: Totals,
     /// Who may come in.
@@ -223,6 +227,49 @@ pub struct Queue {
     pub pause_max: Span,
     /// `QoS` 0 waits for a parked Session too. Default false.
     pub qos0_offline: bool,
+}
+
+/// How fast messages leave for each client: a leaky bucket. What is not let out waits in the queue;
+/// `QoS` 1 and 2 are never dropped for it, and nothing but PUBLISH is ever held up. Section
+/// `[shaping]`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Shaping {
+    /// Messages a second; 0 is no limit. Range 0 to 1,000,000,000. Default 0.
+    pub messages_rate: u32,
+    /// Messages that may leave at once after a rest; 0 is what `messages_rate` lets out in a tenth of a
+    /// second, at least one. Range 0 to 1,000,000,000. Default 0.
+    pub messages_burst: u32,
+    /// Bytes of PUBLISH packets a second; `"0B"` is no limit. Range `"0B"` to `"1024GiB"`. Default
+    /// `"0B"`.
+    pub bytes_rate: Size,
+    /// Bytes that may leave at once after a rest, and one packet more; `"0B"` is what `bytes_rate` lets
+    /// out in a tenth of a second. Range `"0B"` to `"1024GiB"`. Default `"0B"`.
+    pub bytes_burst: Size,
+    /// A `QoS` 0 message that has waited for longer is dropped; `"0s"` keeps it. Range `"0s"` to
+    /// `"7d"`. Default `"0s"`.
+    pub qos0_age_max: Span,
+}
+
+/// Clients that are treated otherwise than the rest. Section `[[class]]`.
+///
+/// All conditions that are set must fit. A condition is a pattern in which `*` stands for any text, the
+/// empty one too, and `?` for one character.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Class {
+    /// Name in logs and `$SYS`.
+    pub name: String,
+    /// The listener's name (or its address, if it has none).
+    pub listener: Option<String>,
+    /// The user name.
+    pub user: Option<String>,
+    /// The Client Identifier.
+    pub client_id: Option<String>,
+    /// The identity in the client's certificate.
+    pub certificate: Option<String>,
+    /// Instead of `[shaping]`: section `[class.shaping]`.
+    pub shaping: Option<Shaping>,
 }
 
 /// What the broker holds over all. Section `[totals]`.

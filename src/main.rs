@@ -147,17 +147,19 @@ fn start(layers: &Layers) -> Result<(), Box<dyn Error>> {
             "made a development CA, a server certificate for localhost and a client certificate in certs/"
         );
     }
-    run(&settings)
+    run(layers, &settings)
 }
 
 /// Runs the broker until it is told to stop.
-fn run(settings: &Settings) -> Result<(), Box<dyn Error>> {
+fn run(layers: &Layers, settings: &Settings) -> Result<(), Box<dyn Error>> {
     let config = Config { store: settings.store(), ..settings.config.clone() };
-    sluicemq::run::run(&config, |listening| {
+    let ready = |listening: &[Listening]| {
         if settings.development {
             println!("{}", try_lines(listening));
         }
-    })?;
+    };
+    let reread = || layers.load().map(|settings| settings.config).map_err(|e| e.to_string());
+    sluicemq::run::run(&config, ready, &reread)?;
     Ok(())
 }
 

@@ -521,11 +521,13 @@ pub enum Loss {
     OfflineQos0,
     /// The store could not read it back.
     Unreadable,
+    /// `QoS` 0 that waited for longer than the receiver's class allows.
+    TooOld,
 }
 
 impl Loss {
     /// Every reason, in the order of its number.
-    pub const ALL: [Loss; 11] = [
+    pub const ALL: [Loss; 12] = [
         Loss::QueueFull,
         Loss::MemoryFull,
         Loss::Expired,
@@ -537,6 +539,7 @@ impl Loss {
         Loss::GroupGone,
         Loss::OfflineQos0,
         Loss::Unreadable,
+        Loss::TooOld,
     ];
 
     /// The name in `$SYS`, logs and metrics.
@@ -553,6 +556,7 @@ impl Loss {
             Loss::GroupGone => "group_gone",
             Loss::OfflineQos0 => "offline_qos0",
             Loss::Unreadable => "unreadable",
+            Loss::TooOld => "too_old",
         }
     }
 }

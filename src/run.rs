@@ -68,9 +68,16 @@ pub struct Listening {
     pub tls: bool,
 }
 
+/// Reads the configuration again; what is wrong with it is said in words.
+pub type Reread<'a> = dyn Fn() -> Result<Config, String> + 'a;
+
 /// Runs a broker until SIGTERM or SIGINT. `ready` is called once every listener is open, before the
-/// machine-readable line is printed.
-pub fn run(config: &Config, ready: impl FnOnce(&[Listening])) -> Result<(), RunError> {
+/// machine-readable line is printed; `reread` at SIGHUP.
+pub fn run(
+    config: &Config,
+    ready: impl FnOnce(&[Listening]),
+    reread: &Reread<'_>,
+) -> Result<(), RunError> {
     raise_open_files();
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if config.broker.workers > 0 {
@@ -80,7 +87,7 @@ pub fn run(config: &Config, ready: impl FnOnce(&[Listening])) -> Result<(), RunE
     let runtime = builder.max_blocking_threads(2).enable_all().build()?;
     let (durable, report) = crate::store::open(&config.store)?.unzip();
     let durable = durable.map(Arc::new);
-    let result = runtime.block_on(live(config, durable.clone(), report, ready));
+    let result = runtime.block_on(live(config, durable.clone(), report, ready, reread));
     runtime.shutdown_timeout(Duration::from_millis(100));
     if let Some(durable) = durable {
         close(durable);
@@ -106,6 +113,7 @@ async fn live(
     durable: Option<Arc<DurableStore<Engine>>>,
     report: Option<Report>,
     ready: impl FnOnce(&[Listening]),
+    reread: &Reread<'_>,
 ) -> Result<(), RunError> {
     let newest = durable.as_ref().map_or(Time::START, |durable| durable.newest());
     let clock = SystemClock::start(newest);
@@ -144,7 +152,7 @@ async fn live(
     tasks.spawn(tick(shared.clone()));
     notify(&[sd_notify::NotifyState::Ready]);
     while let Wish::Reload = signals.next().await {
-        reload(&tls, passwords.as_deref());
+        reload(&tls, passwords.as_deref(), &broker, reread);
     }
     notify(&[sd_notify::NotifyState::Stopping]);
     info!("stopping");
@@ -249,9 +257,24 @@ async fn tick<C: Clock>(shared: Arc<Shared<C>>) {
 /// How late the Will of a parked Session may be at most.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Reads certificates and passwords again, for new connections; what cannot be read stays as it was.
-fn reload(tls: &[Arc<LiveTls>], passwords: Option<&PasswordFile>) {
+/// Reads certificates and passwords again, for new connections, and shaping and classes, for all; what
+/// cannot be read stays as it was.
+fn reload(
+    tls: &[Arc<LiveTls>],
+    passwords: Option<&PasswordFile>,
+    broker: &Broker,
+    reread: &Reread<'_>,
+) {
     notify(&[sd_notify::NotifyState::Reloading]);
+    match reread() {
+        Ok(config) => {
+            broker.set_classes(&config);
+            info!(classes = config.class.len(), "shaping and classes reloaded");
+        }
+        Err(error) => {
+            error!(%error, "configuration not reloaded, shaping and classes stay in force");
+        }
+    }
     for tls in tls {
         match tls.reload() {
             Ok(()) => info!("certificates reloaded"),

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use self::keys::{Key, Keys};
+use self::keys::{Key, Keys, LISTS};
 use crate::config::Config;
 
 /// A configuration that was checked, and where its values came from.
@@ -62,8 +62,8 @@ const BUILT_IN: &str = "built-in";
 ///
 /// Without `files` it begins with [`Config::development`], else with the defaults. `env` are the
 /// environment's variables, of which `SLUICE_SECTION__KEY` count; `sets` are `section.key=value`.
-/// Later files go over earlier ones; a file with `[[listener]]` replaces all earlier listeners, while
-/// environment and command line change one that is there, as in `listener.0.address`.
+/// Later files go over earlier ones; a file with `[[listener]]` (or `[[class]]`) replaces all earlier
+/// ones, while environment and command line change one that is there, as in `listener.0.address`.
 pub fn load(
     files: &[PathBuf],
     env: impl IntoIterator<Item = (String, String)>,
@@ -107,7 +107,7 @@ pub fn load(
     merge(layers, folder, files.is_empty())
 }
 
-/// The full names of all keys as they are declared, with `0` for the number of a listener.
+/// The full names of all keys as they are declared, with `0` for the number in a list.
 pub fn key_names() -> Vec<String> {
     Keys::all().paths().to_vec()
 }
@@ -125,12 +125,14 @@ fn single(key: &Key, text: &str, origin: String, layers: &mut Vec<Layer>, wrong:
 /// Lays the layers over each other and checks the whole.
 fn merge(layers: Vec<Layer>, folder: &Path, development: bool) -> Result<Settings, SettingsError> {
     let one = |line: String| SettingsError(vec![line]);
-    let listeners = layers.iter().filter_map(Layer::listeners).next_back().unwrap_or(0);
-    for layer in &layers {
-        if layer.index().is_some_and(|index| index >= listeners) {
+    for list in LISTS {
+        let length = layers.iter().filter_map(|layer| layer.length(list)).next_back().unwrap_or(0);
+        let beyond = |layer: &&Layer| layer.index(list).is_some_and(|index| index >= length);
+        if let Some(layer) = layers.iter().find(beyond) {
+            let origin = &layer.origin;
             return Err(one(format!(
-                "{}: there are {listeners} listeners, counted from 0",
-                layer.origin
+                "{origin}: there {} [[{list}]], counted from 0",
+                if length == 1 { "is 1".to_owned() } else { format!("are {length}") }
             )));
         }
     }
@@ -181,20 +183,18 @@ impl Layer {
         Layer { origin: BUILT_IN.to_owned(), values }
     }
 
-    /// How many listeners it lists, if it lists any.
-    fn listeners(&self) -> Option<usize> {
-        self.values.iter().find(|(key, _)| key == "listener").and_then(|(_, value)| {
-            match &value.kind {
-                config::ValueKind::Array(listeners) => Some(listeners.len()),
-                _ => None,
-            }
+    /// How long it makes `list`, if it says anything of it as a whole.
+    fn length(&self, list: &str) -> Option<usize> {
+        self.values.iter().find(|(key, _)| key == list).and_then(|(_, value)| match &value.kind {
+            config::ValueKind::Array(items) => Some(items.len()),
+            _ => None,
         })
     }
 
-    /// Which listener it changes, if it changes one.
-    fn index(&self) -> Option<usize> {
+    /// Which item of `list` it changes, if it changes one.
+    fn index(&self, list: &str) -> Option<usize> {
         let (key, _) = self.values.first()?;
-        key.strip_prefix("listener[")?.split(']').next()?.parse().ok()
+        key.strip_prefix(list)?.strip_prefix('[')?.split(']').next()?.parse().ok()
     }
 }
 

@@ -4,9 +4,13 @@
 //! whose denominator is the rate. So nothing is rounded away, and nothing adds up over the days;
 //! only the answer to *when* is rounded, up to the next nanosecond.
 
+mod shaper;
+
 use std::num::NonZeroU64;
 
 use crate::time::Time;
+
+pub use shaper::{Allowance, Shaper};
 
 /// A leaky bucket: says *when* the next bytes may leave, and never sleeps itself.
 ///
@@ -50,6 +54,30 @@ impl LeakyBucket {
     /// When the next bytes may leave: now or earlier means at once.
     pub fn ready_at(&self) -> Time {
         self.drained_to(self.burst)
+    }
+
+    /// How much may leave at `now`, if the first of it should have left at `since`: until the next would
+    /// have to wait. At least 1 unless nothing may leave. The last may be larger than that: what is
+    /// poured in beyond keeps the next back for as much longer.
+    pub fn allowance(&self, since: Time, now: Time) -> usize {
+        if self.ready_at() > now {
+            return 0;
+        }
+        let rate = u128::from(self.rate.get());
+        let drained = u128::from(now.as_nanos().saturating_sub(since.as_nanos())) * rate;
+        let free = u128::from(self.burst) * NANOS + drained;
+        let free = free.saturating_sub(self.nanobytes(since)) / NANOS;
+        usize::try_from(free + 1).unwrap_or(usize::MAX)
+    }
+
+    /// Bytes per second.
+    pub fn rate(&self) -> NonZeroU64 {
+        self.rate
+    }
+
+    /// Bytes.
+    pub fn burst(&self) -> u64 {
+        self.burst
     }
 
     /// Bytes in the bucket at `now`, rounded up.

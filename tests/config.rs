@@ -195,9 +195,9 @@ fn a_mistake_in_the_environment_or_the_command_line_is_named() {
         (
             "SLUICE_LISTENER__ADDRESS",
             "x",
-            "'listener' is a list: say which one, as in 'listener.0.address'",
+            "'listener' is a list: say which one, as in 'listener.0.name'",
         ),
-        ("SLUICE_LISTENER__1__ADDRESS", "x", "there are 1 listeners, counted from 0"),
+        ("SLUICE_LISTENER__1__ADDRESS", "x", "there is 1 [[listener]], counted from 0"),
         ("SLUICE_LISTENER__0__TLS", "x", "'listener.0.tls' is a section, not a key"),
         ("SLUICE_SESSION__QOS_MAX", "3", "session.qos_max: 3 is out of range: 0 to 2"),
     ] {

@@ -1,6 +1,7 @@
 //! Shared state: router, registry, mailboxes, groups. Synchronous and deterministic: no runtime,
 //! no file, no clock. A [`Broker`] is told the time, and asks the world only through [`ports`].
 
+pub mod classes;
 pub mod link;
 pub mod mailbox;
 pub mod metrics;
@@ -25,7 +26,7 @@ use crate::message::{
 use crate::session::{Access, Context, Op, Policy, Session, WillMessage};
 use crate::time::Time;
 
-use mailbox::{Account, Copy, Expired, Mailbox};
+use mailbox::{Account, Copy, Expired, Mailbox, Pace};
 use metrics::{Counter, Metrics};
 use ports::{Authenticator, GROUP_BIT, Publication, Receipt, Refused, Store, StoredCopy};
 use registry::{Due, Parked, Registry};
@@ -54,6 +55,7 @@ struct Shared {
     queue: config::Queue,
     totals: config::Totals,
     settings: config::Broker,
+    classes: classes::Classes,
     ports: Ports,
     /// The store remembers anything at all: asked once.
     remembers: bool,
@@ -110,6 +112,10 @@ pub struct SessionView {
     pub connected: bool,
     /// What was routed to it and what became of it.
     pub account: Account,
+    /// Bytes of what waits.
+    pub queued_bytes: u64,
+    /// How its messages are shaped, if they are.
+    pub pace: Option<Pace>,
 }
 
 /// Parked Sessions and retained messages looked after in one tick.
@@ -124,6 +130,7 @@ impl Broker {
             policy: Policy::new(&config.limits, &config.session),
             queue: config.queue.clone(),
             totals: config.totals.clone(),
+            classes: classes::Classes::new(config),
             settings: config.broker.clone(),
             remembers: ports.store.remembers(),
             ports,
@@ -278,6 +285,16 @@ impl Broker {
             self.publish(&draft, identity, None, now, turn);
         } else {
             self.0.metrics.add(Counter::RefusedQos0, 1);
+        }
+    }
+
+    /// Puts the classes of another configuration in force, for clients that are connected too.
+    pub fn set_classes(&self, config: &Config) {
+        self.0.classes.set(config);
+        for (_, mailbox, _) in self.0.registry.mailboxes() {
+            if let Some(waker) = mailbox.reclassify() {
+                waker.wake();
+            }
         }
     }
 
@@ -450,6 +467,8 @@ impl Broker {
             id: mailbox.number(),
             connected,
             account: mailbox.account(),
+            queued_bytes: mailbox.depth().1,
+            pace: mailbox.pace(),
         });
         let groups = shared.router.groups();
         View {

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::{
-    CertificateIdentity, ClientCertificate, Config, Listener, Log, Size, Span, StoreKind, Tls,
+    CertificateIdentity, ClientCertificate, Config, Listener, Log, Shaping, Size, Span, StoreKind,
+    Tls,
 };
 
 /// One thing wrong with a configuration.
@@ -35,6 +36,7 @@ impl Config {
         self.check_limits(&mut found);
         self.check_session(&mut found);
         self.check_totals(&mut found);
+        self.check_classes(&mut found);
         self.check_store(&mut found);
         self.check_broker(&mut found);
         self.check_listeners(&mut found);
@@ -116,6 +118,21 @@ impl Config {
                 packet_max,
                 ("totals.retained_bytes_max", totals.retained_bytes_max),
             );
+        }
+    }
+
+    fn check_classes(&self, found: &mut Findings) {
+        self.shaping.check("shaping", found);
+        for (index, class) in self.class.iter().enumerate() {
+            let at = |key: &str| format!("class.{index}.{key}");
+            if class.name.is_empty() {
+                found.add(at("name"), "a class needs a name, for logs and $SYS");
+            } else if self.class[..index].iter().any(|other| other.name == class.name) {
+                found.add(at("name"), format!("{:?} is the name of another class", class.name));
+            }
+            if let Some(shaping) = &class.shaping {
+                shaping.check(&at("shaping"), found);
+            }
         }
     }
 
@@ -289,6 +306,24 @@ impl Tls {
     }
 }
 
+impl Shaping {
+    fn check(&self, at: &str, found: &mut Findings) {
+        let at = |key: &str| format!("{at}.{key}");
+        let (messages_max, bytes_max) = (1_000_000_000, Size::kib(1 << 30));
+        found.range(at("messages_rate"), self.messages_rate, 0, messages_max);
+        found.range(at("messages_burst"), self.messages_burst, 0, messages_max);
+        found.range(at("bytes_rate"), self.bytes_rate, Size(0), bytes_max);
+        found.range(at("bytes_burst"), self.bytes_burst, Size(0), bytes_max);
+        found.range(at("qos0_age_max"), self.qos0_age_max, Span::secs(0), Span::secs(7 * 86_400));
+        if self.messages_burst > 0 && self.messages_rate == 0 {
+            found.add(at("messages_burst"), "is of no use without messages_rate");
+        }
+        if self.bytes_burst.0 > 0 && self.bytes_rate.0 == 0 {
+            found.add(at("bytes_burst"), "is of no use without bytes_rate");
+        }
+    }
+}
+
 impl Log {
     /// What is wrong with `level`, if anything.
     ///
@@ -409,6 +444,20 @@ mod tests {
         );
         check_with("totals.retained_bytes_max = \"1KiB\"\nsession.retain_available = false", &[]);
         check_with("totals.queued_bytes_max = \"1MiB\"", &["more than totals.queued_bytes_max"]);
+    }
+
+    #[test]
+    fn classes_have_names_of_their_own_and_sound_rates() {
+        let class = |keys: &str| format!("[[class]]\n{keys}\n");
+        check_with(&class("name = \"a\"\nclient_id = \"a-*\""), &[]);
+        check_with(&class(""), &["class.0.name: a class needs a name"]);
+        let twice = class("name = \"a\"").repeat(2);
+        check_with(&twice, &["class.1.name: \"a\" is the name of another class"]);
+        check_with("shaping.messages_burst = 5", &["is of no use without messages_rate"]);
+        check_with(
+            &class("name = \"a\"\nshaping = { bytes_rate = \"1KiB\", qos0_age_max = \"8d\" }"),
+            &["class.0.shaping.qos0_age_max: 8d is out of range"],
+        );
     }
 
     #[test]

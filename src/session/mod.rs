@@ -359,9 +359,14 @@ impl Session {
     }
 
     /// Sends again, in order, what was in flight when the last connection ended, as far as the
-    /// window allows. Returns true when all is sent.
-    pub fn resend(&mut self, cx: &Context<'_>, out: &mut impl FnMut(Action<'_>)) -> bool {
-        self.on_resend(cx, out)
+    /// window allows, and at most so many. Returns true when all is sent.
+    pub fn resend(
+        &mut self,
+        max: usize,
+        cx: &Context<'_>,
+        out: &mut impl FnMut(Action<'_>),
+    ) -> bool {
+        self.on_resend(max, cx, out)
     }
 
     /// The connection is gone: the Will is published now, or kept for later, or deleted. Returns
@@ -476,6 +481,11 @@ impl Session {
     /// Whether something in flight still awaits its resend.
     pub fn resending(&self) -> bool {
         self.window.resending()
+    }
+
+    /// How much in flight still awaits its resend.
+    pub fn awaiting_resend(&self) -> usize {
+        self.window.awaiting_resend()
     }
 
     /// Who it belongs to.

@@ -71,12 +71,18 @@ impl Session {
 
     /// Sends again what was in flight when the last connection ended `[MQTT5-4.4.0-1]`. Such a
     /// message does not expire any more `[MQTT5-4.3.3-7]`.
-    pub(super) fn on_resend(&mut self, cx: &Context<'_>, out: &mut impl FnMut(Action<'_>)) -> bool {
+    pub(super) fn on_resend(
+        &mut self,
+        most: usize,
+        cx: &Context<'_>,
+        out: &mut impl FnMut(Action<'_>),
+    ) -> bool {
         let max = self.window_max(cx);
         let packet_max = self.terms.packet_max;
         let version = self.terms.version;
         let mut gone = Vec::new();
-        while let Some(flight) = self.window.resend(max) {
+        for _ in 0..most {
+            let Some(flight) = self.window.resend(max) else { break };
             let packet_id = flight.packet_id;
             match &flight.state {
                 State::Released { .. } => {

@@ -185,6 +185,11 @@ impl Window {
         self.sent() < self.flights.len()
     }
 
+    /// How much still awaits its resend.
+    pub fn awaiting_resend(&self) -> usize {
+        self.flights.len() - self.sent()
+    }
+
     /// Takes out the `QoS` 1 messages that came from a group `keep` says no to, in order.
     pub fn take_shared(
         &mut self,

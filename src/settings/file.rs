@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::Layer;
-use super::keys::{Keys, Kind, nearest};
+use super::keys::{Keys, Kind, LISTS, nearest};
 use crate::config::Config;
 
 /// The layer that the file at `path` is; or all that is wrong with it.
@@ -122,7 +122,7 @@ impl Reader<'_> {
         let name: &str = key.get_ref();
         let place = match section {
             "" => String::new(),
-            "listener" => " in [[listener]]".to_owned(),
+            list if LISTS.contains(&list) => format!(" in [[{list}]]"),
             section => format!(" in [{section}]"),
         };
         let what = if value.is_table() || value.is_array() { "section" } else { "key" };

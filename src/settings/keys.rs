@@ -1,6 +1,8 @@
 //! Every key there is, what kind of value it takes, and the nearest to a misspelt one.
 
-use crate::config::{Auth, CertificateIdentity, ClientCertificate, Config, Listener, Tls};
+use crate::config::{
+    Auth, CertificateIdentity, Class, ClientCertificate, Config, Listener, Shaping, Tls,
+};
 
 /// Every key there is, as a tree with an example of each value.
 pub struct Keys {
@@ -20,7 +22,7 @@ pub enum Kind {
     Truth,
     /// A section.
     Section,
-    /// `[[listener]]`.
+    /// `[[listener]]` and the like.
     List,
 }
 
@@ -53,13 +55,22 @@ impl Keys {
             connect_rate_per_address_max: 0,
         };
         let auth = Auth { password_file: Some("passwords".into()) };
-        let config = Config { listener: vec![listener], auth, ..Config::default() };
+        let class = Class {
+            name: "meters".to_owned(),
+            listener: Some("*".to_owned()),
+            user: Some("*".to_owned()),
+            client_id: Some("meter-*".to_owned()),
+            certificate: Some("*".to_owned()),
+            shaping: Some(Shaping::default()),
+        };
+        let config =
+            Config { listener: vec![listener], class: vec![class], auth, ..Config::default() };
         let text = toml::to_string(&config).expect("every key of ours has a TOML form");
         let tree = toml::Table::try_from(config).expect("every key of ours has a TOML form");
         Keys { tree, paths: paths(&text) }
     }
 
-    /// The tree: sections as tables, `listener` as a list of one.
+    /// The tree: sections as tables, those of which there may be many as lists of one.
     pub fn tree(&self) -> &toml::Table {
         &self.tree
     }
@@ -99,7 +110,7 @@ impl Keys {
                 toml::Value::Array(list) => {
                     let index = segments_left.next().and_then(|index| index.parse::<u16>().ok());
                     index.and(list.first()).ok_or_else(|| {
-                        format!("'{segment}' is a list: say which one, as in '{segment}.0.address'")
+                        format!("'{segment}' is a list: say which one, as in '{segment}.0.name'")
                     })?
                 }
                 value => value,
@@ -117,7 +128,7 @@ impl Keys {
         }
     }
 
-    /// The full names of all keys as they are declared, with `0` for the number of a listener.
+    /// The full names of all keys as they are declared, with `0` for the number in a list.
     pub fn paths(&self) -> &[String] {
         &self.paths
     }
@@ -193,13 +204,26 @@ fn paths(document: &str) -> Vec<String> {
     let mut paths = Vec::new();
     for line in document.lines() {
         if let Some(head) = line.strip_prefix('[') {
-            section = head.trim_matches(['[', ']']).replace("listener", "listener.0");
+            section = numbered(head.trim_matches(['[', ']']));
         } else if let Some((key, _)) = line.split_once(" = ") {
             paths.push(format!("{section}.{key}"));
         }
     }
     paths
 }
+
+/// A section's name with the number 0 for the list it is in, if it is in one.
+fn numbered(section: &str) -> String {
+    let (first, rest) = section.split_once('.').unwrap_or((section, ""));
+    match (LISTS.contains(&first), rest) {
+        (false, _) => section.to_owned(),
+        (true, "") => format!("{first}.0"),
+        (true, rest) => format!("{first}.0.{rest}"),
+    }
+}
+
+/// Sections of which there may be many.
+pub const LISTS: [&str; 2] = ["listener", "class"];
 
 /// The name in the environment of the key at `path`.
 fn variable(path: &str) -> String {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::keys::LISTS;
 use super::{BUILT_IN, Settings, key_names};
 
 impl Settings {
@@ -9,19 +10,13 @@ impl Settings {
     pub fn show(&self) -> String {
         let table = toml::Table::try_from(&self.config).expect("every key of ours has a TOML form");
         let table = toml::Value::Table(table);
-        let (listener, others): (Vec<_>, Vec<_>) =
-            key_names().into_iter().partition(|path| path.starts_with("listener.0."));
         let mut out = String::new();
         let mut section = String::new();
-        let listeners = (0..self.config.listener.len()).flat_map(|index| {
-            let number = format!(".{index}.");
-            listener.iter().map(move |path| path.replacen(".0.", &number, 1))
-        });
-        for path in listeners.chain(others) {
+        for path in with_numbers(&table, key_names()) {
             let Some((inside, key)) = path.rsplit_once('.') else {
                 continue;
             };
-            // Of a listener without TLS, there is no section to show.
+            // Of a listener without TLS there is no section to show.
             if at(&table, inside).is_none() {
                 continue;
             }
@@ -50,11 +45,33 @@ fn at<'a>(value: &'a toml::Value, path: &str) -> Option<&'a toml::Value> {
     })
 }
 
+/// The names of all keys there are: of each item of a list one after the other.
+fn with_numbers(table: &toml::Value, names: Vec<String>) -> Vec<String> {
+    let mut numbered = Vec::new();
+    let mut names = names.into_iter().peekable();
+    while let Some(name) = names.next() {
+        let list = name.split_once(".0.").map(|(list, _)| list.to_owned());
+        let Some(list) = list else {
+            numbered.push(name);
+            continue;
+        };
+        let begin = format!("{list}.0.");
+        let mut keys = vec![name];
+        keys.extend(std::iter::from_fn(|| names.next_if(|name| name.starts_with(&begin))));
+        let length = table.get(&list).and_then(toml::Value::as_array).map_or(0, Vec::len);
+        for index in 0..length {
+            let number = format!(".{index}.");
+            numbered.extend(keys.iter().map(|key| key.replacen(".0.", &number, 1)));
+        }
+    }
+    numbered
+}
+
 fn heading(section: &str) -> String {
     let name: Vec<&str> =
         section.split('.').filter(|part| part.parse::<usize>().is_err()).collect();
     match name[..] {
-        ["listener"] => "[[listener]]".to_owned(),
+        [list] if LISTS.contains(&list) => format!("[[{list}]]"),
         _ => format!("[{}]", name.join(".")),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sluicemq::config::{Config, Size, Span};
+use sluicemq::config::{Class, Config, Shaping, Size, Span};
 
 use super::random::Random;
 
@@ -70,6 +70,20 @@ impl Plan {
             config.totals.sessions_max = random.pick(&[5, 1000]);
         }
         let clients = 3 + random.below(5);
+        if random.percent(40) {
+            // They get their messages slowly; in exact rounds none is dropped for it.
+            let age = if exact { 0 } else { random.pick(&[0, 1]) };
+            let shaping = Shaping {
+                messages_rate: random.pick(&[0, 3, 50]),
+                bytes_rate: Size(random.pick(&[0, 2_000])),
+                qos0_age_max: Span::secs(age),
+                ..Shaping::default()
+            };
+            let (name, client_id) =
+                ("slow".to_owned(), Some(random.pick(&["c?", "c0", "c*"]).to_owned()));
+            let class = Class { name, client_id, shaping: Some(shaping), ..Class::default() };
+            config.class.push(class);
+        }
         Plan { seed, store, clients, steps: 250, exact, config }
     }
 }

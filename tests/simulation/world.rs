@@ -16,6 +16,7 @@ use sluicemq::codec::{
     self, Ack, Connect, Decoded, Disconnect, From, Limits, Packet, Properties, Publish, QoS,
     Reason, RetainHandling, Subscribe, SubscribeOptions, Unsubscribe, Version, Will,
 };
+use sluicemq::config::Config;
 use sluicemq::message::Loss;
 use sluicemq::store::MemoryStore;
 use sluicemq::time::Time;
@@ -1158,6 +1159,8 @@ impl World {
     fn end_quietly(&mut self) {
         self.note("the quiet end");
         self.quiet = true;
+        // Nobody waits for a bucket any more.
+        self.broker.set_classes(&Config::default());
         let left: Vec<_> = self.conns.keys().copied().collect();
         for id in left {
             let conn = self.conns.get_mut(&id).unwrap();

@@ -8,11 +8,11 @@ use tracing::error;
 use super::OUT_MAX;
 use super::live::Live;
 use crate::broker::Broker;
-use crate::broker::mailbox::Mailbox;
+use crate::broker::mailbox::{Ask, Mailbox};
 use crate::broker::metrics::Counter;
 use crate::broker::turn::{COPIES_MAX, Turn};
 use crate::codec::{QoS, Reason};
-use crate::message::Delivery;
+use crate::message::{Delivery, Loss};
 use crate::session::{Input, Room};
 use crate::time::Time;
 
@@ -39,15 +39,18 @@ impl Live {
             }
             let from_retained = self.take_retained(broker, bytes, now, turn);
             let mut drained = std::mem::take(&mut turn.drained);
-            let max = if copies < COPIES_MAX { TAKE_MAX } else { 0 };
-            let bytes = OUT_MAX.saturating_sub(unwritten + turn.out.len());
+            // Shaping decides taking, never sending: what is held up has no identifier yet.
+            let allowance = self.ties.allowance(now);
+            let held = allowance.is_none();
+            let max = if copies < COPIES_MAX { TAKE_MAX.min(allowance.messages) } else { 0 };
+            let bytes = OUT_MAX.saturating_sub(unwritten + turn.out.len()).min(allowance.bytes);
             let cx = broker.context(now);
             let room = self.session.room(&cx, bytes);
             let queue = &broker.0.queue;
+            let ask = Ask { room, max, pace: self.ties.pace(held, now) };
             let ties = &mut self.ties;
             let taken = ties.mailbox.take(
-                room,
-                max,
+                ask,
                 &mut ties.settled,
                 waker,
                 &mut drained,
@@ -56,44 +59,66 @@ impl Live {
             );
             let mut more = taken.more || from_retained.is_some_and(|more| more);
             let mut cold = taken.cold.then(|| ties.mailbox.clone());
-            let mut room = left_after(room, &drained);
+            let mut left = left_after(room, &drained);
             for membership in &ties.memberships {
-                if max == 0 {
+                if max == 0 && !held {
                     break;
                 }
                 let before = drained.len();
+                // Who is held up passes the wake on.
+                let room = if held { Room { bytes: 0, ..left } } else { left };
                 let taken = membership.mailbox.take_shared(
                     &membership.member,
                     room,
+                    max - before.min(max),
                     waker,
                     &mut drained,
                     &mut turn.wakers,
                     queue,
                 );
-                room = left_after(room, &drained[before..]);
+                left = left_after(room, &drained[before..]);
                 more |= taken.more;
                 cold = cold.or_else(|| taken.cold.then(|| membership.mailbox.clone()));
             }
-            if room.bytes == 0 && ties.memberships.len() > 1 {
+            if left.bytes == 0 && ties.memberships.len() > 1 {
                 // Another group is the first next time.
                 ties.memberships.rotate_left(1);
             }
             copies += drained.len();
             let progress = fetched || !drained.is_empty() || from_retained.is_some();
             for delivery in drained.drain(..) {
-                self.run(Input::Deliver(delivery), &cx, broker, turn);
+                if self.too_old(&delivery, now) {
+                    broker.settle(&self.ties.mailbox, false, delivery.group, Some(Loss::TooOld));
+                } else {
+                    self.run(Input::Deliver(delivery), &cx, broker, turn);
+                }
             }
             turn.drained = drained;
             // A copy that was dropped has left its slot to the next.
-            more |= self.session.room(&cx, bytes).window > room.window;
+            more |= self.session.room(&cx, bytes).window > left.window;
             if taken.kicked {
                 self.ties.closing = Some(Reason::SessionTakenOver);
+                return false;
+            }
+            if taken.reclassified {
+                self.ties.classify(broker, now);
+                continue;
+            }
+            if held {
+                let waits = more || self.session.resending() || self.session.has_cursor();
+                if let Some(shaper) = self.ties.shaper_mut() {
+                    shaper.set_waits(waits, now);
+                }
+                self.tell_settled();
                 return false;
             }
             let there = cold.is_some_and(|mailbox| self.fetch(mailbox, broker, waker));
             let full = unwritten + turn.out.len() >= OUT_MAX || copies >= COPIES_MAX;
             if !there && (full || !progress || !more) {
                 self.tell_settled();
+                if let Some(shaper) = self.ties.shaper_mut() {
+                    shaper.set_waits(false, now);
+                }
                 return more || (full && progress);
             }
         }
@@ -128,10 +153,31 @@ impl Live {
         true
     }
 
+    /// What was in flight leaves through the same buckets as what is new.
     fn resend(&mut self, broker: &Broker, now: Time, turn: &mut Turn) {
         let Live { session, ties } = self;
         let cx = broker.context(now);
-        session.resend(&cx, &mut |action| ties.carry_out(action, broker, now, turn));
+        if ties.shaper().is_none() {
+            session.resend(usize::MAX, &cx, &mut |a| ties.carry_out(a, broker, now, turn));
+            return;
+        }
+        loop {
+            let before = session.awaiting_resend();
+            if before == 0 || ties.allowance(now).is_none() {
+                break;
+            }
+            session.resend(1, &cx, &mut |action| ties.carry_out(action, broker, now, turn));
+            if session.awaiting_resend() == before {
+                break;
+            }
+        }
+    }
+
+    /// A `QoS` 0 message that has waited for longer than its receiver's class allows.
+    fn too_old(&self, delivery: &Delivery, now: Time) -> bool {
+        let message = &delivery.message;
+        message.qos == QoS::AtMostOnce
+            && self.ties.shaper().is_some_and(|shaper| shaper.too_old(message.received, now))
     }
 
     /// Pulls retained messages for the first open cursor. `None`: nothing came of it; else whether
@@ -143,7 +189,9 @@ impl Live {
         now: Time,
         turn: &mut Turn,
     ) -> Option<bool> {
-        if !self.session.has_cursor() || bytes == 0 {
+        let allowance = self.ties.allowance(now);
+        let bytes = bytes.min(allowance.bytes);
+        if !self.session.has_cursor() || bytes == 0 || allowance.messages == 0 {
             return None;
         }
         let cx = broker.context(now);
@@ -151,7 +199,8 @@ impl Live {
         let mut drained = std::mem::take(&mut turn.drained);
         let cursor = self.session.cursor()?;
         let before = cursor.after.clone();
-        let done = broker.0.router.pull(cursor, room, TAKE_MAX, now, &mut drained);
+        let max = TAKE_MAX.min(allowance.messages);
+        let done = broker.0.router.pull(cursor, room, max, now, &mut drained);
         let moved = done || cursor.after != before;
         if done {
             self.session.close_cursor();

@@ -6,11 +6,10 @@ use std::task::Waker;
 use thin_vec::ThinVec;
 use tracing::info;
 
-use super::Address;
-use super::login::Login;
-use super::ties::{Held, Queue, Ties};
+use super::Origin;
+use super::ties::{Extras, Held, Queue, Ties};
 use crate::broker::Broker;
-use crate::broker::mailbox::Mailbox;
+use crate::broker::mailbox::{Ask, Mailbox};
 use crate::broker::metrics::Counter;
 use crate::broker::ports::{Durability, Receipt};
 use crate::broker::registry::Parked;
@@ -18,7 +17,8 @@ use crate::broker::router::{Change, Subscriber};
 use crate::broker::turn::{Answer, Due, Owed, Turn};
 use crate::codec::{self, ConnAck, Packet, PacketId, QoS, Reason, Version};
 use crate::message::{ClientId, Loss, SessionId};
-use crate::session::{Action, Context, Input, Op, Room, Session};
+use crate::session::{Action, Context, Input, Op, Session};
+use crate::shape::Shaper;
 use crate::time::Time;
 
 /// A connected client: its Session, and what ties it to the broker.
@@ -36,8 +36,9 @@ impl Live {
         id: SessionId,
         mailbox: Arc<Mailbox>,
         newest: Option<Receipt>,
-        (address, login): (Address, Option<Box<Login>>),
+        (origin, extras): (Origin, Option<Box<Extras>>),
         broker: &Broker,
+        now: Time,
     ) -> Live {
         let router = &broker.0.router;
         let memberships: ThinVec<_> = session
@@ -48,8 +49,8 @@ impl Live {
         for membership in &memberships {
             membership.mailbox.join();
         }
-        let ties = Ties {
-            address,
+        let mut ties = Ties {
+            origin,
             mailbox,
             memberships,
             version: session.terms().version,
@@ -61,8 +62,9 @@ impl Live {
             greeted: false,
             closing: None,
             goodbye: false,
-            login,
+            extras,
         };
+        ties.classify(broker, now);
         Live { session, ties }
     }
 
@@ -115,10 +117,8 @@ impl Live {
     /// When time alone will change something.
     pub fn deadline(&self) -> Option<Time> {
         let pause = self.ties.pause.as_ref().map(|pause| pause.until);
-        match (self.session.deadline(), pause) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        let shaper = self.ties.shaper().and_then(Shaper::deadline);
+        [self.session.deadline(), pause, shaper].into_iter().flatten().min()
     }
 
     /// Whether the client's next packet may be looked at.
@@ -214,20 +214,24 @@ impl Live {
             return false;
         }
         if !self.ties.greeted {
-            self.await_greeting(broker, waker, turn);
+            self.await_greeting(broker, waker, now, turn);
             return false;
         }
         self.deliver(broker, waker, now, unwritten, turn)
     }
 
     /// CONNACK waits for the store: nothing is taken, but another claimant is heard.
-    fn await_greeting(&mut self, broker: &Broker, waker: &Waker, turn: &mut Turn) {
+    fn await_greeting(&mut self, broker: &Broker, waker: &Waker, now: Time, turn: &mut Turn) {
         let Turn { drained, wakers, .. } = turn;
         let ties = &mut self.ties;
-        let (room, queue) = (Room::default(), &broker.0.queue);
-        let taken = ties.mailbox.take(room, 0, &mut ties.settled, waker, drained, wakers, queue);
+        let queue = &broker.0.queue;
+        let ask = Ask::default();
+        let taken = ties.mailbox.take(ask, &mut ties.settled, waker, drained, wakers, queue);
         if taken.kicked {
             ties.closing = Some(Reason::SessionTakenOver);
+        }
+        if taken.reclassified {
+            ties.classify(broker, now);
         }
     }
 
@@ -254,7 +258,7 @@ impl Live {
         broker.metrics().disconnect();
         let Live { session, ties } = self;
         let client_id = &session.identity().client_id;
-        info!(client = %client_id, address = %ties.address, reason, "disconnected");
+        info!(client = %client_id, address = %ties.origin, reason, "disconnected");
         let id = ties.id();
         for membership in &ties.memberships {
             turn.wakers.extend(membership.mailbox.part(id));
@@ -288,6 +292,9 @@ impl Live {
         let placeholder = Session::new(identity, session.terms().clone(), now);
         let mut session = std::mem::replace(session, placeholder);
         if session.lasts() {
+            if let Some(shaper) = ties.extras.as_mut().and_then(|extras| extras.shaper.take()) {
+                ties.mailbox.keep_shaper(shaper);
+            }
             let dropped = ties.mailbox.account().queued[0];
             turn.wakers.extend(ties.mailbox.detach(&mut ties.settled, keep_qos0));
             if !keep_qos0 {

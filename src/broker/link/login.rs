@@ -33,7 +33,8 @@ impl Live {
         let identity = self.session.identity().clone();
         let ties = &mut self.ties;
         // Without a method in CONNECT there is no AUTH [MQTT5-4.12.0-7], and no other method.
-        let login = ties.login.as_mut().filter(|login| auth.method == Some(&*login.method));
+        let login = ties.extras.as_mut().and_then(|extras| extras.login.as_mut());
+        let login = login.filter(|login| auth.method == Some(&*login.method));
         let Some(login) = login else {
             ties.closing = Some(Reason::ProtocolError);
             return;
@@ -61,7 +62,7 @@ impl Live {
 
     /// Goes on with a re-authentication.
     pub(super) fn poll_login(&mut self, waker: &Waker, turn: &mut Turn) {
-        let Some(login) = &mut self.ties.login else { return };
+        let Some(login) = self.login() else { return };
         let mut challenge = None;
         if let Some(exchange) = &mut login.exchange {
             match exchange.poll(waker) {
@@ -73,7 +74,7 @@ impl Live {
         if let Some(data) = challenge {
             self.send_auth(Reason::ContinueAuthentication, Some(&data), turn);
         }
-        let Some(login) = &mut self.ties.login else { return };
+        let Some(login) = self.login() else { return };
         let Some(verdict) = login.verdict.take() else { return };
         login.exchange = None;
         match verdict {
@@ -90,7 +91,7 @@ impl Live {
     }
 
     fn send_auth(&mut self, reason: Reason, data: Option<&[u8]>, turn: &mut Turn) {
-        let method = self.ties.login.as_ref().map(|login| login.method.clone());
+        let method = self.login().map(|login| login.method.clone());
         let packet = Packet::Auth(Auth {
             reason,
             method: method.as_deref(),
@@ -99,5 +100,9 @@ impl Live {
             user_properties: Properties::EMPTY,
         });
         self.send(&packet, turn);
+    }
+
+    fn login(&mut self) -> Option<&mut Login> {
+        self.ties.extras.as_mut()?.login.as_mut()
     }
 }

@@ -30,24 +30,35 @@ use crate::time::Time;
 use live::Live;
 use opening::Opening;
 
-/// A peer's address, for logs: four bytes and a port, mostly.
+/// Where a client came from: its address, for logs, and the listener, as the classes number them.
+/// Six bytes and two, mostly.
 #[derive(Clone, Debug)]
-enum Address {
-    V4(SocketAddrV4),
-    Other(Box<str>),
+enum Origin {
+    V4(SocketAddrV4, u16),
+    Other(Box<(String, u16)>),
 }
 
-impl Address {
-    fn new(text: &str) -> Address {
-        text.parse().map_or_else(|_| Address::Other(text.into()), Address::V4)
+impl Origin {
+    fn new(address: &str, listener: u16) -> Origin {
+        match address.parse() {
+            Ok(address) => Origin::V4(address, listener),
+            Err(_) => Origin::Other(Box::new((address.to_owned(), listener))),
+        }
+    }
+
+    fn listener(&self) -> u16 {
+        match self {
+            Origin::V4(_, listener) => *listener,
+            Origin::Other(other) => other.1,
+        }
     }
 }
 
-impl fmt::Display for Address {
+impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Address::V4(address) => address.fmt(f),
-            Address::Other(text) => text.fmt(f),
+            Origin::V4(address, _) => address.fmt(f),
+            Origin::Other(other) => other.0.fmt(f),
         }
     }
 }

@@ -7,7 +7,8 @@ use tracing::{debug, info};
 
 use super::live::Live;
 use super::login::Login;
-use super::{Address, Link, PeerInfo, Phase, refusal};
+use super::ties::Extras;
+use super::{Link, Origin, PeerInfo, Phase, refusal};
 use crate::broker::mailbox::Mailbox;
 use crate::broker::metrics::Counter;
 use crate::broker::ports::{AuthRequest, AuthStep, Exchange, ExchangeState, Verdict};
@@ -36,7 +37,8 @@ struct Asked {
     terms: Terms,
     will: Option<WillMessage>,
     method: Option<Box<str>>,
-    address: Address,
+    origin: Origin,
+    certificate: Option<Box<str>>,
 }
 
 #[derive(Default)]
@@ -108,7 +110,8 @@ impl Link {
             terms,
             will: connect.will.as_ref().map(WillMessage::new),
             method: connect.authentication_method.map(Into::into),
-            address: Address::new(&peer.address),
+            origin: Origin::new(&peer.address, self.broker.0.classes.listener(&peer.listener)),
+            certificate: peer.certificate.as_deref().map(Into::into),
         };
         let deadline = now.after(self.broker.policy().limits.auth_timeout.0);
         let mut opening = Opening { asked: Some(asked), stage: Stage::Over, deadline };
@@ -164,7 +167,7 @@ impl Link {
         if let Phase::Opening(opening) = &mut self.phase {
             let opening = std::mem::take(&mut **opening);
             if let Some(asked) = &opening.asked {
-                info!(client = %asked.client_id, address = %asked.address, reason = reason.name(), "refused");
+                info!(client = %asked.client_id, address = %asked.origin, reason = reason.name(), "refused");
             }
             self.abandon(&opening);
         }
@@ -253,7 +256,7 @@ impl Link {
             return;
         };
         let Some(asked) = opening.asked else { return };
-        info!(client = %asked.client_id, address = %asked.address, "overtaken by a newer connection");
+        info!(client = %asked.client_id, address = %asked.origin, "overtaken by a newer connection");
         // DISCONNECT may only follow a CONNACK of success [MQTT5-3.14.0-1].
         let connack = ConnAck::default();
         let version = asked.terms.version;
@@ -315,7 +318,7 @@ impl Link {
         self.broker.remember_unawaited(ops);
         self.broker.metrics().connect();
         info!(
-            client = %asked.client_id, address = %asked.address, version = ?terms.version,
+            client = %asked.client_id, address = %asked.origin, version = ?terms.version,
             session_present = present, expiry_s = terms.expiry, keep_alive_s = terms.keep_alive,
             "connected"
         );
@@ -329,9 +332,12 @@ impl Link {
         );
         connack.authentication_method = asked.method.as_deref(); // [MQTT5-4.12.0-5]
         connack.authentication_data = data.as_deref();
-        let login = asked.method.clone().map(|method| Box::new(Login::new(method)));
-        let mut live =
-            Live::new(session, id, mailbox, newest, (asked.address, login), &self.broker);
+        let login = asked.method.clone().map(Login::new);
+        let extras = (login.is_some() || asked.certificate.is_some()).then(|| {
+            Box::new(Extras { login, certificate: asked.certificate, ..Extras::default() })
+        });
+        let origin = (asked.origin, extras);
+        let mut live = Live::new(session, id, mailbox, newest, origin, &self.broker, now);
         if live.greet(&connack, changed, turn) {
             self.phase = Phase::Live(Box::new(live));
         } else {

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use thin_vec::ThinVec;
 use tracing::debug;
 
-use super::Address;
+use super::Origin;
 use super::login::Login;
 use crate::broker::Broker;
-use crate::broker::mailbox::{Mailbox, Owner};
+use crate::broker::classes::Who;
+use crate::broker::mailbox::{Mailbox, Owner, Pace};
 use crate::broker::metrics::Counter;
 use crate::broker::ports::{Fetch, GROUP_BIT, Receipt};
 use crate::broker::router::{Change, Membership};
@@ -17,12 +18,13 @@ use crate::broker::turn::{Answer, Due, Owed, Turn};
 use crate::codec::{self, Packet, Reason, Version};
 use crate::message::{Identity, SessionId};
 use crate::session::{Action, Count, Op};
+use crate::shape::{Allowance, Shaper};
 use crate::time::Time;
 
 /// What ties a Session to the broker while it is connected.
 #[derive(Debug)]
 pub(super) struct Ties {
-    pub address: Address,
+    pub origin: Origin,
     pub mailbox: Arc<Mailbox>,
     pub memberships: ThinVec<Membership>,
     pub version: Version,
@@ -36,7 +38,19 @@ pub(super) struct Ties {
     pub greeted: bool,
     pub closing: Option<Reason>,
     pub goodbye: bool,
-    pub login: Option<Box<Login>>,
+    pub extras: Option<Box<Extras>>,
+}
+
+/// What most clients do not have.
+#[derive(Debug, Default)]
+pub(super) struct Extras {
+    pub login: Option<Login>,
+    /// The identity in its certificate.
+    pub certificate: Option<Box<str>>,
+    /// The class it is in; empty for everybody.
+    pub class: Arc<str>,
+    /// How its messages are shaped.
+    pub shaper: Option<Shaper>,
 }
 
 /// What waits for the store: what is owed to the client, first in first out, and what is to come.
@@ -79,6 +93,7 @@ impl Ties {
     pub fn carry_out(&mut self, action: Action<'_>, broker: &Broker, now: Time, turn: &mut Turn) {
         match action {
             Action::Send { packet, after_ops } if after_ops && self.must_wait(broker, turn) => {
+                self.pour(packet, now);
                 let mut bytes = Vec::new();
                 match codec::encode(packet, self.version, self.packet_max as usize, &mut bytes) {
                     Ok(_) => {
@@ -89,6 +104,7 @@ impl Ties {
                 }
             }
             Action::Send { packet, .. } => {
+                self.pour(packet, now);
                 self.send(packet, turn);
             }
             Action::Publish { draft, packet_id, with } => {
@@ -146,6 +162,67 @@ impl Ties {
             Action::Return(_) | Action::WillDue(_) => {
                 unreachable!("only the end of a connection gives back and publishes a Will")
             }
+        }
+    }
+
+    /// Its class, or another one since classes have changed.
+    pub fn classify(&mut self, broker: &Broker, now: Time) {
+        let identity = self.identity();
+        let who = Who {
+            client_id: identity.client_id.as_str(),
+            user: identity.user_name.as_deref(),
+            certificate: self.extras.as_ref().and_then(|extras| extras.certificate.as_deref()),
+            listener: None,
+        };
+        let rules = broker.0.classes.of(Some(self.origin.listener()), who);
+        let fresh = Shaper::new(&rules.shaping);
+        if self.extras.is_none() && fresh.is_none() && rules.name.is_empty() {
+            return;
+        }
+        let extras = self.extras.get_or_insert_default();
+        extras.class = rules.name.clone();
+        // Whoever comes back finds its buckets as they were.
+        let kept = extras.shaper.take().or_else(|| self.mailbox.take_shaper());
+        extras.shaper = match (kept, fresh) {
+            (Some(mut kept), Some(_)) => {
+                kept.set(&rules.shaping, now);
+                Some(kept)
+            }
+            (_, fresh) => fresh,
+        };
+    }
+
+    /// What may leave for the client now.
+    pub fn allowance(&self, now: Time) -> Allowance {
+        self.shaper().map_or(Allowance::FREE, |shaper| shaper.allowance(now))
+    }
+
+    /// The buckets its messages leave through.
+    pub fn shaper(&self) -> Option<&Shaper> {
+        self.extras.as_ref()?.shaper.as_ref()
+    }
+
+    pub fn shaper_mut(&mut self) -> Option<&mut Shaper> {
+        self.extras.as_mut()?.shaper.as_mut()
+    }
+
+    /// How its messages are shaped; `held`: none may leave now.
+    pub fn pace(&self, held: bool, now: Time) -> Option<Pace> {
+        let extras = self.extras.as_ref()?;
+        let shaper = extras.shaper.as_ref()?;
+        Some(Pace {
+            class: extras.class.clone(),
+            level: shaper.level(now),
+            delayed: shaper.delayed(),
+            waits: held,
+        })
+    }
+
+    /// What leaves is poured into the buckets: PUBLISH and nothing else.
+    fn pour(&mut self, packet: &Packet<'_>, now: Time) {
+        let version = self.version;
+        if let (Packet::Publish(publish), Some(shaper)) = (packet, self.shaper_mut()) {
+            shaper.pour(codec::publish_len(publish, version), now);
         }
     }
 

@@ -4,11 +4,12 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::task::Waker;
 
-use super::Copy;
+use super::{Copy, Pace};
 use crate::codec::QoS;
 use crate::config;
 use crate::message::{Delivery, Loss, Message, Mid, SessionId, SubscriptionIds};
 use crate::session::Room;
+use crate::shape::Shaper;
 use crate::time::Time;
 
 #[derive(Debug, Default)]
@@ -31,6 +32,10 @@ pub(super) struct Inner {
     pub attached: bool,
     /// Its Session outlives its connection.
     pub durable: bool,
+    /// What waits here waits for its receiver's buckets: a push wakes nobody.
+    pub paced: bool,
+    /// Other classes are in force than the attached link knows.
+    pub reclassified: bool,
     /// Took nothing while a publisher waited: pauses nobody until it takes again.
     pub slow: bool,
     /// Copies ever taken, as far as 32 bits tell: only whether it moves is of interest.
@@ -47,6 +52,10 @@ pub(super) struct Rare {
     /// Publishers that wait for it to be below a quarter.
     pub paused: Vec<Waker>,
     pub ledger: [[u32; Loss::ALL.len()]; 2],
+    /// How its receiver is shaped.
+    pub pace: Option<Pace>,
+    /// The buckets of a receiver that is not there.
+    pub shaper: Option<Shaper>,
 }
 
 #[derive(Debug, Default)]
@@ -195,7 +204,7 @@ impl Inner {
     pub fn presses(&self, queue: &config::Queue) -> bool {
         let (messages, bytes) = self.held();
         let half = messages * 2 > u64::from(queue.messages_max) || bytes * 2 > queue.bytes_max.0;
-        half && !self.slow && self.reachable()
+        half && !self.slow && !self.paced && self.reachable()
     }
 
     /// The same with one more copy of `more` bytes.
@@ -203,12 +212,25 @@ impl Inner {
         let (messages, bytes) = self.held();
         let half = (messages + 1) * 2 > u64::from(queue.messages_max)
             || (bytes + more) * 2 > queue.bytes_max.0;
-        half && !self.slow && self.reachable()
+        half && !self.slow && !self.paced && self.reachable()
     }
 
     pub fn below_quarter(&self, queue: &config::Queue) -> bool {
         let (messages, bytes) = self.held();
         messages * 4 < u64::from(queue.messages_max) && bytes * 4 < queue.bytes_max.0
+    }
+
+    /// Notes how the receiver is shaped.
+    pub fn set_pace(&mut self, pace: Option<Pace>) {
+        self.paced = pace.as_ref().is_some_and(|pace| pace.waits);
+        match pace {
+            Some(pace) => self.rare.get_or_insert_default().pace = Some(pace),
+            None => {
+                if let Some(rare) = &mut self.rare {
+                    rare.pace = None;
+                }
+            }
+        }
     }
 
     /// Counts a copy that was routed here and not admitted.
@@ -407,7 +429,9 @@ impl Inner {
 
     /// A Session's own waker, or one waiting member for whom a copy of `qos` is of use.
     pub fn whom_to_wake(&mut self, qos: QoS) -> Option<Waker> {
-        let Some(members) = &mut self.members else { return self.waker.take() };
+        let Some(members) = &mut self.members else {
+            return if self.paced { None } else { self.waker.take() };
+        };
         let fits = |waiting: &Waiting| qos == QoS::AtMostOnce || !waiting.qos0_only;
         let index = members.waiting.iter().position(fits)?;
         members.waiting.remove(index).map(|waiting| waiting.waker)

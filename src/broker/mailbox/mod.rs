@@ -8,6 +8,7 @@ mod lists;
 
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::Duration;
 
 use lists::{Entry, GROUP_START, Inner, Members, Place, Waiting};
 
@@ -16,6 +17,7 @@ use crate::codec::QoS;
 use crate::config;
 use crate::message::{Delivery, GroupId, Identity, Loss, Message, Mid, SessionId, SubscriptionIds};
 use crate::session::Room;
+use crate::shape::Shaper;
 use crate::sync::{Mutex, MutexGuard};
 use crate::time::Time;
 
@@ -126,6 +128,30 @@ pub struct Member {
     pub id: u32,
 }
 
+/// How the messages of one receiver are shaped, as its link last said.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Pace {
+    /// The class it is in; empty for everybody.
+    pub class: Arc<str>,
+    /// Messages and bytes in its buckets.
+    pub level: (u64, u64),
+    /// How long, in all, something was ready to leave and waited for the buckets.
+    pub delayed: Duration,
+    /// Something waits for the buckets now: a push wakes nobody, and presses no publisher.
+    pub waits: bool,
+}
+
+/// What a receiver takes at most.
+#[derive(Clone, Debug, Default)]
+pub struct Ask {
+    /// Its window, and bytes.
+    pub room: Room,
+    /// Copies.
+    pub max: usize,
+    /// How it is shaped; with `waits`: nothing may be taken now.
+    pub pace: Option<Pace>,
+}
+
 /// What [`Mailbox::take`] left behind.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Taken {
@@ -133,6 +159,8 @@ pub struct Taken {
     pub more: bool,
     /// Somebody else claims the Session: stop.
     pub kicked: bool,
+    /// Other classes are in force: see [`Mailbox::reclassify`].
+    pub reclassified: bool,
     /// What comes next is only in the store: fetch it.
     pub cold: bool,
 }
@@ -253,18 +281,18 @@ impl Mailbox {
         lost
     }
 
-    /// Takes what `room` allows into `out`, in order of arrival, at most `max` copies; then
-    /// registers `waker`. `settled` are copies completed since the last call.
+    /// Takes what `ask` allows into `out`, in order of arrival; then registers `waker`. `settled` are
+    /// copies completed since the last call.
     pub fn take(
         &self,
-        room: Room,
-        max: usize,
+        ask: Ask,
         settled: &mut [u32; 2],
         waker: &Waker,
         out: &mut Vec<Delivery>,
         wakers: &mut Vec<Waker>,
         queue: &config::Queue,
     ) -> Taken {
+        let Ask { room, max, pace } = ask;
         let inner = &mut *self.lock();
         inner.settle(settled);
         let more = inner.take(room, max, out, |copy| Delivery {
@@ -276,19 +304,22 @@ impl Mailbox {
             stored: copy.stored,
         });
         let cold = room.window > 0 && inner.above.front().is_some_and(|e| e.cold().is_some());
+        inner.set_pace(pace.map(|pace| Pace { waits: pace.waits && more, ..pace }));
         inner.release_paused(queue, wakers);
         match &inner.waker {
             Some(old) if old.will_wake(waker) => {}
             _ => inner.waker = Some(waker.clone()),
         }
-        Taken { more, kicked: inner.kicked, cold }
+        let reclassified = std::mem::take(&mut inner.reclassified);
+        Taken { more, kicked: inner.kicked, reclassified, cold }
     }
 
-    /// A member of the group takes its share.
+    /// A member of the group takes its share, at most `max` copies.
     pub fn take_shared(
         &self,
         member: &Member,
         room: Room,
+        max: usize,
         waker: &Waker,
         out: &mut Vec<Delivery>,
         wakers: &mut Vec<Waker>,
@@ -297,7 +328,7 @@ impl Mailbox {
         let Owner::Group { id } = self.owner else { unreachable!("only groups are shared") };
         let inner = &mut *self.lock();
         let connected = inner.members.as_ref().map_or(1, |m| m.connected.max(1)) as usize;
-        let share = inner.len().div_ceil(connected).min(SHARE_MAX);
+        let share = inner.len().div_ceil(connected).min(SHARE_MAX).min(max);
         // A member granted QoS 0 needs no slot for anything.
         let window = if member.qos == QoS::AtMostOnce { usize::MAX } else { room.window };
         let before = out.len();
@@ -318,7 +349,7 @@ impl Mailbox {
                 members.waiting.retain(|waiting| waiting.session != member.session);
             }
             wakers.extend(inner.whom_to_wake(left));
-            return Taken { more: true, kicked: false, cold: false };
+            return Taken { more: true, kicked: false, reclassified: false, cold: false };
         }
         let above = out[before..].iter().filter(|d| d.qos > QoS::AtMostOnce).count();
         let left_above = !inner.above.is_empty();
@@ -340,7 +371,7 @@ impl Mailbox {
             // Woken, and cannot take: pass the wake on.
             wakers.extend(inner.whom_to_wake(QoS::AtLeastOnce));
         }
-        Taken { more, kicked: false, cold }
+        Taken { more, kicked: false, reclassified: false, cold }
     }
 
     /// Puts unacknowledged messages of a departed member back at the head, in order; returns whom
@@ -402,6 +433,7 @@ impl Mailbox {
         inner.attached = true;
         inner.kicked = false;
         inner.slow = false;
+        inner.reclassified = false;
         inner.durable = durable;
     }
 
@@ -412,6 +444,7 @@ impl Mailbox {
         inner.settle(settled);
         inner.attached = false;
         inner.waker = None;
+        inner.set_pace(None);
         inner.cool();
         if !keep_qos0 {
             for entry in std::mem::take(&mut inner.qos0) {
@@ -425,6 +458,29 @@ impl Mailbox {
     /// Sets whether what is routed here is stored first.
     pub fn set_durable(&self, durable: bool) {
         self.lock().durable = durable;
+    }
+
+    /// Other classes are in force: the attached link is told at its next turn, to which it is to be
+    /// woken.
+    pub fn reclassify(&self) -> Option<Waker> {
+        let inner = &mut *self.lock();
+        inner.reclassified = true;
+        inner.waker.take()
+    }
+
+    /// How its receiver is shaped, if it is.
+    pub fn pace(&self) -> Option<Pace> {
+        self.lock().rare.as_ref().and_then(|rare| rare.pace.clone())
+    }
+
+    /// Keeps the buckets of a receiver that has left, for when it is back.
+    pub fn keep_shaper(&self, shaper: Shaper) {
+        self.lock().rare.get_or_insert_default().shaper = Some(shaper);
+    }
+
+    /// The buckets of its receiver when it was here last.
+    pub fn take_shaper(&self) -> Option<Shaper> {
+        self.lock().rare.as_mut()?.shaper.take()
     }
 
     /// Tells the attached link to give its Session up.
@@ -632,8 +688,15 @@ mod tests {
             let waker = Waker::from(self.bells[index].clone());
             let queue = config::Queue::default();
             let room = Room { window, bytes };
-            let taken =
-                self.mailbox.take_shared(&member, room, &waker, &mut out, &mut wakers, &queue);
+            let taken = self.mailbox.take_shared(
+                &member,
+                room,
+                usize::MAX,
+                &waker,
+                &mut out,
+                &mut wakers,
+                &queue,
+            );
             wakers.into_iter().for_each(Waker::wake);
             (out.len(), taken)
         }

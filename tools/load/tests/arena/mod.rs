@@ -51,10 +51,10 @@ impl Arena {
         let (sender, ready) = mpsc::channel();
         // It serves until this process ends.
         thread::spawn(move || {
-            sluicemq::run::run(&config, |listening| {
+            let ready = |listening: &[sluicemq::run::Listening]| {
                 sender.send(listening.iter().map(|one| one.address).collect::<Vec<_>>()).unwrap();
-            })
-            .expect("a broker");
+            };
+            sluicemq::run::run(&config, ready, &|| Ok(config.clone())).expect("a broker");
         });
         let addresses = ready.recv_timeout(DEADLINE).expect("a broker that serves");
         let [plain, tls, locked] = addresses[..] else { panic!("three listeners") };

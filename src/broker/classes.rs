@@ -1,0 +1,222 @@
+//! Rules by class of client: those of the first `[[class]]` that fits, else those of everybody.
+
+use std::sync::Arc;
+
+use crate::config::{Class, Config, Shaping};
+use crate::sync::{Mutex, MutexGuard};
+
+/// What holds for the clients of a class.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rules {
+    /// The class's name; empty for everybody else.
+    pub name: Arc<str>,
+    /// How fast messages leave.
+    pub shaping: Shaping,
+}
+
+/// Who is to be put into a class. What is not known fits no condition.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Who<'a> {
+    /// The listener it came by.
+    pub listener: Option<&'a str>,
+    /// Its user name.
+    pub user: Option<&'a str>,
+    /// Its Client Identifier.
+    pub client_id: &'a str,
+    /// The identity in its certificate.
+    pub certificate: Option<&'a str>,
+}
+
+/// The classes in force, and the names of listeners, which conditions ask for.
+#[derive(Debug)]
+pub(super) struct Classes {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    classes: Vec<(Class, Arc<Rules>)>,
+    everybody: Arc<Rules>,
+    listeners: Vec<Arc<str>>,
+}
+
+impl Classes {
+    pub fn new(config: &Config) -> Classes {
+        let (classes, everybody) = rules(config);
+        Classes { inner: Mutex::new(Inner { classes, everybody, listeners: Vec::new() }) }
+    }
+
+    /// Puts other rules in force.
+    pub fn set(&self, config: &Config) {
+        let inner = &mut *self.lock();
+        (inner.classes, inner.everybody) = rules(config);
+    }
+
+    /// The rules for a client that came by the listener of this number.
+    pub fn of(&self, listener: Option<u16>, who: Who<'_>) -> Arc<Rules> {
+        let inner = &*self.lock();
+        let listener = listener.and_then(|number| inner.listeners.get(usize::from(number)));
+        let who = Who { listener: listener.map(|name| &**name), ..who };
+        let class = inner.classes.iter().find(|(class, _)| fits(class, &who));
+        class.map_or(&inner.everybody, |(_, rules)| rules).clone()
+    }
+
+    /// The number of a listener: a connection remembers it in two bytes.
+    pub fn listener(&self, name: &Arc<str>) -> u16 {
+        let inner = &mut *self.lock();
+        let known = inner.listeners.iter().position(|known| known == name);
+        let number = known.unwrap_or_else(|| {
+            inner.listeners.push(name.clone());
+            inner.listeners.len() - 1
+        });
+        u16::try_from(number).unwrap_or(u16::MAX)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("no code panics while it holds the classes")
+    }
+}
+
+/// The rules of each class, and those of everybody else.
+fn rules(config: &Config) -> (Vec<(Class, Arc<Rules>)>, Arc<Rules>) {
+    let everybody = Rules { name: Arc::default(), shaping: config.shaping.clone() };
+    let of = |class: &Class| Rules {
+        name: class.name.as_str().into(),
+        shaping: class.shaping.clone().unwrap_or_else(|| everybody.shaping.clone()),
+    };
+    let classes = config.class.iter().map(|class| (class.clone(), Arc::new(of(class)))).collect();
+    (classes, Arc::new(everybody))
+}
+
+fn fits(class: &Class, who: &Who<'_>) -> bool {
+    let conditions = [
+        (&class.listener, who.listener),
+        (&class.user, who.user),
+        (&class.client_id, Some(who.client_id)),
+        (&class.certificate, who.certificate),
+    ];
+    conditions.into_iter().all(|(pattern, text)| match (pattern, text) {
+        (None, _) => true,
+        (Some(pattern), Some(text)) => matches(pattern.as_bytes(), text),
+        (Some(_), None) => false,
+    })
+}
+
+/// Whether `text` is what `pattern` describes: `*` is any text, `?` one character.
+///
+/// Only the last `*` is ever tried again, so that a pattern of many takes no longer than the product of
+/// the lengths.
+fn matches(pattern: &[u8], text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let (mut p, mut t) = (0, 0);
+    let mut again = None;
+    while t < bytes.len() {
+        match pattern.get(p) {
+            Some(b'*') => {
+                p += 1;
+                again = Some((p, t));
+            }
+            Some(b'?') if text.is_char_boundary(t) => {
+                p += 1;
+                t += 1;
+                while !text.is_char_boundary(t) {
+                    t += 1;
+                }
+            }
+            Some(byte) if *byte == bytes[t] => {
+                p += 1;
+                t += 1;
+            }
+            _ => match again {
+                Some((after, from)) => {
+                    (p, t) = (after, from + 1);
+                    again = Some((after, t));
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|byte| *byte == b'*')
+}
+
+#[cfg(test)]
+#[cfg(not(feature = "shuttle"))] // Its locks work only in its own runs.
+mod tests {
+    use super::*;
+
+    /// The naive twin tries everything.
+    fn naive(pattern: &[char], text: &[char]) -> bool {
+        match (pattern.split_first(), text.split_first()) {
+            (None, None) => true,
+            (Some(('*', rest)), None) => naive(rest, text),
+            (Some(('*', rest)), Some((_, later))) => naive(rest, text) || naive(pattern, later),
+            (Some(('?', rest)), Some((_, later))) => naive(rest, later),
+            (Some((p, rest)), Some((t, later))) => p == t && naive(rest, later),
+            _ => false,
+        }
+    }
+
+    #[test]
+    fn patterns_agree_with_trying_everything() {
+        let mut random = 7u64;
+        let mut draw = |below: usize| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (random >> 33) as usize % below
+        };
+        let mut fitting = 0;
+        for round in 0..200_000 {
+            let mut word = |alphabet: &[char], max: usize| -> Vec<char> {
+                (0..draw(max + 1)).map(|_| alphabet[draw(alphabet.len())]).collect()
+            };
+            let pattern = word(&['a', 'ü', '*', '*', '?'], 6);
+            let text = word(&['a', 'b', 'ü'], 8);
+            let (p, t): (String, String) = (pattern.iter().collect(), text.iter().collect());
+            let wanted = naive(&pattern, &text);
+            fitting += usize::from(wanted);
+            assert_eq!(matches(p.as_bytes(), &t), wanted, "{round}: {p:?} {t:?}");
+        }
+        assert!(fitting > 20_000, "{fitting}");
+    }
+
+    #[test]
+    fn the_first_class_that_fits_counts() {
+        let config: Config = toml::from_str(
+            r#"
+            shaping.messages_rate = 1
+            [[class]]
+            name = "meters"
+            client_id = "meter-*"
+            listener = "radio"
+            shaping = { messages_rate = 2 }
+            [[class]]
+            name = "certified"
+            certificate = "*"
+            [[class]]
+            name = "users"
+            user = "u?"
+            shaping = { bytes_rate = "1KiB" }
+            "#,
+        )
+        .unwrap();
+        let classes = Classes::new(&config);
+        let (radio, other) = (classes.listener(&"radio".into()), classes.listener(&"x".into()));
+        assert_eq!(classes.listener(&"radio".into()), radio);
+        let who =
+            |client_id, user, certificate| Who { client_id, user, certificate, listener: None };
+        for (listener, who, name, messages, bytes) in [
+            (Some(radio), who("meter-1", None, None), "meters", 2, 0),
+            (Some(other), who("meter-1", None, None), "", 1, 0),
+            (None, who("meter-1", None, None), "", 1, 0),
+            (Some(other), who("meter-1", Some("u1"), Some("c")), "certified", 1, 0),
+            (Some(radio), who("m", Some("u1"), None), "users", 0, 1024),
+            (Some(radio), who("m", Some("u12"), None), "", 1, 0),
+        ] {
+            let rules = classes.of(listener, who);
+            let shaping = &rules.shaping;
+            let found = (&*rules.name, shaping.messages_rate, shaping.bytes_rate.0);
+            assert_eq!(found, (name, messages, bytes), "{who:?}");
+        }
+        classes.set(&Config::default());
+        assert_eq!(*classes.of(Some(radio), who("meter-1", None, None)), Rules::default());
+    }
+}

@@ -315,15 +315,21 @@ pub struct Store {
     pub durability: Durability,
     /// Length of a segment of the journal. Range `"1MiB"` to `"1GiB"`. Default `"64MiB"`.
     pub segment_bytes: Size,
-    /// Above this much journal publishes are refused until a checkpoint is done. Range `"16MiB"` to
+    /// Above this much journal publishers wait until a checkpoint is done. Range `"16MiB"` to
     /// `"1024GiB"`, and at least four segments. Default `"1GiB"`.
     pub journal_bytes_max: Size,
-    /// Above so much memory of changes that no checkpoint has written yet publishes are refused. Range
-    /// `"1MiB"` to `"1024GiB"`. Default `"256MiB"`.
+    /// Above so much memory of changes that no checkpoint has written yet publishers are not read
+    /// from. Range `"1MiB"` to `"1024GiB"`. Default `"256MiB"`.
     pub pending_bytes_max: Size,
-    /// Above so many bytes handed in and not yet written publishes are refused. Range `"1MiB"` to
-    /// `"1024GiB"`. Default `"64MiB"`.
+    /// They are read from again when it has fallen to this. Range `"0B"` to below
+    /// `store.pending_bytes_max`. Default `"192MiB"`.
+    pub pending_bytes_low: Size,
+    /// Above so many bytes handed in and not yet written publishers are not read from. Range `"1MiB"`
+    /// to `"1024GiB"`. Default `"64MiB"`.
     pub unwritten_bytes_max: Size,
+    /// They are read from again when it has fallen to this. Range `"0B"` to below
+    /// `store.unwritten_bytes_max`. Default `"32MiB"`.
+    pub unwritten_bytes_low: Size,
     /// A checkpoint begins so long after the one before, if something changed. Range `"10ms"` to
     /// `"1h"`. Default `"1s"`.
     pub checkpoint_interval: Span,
@@ -491,7 +497,9 @@ impl Default for Store {
             segment_bytes: Size::kib(64 * 1024),
             journal_bytes_max: Size::kib(1024 * 1024),
             pending_bytes_max: Size::kib(256 * 1024),
+            pending_bytes_low: Size::kib(192 * 1024),
             unwritten_bytes_max: Size::kib(64 * 1024),
+            unwritten_bytes_low: Size::kib(32 * 1024),
             checkpoint_interval: Span::secs(1),
             commit_delay: Span::millis(0),
             cache_bytes: Size::kib(64 * 1024),

@@ -2,6 +2,9 @@
 //! have (enhanced authentication, topics that a client may not publish to), and what only the
 //! broker's own figures show.
 
+#[path = "link/room.rs"]
+mod room;
+
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;

@@ -110,8 +110,9 @@ const VERSIONS: &[(&str, usize)] = &[
     ("src/session/inbound.rs", 2),
     // Reason Strings are not even made.
     ("src/session/mod.rs", 1),
-    // An older client knows no Receive Maximum: its reads pause.
-    ("src/broker/link/live.rs", 1),
+    // An older client knows no Receive Maximum, and cannot be told that the disk is full: its reads
+    // pause.
+    ("src/broker/link/live.rs", 2),
     ("src/broker/link/ties.rs", 1),
     // AUTH is of version 5; an overtaken older client is just closed.
     ("src/broker/link/opening.rs", 2),

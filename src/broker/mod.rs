@@ -159,7 +159,7 @@ impl Broker {
         let bytes = draft.bytes(publisher);
         let admitted = self.admit(draft, publisher, bytes).map_err(|reason| (reason, false));
         let admitted = admitted.and_then(|()| {
-            self.admit_to_store(draft, bytes, turn).map_err(|reason| (reason, true))
+            self.admit_to_store(draft, publisher, bytes, turn).map_err(|reason| (reason, true))
         });
         if let Err((reason, no_room)) = admitted {
             return Published { admitted: 0, refused: 0, reason, stored: false, no_room };
@@ -282,7 +282,10 @@ impl Broker {
     ) {
         let draft = will.draft();
         if self.0.ports.access.may_publish(identity, draft.topic) {
+            // It was acknowledged with CONNECT: no room in the store is no reason to lose it now.
+            turn.room = Some(ports::Permit::default());
             self.publish(&draft, identity, None, now, turn);
+            turn.room = None;
         } else {
             self.0.metrics.add(Counter::RefusedQos0, 1);
         }
@@ -511,21 +514,27 @@ impl Broker {
         Ok(())
     }
 
-    /// The same in the store.
+    /// The same in the store, unless a link has asked before it looked at the PUBLISH. A store that
+    /// has become slow since takes it nevertheless.
     fn admit_to_store(
         &self,
         draft: &Draft<'_>,
+        publisher: &Arc<Identity>,
         bytes: usize,
         turn: &mut Turn,
     ) -> Result<(), Reason> {
         let shared = &*self.0;
-        if draft.qos > QoS::AtMostOnce && shared.remembers {
-            let permit = shared.ports.store.admit(bytes).map_err(|refused| match refused {
-                Refused::Full => Reason::QuotaExceeded,
-                Refused::Failed => Reason::UnspecifiedError,
-            })?;
-            turn.permit.join(permit);
+        let kept = shared.remembers && (draft.qos > QoS::AtMostOnce || draft.retain);
+        if !kept || std::ptr::eq(&**publisher, &*shared.system) {
+            return Ok(());
         }
+        let admitted = turn.room.take().map_or_else(|| shared.ports.store.admit(bytes), Ok);
+        turn.permit.join(match admitted {
+            Ok(permit) => permit,
+            Err(Refused::Slow) => ports::Permit::new(bytes),
+            Err(Refused::Full) => return Err(Reason::QuotaExceeded),
+            Err(Refused::Failed) => return Err(Reason::UnspecifiedError),
+        });
         Ok(())
     }
 

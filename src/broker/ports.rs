@@ -22,6 +22,17 @@ pub trait Store: Send + Sync {
     /// Asks for room in bounded memory for `bytes`, before anything else is changed.
     fn admit(&self, bytes: usize) -> Result<Permit, Refused>;
 
+    /// Whether there is room again for those who were refused: well below its marks, so that they
+    /// are not refused again at once. If not, `waker` is woken once when that may have changed.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    fn room(&self, waker: &Waker) -> Result<(), Refused> {
+        let _ = waker;
+        Ok(())
+    }
+
     /// Queues a batch: atomic, in the order of calls. Cannot refuse: that was [`Store::admit`].
     fn submit(&self, permit: Permit, batch: Batch) -> Receipt;
 
@@ -214,7 +225,9 @@ impl Permit {
 /// Why the store takes nothing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Refused {
-    /// No room now; deliveries and deletions make some.
+    /// It cannot keep up: what it has taken is not written yet. It makes room by itself, soon.
+    Slow,
+    /// No room now; deliveries and deletions, or the owner of the disk, make some.
     Full,
     /// It has failed for good.
     Failed,

@@ -30,6 +30,8 @@ pub struct Turn {
     pub(super) changes: Vec<Change>,
     pub(super) batch: Batch,
     pub(super) permit: Permit,
+    /// Room that was asked for before the PUBLISH in hand was looked at.
+    pub(super) room: Option<Permit>,
 }
 
 /// Something owed to the client, in its place in the order.

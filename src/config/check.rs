@@ -156,6 +156,15 @@ impl Config {
             Span::millis(10),
             Span::secs(3600),
         );
+        let marks = [
+            ("store.pending_bytes", store.pending_bytes_low, store.pending_bytes_max),
+            ("store.unwritten_bytes", store.unwritten_bytes_low, store.unwritten_bytes_max),
+        ];
+        for (name, low, max) in marks {
+            if low.0 >= max.0 {
+                found.add(format!("{name}_low"), format!("is not below {name}_max"));
+            }
+        }
         if store.segment_bytes.0.saturating_mul(4) > store.journal_bytes_max.0 {
             found.add("store.segment_bytes", "four segments are more than store.journal_bytes_max");
         }
@@ -444,6 +453,14 @@ mod tests {
         );
         check_with("totals.retained_bytes_max = \"1KiB\"\nsession.retain_available = false", &[]);
         check_with("totals.queued_bytes_max = \"1MiB\"", &["more than totals.queued_bytes_max"]);
+        check_with(
+            "store.unwritten_bytes_max = \"32MiB\"",
+            &["store.unwritten_bytes_low: is not below store.unwritten_bytes_max"],
+        );
+        check_with(
+            "store.pending_bytes_low = \"1GiB\"",
+            &["store.pending_bytes_low: is not below store.pending_bytes_max"],
+        );
     }
 
     #[test]

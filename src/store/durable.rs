@@ -37,6 +37,14 @@ pub trait Rows: Send + Sync + 'static {
     /// Why there is none.
     fn admit(&self, bytes: usize) -> Result<(), NoRoom>;
 
+    /// Whether there is room again for those who had to wait; if not, `waker` is woken once when
+    /// that may have changed.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    fn room(&self, waker: &Waker) -> Result<(), NoRoom>;
+
     /// Hands in a batch, empties it, and gives its number.
     fn submit(&self, batch: &mut RowBatch) -> u64;
 
@@ -202,11 +210,11 @@ impl<R: Rows> Store for DurableStore<R> {
     }
 
     fn admit(&self, bytes: usize) -> Result<Permit, Refused> {
-        match self.shared.rows.admit(bytes) {
-            Ok(()) => Ok(Permit::new(bytes)),
-            Err(NoRoom::Full) => Err(Refused::Full),
-            Err(NoRoom::Failed) => Err(Refused::Failed),
-        }
+        self.shared.rows.admit(bytes).map(|()| Permit::new(bytes)).map_err(refusal)
+    }
+
+    fn room(&self, waker: &Waker) -> Result<(), Refused> {
+        self.shared.rows.room(waker).map_err(refusal)
     }
 
     fn submit(&self, _permit: Permit, batch: Batch) -> Receipt {
@@ -234,6 +242,14 @@ impl<R: Rows> Store for DurableStore<R> {
 
     fn replay(&self, meter: &'static Meter, visit: &mut dyn FnMut(Fact)) -> Result<(), String> {
         self.shared.replay(meter, visit)
+    }
+}
+
+fn refusal(why: NoRoom) -> Refused {
+    match why {
+        NoRoom::Slow => Refused::Slow,
+        NoRoom::Full => Refused::Full,
+        NoRoom::Failed => Refused::Failed,
     }
 }
 

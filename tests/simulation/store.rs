@@ -56,6 +56,11 @@ struct Inner {
     durable: u64,
     pending: VecDeque<(u64, Vec<Change>)>,
     waiting: Vec<(u64, Waker)>,
+    /// Why nothing is admitted for a while, if so, and who waits for the end of it.
+    shut: Option<Refused>,
+    paused: Vec<Waker>,
+    /// How often somebody was told to wait, because it is slow and because it is full.
+    waits: [u64; 2],
     submitted: Table,
     written: Table,
     sessions: Vec<u64>,
@@ -78,6 +83,9 @@ impl SimStore {
             durable: 0,
             pending: VecDeque::new(),
             waiting: Vec::new(),
+            shut: None,
+            paused: Vec::new(),
+            waits: [0, 0],
             submitted: Table::default(),
             written: Table::default(),
             sessions: Vec::new(),
@@ -117,14 +125,28 @@ impl SimStore {
 
     /// The disk is gone for good.
     pub fn fail(&self) {
-        let waiting = {
+        let (waiting, paused) = {
             let inner = &mut *self.inner.lock().unwrap();
             inner.failed = true;
-            std::mem::take(&mut inner.waiting)
+            (std::mem::take(&mut inner.waiting), std::mem::take(&mut inner.paused))
         };
-        for (_, waker) in waiting {
-            waker.wake();
-        }
+        waiting.into_iter().for_each(|(_, waker)| waker.wake());
+        paused.into_iter().for_each(Waker::wake);
+    }
+
+    /// From now on nothing is admitted, for this reason; without one, everything is again.
+    pub fn shut(&self, why: Option<Refused>) {
+        let paused = {
+            let inner = &mut *self.inner.lock().unwrap();
+            inner.shut = why;
+            std::mem::take(&mut inner.paused)
+        };
+        paused.into_iter().for_each(Waker::wake);
+    }
+
+    /// How often somebody was told to wait, because it was slow and because it was full.
+    pub fn waits(&self) -> [u64; 2] {
+        self.inner.lock().unwrap().waits
     }
 
     pub fn failed(&self) -> bool {
@@ -180,11 +202,25 @@ impl Store for SimStore {
         if inner.failed {
             return Err(Refused::Failed);
         }
+        if let Some(why) = inner.shut {
+            inner.waits[usize::from(why == Refused::Full)] += 1;
+            return Err(why);
+        }
         if inner.full_percent > 0 && inner.random.percent(inner.full_percent) {
             inner.refusals += 1;
             return Err(Refused::Full);
         }
         Ok(Permit::new(bytes))
+    }
+
+    fn room(&self, waker: &Waker) -> Result<(), Refused> {
+        let inner = &mut *self.inner.lock().unwrap();
+        if inner.failed {
+            return Err(Refused::Failed);
+        }
+        let Some(why) = inner.shut else { return Ok(()) };
+        inner.paused.push(waker.clone());
+        Err(why)
     }
 
     fn submit(&self, _permit: Permit, batch: Batch) -> Receipt {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use sluicemq::auth::{Gate, PermitAll};
 use sluicemq::broker::metrics::Counter;
-use sluicemq::broker::ports::Store;
+use sluicemq::broker::ports::{Refused, Store};
 use sluicemq::broker::turn::Turn;
 use sluicemq::broker::{Broker, Link, PeerInfo, Ports, View};
 use sluicemq::codec::{
@@ -84,6 +84,8 @@ pub struct Reached {
     pub lost_with_connection: u64,
     pub ledger: [u64; Loss::ALL.len()],
     pub full_store: u64,
+    pub slow_for_a_while: u64,
+    pub full_for_a_while: u64,
     pub failed_store: u64,
     pub full_window: u64,
     pub taken_over: u64,
@@ -123,6 +125,8 @@ impl Reached {
             &mut self.repeats,
             &mut self.lost_with_connection,
             &mut self.full_store,
+            &mut self.slow_for_a_while,
+            &mut self.full_for_a_while,
             &mut self.failed_store,
             &mut self.full_window,
             &mut self.taken_over,
@@ -218,6 +222,7 @@ impl World {
             }
             (50..=51, Some(conn)) => self.conns.get_mut(&conn).unwrap().send(&Packet::PingReq),
             (52..=59, _) => self.pass_time(),
+            (70..=73, _) => self.change_room(),
             (60..=69, _) => {
                 let batches = self.random.below(5);
                 if let Some(store) = &self.store {
@@ -241,6 +246,17 @@ impl World {
         for _ in 0..self.random.below(5) {
             self.turn_of_one();
         }
+    }
+
+    /// The store is slow or full for a while, or has room again.
+    fn change_room(&mut self) {
+        let Some(store) = &self.store else { return };
+        // Who is told that it is full the oracle cannot foretell.
+        let choices = [None, None, Some(Refused::Slow), Some(Refused::Full)];
+        let choices = if self.plan.exact { &choices[..3] } else { &choices };
+        let why = self.random.pick(choices);
+        store.shut(why);
+        self.note(&format!("the store refuses: {why:?}"));
     }
 
     /// The broker dies, and another one takes over what was written. Of what was on its way to the
@@ -1297,6 +1313,9 @@ impl World {
 
     /// Until nobody has anything to do any more, and no pause lasts.
     fn settle(&mut self) {
+        if let Some(store) = &self.store {
+            store.shut(None);
+        }
         for _ in 0..6 {
             let mut turns = 0;
             loop {
@@ -1332,6 +1351,7 @@ impl World {
         }
         if let Some(store) = &self.store {
             self.reached.full_store = store.refusals();
+            [self.reached.slow_for_a_while, self.reached.full_for_a_while] = store.waits();
             self.reached.failed_store = u64::from(store.failed());
         }
     }

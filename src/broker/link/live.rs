@@ -7,15 +7,15 @@ use thin_vec::ThinVec;
 use tracing::info;
 
 use super::Origin;
-use super::ties::{Extras, Held, Queue, Ties};
+use super::ties::{Extras, Held, Pause, Queue, Ties};
 use crate::broker::Broker;
 use crate::broker::mailbox::{Ask, Mailbox};
 use crate::broker::metrics::Counter;
-use crate::broker::ports::{Durability, Receipt};
+use crate::broker::ports::{Durability, Receipt, Refused};
 use crate::broker::registry::Parked;
 use crate::broker::router::{Change, Subscriber};
 use crate::broker::turn::{Answer, Due, Owed, Turn};
-use crate::codec::{self, ConnAck, Packet, PacketId, QoS, Reason, Version};
+use crate::codec::{self, ConnAck, Packet, PacketId, Publish, QoS, Reason, Version};
 use crate::message::{ClientId, Loss, SessionId};
 use crate::session::{Action, Context, Input, Op, Session};
 use crate::shape::Shaper;
@@ -116,7 +116,10 @@ impl Live {
 
     /// When time alone will change something.
     pub fn deadline(&self) -> Option<Time> {
-        let pause = self.ties.pause.as_ref().map(|pause| pause.until);
+        let pause = match self.ties.pause.as_deref() {
+            Some(Pause::Receivers { until, .. }) => Some(*until),
+            Some(Pause::Store) | None => None,
+        };
         let shaper = self.ties.shaper().and_then(Shaper::deadline);
         [self.session.deadline(), pause, shaper].into_iter().flatten().min()
     }
@@ -127,6 +130,37 @@ impl Live {
         self.ties.pause.is_none()
             && turn.pressed.is_empty()
             && (self.ties.version == Version::V5 || self.session.owed() < owed_max)
+    }
+
+    /// Whether the store has room for a PUBLISH of so many bytes: asked before it is looked at, so
+    /// that one that must wait is left unread, and nothing has happened.
+    pub fn has_room(
+        &mut self,
+        publish: &Publish<'_>,
+        len: usize,
+        broker: &Broker,
+        turn: &mut Turn,
+    ) -> bool {
+        if !broker.0.remembers || (publish.qos == QoS::AtMostOnce && !publish.retain) {
+            return true;
+        }
+        let admitted = broker.0.ports.store.admit(len);
+        let waits = admitted.as_ref().is_err_and(|why| self.waits_for(*why));
+        if waits {
+            self.ties.pause = Some(Box::new(Pause::Store));
+        }
+        turn.room = admitted.ok();
+        !waits
+    }
+
+    /// Whether the client is made to wait for room, or is told that there is none. An older one
+    /// cannot be told.
+    fn waits_for(&self, why: Refused) -> bool {
+        match why {
+            Refused::Slow => true,
+            Refused::Full => self.ties.version != Version::V5,
+            Refused::Failed => false,
+        }
     }
 
     pub fn on_packet(
@@ -414,16 +448,24 @@ impl Live {
     }
 
     fn poll_pause(&mut self, broker: &Broker, waker: &Waker, now: Time) {
-        let Some(pause) = &mut self.ties.pause else { return };
-        let queue = &broker.0.queue;
-        pause.mailboxes.retain(|(mailbox, _)| !mailbox.pause_over(queue, waker));
-        let expired = pause.until <= now;
-        if expired {
-            for (mailbox, taken) in &pause.mailboxes {
-                mailbox.pause_expired(*taken);
+        let over = match self.ties.pause.as_deref_mut() {
+            None => return,
+            Some(Pause::Store) => {
+                let room = broker.0.ports.store.room(waker);
+                !room.is_err_and(|why| self.waits_for(why))
             }
-        }
-        if expired || pause.mailboxes.is_empty() {
+            Some(Pause::Receivers { until, mailboxes }) => {
+                mailboxes.retain(|(mailbox, _)| !mailbox.pause_over(&broker.0.queue, waker));
+                let expired = *until <= now;
+                if expired {
+                    for (mailbox, taken) in &*mailboxes {
+                        mailbox.pause_expired(*taken);
+                    }
+                }
+                expired || mailboxes.is_empty()
+            }
+        };
+        if over {
             self.ties.pause = None;
             // It was we who did not read.
             self.session.touch(now);

@@ -146,6 +146,10 @@ impl Link {
             }
             match codec::decode(&bytes[used..], self.version, From::Client, &limits) {
                 Ok(Decoded::Packet { packet, len }) => {
+                    if !self.has_room(&packet, len, turn) {
+                        self.unread = true;
+                        break;
+                    }
                     self.on_packet(&packet, len, now, turn);
                     used += len;
                 }
@@ -251,6 +255,16 @@ impl Link {
         match &self.phase {
             Phase::Live(live) => live.unreleased(),
             Phase::Connect(..) | Phase::Opening(_) | Phase::Closed => Vec::new(),
+        }
+    }
+
+    /// Whether the store has room for what the packet brings.
+    fn has_room(&mut self, packet: &Packet<'_>, len: usize, turn: &mut Turn) -> bool {
+        match (&mut self.phase, packet) {
+            (Phase::Live(live), Packet::Publish(publish)) => {
+                live.has_room(publish, len, &self.broker, turn)
+            }
+            _ => true,
         }
     }
 

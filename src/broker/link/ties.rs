@@ -70,11 +70,13 @@ pub(super) struct Held {
     pub what: Owed,
 }
 
-/// Receivers above half full that this publisher pauses for.
+/// Why this publisher is not read from.
 #[derive(Debug)]
-pub(super) struct Pause {
-    pub until: Time,
-    pub mailboxes: Vec<(Arc<Mailbox>, u32)>,
+pub(super) enum Pause {
+    /// Receivers are above half full: so long at most.
+    Receivers { until: Time, mailboxes: Vec<(Arc<Mailbox>, u32)> },
+    /// A PUBLISH waits, unread, until the store has room for it.
+    Store,
 }
 
 impl Ties {
@@ -113,8 +115,8 @@ impl Ties {
                 let published = broker.publish(&draft, self.identity(), with, now, turn);
                 let v5 = self.version == Version::V5;
                 let refused = published.reason.is_error() && v5;
-                // An older client cannot be told that there is no room, and must not be told that
-                // there was: it comes again.
+                // An older client cannot be told that the store has failed, and must not be told that
+                // it has not: it comes again.
                 let untold = published.no_room && !v5;
                 let reason = if untold { Reason::UnspecifiedError } else { published.reason };
                 match packet_id {
@@ -125,8 +127,7 @@ impl Ties {
                             turn.batch.ops.push((self.id(), Op::Forgotten { packet_id }));
                         }
                         if reason == Reason::UnspecifiedError {
-                            // The store has failed or is full: this can be neither kept nor, on
-                            // 3.1.1, refused.
+                            // The store has failed: this can be neither kept nor, on 3.1.1, refused.
                             self.closing = Some(Reason::UnspecifiedError);
                         }
                         let qos = draft.qos;
@@ -253,7 +254,7 @@ impl Ties {
             return;
         }
         let until = now.after(broker.0.queue.pause_max.0);
-        self.pause = Some(Box::new(Pause { until, mailboxes }));
+        self.pause = Some(Box::new(Pause::Receivers { until, mailboxes }));
     }
 }
 

@@ -11,6 +11,10 @@ impl Rows for Engine {
         Engine::admit(self, bytes)
     }
 
+    fn room(&self, waker: &Waker) -> Result<(), NoRoom> {
+        Engine::room(self, waker)
+    }
+
     fn submit(&self, batch: &mut RowBatch) -> u64 {
         Engine::submit(self, batch)
     }

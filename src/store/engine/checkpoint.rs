@@ -231,6 +231,7 @@ impl Checkpointer {
             return true;
         }
         self.shared.room.shut(Shut::Checkpoint, true);
+        self.shared.room.wake(options);
         if free.saturating_add(options.ballast_bytes) < wanted {
             return false;
         }

@@ -261,6 +261,7 @@ impl Committer {
             Err(Refusal::Full(error)) => {
                 self.full = Some(error.to_string());
                 self.shared.room.shut(Shut::Write, true);
+                self.shared.room.wake(&self.shared.options);
                 self.current = Some(gathering);
                 Step::Full
             }

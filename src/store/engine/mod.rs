@@ -158,7 +158,13 @@ impl Engine {
 
     /// The same; if there is no room now, `waker` is woken once when there is some again.
     pub fn admit_or_wake(&self, bytes: usize, waker: &Waker) -> Result<(), NoRoom> {
-        self.shared.room.check_or_wait(bytes, &self.shared.options, waker)
+        self.admit(bytes).or_else(|_| self.room(waker))
+    }
+
+    /// Whether there is room again, well below the limits; if not, `waker` is woken once when there
+    /// is, or when there is another reason why not.
+    pub fn room(&self, waker: &Waker) -> Result<(), NoRoom> {
+        self.shared.room.is_back(&self.shared.options, waker)
     }
 
     /// Hands in a batch and gives its number. Never waits, never refuses. The batch is empty

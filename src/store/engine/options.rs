@@ -30,8 +30,13 @@ pub struct Options {
     pub checkpoint_rows_max: usize,
     /// Above this nothing is admitted: bytes handed in and not yet written.
     pub queued_bytes_max: usize,
+    /// Those who wait for room are woken below this: bytes handed in and not yet written.
+    pub queued_bytes_low: usize,
     /// Above this nothing is admitted: memory of changes that no checkpoint has written yet.
     pub pending_bytes_max: usize,
+    /// Those who wait for room are woken below this: memory of changes that no checkpoint has
+    /// written yet.
+    pub pending_bytes_low: usize,
     /// Above this nothing is admitted: length of the whole journal.
     pub journal_bytes_max: u64,
     /// First bytes of keys that mostly come in rising order and are never used again: of these no
@@ -56,7 +61,9 @@ impl Default for Options {
             checkpoint_journal_bytes: 256 << 20,
             checkpoint_rows_max: 4096,
             queued_bytes_max: 64 << 20,
+            queued_bytes_low: 32 << 20,
             pending_bytes_max: 256 << 20,
+            pending_bytes_low: 192 << 20,
             journal_bytes_max: 1 << 30,
             growing: Vec::new(),
             schema: 1,

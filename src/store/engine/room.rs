@@ -16,12 +16,31 @@ pub struct Room {
     shut: AtomicU8,
     waiting: Mutex<Vec<Waker>>,
     anybody: AtomicBool,
+    /// The disk has become the reason: those who wait are to hear of it.
+    turned: AtomicBool,
+}
+
+/// Whether there is room, if what was handed in is `written` as far as it must be, and what was
+/// written is `in_table` as far as it must be.
+fn verdict(shut: u8, written: bool, in_table: bool) -> Result<(), NoRoom> {
+    let is = |why: Shut| shut & why as u8 != 0;
+    if is(Shut::Failed) || (is(Shut::Table) && !in_table) {
+        Err(NoRoom::Failed)
+    } else if is(Shut::Journal) || is(Shut::Checkpoint) || is(Shut::Write) {
+        Err(NoRoom::Full)
+    } else if written && in_table {
+        Ok(())
+    } else {
+        Err(NoRoom::Slow)
+    }
 }
 
 /// Why there is no room.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum NoRoom {
-    /// Not now.
+    /// Not before what was handed in is written: soon.
+    Slow,
+    /// Not before the disk has room again.
     Full,
     /// Never again in this process.
     Failed,
@@ -39,31 +58,36 @@ pub enum Shut {
     Write = 4,
     /// The store has failed.
     Failed = 8,
+    /// The table has failed: what waits for a checkpoint never becomes less. No reason by itself.
+    Table = 16,
 }
 
 impl Room {
     /// Whether there is room for so many bytes.
     pub fn check(&self, bytes: usize, options: &Options) -> Result<(), NoRoom> {
-        match self.shut.load(Ordering::Relaxed) {
-            0 if self.fits(bytes, options) => Ok(()),
-            shut if shut & Shut::Failed as u8 != 0 => Err(NoRoom::Failed),
-            _ => Err(NoRoom::Full),
-        }
+        let (queued, pending, journal) = self.used();
+        // A batch counts for what is between the marks at most: or a large one would never be
+        // admitted, not even below the lower ones.
+        let fits = |used: usize, low: usize, max: usize| {
+            used.saturating_add(bytes.min(max.saturating_sub(low))) <= max
+        };
+        let written = fits(queued, options.queued_bytes_low, options.queued_bytes_max);
+        let in_table = fits(pending, options.pending_bytes_low, options.pending_bytes_max)
+            && journal <= options.journal_bytes_max;
+        verdict(self.shut.load(Ordering::Relaxed), written, in_table)
     }
 
-    /// The same; if there is none now, `waker` is woken once when there is some again.
-    pub fn check_or_wait(
-        &self,
-        bytes: usize,
-        options: &Options,
-        waker: &Waker,
-    ) -> Result<(), NoRoom> {
+    /// Whether there is room again, below the lower marks; if not, `waker` is woken once when there
+    /// is, or when there is another reason.
+    pub fn is_back(&self, options: &Options, waker: &Waker) -> Result<(), NoRoom> {
         let mut waiting = self.lock();
         // Told before the look, so that whoever makes room after it sees that somebody waits.
         self.anybody.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        let found = self.check(bytes, options);
-        if found == Err(NoRoom::Full) && !waiting.iter().any(|there| there.will_wake(waker)) {
+        let found = self.check_low(options);
+        if matches!(found, Err(NoRoom::Slow | NoRoom::Full))
+            && !waiting.iter().any(|there| there.will_wake(waker))
+        {
             waiting.push(waker.clone());
         }
         self.anybody.store(!waiting.is_empty(), Ordering::SeqCst);
@@ -81,10 +105,14 @@ impl Room {
         self.journal.store(bytes, Ordering::Relaxed);
     }
 
-    /// Sets or takes back a reason to admit nothing.
+    /// Sets or takes back a reason to admit nothing; who waits hears of it with the next
+    /// [`Room::wake`].
     pub fn shut(&self, why: Shut, shut: bool) {
         if shut {
-            self.shut.fetch_or(why as u8, Ordering::SeqCst);
+            let before = self.shut.fetch_or(why as u8, Ordering::SeqCst);
+            if before & why as u8 == 0 {
+                self.turned.store(true, Ordering::SeqCst);
+            }
         } else {
             self.shut.fetch_and(!(why as u8), Ordering::SeqCst);
         }
@@ -95,15 +123,14 @@ impl Room {
         self.shut.load(Ordering::SeqCst) & why as u8 != 0
     }
 
-    /// Wakes those who wait, if there is room again: to be called, with no lock held, when
-    /// something may have become less.
+    /// Wakes those who wait, if there is room again or another reason why there is none: to be
+    /// called, with no lock held, when something may have become less.
     pub fn wake(&self, options: &Options) {
         fence(Ordering::SeqCst);
         if !self.anybody.load(Ordering::SeqCst) {
             return;
         }
-        let failed = self.shut.load(Ordering::SeqCst) & Shut::Failed as u8 != 0;
-        if failed || self.is_low(options) {
+        if self.turned.swap(false, Ordering::SeqCst) || self.check_low(options).is_ok() {
             let woken = {
                 let mut waiting = self.lock();
                 self.anybody.store(false, Ordering::SeqCst);
@@ -136,25 +163,102 @@ impl Room {
         )
     }
 
-    fn fits(&self, bytes: usize, options: &Options) -> bool {
+    /// Below every lower mark, so that those who are woken find room.
+    fn check_low(&self, options: &Options) -> Result<(), NoRoom> {
         let (queued, pending, journal) = self.used();
-        // A batch counts for half of a limit at most, or a large one would never be admitted.
-        let fits = |used: usize, max: usize| used.saturating_add(bytes.min(max / 2)) <= max;
-        fits(queued, options.queued_bytes_max)
-            && fits(pending, options.pending_bytes_max)
-            && journal <= options.journal_bytes_max
-    }
-
-    /// Well below every limit, so that those who are woken find room.
-    fn is_low(&self, options: &Options) -> bool {
-        let (queued, pending, journal) = self.used();
-        self.shut.load(Ordering::SeqCst) == 0
-            && queued <= options.queued_bytes_max / 4 * 3
-            && pending <= options.pending_bytes_max / 4 * 3
-            && journal <= options.journal_bytes_max
+        let written = queued <= options.queued_bytes_low;
+        let in_table = pending <= options.pending_bytes_low && journal <= options.journal_bytes_max;
+        verdict(self.shut.load(Ordering::SeqCst), written, in_table)
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Waker>> {
         self.waiting.lock().expect("no code panics while it holds the waiting")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Counted(AtomicUsize);
+
+    impl Wake for Counted {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn options() -> Options {
+        Options {
+            queued_bytes_max: 100,
+            queued_bytes_low: 40,
+            pending_bytes_max: 1000,
+            pending_bytes_low: 900,
+            journal_bytes_max: 10_000,
+            ..Options::default()
+        }
+    }
+
+    #[test]
+    fn who_is_refused_above_the_high_mark_is_woken_below_the_low_one() {
+        let (room, options) = (Room::default(), options());
+        let counted = Arc::new(Counted::default());
+        let waker = Waker::from(counted.clone());
+        let wakes = || counted.0.load(Ordering::Relaxed);
+        assert_eq!(room.check(usize::MAX, &options), Ok(()), "the largest fits when it is empty");
+        room.set_used(40, 900);
+        assert_eq!(room.check(usize::MAX, &options), Ok(()), "and below the low marks");
+        room.set_used(101, 0);
+        assert_eq!(room.check(0, &options), Err(NoRoom::Slow));
+        assert_eq!(room.is_back(&options, &waker), Err(NoRoom::Slow));
+        room.set_used(41, 0);
+        room.wake(&options);
+        assert_eq!(wakes(), 0);
+        assert_eq!(room.is_back(&options, &waker), Err(NoRoom::Slow), "between the marks");
+        assert_eq!(room.check(59, &options), Ok(()), "for those who did not have to wait");
+        room.set_used(40, 0);
+        room.wake(&options);
+        room.wake(&options);
+        assert_eq!(wakes(), 1, "once, however often it asked");
+        assert_eq!(room.is_back(&options, &waker), Ok(()));
+        room.set_journal(10_001);
+        assert_eq!(room.check(0, &options), Err(NoRoom::Slow));
+        room.set_journal(0);
+        room.set_used(0, 1001);
+        assert_eq!(room.check(0, &options), Err(NoRoom::Slow));
+    }
+
+    #[test]
+    fn another_reason_is_told_to_those_who_wait() {
+        let (room, options) = (Room::default(), options());
+        let counted = Arc::new(Counted::default());
+        let waker = Waker::from(counted.clone());
+        let wakes = || counted.0.load(Ordering::Relaxed);
+        room.set_used(0, 1001);
+        assert_eq!(room.is_back(&options, &waker), Err(NoRoom::Slow));
+        room.shut(Shut::Checkpoint, true);
+        room.wake(&options);
+        assert_eq!(wakes(), 1);
+        assert_eq!(room.is_back(&options, &waker), Err(NoRoom::Full));
+        room.shut(Shut::Checkpoint, true);
+        room.wake(&options);
+        assert_eq!(wakes(), 1, "it is the same reason");
+        // What waits for a table that has failed waits for ever.
+        room.shut(Shut::Table, true);
+        room.wake(&options);
+        assert_eq!(wakes(), 2);
+        assert_eq!(room.is_back(&options, &waker), Err(NoRoom::Failed));
+        room.shut(Shut::Checkpoint, false);
+        room.set_used(0, 0);
+        assert_eq!(room.check(1, &options), Ok(()), "the journal alone goes on");
+        room.set_used(101, 0);
+        assert_eq!(room.check(1, &options), Err(NoRoom::Slow));
+        room.shut(Shut::Failed, true);
+        assert_eq!(room.check(1, &options), Err(NoRoom::Failed));
     }
 }

@@ -165,6 +165,8 @@ impl Shared {
     /// The table has failed: it is never called again. The journal goes on.
     pub fn fail_table(&self, error: &TableError) {
         let _ = self.table_failed.set(error.to_string());
+        self.room.shut(Shut::Table, true);
+        self.room.wake(&self.options);
     }
 
     /// An error if the store takes nothing any more.

@@ -1,0 +1,223 @@
+//! A store that has no room: who waits, who is refused, and that nobody is closed for it.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Wake, Waker};
+use std::time::Duration;
+
+use sluicemq::auth::{Gate, PermitAll};
+use sluicemq::broker::metrics::Counter;
+use sluicemq::broker::ports::{Batch, Durability, Permit, Receipt, Refused, Store};
+use sluicemq::broker::{Broker, Flow, Ports};
+use sluicemq::config::Config;
+
+use super::{Client, NOW, hex};
+
+/// Clean Start 1, Keep Alive 10 s, Client Identifier `p`.
+const CONNECT_5: &str = "10 0e 0004 4d515454 05 02 000a 00 0001 70";
+const CONNECT_311: &str = "10 0d 0004 4d515454 04 02 000a 0001 70";
+/// CONNECT, a PUBLISH to `a` at `QoS` 0, one at `QoS` 1, and its PUBACK.
+const V5: [&str; 4] = [CONNECT_5, "30 04 0001 61 00", "32 06 0001 61 0001 00", "40 04 0001 10 00"];
+const V311: [&str; 4] = [CONNECT_311, "30 03 0001 61", "32 05 0001 61 0001", "40 02 0001"];
+/// Retained, to `a`, at `QoS` 0.
+const RETAINED_5: &str = "31 05 0001 61 00 78";
+const RETAINED_311: &str = "31 04 0001 61 78";
+
+#[test]
+fn a_slow_store_makes_a_publisher_wait_however_long_it_takes() {
+    for [connect, passes, publish, puback] in [V5, V311] {
+        let mut world = World::new(connect);
+        world.store.shut(Some(Refused::Slow));
+        let (used, flow) = world.offer(&hex(&[passes, publish, "c0 00"].concat()));
+        assert_eq!(used, hex(passes).len(), "QoS 0 is not kept: it passes");
+        assert_eq!(flow, Flow::default(), "neither read nor closed");
+        // Three times the Keep Alive: it was we who did not read.
+        for _ in 0..6 {
+            world.client.now = world.client.now.after(Duration::from_secs(5));
+            assert_eq!(world.poll(), Flow::default());
+        }
+        assert_eq!(world.wakes(), 0);
+        let rest = hex(&[publish, "c0 00"].concat());
+        world.store.shut(None);
+        assert_eq!(world.wakes(), 1);
+        assert!(world.poll().unread);
+        let (used, flow) = world.offer(&rest);
+        assert_eq!(used, rest.len());
+        assert!(flow.read && !flow.close);
+        assert_eq!(world.said(), hex(&["d0 00", puback].concat()));
+        assert_eq!(world.broker.metrics().sum(Counter::ReceivedAboveQos0), 1);
+    }
+}
+
+#[test]
+fn a_full_store_refuses_on_5_and_makes_an_older_client_wait() {
+    let mut new = World::new(CONNECT_5);
+    new.store.shut(Some(Refused::Full));
+    let both = hex(&[RETAINED_5, V5[2]].concat());
+    assert_eq!(new.offer(&both).0, both.len());
+    assert_eq!(new.said()[2..5], hex("0001 97"));
+    let metrics = new.broker.metrics();
+    assert_eq!((metrics.sum(Counter::Refused), metrics.sum(Counter::RefusedQos0)), (1, 1));
+    assert_eq!(new.broker.view().retained.0, 0, "what is not kept is not called retained");
+
+    let [connect, _, publish, puback] = V311;
+    for publish in [publish, RETAINED_311] {
+        let mut old = World::new(connect);
+        old.store.shut(Some(Refused::Full));
+        for _ in 0..3 {
+            assert_eq!(old.offer(&hex(publish)), (0, Flow::default()));
+            old.client.now = old.client.now.after(Duration::from_secs(100));
+            assert_eq!(old.poll(), Flow::default());
+        }
+        old.store.shut(None);
+        assert!(old.wakes() > 0 && old.poll().unread);
+        assert_eq!(old.offer(&hex(publish)).0, hex(publish).len());
+        assert!(!old.client.link.is_closed());
+        let retained = publish == RETAINED_311;
+        assert_eq!(old.said(), hex(if retained { "" } else { puback }));
+        assert_eq!(old.broker.view().retained.0, usize::from(retained));
+    }
+}
+
+#[test]
+fn who_waits_hears_when_the_disk_becomes_the_reason() {
+    let [connect, _, publish, _] = V5;
+    let mut world = World::new(connect);
+    world.store.shut(Some(Refused::Slow));
+    assert_eq!(world.offer(&hex(publish)), (0, Flow::default()));
+    world.store.shut(Some(Refused::Full));
+    assert_eq!(world.wakes(), 1);
+    assert!(world.poll().unread);
+    world.offer(&hex(publish));
+    assert_eq!(world.said()[2..5], hex("0001 97"));
+}
+
+#[test]
+fn a_failed_store_ends_the_wait_and_the_connection() {
+    for ([connect, _, publish, _], goodbye) in [(V5, "e0 02 80 00"), (V311, "")] {
+        let mut world = World::new(connect);
+        world.store.shut(Some(Refused::Slow));
+        world.offer(&hex(publish));
+        world.store.shut(Some(Refused::Failed));
+        assert!(world.poll().unread);
+        world.offer(&hex(publish));
+        assert!(world.client.link.is_closed());
+        assert_eq!(world.said(), hex(goodbye));
+        assert_eq!(world.broker.metrics().sum(Counter::Accepted), 0);
+    }
+}
+
+#[test]
+fn a_will_is_not_lost_for_want_of_room() {
+    for why in [Refused::Slow, Refused::Full] {
+        // Will at QoS 1 to `a`, retained: `w`.
+        let mut world = World::new("10 13 0004 4d515454 04 2e 000a 0001 70 0001 61 0001 77");
+        world.store.shut(Some(why));
+        let before = world.store.retained();
+        world.client.link.hang_up(world.client.now, &mut world.client.turn);
+        assert_eq!(world.store.retained(), before + 1);
+        assert_eq!(world.broker.view().retained.0, 1);
+    }
+}
+
+struct World {
+    store: Arc<Narrow>,
+    broker: Broker,
+    client: Client,
+    wakes: Arc<Wakes>,
+}
+
+impl World {
+    fn new(connect: &str) -> World {
+        let store = Arc::new(Narrow::default());
+        let ports = Ports {
+            store: store.clone(),
+            authenticator: Arc::new(Gate::new(None)),
+            access: Arc::new(PermitAll),
+        };
+        let broker = Broker::new(&Config::default(), ports, 1, NOW);
+        let mut client = Client::of(&broker);
+        client.send(connect);
+        World { store, broker, client, wakes: Arc::default() }
+    }
+
+    fn offer(&mut self, bytes: &[u8]) -> (usize, Flow) {
+        let used = self.client.link.receive(bytes, self.client.now, &mut self.client.turn);
+        (used, self.poll())
+    }
+
+    fn poll(&mut self) -> Flow {
+        let waker = Waker::from(self.wakes.clone());
+        self.client.link.poll(&waker, self.client.now, 0, &mut self.client.turn)
+    }
+
+    fn said(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.client.turn.out)
+    }
+
+    fn wakes(&self) -> usize {
+        self.wakes.0.load(Ordering::Relaxed)
+    }
+}
+
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A store that has everything on its disk at once, and room when the test says so.
+#[derive(Default)]
+struct Narrow(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    shut: Option<Refused>,
+    waiting: Vec<Waker>,
+    retained: usize,
+}
+
+impl Narrow {
+    fn shut(&self, why: Option<Refused>) {
+        let mut inner = self.0.lock().unwrap();
+        inner.shut = why;
+        let mut waiting = std::mem::take(&mut inner.waiting);
+        drop(inner);
+        waiting.dedup_by(|a, b| a.will_wake(b));
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    fn retained(&self) -> usize {
+        self.0.lock().unwrap().retained
+    }
+}
+
+impl Store for Narrow {
+    fn remembers(&self) -> bool {
+        true
+    }
+
+    fn admit(&self, bytes: usize) -> Result<Permit, Refused> {
+        self.0.lock().unwrap().shut.map_or_else(|| Ok(Permit::new(bytes)), Err)
+    }
+
+    fn room(&self, waker: &Waker) -> Result<(), Refused> {
+        let mut inner = self.0.lock().unwrap();
+        let Some(why) = inner.shut else { return Ok(()) };
+        inner.waiting.push(waker.clone());
+        Err(why)
+    }
+
+    fn submit(&self, _: Permit, batch: Batch) -> Receipt {
+        self.0.lock().unwrap().retained +=
+            batch.publishes.iter().filter(|publication| publication.retained).count();
+        Receipt(1)
+    }
+
+    fn state(&self, _: Receipt, _: &Waker) -> Durability {
+        Durability::Durable
+    }
+}

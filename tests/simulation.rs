@@ -12,6 +12,8 @@ mod oracle;
 mod plan;
 #[path = "simulation/random.rs"]
 mod random;
+#[path = "simulation/retained.rs"]
+mod retained;
 #[path = "simulation/rows.rs"]
 mod rows;
 #[path = "simulation/store.rs"]

@@ -30,7 +30,7 @@ use mailbox::{Account, Copy, Expired, Mailbox, Pace};
 use metrics::{Counter, Metrics};
 use ports::{Authenticator, GROUP_BIT, Publication, Receipt, Refused, Store, StoredCopy};
 use registry::{Due, Parked, Registry};
-use router::{Change, Retain, Router, Subscriber};
+use router::{Change, Retain, Retaining, Router, Subscriber};
 use turn::{Turn, press};
 
 pub use link::{Flow, Link, PeerInfo};
@@ -171,8 +171,11 @@ impl Broker {
             (true, false) => Some(Retain::Set(owned.share())),
         };
         let retains = retained.is_some();
+        // What the broker says of itself is kept in memory alone.
+        let kept = shared.remembers && !std::ptr::eq(&**publisher, &*shared.system);
+        let retained = retained.map(|what| Retaining { what, kept });
         let mut recent = std::mem::take(&mut turn.recent);
-        let matches = shared.router.route(draft.topic, publisher, retained, &mut recent);
+        let (stamp, matches) = shared.router.route(draft.topic, publisher, retained, &mut recent);
         let found = matches.len();
         let mut admitted = 0;
         let mut refused = 0;
@@ -215,9 +218,8 @@ impl Broker {
         turn.recent = recent;
         turn.copies += found;
         turn.tally.add(Counter::Routed, found as u64);
-        // What the broker says of itself is kept in memory alone.
-        let kept = retains && !std::ptr::eq(&**publisher, &*shared.system);
-        let stored = self.store(&mut owned, copies, kept, with, turn);
+        turn.stamps.extend(stamp);
+        let stored = self.store(&mut owned, copies, stamp, with, turn);
         let reason = match (found, admitted, refused) {
             (0, _, _) => Reason::NoMatchingSubscribers,
             (_, 0, 1..) => Reason::QuotaExceeded,
@@ -235,8 +237,13 @@ impl Broker {
             None
         } else {
             let permit = std::mem::take(&mut turn.permit);
-            Some(self.0.ports.store.submit(permit, std::mem::take(&mut turn.batch)))
+            let mut batch = std::mem::take(&mut turn.batch);
+            if !turn.stamps.is_empty() {
+                batch.oldest = self.0.router.oldest_stamp();
+            }
+            Some(self.0.ports.store.submit(permit, batch))
         };
+        self.0.router.stored(&mut turn.stamps);
         turn.permit = ports::Permit::default();
         self.flush_copies(turn);
         self.0.meter.settle();
@@ -320,10 +327,9 @@ impl Broker {
             more = round == TICK_MAX;
         }
         let mut forgotten = Vec::new();
-        more |= shared.router.expire_retained(now, &mut forgotten);
-        if shared.remembers {
-            turn.batch.forgotten.append(&mut forgotten);
-        }
+        more |= shared.router.expire_retained(now, shared.remembers, &mut forgotten);
+        turn.stamps.extend(forgotten.iter().map(|(_, stamp)| stamp));
+        turn.batch.forgotten.append(&mut forgotten);
         let sys = self.tick_sys(now, turn);
         self.flush(turn);
         turn.forget();
@@ -543,7 +549,7 @@ impl Broker {
         &self,
         owned: &mut Owned<'_>,
         copies: Vec<StoredCopy>,
-        retained: bool,
+        retained: Option<u64>,
         with: Option<(SessionId, Op)>,
         turn: &mut Turn,
     ) -> bool {
@@ -552,7 +558,7 @@ impl Broker {
         }
         let mut stored = with.is_some();
         turn.batch.ops.extend(with);
-        if retained || !copies.is_empty() {
+        if retained.is_some() || !copies.is_empty() {
             turn.batch.publishes.push(Publication { message: owned.share(), copies, retained });
             stored = true;
         }

@@ -259,8 +259,11 @@ pub struct Batch {
     pub settled: Vec<(u64, Mid)>,
     /// Groups made or, with no filter, gone.
     pub groups: Vec<(GroupId, Option<TopicFilter>)>,
-    /// Topics whose retained message has expired.
-    pub forgotten: Vec<Box<str>>,
+    /// Topics whose retained message has expired, with their stamps as in
+    /// [`Publication::retained`].
+    pub forgotten: Vec<(Box<str>, u64)>,
+    /// No stamp of a retained message below this one is still to come in another batch.
+    pub oldest: u64,
 }
 
 impl Batch {
@@ -281,8 +284,9 @@ pub struct Publication {
     pub message: Message,
     /// Who waits for it.
     pub copies: Vec<StoredCopy>,
-    /// It is now the retained message of its topic; an empty payload: there is none any more.
-    pub retained: bool,
+    /// It is now the retained message of its topic; an empty payload: there is none any more. The
+    /// stamp says in which order: the highest holds, in whichever order they come to the store.
+    pub retained: Option<u64>,
 }
 
 /// Who may come in.

@@ -147,8 +147,8 @@ mod tests {
                 let all = matches.iter().map(|m| (m.key, m.qos, m.ids.as_slice().to_vec()));
                 all.collect::<Vec<_>>()
             };
-            let remembered = say(router.route(topic, publisher, None, &mut recent));
-            let anew = say(router.route(topic, publisher, None, &mut Recent::default()));
+            let remembered = say(router.route(topic, publisher, None, &mut recent).1);
+            let anew = say(router.route(topic, publisher, None, &mut Recent::default()).1);
             assert_eq!(remembered, anew, "{topic:?}");
             found += anew.len();
         }

@@ -5,7 +5,7 @@
 //! Subscription noted, and its cursor's, or above it and delivered live: none missed, none twice.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -143,6 +143,8 @@ struct RetainedStore {
     /// How many of them, and how many bytes, are the broker's own: clients' totals leave them out.
     own: (usize, u64),
     stamp: u64,
+    /// Stamps of what the store is still to be given.
+    open: BTreeSet<u64>,
     expiries: BTreeMap<(Time, u64), Box<str>>,
 }
 
@@ -177,25 +179,28 @@ impl Router {
     }
 
     /// The receivers of a message, each once: those in `recent`, or else they are sought there. Makes
-    /// `retained` the retained message of its topic in the same moment.
+    /// `retained` the retained message of its topic in the same moment; its stamp, if it is kept.
     pub(super) fn route<'r>(
         &self,
         topic: TopicName<'_>,
         publisher: &Identity,
-        retained: Option<Retain>,
+        retained: Option<Retaining>,
         recent: &'r mut Recent,
-    ) -> &'r [Match] {
+    ) -> (Option<u64>, &'r [Match]) {
         let hash = self.hash.of(topic.as_str().as_bytes());
         // As good as the read lock: who was found at this version is who is found now.
         let version = self.version.load(Ordering::Acquire);
         if retained.is_none() && recent.knows(topic, hash, version) {
-            return recent.known(hash);
+            return (None, recent.known(hash));
         }
         let routes = self.routes.read().expect("no code panics while it holds the routes");
         let version = self.version.load(Ordering::Acquire);
-        recent.find_anew(topic, hash, version, |matches| {
-            if let Some(retain) = retained {
-                self.retained().set(topic, retain);
+        let mut stamp = None;
+        let matches = recent.find_anew(topic, hash, version, |matches| {
+            if let Some(Retaining { what, kept }) = retained {
+                let mut store = self.retained();
+                store.set(topic, what);
+                stamp = kept.then(|| store.open_stamp());
             }
             let mut for_all = true;
             routes.tree.visit(topic, &mut |key, route: &Route| {
@@ -214,7 +219,24 @@ impl Router {
             drop(routes);
             merge(matches);
             for_all
-        })
+        });
+        (stamp, matches)
+    }
+
+    /// No stamp below this one is still to come to the store.
+    pub fn oldest_stamp(&self) -> u64 {
+        let retained = self.retained();
+        retained.open.first().copied().unwrap_or(retained.stamp + 1)
+    }
+
+    /// The store has been given what has these stamps.
+    pub fn stored(&self, stamps: &mut Vec<u64>) {
+        if !stamps.is_empty() {
+            let mut retained = self.retained();
+            for stamp in stamps.drain(..) {
+                retained.open.remove(&stamp);
+            }
+        }
     }
 
     /// Carries out a client's changes in one moment; returns its stamp.
@@ -394,9 +416,9 @@ impl Router {
         count <= u64::from(totals.retained_max) && bytes <= totals.retained_bytes_max.0
     }
 
-    /// Forgets retained messages that have expired, a bounded number; `gone` is told their topics.
-    /// Returns whether more are due.
-    pub fn expire_retained(&self, now: Time, gone: &mut Vec<Box<str>>) -> bool {
+    /// Forgets retained messages that have expired, a bounded number; `gone` is told their topics
+    /// and the stamps of that, if they are `kept`. Returns whether more are due.
+    pub fn expire_retained(&self, now: Time, kept: bool, gone: &mut Vec<(Box<str>, u64)>) -> bool {
         let retained = &mut *self.retained();
         for _ in 0..EXPIRE_MAX {
             match retained.expiries.first_key_value() {
@@ -406,8 +428,10 @@ impl Router {
             let Some(((_, stamp), topic)) = retained.expiries.pop_first() else { return false };
             let name = TopicName::trusted(&topic);
             if retained.topics.get(name).is_some_and(|kept| kept.stamp == stamp) {
-                retained.remove(name);
-                gone.push(topic);
+                retained.set(name, Retain::Clear);
+                if kept {
+                    gone.push((topic, retained.open_stamp()));
+                }
             }
         }
         true
@@ -549,6 +573,15 @@ impl Groups for Router {
     }
 }
 
+/// A PUBLISH with RETAIN.
+#[derive(Debug)]
+pub struct Retaining {
+    /// What it does.
+    pub what: Retain,
+    /// The store is given it.
+    pub kept: bool,
+}
+
 /// What a PUBLISH with RETAIN does to the retained message of its topic.
 #[derive(Debug)]
 pub enum Retain {
@@ -559,6 +592,12 @@ pub enum Retain {
 }
 
 impl RetainedStore {
+    /// The last stamp, which the store is still to be given.
+    fn open_stamp(&mut self) -> u64 {
+        self.open.insert(self.stamp);
+        self.stamp
+    }
+
     fn set(&mut self, topic: TopicName<'_>, retain: Retain) {
         self.stamp += 1;
         self.remove(topic);

@@ -30,6 +30,8 @@ pub struct Turn {
     pub(super) changes: Vec<Change>,
     pub(super) batch: Batch,
     pub(super) permit: Permit,
+    /// Stamps of retained messages that the store is given at the end of the turn.
+    pub(super) stamps: Vec<u64>,
     /// Room that was asked for before the PUBLISH in hand was looked at.
     pub(super) room: Option<Permit>,
 }

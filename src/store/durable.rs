@@ -4,6 +4,7 @@
 //! row; where it has more, each end but the last is a row of its own, and the last deletes them all.
 
 mod fetch;
+mod newest;
 mod replay;
 mod rows;
 
@@ -22,10 +23,11 @@ use crate::broker::ports::{
 };
 use crate::message::{Meter, Mid, SessionId};
 use crate::session::Op;
-use crate::sync::Mutex;
+use crate::sync::{Mutex, MutexGuard};
 use crate::time::Time;
 
 use fetch::Jobs;
+use newest::Newest;
 use replay::Kept;
 
 /// What stands under the facts: rows that change in batches.
@@ -88,9 +90,10 @@ struct Shared<R> {
     numbers: Numbers,
     /// Messages with more than one receiver, and who is done with them.
     many: Mutex<HashMap<Mid, Many, FixedState>>,
+    newest: Mutex<Newest>,
     /// What the start has read and nobody has been told yet.
     kept: Mutex<Kept>,
-    newest: Time,
+    latest: Time,
     jobs: Jobs,
 }
 
@@ -152,7 +155,8 @@ impl Opening {
             next_order: AtomicU64::new(kept.order + 1),
             numbers: Numbers { reserved: used.map(AtomicU64::new), change: Mutex::new(()) },
             many: Mutex::new(HashMap::with_hasher(FixedState::with_seed(0))),
-            newest: kept.newest,
+            newest: Mutex::default(),
+            latest: kept.newest,
             kept: Mutex::new(kept),
             jobs: Jobs::default(),
         });
@@ -173,7 +177,7 @@ impl<R: Rows> DurableStore<R> {
 
     /// The latest moment it knows of: time does not go back behind it.
     pub fn newest(&self) -> Time {
-        self.shared.newest
+        self.shared.latest
     }
 
     /// The rows.
@@ -218,8 +222,11 @@ impl<R: Rows> Store for DurableStore<R> {
     }
 
     fn submit(&self, _permit: Permit, batch: Batch) -> Receipt {
+        let retains = batch.publishes.iter().any(|publication| publication.retained.is_some());
         BATCH.with_borrow_mut(|rows| {
-            self.shared.encode(batch, rows);
+            // Held until they are in the journal: the order of the stamps is the order there.
+            let mut newest = (retains || !batch.forgotten.is_empty()).then(|| self.shared.newest());
+            self.shared.encode(batch, newest.as_deref_mut(), rows);
             Receipt(self.shared.rows.submit(rows))
         })
     }
@@ -255,9 +262,13 @@ fn refusal(why: NoRoom) -> Refused {
 
 impl<R: Rows> Shared<R> {
     /// The rows of a batch.
-    fn encode(&self, batch: Batch, rows: &mut RowBatch) {
+    fn encode(&self, batch: Batch, mut newest: Option<&mut Newest>, rows: &mut RowBatch) {
+        let mut is_late = |topic: &str, stamp| {
+            newest.as_deref_mut().is_some_and(|newest| newest.is_late(topic, stamp, batch.oldest))
+        };
+        let mut late = false;
         for publication in batch.publishes {
-            self.publish(publication, rows);
+            late |= self.publish(publication, &mut is_late, rows);
         }
         for (session, op) in &batch.ops {
             self.change(*session, op, rows);
@@ -272,16 +283,29 @@ impl<R: Rows> Shared<R> {
                 None => rows.delete(key.as_bytes()),
             }
         }
-        for topic in batch.forgotten {
-            rows.delete(&facts::retained_key(&topic));
+        for (topic, stamp) in batch.forgotten {
+            if !is_late(&topic, stamp) {
+                rows.delete(&facts::retained_key(&topic));
+            }
         }
         self.settle(&batch.settled, rows);
+        if late && rows.is_empty() {
+            // What came before it is promised with it: so it must stand behind that.
+            self.write_numbers(rows);
+        }
     }
 
-    fn publish(&self, publication: Publication, rows: &mut RowBatch) {
+    /// Returns whether it was retained and has already been replaced.
+    fn publish(
+        &self,
+        publication: Publication,
+        is_late: &mut impl FnMut(&str, u64) -> bool,
+        rows: &mut RowBatch,
+    ) -> bool {
         let Publication { message, mut copies, retained } = publication;
         let parts = message.parts();
-        if retained {
+        let late = retained.is_some_and(|stamp| is_late(parts.topic, stamp));
+        if retained.is_some() && !late {
             let key = facts::retained_key(parts.topic);
             match parts.payload {
                 [] => rows.delete(&key),
@@ -289,7 +313,7 @@ impl<R: Rows> Shared<R> {
             }
         }
         if copies.is_empty() {
-            return;
+            return late;
         }
         let mid = self.next_mid.fetch_add(1, Ordering::Relaxed);
         self.use_number(MESSAGES, mid, rows);
@@ -299,6 +323,7 @@ impl<R: Rows> Shared<R> {
         }
         let value = facts::message(&parts, &mut copies);
         rows.put(Key::number(Kind::Message, mid).as_bytes(), &value);
+        late
     }
 
     /// The rows of one fact.
@@ -373,6 +398,10 @@ impl<R: Rows> Shared<R> {
             }
             all.remove(&mid);
         }
+    }
+
+    fn newest(&self) -> MutexGuard<'_, Newest> {
+        self.newest.lock().expect("no code panics while it holds the newest")
     }
 
     fn note_many(&self, mid: Mid, left: usize, done: Vec<u64>) {

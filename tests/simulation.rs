@@ -16,6 +16,8 @@ mod random;
 mod retained;
 #[path = "simulation/rows.rs"]
 mod rows;
+#[path = "simulation/settled.rs"]
+mod settled;
 #[path = "simulation/store.rs"]
 mod store;
 #[path = "simulation/world.rs"]

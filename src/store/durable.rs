@@ -8,7 +8,7 @@ mod newest;
 mod replay;
 mod rows;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
@@ -100,7 +100,7 @@ struct Shared<R> {
 #[derive(Debug)]
 struct Many {
     left: u32,
-    done: Vec<u64>,
+    done: BTreeSet<u64>,
 }
 
 /// Numbers of Sessions, groups and messages up to which they may have been used: written down before
@@ -319,7 +319,7 @@ impl<R: Rows> Shared<R> {
         self.use_number(MESSAGES, mid, rows);
         message.set_mid(mid);
         if copies.len() > 1 {
-            self.note_many(mid, copies.len(), Vec::new());
+            self.note_many(mid, copies.len(), BTreeSet::new());
         }
         let value = facts::message(&parts, &mut copies);
         rows.put(Key::number(Kind::Message, mid).as_bytes(), &value);
@@ -386,10 +386,14 @@ impl<R: Rows> Shared<R> {
                 rows.delete(message.as_bytes());
                 continue;
             };
+            if many.done.contains(&receiver) {
+                // Said before: the others still wait for it.
+                continue;
+            }
             many.left -= 1;
             if many.left > 0 {
                 rows.put(Key::done(mid, receiver).as_bytes(), &facts::mark());
-                many.done.push(receiver);
+                many.done.insert(receiver);
                 continue;
             }
             rows.delete(message.as_bytes());
@@ -404,7 +408,7 @@ impl<R: Rows> Shared<R> {
         self.newest.lock().expect("no code panics while it holds the newest")
     }
 
-    fn note_many(&self, mid: Mid, left: usize, done: Vec<u64>) {
+    fn note_many(&self, mid: Mid, left: usize, done: BTreeSet<u64>) {
         let left = u32::try_from(left).expect("fewer receivers than Sessions there can be");
         let mut all = self.many.lock().expect("no code panics while it holds the list");
         all.insert(mid, Many { left, done });

@@ -194,7 +194,7 @@ impl<R: Rows> Shared<R> {
                 return ControlFlow::Continue(());
             }
             if all > 1 {
-                self.note_many(queued.mid, queued.copies.len(), done);
+                self.note_many(queued.mid, queued.copies.len(), done.into_iter().collect());
             }
             visit(Fact::Queued(queued));
             ControlFlow::Continue(())

@@ -12,6 +12,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::debug;
+
 use super::disk::Disk;
 use super::error::StoreError;
 use super::frame::Kind;
@@ -107,7 +109,9 @@ impl Checkpointer {
         let begun = shared.clock.now();
         let (frozen, of, mark) = self.freeze();
         shared.wait_until_certain(mark)?;
+        debug!(rows = frozen.rows(), "checkpoint begun");
         let (rows, kept) = self.write(&frozen, of)?;
+        debug!(rows, "checkpoint written");
         self.finish(&frozen, &kept, of);
         drop(quiet);
         let now = shared.clock.now();

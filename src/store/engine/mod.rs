@@ -52,6 +52,8 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::thread::JoinHandle;
 
+use tracing::debug;
+
 use disk::Folder;
 use place::{Marker, Place};
 use shared::Shared;
@@ -120,6 +122,7 @@ impl Engine {
         let clock = SystemClock::start(Time::START);
         let begun = clock.now();
         let place = Place::take(path)?;
+        debug!("store opening");
         let marker = place.marker()?;
         let new = marker.is_none();
         let marker = match marker {

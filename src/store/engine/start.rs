@@ -6,6 +6,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::debug;
+
 use super::checkpoint::Checkpointer;
 use super::commit::{Committer, Tail};
 use super::disk::Disk;
@@ -95,9 +97,11 @@ pub fn start(site: Site, options: Options, visit: &mut Visitor<'_>) -> Result<Pa
     let hasher = super::shared::Hasher::default();
     let journal = replay(&*disk, store, &meta, &hasher)?;
     let Replayed { found, mut pending, repaired } = journal;
+    debug!(frames = found.frames, bytes = found.bytes, repaired, "journal read");
     let mut known = Known::new(&options.growing);
     let look = Look { table: &*table, path: &table_path, hasher: &hasher };
     let seen = look.at_rows(&mut pending, &mut known, visit)?;
+    debug!(rows = seen.rows, "table read");
     if !repaired && let Some(what) = seen.tally.difference(&meta.tally) {
         return Err(StoreError::damaged(&table_path, 0, what));
     }

@@ -1,50 +1,51 @@
 //! Clients that keep their side of a Session while the broker dies: what they have not seen
 //! acknowledged they send again, and what they know by its Packet Identifier they take once.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::mpsc::Sender;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sluicemq::codec::{
     Ack, Connect, Packet, PacketId, Properties, Publish, QoS, Reason, Version, Will,
 };
 
+use super::streams::Streams;
+use super::watch::Watch;
 use crate::wire::{connect, decoded, encoded, frame, subscribe};
-
-/// How long an answer may take before a test fails. Nothing waits so long when all is well.
-const DEADLINE: Duration = Duration::from_secs(60);
-/// Messages in flight to the broker at once.
-const WINDOW: usize = 16;
 
 /// A connection that may end at any byte.
 pub struct Wire {
     stream: TcpStream,
+    version: Version,
     unread: Vec<u8>,
+    unsent: Vec<u8>,
 }
 
 impl Wire {
-    /// Connects, and says whether the Session was there; nothing if the broker dies first.
-    fn connect(at: SocketAddr, connect: &Connect<'_>) -> Option<(Wire, bool)> {
-        let stream = TcpStream::connect(at).ok()?;
-        stream.set_read_timeout(Some(DEADLINE)).ok()?;
-        stream.set_nodelay(true).ok()?;
-        let mut wire = Wire { stream, unread: Vec::new() };
+    /// Connects, and says whether the Session was there.
+    fn connect(at: SocketAddr, connect: &Connect<'_>) -> (Wire, bool) {
+        let stream = TcpStream::connect(at).expect("a broker that lives");
+        stream.set_read_timeout(Some(DEADLINE)).expect("a deadline");
+        stream.set_nodelay(true).expect("small packets at once");
+        let (unread, unsent) = (Vec::new(), Vec::new());
+        let mut wire = Wire { stream, version: connect.version, unread, unsent };
         wire.send(&Packet::Connect(Box::new(connect.clone())));
-        let bytes = wire.next()?;
-        match decoded(&bytes, Version::V5) {
+        let bytes = wire.next().expect("a broker that lives");
+        match decoded(&bytes, wire.version) {
             Packet::ConnAck(connack) => {
                 assert_eq!(connack.reason, Reason::Success);
-                Some((wire, connack.session_present))
+                let present = connack.session_present;
+                (wire, present)
             }
             other => panic!("not CONNACK: {other:?}"),
         }
     }
 
+    /// Sends a packet, not later than when the next one is waited for.
     fn send(&mut self, packet: &Packet<'_>) {
-        // That the broker has died is seen by who reads.
-        let _ = self.stream.write_all(&encoded(packet, Version::V5));
+        self.unsent.extend(encoded(packet, self.version));
     }
 
     /// The next packet; nothing if the broker has died, in the middle of one or not.
@@ -53,6 +54,7 @@ impl Wire {
             if let Some(len) = frame(&self.unread) {
                 return Some(self.unread.drain(..len).collect());
             }
+            self.flush();
             let mut buf = [0; 16 * 1024];
             match self.stream.read(&mut buf) {
                 Ok(0) => return None,
@@ -65,6 +67,12 @@ impl Wire {
             }
         }
     }
+
+    fn flush(&mut self) {
+        // That the broker has died is seen by who reads.
+        let _ = self.stream.write_all(&self.unsent);
+        self.unsent.clear();
+    }
 }
 
 /// What is published, each kind numbered by itself.
@@ -72,12 +80,23 @@ impl Wire {
 pub enum Class {
     Once,
     Exactly,
-    Retained,
+    /// Retained, at `QoS` 1 and 2.
+    State,
+    StateExactly,
 }
 
 impl Class {
+    pub const ALL: [Class; 4] = [Class::Once, Class::Exactly, Class::State, Class::StateExactly];
+
     fn qos(self) -> QoS {
-        if self == Class::Exactly { QoS::ExactlyOnce } else { QoS::AtLeastOnce }
+        match self {
+            Class::Once | Class::State => QoS::AtLeastOnce,
+            Class::Exactly | Class::StateExactly => QoS::ExactlyOnce,
+        }
+    }
+
+    pub fn retained(self) -> bool {
+        matches!(self, Class::State | Class::StateExactly)
     }
 
     /// The topic of a publisher's messages.
@@ -85,20 +104,62 @@ impl Class {
         match self {
             Class::Once => format!("load/1/{name}"),
             Class::Exactly => format!("load/2/{name}"),
-            Class::Retained => format!("retained/{name}"),
+            Class::State => format!("state/1/{name}"),
+            Class::StateExactly => format!("state/2/{name}"),
         }
+    }
+
+    /// Whether the message of that number deletes the retained one.
+    pub fn deletes(self, number: u64) -> bool {
+        self.retained() && number % 5 == 4
     }
 }
 
 /// Publishes numbers, each until it is acknowledged.
 pub struct Publisher {
     pub name: String,
-    /// The next number of each class.
-    pub next: [u64; 3],
+    version: Version,
+    pub will: WillKind,
+    /// Messages in flight at once, and PUBRELs owed at once.
+    window: usize,
+    owed_max: usize,
+    /// By class: the next number, and one above the last that was acknowledged: PUBACK or PUBREC.
+    pub next: [u64; 4],
+    pub acknowledged: [u64; 4],
     flights: VecDeque<Flight>,
+    /// PUBREC has come, PUBREL is still to be sent: in their order.
+    owed: VecDeque<PacketId>,
     last_id: u16,
     turn: u64,
     connected_before: bool,
+    /// What it sent again after the broker had died.
+    pub again: Again,
+}
+
+/// The Will of a publisher.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum WillKind {
+    Plain,
+    Retained,
+    /// So long after the connection that the client is back before.
+    Late,
+}
+
+/// Packets sent on a later connection than the one they were first due on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Again {
+    pub publishes: u64,
+    /// For the first time on the new connection.
+    pub first_pubrels: u64,
+    pub pubrels: u64,
+}
+
+impl std::ops::AddAssign for Again {
+    fn add_assign(&mut self, other: Again) {
+        self.publishes += other.publishes;
+        self.first_pubrels += other.first_pubrels;
+        self.pubrels += other.pubrels;
+    }
 }
 
 struct Flight {
@@ -106,77 +167,103 @@ struct Flight {
     class: Class,
     number: u64,
     /// PUBREC seen.
-    released: bool,
+    received: bool,
 }
 
 impl Publisher {
-    pub fn new(name: String) -> Publisher {
-        let (flights, connected_before) = (VecDeque::new(), false);
-        Publisher { name, next: [0; 3], flights, last_id: 0, turn: 0, connected_before }
+    pub fn new(name: String, version: Version, will: WillKind, window: usize) -> Publisher {
+        Publisher {
+            name,
+            version,
+            will,
+            window,
+            owed_max: window / 2,
+            next: [0; 4],
+            acknowledged: [0; 4],
+            flights: VecDeque::new(),
+            owed: VecDeque::new(),
+            last_id: 0,
+            turn: 0,
+            connected_before: false,
+            again: Again::default(),
+        }
     }
 
-    /// Publishes until the broker dies, with a Will that says `round`; tells each acknowledgement.
-    pub fn publish(&mut self, at: SocketAddr, round: usize, ready: &Sender<()>, acks: &Sender<()>) {
+    /// Publishes until the broker dies, with a Will that says `round`.
+    pub fn publish(&mut self, at: SocketAddr, round: u64, watch: &Watch) {
         let payload = round.to_string();
-        let topic = format!("will/{}", self.name);
+        let topic = self.will_topic();
         let will = Will {
             qos: QoS::ExactlyOnce,
-            retain: false,
-            delay: 0,
+            retain: self.will == WillKind::Retained,
+            delay: if self.will == WillKind::Late { LASTS_S } else { 0 },
             expiry: None,
             topic: &topic,
             payload: payload.as_bytes(),
             properties: Properties::EMPTY,
         };
-        let Some(mut wire) = self.connect(at, Some(will)) else {
-            panic!("the broker was to die later")
-        };
-        let _ = ready.send(());
+        let mut wire = self.connect(at, Some(will), watch);
         loop {
-            while self.flights.len() < WINDOW {
+            let before = self.flights.len();
+            while self.flights.len() < self.window {
                 self.publish_next(&mut wire);
             }
-            let Some(bytes) = wire.next() else { return };
-            if self.answered(&bytes, &mut wire) {
-                let _ = acks.send(());
+            let sent = (self.flights.len() - before) as u64;
+            if sent > 0 {
+                // Not before it is sent.
+                wire.flush();
+                watch.note(|state| state.in_flight += sent);
             }
+            let Some(bytes) = wire.next() else { return };
+            self.answered(&bytes, &mut wire, watch);
         }
     }
 
     /// Sends what is not acknowledged until all is.
-    pub fn finish(&mut self, at: SocketAddr) {
-        let (mut wire, _) = (self.connect(at, None).expect("a broker that lives"), ());
+    pub fn finish(&mut self, at: SocketAddr, watch: &Watch) {
+        let mut wire = self.connect(at, None, watch);
+        self.owed_max = 0;
         while !self.flights.is_empty() {
             let bytes = wire.next().expect("a broker that lives");
-            self.answered(&bytes, &mut wire);
+            self.answered(&bytes, &mut wire, watch);
         }
         wire.send(&Packet::Disconnect(Default::default()));
+        wire.flush();
     }
 
-    fn connect(&mut self, at: SocketAddr, will: Option<Will<'_>>) -> Option<Wire> {
-        let connect = Connect {
-            clean_start: false,
-            session_expiry: 3600,
-            will,
-            ..connect(Version::V5, &self.name)
-        };
-        let (mut wire, present) = Wire::connect(at, &connect)?;
+    pub fn will_topic(&self) -> String {
+        format!("will/{}", self.name)
+    }
+
+    fn connect(&mut self, at: SocketAddr, will: Option<Will<'_>>, watch: &Watch) -> Wire {
+        let connect = lasting(self.version, &self.name, will);
+        let (mut wire, present) = Wire::connect(at, &connect);
         assert_eq!(present, self.connected_before, "{}: Session Present", self.name);
         self.connected_before = true;
         for flight in &self.flights {
-            if flight.released {
+            if flight.received {
                 wire.send(&Packet::PubRel(Ack::new(flight.id, Reason::Success)));
+                self.again.pubrels += 1;
             } else {
                 self.send(flight, true, &mut wire);
+                self.again.publishes += 1;
             }
         }
-        Some(wire)
+        self.again.first_pubrels += self.owed.len() as u64;
+        self.owed.clear();
+        wire.flush();
+        watch.note(|state| {
+            state.connected += 1;
+            state.in_flight += self.flights.len() as u64;
+        });
+        wire
     }
 
     fn publish_next(&mut self, wire: &mut Wire) {
         self.turn += 1;
         let class = match self.turn % 20 {
-            0 => Class::Retained,
+            0 => Class::State,
+            10 => Class::StateExactly,
             turn if turn % 2 == 0 => Class::Once,
             _ => Class::Exactly,
         };
@@ -189,104 +276,127 @@ impl Publisher {
                 break id;
             }
         };
-        let flight = Flight { id, class, number, released: false };
+        let flight = Flight { id, class, number, received: false };
         self.send(&flight, false, wire);
         self.flights.push_back(flight);
     }
 
     fn send(&self, flight: &Flight, dup: bool, wire: &mut Wire) {
-        let payload = flight.number.to_string();
+        // Every third expires, and long after the test; the payload says so.
+        let expires = self.version == Version::V5 && flight.number.is_multiple_of(3);
+        let payload = match flight.class.deletes(flight.number) {
+            true => String::new(),
+            false if expires => format!("{} expires", flight.number),
+            false => flight.number.to_string(),
+        };
         wire.send(&Packet::Publish(Publish {
             dup,
             qos: flight.class.qos(),
-            retain: flight.class == Class::Retained,
+            retain: flight.class.retained(),
             topic: &flight.class.topic(&self.name),
             packet_id: Some(flight.id),
+            expiry: expires.then_some(LASTS_S),
             payload: payload.as_bytes(),
             ..Publish::default()
         }));
     }
 
-    /// Takes an answer; returns whether it is the last of its message.
-    fn answered(&mut self, bytes: &[u8], wire: &mut Wire) -> bool {
-        let (ack, wanted) = match decoded(bytes, Version::V5) {
-            Packet::PubAck(ack) | Packet::PubComp(ack) => (ack, None),
-            Packet::PubRec(ack) => (ack, Some(())),
+    /// Takes an answer.
+    fn answered(&mut self, bytes: &[u8], wire: &mut Wire, watch: &Watch) {
+        let (ack, received) = match decoded(bytes, self.version) {
+            Packet::PubAck(ack) | Packet::PubComp(ack) => (ack, false),
+            Packet::PubRec(ack) => (ack, true),
             other => panic!("no answer to a PUBLISH: {other:?}"),
         };
         let index = self.flights.iter().position(|flight| flight.id == ack.packet_id);
         let Some(index) = index else { panic!("{}: an answer to nothing: {ack:?}", self.name) };
-        if wanted.is_some() {
-            let fine = [Reason::Success, Reason::NoMatchingSubscribers];
-            assert!(fine.contains(&ack.reason), "{ack:?}");
-            self.flights[index].released = true;
-            wire.send(&Packet::PubRel(Ack::new(ack.packet_id, Reason::Success)));
-            return false;
-        }
+        let flight = &mut self.flights[index];
         // A PUBREL is answered so if its PUBCOMP was lost.
-        let gone = ack.reason == Reason::PacketIdentifierNotFound && self.flights[index].released;
+        let gone = ack.reason == Reason::PacketIdentifierNotFound && flight.received;
         let fine = [Reason::Success, Reason::NoMatchingSubscribers];
-        assert!(gone || fine.contains(&ack.reason), "{ack:?}");
+        assert!(gone || fine.contains(&ack.reason), "{}: {ack:?}", self.name);
+        let acknowledged = &mut self.acknowledged[flight.class as usize];
+        *acknowledged = flight.number.max(*acknowledged - u64::from(*acknowledged > 0)) + 1;
+        if received {
+            flight.received = true;
+            self.owed.push_back(ack.packet_id);
+            while self.owed.len() > self.owed_max {
+                let id = self.owed.pop_front().expect("it is not empty");
+                wire.send(&Packet::PubRel(Ack::new(id, Reason::Success)));
+            }
+            return;
+        }
         self.flights.remove(index);
-        true
+        watch.note(|state| {
+            state.acknowledged += 1;
+            state.in_flight -= 1;
+        });
     }
 }
 
 /// Takes messages and remembers them.
 pub struct Subscriber {
-    name: String,
-    /// Topics and payloads, in the order in which they came.
-    pub got: Vec<(String, String)>,
+    pub name: &'static str,
+    version: Version,
+    qos: QoS,
+    filters: &'static [&'static str],
+    /// What came, to it or to its group.
+    pub streams: Arc<Streams>,
     unreleased: BTreeSet<PacketId>,
     subscribed: bool,
 }
 
 impl Subscriber {
-    pub fn new(name: &str) -> Subscriber {
-        let (got, unreleased) = (Vec::new(), BTreeSet::new());
-        Subscriber { name: name.to_owned(), got, unreleased, subscribed: false }
+    pub fn new(
+        name: &'static str,
+        version: Version,
+        qos: QoS,
+        filters: &'static [&'static str],
+    ) -> Subscriber {
+        let (streams, unreleased) = (Arc::default(), BTreeSet::new());
+        Subscriber { name, version, qos, filters, streams, unreleased, subscribed: false }
     }
 
-    /// Connects and subscribes; nothing if the broker dies first.
-    pub fn connect(&mut self, at: SocketAddr) -> Option<Wire> {
-        let connect = Connect {
-            clean_start: false,
-            session_expiry: 3600,
-            ..connect(Version::V5, &self.name)
-        };
-        let (mut wire, present) = Wire::connect(at, &connect)?;
-        assert!(present || !self.subscribed, "{}: the Session is gone", self.name);
+    /// Connects, and subscribes when it is the first time.
+    pub fn connect(&mut self, at: SocketAddr) -> Wire {
+        let (mut wire, present) = Wire::connect(at, &lasting(self.version, self.name, None));
+        assert_eq!(present, self.subscribed, "{}: Session Present", self.name);
         if !self.subscribed {
-            wire.send(&subscribe(&["load/#", "will/#", "end"], QoS::ExactlyOnce));
-            while !matches!(decoded(&wire.next()?, Version::V5), Packet::SubAck(_)) {}
+            for (filters, qos) in [(self.filters, self.qos), (&["end"], QoS::ExactlyOnce)] {
+                wire.send(&subscribe(filters, qos));
+                let bytes = wire.next().expect("a broker that lives");
+                let answer = decoded(&bytes, self.version);
+                let Packet::SubAck(suback) = &answer else { panic!("not SUBACK: {answer:?}") };
+                assert!(suback.reasons.iter().all(|reason| !reason.is_error()), "{suback:?}");
+            }
             self.subscribed = true;
         }
-        Some(wire)
+        wire
     }
 
     /// Takes what comes until the broker dies or the topic `end` has come.
-    pub fn take(&mut self, wire: &mut Wire) {
+    pub fn take(&mut self, wire: &mut Wire, watch: &Watch) {
         while let Some(bytes) = wire.next() {
-            match decoded(&bytes, Version::V5) {
+            match decoded(&bytes, self.version) {
                 Packet::Publish(publish) => {
-                    let text = String::from_utf8_lossy(publish.payload).into_owned();
-                    let topic = publish.topic.to_owned();
-                    let success = Reason::Success;
-                    match (publish.qos, publish.packet_id) {
-                        (QoS::ExactlyOnce, Some(id)) => {
-                            if self.unreleased.insert(id) {
-                                self.got.push((topic.clone(), text));
-                            }
-                            wire.send(&Packet::PubRec(Ack::new(id, success)));
-                        }
-                        (_, Some(id)) => {
-                            self.got.push((topic.clone(), text));
-                            wire.send(&Packet::PubAck(Ack::new(id, success)));
-                        }
-                        (_, None) => panic!("QoS 0 was not published"),
+                    let id = publish.packet_id.expect("QoS 0 was not published");
+                    let exactly = publish.qos == QoS::ExactlyOnce;
+                    let success = Ack::new(id, Reason::Success);
+                    wire.send(&if exactly {
+                        Packet::PubRec(success)
+                    } else {
+                        Packet::PubAck(success)
+                    });
+                    if exactly && !self.unreleased.insert(id) {
+                        continue;
                     }
-                    if topic == "end" {
+                    if publish.topic == "end" {
+                        wire.flush();
                         return;
+                    }
+                    let number = number(&publish, self.version);
+                    if self.streams.take(publish.topic, number, exactly) {
+                        watch.note(|state| state.received += 1);
                     }
                 }
                 Packet::PubRel(ack) => {
@@ -297,10 +407,70 @@ impl Subscriber {
             }
         }
     }
+}
 
-    /// Numbers that came on a topic, in order.
-    pub fn numbers(&self, topic: &str) -> Vec<u64> {
-        let on_it = self.got.iter().filter(|(on, _)| on == topic);
-        on_it.map(|(_, text)| text.parse().expect("a number")).collect()
+/// Subscribes anew and returns what is retained: topics and numbers.
+pub fn retained(at: SocketAddr, filters: &[&str]) -> BTreeMap<String, u64> {
+    let (mut wire, _) = Wire::connect(at, &connect(Version::V5, "looks"));
+    wire.send(&subscribe(filters, QoS::AtLeastOnce));
+    let mut found = BTreeMap::new();
+    let mut asked = false;
+    loop {
+        let bytes = wire.next().expect("a broker that lives");
+        let Packet::Publish(publish) = decoded(&bytes, Version::V5) else {
+            if !std::mem::replace(&mut asked, true) {
+                // What is retained on this topic comes after all that is retained on those.
+                wire.send(&subscribe(&[MARK], QoS::AtLeastOnce));
+            }
+            continue;
+        };
+        let id = publish.packet_id.expect("QoS 0 was not published");
+        wire.send(&Packet::PubAck(Ack::new(id, Reason::Success)));
+        if publish.topic == MARK {
+            wire.send(&Packet::Disconnect(Default::default()));
+            wire.flush();
+            return found;
+        }
+        assert!(publish.retain, "nobody publishes now");
+        let before = found.insert(publish.topic.to_owned(), number(&publish, Version::V5));
+        assert_eq!(before, None, "{} came twice", publish.topic);
     }
 }
+
+/// Publishes a message once, whatever it takes.
+pub fn publish(at: SocketAddr, topic: &str, retain: bool) {
+    let (mut wire, _) = Wire::connect(at, &connect(Version::V5, "tells"));
+    let qos = QoS::ExactlyOnce;
+    let (packet_id, payload) = (Some(PacketId::MIN), &b"0"[..]);
+    let publish = Publish { qos, retain, topic, packet_id, payload, ..Publish::default() };
+    wire.send(&Packet::Publish(publish));
+    wire.next().expect("PUBREC");
+    wire.send(&Packet::PubRel(Ack::new(PacketId::MIN, Reason::Success)));
+    wire.next().expect("PUBCOMP");
+}
+
+/// The number that a message says; it expires if it says so.
+fn number(publish: &Publish<'_>, version: Version) -> u64 {
+    let text = std::str::from_utf8(publish.payload).expect("text");
+    let number = text.strip_suffix(" expires");
+    if version == Version::V5 {
+        let left = publish.expiry.is_some_and(|left| (1..=LASTS_S).contains(&left));
+        assert_eq!(left, number.is_some(), "{}: {text:?}, {:?}", publish.topic, publish.expiry);
+    }
+    number.unwrap_or(text).parse().expect("a number")
+}
+
+/// A CONNECT to a Session that lasts.
+fn lasting<'a>(version: Version, name: &'a str, will: Option<Will<'a>>) -> Connect<'a> {
+    let session_expiry = if version == Version::V5 { LASTS_S } else { u32::MAX };
+    Connect { clean_start: false, session_expiry, will, ..connect(version, name) }
+}
+
+/// How long an answer may take before a test fails. Nothing waits so long when all is well.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Longer than a test takes: Sessions, messages that expire, Wills that come late.
+const LASTS_S: u32 = 100_000;
+
+/// A retained message that is there from the beginning.
+pub const MARK: &str = "mark";

@@ -134,14 +134,6 @@ impl Sluice {
         self.start_again();
     }
 
-    /// Starts it again and kills it, ready or not.
-    pub fn start_and_kill_after(&mut self, time: Duration) {
-        self.process = launch(&mut again(self.folder.path()), self.folder.path());
-        // Nothing is waited for: any moment will do.
-        thread::sleep(time);
-        self.kill();
-    }
-
     fn until_ready(&mut self) {
         let ready = self.process.until(|line| line.starts_with(r#"{"sluice":"ready""#));
         self.listeners = listeners(&ready);
@@ -210,7 +202,7 @@ pub fn sluice(folder: &Path, config: &str) -> Command {
 }
 
 /// The command that runs a broker with the configuration that is in `folder`.
-fn again(folder: &Path) -> Command {
+pub fn again(folder: &Path) -> Command {
     let mut command = program();
     command.arg("--config").arg(folder.join("sluice.toml")).current_dir(folder);
     command.stdin(Stdio::null()).env("PATH", path_without_sync(folder));
@@ -262,7 +254,7 @@ fn forward(stream: impl Read + Send + 'static, lines: Sender<String>) {
 }
 
 /// Names and addresses in the ready line.
-fn listeners(ready: &str) -> Vec<(String, SocketAddr)> {
+pub fn listeners(ready: &str) -> Vec<(String, SocketAddr)> {
     let text = |part: &str| part.split('"').next().expect("a text").to_owned();
     ready
         .split(r#"{"name":""#)

@@ -69,6 +69,9 @@ const PUBLISHERS: usize = 50;
 const ACKS_MIN: u64 = 2_000;
 const IN_FLIGHT_MIN: u64 = 50;
 
+/// About how long it takes to take over what a store remembers, in microseconds.
+const TAKING_OVER_US: u64 = 20_000;
+
 /// Subscribers that miss all but one in so many rounds. Those after the first so many are a group.
 const SELDOM: Range<usize> = 2..5;
 const SELDOM_IN: u64 = 3;
@@ -124,13 +127,16 @@ fn nothing_acknowledged_is_lost_or_doubled_however_often_the_broker_is_killed() 
     let seed = std::env::var("SEED").map_or(1, |seed| seed.parse().expect("a number"));
     println!("CRASH={rounds} SEED={seed}");
     let mut crash = Crash::begin(seed);
-    while crash.round < rounds || crash.figures.want_more(crash.round) {
+    while crash.round < rounds || crash.figures.want_more(rounds) {
+        assert!(crash.round < 2 * rounds + 10, "kills do not come where they are to");
         crash.one_round();
+        if crash.round.is_multiple_of(25) {
+            say(&format!("crash: {} rounds so far: {}", crash.round, crash.figures));
+        }
     }
     let came = crash.end();
     let line = format!("crash: {} rounds, SEED={seed}: {}; {came}", crash.round, crash.figures);
-    // Not as a test prints that passes: that nobody sees.
-    writeln!(std::io::stderr(), "{line}").expect("a standard error");
+    say(&line);
     let Tally { came: _, repeated: _, lost, doubled, late, strange } = came.tally;
     assert_eq!((lost, doubled, late, strange), (0, 0, 0, 0), "{line}");
     assert_eq!(
@@ -138,6 +144,11 @@ fn nothing_acknowledged_is_lost_or_doubled_however_often_the_broker_is_killed() 
         (came.wills_due, 0, 0),
         "{line}"
     );
+}
+
+/// Says something that is seen even if the test passes.
+fn say(line: &str) {
+    writeln!(std::io::stderr(), "{line}").expect("a standard error");
 }
 
 /// A broker, its clients, and what has become of them so far.
@@ -254,14 +265,26 @@ impl Crash {
         let mut repaired = None;
         while kills > 0 {
             self.broker.start_again();
-            // Not to wait for anything: somewhere in the time that a start takes.
-            let start = self.start.as_micros() as u64;
-            thread::sleep(Duration::from_micros(self.random.below(start)));
+            let within = match self.random.below(4) {
+                0 => {
+                    self.broker.until_ready();
+                    0
+                }
+                1 => {
+                    self.broker.until_taking_over();
+                    TAKING_OVER_US
+                }
+                _ => self.start.as_micros() as u64,
+            };
+            // Not to wait for anything: anywhere within that time.
+            thread::sleep(Duration::from_micros(self.random.below(within + 1)));
             let life = self.broker.kill();
             repaired = repaired.or(life.repaired);
             if life.ready.is_none() {
                 self.figures.in_a_start += 1;
                 kills -= 1;
+            } else {
+                self.figures.before_anybody += 1;
             }
         }
         self.broker.start_again();
@@ -362,6 +385,7 @@ struct Figures {
     /// Kills.
     in_a_checkpoint: u64,
     in_a_start: u64,
+    before_anybody: u64,
     /// Retained messages, or their absence, that were compared.
     retained: u64,
 }
@@ -405,7 +429,8 @@ impl std::fmt::Display for Figures {
         write!(f, "in flight at the kill {least} to {most}, median {median}; ")?;
         write!(f, "{} while a subscriber was not back; ", self.missed)?;
         write!(f, "{} killed inside a checkpoint, ", self.in_a_checkpoint)?;
-        write!(f, "{} more while they started; ", self.in_a_start)?;
+        write!(f, "{} more while they started, ", self.in_a_start)?;
+        write!(f, "{} before anybody connected; ", self.before_anybody)?;
         let (_, median, most) = least_and_median(&self.starts);
         write!(f, "ready after {median} ms, {most} at most; {} retained right", self.retained)
     }

@@ -31,7 +31,7 @@ impl Broker {
     pub fn start(config: &str, watch: Arc<Watch>) -> Broker {
         let folder = new_folder();
         let process = Process::start(sluice(folder.path(), config), watch.clone());
-        let mut broker = Broker { folder, watch, process };
+        let broker = Broker { folder, watch, process };
         broker.until_ready();
         broker
     }
@@ -42,8 +42,13 @@ impl Broker {
         self.heard(|life| life.opening.then_some(()));
     }
 
+    /// Waits until it begins to take over what its store remembers.
+    pub fn until_taking_over(&self) {
+        self.heard(|life| life.taking_over.then_some(()));
+    }
+
     /// Waits until it serves; returns how long it took since it was started.
-    pub fn until_ready(&mut self) -> Duration {
+    pub fn until_ready(&self) -> Duration {
         self.heard(|life| life.ready.clone().map(drop));
         self.process.begun.elapsed()
     }

@@ -33,6 +33,8 @@ pub struct Life {
     pub opening: bool,
     /// It has read its journal: whether that told of a checkpoint begun and not finished.
     pub repaired: Option<bool>,
+    /// It has read its table: what follows is that it takes over what the store remembers.
+    pub taking_over: bool,
     /// The line that says that it serves.
     pub ready: Option<String>,
     /// A checkpoint has begun, durably, and the table is not written.
@@ -77,6 +79,8 @@ impl Life {
             self.opening = true;
         } else if line.contains("journal read") {
             self.repaired = Some(line.contains("repaired=true"));
+        } else if line.contains("table read") {
+            self.taking_over = true;
         } else if line.contains("checkpoint begun") {
             self.checkpoint = true;
         } else if line.contains("checkpoint written") {

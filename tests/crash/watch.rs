@@ -94,7 +94,7 @@ impl Life {
 }
 
 /// How long anything may take before a test fails. Nothing waits so long when all is well.
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Lines to be shown when a test fails.
 const TAIL: usize = 30;

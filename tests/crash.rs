@@ -72,9 +72,12 @@ const IN_FLIGHT_MIN: u64 = 50;
 /// About how long it takes to take over what a store remembers, in microseconds.
 const TAKING_OVER_US: u64 = 20_000;
 
-/// Subscribers that miss all but one in so many rounds. Those after the first so many are a group.
+/// Subscribers that miss all but one in so many rounds. Those from `MEMBERS` on are a group.
 const SELDOM: Range<usize> = 2..5;
 const SELDOM_IN: u64 = 3;
+
+/// After so many rounds all that waits is taken, or it would only grow.
+const SETTLE_EVERY: u64 = 10;
 const MEMBERS: usize = 4;
 
 /// Messages that wait for an absent subscriber, and retained ones.
@@ -130,20 +133,13 @@ fn nothing_acknowledged_is_lost_or_doubled_however_often_the_broker_is_killed() 
     while crash.round < rounds || crash.figures.want_more(rounds) {
         assert!(crash.round < 2 * rounds + 10, "kills do not come where they are to");
         crash.one_round();
-        if crash.round.is_multiple_of(25) {
-            say(&format!("crash: {} rounds so far: {}", crash.round, crash.figures));
+        if crash.round.is_multiple_of(SETTLE_EVERY) && crash.round < rounds {
+            let came = crash.settle();
+            say(&format!("crash: {} rounds so far: {}; {came}", crash.round, crash.figures));
         }
     }
-    let came = crash.end();
-    let line = format!("crash: {} rounds, SEED={seed}: {}; {came}", crash.round, crash.figures);
-    say(&line);
-    let Tally { came: _, repeated: _, lost, doubled, late, strange } = came.tally;
-    assert_eq!((lost, doubled, late, strange), (0, 0, 0, 0), "{line}");
-    assert_eq!(
-        (came.wills, came.groups.lost, came.groups.doubled),
-        (came.wills_due, 0, 0),
-        "{line}"
-    );
+    let came = crash.settle();
+    say(&format!("crash: {} rounds, SEED={seed}: {}; {came}", crash.round, crash.figures));
 }
 
 /// Says something that is seen even if the test passes.
@@ -320,8 +316,8 @@ impl Crash {
         assert!(found.is_empty(), "retained by nobody: {found:?}");
     }
 
-    /// Everything is acknowledged and taken; compares what came with what was published.
-    fn end(&mut self) -> Came {
+    /// Lets everything be acknowledged and taken; what came must be what was published.
+    fn settle(&mut self) -> Came {
         let at = self.broker.address();
         let watch = &*self.watch;
         watch.note(|state| state.in_flight = 0);
@@ -341,8 +337,13 @@ impl Crash {
                     subscriber.take(&mut wire, watch);
                 });
             }
+            let mut seen = 0;
+            while seen < all {
+                let more = |received: u64| (received > seen).then_some(received);
+                let Some(received) = watch.until(|state| more(state.received)) else { break };
+                seen = received;
+            }
             // If something is missing it is counted below.
-            watch.until(|state| (state.received >= all).then_some(()));
             clients::publish(at, "end", false);
         });
         let mut came = Came { wills_due, ..Came::default() };
@@ -355,6 +356,11 @@ impl Crash {
             came.again += publisher.again;
         }
         self.look_at_what_is_retained();
+        let Tally { came: _, repeated: _, lost, doubled, late, strange } = came.tally;
+        let groups = [came.groups.lost, came.groups.doubled, came.groups.strange];
+        let said = format!("{} rounds: {came}", self.round);
+        assert_eq!((lost, doubled, late, strange, groups), (0, 0, 0, 0, [0; 3]), "{said}");
+        assert_eq!(came.wills, came.wills_due, "{said}");
         came
     }
 

@@ -222,11 +222,12 @@ impl Publisher {
     /// Sends what is not acknowledged until all is.
     pub fn finish(&mut self, at: SocketAddr, watch: &Watch) {
         let mut wire = self.connect(at, None, watch);
-        self.owed_max = 0;
+        let owed_max = std::mem::replace(&mut self.owed_max, 0);
         while !self.flights.is_empty() {
             let bytes = wire.next().expect("a broker that lives");
             self.answered(&bytes, &mut wire, watch);
         }
+        self.owed_max = owed_max;
         wire.send(&Packet::Disconnect(Default::default()));
         wire.flush();
     }

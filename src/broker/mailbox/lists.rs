@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::task::Waker;
 
+use super::above::Above;
 use super::{Copy, Pace};
 use crate::codec::QoS;
 use crate::config;
@@ -15,7 +16,7 @@ use crate::time::Time;
 #[derive(Debug, Default)]
 pub(super) struct Inner {
     pub qos0: VecDeque<Entry>,
-    pub above: VecDeque<Entry>,
+    pub above: Above,
     /// Of the next entry; in a group those given back count down from [`Members::head`].
     pub arrival: u64,
     pub bytes: u64,
@@ -175,7 +176,7 @@ thread_local! {
 const SPARE_MAX: usize = 128;
 const SPARE_ROOM_MAX: usize = 512;
 
-const _: () = assert!(size_of::<Inner>() <= 176, "an idle mailbox should stay small");
+const _: () = assert!(size_of::<Inner>() <= 184, "an idle mailbox should stay small");
 const _: () = assert!(size_of::<Entry>() <= 56, "a queued copy should stay small");
 
 impl Inner {
@@ -262,22 +263,27 @@ impl Inner {
             self.expiring = true;
         }
         self.arrival += 1;
-        let list = if entry.qos == QoS::AtMostOnce { &mut self.qos0 } else { &mut self.above };
-        if list.capacity() == 0 {
-            *list = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
+        let spare = || SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
+        if entry.qos > QoS::AtMostOnce {
+            self.above.push_back(entry, spare);
+            return;
         }
-        list.push_back(entry);
+        if self.qos0.capacity() == 0 {
+            self.qos0 = spare();
+        }
+        self.qos0.push_back(entry);
     }
 
     /// Nobody is there: what the store has, it alone keeps.
     pub fn cool(&mut self) {
-        self.above.iter_mut().for_each(Entry::cool);
+        self.above.cool();
     }
 
     /// The messages at the front that are only in the store: at most so many, and about so many bytes.
-    pub fn cold_page(&self, max: usize, bytes_max: u64) -> Vec<Mid> {
+    pub fn cold_page(&mut self, max: usize, bytes_max: u64) -> Vec<Mid> {
         let mut bytes = 0;
-        let front = self.above.iter().take(max).take_while(|entry| {
+        self.above.unpack(max);
+        let front = self.above.front().iter().take(max).take_while(|entry| {
             let before = bytes;
             bytes += entry.bytes();
             before < bytes_max
@@ -292,20 +298,21 @@ impl Inner {
         let mut index = 0;
         // Both are in the order of the list.
         for (mid, message) in found {
-            let Some(at) = self.above.iter().skip(index).position(|e| e.cold() == Some(mid)) else {
+            let above = self.above.front();
+            let Some(at) = above.iter().skip(index).position(|e| e.cold() == Some(mid)) else {
                 continue;
             };
             index += at;
             match message {
                 Some(message) => {
                     message.set_mid(mid);
-                    self.bytes -= self.above[index].bytes();
-                    self.above[index].message = Place::Warm(message);
-                    self.bytes += self.above[index].bytes();
+                    self.bytes -= above[index].bytes();
+                    above[index].message = Place::Warm(message);
+                    self.bytes += above[index].bytes();
                     index += 1;
                 }
                 None => {
-                    if let Some(entry) = self.above.remove(index) {
+                    if let Some(entry) = above.remove(index) {
                         self.bytes -= entry.bytes();
                         self.lose(1, Loss::Unreadable);
                         unreadable.push(mid);
@@ -331,19 +338,19 @@ impl Inner {
         let mut soonest = Time::NEVER;
         let mut lost = [0usize; 2];
         let mut bytes = 0;
-        for (class, list) in [&mut self.qos0, &mut self.above].into_iter().enumerate() {
-            list.retain(|entry| {
-                let expires = entry.expires();
-                if expires <= now {
-                    lost[class] += 1;
-                    bytes += entry.bytes();
-                    gone.extend(entry.mid());
-                    return false;
-                }
-                soonest = soonest.min(expires);
-                true
-            });
-        }
+        let mut keep = |entry: &Entry| {
+            let expires = entry.expires();
+            if expires <= now {
+                lost[usize::from(entry.qos > QoS::AtMostOnce)] += 1;
+                bytes += entry.bytes();
+                gone.extend(entry.mid());
+                return false;
+            }
+            soonest = soonest.min(expires);
+            true
+        };
+        self.qos0.retain(&mut keep);
+        self.above.retain(&mut keep);
         self.expires = soonest;
         self.expiring = soonest != Time::NEVER;
         self.bytes -= bytes;
@@ -368,7 +375,7 @@ impl Inner {
         let mut taken = 0;
         loop {
             let first0 = self.qos0.front().map(|entry| entry.arrival);
-            let first = self.above.front().filter(|entry| window > 0 && entry.cold().is_none());
+            let first = self.above.first().filter(|entry| window > 0 && entry.cold().is_none());
             let first = first.map(|entry| entry.arrival);
             let from_qos0 = match (first0, first) {
                 (None, None) => break,
@@ -379,8 +386,8 @@ impl Inner {
                 self.after_take(taken);
                 return true;
             }
-            let list = if from_qos0 { &mut self.qos0 } else { &mut self.above };
-            let Some(Ok(copy)) = list.pop_front().map(Entry::copy) else {
+            let entry = if from_qos0 { self.qos0.pop_front() } else { self.above.pop_front() };
+            let Some(Ok(copy)) = entry.map(Entry::copy) else {
                 unreachable!("only what is here was looked at")
             };
             if !from_qos0 {
@@ -403,15 +410,14 @@ impl Inner {
         self.taken = self.taken.wrapping_add(taken as u32);
         self.slow = false;
         // An empty list owns no memory: what it had serves the next one that fills.
-        for list in [&mut self.qos0, &mut self.above] {
-            if list.is_empty() && list.capacity() > 0 {
-                let list = std::mem::take(list);
-                SPARE.with_borrow_mut(|spare| {
-                    if spare.len() < SPARE_MAX && list.capacity() <= SPARE_ROOM_MAX {
-                        spare.push(list);
-                    }
-                });
-            }
+        let emptied = self.qos0.is_empty() && self.qos0.capacity() > 0;
+        let emptied = emptied.then(|| std::mem::take(&mut self.qos0));
+        for list in [emptied, self.above.take_emptied()].into_iter().flatten() {
+            SPARE.with_borrow_mut(|spare| {
+                if spare.len() < SPARE_MAX && list.capacity() <= SPARE_ROOM_MAX {
+                    spare.push(list);
+                }
+            });
         }
     }
 

@@ -4,6 +4,7 @@
 //! alone. Both are bounded by messages and bytes; a copy is admitted or refused at routing time,
 //! before any acknowledgement.
 
+mod above;
 mod lists;
 
 use std::sync::Arc;
@@ -303,7 +304,7 @@ impl Mailbox {
             group: None,
             stored: copy.stored,
         });
-        let cold = room.window > 0 && inner.above.front().is_some_and(|e| e.cold().is_some());
+        let cold = room.window > 0 && inner.above.first_is_cold();
         inner.set_pace(pace.map(|pace| Pace { waits: pace.waits && more, ..pace }));
         inner.release_paused(queue, wakers);
         match &inner.waker {
@@ -340,7 +341,7 @@ impl Mailbox {
             group: Some(id),
             stored: copy.stored,
         });
-        let cold = window > 0 && inner.above.front().is_some_and(|e| e.cold().is_some());
+        let cold = window > 0 && inner.above.first_is_cold();
         inner.release_paused(queue, wakers);
         if room.bytes == 0 && inner.len() > 0 {
             // Woken, and its socket is full: others get the wake. It looks again when it can write.
@@ -532,7 +533,7 @@ impl Mailbox {
         }
         inner.qos0 = Default::default();
         let above = std::mem::take(&mut inner.above);
-        gone.extend(above.iter().filter_map(Entry::mid).map(|mid| (self.receiver(), mid)));
+        above.visit(|entry| gone.extend(entry.mid().map(|mid| (self.receiver(), mid))));
         inner.bytes = 0;
         inner.attached = false;
         inner.closed = Some(loss);

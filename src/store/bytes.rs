@@ -1,13 +1,19 @@
 //! Numbers and texts in the values of rows: written one after the other, and read so again.
 
-/// Writes a value.
-#[derive(Debug, Default)]
-pub struct Writer(pub Vec<u8>);
+/// Writes a value, behind whatever stands there already.
+#[derive(Debug)]
+pub struct Writer<'a>(&'a mut Vec<u8>);
 
-impl Writer {
+impl Writer<'_> {
     /// A value that begins with the version of its form.
-    pub fn begin(form: u8) -> Writer {
-        Writer(vec![form])
+    pub fn begin(form: u8, out: &mut Vec<u8>) -> Writer<'_> {
+        out.push(form);
+        Writer(out)
+    }
+
+    /// Makes room for so many more bytes.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.0.reserve(bytes);
     }
 
     pub fn u8(&mut self, n: u8) {
@@ -120,13 +126,14 @@ mod tests {
     #[test]
     fn what_is_written_is_read_again() {
         for n in [0, 1, 127, 128, 300, u64::from(u32::MAX), u64::MAX] {
-            let mut value = Writer::begin(1);
+            let mut bytes = Vec::new();
+            let mut value = Writer::begin(1, &mut bytes);
             value.varint(n);
             value.u32(8);
             value.u64(n);
             value.block(b"text");
             value.rest(b"rest");
-            let mut reader = Reader::new(&value.0);
+            let mut reader = Reader::new(&bytes);
             assert_eq!(reader.u8(), Ok(1));
             assert_eq!(reader.varint(), Ok(n));
             assert_eq!((reader.u32(), reader.u64()), (Ok(8), Ok(n)));
@@ -137,10 +144,10 @@ mod tests {
 
     #[test]
     fn what_ends_too_early_is_torn() {
-        let mut value = Writer::default();
-        value.block(b"text");
-        for len in 0..value.0.len() {
-            assert_eq!(Reader::new(&value.0[..len]).block(), Err(Torn));
+        let mut bytes = Vec::new();
+        Writer(&mut bytes).block(b"text");
+        for len in 0..bytes.len() {
+            assert_eq!(Reader::new(&bytes[..len]).block(), Err(Torn));
         }
         assert_eq!(Reader::new(&[0xff; 11]).varint(), Err(Torn));
     }

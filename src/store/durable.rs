@@ -278,7 +278,7 @@ impl<R: Rows> Shared<R> {
             match filter {
                 Some(filter) => {
                     self.use_number(GROUPS, group, rows);
-                    rows.put(key.as_bytes(), &facts::filter(&filter));
+                    rows.put_with(key.as_bytes(), |out| facts::filter(&filter, out));
                 }
                 None => rows.delete(key.as_bytes()),
             }
@@ -309,7 +309,7 @@ impl<R: Rows> Shared<R> {
             let key = facts::retained_key(parts.topic);
             match parts.payload {
                 [] => rows.delete(&key),
-                _ => rows.put(&key, &facts::retained(&parts)),
+                _ => rows.put_with(&key, |out| facts::retained(&parts, out)),
             }
         }
         if copies.is_empty() {
@@ -321,8 +321,8 @@ impl<R: Rows> Shared<R> {
         if copies.len() > 1 {
             self.note_many(mid, copies.len(), BTreeSet::new());
         }
-        let value = facts::message(&parts, &mut copies);
-        rows.put(Key::number(Kind::Message, mid).as_bytes(), &value);
+        let key = Key::number(Kind::Message, mid);
+        rows.put_with(key.as_bytes(), |out| facts::message(&parts, &mut copies, out));
         late
     }
 
@@ -332,9 +332,12 @@ impl<R: Rows> Shared<R> {
         match op {
             Op::Session { identity, expiry } => {
                 self.use_number(SESSIONS, id, rows);
-                rows.put(own(Kind::Session).as_bytes(), &facts::session(identity, *expiry));
+                let key = own(Kind::Session);
+                rows.put_with(key.as_bytes(), |out| facts::session(identity, *expiry, out));
             }
-            Op::Parked { since } => rows.put(own(Kind::Parked).as_bytes(), &facts::time(*since)),
+            Op::Parked { since } => {
+                rows.put_with(own(Kind::Parked).as_bytes(), |out| facts::time(*since, out));
+            }
             Op::Attached => rows.delete(own(Kind::Parked).as_bytes()),
             Op::Ended => {
                 for kind in [Kind::Session, Kind::Parked, Kind::Will] {
@@ -342,33 +345,35 @@ impl<R: Rows> Shared<R> {
                 }
             }
             Op::Subscribed { filter, options, id: number } => {
-                let value = facts::subscription(*options, *number);
-                rows.put(&facts::subscription_key(id, filter), &value);
+                let key = facts::subscription_key(id, filter);
+                rows.put_with(&key, |out| facts::subscription(*options, *number, out));
             }
             Op::Unsubscribed { filter } => rows.delete(&facts::subscription_key(id, filter)),
             Op::Sent { packet_id, delivery } => {
                 let order = self.next_order.fetch_add(1, Ordering::Relaxed);
                 let key = Key::packet(Kind::Flight, id, *packet_id);
-                rows.put(key.as_bytes(), &facts::sent(order, delivery));
+                rows.put_with(key.as_bytes(), |out| facts::sent(order, delivery, out));
             }
             Op::Released { packet_id, group, mid, lost } => {
                 let order = self.next_order.fetch_add(1, Ordering::Relaxed);
                 let key = Key::packet(Kind::Flight, id, *packet_id);
-                rows.put(key.as_bytes(), &facts::released(order, *group, *mid, *lost));
+                rows.put_with(key.as_bytes(), |out| {
+                    facts::released(order, *group, *mid, *lost, out);
+                });
             }
             Op::Done { packet_id } => {
                 rows.delete(Key::packet(Kind::Flight, id, *packet_id).as_bytes());
             }
             Op::Received { packet_id } => {
                 let key = Key::packet(Kind::Received, id, *packet_id);
-                rows.put(key.as_bytes(), &facts::mark());
+                rows.put(key.as_bytes(), &facts::MARK);
             }
             Op::Forgotten { packet_id } => {
                 rows.delete(Key::packet(Kind::Received, id, *packet_id).as_bytes());
             }
             Op::Will(will, identity) => {
                 self.use_number(SESSIONS, id, rows);
-                rows.put(own(Kind::Will).as_bytes(), &facts::will(will, identity));
+                rows.put_with(own(Kind::Will).as_bytes(), |out| facts::will(will, identity, out));
             }
             Op::WillGone => rows.delete(own(Kind::Will).as_bytes()),
         }
@@ -392,7 +397,7 @@ impl<R: Rows> Shared<R> {
             }
             many.left -= 1;
             if many.left > 0 {
-                rows.put(Key::done(mid, receiver).as_bytes(), &facts::mark());
+                rows.put(Key::done(mid, receiver).as_bytes(), &facts::MARK);
                 many.done.insert(receiver);
                 continue;
             }
@@ -431,6 +436,6 @@ impl<R: Rows> Shared<R> {
     fn write_numbers(&self, rows: &mut RowBatch) {
         let [sessions, groups, messages] = &self.numbers.reserved;
         let numbers = [sessions, groups, messages].map(|number| number.load(Ordering::Relaxed));
-        rows.put(Key::of(Kind::Numbers).as_bytes(), &facts::numbers(numbers));
+        rows.put_with(Key::of(Kind::Numbers).as_bytes(), |out| facts::numbers(numbers, out));
     }
 }

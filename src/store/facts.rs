@@ -84,7 +84,7 @@ pub fn row_name(prefix: u8) -> &'static str {
     }
 }
 
-/// The version of every value's form so far.
+/// The version of every value's form so far, but of copies in flight.
 const FORM: u8 = 1;
 
 /// A key of numbers, up to three.
@@ -159,11 +159,10 @@ pub fn done_of(key: &[u8]) -> Result<(Mid, u64), Torn> {
     Ok((mid, Reader::new(rest).u64()?))
 }
 
-pub fn session(identity: &Identity, expiry: u32) -> Vec<u8> {
-    let mut value = Writer::begin(FORM);
+pub fn session(identity: &Identity, expiry: u32, out: &mut Vec<u8>) {
+    let mut value = Writer::begin(FORM, out);
     value.u32(expiry);
     put_identity(identity, &mut value);
-    value.0
 }
 
 pub fn read_session(value: &[u8], meter: &'static Meter) -> Result<(Identity, u32), Torn> {
@@ -174,24 +173,22 @@ pub fn read_session(value: &[u8], meter: &'static Meter) -> Result<(Identity, u3
     Ok((identity, expiry))
 }
 
-pub fn time(time: Time) -> Vec<u8> {
-    let mut value = Writer::begin(FORM);
+pub fn time(time: Time, out: &mut Vec<u8>) {
+    let mut value = Writer::begin(FORM, out);
     value.u64(time.as_nanos());
-    value.0
 }
 
 pub fn read_time(value: &[u8]) -> Result<Time, Torn> {
     Ok(Time::from_nanos(begin(value)?.u64()?))
 }
 
-pub fn subscription(options: SubscribeOptions, id: u32) -> Vec<u8> {
-    let mut value = Writer::begin(FORM);
+pub fn subscription(options: SubscribeOptions, id: u32, out: &mut Vec<u8>) {
+    let mut value = Writer::begin(FORM, out);
     value.u8(options.qos as u8
         | u8::from(options.no_local) << 2
         | u8::from(options.retain_as_published) << 3
         | (options.retain_handling as u8) << 4);
     value.u32(id);
-    value.0
 }
 
 pub fn read_subscription(value: &[u8]) -> Result<Subscription, Torn> {
@@ -212,9 +209,9 @@ pub fn read_subscription(value: &[u8]) -> Result<Subscription, Torn> {
     Ok(Subscription { options, id: value.u32()? })
 }
 
-pub fn will(will: &WillMessage, identity: &Identity) -> Vec<u8> {
+pub fn will(will: &WillMessage, identity: &Identity, out: &mut Vec<u8>) {
     let draft = will.draft();
-    let mut value = Writer::begin(FORM);
+    let mut value = Writer::begin(FORM, out);
     put_identity(identity, &mut value);
     value.u32(will.delay);
     value.u8(draft.qos as u8 | u8::from(draft.retain) << 2 | u8::from(draft.expiry.is_some()) << 3);
@@ -222,7 +219,6 @@ pub fn will(will: &WillMessage, identity: &Identity) -> Vec<u8> {
     value.block(draft.topic.as_str().as_bytes());
     value.block(draft.properties.as_bytes());
     value.rest(draft.payload);
-    value.0
 }
 
 pub fn read_will(value: &[u8], meter: &'static Meter) -> Result<(Identity, WillMessage), Torn> {
@@ -243,10 +239,9 @@ pub fn read_will(value: &[u8], meter: &'static Meter) -> Result<(Identity, WillM
 }
 
 /// The numbers that may have been used: of Sessions, groups, messages.
-pub fn numbers(numbers: [u64; 3]) -> Vec<u8> {
-    let mut value = Writer::begin(FORM);
+pub fn numbers(numbers: [u64; 3], out: &mut Vec<u8>) {
+    let mut value = Writer::begin(FORM, out);
     numbers.iter().for_each(|number| value.u64(*number));
-    value.0
 }
 
 pub fn read_numbers(value: &[u8]) -> Result<[u64; 3], Torn> {
@@ -254,10 +249,9 @@ pub fn read_numbers(value: &[u8]) -> Result<[u64; 3], Torn> {
     Ok([value.u64()?, value.u64()?, value.u64()?])
 }
 
-pub fn filter(filter: &TopicFilter) -> Vec<u8> {
-    let mut value = Writer::begin(FORM);
+pub fn filter(filter: &TopicFilter, out: &mut Vec<u8>) {
+    let mut value = Writer::begin(FORM, out);
     value.rest(filter.as_str().as_bytes());
-    value.0
 }
 
 pub fn read_filter(value: &[u8]) -> Result<TopicFilter, Torn> {
@@ -272,45 +266,24 @@ pub fn filter_of(text: &[u8]) -> Result<TopicFilter, Torn> {
 }
 
 /// A value that says nothing but that it is there.
-pub fn mark() -> [u8; 1] {
-    [FORM]
-}
+pub const MARK: [u8; 1] = [FORM];
 
 /// A message and its receivers. The receivers come in the order of their numbers, as distances; what
 /// they were granted is said once for all that were granted the same.
-pub fn message(parts: &Parts<'_>, copies: &mut [StoredCopy]) -> Vec<u8> {
-    copies.sort_by_key(|copy| copy.receiver);
-    let mut grants: Vec<&StoredCopy> = Vec::new();
-    let same =
-        |a: &StoredCopy, b: &StoredCopy| (a.qos, a.retain, &a.ids) == (b.qos, b.retain, &b.ids);
-    let granted: Vec<usize> = copies
-        .iter()
-        .map(|copy| {
-            grants.iter().position(|grant| same(grant, copy)).unwrap_or_else(|| {
-                grants.push(copy);
-                grants.len() - 1
-            })
-        })
-        .collect();
+pub fn message(parts: &Parts<'_>, copies: &mut [StoredCopy], out: &mut Vec<u8>) {
+    let mut value = Writer::begin(FORM, out);
     let room = parts.topic.len() + parts.payload.len() + parts.publisher.len();
-    let mut value = Writer(Vec::with_capacity(64 + room + copies.len() * 2));
-    value.u8(FORM);
-    value.varint(grants.len() as u64);
-    for grant in &grants {
-        value.u8(grant.qos as u8 | u8::from(grant.retain) << 2);
-        put_ids(&grant.ids, &mut value);
-    }
-    value.varint(copies.len() as u64);
-    let mut before = 0;
-    for (copy, grant) in copies.iter().zip(&granted) {
-        value.varint(copy.receiver - before);
-        before = copy.receiver;
-        if grants.len() > 1 {
-            value.varint(*grant as u64);
+    value.reserve(64 + room + copies.len() * 2);
+    match copies {
+        [copy] => {
+            value.varint(1);
+            put_grant(copy, &mut value);
+            value.varint(1);
+            value.varint(copy.receiver);
         }
+        _ => put_copies(copies, &mut value),
     }
     put_parts(parts, &mut value);
-    value.0
 }
 
 /// The receivers of a message, and what is needed of it until it is fetched.
@@ -334,10 +307,9 @@ pub fn read_message(value: &[u8], meter: &'static Meter) -> Result<Message, Torn
     Ok(Message::new(&read_parts(&mut value)?, meter))
 }
 
-pub fn retained(parts: &Parts<'_>) -> Vec<u8> {
-    let mut value = Writer::begin(FORM);
+pub fn retained(parts: &Parts<'_>, out: &mut Vec<u8>) {
+    let mut value = Writer::begin(FORM, out);
     put_parts(parts, &mut value);
-    value.0
 }
 
 pub fn read_retained(value: &[u8], meter: &'static Meter) -> Result<Message, Torn> {
@@ -346,42 +318,36 @@ pub fn read_retained(value: &[u8], meter: &'static Meter) -> Result<Message, Tor
 
 /// A copy in flight, the `order`th of all that were sent. What the store does not keep for its
 /// receiver anyway (a retained message, say) is written down with it.
-pub fn sent(order: u64, delivery: &Delivery) -> Vec<u8> {
-    let mut value = Writer::begin(FORM);
-    value.u64(order);
+pub fn sent(order: u64, delivery: &Delivery, out: &mut Vec<u8>) {
     let mid = delivery.mid();
-    value.u8(if mid.is_some() { SENT } else { SENT_WHOLE });
-    value.u64(mid.unwrap_or(0));
-    value.u64(delivery.group.unwrap_or(0));
+    let state = if mid.is_some() { SENT } else { SENT_WHOLE };
+    let mut value = put_flight(order, state, mid, delivery.group, out);
     value.u8(delivery.qos as u8 | u8::from(delivery.retain) << 2);
     put_ids(&delivery.ids, &mut value);
     if mid.is_none() {
         put_parts(&delivery.message.parts(), &mut value);
     }
-    value.0
 }
 
-pub fn released(order: u64, group: Option<GroupId>, mid: Option<Mid>, lost: bool) -> Vec<u8> {
-    let mut value = Writer::begin(FORM);
-    value.u64(order);
-    value.u8(if lost { RELEASED_LOST } else { RELEASED });
-    value.u64(mid.unwrap_or(0));
-    value.u64(group.unwrap_or(0));
-    value.0
+pub fn released(
+    order: u64,
+    group: Option<GroupId>,
+    mid: Option<Mid>,
+    lost: bool,
+    out: &mut Vec<u8>,
+) {
+    put_flight(order, if lost { RELEASED_LOST } else { RELEASED }, mid, group, out);
 }
 
 /// The order of a copy in flight.
 pub fn read_order(value: &[u8]) -> Result<u64, Torn> {
-    begin(value)?.u64()
+    Ok(begin_flight(value)?.0.order)
 }
 
 /// The message that a copy in flight cannot be without.
 pub fn message_of_flight(value: &[u8]) -> Result<Option<Mid>, Torn> {
-    let mut value = begin(value)?;
-    value.u64()?;
-    let state = value.u8()?;
-    let mid = value.u64()?;
-    Ok((state == SENT).then_some(mid))
+    let (flight, _) = begin_flight(value)?;
+    Ok((flight.state == SENT).then_some(flight.mid.unwrap_or(0)))
 }
 
 /// Reads a copy in flight, and its order; `fetch` finds the message of a number.
@@ -391,12 +357,8 @@ pub fn read_flight(
     fetch: impl FnOnce(Mid) -> Result<Message, String>,
 ) -> Result<(u64, FlightState), String> {
     let torn = |_: Torn| "it is torn".to_owned();
-    let mut value = begin(value).map_err(torn)?;
-    let order = value.u64().map_err(torn)?;
-    let state = value.u8().map_err(torn)?;
-    let some = |number: u64| (number > 0).then_some(number);
-    let mid = some(value.u64().map_err(torn)?);
-    let group = some(value.u64().map_err(torn)?);
+    let (flight, mut value) = begin_flight(value).map_err(torn)?;
+    let Flight { order, state, mid, group } = flight;
     match (state, mid) {
         (RELEASED | RELEASED_LOST, mid) => {
             Ok((order, FlightState::Released { group, mid, lost: state == RELEASED_LOST }))
@@ -421,6 +383,47 @@ pub fn read_flight(
     }
 }
 
+/// What every copy in flight says first.
+struct Flight {
+    order: u64,
+    state: u8,
+    mid: Option<Mid>,
+    group: Option<GroupId>,
+}
+
+/// There are two such rows for each message that is delivered, put and deleted: short ones, that need
+/// no memory of their own, are worth a form.
+fn put_flight(
+    order: u64,
+    state: u8,
+    mid: Option<Mid>,
+    group: Option<GroupId>,
+    out: &mut Vec<u8>,
+) -> Writer<'_> {
+    let mut value = Writer::begin(FLIGHT_FORM, out);
+    value.varint(order);
+    value.u8(state);
+    value.varint(mid.unwrap_or(0));
+    value.varint(group.unwrap_or(0));
+    value
+}
+
+fn begin_flight<'v>(value: &'v [u8]) -> Result<(Flight, Reader<'v>), Torn> {
+    let mut value = Reader::new(value);
+    let number: fn(&mut Reader<'v>) -> Result<u64, Torn> = match value.u8()? {
+        FORM => Reader::u64,
+        FLIGHT_FORM => Reader::varint,
+        _ => return Err(Torn),
+    };
+    let order = number(&mut value)?;
+    let state = value.u8()?;
+    let mut some = || number(&mut value).map(|number| (number > 0).then_some(number));
+    let (mid, group) = (some()?, some()?);
+    Ok((Flight { order, state, mid, group }, value))
+}
+
+/// The form of a copy in flight: its numbers are as short as they can be. In the first they were not.
+const FLIGHT_FORM: u8 = 2;
 const SENT: u8 = 0;
 const SENT_WHOLE: u8 = 1;
 const RELEASED: u8 = 2;
@@ -431,7 +434,7 @@ fn begin(value: &[u8]) -> Result<Reader<'_>, Torn> {
     if reader.u8()? == FORM { Ok(reader) } else { Err(Torn) }
 }
 
-fn put_identity(identity: &Identity, value: &mut Writer) {
+fn put_identity(identity: &Identity, value: &mut Writer<'_>) {
     value.block(identity.client_id.as_str().as_bytes());
     value.u8(u8::from(identity.user_name.is_some()));
     value.block(identity.user_name.as_deref().unwrap_or("").as_bytes());
@@ -444,7 +447,7 @@ fn read_identity(value: &mut Reader<'_>, meter: &'static Meter) -> Result<Identi
     Ok(Identity::new(client_id, named.then(|| user_name.into()), meter))
 }
 
-fn put_ids(ids: &SubscriptionIds, value: &mut Writer) {
+fn put_ids(ids: &SubscriptionIds, value: &mut Writer<'_>) {
     let ids = ids.as_slice();
     value.varint(ids.len() as u64);
     ids.iter().for_each(|id| value.varint((*id).into()));
@@ -458,7 +461,7 @@ fn read_ids(value: &mut Reader<'_>) -> Result<SubscriptionIds, Torn> {
     Ok(ids)
 }
 
-fn put_parts(parts: &Parts<'_>, value: &mut Writer) {
+fn put_parts(parts: &Parts<'_>, value: &mut Writer<'_>) {
     value.u8(parts.qos as u8
         | u8::from(parts.retain) << 2
         | u8::from(parts.user_name.is_some()) << 3);
@@ -489,6 +492,38 @@ fn read_parts<'a>(value: &mut Reader<'a>) -> Result<Parts<'a>, Torn> {
         received,
         expires,
     })
+}
+
+fn put_copies(copies: &mut [StoredCopy], value: &mut Writer<'_>) {
+    copies.sort_by_key(|copy| copy.receiver);
+    let mut grants: Vec<&StoredCopy> = Vec::new();
+    let same =
+        |a: &StoredCopy, b: &StoredCopy| (a.qos, a.retain, &a.ids) == (b.qos, b.retain, &b.ids);
+    let granted: Vec<usize> = copies
+        .iter()
+        .map(|copy| {
+            grants.iter().position(|grant| same(grant, copy)).unwrap_or_else(|| {
+                grants.push(copy);
+                grants.len() - 1
+            })
+        })
+        .collect();
+    value.varint(grants.len() as u64);
+    grants.iter().for_each(|grant| put_grant(grant, value));
+    value.varint(copies.len() as u64);
+    let mut before = 0;
+    for (copy, grant) in copies.iter().zip(&granted) {
+        value.varint(copy.receiver - before);
+        before = copy.receiver;
+        if grants.len() > 1 {
+            value.varint(*grant as u64);
+        }
+    }
+}
+
+fn put_grant(copy: &StoredCopy, value: &mut Writer<'_>) {
+    value.u8(copy.qos as u8 | u8::from(copy.retain) << 2);
+    put_ids(&copy.ids, value);
 }
 
 fn read_copies(value: &mut Reader<'_>) -> Result<Vec<StoredCopy>, Torn> {

@@ -99,12 +99,20 @@ impl RowBatch {
     ///
     /// Keys must not begin with 0: those are the engine's own.
     pub fn put(&mut self, key: &[u8], value: &[u8]) {
+        self.put_with(key, |out| out.extend_from_slice(value));
+    }
+
+    /// The same with a value that `write` adds to the end of what it is given, where it stays.
+    pub fn put_with(&mut self, key: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
         self.frame.push(PUT);
         self.key(key);
+        let at = self.frame.len() + LEN;
+        self.frame.resize(at, 0);
+        write(&mut self.frame);
+        let value = &self.frame[at..];
         let len = u32::try_from(value.len()).expect("a value of less than 4 GiB");
-        self.frame.extend_from_slice(&len.to_le_bytes());
-        self.frame.extend_from_slice(value);
         self.rows.push((key.into(), Some(value.into()), 0));
+        self.frame[at - LEN..at].copy_from_slice(&len.to_le_bytes());
     }
 
     /// Deletes a row, whether or not there is one of that key.
@@ -197,7 +205,7 @@ pub fn visit_rows(mut body: &[u8], visit: &mut VisitRow<'_>) -> Result<(), Strin
         let key = take(&mut body, len).ok_or_else(cut)?;
         match what {
             PUT => {
-                let len = take(&mut body, 4).ok_or_else(cut)?;
+                let len = take(&mut body, LEN).ok_or_else(cut)?;
                 let len = u32::from_le_bytes(len.try_into().expect("four bytes"));
                 let value = take(&mut body, len as usize).ok_or_else(cut)?;
                 visit(key, Some(value));
@@ -229,6 +237,8 @@ fn take<'a>(body: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
 }
 
 const SHORT: usize = 22;
+/// Bytes of a value's length.
+const LEN: usize = size_of::<u32>();
 const PUT: u8 = 1;
 const DELETE: u8 = 2;
 

@@ -12,13 +12,15 @@
 //!   after it: then it removes the snapshot it has just written, and the start after that finds
 //!   only what changed since. So it never opens without such a log: an empty one will do.
 //! * Its own flusher thread, which ends the process when a flush fails, is off.
+//! * A leaf that was once written to stays in memory, whatever the size of the cache. So when more
+//!   was written than is worth it, the table is closed and opened anew, between two checkpoints.
 
 use std::fs::{self, File};
 use std::io;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -35,6 +37,10 @@ pub struct SledTable {
     reader: Mutex<Option<Db<FANOUT>>>,
     thread: Watched,
     failed: AtomicU8,
+    folder: PathBuf,
+    cache_bytes: usize,
+    /// Bytes of rows written since it was opened: about what they take in memory.
+    written: AtomicUsize,
 }
 
 /// Tables in sled, each with so much memory for a cache.
@@ -58,37 +64,40 @@ impl SledTable {
     ) -> Result<SledTable, TableError> {
         let thread = Watched::start("store sled", limit).map_err(said)?;
         let folder = path.to_owned();
-        let opened = thread.call(move || -> io::Result<Db<FANOUT>> {
-            let config = Config::new()
-                .path(&folder)
-                .flush_every_ms(None)
-                .zstd_compression_level(1)
-                .cache_capacity_bytes(cache_bytes);
-            add_log(&folder.join("metadata"))?;
-            let mut tries = 0;
-            let db = loop {
-                match config.open::<FANOUT>() {
-                    // A process that is just being started may still have the lock's file.
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock && tries < TRIES => {
-                        tries += 1;
-                        std::thread::sleep(AGAIN);
-                    }
-                    opened => break opened?,
-                }
-            };
-            match make_certain(&folder) {
-                Ok(()) => Ok(db),
-                Err(error) => {
-                    // Not dropped: that would flush a table that may not be one.
-                    let _left = ManuallyDrop::new(db);
-                    Err(error)
-                }
-            }
-        });
+        let opened = thread.call(move || open(&folder, cache_bytes));
         let db = opened.map_err(TableError)?.map_err(said)?;
         let reader = Mutex::new(Some(db.clone()));
         let writer = Arc::new(Mutex::new(Some(db)));
-        Ok(SledTable { writer, reader, thread, failed: AtomicU8::new(WELL) })
+        Ok(SledTable {
+            writer,
+            reader,
+            thread,
+            failed: AtomicU8::new(WELL),
+            folder: path.to_owned(),
+            cache_bytes,
+            written: AtomicUsize::new(0),
+        })
+    }
+
+    /// Closes it and opens it anew: what was written is no longer in memory. Whoever reads meanwhile
+    /// waits.
+    fn reopen(&self) -> Result<(), TableError> {
+        self.check()?;
+        let mut reader = self.reader.lock().expect(PANIC_FREE);
+        let (mine, writer) = (reader.take(), self.writer.clone());
+        let (folder, cache_bytes) = (self.folder.clone(), self.cache_bytes);
+        let reopened = self.thread.call(move || -> io::Result<Db<FANOUT>> {
+            let mut writer = writer.lock().expect(PANIC_FREE);
+            // Dropping the last of them flushes, and there is nothing to flush.
+            drop((mine, writer.take()));
+            let db = open(&folder, cache_bytes)?;
+            *writer = Some(db.clone());
+            Ok(db)
+        });
+        let reopened = reopened.and_then(|reopened| reopened.map_err(|error| error.to_string()));
+        *reader = Some(self.note(CANNOT_WRITE, reopened)?);
+        self.written.store(0, Ordering::Relaxed);
+        Ok(())
     }
 
     fn check(&self) -> Result<(), TableError> {
@@ -134,6 +143,8 @@ impl Table for SledTable {
     }
 
     fn apply(&self, changes: Vec<Change>) -> Result<(), TableError> {
+        let len = |(key, value): &Change| key.len() + value.as_ref().map_or(0, |value| value.len());
+        self.written.fetch_add(changes.iter().map(len).sum(), Ordering::Relaxed);
         self.call(move |db| {
             let mut batch = Batch::default();
             for (key, value) in &changes {
@@ -147,7 +158,11 @@ impl Table for SledTable {
     }
 
     fn flush(&self) -> Result<(), TableError> {
-        self.call(|db| db.flush().map(drop))
+        self.call(|db| db.flush().map(drop))?;
+        if self.written.load(Ordering::Relaxed) > self.cache_bytes.saturating_mul(WRITTEN_MAX) {
+            self.reopen()?;
+        }
+        Ok(())
     }
 
     fn scan(&self, from: &[u8], visit: &mut Visit<'_>) -> Result<(), TableError> {
@@ -192,6 +207,36 @@ fn with<T>(
     let writer = writer.lock().map_err(|_| "it panicked before".to_owned())?;
     let db = writer.as_ref().ok_or_else(|| closed().to_string())?;
     act(db).map_err(|error| error.to_string())
+}
+
+/// Opens the table in a folder, or makes an empty one there, and sees to it that it is certain to be
+/// there.
+fn open(folder: &Path, cache_bytes: usize) -> io::Result<Db<FANOUT>> {
+    let config = Config::new()
+        .path(folder)
+        .flush_every_ms(None)
+        .zstd_compression_level(1)
+        .cache_capacity_bytes(cache_bytes);
+    add_log(&folder.join("metadata"))?;
+    let mut tries = 0;
+    let db = loop {
+        match config.open::<FANOUT>() {
+            // A process that is just being started may still have the lock's file.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && tries < TRIES => {
+                tries += 1;
+                std::thread::sleep(AGAIN);
+            }
+            opened => break opened?,
+        }
+    };
+    match make_certain(folder) {
+        Ok(()) => Ok(db),
+        Err(error) => {
+            // Not dropped: that would flush a table that may not be one.
+            let _left = ManuallyDrop::new(db);
+            Err(error)
+        }
+    }
 }
 
 fn read_pages(db: &Db<FANOUT>, from: &[u8], pages: &Handover<Page>) -> io::Result<()> {
@@ -271,6 +316,9 @@ const CANNOT_WRITE: u8 = 2;
 /// How long a call may take: longer, and it is believed never to return.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// So many times the size of the cache are written before what was written is put out of memory.
+const WRITTEN_MAX: usize = 2;
+
 /// How often its lock is asked for, and how long after each time.
 const TRIES: usize = 10;
 const AGAIN: Duration = Duration::from_millis(50);
@@ -327,6 +375,37 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_was_written_leaves_memory_and_is_still_there() {
+        let root = tempfile::tempdir().unwrap();
+        let table = SledTable::open(root.path(), 64 << 10).unwrap();
+        let key = |number: u64| Blob::from(&[&[4][..], &number.to_be_bytes()].concat()[..]);
+        let value = |number: u64| Blob::from(&vec![number as u8; 500][..]);
+        let mut reopened = 0;
+        for batch in 0..20 {
+            let rows = batch * 100..(batch + 1) * 100;
+            let mut changes: Vec<Change> = rows.map(|n| (key(n), Some(value(n)))).collect();
+            if batch > 0 {
+                changes.insert(0, (key(batch), None));
+            }
+            table.apply(changes).unwrap();
+            let before = table.written.load(Ordering::Relaxed);
+            table.flush().unwrap();
+            reopened += u32::from(before > 0 && table.written.load(Ordering::Relaxed) == 0);
+            assert_eq!(table.get(&key(batch * 100 + 50)).unwrap(), Some(value(batch * 100 + 50)));
+        }
+        assert_eq!(reopened, 6);
+        let mut seen = 0;
+        let scanned = table.scan(&[], &mut |row, _| {
+            assert_eq!(*row, *key(if seen == 0 { 0 } else { seen + 19 }));
+            seen += 1;
+            std::ops::ControlFlow::Continue(())
+        });
+        scanned.unwrap();
+        assert_eq!(seen, 2000 - 19);
+        table.close().unwrap();
     }
 
     #[test]

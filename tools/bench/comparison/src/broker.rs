@@ -1,7 +1,8 @@
 //! The brokers: how each is started so that they can be compared.
 //!
-//! Limits are raised and logs are off for all of them, nothing is kept on disk, and small packets
-//! are not held back (`TCP_NODELAY`). They listen on 127.0.0.1, on a port that was free.
+//! Limits are raised and logs are off for all of them, nothing is kept on disk where nothing else is
+//! said, and small packets are not held back (`TCP_NODELAY`). They listen on 127.0.0.1, on a port that
+//! was free.
 
 use std::fmt;
 use std::fs;
@@ -14,6 +15,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -37,6 +39,22 @@ pub enum Kind {
     Mosquitto,
     /// From crates.io.
     Rumqttd,
+}
+
+/// How a broker keeps Sessions and what waits for them.
+#[derive(Clone, Copy, Debug)]
+pub enum Keeps<'a> {
+    /// As if there were none: its table is about who is connected.
+    Nothing,
+    /// In memory, as many as come.
+    InMemory,
+    /// On disk. Mosquitto writes a snapshot there every half hour, which is its default.
+    InFolder {
+        /// The folder.
+        path: &'a Path,
+        /// Sluice's `store.durability`.
+        durability: &'a str,
+    },
 }
 
 /// A broker that runs; killed when dropped.
@@ -71,6 +89,11 @@ impl fmt::Display for Kind {
 impl Broker {
     /// Starts it and waits until it is ready.
     pub fn start(&self) -> Result<Running, String> {
+        self.start_keeping(&Keeps::Nothing)
+    }
+
+    /// The same, with Sessions that it keeps so.
+    pub fn start_keeping(&self, keeps: &Keeps<'_>) -> Result<Running, String> {
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
         match self.kind {
             Kind::Relay => self.announced(folder, &["--port", "0"], "/address"),
@@ -78,12 +101,15 @@ impl Broker {
                 let config = root().join("config/examples/bench.toml");
                 let config = config.display().to_string();
                 let port = "listener.0.address=127.0.0.1:0";
-                let words = ["--config", &config, "--set", port];
+                let mut words: Vec<String> =
+                    ["--config", &config, "--set", port].map(str::to_owned).into();
+                words.extend(keeps.sluice().iter().flat_map(|key| ["--set".into(), key.clone()]));
+                let words: Vec<&str> = words.iter().map(String::as_str).collect();
                 self.announced(folder, &words, "/listeners/0/address")
             }
             Kind::Mosquitto => {
                 let address = free()?;
-                let config = configure(&folder, "mosquitto.conf", mosquitto(address))?;
+                let config = configure(&folder, "mosquitto.conf", mosquitto(address, keeps)?)?;
                 self.awaited(folder, &["-c", &config], address, address)
             }
             Kind::Rumqttd => {
@@ -193,12 +219,49 @@ impl Drop for Running {
     }
 }
 
-fn mosquitto(address: SocketAddr) -> String {
+impl Keeps<'_> {
+    /// What differs from the configuration of Sluice.
+    fn sluice(&self) -> Vec<String> {
+        match self {
+            Keeps::Nothing => Vec::new(),
+            Keeps::InMemory => QUEUES.map(str::to_owned).into(),
+            Keeps::InFolder { path, durability } => {
+                let mut keys: Vec<String> = QUEUES.map(str::to_owned).into();
+                keys.push("store.kind=sled".into());
+                keys.push(format!("store.durability={durability}"));
+                keys.push(format!("store.path={}", path.display()));
+                keys
+            }
+        }
+    }
+
+    fn mosquitto(&self) -> Result<String, String> {
+        let Keeps::InFolder { path, .. } = self else { return Ok("persistence false".into()) };
+        let open = fs::Permissions::from_mode(0o777);
+        fs::create_dir_all(path)
+            .and_then(|()| fs::set_permissions(path, open))
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(format!("persistence true\npersistence_location {}/", path.display()))
+    }
+}
+
+/// So much may wait for a Session that is away.
+const QUEUES: [&str; 2] = ["queue.messages_max=10000000", "queue.bytes_max=4GiB"];
+
+/// For this process; what it starts inherits it.
+pub fn raise_open_files() -> Result<(), String> {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+        .map_err(|error| format!("the limit of open files: {error}"))
+}
+
+fn mosquitto(address: SocketAddr, keeps: &Keeps<'_>) -> Result<String, String> {
     let port = address.port();
-    format!(
+    let keeps = keeps.mosquitto()?;
+    Ok(format!(
         "listener {port} 127.0.0.1
 allow_anonymous true
-persistence false
+{keeps}
 log_dest none
 log_type none
 set_tcp_nodelay true
@@ -209,7 +272,7 @@ max_queued_messages 0
 max_queued_bytes 0
 sys_interval 0
 "
-    )
+    ))
 }
 
 fn rumqttd(address: SocketAddr, address5: SocketAddr) -> String {

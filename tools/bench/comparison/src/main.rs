@@ -7,24 +7,18 @@
 //!
 //! `tools/bench/compare` builds everything and calls this.
 
-mod broker;
-mod figures;
-mod load;
-mod rows;
-mod table;
-mod watch;
-
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use broker::{Broker, Kind};
 use clap::Parser;
-use figures::{Cell, Results};
-use load::Load;
-use rows::{ROWS, Row};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use sluice_compare::broker::{self, Broker, Kind};
+use sluice_compare::document::{self, Marks};
+use sluice_compare::figures::{Cell, Results};
+use sluice_compare::load::Load;
+use sluice_compare::rows::{ROWS, Row};
+use sluice_compare::table;
 
 /// Runs the same load against several brokers, in turns, and prints the table.
 #[derive(Parser)]
@@ -100,10 +94,10 @@ fn run(options: &Options) -> Result<bool, String> {
     };
     let rounds = options.rounds.unwrap_or(if options.quick { 1 } else { 3 });
     let document = match &options.into {
-        Some(path) => Some((path, read(path)?)),
+        Some(path) => Some((path, MARKS.read(path)?)),
         None => None,
     };
-    raise_open_files()?;
+    broker::raise_open_files()?;
 
     let mut results = Results::default();
     let (mut failed, mut good) = (BTreeSet::new(), true);
@@ -142,10 +136,10 @@ fn run(options: &Options) -> Result<bool, String> {
         let _ = writeln!(text, "- Not measured: {failure}.");
     }
     println!("{text}");
-    write(&options.out, &text)?;
-    write(&options.out.with_extension("tsv"), &results.to_tsv())?;
+    document::write(&options.out, &text)?;
+    document::write(&options.out.with_extension("tsv"), &results.to_tsv())?;
     if let Some((path, document)) = document {
-        write(path, &document.with(&text))?;
+        document::write(path, &document.with(&text))?;
     }
     Ok(good)
 }
@@ -175,50 +169,10 @@ fn brokers(options: &Options) -> Result<Vec<Broker>, String> {
     Ok(brokers)
 }
 
-fn write(path: &Path, text: &str) -> Result<(), String> {
-    let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
-    folder
-        .and_then(|()| std::fs::write(path, text))
-        .map_err(|error| format!("{}: {error}", path.display()))
-}
-
-/// A document around the tables.
-#[derive(Debug, Eq, PartialEq)]
-struct Document {
-    before: String,
-    after: String,
-}
-
-impl Document {
-    /// The two parts of a text with marks.
-    fn around(text: &str) -> Option<Document> {
-        let (before, rest) = text.split_once(BEGIN)?;
-        let (_, after) = rest.split_once(END)?;
-        Some(Document { before: before.into(), after: after.into() })
-    }
-
-    /// With these tables.
-    fn with(&self, tables: &str) -> String {
-        format!("{}{BEGIN}\n\n{}\n\n{END}{}", self.before, tables.trim(), self.after)
-    }
-}
-
-fn read(path: &Path) -> Result<Document, String> {
-    let text = std::fs::read_to_string(path);
-    let text = text.map_err(|error| format!("{}: {error}", path.display()))?;
-    Document::around(&text)
-        .ok_or_else(|| format!("{}: no {BEGIN} and {END} behind it", path.display()))
-}
-
-/// For this process; what it starts inherits it.
-fn raise_open_files() -> Result<(), String> {
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
-        .map_err(|error| format!("the limit of open files: {error}"))
-}
-
-const BEGIN: &str = "<!-- tools/bench/compare: begin -->";
-const END: &str = "<!-- tools/bench/compare: end -->";
+const MARKS: Marks = Marks {
+    begin: "<!-- tools/bench/compare: begin -->",
+    end: "<!-- tools/bench/compare: end -->",
+};
 
 #[cfg(test)]
 mod tests {
@@ -228,15 +182,6 @@ mod tests {
     fn the_command_line_is_well_formed() {
         use clap::CommandFactory;
         Options::command().debug_assert();
-    }
-
-    #[test]
-    fn tables_take_the_place_of_those_between_the_marks() {
-        let text = format!("a\n{BEGIN}\nold\n{END}\nb\n");
-        let new = Document::around(&text).unwrap().with("new\n\n");
-        assert_eq!(new, format!("a\n{BEGIN}\n\nnew\n\n{END}\nb\n"));
-        assert_eq!(Document::around(&new).unwrap().with("new"), new);
-        assert_eq!(Document::around(&format!("a {END} {BEGIN}")), None);
     }
 
     #[test]

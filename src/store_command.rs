@@ -87,6 +87,9 @@ fn stats(path: &Path, options: &Options, kind: &TableKind) -> Result<(), Box<dyn
     println!("{:<16}{:>12}", "all rows", found.rows);
     println!("{:<16}{:>12}", "journal frames", found.frames);
     println!("{:<16}{:>12}", "rows' version", found.schema);
+    let (table, journal) = found.disk_bytes;
+    println!("{:<16}{table:>12}", "table bytes");
+    println!("{:<16}{journal:>12}", "journal bytes");
     match found.problems.first() {
         Some(problem) => Err(problem.to_string().into()),
         None => Ok(()),

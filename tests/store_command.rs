@@ -3,6 +3,7 @@
 mod process;
 mod wire;
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -160,5 +161,43 @@ fn what_cannot_be_done_is_said_in_one_line() {
         let said = said(&output);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
         assert!(said.contains(wanted) && said.lines().count() == 1, "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn the_figures_of_the_store_are_in_sys() {
+    let mut broker = stopped();
+    broker.start_again();
+    let at = broker.address("tcp");
+    let mut publisher = Client::connect(at, Version::V5, "p");
+    assert!(!publisher.publish("jobs", b"one more").is_error());
+    let mut watcher = Client::connect(at, Version::V5, "w");
+    watcher.subscribe(&["$SYS/broker/store/#"], QoS::AtMostOnce);
+    let mut figures = BTreeMap::new();
+    // In the order of names: this is the last of those that are looked at.
+    while !figures.contains_key("waiters") {
+        let (topic, value) = watcher.message();
+        let value = String::from_utf8(value).unwrap().parse::<u64>().unwrap();
+        figures.insert(topic.strip_prefix("$SYS/broker/store/").unwrap().to_owned(), value);
+    }
+    let figure = |name: &str| *figures.get(name).unwrap_or_else(|| panic!("{name}: {figures:?}"));
+    assert!(figure("commits") >= 1 && figure("commit/batches") >= figure("commits"));
+    assert!((1..=figure("commit/batches")).contains(&figure("commit/batches max")));
+    for of in ["commit", "flush"] {
+        let [p50, p99, max] = ["p50", "p99", "max"].map(|name| figure(&format!("{of}/{name}")));
+        assert!(p50 <= p99 && p99 <= max && max > 0, "{of}: {p50} {p99} {max}");
+    }
+    assert!(figure("journal bytes") >= 1 << 20, "a segment at least");
+    assert!(figure("table rows") > WAITING as u64 && figure("table bytes") > 0);
+    assert!(figure("resident bytes") > 1 << 20 && figure("recovery time") > 0);
+    for name in
+        ["lag", "unwritten bytes", "pending/rows", "pending/bytes", "pending/cancelled rows"]
+            .into_iter()
+            .chain(["checkpoints", "checkpoint/rows", "checkpoint/time", "checkpoint/lag"])
+    {
+        figure(name);
+    }
+    for name in ["failed", "table failed", "disk full"] {
+        assert_eq!(figure(name), 0, "{name}");
     }
 }

@@ -57,6 +57,8 @@ impl Rows for Engine {
             ("checkpoint/time", micros(stats.checkpoint_time)),
             ("checkpoint/lag", stats.checkpoint_lag),
             ("table rows", stats.table_rows),
+            ("table bytes", stats.table_bytes),
+            ("resident bytes", stats.resident_bytes),
             ("recovery time", micros(stats.recovery_time)),
             ("disk full", stats.full.is_some().into()),
             ("failed", stats.poisoned.is_some().into()),

@@ -32,6 +32,8 @@ pub struct Findings {
     pub table_rows: Vec<(u8, u64)>,
     /// Version of what is in the rows.
     pub schema: u32,
+    /// Bytes that the table's and the journal's files take on the disk.
+    pub disk_bytes: (u64, u64),
     /// The table holds what was up to this frame.
     pub checkpoint: u64,
     /// Frames of the journal that are not in the table yet.
@@ -50,7 +52,11 @@ pub fn check(path: &Path, options: &Options, kind: &TableKind) -> Result<Finding
         let what = "there is no store here".to_owned();
         return Err(StoreError::Unfit { path: path.to_owned(), what });
     };
-    let mut findings = Findings::default();
+    let bytes = |path| super::place::bytes_on_disk(path);
+    let mut findings = Findings {
+        disk_bytes: (bytes(&place.table()), bytes(&place.journal())),
+        ..Findings::default()
+    };
     let (disk, table_path) = (Folder::at(&place.journal()), place.table());
     let opened = (kind.open)(&table_path)
         .map_err(|source| StoreError::Table { path: table_path.clone(), source });

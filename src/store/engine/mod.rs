@@ -79,7 +79,7 @@ pub struct Engine {
     shared: Arc<Shared>,
     keeper: Arc<Keeper>,
     threads: Option<Threads>,
-    _place: Place,
+    place: Place,
 }
 
 /// Makes or opens a table in a folder.
@@ -209,7 +209,11 @@ impl Engine {
 
     /// What the store has to say of itself.
     pub fn stats(&self) -> Stats {
-        self.shared.stats()
+        Stats {
+            table_bytes: place::bytes_on_disk(&self.place.table()),
+            resident_bytes: place::resident_bytes(),
+            ..self.shared.stats()
+        }
     }
 
     /// Makes everything durable, writes a last checkpoint, and gives the folder back.
@@ -237,7 +241,7 @@ impl Engine {
             commit: spawn("commit", Box::new(move || committer.run()))?,
             checkpoint: spawn("table", Box::new(move || checkpointer.run()))?,
         };
-        Ok((Engine { shared, keeper, threads: Some(threads), _place: place }, report))
+        Ok((Engine { shared, keeper, threads: Some(threads), place }, report))
     }
 
     fn end(&mut self) {

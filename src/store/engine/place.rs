@@ -11,7 +11,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -196,6 +196,27 @@ pub fn is_store(path: &Path) -> bool {
     path.join(STORE).exists()
 }
 
+/// Bytes that the files in a folder, and in those in it, take on the disk. What goes away meanwhile
+/// is left out.
+pub fn bytes_on_disk(path: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(path) else { return 0 };
+    let entries =
+        entries.flatten().filter_map(|entry| Some((entry.path(), entry.metadata().ok()?)));
+    entries.map(|(path, data)| if data.is_dir() { bytes_on_disk(&path) } else { used(&data) }).sum()
+}
+
+fn used(data: &fs::Metadata) -> u64 {
+    data.blocks() * 512
+}
+
+/// Memory of this process that is resident; 0 where the system does not say.
+pub fn resident_bytes() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kib.unwrap_or_default() * 1024
+}
+
 /// Makes the names in a folder certain.
 pub fn sync_folder(path: &Path) -> Result<(), StoreError> {
     let sync = File::open(path).and_then(|folder| folder.sync_all());
@@ -231,6 +252,19 @@ mod tests {
             }
             assert!(Marker::parse(&text[..at]).is_err(), "{at} bytes");
         }
+    }
+
+    #[test]
+    fn what_files_take_is_counted_in_folders_within_folders_too() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(bytes_on_disk(&root.path().join("nowhere")), 0);
+        fs::create_dir(root.path().join("inner")).unwrap();
+        fs::write(root.path().join("inner/file"), vec![7; 100_000]).unwrap();
+        // Length is not what it takes: this one has a hole.
+        File::create(root.path().join("hole")).unwrap().set_len(1 << 30).unwrap();
+        File::open(root.path().join("inner/file")).unwrap().sync_all().unwrap();
+        let bytes = bytes_on_disk(root.path());
+        assert!((100_000..1 << 20).contains(&bytes), "{bytes}");
     }
 
     #[test]

@@ -41,6 +41,10 @@ pub struct Stats {
     pub checkpoint_lag: u64,
     /// Rows in the table after the last checkpoint.
     pub table_rows: u64,
+    /// Bytes that the table's files take on the disk.
+    pub table_bytes: u64,
+    /// Memory of the whole process that is resident; 0 where the system does not say.
+    pub resident_bytes: u64,
     /// Time the start took.
     pub recovery_time: Duration,
     /// Why nothing is admitted for want of room on the disk, if so.

@@ -6,6 +6,8 @@
 
 #[path = "simulation/random.rs"]
 mod random;
+#[path = "power/shim.rs"]
+mod shim;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -16,6 +18,7 @@ use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use random::Random;
+use shim::{CUT, Shim};
 use sluicemq::store::engine::{Engine, NoRoom, Options, Progress, RowBatch};
 use sluicemq::store::sled_kind;
 
@@ -152,7 +155,7 @@ fn a_full_disk_is_survived(workshop: &Workshop) {
 /// Where the shim is, and a folder for everything.
 struct Workshop {
     folder: tempfile::TempDir,
-    shim: PathBuf,
+    shim: Shim,
     path: std::ffi::OsString,
 }
 
@@ -170,13 +173,7 @@ struct Store<'a> {
 
 impl Workshop {
     fn new() -> Workshop {
-        let folder = tempfile::tempdir().expect("a folder");
-        let shim = folder.path().join("shim.so");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/power/shim.c");
-        let mut cc = Command::new("cc");
-        cc.args(["-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror", "-o"]).arg(&shim);
-        let compiled = cc.arg(source).args(["-ldl", "-lpthread"]).status();
-        assert!(compiled.expect("a C compiler").success());
+        let (folder, shim) = (tempfile::tempdir().expect("a folder"), Shim::compile());
         // sled runs the program of this name when it opens; it would flush the whole machine.
         let nothing = folder.path().join("bin");
         std::fs::create_dir(&nothing).expect("a folder");
@@ -203,11 +200,9 @@ impl Workshop {
 
     fn load_shim(&self, command: &mut Command, store: &Store<'_>) {
         let exe = std::env::current_exe().expect("this program");
-        command
-            .env("LD_PRELOAD", &self.shim)
-            .env("SHIM_EXE", exe.file_name().expect("a name"))
-            .env("SHIM_ROOT", store.root())
-            .env("SHIM_AFTER", store.folder.join(format!("life{}", store.lives + 1)));
+        let name = exe.file_name().and_then(|name| name.to_str()).expect("a name");
+        let after = store.folder.join(format!("life{}", store.lives + 1));
+        self.shim.load(command, name, &store.root(), &after);
     }
 }
 
@@ -459,6 +454,3 @@ fn rounds(usual: u64) -> u64 {
 
 /// The key of the row that holds the number of the last batch.
 const NUMBER: &[u8] = &[2];
-
-/// How the shim ends a process.
-const CUT: i32 = 137;

@@ -65,7 +65,9 @@ impl SledTable {
         let thread = Watched::start("store sled", limit).map_err(said)?;
         let folder = path.to_owned();
         let opened = thread.call(move || open(&folder, cache_bytes));
-        let db = opened.map_err(TableError)?.map_err(said)?;
+        let db = opened
+            .and_then(|opened| opened.map_err(|error| in_words(&error)))
+            .map_err(|error| TableError(format!("it cannot be opened: {error}")))?;
         let reader = Mutex::new(Some(db.clone()));
         let writer = Arc::new(Mutex::new(Some(db)));
         Ok(SledTable {
@@ -94,7 +96,7 @@ impl SledTable {
             *writer = Some(db.clone());
             Ok(db)
         });
-        let reopened = reopened.and_then(|reopened| reopened.map_err(|error| error.to_string()));
+        let reopened = reopened.and_then(|reopened| reopened.map_err(|error| in_words(&error)));
         *reader = Some(self.note(CANNOT_WRITE, reopened)?);
         self.written.store(0, Ordering::Relaxed);
         Ok(())
@@ -136,7 +138,7 @@ impl Table for SledTable {
             catch_unwind(AssertUnwindSafe(|| db.get(key)))
         };
         let got = match got {
-            Ok(got) => got.map_err(|error| error.to_string()),
+            Ok(got) => got.map_err(|error| in_words(&error)),
             Err(panic) => Err(watched::words(&*panic)),
         };
         Ok(self.note(CANNOT_READ, got)?.map(|value| value[..].into()))
@@ -206,7 +208,7 @@ fn with<T>(
 ) -> Result<T, String> {
     let writer = writer.lock().map_err(|_| "it panicked before".to_owned())?;
     let db = writer.as_ref().ok_or_else(|| closed().to_string())?;
-    act(db).map_err(|error| error.to_string())
+    act(db).map_err(|error| in_words(&error))
 }
 
 /// Opens the table in a folder, or makes an empty one there, and sees to it that it is certain to be
@@ -242,8 +244,15 @@ fn open(folder: &Path, cache_bytes: usize) -> io::Result<Db<FANOUT>> {
 fn read_pages(db: &Db<FANOUT>, from: &[u8], pages: &Handover<Page>) -> io::Result<()> {
     let mut page = Page::new();
     let mut bytes = 0;
+    let mut last = None;
     for row in db.range(from..) {
-        let (key, value) = row?;
+        let (key, value) = row.map_err(|error| {
+            let place = last.as_ref().map_or("the first row".to_owned(), |last: &InlineArray| {
+                format!("what follows row {}", hexadecimal(last))
+            });
+            io::Error::other(format!("{place} cannot be read: {}", in_words(&error)))
+        })?;
+        last = Some(key.clone());
         bytes += key.len() + value.len();
         page.push((key, value));
         if page.len() == PAGE_ROWS || bytes > PAGE_BYTES {
@@ -301,8 +310,19 @@ fn closed() -> TableError {
     TableError("it is closed".to_owned())
 }
 
+/// What it said, without the places in its source that it puts before.
+fn in_words(error: &io::Error) -> String {
+    let said = error.to_string();
+    said.rsplit(" -> ").next().unwrap_or_default().trim_end_matches('.').to_owned()
+}
+
+/// The beginning of a key, which says which row it is.
+fn hexadecimal(key: &[u8]) -> String {
+    key.iter().take(24).map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn said(error: io::Error) -> TableError {
-    TableError(error.to_string())
+    TableError(in_words(&error))
 }
 
 /// Rows of one leaf. Fixed when a table is made: it cannot be changed for one that is there.

@@ -4,15 +4,18 @@
  * makes the noted changes of its contents certain, a flush of a folder those of the names in it.
  * At the event numbered SHIM_CUT_AT the process dies with status 137, and below SHIM_AFTER appears
  * the disk as it is after the power came back: what was certain, and of the rest so many in a
- * hundred 512-byte sectors and the beginning of the list of names, as chance has it.
+ * hundred 512-byte sectors and the beginning of the list of names, as chance has it. Its last words
+ * on standard error say what it was doing.
  *
  *   SHIM_ROOT     folder that is watched, an absolute path
  *   SHIM_AFTER    folder that must not be there; made at the cut
  *   SHIM_EXE      end of the path of the program that is meant; children of it are left alone
  *   SHIM_CUT_AT   number of the event: a write, a flush or a change of names; 0: none
+ *   SHIM_CUT      file that is waited for: it holds the number of events until the cut
  *   SHIM_KEEP     how many of a hundred unflushed sectors are there afterwards
  *   SHIM_SEED     where chance begins
- *   SHIM_LIE      end of the names of files whose flushes do nothing: a fault for the shim's test
+ *   SHIM_LIE      end of the names, when they were opened, of files whose flushes do nothing: a
+ *                 fault for the shim's test
  *   SHIM_ROOM     file with the number of bytes that files may still grow by, read again when they
  *                 are used up: beyond it writes fail with ENOSPC
  *
@@ -69,7 +72,7 @@ struct renaming {
     struct renaming *next;
 };
 
-static const char *root, *after, *lie, *room_file;
+static const char *root, *after, *lie, *room_file, *cut_file;
 static size_t root_len;
 static long cut_at, events, room, room_given;
 static int keep, watching;
@@ -216,7 +219,7 @@ static void put_down(const char *path, const char *bytes, size_t len) {
 }
 
 /* The power goes. */
-static void cut(void) {
+static void cut(const char *when, const char *path) {
     REAL(int, mkdir, const char *, mode_t);
     long open = 0;
     for (struct renaming *r = first_renaming; r; r = r->next) open += !r->certain;
@@ -234,11 +237,32 @@ static void cut(void) {
             if (name->file) put_down(path, name->file->certain, name->file->certain_len);
             else real_mkdir(path, 0700);
         }
+    dprintf(2, "power cut %s of %s\n", when, path + root_len);
     _exit(137);
 }
 
-static void event(void) {
-    if (cut_at && ++events >= cut_at) cut();
+/* What an open file or folder is called now. */
+static const char *name_of(int fd) {
+    for (struct name *name = seen; name; name = name->next)
+        if (fds[fd].file && name->file == fds[fd].file) return name->path;
+    return fds[fd].path;
+}
+
+/* Looks for the file that says when to cut. */
+static void look_for_cut(void) {
+    FILE *given = fopen(cut_file, "re");
+    long left = 0;
+    if (!given) return;
+    if (fscanf(given, "%ld", &left) == 1 && left > 0) {
+        cut_at = events + left;
+        cut_file = NULL;
+    }
+    fclose(given);
+}
+
+static void event(const char *what, const char *path) {
+    if (cut_file) look_for_cut();
+    if (++events == cut_at) cut(what, path);
 }
 
 static void note(struct file *file, off_t at, const void *bytes, size_t len) {
@@ -302,7 +326,7 @@ static ssize_t write_at(int fd, const void *bytes, size_t len, off_t at, int mov
         note(file, at, bytes, wrote);
         if (moves) lseek(fd, at + wrote, SEEK_SET);
     }
-    event();
+    event("after a write", name_of(fd));
     return wrote;
 }
 
@@ -359,6 +383,7 @@ __attribute__((constructor)) static void begin(void) {
     after = getenv("SHIM_AFTER");
     lie = getenv("SHIM_LIE");
     room_file = getenv("SHIM_ROOM");
+    cut_file = getenv("SHIM_CUT");
     if (!root || !after) return;
     root_len = strlen(root);
     cut_at = number("SHIM_CUT_AT", 0);
@@ -385,7 +410,7 @@ static int opened(int fd, const char *path, int flags, int was_there) {
         }
         fds[fd].file = name->file;
         if (was_there && flags & O_TRUNC) note(name->file, 0, NULL, 0);
-        if (!was_there || flags & O_TRUNC) event();
+        if (!was_there || flags & O_TRUNC) event("after an opening", path);
     }
     pthread_mutex_unlock(&lock);
     errno = error;
@@ -480,7 +505,7 @@ static int lies_about(const char *path) {
 
 static int flush(int fd) {
     pthread_mutex_lock(&lock);
-    event();
+    event("before a flush", name_of(fd));
     if (!lies_about(fds[fd].path)) {
         if (fds[fd].file) settle(fds[fd].file, 100);
         else settle_names(fds[fd].path);
@@ -515,7 +540,7 @@ static int set_len(int fd, off_t len) {
         done = real_ftruncate64(fd, len);
         error = errno;
         if (!done) note(fds[fd].file, len, NULL, 0);
-        event();
+        event("after a new length", name_of(fd));
     }
     pthread_mutex_unlock(&lock);
     errno = error;
@@ -555,7 +580,7 @@ static void renamed(const char *from, const char *to) {
         unset_name(&seen, from);
         set_name(&seen, to, file);
     }
-    event();
+    event("after a renaming", to);
     pthread_mutex_unlock(&lock);
 }
 
@@ -588,7 +613,7 @@ static int removed(int at, const char *given, int flags) {
         if (room_file && S_ISREG(found.st_mode)) room += found.st_size;
         note_name(GONE, path, NULL, NULL);
         unset_name(&seen, path);
-        event();
+        event("after a removal", path);
         pthread_mutex_unlock(&lock);
     }
     return done;
@@ -607,7 +632,7 @@ int mkdirat(int at, const char *given, mode_t mode) {
         pthread_mutex_lock(&lock);
         set_name(&seen, path, NULL);
         note_name(MADE, path, NULL, NULL);
-        event();
+        event("after a making", path);
         pthread_mutex_unlock(&lock);
     }
     errno = error;

@@ -48,7 +48,11 @@ pub enum StoreError {
         what: String,
     },
     /// The table behind the journal failed.
-    #[error("the table in {}: {source}", path.display())]
+    #[error(
+        "the table in {}: {source}; look with `store check`, go back to an export, or copy what \
+         can be read with `store salvage`",
+        path.display()
+    )]
     Table {
         /// The table's folder.
         path: PathBuf,

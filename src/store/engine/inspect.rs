@@ -142,6 +142,7 @@ fn read_table(
     lost: &mut Vec<String>,
 ) -> Option<Meta> {
     let mut meta = None;
+    let mut asked = false;
     let mut from = vec![0];
     let mut step = 1;
     loop {
@@ -152,9 +153,16 @@ fn read_table(
                 return meta;
             }
         };
-        if meta.is_none() {
-            let row = table.get(meta::KEY).ok().flatten();
-            meta = row.and_then(|row| Meta::decode(&row).ok());
+        if !asked {
+            asked = true;
+            match start::own_row(&*table) {
+                Ok(row) => meta = row.and_then(|row| Meta::decode(&row).ok()),
+                // It answers nothing any more: the rows are asked for anew.
+                Err(TableError(error)) => {
+                    lost.push(format!("the table's own row: {error}"));
+                    continue;
+                }
+            }
         }
         let before = rows.len();
         let Err(TableError(error)) = read_on(&*table, &from, rows) else {

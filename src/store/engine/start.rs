@@ -23,7 +23,7 @@ use super::pending::Pending;
 use super::rows::{Blob, visit_rows};
 use super::shared::Shared;
 use super::spares::{Keeper, Supply};
-use super::table::{Table, Visit};
+use super::table::{Table, TableError, Visit};
 use crate::sync::atomic::Ordering;
 use crate::time::{Clock, SystemClock, Time};
 
@@ -155,7 +155,7 @@ pub fn read_meta(
     options: &Options,
 ) -> Result<Meta, StoreError> {
     let failed = |source| StoreError::Table { path: path.to_owned(), source };
-    let Some(bytes) = table.get(meta::KEY).map_err(failed)? else {
+    let Some(bytes) = own_row(table).map_err(failed)? else {
         return Err(StoreError::damaged(path, 0, "its own row of figures is missing"));
     };
     let meta = Meta::decode(&bytes).map_err(|what| StoreError::damaged(path, 0, what))?;
@@ -170,6 +170,17 @@ pub fn read_meta(
         return Err(StoreError::Unfit { path: path.to_owned(), what });
     }
     Ok(meta)
+}
+
+/// The engine's own row. Scanned for, because a table that is damaged may never return from a read
+/// of one row, while a scan is not waited for longer than it may take.
+pub fn own_row(table: &dyn Table) -> Result<Option<Blob>, TableError> {
+    let mut row = None;
+    table.scan(meta::KEY, &mut |key, value| {
+        row = (key == meta::KEY).then(|| Blob::from(value));
+        ControlFlow::Break(())
+    })?;
+    Ok(row)
 }
 
 /// What the journal said.

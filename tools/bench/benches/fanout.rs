@@ -63,7 +63,7 @@ fn main() {
         .iter()
         .map(|message| {
             let copies = (0..RECEIVERS).map(copy).collect();
-            let publication = Publication { message: message.clone(), copies, retained: false };
+            let publication = Publication { message: message.clone(), copies, retained: None };
             Batch { publishes: vec![publication], ..Batch::default() }
         })
         .collect();

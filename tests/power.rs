@@ -402,6 +402,8 @@ fn changes(seed: u64, at: u64) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
     changes.push((growing(at), Some(bytes(300))));
     let random = &mut Random::new(seed ^ at.wrapping_mul(0x9E37_79B9) ^ 1);
     changes.push((growing(at.saturating_sub(random.next() % 100)), None));
+    // None stays for long, so that whole leaves of a table go.
+    changes.push((growing(at.saturating_sub(150)), None));
     let key = vec![6, random.below(40) as u8];
     let len = if random.percent(2) { 80_000 } else { random.below(200) };
     changes.push((key, random.percent(60).then(|| vec![random.next() as u8; len])));

@@ -62,7 +62,7 @@ enum Command {
         #[arg(long, value_name = "NAME", default_value = "client")]
         client: String,
     },
-    /// Look at, copy or repair the store of a broker that is not running.
+    /// Look at, copy or repair the store; all but `export` need a broker that is not running.
     Store {
         #[command(subcommand)]
         command: store_command::StoreCommand,

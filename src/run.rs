@@ -18,7 +18,7 @@ use crate::net::accept::Gateway;
 use crate::net::serve::Shared;
 use crate::net::tls::{LiveTls, TlsError};
 use crate::store::engine::{Engine, Report};
-use crate::store::{DurableStore, MemoryStore, OpenError};
+use crate::store::{DurableStore, Exports, MemoryStore, OpenError};
 use crate::time::{Clock, SystemClock, Time};
 
 /// Why the broker did not start.
@@ -87,8 +87,12 @@ pub fn run(
     let runtime = builder.max_blocking_threads(2).enable_all().build()?;
     let (durable, report) = crate::store::open(&config.store)?.unzip();
     let durable = durable.map(Arc::new);
+    let serve =
+        |store: &Arc<DurableStore<Engine>>| Exports::serve(store.clone(), &config.store.path);
+    let exports = durable.as_ref().map(serve).transpose()?;
     let result = runtime.block_on(live(config, durable.clone(), report, ready, reread));
     runtime.shutdown_timeout(Duration::from_millis(100));
+    drop(exports);
     if let Some(durable) = durable {
         close(durable);
     }

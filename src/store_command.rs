@@ -1,4 +1,5 @@
-//! `sluice store …`: looks at a store that no broker has open, copies it, makes one of a copy.
+//! `sluice store …`: looks at a store that no broker has open, copies it, makes one of a copy. A store
+//! that a broker has open is copied by the broker.
 
 use std::error::Error;
 use std::fs::File;
@@ -8,7 +9,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use sluicemq::config::Store;
-use sluicemq::store::engine::{self, Engine, Exported, Options, TableKind};
+use sluicemq::store::engine::{self, Engine, Exported, Options, StoreError, TableKind};
 use sluicemq::store::{self, row_name};
 
 /// What to do with the store.
@@ -18,7 +19,8 @@ pub enum StoreCommand {
     Check,
     /// Print what is in it.
     Stats,
-    /// Copy it into one file: for backups, and to change the kind of store.
+    /// Copy it into one file: for backups, and to change the kind of store. A broker that has it open
+    /// goes on meanwhile.
     Export {
         /// The file to write; it must not be there yet.
         file: PathBuf,
@@ -102,8 +104,16 @@ fn export(
     kind: &TableKind,
     file: &Path,
 ) -> Result<Exported, Box<dyn Error>> {
+    if file.exists() {
+        return Err(format!("{}: it is there already", file.display()).into());
+    }
+    let engine = match Engine::open(path, options, kind, &mut |_, _| ()) {
+        Ok((engine, _)) => engine,
+        // A broker that runs does it itself.
+        Err(StoreError::InUse { .. }) => return Ok(store::ask(path, file)?),
+        Err(error) => return Err(error.into()),
+    };
     let mut out = BufWriter::new(opened(file, File::create_new(file))?);
-    let (engine, _) = Engine::open(path, options, kind, &mut |_, _| ())?;
     let exported = engine.export(&mut out)?;
     finish(file, out)?;
     engine.close()?;

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use process::{Sluice, program};
 use sluicemq::codec::{Connect, Packet, QoS, Version};
@@ -79,13 +81,17 @@ fn a_sound_store_is_said_to_be_and_counted() {
     assert_eq!(checked.status.code(), Some(0), "{}", said(&checked));
     assert!(said(&checked).contains("as it was written"), "{}", said(&checked));
     let stats = said(&store(&broker, None, &["stats"]));
-    let counts = |name: &str| {
-        let line = stats.lines().find(|line| line.starts_with(name)).unwrap_or_default();
-        line.split_whitespace().last().unwrap_or_default().to_owned()
-    };
-    assert_eq!(counts("sessions"), "1", "{stats}");
-    assert_eq!(counts("messages"), WAITING.to_string(), "{stats}");
-    assert_eq!(counts("retained"), "1", "{stats}");
+    assert_eq!(count(&stats, "sessions"), 1, "{stats}");
+    assert_eq!(count(&stats, "messages"), WAITING as u64, "{stats}");
+    assert_eq!(count(&stats, "retained"), 1, "{stats}");
+    assert!(count(&stats, "table bytes") > 0 && count(&stats, "journal bytes") >= 1 << 20);
+}
+
+/// A number that `stats` says.
+fn count(stats: &str, name: &str) -> u64 {
+    let line = stats.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+    let number = line.split_whitespace().last().unwrap_or_default();
+    number.parse().unwrap_or_else(|_| panic!("{name}: {stats}"))
 }
 
 #[test]
@@ -104,6 +110,58 @@ fn what_is_exported_and_imported_is_delivered() {
     broker.start_again();
     all_waits(&broker);
 }
+
+#[test]
+fn a_running_broker_exports_its_store_while_messages_come() {
+    let mut broker = stopped();
+    broker.start_again();
+    let at = broker.address("tcp");
+    let (stop, acknowledged) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let publisher = std::thread::spawn({
+        let (stop, acknowledged) = (stop.clone(), acknowledged.clone());
+        move || {
+            let mut publisher = Client::connect(at, Version::V5, "q");
+            while !stop.load(Ordering::Relaxed) {
+                // More than the queue takes are refused: those are not counted.
+                if !publisher.publish("jobs", b"while it is exported").is_error() {
+                    acknowledged.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+    });
+    for round in 0..3 {
+        let file = broker.file(&format!("backup-{round}"));
+        let before = acknowledged.load(Ordering::Relaxed);
+        let exported = store(&broker, None, &["export", text(&file)]);
+        let after = acknowledged.load(Ordering::Relaxed) + 1;
+        assert_eq!(exported.status.code(), Some(0), "{}", said(&exported));
+        let again = store(&broker, None, &["export", text(&file)]);
+        assert_eq!(again.status.code(), Some(2), "it overwrites nothing: {}", said(&again));
+        let copy = broker.file(&format!("copy-{round}"));
+        let imported = store(&broker, Some(&copy), &["import", text(&file)]);
+        assert_eq!(imported.status.code(), Some(0), "{}", said(&imported));
+        assert_eq!(said(&exported).split(' ').next(), said(&imported).split(' ').next());
+        let stats = said(&store(&broker, Some(&copy), &["stats"]));
+        let messages = count(&stats, "messages") - WAITING as u64;
+        assert!((before..=after).contains(&messages), "{before} {messages} {after}: {stats}");
+        assert_eq!((count(&stats, "sessions"), count(&stats, "retained")), (1, 1), "{stats}");
+        // What comes out of the copy is what went into it, but for the number of its checkpoint.
+        let file_of_copy = broker.file(&format!("of-copy-{round}"));
+        let exported = store(&broker, Some(&copy), &["export", text(&file_of_copy)]);
+        assert_eq!(exported.status.code(), Some(0), "{}", said(&exported));
+        let rows = |path: &Path| std::fs::read(path).expect("a file")[HEADER..].to_vec();
+        assert!(rows(&file) == rows(&file_of_copy), "round {round}");
+    }
+    stop.store(true, Ordering::Relaxed);
+    publisher.join().expect("a publisher");
+    let left = std::fs::read_dir(broker.file("data")).expect("a folder");
+    let left = left.map(|entry| entry.expect("an entry").file_name().into_string().expect("ours"));
+    assert!(left.into_iter().all(|name| !name.to_lowercase().starts_with("export")));
+    assert_eq!(broker.stop(), Some(0));
+}
+
+/// Bytes of a file of rows before the first one.
+const HEADER: usize = 24;
 
 #[test]
 fn a_damaged_store_is_refused_by_name_and_what_is_left_is_salvaged() {

@@ -5,6 +5,7 @@ mod durable;
 pub mod engine;
 mod facts;
 mod memory;
+mod online;
 mod open;
 #[cfg(feature = "store-redb")]
 mod redb;
@@ -14,6 +15,7 @@ mod watched;
 pub use self::durable::{DurableStore, Opening, Rows};
 pub use self::facts::row_name;
 pub use self::memory::MemoryStore;
+pub use self::online::{Exports, ask};
 pub use self::open::{OpenError, mend, open, options, table_kind};
 #[cfg(feature = "store-redb")]
 pub use self::redb::redb_kind;

@@ -98,6 +98,13 @@ pub fn import(
     Ok(reader.header)
 }
 
+/// Reads a file of rows to its end: what is in it, if all of it is as it was written.
+pub fn rows_in(file: &mut dyn Read) -> Result<Exported, StoreError> {
+    let mut reader = Reader::begin(file)?;
+    while reader.row()?.is_some() {}
+    Ok(reader.header)
+}
+
 fn finish(table: &dyn Table, rest: Vec<Change>, meta: &Meta) -> Result<(), TableError> {
     table.apply(rest)?;
     table.apply(vec![(meta::KEY.into(), Some(meta.encode()[..].into()))])?;

@@ -63,7 +63,7 @@ use start::{Parts, Site};
 use crate::time::{Clock, SystemClock, Time};
 
 pub use error::StoreError;
-pub use export::{Exported, import};
+pub use export::{Exported, import, rows_in};
 pub use inspect::{Findings, Salvaged, check, salvage};
 pub use options::{Options, Promise};
 pub use place::is_store;

@@ -227,6 +227,61 @@ pub struct Queue {
     pub pause_max: Span,
     /// `QoS` 0 waits for a parked Session too. Default false.
     pub qos0_offline: bool,
+    /// What a full queue does: `"reject"`, `"drop_oldest"`, `"drop_newest"`, `"drop_qos0_first"` or
+    /// `"conflate"`. Default `"reject"`.
+    pub policy: QueuePolicy,
+    /// What is dropped is published again under `$dead/<reason>/<topic>`. Default false.
+    pub dead_letters: bool,
+}
+
+/// What a full queue does. What is dropped is in the ledger, and its publisher is told that it was
+/// accepted; only what is rejected is refused to it.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QueuePolicy {
+    /// What comes is rejected: a version 5 publisher is told 0x97 if nobody else had room for it.
+    #[default]
+    Reject,
+    /// What has waited longest is dropped.
+    DropOldest,
+    /// What comes is dropped.
+    DropNewest,
+    /// `QoS` 0 that waits is dropped, the oldest first; where none waits, `QoS` 0 that comes is dropped
+    /// and the rest rejected.
+    DropQos0First,
+    /// Full or not: of each topic only the newest message waits, in the place of the one before. What
+    /// comes for yet another topic is rejected.
+    Conflate,
+}
+
+/// What waits for each client of a class. Section `[class.queue]`. What is left out is as in `[queue]`.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClassQueue {
+    /// As in `[queue]`.
+    pub messages_max: Option<u32>,
+    /// As in `[queue]`.
+    pub bytes_max: Option<Size>,
+    /// As in `[queue]`.
+    pub policy: Option<QueuePolicy>,
+    /// As in `[queue]`.
+    pub qos0_offline: Option<bool>,
+    /// As in `[queue]`.
+    pub dead_letters: Option<bool>,
+}
+
+impl ClassQueue {
+    /// The whole, with what is left out as in `queue`.
+    pub fn over(&self, queue: &Queue) -> Queue {
+        Queue {
+            messages_max: self.messages_max.unwrap_or(queue.messages_max),
+            bytes_max: self.bytes_max.unwrap_or(queue.bytes_max),
+            pause_max: queue.pause_max,
+            qos0_offline: self.qos0_offline.unwrap_or(queue.qos0_offline),
+            policy: self.policy.unwrap_or(queue.policy),
+            dead_letters: self.dead_letters.unwrap_or(queue.dead_letters),
+        }
+    }
 }
 
 /// How fast messages leave for each client: a leaky bucket. What is not let out waits in the queue;
@@ -270,6 +325,8 @@ pub struct Class {
     pub certificate: Option<String>,
     /// Instead of `[shaping]`: section `[class.shaping]`.
     pub shaping: Option<Shaping>,
+    /// Beside `[queue]`: section `[class.queue]`.
+    pub queue: Option<ClassQueue>,
 }
 
 /// What the broker holds over all. Section `[totals]`.
@@ -297,6 +354,8 @@ pub struct Totals {
 pub struct Auth {
     /// Users and passwords in mosquitto's `$7$` format. None: user names are not checked.
     pub password_file: Option<PathBuf>,
+    /// The users who may read dead letters, under `$dead/`: a pattern as in `[[class]]`. None: nobody may.
+    pub dead_letter_users: Option<String>,
 }
 
 /// Where Sessions and messages are kept. Section `[store]`.
@@ -471,6 +530,8 @@ impl Default for Queue {
             bytes_max: Size::kib(4 * 1024),
             pause_max: Span::millis(50),
             qos0_offline: false,
+            policy: QueuePolicy::Reject,
+            dead_letters: false,
         }
     }
 }

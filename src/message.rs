@@ -25,6 +25,11 @@ impl ClientId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The text, shared.
+    pub fn text(&self) -> &Arc<str> {
+        &self.0
+    }
 }
 
 impl fmt::Display for ClientId {
@@ -523,11 +528,19 @@ pub enum Loss {
     Unreadable,
     /// `QoS` 0 that waited for longer than the receiver's class allows.
     TooOld,
+    /// It had waited longest when the receiver's queue was full.
+    DroppedOldest,
+    /// It came when the receiver's queue was full.
+    DroppedNewest,
+    /// `QoS` 0, when the receiver's queue was full.
+    DroppedQos0,
+    /// A newer message of its topic came for the same receiver.
+    Conflated,
 }
 
 impl Loss {
     /// Every reason, in the order of its number.
-    pub const ALL: [Loss; 12] = [
+    pub const ALL: [Loss; 16] = [
         Loss::QueueFull,
         Loss::MemoryFull,
         Loss::Expired,
@@ -540,7 +553,39 @@ impl Loss {
         Loss::OfflineQos0,
         Loss::Unreadable,
         Loss::TooOld,
+        Loss::DroppedOldest,
+        Loss::DroppedNewest,
+        Loss::DroppedQos0,
+        Loss::Conflated,
     ];
+
+    /// Whether a publisher is refused for it: what a policy drops was accepted.
+    pub const fn is_refusal(self) -> bool {
+        !matches!(self, Loss::OfflineQos0 | Loss::DroppedNewest | Loss::DroppedQos0)
+    }
+
+    /// Whether a copy that was wanted is gone although its receiver is not: such losses are logged,
+    /// and have dead letters.
+    pub const fn is_drop(self) -> bool {
+        match self {
+            Loss::QueueFull
+            | Loss::MemoryFull
+            | Loss::Expired
+            | Loss::TooLarge
+            | Loss::RefusedByReceiver
+            | Loss::TooOld
+            | Loss::DroppedOldest
+            | Loss::DroppedNewest
+            | Loss::DroppedQos0
+            | Loss::Conflated => true,
+            Loss::NotAuthorized
+            | Loss::SessionEnded
+            | Loss::TakenClean
+            | Loss::GroupGone
+            | Loss::OfflineQos0
+            | Loss::Unreadable => false,
+        }
+    }
 
     /// The name in `$SYS`, logs and metrics.
     pub const fn name(self) -> &'static str {
@@ -557,6 +602,10 @@ impl Loss {
             Loss::OfflineQos0 => "offline_qos0",
             Loss::Unreadable => "unreadable",
             Loss::TooOld => "too_old",
+            Loss::DroppedOldest => "dropped_oldest",
+            Loss::DroppedNewest => "dropped_newest",
+            Loss::DroppedQos0 => "dropped_qos0",
+            Loss::Conflated => "conflated",
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
-use crate::auth::{Gate, PasswordFile, PasswordFileError, PermitAll};
+use crate::auth::{Gate, PasswordFile, PasswordFileError, Rights};
 use crate::broker::ports::Store;
 use crate::broker::restore::Restored;
 use crate::broker::turn::Turn;
@@ -132,7 +132,7 @@ async fn live(
     let ports = Ports {
         store,
         authenticator: Arc::new(Gate::new(passwords.clone())),
-        access: Arc::new(PermitAll),
+        access: Arc::new(Rights::new(&config.auth)),
     };
     let broker = Broker::new(config, ports, seed(), clock.now());
     let before = clock.now();

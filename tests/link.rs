@@ -21,7 +21,7 @@ use sluicemq::message::{Identity, Loss};
 use sluicemq::session::Access;
 use sluicemq::store::MemoryStore;
 use sluicemq::time::Time;
-use sluicemq::topic::TopicName;
+use sluicemq::topic::{TopicFilter, TopicName};
 
 /// CONNECT of version 5 with method `m`.
 const CONNECT: &str = "10 12 0004 4d515454 05 02 0000 04 15 0001 6d 0001 63";
@@ -267,6 +267,10 @@ struct NothingOfA;
 impl Access for NothingOfA {
     fn may_publish(&self, _who: &Identity, topic: TopicName<'_>) -> bool {
         topic.as_str() != "a"
+    }
+
+    fn may_subscribe(&self, _who: &Identity, _filter: &TopicFilter) -> bool {
+        true
     }
 
     fn may_receive(&self, _who: &Identity, _topic: TopicName<'_>) -> bool {

@@ -9,7 +9,8 @@ use shuttle::sync::{Condvar, Mutex};
 use shuttle::thread;
 
 use sluicemq::auth::{Gate, PermitAll};
-use sluicemq::broker::mailbox::{Copy, Expired, Grant, Mailbox, Member};
+use sluicemq::broker::letters::Gone;
+use sluicemq::broker::mailbox::{Copy, Grant, Intake, Mailbox, Member};
 use sluicemq::broker::ports::{Batch, Durability, Permit, Receipt, Refused, Store};
 use sluicemq::broker::registry::{Claim, Parked, Registry};
 use sluicemq::broker::turn::Turn;
@@ -23,7 +24,7 @@ use sluicemq::message::{ClientId, Draft, Identity, Meter, SubscriptionIds};
 use sluicemq::session::{Room, Session, Terms};
 use sluicemq::store::MemoryStore;
 use sluicemq::time::Time;
-use sluicemq::topic::TopicName;
+use sluicemq::topic::{TextHash, TopicName};
 
 const NOW: Time = Time::from_secs(1_000);
 
@@ -86,14 +87,14 @@ fn copy(publisher: &Arc<Identity>, qos: QoS) -> Copy {
 fn push(mailbox: &Mailbox, publisher: &Arc<Identity>, qos: QoS) {
     let copy = copy(publisher, qos);
     let bytes = copy.message.bytes();
-    let (queue, mut grant, mut wakers) = (Queue::default(), Grant::default(), Vec::new());
-    mailbox
-        .reserve(&queue, qos, bytes, NOW, &mut grant, &mut Expired::default())
-        .expect("there is room");
+    let (queue, hash) = (Queue::default(), TextHash::new(1));
+    let intake = Intake { queue: &queue, hash: &hash, now: NOW };
+    let (mut grant, mut gone, mut wakers) = (Grant::default(), Gone::default(), Vec::new());
+    let topic = TopicName::trusted("t");
+    mailbox.reserve(&intake, topic, (qos, bytes), &mut grant, &mut gone).expect("there is room");
     assert!(grant.spend(qos, bytes));
-    let mut gone = Vec::new();
-    let lost = mailbox.push(&queue, &mut vec![copy], &mut grant, &mut wakers, &mut gone);
-    assert_eq!(lost, None);
+    mailbox.push(&intake, &mut vec![copy], &mut grant, &mut wakers, &mut gone);
+    assert!(gone.is_empty());
     wakers.into_iter().for_each(Waker::wake);
 }
 
@@ -178,7 +179,7 @@ fn member(group: &Mailbox, session: u64, left: &Left, bell: &Arc<Bell>) {
 #[test]
 fn whatever_is_pushed_to_a_group_is_taken_by_somebody() {
     schedules(|| {
-        let group = Arc::new(Mailbox::for_group(1));
+        let group = Arc::new(Mailbox::for_group(1, "$share/g/t"));
         let bells: Vec<_> = (0..2).map(|_| Arc::new(Bell::default())).collect();
         let left = Arc::new(Left { left: Mutex::new(6), bells: bells.clone() });
         group.join();
@@ -206,7 +207,7 @@ fn whatever_is_pushed_to_a_group_is_taken_by_somebody() {
 #[test]
 fn what_a_departing_member_gives_back_finds_another_one() {
     schedules(|| {
-        let group = Arc::new(Mailbox::for_group(1));
+        let group = Arc::new(Mailbox::for_group(1, "$share/g/t"));
         let bell = Arc::new(Bell::default());
         let left = Arc::new(Left { left: Mutex::new(3), bells: vec![bell.clone()] });
         group.join();

@@ -6,13 +6,15 @@ use std::task::{Context, Poll, Waker};
 use tokio::sync::oneshot;
 
 use super::file::PasswordFile;
+use crate::broker::classes::matches;
 use crate::broker::ports::{
     AuthRequest, AuthStep, Authenticator, Exchange, ExchangeState, Verdict,
 };
 use crate::codec::Reason;
+use crate::config;
 use crate::message::Identity;
 use crate::session::Access;
-use crate::topic::TopicName;
+use crate::topic::{TopicFilter, TopicName};
 
 /// Lets in who has a certificate's identity, a right password, or, where that is allowed, no name.
 #[derive(Debug)]
@@ -95,7 +97,7 @@ fn accept(user: Option<&str>) -> Verdict {
     Verdict::Accept { user_name: user.map(Into::into), data: None }
 }
 
-/// Everybody may do everything: until there are rules.
+/// Everybody may do everything.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PermitAll;
 
@@ -104,7 +106,48 @@ impl Access for PermitAll {
         true
     }
 
+    fn may_subscribe(&self, _who: &Identity, _filter: &TopicFilter) -> bool {
+        true
+    }
+
     fn may_receive(&self, _who: &Identity, _topic: TopicName<'_>) -> bool {
         true
+    }
+}
+
+/// Everybody may do everything, but read dead letters: they say what others were sent.
+#[derive(Clone, Debug, Default)]
+pub struct Rights {
+    dead_letter_users: Option<String>,
+}
+
+impl Rights {
+    /// The rights under `[auth]`.
+    pub fn new(auth: &config::Auth) -> Rights {
+        Rights { dead_letter_users: auth.dead_letter_users.clone() }
+    }
+
+    fn may_read(&self, who: &Identity, topic: &str) -> bool {
+        let dead = topic.strip_prefix("$dead");
+        let dead = dead.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        !dead
+            || match (&self.dead_letter_users, &who.user_name) {
+                (Some(pattern), Some(user)) => matches(pattern.as_bytes(), user),
+                _ => false,
+            }
+    }
+}
+
+impl Access for Rights {
+    fn may_publish(&self, _who: &Identity, _topic: TopicName<'_>) -> bool {
+        true
+    }
+
+    fn may_subscribe(&self, who: &Identity, filter: &TopicFilter) -> bool {
+        self.may_read(who, filter.pattern())
+    }
+
+    fn may_receive(&self, who: &Identity, topic: TopicName<'_>) -> bool {
+        self.may_read(who, topic.as_str())
     }
 }

@@ -4,4 +4,4 @@ pub mod file;
 mod gate;
 
 pub use self::file::{PasswordFile, PasswordFileError};
-pub use self::gate::{Gate, PermitAll};
+pub use self::gate::{Gate, PermitAll, Rights};

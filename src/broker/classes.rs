@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::config::{Class, Config, Shaping};
+use crate::config::{self, Class, Config, Shaping};
 use crate::sync::{Mutex, MutexGuard};
 
 /// What holds for the clients of a class.
@@ -12,6 +12,8 @@ pub struct Rules {
     pub name: Arc<str>,
     /// How fast messages leave.
     pub shaping: Shaping,
+    /// What waits for each of them.
+    pub queue: config::Queue,
 }
 
 /// Who is to be put into a class. What is not known fits no condition.
@@ -35,6 +37,8 @@ pub(super) struct Classes {
 
 #[derive(Debug)]
 struct Inner {
+    /// `[queue]` as it was at the start: a reload changes classes alone.
+    queue: config::Queue,
     classes: Vec<(Class, Arc<Rules>)>,
     everybody: Arc<Rules>,
     listeners: Vec<Arc<str>>,
@@ -42,14 +46,15 @@ struct Inner {
 
 impl Classes {
     pub fn new(config: &Config) -> Classes {
-        let (classes, everybody) = rules(config);
-        Classes { inner: Mutex::new(Inner { classes, everybody, listeners: Vec::new() }) }
+        let queue = config.queue.clone();
+        let (classes, everybody) = rules(config, &queue);
+        Classes { inner: Mutex::new(Inner { queue, classes, everybody, listeners: Vec::new() }) }
     }
 
     /// Puts other rules in force.
     pub fn set(&self, config: &Config) {
         let inner = &mut *self.lock();
-        (inner.classes, inner.everybody) = rules(config);
+        (inner.classes, inner.everybody) = rules(config, &inner.queue);
     }
 
     /// The rules for a client that came by the listener of this number.
@@ -58,6 +63,18 @@ impl Classes {
         let listener = listener.and_then(|number| inner.listeners.get(usize::from(number)));
         let who = Who { listener: listener.map(|name| &**name), ..who };
         let class = inner.classes.iter().find(|(class, _)| fits(class, &who));
+        class.map_or(&inner.everybody, |(_, rules)| rules).clone()
+    }
+
+    /// The rules for a client that is not there: its class is the one it was in, as far as what is
+    /// still known of it fits.
+    pub fn of_absent(&self, class: &str, who: Who<'_>) -> Arc<Rules> {
+        let inner = &*self.lock();
+        let same = |found: &Class| {
+            let known = Class { listener: None, certificate: None, ..found.clone() };
+            found.name == class && fits(&known, &who)
+        };
+        let class = inner.classes.iter().find(|(class, _)| fits(class, &who) || same(class));
         class.map_or(&inner.everybody, |(_, rules)| rules).clone()
     }
 
@@ -78,11 +95,13 @@ impl Classes {
 }
 
 /// The rules of each class, and those of everybody else.
-fn rules(config: &Config) -> (Vec<(Class, Arc<Rules>)>, Arc<Rules>) {
-    let everybody = Rules { name: Arc::default(), shaping: config.shaping.clone() };
+fn rules(config: &Config, queue: &config::Queue) -> (Vec<(Class, Arc<Rules>)>, Arc<Rules>) {
+    let everybody =
+        Rules { name: Arc::default(), shaping: config.shaping.clone(), queue: queue.clone() };
     let of = |class: &Class| Rules {
         name: class.name.as_str().into(),
         shaping: class.shaping.clone().unwrap_or_else(|| everybody.shaping.clone()),
+        queue: class.queue.map_or_else(|| queue.clone(), |class| class.over(queue)),
     };
     let classes = config.class.iter().map(|class| (class.clone(), Arc::new(of(class)))).collect();
     (classes, Arc::new(everybody))
@@ -106,7 +125,7 @@ fn fits(class: &Class, who: &Who<'_>) -> bool {
 ///
 /// Only the last `*` is ever tried again, so that a pattern of many takes no longer than the product of
 /// the lengths.
-fn matches(pattern: &[u8], text: &str) -> bool {
+pub fn matches(pattern: &[u8], text: &str) -> bool {
     let bytes = text.as_bytes();
     let (mut p, mut t) = (0, 0);
     let mut again = None;

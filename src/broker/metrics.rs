@@ -42,9 +42,13 @@ pub enum Counter {
     Routed,
     /// Copies completed.
     Completed,
+    /// Dead letters published.
+    Letters,
+    /// Dead letters that were wanted and could not be written.
+    LettersLost,
 }
 
-const COUNTERS: usize = Counter::Completed as usize + 1;
+const COUNTERS: usize = Counter::LettersLost as usize + 1;
 const SHARDS: usize = 8;
 
 /// One thread's counters, on cache lines of their own.

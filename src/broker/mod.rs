@@ -2,6 +2,7 @@
 //! no file, no clock. A [`Broker`] is told the time, and asks the world only through [`ports`].
 
 pub mod classes;
+pub mod letters;
 pub mod link;
 pub mod mailbox;
 pub mod metrics;
@@ -26,7 +27,8 @@ use crate::message::{
 use crate::session::{Access, Context, Op, Policy, Session, WillMessage};
 use crate::time::Time;
 
-use mailbox::{Account, Copy, Expired, Mailbox, Pace};
+use letters::Letter;
+use mailbox::{Account, Copy, Intake, Mailbox, Pace};
 use metrics::{Counter, Metrics};
 use ports::{Authenticator, GROUP_BIT, Publication, Receipt, Refused, Store, StoredCopy};
 use registry::{Due, Parked, Registry};
@@ -66,6 +68,7 @@ struct Shared {
     /// The publisher of `$SYS` topics.
     system: Arc<Identity>,
     sys: sys::Sys,
+    letters: letters::Letters,
     started: Time,
 }
 
@@ -140,6 +143,7 @@ impl Broker {
             meter,
             system: Arc::new(system),
             sys: sys::Sys::new(now),
+            letters: letters::Letters::default(),
             started: now,
         }))
     }
@@ -179,7 +183,7 @@ impl Broker {
         let found = matches.len();
         let mut admitted = 0;
         let mut refused = 0;
-        let mut expired = Expired::default();
+        let intake = self.intake(now);
         let mut copies = Vec::new();
         let remembers = shared.remembers;
         let whole = !retains && !remembers;
@@ -189,11 +193,18 @@ impl Broker {
             let open = turn.staged.of(found, before);
             if !open.grant.spend(qos, bytes) {
                 let grant = &mut open.grant;
-                let reserved =
-                    found.mailbox.reserve(&shared.queue, qos, bytes, now, grant, &mut expired);
-                if let Err(loss) = reserved {
-                    shared.metrics.lose(loss, 1);
-                    refused += u32::from(loss != Loss::OfflineQos0);
+                let mailbox = &found.mailbox;
+                let room = (qos, bytes);
+                if let Err(refusal) =
+                    mailbox.reserve(&intake, draft.topic, room, grant, &mut turn.gone)
+                {
+                    refused += u32::from(refusal.loss.is_refusal());
+                    if let Some(receiver) = refusal.letter {
+                        let (number, loss) = (found.key.number(), refusal.loss);
+                        let message = Some(owned.share());
+                        let letter = Letter { receiver, number, loss, qos, message, mid: None };
+                        turn.gone.bury(letter, true);
+                    }
                     continue;
                 }
                 if open.grant.pressed {
@@ -213,8 +224,6 @@ impl Broker {
             open.copies.push(Copy { message, qos, retain, ids: found.ids.clone(), stored });
             admitted += 1;
         }
-        shared.metrics.lose(Loss::Expired, expired.count);
-        turn.batch.settled.append(&mut expired.stored);
         turn.recent = recent;
         turn.copies += found;
         turn.tally.add(Counter::Routed, found as u64);
@@ -231,7 +240,10 @@ impl Broker {
 
     /// Ends a turn: hands its changes to the store, pushes the copies, wakes their receivers.
     /// Because submit comes before push, nobody can be done with a message before it is stored.
-    pub fn flush(&self, turn: &mut Turn) -> Option<Receipt> {
+    pub fn flush(&self, now: Time, turn: &mut Turn) -> Option<Receipt> {
+        if !turn.gone.is_empty() {
+            self.tell_gone(now, turn);
+        }
         self.0.metrics.add_all(&mut turn.tally);
         let receipt = if turn.batch.is_empty() {
             None
@@ -245,7 +257,7 @@ impl Broker {
         };
         self.0.router.stored(&mut turn.stamps);
         turn.permit = ports::Permit::default();
-        self.flush_copies(turn);
+        self.flush_and_tell(now, turn);
         self.0.meter.settle();
         turn.wake();
         receipt
@@ -253,30 +265,27 @@ impl Broker {
 
     /// Hands facts to the store that nobody waits for.
     pub(crate) fn remember_unawaited(&self, ops: Vec<(SessionId, Op)>) {
-        self.submit_unawaited(ports::Batch { ops, ..ports::Batch::default() });
-    }
-
-    fn submit_unawaited(&self, batch: ports::Batch) {
-        if !batch.is_empty() {
+        if !ops.is_empty() {
+            let batch = ports::Batch { ops, ..ports::Batch::default() };
             self.0.ports.store.submit(ports::Permit::default(), batch);
         }
     }
 
     /// Pushes the copies routed so far: the store has them.
-    fn flush_copies(&self, turn: &mut Turn) {
-        let Turn { staged, wakers, pressed, .. } = turn;
-        let mut gone = Vec::new();
+    fn flush_copies(&self, now: Time, turn: &mut Turn) {
+        let Turn { staged, wakers, pressed, gone, .. } = turn;
+        let intake = self.intake(now);
         staged.drain(|open| {
-            let (copies, grant) = (&mut open.copies, &mut open.grant);
-            let lost = open.mailbox.push(&self.0.queue, copies, grant, wakers, &mut gone);
-            if let Some((loss, count)) = lost {
-                self.0.metrics.lose(loss, count);
-            }
+            open.mailbox.push(&intake, &mut open.copies, &mut open.grant, wakers, gone);
             if open.grant.pressed {
                 press(pressed, &open.mailbox);
             }
         });
-        self.submit_unawaited(ports::Batch { settled: gone, ..ports::Batch::default() });
+    }
+
+    /// What mailboxes are told with what comes in.
+    fn intake(&self, now: Time) -> Intake<'_> {
+        Intake { queue: &self.0.queue, hash: self.0.router.topic_hash(), now }
     }
 
     /// Publishes a Will, if its Session may.
@@ -301,11 +310,25 @@ impl Broker {
     /// Puts the classes of another configuration in force, for clients that are connected too.
     pub fn set_classes(&self, config: &Config) {
         self.0.classes.set(config);
-        for (_, mailbox, _) in self.0.registry.mailboxes() {
+        for (_, mailbox, connected) in self.0.registry.mailboxes() {
+            if !connected {
+                self.classify_absent(&mailbox);
+            }
             if let Some(waker) = mailbox.reclassify() {
                 waker.wake();
             }
         }
+    }
+
+    /// The rules for a client that is not there.
+    fn classify_absent(&self, mailbox: &Mailbox) {
+        let Some(identity) = mailbox.owner.identity() else { return };
+        let who = classes::Who {
+            client_id: identity.client_id.as_str(),
+            user: identity.user_name.as_deref(),
+            ..classes::Who::default()
+        };
+        mailbox.set_rules(&self.0.classes.of_absent(&mailbox.class(), who));
     }
 
     /// Looks after what no link looks after: Wills and ends of parked Sessions, retained messages
@@ -331,12 +354,13 @@ impl Broker {
         turn.stamps.extend(forgotten.iter().map(|(_, stamp)| stamp));
         turn.batch.forgotten.append(&mut forgotten);
         let sys = self.tick_sys(now, turn);
-        self.flush(turn);
+        let letters = self.tick_letters(now, turn);
+        self.flush(now, turn);
         turn.forget();
         if more {
             return Some(now);
         }
-        [shared.registry.deadline(), shared.router.retained_deadline(), sys]
+        [shared.registry.deadline(), shared.router.retained_deadline(), sys, letters]
             .into_iter()
             .flatten()
             .min()

@@ -105,7 +105,7 @@ impl Broker {
             turn.batch.ops.push((id, Op::WillGone));
         }
         shared.router.forget_lonely_groups(&mut turn.batch);
-        self.flush(turn);
+        self.flush(now, turn);
         turn.forget();
         // Whoever had a Will at the crash may connect at once: what is due was due before.
         while self.tick(now, turn).is_some_and(|next| next <= now) {}
@@ -153,7 +153,8 @@ impl Broker {
         let Former { identity, expiry, parked, subscriptions, flights, received, will } = former;
         let mailbox = Arc::new(Mailbox::for_session(id, identity.clone()));
         mailbox.attach(expiry > 0);
-        mailbox.detach(&mut [0, 0], self.0.queue.qos0_offline);
+        mailbox.detach(&mut [0, 0], true);
+        self.classify_absent(&mailbox);
         for (_, state) in &flights {
             let (group, mid) = match state {
                 State::Sent(delivery) => (delivery.group, delivery.mid()),

@@ -287,6 +287,11 @@ impl Router {
         self.retained().stamp
     }
 
+    /// By which topics are told apart.
+    pub(super) fn topic_hash(&self) -> &TextHash {
+        &self.hash
+    }
+
     /// The mailbox of a group, if it still exists.
     pub fn group(&self, id: GroupId) -> Option<Arc<Mailbox>> {
         let routes = self.routes.read().expect("no code panics while it holds the routes");
@@ -500,7 +505,7 @@ impl Router {
 
     /// A new group, still without members.
     fn found(&self, routes: &mut Routes, id: GroupId, filter: &TopicFilter) {
-        let mailbox = Arc::new(Mailbox::for_group(id));
+        let mailbox = Arc::new(Mailbox::for_group(id, filter.as_str()));
         let route = Route {
             mailbox: mailbox.clone(),
             qos: QoS::ExactlyOnce,

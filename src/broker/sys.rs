@@ -111,6 +111,9 @@ impl Broker {
         say("retained messages/count", retained.to_string());
         say("subscriptions/count", shared.router.subscriptions().to_string());
         say("store/messages/bytes", shared.meter.bytes().to_string());
+        say("letters/published", metrics.sum(Counter::Letters).to_string());
+        say("letters/waiting", self.letters_waiting().to_string());
+        say("letters/lost", metrics.sum(Counter::LettersLost).to_string());
         for (name, value) in shared.ports.store.figures() {
             say(&format!("store/{name}"), value.to_string());
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::task::Waker;
 
+use super::letters::Gone;
 use super::mailbox::Mailbox;
 use super::metrics::Tally;
 use super::ports::{Batch, Permit};
@@ -29,6 +30,7 @@ pub struct Turn {
     pub(super) answers: Vec<Answer>,
     pub(super) changes: Vec<Change>,
     pub(super) batch: Batch,
+    pub(super) gone: Gone,
     pub(super) permit: Permit,
     /// Stamps of retained messages that the store is given at the end of the turn.
     pub(super) stamps: Vec<u64>,

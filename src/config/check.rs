@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::{
-    CertificateIdentity, ClientCertificate, Config, Listener, Log, Shaping, Size, Span, StoreKind,
-    Tls,
+    CertificateIdentity, ClientCertificate, Config, Listener, Log, Queue, Shaping, Size, Span,
+    StoreKind, Tls,
 };
 
 /// One thing wrong with a configuration.
@@ -91,8 +91,7 @@ impl Config {
     fn check_totals(&self, found: &mut Findings) {
         let (queue, totals) = (&self.queue, &self.totals);
         let terabyte = Size::kib(1 << 30);
-        found.range("queue.messages_max", queue.messages_max, 1, 10_000_000);
-        found.range("queue.bytes_max", queue.bytes_max, Size::kib(1), terabyte);
+        queue.check("queue", self, found);
         found.range("queue.pause_max", queue.pause_max, Span::secs(0), Span::secs(10));
         found.range("totals.sessions_max", totals.sessions_max, 1, 100_000_000);
         found.range("totals.subscriptions_max", totals.subscriptions_max, 1, 1_000_000_000);
@@ -101,12 +100,6 @@ impl Config {
         found.range("totals.queued_bytes_max", totals.queued_bytes_max, Size::kib(1), terabyte);
         found.range("totals.groups_max", totals.groups_max, 0, 100_000_000);
         let (packet, packet_max) = ("limits.packet_bytes_max", self.limits.packet_bytes_max);
-        found.at_most(packet, packet_max, ("queue.bytes_max", queue.bytes_max));
-        found.at_most(
-            "queue.bytes_max",
-            queue.bytes_max,
-            ("totals.queued_bytes_max", totals.queued_bytes_max),
-        );
         found.at_most(
             "limits.subscriptions_max",
             self.limits.subscriptions_max,
@@ -132,6 +125,9 @@ impl Config {
             }
             if let Some(shaping) = &class.shaping {
                 shaping.check(&at("shaping"), found);
+            }
+            if let Some(queue) = &class.queue {
+                queue.over(&self.queue).check(&at("queue"), self, found);
             }
         }
     }
@@ -315,6 +311,19 @@ impl Tls {
     }
 }
 
+impl Queue {
+    fn check(&self, section: &str, config: &Config, found: &mut Findings) {
+        let at = |key: &str| format!("{section}.{key}");
+        found.range(at("messages_max"), self.messages_max, 1, 10_000_000);
+        found.range(at("bytes_max"), self.bytes_max, Size::kib(1), Size::kib(1 << 30));
+        let bytes_max = at("bytes_max");
+        let packet_max = config.limits.packet_bytes_max;
+        found.at_most("limits.packet_bytes_max", packet_max, (&bytes_max, self.bytes_max));
+        let totals = ("totals.queued_bytes_max", config.totals.queued_bytes_max);
+        found.at_most(&bytes_max, self.bytes_max, totals);
+    }
+}
+
 impl Shaping {
     fn check(&self, at: &str, found: &mut Findings) {
         let at = |key: &str| format!("{at}.{key}");
@@ -470,6 +479,13 @@ mod tests {
         check_with(&class(""), &["class.0.name: a class needs a name"]);
         let twice = class("name = \"a\"").repeat(2);
         check_with(&twice, &["class.1.name: \"a\" is the name of another class"]);
+        check_with(
+            &class("name = \"a\"\nqueue = { messages_max = 0, bytes_max = \"64KiB\" }"),
+            &[
+                "class.0.queue.messages_max: 0 is out of range",
+                "1MiB is more than class.0.queue.bytes_max, which is 64KiB",
+            ],
+        );
         check_with("shaping.messages_burst = 5", &["is of no use without messages_rate"]);
         check_with(
             &class("name = \"a\"\nshaping = { bytes_rate = \"1KiB\", qos0_age_max = \"8d\" }"),

@@ -116,7 +116,9 @@ pub fn capped_expiry(seconds: u32, policy: &Policy) -> u32 {
 /// Topics only the broker itself publishes to.
 pub(super) fn reserved(topic: &str) -> bool {
     topic.starts_with('$')
-        && (topic.starts_with("$SYS/") || topic.starts_with("$share/") || topic == "$SYS")
+        && (["$SYS/", "$dead/", "$share/"].iter().any(|own| topic.starts_with(own))
+            || topic == "$SYS"
+            || topic == "$dead")
 }
 
 /// Only a version 5 client can be told another Keep Alive `[MQTT5-3.2.2-21]`.

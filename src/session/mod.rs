@@ -100,6 +100,13 @@ pub enum Action<'a> {
         /// The message, if the store keeps it for the receiver until now.
         mid: Option<Mid>,
     },
+    /// A copy cannot be delivered; how it is settled is said apart.
+    Undeliverable {
+        /// The copy.
+        delivery: &'a Delivery,
+        /// Why.
+        loss: Loss,
+    },
     /// Something to count.
     Count(Count),
     /// The connection has ended and its Will is to be published.
@@ -142,6 +149,8 @@ pub struct Subscription {
 pub trait Access: Send + Sync {
     /// May `who` publish to `topic`?
     fn may_publish(&self, who: &Identity, topic: TopicName<'_>) -> bool;
+    /// May `who` subscribe to `filter`?
+    fn may_subscribe(&self, who: &Identity, filter: &TopicFilter) -> bool;
     /// May `who` receive messages of `topic`?
     fn may_receive(&self, who: &Identity, topic: TopicName<'_>) -> bool;
 }

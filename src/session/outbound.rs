@@ -27,7 +27,8 @@ impl Session {
         } else {
             None
         };
-        if loss.is_some() {
+        if let Some(why) = loss {
+            out(Action::Undeliverable { delivery: &delivery, loss: why });
             out(Action::Settle { above_qos0, group, loss, mid });
             return;
         }
@@ -46,8 +47,9 @@ impl Session {
         }
         if !self.fits(&publish) {
             // Dropped for this client alone, as if it had been delivered [MQTT5-3.1.2-25].
-            let loss = Some(Loss::TooLarge);
-            out(Action::Settle { above_qos0, group, loss, mid });
+            let loss = Loss::TooLarge;
+            out(Action::Undeliverable { delivery: &delivery, loss });
+            out(Action::Settle { above_qos0, group, loss: Some(loss), mid });
             return;
         }
         if let Some((alias, true)) = alias {
@@ -98,6 +100,7 @@ impl Session {
                     if packet_max != u32::MAX
                         && codec::publish_len(&publish, version) > packet_max as usize
                     {
+                        out(Action::Undeliverable { delivery, loss: Loss::TooLarge });
                         gone.push((packet_id, delivery.qos, delivery.group, delivery.mid()));
                         continue;
                     }
@@ -178,7 +181,12 @@ impl Session {
     ) {
         let Some(flight) = self.window.finish(packet_id, qos, released) else { return };
         let (group, mid) = match &flight.state {
-            State::Sent(delivery) => (delivery.group, delivery.mid()),
+            State::Sent(delivery) => {
+                if let Some(loss @ Loss::RefusedByReceiver) = loss {
+                    out(Action::Undeliverable { delivery, loss });
+                }
+                (delivery.group, delivery.mid())
+            }
             State::Released { group, mid, lost: false } => (*group, *mid),
             State::Released { lost: true, .. } => {
                 self.remember(cx, out, || Op::Done { packet_id });

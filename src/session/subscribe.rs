@@ -150,6 +150,9 @@ impl Session {
             Ok(filter) => filter,
             Err(_) => return Reason::TopicFilterInvalid,
         };
+        if !cx.access.may_subscribe(&self.identity, &filter) {
+            return Reason::NotAuthorized;
+        }
         options.qos = options.qos.min(cx.policy.qos_max); // [MQTT5-3.2.2-10]
         let subscription = Subscription { options, id };
         let old = self.subscriptions.get(&filter);

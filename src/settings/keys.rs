@@ -1,7 +1,8 @@
 //! Every key there is, what kind of value it takes, and the nearest to a misspelt one.
 
 use crate::config::{
-    Auth, CertificateIdentity, Class, ClientCertificate, Config, Listener, Shaping, Tls,
+    Auth, CertificateIdentity, Class, ClassQueue, ClientCertificate, Config, Listener, QueuePolicy,
+    Shaping, Size, Tls,
 };
 
 /// Every key there is, as a tree with an example of each value.
@@ -54,7 +55,10 @@ impl Keys {
             connect_rate_max: 0,
             connect_rate_per_address_max: 0,
         };
-        let auth = Auth { password_file: Some("passwords".into()) };
+        let auth = Auth {
+            password_file: Some("passwords".into()),
+            dead_letter_users: Some("operator-*".to_owned()),
+        };
         let class = Class {
             name: "meters".to_owned(),
             listener: Some("*".to_owned()),
@@ -62,6 +66,13 @@ impl Keys {
             client_id: Some("meter-*".to_owned()),
             certificate: Some("*".to_owned()),
             shaping: Some(Shaping::default()),
+            queue: Some(ClassQueue {
+                messages_max: Some(1000),
+                bytes_max: Some(Size::kib(4 * 1024)),
+                policy: Some(QueuePolicy::DropOldest),
+                qos0_offline: Some(false),
+                dead_letters: Some(false),
+            }),
         };
         let config =
             Config { listener: vec![listener], class: vec![class], auth, ..Config::default() };

@@ -18,7 +18,7 @@ use sluicemq::config::Config;
 use sluicemq::message::Identity;
 use sluicemq::session::Access;
 use sluicemq::time::Time;
-use sluicemq::topic::TopicName;
+use sluicemq::topic::{TopicFilter, TopicName};
 
 use crate::script::driver::{Came, Driver, Stage};
 use crate::script::language::Script;
@@ -307,6 +307,10 @@ pub struct Everything;
 
 impl Access for Everything {
     fn may_publish(&self, _: &Identity, _: TopicName<'_>) -> bool {
+        true
+    }
+
+    fn may_subscribe(&self, _who: &Identity, _filter: &TopicFilter) -> bool {
         true
     }
 

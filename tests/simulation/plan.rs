@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sluicemq::config::{Class, Config, Shaping, Size, Span};
+use sluicemq::config::{Class, ClassQueue, Config, QueuePolicy, Shaping, Size, Span};
 
 use super::random::Random;
 
@@ -69,6 +69,10 @@ impl Plan {
             config.totals.subscriptions_max = random.pick(&[8, 1000]);
             config.totals.sessions_max = random.pick(&[5, 1000]);
         }
+        if store != Kind::Crashing {
+            config.queue.policy = random.pick(&POLICIES);
+            config.queue.dead_letters = random.percent(50);
+        }
         let clients = 3 + random.below(5);
         if random.percent(40) {
             // They get their messages slowly; in exact rounds none is dropped for it.
@@ -81,12 +85,28 @@ impl Plan {
             };
             let (name, client_id) =
                 ("slow".to_owned(), Some(random.pick(&["c?", "c0", "c*"]).to_owned()));
-            let class = Class { name, client_id, shaping: Some(shaping), ..Class::default() };
+            let queue = ClassQueue {
+                policy: (store != Kind::Crashing).then(|| random.pick(&POLICIES)),
+                qos0_offline: Some(random.percent(50)),
+                ..ClassQueue::default()
+            };
+            let shaping = Some(shaping);
+            let class = Class { name, client_id, shaping, queue: Some(queue), ..Class::default() };
             config.class.push(class);
         }
         Plan { seed, store, clients, steps: 250, exact, config }
     }
 }
+
+/// What a full queue may do.
+const POLICIES: [QueuePolicy; 6] = [
+    QueuePolicy::Reject,
+    QueuePolicy::Reject,
+    QueuePolicy::DropOldest,
+    QueuePolicy::DropNewest,
+    QueuePolicy::DropQos0First,
+    QueuePolicy::Conflate,
+];
 
 pub const RECEIVE_MAXIMUM: u16 = 8;
 pub const EXPIRY_MAX: u32 = 3_600;

@@ -8,9 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
-use sluicemq::auth::{Gate, PermitAll};
+use sluicemq::auth::{Gate, Rights};
+use sluicemq::broker::mailbox::Account;
+use sluicemq::broker::ports::Store;
 use sluicemq::broker::turn::Turn;
 use sluicemq::broker::{Broker, Link, PeerInfo, Ports};
+use sluicemq::codec::property::put_user_property;
 use sluicemq::codec::{
     self, Ack, Connect, Decoded, From, Limits, Packet, PacketId, Properties, Publish, QoS, Reason,
     Subscribe, SubscribeOptions, Version,
@@ -78,11 +81,16 @@ pub const BEGIN: Time = Time::from_secs(1_800_000_000);
 impl Town {
     /// A broker under a configuration in TOML, with a store that forgets.
     pub fn new(config: &str) -> Town {
+        Town::with_store(config, Arc::new(MemoryStore))
+    }
+
+    /// The same with another store.
+    pub fn with_store(config: &str, store: Arc<dyn Store>) -> Town {
         let config: Config = toml::from_str(config).expect("a configuration");
         let ports = Ports {
-            store: Arc::new(MemoryStore),
+            store,
             authenticator: Arc::new(Gate::new(None)),
-            access: Arc::new(PermitAll),
+            access: Arc::new(Rights::new(&config.auth)),
         };
         let broker = Broker::new(&config, ports, 1, BEGIN);
         Town { broker, now: BEGIN, turn: Turn::default(), clients: Vec::new() }
@@ -159,6 +167,23 @@ impl Town {
         qos: QoS,
         retain: bool,
     ) -> Option<PacketId> {
+        self.publish_with(number, topic, payload, qos, retain, &[])
+    }
+
+    /// The same with User Properties.
+    pub fn publish_with(
+        &mut self,
+        number: usize,
+        topic: &str,
+        payload: &str,
+        qos: QoS,
+        retain: bool,
+        user_properties: &[(&str, &str)],
+    ) -> Option<PacketId> {
+        let mut block = Vec::new();
+        for (name, value) in user_properties {
+            put_user_property(&mut block, name, value);
+        }
         let packet_id = (qos > QoS::AtMostOnce).then(|| self.clients[number].next_id());
         let publish = Publish {
             dup: false,
@@ -169,11 +194,35 @@ impl Town {
             topic_alias: None,
             expiry: None,
             subscription_ids: &[],
-            properties: Properties::EMPTY,
+            properties: Properties::trusted(&block),
             payload: payload.as_bytes(),
         };
         self.send(number, &Packet::Publish(publish));
         packet_id
+    }
+
+    /// Hands in that many numbers in one go.
+    pub fn publish_many(&mut self, number: usize, topic: &str, count: usize, qos: QoS) {
+        for payload in 0..count {
+            let packet_id = (qos > QoS::AtMostOnce).then(|| self.clients[number].next_id());
+            let payload = payload.to_string();
+            let publish = Publish {
+                qos,
+                topic,
+                packet_id,
+                payload: payload.as_bytes(),
+                ..Publish::default()
+            };
+            self.clients[number].encode(&Packet::Publish(publish));
+        }
+        self.settle();
+    }
+
+    /// The account of a Session, or of the group of that number.
+    pub fn account(&self, client_id: &str) -> Account {
+        let view = self.broker.view();
+        let found = view.sessions.into_iter().find(|s| s.client_id.as_str() == client_id);
+        found.expect("it has a Session").account
     }
 
     /// Sends a packet, and lets everybody do what they can at this moment.

@@ -88,7 +88,9 @@ impl Live {
             let progress = fetched || !drained.is_empty() || from_retained.is_some();
             for delivery in drained.drain(..) {
                 if self.too_old(&delivery, now) {
-                    broker.settle(&self.ties.mailbox, false, delivery.group, Some(Loss::TooOld));
+                    let mailbox = &self.ties.mailbox;
+                    broker.note_lost(mailbox, &delivery, Loss::TooOld, turn);
+                    broker.settle(mailbox, false, delivery.group, Some(Loss::TooOld));
                 } else {
                     self.run(Input::Deliver(delivery), &cx, broker, turn);
                 }

@@ -320,8 +320,8 @@ impl Live {
             turn.batch.ops.push((id, Op::Parked { since: now }));
         }
         let newest = ties.queue.as_ref().and_then(|queue| queue.newest);
-        let newest = broker.flush(turn).or(newest);
-        let keep_qos0 = broker.0.queue.qos0_offline;
+        let newest = broker.flush(now, turn).or(newest);
+        let keep_qos0 = ties.mailbox.keeps_qos0(&broker.0.queue);
         let client_id = identity.client_id.clone();
         let placeholder = Session::new(identity, session.terms().clone(), now);
         let mut session = std::mem::replace(session, placeholder);
@@ -379,7 +379,7 @@ impl Live {
             broker.say_sys(now, turn);
             // What is retained is there before the Subscription looks; and nothing is pushed before
             // the store has it.
-            let receipt = broker.flush(turn);
+            let receipt = broker.flush(now, turn);
             self.after_flush(receipt, broker, None, now, turn);
         }
         let subscriber = Subscriber {

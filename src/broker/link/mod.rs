@@ -202,7 +202,7 @@ impl Link {
                 live.end("connection lost", &self.broker, now, turn);
             }
         }
-        self.broker.flush(turn);
+        self.broker.flush(now, turn);
         turn.forget();
     }
 
@@ -215,7 +215,7 @@ impl Link {
             }
             Phase::Connect(..) | Phase::Closed => self.phase = Phase::Closed,
         }
-        self.broker.flush(turn);
+        self.broker.flush(now, turn);
         turn.forget();
     }
 
@@ -350,14 +350,14 @@ impl Link {
     /// Ends the turn: the store, the mailboxes, then the answers that wait for nothing.
     /// `waker` is woken when the store has what an answer waits for.
     fn flush(&mut self, waker: Option<&Waker>, now: Time, turn: &mut Turn) {
-        let receipt = self.broker.flush(turn);
+        let receipt = self.broker.flush(now, turn);
         if let Phase::Live(live) = &mut self.phase {
             live.after_flush(receipt, &self.broker, waker, now, turn);
             self.after_live(now, turn);
         }
         if self.is_closed() {
             // Its end may have left a Will, a parked Session, somebody to wake.
-            self.broker.flush(turn);
+            self.broker.flush(now, turn);
             turn.forget();
         }
         turn.copies = 0;

@@ -157,6 +157,9 @@ impl Ties {
                 turn.batch.settled.extend(mid.map(|mid| (receiver, mid)));
                 broker.settle(&self.mailbox, above_qos0, group, loss);
             }
+            Action::Undeliverable { delivery, loss } => {
+                broker.note_lost(&self.mailbox, delivery, loss, turn);
+            }
             Action::Count(count) => count_in(turn, count),
             Action::Close(reason) => self.closing = Some(reason),
             Action::Goodbye => self.goodbye = true,
@@ -176,6 +179,7 @@ impl Ties {
             listener: None,
         };
         let rules = broker.0.classes.of(Some(self.origin.listener()), who);
+        self.mailbox.set_rules(&rules);
         let fresh = Shaper::new(&rules.shaping);
         if self.extras.is_none() && fresh.is_none() && rules.name.is_empty() {
             return;

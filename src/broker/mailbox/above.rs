@@ -62,6 +62,11 @@ impl Above {
         }
     }
 
+    /// The copies that are not packed, up to the first that is.
+    pub fn unpacked(&self) -> &VecDeque<Entry> {
+        &self.front
+    }
+
     /// Takes the first copy out, unless it is packed.
     pub fn pop_front(&mut self) -> Option<Entry> {
         self.front.pop_front()

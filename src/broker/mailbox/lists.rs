@@ -2,10 +2,13 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::task::Waker;
 
 use super::above::Above;
+use super::overflow::{Full, Remains, Topics};
 use super::{Copy, Pace};
+use crate::broker::classes::Rules;
 use crate::codec::QoS;
 use crate::config;
 use crate::message::{Delivery, Loss, Message, Mid, SessionId, SubscriptionIds};
@@ -57,10 +60,16 @@ pub(super) struct Rare {
     pub pace: Option<Pace>,
     /// The buckets of a receiver that is not there.
     pub shaper: Option<Shaper>,
+    /// The rules of its receiver's class, if it is in one.
+    pub rules: Option<Arc<Rules>>,
+    /// Where the newest message of each topic waits, if only that may.
+    pub topics: Option<Box<Topics>>,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Members {
+    /// The group's whole filter.
+    pub name: Arc<str>,
     /// Arrival number of the entry given back last.
     pub head: u64,
     pub connected: u32,
@@ -139,6 +148,15 @@ impl Entry {
             Place::Warm(message) => message.mid(),
             Place::Cold { mid, .. } => Some(*mid),
         }
+    }
+
+    /// What is left to tell of it.
+    pub fn remains(&self) -> Remains {
+        let message = match &self.message {
+            Place::Warm(message) => Some(message.clone()),
+            Place::Cold { .. } => None,
+        };
+        Remains { qos: self.qos, bytes: self.bytes(), mid: self.mid(), message }
     }
 
     pub fn cold(&self) -> Option<Mid> {
@@ -234,13 +252,6 @@ impl Inner {
         }
     }
 
-    /// Counts a copy that was routed here and not admitted.
-    pub fn refuse(&mut self, class: usize, loss: Loss) -> Loss {
-        self.routed[class] += 1;
-        self.lose(class, loss);
-        loss
-    }
-
     pub fn lose(&mut self, class: usize, loss: Loss) {
         self.rare.get_or_insert_default().ledger[class][loss as usize] += 1;
     }
@@ -256,12 +267,7 @@ impl Inner {
     }
 
     pub fn put_entry(&mut self, entry: Entry) {
-        self.bytes += entry.bytes();
-        let expires = entry.expires();
-        if expires != Time::NEVER {
-            self.expires = if self.expiring { self.expires.min(expires) } else { expires };
-            self.expiring = true;
-        }
+        self.count_in(&entry);
         self.arrival += 1;
         let spare = || SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
         if entry.qos > QoS::AtMostOnce {
@@ -272,6 +278,21 @@ impl Inner {
             self.qos0 = spare();
         }
         self.qos0.push_back(entry);
+    }
+
+    /// Counts an entry that is about to take its place.
+    pub fn count_in(&mut self, entry: &Entry) {
+        self.bytes += entry.bytes();
+        let expires = entry.expires();
+        if expires != Time::NEVER {
+            self.expires = if self.expiring { self.expires.min(expires) } else { expires };
+            self.expiring = true;
+        }
+    }
+
+    /// The rules of its receiver's class, if it is in one.
+    pub fn rules(&self) -> Option<Arc<Rules>> {
+        self.rare.as_ref()?.rules.clone()
     }
 
     /// Nobody is there: what the store has, it alone keeps.
@@ -329,21 +350,17 @@ impl Inner {
         }
     }
 
-    /// Drops what has expired, if anything can have; `gone` is told what the store kept of it.
-    /// Returns how many.
-    pub fn purge(&mut self, now: Time, gone: &mut Vec<Mid>) -> u64 {
+    /// Drops what has expired, if anything can have.
+    pub fn purge(&mut self, now: Time, full: &mut Full<'_>) {
         if !self.expiring || self.expires > now {
-            return 0;
+            return;
         }
         let mut soonest = Time::NEVER;
-        let mut lost = [0usize; 2];
-        let mut bytes = 0;
+        let mut expired = Vec::new();
         let mut keep = |entry: &Entry| {
             let expires = entry.expires();
             if expires <= now {
-                lost[usize::from(entry.qos > QoS::AtMostOnce)] += 1;
-                bytes += entry.bytes();
-                gone.extend(entry.mid());
+                expired.push(entry.remains());
                 return false;
             }
             soonest = soonest.min(expires);
@@ -353,13 +370,9 @@ impl Inner {
         self.above.retain(&mut keep);
         self.expires = soonest;
         self.expiring = soonest != Time::NEVER;
-        self.bytes -= bytes;
-        for (class, count) in lost.into_iter().enumerate() {
-            for _ in 0..count {
-                self.lose(class, Loss::Expired);
-            }
+        for remains in expired {
+            self.bury(remains, Loss::Expired, full);
         }
-        lost.iter().map(|count| *count as u64).sum()
     }
 
     /// Takes at most `max` copies within `room`, none that is only in the store; returns whether more

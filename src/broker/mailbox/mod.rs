@@ -6,21 +6,26 @@
 
 mod above;
 mod lists;
+mod overflow;
 
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
 use lists::{Entry, GROUP_START, Inner, Members, Place, Waiting};
+use overflow::Full;
 
+use super::classes::Rules;
+use super::letters::Gone;
 use super::ports::{GROUP_BIT, Queued, StoredCopy};
 use crate::codec::QoS;
-use crate::config;
+use crate::config::{self, QueuePolicy};
 use crate::message::{Delivery, GroupId, Identity, Loss, Message, Mid, SessionId, SubscriptionIds};
 use crate::session::Room;
 use crate::shape::Shaper;
 use crate::sync::{Mutex, MutexGuard};
 use crate::time::Time;
+use crate::topic::{TextHash, TopicName};
 
 /// A bounded queue of deliveries, shared by all publishers and its one receiver or group.
 #[derive(Debug)]
@@ -53,6 +58,14 @@ impl Owner {
         match self {
             Owner::Session { identity, .. } => Some(identity),
             Owner::Group { .. } => None,
+        }
+    }
+
+    /// The number stores know it by.
+    pub fn receiver(&self) -> u64 {
+        match self {
+            Owner::Session { id, .. } => *id,
+            Owner::Group { id } => *id | GROUP_BIT,
         }
     }
 }
@@ -166,18 +179,26 @@ pub struct Taken {
     pub cold: bool,
 }
 
-/// Copies that had to go because their time was over.
-#[derive(Debug, Default)]
-pub struct Expired {
-    /// How many.
-    pub count: u64,
-    /// Those that the store keeps: their receivers and numbers.
-    pub stored: Vec<(u64, Mid)>,
+/// What mailboxes are told with what comes in.
+#[derive(Clone, Copy, Debug)]
+pub struct Intake<'a> {
+    /// The rules of those whose receivers are in no class.
+    pub queue: &'a config::Queue,
+    /// By which topics are told apart.
+    pub hash: &'a TextHash,
+    /// The present moment.
+    pub now: Time,
 }
 
-/// Room promised in one go, at most.
-const GRANT_MESSAGES: u64 = 63;
-const GRANT_BYTES: u64 = 64 * 1024;
+/// A copy was not admitted: it is in the ledger.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Refusal {
+    /// Why.
+    pub loss: Loss,
+    /// Whose it was, if there is to be a dead letter.
+    pub letter: Option<Arc<str>>,
+}
+
 /// Fetched from the store in one go.
 const PAGE_MESSAGES: usize = 256;
 const PAGE_BYTES: u64 = 256 * 1024;
@@ -190,56 +211,37 @@ impl Mailbox {
         Mailbox { owner: Owner::Session { id, identity }, inner: Mutex::default() }
     }
 
-    /// A group's mailbox.
-    pub fn for_group(id: GroupId) -> Mailbox {
-        let members = Members { head: GROUP_START, ..Members::default() };
+    /// The mailbox of a group of the whole filter `name`.
+    pub fn for_group(id: GroupId, name: &str) -> Mailbox {
+        let members = Members { name: name.into(), head: GROUP_START, ..Members::default() };
         let members = Some(Box::new(members));
         let inner = Inner { members, arrival: GROUP_START, ..Inner::default() };
         Mailbox { owner: Owner::Group { id }, inner: Mutex::new(inner) }
     }
 
     /// Reserves room for a copy of `bytes` at `qos`, and for some more while there is plenty, in
-    /// `grant`. An error: there is none, and the copy is in the ledger. `expired` is told of the
-    /// copies that had to go because their time was over.
+    /// `grant`. An error: there is none. `gone` is told of what was refused, and of what had to go.
     pub fn reserve(
         &self,
-        queue: &config::Queue,
-        qos: QoS,
-        bytes: usize,
-        now: Time,
+        intake: &Intake<'_>,
+        topic: TopicName<'_>,
+        (qos, bytes): (QoS, usize),
         grant: &mut Grant,
-        expired: &mut Expired,
-    ) -> Result<(), Loss> {
+        gone: &mut Gone,
+    ) -> Result<(), Refusal> {
         let inner = &mut *self.lock();
-        let class = usize::from(qos > QoS::AtMostOnce);
+        let rules = inner.rules();
+        let queue = rules.as_ref().map_or(intake.queue, |rules| &rules.queue);
         let qos0 = inner.reachable() || queue.qos0_offline;
-        if let Some(loss) = inner.closed {
-            return Err(inner.refuse(class, loss));
+        let full = &mut Full { owner: &self.owner, queue, gone };
+        let refused = match inner.closed {
+            _ if qos == QoS::AtMostOnce && !qos0 => Some(Loss::OfflineQos0),
+            Some(loss) => Some(loss),
+            None => inner.admit(topic, (qos, bytes), intake, grant, full).err(),
+        };
+        if let Some(loss) = refused {
+            return Err(inner.refuse(qos, loss, full));
         }
-        if class == 0 && !qos0 {
-            return Err(inner.refuse(class, Loss::OfflineQos0));
-        }
-        if !inner.has_room(queue, bytes) {
-            let mut gone = Vec::new();
-            expired.count += inner.purge(now, &mut gone);
-            expired.stored.extend(gone.into_iter().map(|mid| (self.receiver(), mid)));
-            if !inner.has_room(queue, bytes) {
-                return Err(inner.refuse(class, Loss::QueueFull));
-            }
-        }
-        let (held, held_bytes) = inner.held();
-        let free = u64::from(queue.messages_max) - held - 1;
-        let free_bytes = queue.bytes_max.0 - held_bytes - bytes as u64;
-        // Others have turns at the same time: nobody may be refused for room that is not used.
-        let messages = u32::try_from(1 + (free / 4).min(GRANT_MESSAGES)).unwrap_or(1);
-        grant.pressed = inner.would_press(queue, bytes as u64);
-        let bytes = bytes as u64 + (free_bytes / 4).min(GRANT_BYTES);
-        inner.reserved += messages;
-        inner.reserved_bytes += bytes;
-        grant.messages += messages;
-        grant.bytes += bytes;
-        grant.promised.0 += messages;
-        grant.promised.1 += bytes;
         grant.qos0 = qos0;
         grant.durable = inner.durable;
         Ok(())
@@ -247,39 +249,44 @@ impl Mailbox {
 
     /// Puts in what was admitted under `grant`, gives back the room that was not used, and adds whom
     /// to wake, with no lock held, to `wakers`. `grant` then says whether the publisher should pause.
-    /// Returns how many are lost because the receiver has gone meanwhile, and why; `gone` is told what
-    /// the store keeps of those.
+    /// `gone` is told of what had to go, and of what is lost because the receiver has gone meanwhile.
     pub fn push(
         &self,
-        queue: &config::Queue,
+        intake: &Intake<'_>,
         copies: &mut Vec<Copy>,
         grant: &mut Grant,
         wakers: &mut Vec<Waker>,
-        gone: &mut Vec<(u64, Mid)>,
-    ) -> Option<(Loss, u64)> {
+        gone: &mut Gone,
+    ) {
         let inner = &mut *self.lock();
+        let rules = inner.rules();
+        let queue = rules.as_ref().map_or(intake.queue, |rules| &rules.queue);
+        let full = &mut Full { owner: &self.owner, queue, gone };
         // What was promised, not what came: a message may be smaller than its draft.
         let (messages, bytes) = grant.promised;
         inner.reserved -= messages;
         inner.reserved_bytes -= bytes;
-        let mut lost = None;
         for copy in copies.drain(..) {
             let class = usize::from(copy.qos > QoS::AtMostOnce);
             inner.routed[class] += 1;
             let left = class == 0 && !inner.reachable() && !queue.qos0_offline;
             let loss = inner.closed.or(left.then_some(Loss::OfflineQos0));
-            match loss {
-                Some(loss) => {
-                    inner.lose(class, loss);
-                    lost.get_or_insert((loss, 0)).1 += 1;
-                    let kept = copy.message.mid().filter(|_| copy.stored);
-                    gone.extend(kept.map(|mid| (self.receiver(), mid)));
+            if let Some(loss) = loss {
+                inner.lose(class, loss);
+                full.gone.lose(None, loss, 1);
+                full.gone.settle(self.receiver(), copy.message.mid().filter(|_| copy.stored));
+                continue;
+            }
+            match queue.policy {
+                QueuePolicy::Conflate => wakers.extend(inner.conflate(copy, intake.hash, full)),
+                QueuePolicy::DropOldest => {
+                    wakers.extend(inner.put(copy));
+                    inner.trim(full);
                 }
-                None => wakers.extend(inner.put(copy)),
+                _ => wakers.extend(inner.put(copy)),
             }
         }
         *grant = Grant { pressed: inner.presses(queue), ..Grant::default() };
-        lost
     }
 
     /// Takes what `ask` allows into `out`, in order of arrival; then registers `waker`. `settled` are
@@ -295,6 +302,8 @@ impl Mailbox {
     ) -> Taken {
         let Ask { room, max, pace } = ask;
         let inner = &mut *self.lock();
+        let rules = inner.rules();
+        let queue = rules.as_ref().map_or(queue, |rules| &rules.queue);
         inner.settle(settled);
         let more = inner.take(room, max, out, |copy| Delivery {
             message: copy.message,
@@ -395,7 +404,9 @@ impl Mailbox {
                 ids: SubscriptionIds::default(),
                 stored: delivery.stored,
             };
+            let message = copy.message.clone();
             inner.above.push_front(Entry::new(copy, arrival));
+            inner.note_given_back(message.topic(), arrival);
             wakers.extend(inner.whom_to_wake(QoS::AtLeastOnce));
         }
         Some(wakers)
@@ -405,6 +416,8 @@ impl Mailbox {
     /// woken when it may.
     pub fn pause_over(&self, queue: &config::Queue, waker: &Waker) -> bool {
         let inner = &mut *self.lock();
+        let rules = inner.rules();
+        let queue = rules.as_ref().map_or(queue, |rules| &rules.queue);
         if inner.slow || !inner.reachable() || inner.below_quarter(queue) {
             return true;
         }
@@ -467,6 +480,37 @@ impl Mailbox {
         let inner = &mut *self.lock();
         inner.reclassified = true;
         inner.waker.take()
+    }
+
+    /// The class of its receiver is this one: its rules are in force from now on.
+    pub fn set_rules(&self, rules: &Arc<Rules>) {
+        let inner = &mut *self.lock();
+        let rules = (!rules.name.is_empty()).then(|| rules.clone());
+        if rules.is_some() || inner.rare.is_some() {
+            let rare = inner.rare.get_or_insert_default();
+            // They are found anew if they are needed.
+            rare.topics = None;
+            rare.rules = rules;
+        }
+    }
+
+    /// The class its receiver is in; empty for everybody.
+    pub fn class(&self) -> Arc<str> {
+        self.lock().rules().map_or_else(Arc::default, |rules| rules.name.clone())
+    }
+
+    /// `QoS` 0 waits for its receiver, where `queue` holds for those in no class.
+    pub fn keeps_qos0(&self, queue: &config::Queue) -> bool {
+        self.lock().rules().map_or(queue.qos0_offline, |rules| rules.queue.qos0_offline)
+    }
+
+    /// What is said of a copy that was taken from here and is lost: whose it was, and whether there is
+    /// to be a dead letter.
+    pub fn epitaph(&self, queue: &config::Queue) -> (Arc<str>, bool) {
+        let inner = &*self.lock();
+        let rules = inner.rules();
+        let queue = rules.as_ref().map_or(queue, |rules| &rules.queue);
+        (inner.name(&self.owner), queue.dead_letters)
     }
 
     /// How its receiver is shaped, if it is.
@@ -571,10 +615,7 @@ impl Mailbox {
 
     /// The number stores know the receiver by.
     pub fn receiver(&self) -> u64 {
-        match &self.owner {
-            Owner::Session { id, .. } => *id,
-            Owner::Group { id } => *id | GROUP_BIT,
-        }
+        self.owner.receiver()
     }
 
     /// Messages to be fetched from the store next, in order.
@@ -653,7 +694,7 @@ mod tests {
 
     impl Group {
         fn new(queued: &[QoS]) -> Group {
-            let mailbox = Mailbox::for_group(1);
+            let mailbox = Mailbox::for_group(1, "$share/g/t");
             mailbox.join();
             let group = Group { mailbox, bells: Default::default() };
             queued.iter().for_each(|qos| group.push(*qos));
@@ -673,11 +714,12 @@ mod tests {
             let message = draft.into_message(&publisher, Time::START);
             let ids = SubscriptionIds::default();
             let copy = Copy { message, qos, retain: false, ids, stored: false };
-            let (queue, mut wakers) = (config::Queue::default(), Vec::new());
-            let (mut copies, mut gone) = (vec![copy], Vec::new());
+            let (queue, hash) = (config::Queue::default(), TextHash::new(1));
+            let intake = Intake { queue: &queue, hash: &hash, now: Time::START };
+            let (mut copies, mut gone, mut wakers) = (vec![copy], Gone::default(), Vec::new());
             let mut grant = Grant::default();
-            let lost = self.mailbox.push(&queue, &mut copies, &mut grant, &mut wakers, &mut gone);
-            assert_eq!(lost, None);
+            self.mailbox.push(&intake, &mut copies, &mut grant, &mut wakers, &mut gone);
+            assert!(gone.is_empty());
             wakers.into_iter().for_each(Waker::wake);
         }
 
@@ -712,7 +754,8 @@ mod tests {
         let publisher = Arc::new(Identity::new(ClientId::new("p"), None, Meter::forever()));
         let mailbox = Mailbox::for_session(1, publisher.clone());
         mailbox.attach(false);
-        let queue = config::Queue::default();
+        let (queue, hash) = (config::Queue::default(), TextHash::new(1));
+        let intake = Intake { queue: &queue, hash: &hash, now: Time::START };
         // With a Message Expiry Interval, which is not forwarded as it came.
         let draft = Draft {
             topic: TopicName::trusted("t"),
@@ -724,10 +767,10 @@ mod tests {
         };
         let mut held = 0;
         for count in 1..=3 {
-            let (mut grant, mut expired) = (Grant::default(), Expired::default());
+            let (mut grant, mut gone) = (Grant::default(), Gone::default());
             let bytes = draft.bytes(&publisher);
             mailbox
-                .reserve(&queue, draft.qos, bytes, Time::START, &mut grant, &mut expired)
+                .reserve(&intake, draft.topic, (draft.qos, bytes), &mut grant, &mut gone)
                 .expect("there is room");
             assert!(grant.spend(draft.qos, bytes));
             let message = draft.into_message(&publisher, Time::START);
@@ -735,8 +778,7 @@ mod tests {
             held += message.bytes() as u64;
             let ids = SubscriptionIds::default();
             let copy = Copy { message, qos: draft.qos, retain: false, ids, stored: false };
-            let (mut wakers, mut gone) = (Vec::new(), Vec::new());
-            mailbox.push(&queue, &mut vec![copy], &mut grant, &mut wakers, &mut gone);
+            mailbox.push(&intake, &mut vec![copy], &mut grant, &mut Vec::new(), &mut gone);
             assert_eq!(mailbox.lock().held(), (count, held));
         }
     }

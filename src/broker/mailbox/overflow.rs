@@ -1,0 +1,341 @@
+//! What a mailbox does when it is full, by the policy of its queue, and where each topic waits if only
+//! the newest message of it may.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::task::Waker;
+
+use super::lists::{Entry, Inner, Place};
+use super::{Copy, Grant, Intake, Owner, Refusal};
+use crate::broker::letters::{Gone, Letter};
+use crate::codec::QoS;
+use crate::config::{self, QueuePolicy};
+use crate::message::{Loss, Message, Mid};
+use crate::time::Time;
+use crate::topic::{TextHash, TopicName};
+
+/// Where the newest waiting message of each topic is, by the hash of the topic.
+///
+/// Places are not taken out when their copies leave: one that nobody has is one that is free.
+#[derive(Debug)]
+pub(super) struct Topics {
+    hash: TextHash,
+    places: BTreeMap<u64, Spot>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Spot {
+    /// Arrival of the copy that waits, or waited last.
+    arrival: Option<u64>,
+    /// Copies that were admitted and are still to come.
+    promised: u32,
+}
+
+/// Places that are free are forgotten when there are more than so many and most are.
+const FREE_MAX: usize = 64;
+
+/// What is left to tell of a copy that had to go.
+#[derive(Debug)]
+pub(super) struct Remains {
+    pub qos: QoS,
+    pub bytes: u64,
+    pub mid: Option<Mid>,
+    pub message: Option<Message>,
+}
+
+/// The mailbox that is full, and what is said of what goes.
+pub(super) struct Full<'a> {
+    pub owner: &'a Owner,
+    pub queue: &'a config::Queue,
+    pub gone: &'a mut Gone,
+}
+
+impl Inner {
+    /// Promises room for a copy, and for some more while there is plenty, as the policy says. An error:
+    /// there is none.
+    pub fn admit(
+        &mut self,
+        topic: TopicName<'_>,
+        (qos, bytes): (QoS, usize),
+        intake: &Intake<'_>,
+        grant: &mut Grant,
+        full: &mut Full<'_>,
+    ) -> Result<(), Loss> {
+        let queue = full.queue;
+        match queue.policy {
+            QueuePolicy::DropOldest => {
+                self.purge(intake.now, full);
+                grant.pressed = self.would_press(queue, bytes as u64);
+                promise_freely(bytes, grant);
+            }
+            QueuePolicy::Conflate => {
+                grant.pressed = self.would_press(queue, bytes as u64);
+                if !self.promise_topic(topic, bytes, intake, queue, grant) {
+                    self.purge(intake.now, full);
+                    if !self.promise_topic(topic, bytes, intake, queue, grant) {
+                        return Err(Loss::QueueFull);
+                    }
+                }
+            }
+            _ => {
+                if !self.has_room(queue, bytes) {
+                    self.make_room(qos, bytes, intake.now, full)?;
+                }
+                grant.pressed = self.would_press(queue, bytes as u64);
+                self.promise(bytes, queue, grant);
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts a copy that was routed here and is not admitted.
+    pub fn refuse(&mut self, qos: QoS, loss: Loss, full: &mut Full<'_>) -> Refusal {
+        let class = usize::from(qos > QoS::AtMostOnce);
+        self.routed[class] += 1;
+        self.lose(class, loss);
+        if !loss.is_drop() {
+            full.gone.lose(None, loss, 1);
+            return Refusal { loss, letter: None };
+        }
+        let name = self.name(full.owner);
+        full.gone.lose(Some(&name), loss, 1);
+        Refusal { loss, letter: full.queue.dead_letters.then_some(name) }
+    }
+
+    /// Sets room aside for a copy, and for some more while there is plenty.
+    fn promise(&mut self, bytes: usize, queue: &config::Queue, grant: &mut Grant) {
+        let (held, held_bytes) = self.held();
+        let free = u64::from(queue.messages_max) - held - 1;
+        let free_bytes = queue.bytes_max.0 - held_bytes - bytes as u64;
+        // Others have turns at the same time: nobody may be refused for room that is not used.
+        let messages = u32::try_from(1 + (free / 4).min(GRANT_MESSAGES)).unwrap_or(1);
+        let bytes = bytes as u64 + (free_bytes / 4).min(GRANT_BYTES);
+        self.reserved += messages;
+        self.reserved_bytes += bytes;
+        grant.messages += messages;
+        grant.bytes += bytes;
+        grant.promised.0 += messages;
+        grant.promised.1 += bytes;
+    }
+
+    /// Admits a copy for which there may be room only if others go. An error: there is none.
+    fn make_room(
+        &mut self,
+        qos: QoS,
+        bytes: usize,
+        now: Time,
+        full: &mut Full<'_>,
+    ) -> Result<(), Loss> {
+        self.purge(now, full);
+        let queue = full.queue;
+        let policy = queue.policy;
+        if policy == QueuePolicy::DropQos0First && self.qos0_would_do(queue, bytes) {
+            while !self.has_room(queue, bytes)
+                && let Some(entry) = self.qos0.pop_front()
+            {
+                self.bury(entry.remains(), Loss::DroppedQos0, full);
+            }
+        }
+        if self.has_room(queue, bytes) {
+            return Ok(());
+        }
+        Err(match policy {
+            QueuePolicy::DropNewest => Loss::DroppedNewest,
+            QueuePolicy::DropQos0First if qos == QoS::AtMostOnce => Loss::DroppedQos0,
+            _ => Loss::QueueFull,
+        })
+    }
+
+    /// Drops what has waited longest until the queue is within its limits.
+    pub fn trim(&mut self, full: &mut Full<'_>) {
+        let queue = full.queue;
+        while self.len() as u64 > u64::from(queue.messages_max) || self.bytes > queue.bytes_max.0 {
+            let Some(entry) = self.pop_oldest() else { return };
+            self.bury(entry.remains(), Loss::DroppedOldest, full);
+        }
+    }
+
+    /// Admits one copy of a topic: in the place of the one that waits, if one does.
+    fn promise_topic(
+        &mut self,
+        topic: TopicName<'_>,
+        bytes: usize,
+        intake: &Intake<'_>,
+        queue: &config::Queue,
+        grant: &mut Grant,
+    ) -> bool {
+        let mut topics = self.take_topics(intake.hash);
+        let number = topics.hash.of(topic.as_str().as_bytes());
+        let spot = topics.places.get(&number).copied().unwrap_or_default();
+        let waiting = spot.arrival.and_then(|arrival| self.find(arrival)).map(Entry::bytes);
+        let (messages, more) = match waiting {
+            Some(old) => (0, (bytes as u64).saturating_sub(old)),
+            None => (u32::from(spot.promised == 0), bytes as u64),
+        };
+        let (held, held_bytes) = self.held();
+        let fits = held + u64::from(messages) <= queue.messages_max.into()
+            && held_bytes + more <= queue.bytes_max.0;
+        if fits {
+            topics.places.entry(number).or_default().promised += 1;
+            self.reserved += messages;
+            self.reserved_bytes += more;
+            grant.messages += 1;
+            grant.bytes += bytes as u64;
+            grant.promised.0 += messages;
+            grant.promised.1 += more;
+        }
+        self.put_topics(topics);
+        fits
+    }
+
+    /// Puts a copy where an older one of its topic waits, or at the end.
+    pub fn conflate(&mut self, copy: Copy, hash: &TextHash, full: &mut Full<'_>) -> Option<Waker> {
+        let mut topics = self.take_topics(hash);
+        let number = topics.hash.of(copy.message.topic().as_str().as_bytes());
+        let spot = topics.places.entry(number).or_default();
+        spot.promised = spot.promised.saturating_sub(1);
+        let place = spot.arrival.filter(|arrival| {
+            let found = self.find(*arrival);
+            found.is_some_and(|entry| entry.is_of(copy.message.topic()))
+        });
+        let waker = match place.and_then(|arrival| Some((arrival, self.remove(arrival)?))) {
+            Some((arrival, old)) => {
+                let qos = copy.qos;
+                self.bury(old.remains(), Loss::Conflated, full);
+                self.put_at(copy, arrival);
+                self.whom_to_wake(qos)
+            }
+            None => {
+                spot.arrival = Some(self.arrival);
+                self.put(copy)
+            }
+        };
+        if topics.places.len() > 2 * self.len() + FREE_MAX {
+            self.above.unpack(usize::MAX);
+            topics.places.retain(|_, spot| {
+                spot.promised > 0 || spot.arrival.is_some_and(|at| self.find(at).is_some())
+            });
+        }
+        self.put_topics(topics);
+        waker
+    }
+
+    /// A copy that was given back waits under this arrival: its topic's newest, if no other waits.
+    pub fn note_given_back(&mut self, topic: TopicName<'_>, arrival: u64) {
+        let rare = self.rare.as_mut();
+        let Some(mut topics) = rare.and_then(|rare| rare.topics.take()) else { return };
+        self.above.unpack(usize::MAX);
+        let number = topics.hash.of(topic.as_str().as_bytes());
+        let spot = topics.places.entry(number).or_default();
+        if spot.arrival.is_none_or(|arrival| self.find(arrival).is_none()) {
+            spot.arrival = Some(arrival);
+        }
+        self.put_topics(topics);
+    }
+
+    /// A copy had to go: it is in the ledger, and told to the store or in a dead letter.
+    pub fn bury(&mut self, remains: Remains, loss: Loss, full: &mut Full<'_>) {
+        let Remains { qos, bytes, mid, message } = remains;
+        self.bytes -= bytes;
+        self.lose(usize::from(qos > QoS::AtMostOnce), loss);
+        let (receiver, number) = (self.name(full.owner), full.owner.receiver());
+        full.gone.lose(Some(&receiver), loss, 1);
+        let letter = Letter { receiver, number, loss, qos, message, mid };
+        full.gone.bury(letter, full.queue.dead_letters);
+    }
+
+    /// Who is behind it: the Client Identifier or the group's filter.
+    pub fn name(&self, owner: &Owner) -> Arc<str> {
+        match (owner.identity(), &self.members) {
+            (Some(identity), _) => identity.client_id.text().clone(),
+            (None, Some(members)) => members.name.clone(),
+            (None, None) => Arc::default(),
+        }
+    }
+
+    /// Whether enough room would come of dropping `QoS` 0.
+    fn qos0_would_do(&self, queue: &config::Queue, bytes: usize) -> bool {
+        let (messages, held) = self.held();
+        let qos0: u64 = self.qos0.iter().map(Entry::bytes).sum();
+        messages - (self.qos0.len() as u64) < u64::from(queue.messages_max)
+            && held - qos0 + bytes as u64 <= queue.bytes_max.0
+    }
+
+    /// Takes out the copy that has waited longest.
+    fn pop_oldest(&mut self) -> Option<Entry> {
+        self.above.unpack(1);
+        let arrival = |first: Option<&Entry>| first.map_or(u64::MAX, |first| first.arrival);
+        let from_qos0 = arrival(self.qos0.front()) < arrival(self.above.first());
+        if from_qos0 { self.qos0.pop_front() } else { self.above.pop_front() }
+    }
+
+    /// The copy that waits under this arrival; nothing is packed.
+    fn find(&self, arrival: u64) -> Option<&Entry> {
+        let lists = [&self.qos0, self.above.unpacked()];
+        lists.into_iter().find_map(|list| Some(&list[position(list, arrival)?]))
+    }
+
+    /// Takes it out; it is still counted.
+    fn remove(&mut self, arrival: u64) -> Option<Entry> {
+        let mut lists = [&mut self.qos0, self.above.front()].into_iter();
+        lists.find_map(|list| position(list, arrival).and_then(|at| list.remove(at)))
+    }
+
+    /// Puts a copy in where another one was.
+    fn put_at(&mut self, copy: Copy, arrival: u64) {
+        let mut entry = Entry::new(copy, arrival);
+        if !self.reachable() {
+            entry.cool();
+        }
+        self.count_in(&entry);
+        let list = if entry.qos == QoS::AtMostOnce { &mut self.qos0 } else { self.above.front() };
+        let at = list.partition_point(|other| other.arrival < arrival);
+        list.insert(at, entry);
+    }
+
+    /// The places of topics; made of what is here, if they are not known yet. They are put back.
+    fn take_topics(&mut self, hash: &TextHash) -> Box<Topics> {
+        self.above.unpack(usize::MAX);
+        let known = self.rare.get_or_insert_default().topics.take();
+        known.unwrap_or_else(|| {
+            let mut topics = Topics { hash: hash.clone(), places: BTreeMap::new() };
+            for entry in self.qos0.iter().chain(self.above.unpacked()) {
+                let Place::Warm(message) = &entry.message else { continue };
+                let number = topics.hash.of(message.topic().as_str().as_bytes());
+                let spot = topics.places.entry(number).or_default();
+                spot.arrival = spot.arrival.max(Some(entry.arrival));
+            }
+            Box::new(topics)
+        })
+    }
+
+    fn put_topics(&mut self, topics: Box<Topics>) {
+        self.rare.get_or_insert_default().topics = Some(topics);
+    }
+}
+
+impl Entry {
+    /// Whether its topic is this one, as far as is known here.
+    fn is_of(&self, topic: TopicName<'_>) -> bool {
+        match &self.message {
+            Place::Warm(message) => Message::topic(message) == topic,
+            Place::Cold { .. } => true,
+        }
+    }
+}
+
+/// Where in a list that is in the order of arrival.
+fn position(list: &VecDeque<Entry>, arrival: u64) -> Option<usize> {
+    list.binary_search_by_key(&arrival, |entry| entry.arrival).ok()
+}
+
+/// Promises room to a turn without setting it aside: what has waited longest gives way at the push.
+fn promise_freely(bytes: usize, grant: &mut Grant) {
+    grant.messages += FREELY_MESSAGES;
+    grant.bytes += bytes as u64 + GRANT_BYTES;
+}
+
+/// Room promised in one go, at most.
+const GRANT_MESSAGES: u64 = 63;
+const GRANT_BYTES: u64 = 64 * 1024;
+const FREELY_MESSAGES: u32 = 64;

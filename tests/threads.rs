@@ -10,7 +10,7 @@ use shuttle::thread;
 
 use sluicemq::auth::{Gate, PermitAll};
 use sluicemq::broker::letters::Gone;
-use sluicemq::broker::mailbox::{Copy, Grant, Intake, Mailbox, Member};
+use sluicemq::broker::mailbox::{Ask, Copy, Grant, Intake, Mailbox, Member};
 use sluicemq::broker::ports::{Batch, Durability, Permit, Receipt, Refused, Store};
 use sluicemq::broker::registry::{Claim, Parked, Registry};
 use sluicemq::broker::turn::Turn;
@@ -122,7 +122,8 @@ fn whatever_is_pushed_is_taken() {
             let before = out.len();
             let room = Room { window: 2, bytes: 1_000_000 };
             let queue = Queue::default();
-            mailbox.take(room, 2, &mut [0, 0], &waker, &mut out, &mut Vec::new(), &queue);
+            let ask = Ask { room, max: 2, pace: None };
+            mailbox.take(ask, &mut [0, 0], &waker, &mut out, &mut Vec::new(), &queue);
             if out.len() == before {
                 bell.wait();
             }
@@ -165,7 +166,7 @@ fn member(group: &Mailbox, session: u64, left: &Left, bell: &Arc<Bell>) {
         let mut wakers = Vec::new();
         let room = Room { window: 1, bytes: 1_000_000 };
         let queue = Queue::default();
-        let taken = group.take_shared(&member, room, &waker, &mut out, &mut wakers, &queue);
+        let taken = group.take_shared(&member, room, 64, &waker, &mut out, &mut wakers, &queue);
         wakers.into_iter().for_each(Waker::wake);
         left.took(out.len());
         // What is answered makes room, and a link looks again; else it looks when it is woken.
@@ -223,7 +224,7 @@ fn what_a_departing_member_gives_back_finds_another_one() {
                 let room = Room { window: 2, bytes: 1_000_000 };
                 let waker = Waker::from(bell);
                 let queue = Queue::default();
-                group.take_shared(&member, room, &waker, &mut out, &mut wakers, &queue);
+                group.take_shared(&member, room, 64, &waker, &mut out, &mut wakers, &queue);
                 wakers.extend(group.part(9));
                 wakers.extend(group.give_back(out).expect("the group is there"));
                 wakers.into_iter().for_each(Waker::wake);
@@ -290,8 +291,8 @@ fn claimant(registry: &Registry, newest: u64, lasts: bool, held: &Mutex<u32>) ->
     loop {
         let queue = Queue::default();
         let mut out = Vec::new();
-        let room = Room::default();
-        let taken = mailbox.take(room, 0, &mut [0, 0], &waker, &mut out, &mut wakers, &queue);
+        let ask = Ask::default();
+        let taken = mailbox.take(ask, &mut [0, 0], &waker, &mut out, &mut wakers, &queue);
         if taken.kicked {
             break;
         }

@@ -3,6 +3,7 @@
 //! Each module is handed its own section, never the whole.
 
 mod check;
+mod rates;
 mod units;
 
 use std::net::SocketAddr;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use self::check::Problem;
+pub use self::rates::{Excess, Ingress};
 pub use self::units::{Size, Span, UnitError};
 
 /// Everything that can be configured.
@@ -81,6 +83,11 @@ pub struct Listener {
     pub connect_rate_max: u32,
     /// New connections a second from one address; 0 is no limit. Range 0 to 10,000,000. Default 0.
     pub connect_rate_per_address_max: u32,
+    /// What its clients may send, all together: section `[listener.ingress]`.
+    pub ingress: Ingress,
+    /// What the clients of one address may send, all together: section
+    /// `[listener.ingress_per_address]`.
+    pub ingress_per_address: Ingress,
 }
 
 impl Listener {
@@ -185,6 +192,11 @@ pub struct Limits {
     /// Unreleased inbound `QoS` 2 identifiers of a 3.1.1 client before it is closed. Range 1 to
     /// 65535. Default 4096.
     pub unreleased_max: u32,
+    /// Connections a second of one Client Identifier, let in by who they say they are: more are refused
+    /// with 0x9F; 0 is no limit. Range 0 to 1,000,000. Default 0.
+    pub connects_rate: u32,
+    /// What each client may send: section `[limits.client]`.
+    pub client: Ingress,
 }
 
 /// What CONNACK promises and what a Session gets. Section `[session]`.
@@ -327,6 +339,8 @@ pub struct Class {
     pub shaping: Option<Shaping>,
     /// Beside `[queue]`: section `[class.queue]`.
     pub queue: Option<ClassQueue>,
+    /// Instead of `[limits.client]`: section `[class.ingress]`.
+    pub ingress: Option<Ingress>,
 }
 
 /// What the broker holds over all. Section `[totals]`.
@@ -469,6 +483,8 @@ impl Default for Listener {
             connections_max: 100_000,
             connect_rate_max: 0,
             connect_rate_per_address_max: 0,
+            ingress: Ingress::default(),
+            ingress_per_address: Ingress::default(),
         }
     }
 }
@@ -504,6 +520,8 @@ impl Default for Limits {
             write_timeout: Span::secs(30),
             owed_max: 64,
             unreleased_max: 4096,
+            connects_rate: 0,
+            client: Ingress::default(),
         }
     }
 }

@@ -4,12 +4,14 @@
 //! whose denominator is the rate. So nothing is rounded away, and nothing adds up over the days;
 //! only the answer to *when* is rounded, up to the next nanosecond.
 
+mod intake;
 mod shaper;
 
 use std::num::NonZeroU64;
 
 use crate::time::Time;
 
+pub use intake::{Intake, Load};
 pub use shaper::{Allowance, Shaper};
 
 /// A leaky bucket: says *when* the next bytes may leave, and never sleeps itself.

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::{
-    CertificateIdentity, ClientCertificate, Config, Listener, Log, Queue, Shaping, Size, Span,
-    StoreKind, Tls,
+    CertificateIdentity, ClientCertificate, Config, Ingress, Listener, Log, Queue, Shaping, Size,
+    Span, StoreKind, Tls,
 };
 
 /// One thing wrong with a configuration.
@@ -75,6 +75,8 @@ impl Config {
         found.range("limits.user_properties_max", limits.user_properties_max, 0, 65_536);
         found.range("limits.owed_max", limits.owed_max, 1, 65_535);
         found.range("limits.unreleased_max", limits.unreleased_max, 1, 65_535);
+        found.range("limits.connects_rate", limits.connects_rate, 0, 1_000_000);
+        limits.client.check("limits.client", found);
         let packet = ("limits.packet_bytes_max", limits.packet_bytes_max);
         found.at_most("limits.connect_bytes_max", limits.connect_bytes_max, packet);
         found.at_most("limits.properties_bytes_max", limits.properties_bytes_max, packet);
@@ -128,6 +130,9 @@ impl Config {
             }
             if let Some(queue) = &class.queue {
                 queue.over(&self.queue).check(&at("queue"), self, found);
+            }
+            if let Some(ingress) = &class.ingress {
+                ingress.check(&at("ingress"), found);
             }
         }
     }
@@ -210,6 +215,8 @@ impl Config {
                 0,
                 10_000_000,
             );
+            listener.ingress.check(&at("ingress"), found);
+            listener.ingress_per_address.check(&at("ingress_per_address"), found);
             if let Some(tls) = &listener.tls {
                 tls.check(&at("tls"), found);
             }
@@ -321,6 +328,30 @@ impl Queue {
         found.at_most("limits.packet_bytes_max", packet_max, (&bytes_max, self.bytes_max));
         let totals = ("totals.queued_bytes_max", config.totals.queued_bytes_max);
         found.at_most(&bytes_max, self.bytes_max, totals);
+    }
+}
+
+impl Ingress {
+    fn check(&self, at: &str, found: &mut Findings) {
+        let at = |key: &str| format!("{at}.{key}");
+        let (most, bytes_max) = (1_000_000_000, Size::kib(1 << 30));
+        found.range(at("publishes_rate"), self.publishes_rate, 0, most);
+        found.range(at("publishes_burst"), self.publishes_burst, 0, most);
+        found.range(at("publish_bytes_rate"), self.publish_bytes_rate, Size(0), bytes_max);
+        found.range(at("publish_bytes_burst"), self.publish_bytes_burst, Size(0), bytes_max);
+        found.range(at("subscribes_rate"), self.subscribes_rate, 0, most);
+        found.range(at("subscribes_burst"), self.subscribes_burst, 0, most);
+        let pairs = [
+            ("publishes", self.publishes_burst.into(), self.publishes_rate.into()),
+            ("publish_bytes", self.publish_bytes_burst.0, self.publish_bytes_rate.0),
+            ("subscribes", self.subscribes_burst.into(), self.subscribes_rate.into()),
+        ];
+        for (name, burst, rate) in pairs {
+            if burst > 0 && rate == 0 {
+                let (burst, rate) = (format!("{name}_burst"), format!("{name}_rate"));
+                found.add(at(&burst), format!("is of no use without {rate}"));
+            }
+        }
     }
 }
 
@@ -491,6 +522,20 @@ mod tests {
             &class("name = \"a\"\nshaping = { bytes_rate = \"1KiB\", qos0_age_max = \"8d\" }"),
             &["class.0.shaping.qos0_age_max: 8d is out of range"],
         );
+    }
+
+    #[test]
+    fn ingress_has_sound_rates_wherever_it_stands() {
+        let wanted = "publishes_burst: is of no use without publishes_rate";
+        let keys = "{ publishes_burst = 5, subscribes_rate = 1, action = \"reject\" }";
+        check_with(&format!("limits.client = {keys}"), &[&format!("limits.client.{wanted}")]);
+        let class = format!("[[class]]\nname = \"a\"\ningress = {keys}");
+        check_with(&class, &[&format!("class.0.ingress.{wanted}")]);
+        let listener = "[[listener]]\naddress = \"127.0.0.1:1\"";
+        for key in ["ingress", "ingress_per_address"] {
+            check(&format!("{listener}\n{key} = {keys}"), &[&format!("listener.0.{key}.{wanted}")]);
+        }
+        check_with("limits.connects_rate = 1_000_001", &["limits.connects_rate: 1000001 is out"]);
     }
 
     #[test]

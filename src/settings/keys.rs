@@ -1,8 +1,8 @@
 //! Every key there is, what kind of value it takes, and the nearest to a misspelt one.
 
 use crate::config::{
-    Auth, CertificateIdentity, Class, ClassQueue, ClientCertificate, Config, Listener, QueuePolicy,
-    Shaping, Size, Tls,
+    Auth, CertificateIdentity, Class, ClassQueue, ClientCertificate, Config, Ingress, Listener,
+    QueuePolicy, Shaping, Size, Tls,
 };
 
 /// Every key there is, as a tree with an example of each value.
@@ -54,6 +54,8 @@ impl Keys {
             connections_max: 100_000,
             connect_rate_max: 0,
             connect_rate_per_address_max: 0,
+            ingress: Ingress::default(),
+            ingress_per_address: Ingress::default(),
         };
         let auth = Auth {
             password_file: Some("passwords".into()),
@@ -73,6 +75,7 @@ impl Keys {
                 qos0_offline: Some(false),
                 dead_letters: Some(false),
             }),
+            ingress: Some(Ingress::default()),
         };
         let config =
             Config { listener: vec![listener], class: vec![class], auth, ..Config::default() };

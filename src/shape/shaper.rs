@@ -157,7 +157,7 @@ fn burst(configured: u64, rate: NonZeroU64) -> u64 {
 }
 
 /// The promise of a bucket that was there is kept: what left counts under the new rate.
-fn change(bucket: &mut Option<LeakyBucket>, to: Option<LeakyBucket>, now: Time) {
+pub(super) fn change(bucket: &mut Option<LeakyBucket>, to: Option<LeakyBucket>, now: Time) {
     match (bucket, to) {
         (Some(bucket), Some(to)) => bucket.set_rate(to.rate(), to.burst(), now),
         (bucket, to) => *bucket = to,

@@ -156,7 +156,7 @@ async fn live(
     tasks.spawn(tick(shared.clone()));
     notify(&[sd_notify::NotifyState::Ready]);
     while let Wish::Reload = signals.next().await {
-        reload(&tls, passwords.as_deref(), &broker, reread);
+        reload(&tls, passwords.as_deref(), &broker, shared.clock.now(), reread);
     }
     notify(&[sd_notify::NotifyState::Stopping]);
     info!("stopping");
@@ -261,22 +261,23 @@ async fn tick<C: Clock>(shared: Arc<Shared<C>>) {
 /// How late the Will of a parked Session may be at most.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Reads certificates and passwords again, for new connections, and shaping and classes, for all; what
+/// Reads certificates and passwords again, for new connections, and rates and classes, for all; what
 /// cannot be read stays as it was.
 fn reload(
     tls: &[Arc<LiveTls>],
     passwords: Option<&PasswordFile>,
     broker: &Broker,
+    now: Time,
     reread: &Reread<'_>,
 ) {
     notify(&[sd_notify::NotifyState::Reloading]);
     match reread() {
         Ok(config) => {
-            broker.set_classes(&config);
-            info!(classes = config.class.len(), "shaping and classes reloaded");
+            broker.set_classes(&config, now);
+            info!(classes = config.class.len(), "rates and classes reloaded");
         }
         Err(error) => {
-            error!(%error, "configuration not reloaded, shaping and classes stay in force");
+            error!(%error, "configuration not reloaded, rates and classes stay in force");
         }
     }
     for tls in tls {

@@ -10,7 +10,7 @@ use shuttle::thread;
 
 use sluicemq::auth::{Gate, PermitAll};
 use sluicemq::broker::letters::Gone;
-use sluicemq::broker::mailbox::{Ask, Copy, Grant, Intake, Mailbox, Member};
+use sluicemq::broker::mailbox::{Ask, Copy, Grant, Mailbox, Member, Setting};
 use sluicemq::broker::ports::{Batch, Durability, Permit, Receipt, Refused, Store};
 use sluicemq::broker::registry::{Claim, Parked, Registry};
 use sluicemq::broker::turn::Turn;
@@ -88,12 +88,12 @@ fn push(mailbox: &Mailbox, publisher: &Arc<Identity>, qos: QoS) {
     let copy = copy(publisher, qos);
     let bytes = copy.message.bytes();
     let (queue, hash) = (Queue::default(), TextHash::new(1));
-    let intake = Intake { queue: &queue, hash: &hash, now: NOW };
+    let setting = Setting { queue: &queue, hash: &hash, now: NOW };
     let (mut grant, mut gone, mut wakers) = (Grant::default(), Gone::default(), Vec::new());
     let topic = TopicName::trusted("t");
-    mailbox.reserve(&intake, topic, (qos, bytes), &mut grant, &mut gone).expect("there is room");
+    mailbox.reserve(&setting, topic, (qos, bytes), &mut grant, &mut gone).expect("there is room");
     assert!(grant.spend(qos, bytes));
-    mailbox.push(&intake, &mut vec![copy], &mut grant, &mut wakers, &mut gone);
+    mailbox.push(&setting, &mut vec![copy], &mut grant, &mut wakers, &mut gone);
     assert!(gone.is_empty());
     wakers.into_iter().for_each(Waker::wake);
 }

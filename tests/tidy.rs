@@ -113,6 +113,8 @@ const VERSIONS: &[(&str, usize)] = &[
     // An older client knows no Receive Maximum, and cannot be told that the disk is full: its reads
     // pause.
     ("src/broker/link/live.rs", 2),
+    // Nor can it be refused a PUBLISH.
+    ("src/broker/link/limits.rs", 1),
     ("src/broker/link/ties.rs", 1),
     // AUTH is of version 5; an overtaken older client is just closed.
     ("src/broker/link/opening.rs", 2),

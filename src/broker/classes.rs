@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::config::{self, Class, Config, Shaping};
+use crate::config::{self, Class, Config, Ingress, Shaping};
 use crate::sync::{Mutex, MutexGuard};
 
 /// What holds for the clients of a class.
@@ -14,6 +14,8 @@ pub struct Rules {
     pub shaping: Shaping,
     /// What waits for each of them.
     pub queue: config::Queue,
+    /// How much of what they send is looked at.
+    pub ingress: Ingress,
 }
 
 /// Who is to be put into a class. What is not known fits no condition.
@@ -78,6 +80,11 @@ impl Classes {
         class.map_or(&inner.everybody, |(_, rules)| rules).clone()
     }
 
+    /// The name of the listener of this number.
+    pub fn listener_name(&self, number: u16) -> Option<Arc<str>> {
+        self.lock().listeners.get(usize::from(number)).cloned()
+    }
+
     /// The number of a listener: a connection remembers it in two bytes.
     pub fn listener(&self, name: &Arc<str>) -> u16 {
         let inner = &mut *self.lock();
@@ -96,12 +103,17 @@ impl Classes {
 
 /// The rules of each class, and those of everybody else.
 fn rules(config: &Config, queue: &config::Queue) -> (Vec<(Class, Arc<Rules>)>, Arc<Rules>) {
-    let everybody =
-        Rules { name: Arc::default(), shaping: config.shaping.clone(), queue: queue.clone() };
+    let everybody = Rules {
+        name: Arc::default(),
+        shaping: config.shaping.clone(),
+        queue: queue.clone(),
+        ingress: config.limits.client.clone(),
+    };
     let of = |class: &Class| Rules {
         name: class.name.as_str().into(),
         shaping: class.shaping.clone().unwrap_or_else(|| everybody.shaping.clone()),
         queue: class.queue.map_or_else(|| queue.clone(), |class| class.over(queue)),
+        ingress: class.ingress.clone().unwrap_or_else(|| everybody.ingress.clone()),
     };
     let classes = config.class.iter().map(|class| (class.clone(), Arc::new(of(class)))).collect();
     (classes, Arc::new(everybody))

@@ -32,6 +32,16 @@ pub enum Counter {
     LostWithConnection,
     /// PUBLISHes of `QoS` 0 not routed: topic, rights or memory.
     RefusedQos0,
+    /// PUBLISHes of `QoS` 0 dropped for a rate; they are among those not routed.
+    RateDropped,
+    /// PUBLISHes of `QoS` 1 and 2, and SUBSCRIBEs, refused for a rate.
+    RateRefused,
+    /// Times that a client was not read from for a rate.
+    RatePauses,
+    /// Clients disconnected for a rate.
+    RateDisconnects,
+    /// CONNECTs refused because their Client Identifier came too often; they are among those refused.
+    RateConnects,
     /// CONNECTs accepted.
     Connects,
     /// CONNECTs refused.

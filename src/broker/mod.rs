@@ -6,6 +6,7 @@ pub mod letters;
 pub mod link;
 pub mod mailbox;
 pub mod metrics;
+pub mod pools;
 pub mod ports;
 mod recent;
 pub mod registry;
@@ -28,7 +29,7 @@ use crate::session::{Access, Context, Op, Policy, Session, WillMessage};
 use crate::time::Time;
 
 use letters::Letter;
-use mailbox::{Account, Copy, Intake, Mailbox, Pace};
+use mailbox::{Account, Copy, Mailbox, Pace, Setting};
 use metrics::{Counter, Metrics};
 use ports::{Authenticator, GROUP_BIT, Publication, Receipt, Refused, Store, StoredCopy};
 use registry::{Due, Parked, Registry};
@@ -58,6 +59,7 @@ struct Shared {
     totals: config::Totals,
     settings: config::Broker,
     classes: classes::Classes,
+    pools: pools::Pools,
     ports: Ports,
     /// The store remembers anything at all: asked once.
     remembers: bool,
@@ -134,6 +136,7 @@ impl Broker {
             queue: config.queue.clone(),
             totals: config.totals.clone(),
             classes: classes::Classes::new(config),
+            pools: pools::Pools::new(config),
             settings: config.broker.clone(),
             remembers: ports.store.remembers(),
             ports,
@@ -183,7 +186,7 @@ impl Broker {
         let found = matches.len();
         let mut admitted = 0;
         let mut refused = 0;
-        let intake = self.intake(now);
+        let setting = self.setting(now);
         let mut copies = Vec::new();
         let remembers = shared.remembers;
         let whole = !retains && !remembers;
@@ -196,7 +199,7 @@ impl Broker {
                 let mailbox = &found.mailbox;
                 let room = (qos, bytes);
                 if let Err(refusal) =
-                    mailbox.reserve(&intake, draft.topic, room, grant, &mut turn.gone)
+                    mailbox.reserve(&setting, draft.topic, room, grant, &mut turn.gone)
                 {
                     refused += u32::from(refusal.loss.is_refusal());
                     if let Some(receiver) = refusal.letter {
@@ -274,9 +277,9 @@ impl Broker {
     /// Pushes the copies routed so far: the store has them.
     fn flush_copies(&self, now: Time, turn: &mut Turn) {
         let Turn { staged, wakers, pressed, gone, .. } = turn;
-        let intake = self.intake(now);
+        let setting = self.setting(now);
         staged.drain(|open| {
-            open.mailbox.push(&intake, &mut open.copies, &mut open.grant, wakers, gone);
+            open.mailbox.push(&setting, &mut open.copies, &mut open.grant, wakers, gone);
             if open.grant.pressed {
                 press(pressed, &open.mailbox);
             }
@@ -284,8 +287,8 @@ impl Broker {
     }
 
     /// What mailboxes are told with what comes in.
-    fn intake(&self, now: Time) -> Intake<'_> {
-        Intake { queue: &self.0.queue, hash: self.0.router.topic_hash(), now }
+    fn setting(&self, now: Time) -> Setting<'_> {
+        Setting { queue: &self.0.queue, hash: self.0.router.topic_hash(), now }
     }
 
     /// Publishes a Will, if its Session may.
@@ -307,9 +310,16 @@ impl Broker {
         }
     }
 
-    /// Puts the classes of another configuration in force, for clients that are connected too.
-    pub fn set_classes(&self, config: &Config) {
+    /// A listener of the configuration is open, and is called `name` from now on.
+    pub fn open_listener(&self, listener: &config::Listener, name: &str) {
+        self.0.pools.open(listener, name);
+    }
+
+    /// Puts the classes and rates of another configuration in force, for clients that are connected
+    /// too.
+    pub fn set_classes(&self, config: &Config, now: Time) {
         self.0.classes.set(config);
+        self.0.pools.set(config, now);
         for (_, mailbox, connected) in self.0.registry.mailboxes() {
             if !connected {
                 self.classify_absent(&mailbox);
@@ -466,6 +476,7 @@ impl Broker {
             groups_free: 0,
             groups: &shared.router,
             remembers: shared.remembers,
+            over_rate: false,
         }
     }
 

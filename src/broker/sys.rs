@@ -114,6 +114,15 @@ impl Broker {
         say("letters/published", metrics.sum(Counter::Letters).to_string());
         say("letters/waiting", self.letters_waiting().to_string());
         say("letters/lost", metrics.sum(Counter::LettersLost).to_string());
+        for (name, counter) in [
+            ("dropped", Counter::RateDropped),
+            ("refused", Counter::RateRefused),
+            ("pauses", Counter::RatePauses),
+            ("disconnects", Counter::RateDisconnects),
+            ("connects", Counter::RateConnects),
+        ] {
+            say(&format!("ingress/{name}"), metrics.sum(counter).to_string());
+        }
         for (name, value) in shared.ports.store.figures() {
             say(&format!("store/{name}"), value.to_string());
         }

@@ -67,6 +67,7 @@ impl<C: Clock> Gateway<C> {
             "" => socket.local_addr()?.to_string(),
             name => name.to_owned(),
         };
+        shared.broker.open_listener(settings, &name);
         Ok(Gateway {
             shared: shared.clone(),
             socket,

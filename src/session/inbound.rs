@@ -39,6 +39,10 @@ impl Session {
         };
         let topic = alias_topic.unwrap_or(publish.topic);
         match self.allowed(topic, cx) {
+            Ok(_) if cx.over_rate => {
+                self.refuse(publish, Reason::QuotaExceeded, out);
+                Ok(())
+            }
             Ok(topic) => {
                 let lasting = cx.remembers && self.lasts();
                 let with = publish

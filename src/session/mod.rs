@@ -206,6 +206,8 @@ pub struct Context<'a> {
     pub groups: &'a dyn Groups,
     /// The store remembers: without it Ops are not even made.
     pub remembers: bool,
+    /// What the packet brings is beyond the client's rate: it is refused.
+    pub over_rate: bool,
 }
 
 /// The peer broke a rule: close with this Reason Code.

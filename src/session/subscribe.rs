@@ -153,6 +153,9 @@ impl Session {
         if !cx.access.may_subscribe(&self.identity, &filter) {
             return Reason::NotAuthorized;
         }
+        if cx.over_rate {
+            return Reason::QuotaExceeded;
+        }
         options.qos = options.qos.min(cx.policy.qos_max); // [MQTT5-3.2.2-10]
         let subscription = Subscription { options, id };
         let old = self.subscriptions.get(&filter);

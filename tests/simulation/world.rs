@@ -1176,7 +1176,7 @@ impl World {
         self.note("the quiet end");
         self.quiet = true;
         // Nobody waits for a bucket any more.
-        self.broker.set_classes(&Config::default());
+        self.broker.set_classes(&Config::default(), self.now);
         let left: Vec<_> = self.conns.keys().copied().collect();
         for id in left {
             let conn = self.conns.get_mut(&id).unwrap();

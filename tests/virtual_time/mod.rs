@@ -26,6 +26,8 @@ use sluicemq::time::Time;
 pub struct Town {
     pub broker: Broker,
     pub now: Time,
+    /// Where the next client comes from.
+    pub address: String,
     turn: Turn,
     clients: Vec<Client>,
 }
@@ -93,14 +95,15 @@ impl Town {
             access: Arc::new(Rights::new(&config.auth)),
         };
         let broker = Broker::new(&config, ports, 1, BEGIN);
-        Town { broker, now: BEGIN, turn: Turn::default(), clients: Vec::new() }
+        let address = "127.0.0.1:1".to_owned();
+        Town { broker, now: BEGIN, address, turn: Turn::default(), clients: Vec::new() }
     }
 
     /// A client that connects, with the listener `listener`; returns its number.
     pub fn arrive(&mut self, connect: &Connect<'_>, listener: &str) -> usize {
         let number = self.clients.len();
         let peer = PeerInfo {
-            address: "127.0.0.1:1".to_owned(),
+            address: self.address.clone(),
             listener: listener.into(),
             anonymous: true,
             certificate: None,
@@ -232,6 +235,12 @@ impl Town {
         self.settle();
     }
 
+    /// Sends bytes as they are.
+    pub fn send_bytes(&mut self, number: usize, bytes: &[u8]) {
+        self.clients[number].unsent.extend_from_slice(bytes);
+        self.settle();
+    }
+
     /// The connection breaks.
     pub fn cut(&mut self, number: usize) {
         self.clients[number].link.hang_up(self.now, &mut self.turn);
@@ -297,6 +306,11 @@ impl Town {
 }
 
 impl Client {
+    /// Whether its connection is over.
+    pub fn is_closed(&self) -> bool {
+        self.link.is_closed()
+    }
+
     /// Bytes that are held back: the broker does not read them.
     pub fn held_back(&self) -> usize {
         self.unsent.len()

@@ -117,7 +117,7 @@ impl Live {
     /// When time alone will change something.
     pub fn deadline(&self) -> Option<Time> {
         let pause = match self.ties.pause.as_deref() {
-            Some(Pause::Receivers { until, .. }) => Some(*until),
+            Some(Pause::Receivers { until, .. } | Pause::Rate { until }) => Some(*until),
             Some(Pause::Store) | None => None,
         };
         let shaper = self.ties.shaper().and_then(Shaper::deadline);
@@ -167,6 +167,7 @@ impl Live {
         &mut self,
         packet: &Packet<'_>,
         len: usize,
+        over_rate: bool,
         broker: &Broker,
         now: Time,
         turn: &mut Turn,
@@ -189,6 +190,12 @@ impl Live {
             Packet::Subscribe(_) => broker.context_to_subscribe(now),
             _ => broker.context(now),
         };
+        let cx = Context { over_rate, ..cx };
+        if matches!(packet, Packet::Publish(_) | Packet::Subscribe(_))
+            && let Some(limits) = self.ties.limits_mut()
+        {
+            limits.use_up();
+        }
         self.run(Input::Packet(packet), &cx, broker, turn);
         self.carry_out_changes(broker, now, turn);
         self.answer_at_once(broker, now, turn);
@@ -329,6 +336,10 @@ impl Live {
             if let Some(shaper) = ties.extras.as_mut().and_then(|extras| extras.shaper.take()) {
                 ties.mailbox.keep_shaper(shaper);
             }
+            let limits = ties.extras.as_mut().and_then(|extras| extras.limits.take());
+            if let Some(intake) = limits.and_then(|limits| limits.into_own()) {
+                ties.mailbox.keep_intake(intake);
+            }
             let dropped = ties.mailbox.account().queued[0];
             turn.wakers.extend(ties.mailbox.detach(&mut ties.settled, keep_qos0));
             if !keep_qos0 {
@@ -454,6 +465,7 @@ impl Live {
                 let room = broker.0.ports.store.room(waker);
                 !room.is_err_and(|why| self.waits_for(why))
             }
+            Some(Pause::Rate { until }) => *until <= now,
             Some(Pause::Receivers { until, mailboxes }) => {
                 mailboxes.retain(|(mailbox, _)| !mailbox.pause_over(&broker.0.queue, waker));
                 let expired = *until <= now;

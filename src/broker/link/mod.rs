@@ -6,13 +6,14 @@
 //! put into the turn.
 
 mod deliver;
+mod limits;
 mod live;
 mod login;
 mod opening;
 mod ties;
 
 use std::fmt;
-use std::net::SocketAddrV4;
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -27,6 +28,7 @@ use crate::codec::{
 };
 use crate::time::Time;
 
+use limits::Gate;
 use live::Live;
 use opening::Opening;
 
@@ -43,6 +45,14 @@ impl Origin {
         match address.parse() {
             Ok(address) => Origin::V4(address, listener),
             Err(_) => Origin::Other(Box::new((address.to_owned(), listener))),
+        }
+    }
+
+    /// Where it came from, if that is an address of the Internet.
+    fn address(&self) -> Option<IpAddr> {
+        match self {
+            Origin::V4(address, _) => Some(IpAddr::V4(*address.ip())),
+            Origin::Other(other) => other.0.parse().ok().map(|address: SocketAddr| address.ip()),
         }
     }
 
@@ -146,11 +156,19 @@ impl Link {
             }
             match codec::decode(&bytes[used..], self.version, From::Client, &limits) {
                 Ok(Decoded::Packet { packet, len }) => {
-                    if !self.has_room(&packet, len, turn) {
-                        self.unread = true;
-                        break;
+                    let gate = self.gate(&packet, len, now, turn);
+                    match gate {
+                        Gate::Open | Gate::Refuse => {}
+                        Gate::Wait => {
+                            self.unread = true;
+                            break;
+                        }
+                        Gate::Close => {
+                            self.disconnect(Reason::MessageRateTooHigh, now, turn);
+                            break;
+                        }
                     }
-                    self.on_packet(&packet, len, now, turn);
+                    self.on_packet(&packet, len, gate == Gate::Refuse, now, turn);
                     used += len;
                 }
                 Ok(Decoded::Need(_)) => break,
@@ -258,17 +276,22 @@ impl Link {
         }
     }
 
-    /// Whether the store has room for what the packet brings.
-    fn has_room(&mut self, packet: &Packet<'_>, len: usize, turn: &mut Turn) -> bool {
-        match (&mut self.phase, packet) {
-            (Phase::Live(live), Packet::Publish(publish)) => {
-                live.has_room(publish, len, &self.broker, turn)
-            }
-            _ => true,
+    /// What becomes of the packet, before it is looked at.
+    fn gate(&mut self, packet: &Packet<'_>, len: usize, now: Time, turn: &mut Turn) -> Gate {
+        match &mut self.phase {
+            Phase::Live(live) => live.gate(packet, len, &self.broker, now, turn),
+            Phase::Connect(..) | Phase::Opening(_) | Phase::Closed => Gate::Open,
         }
     }
 
-    fn on_packet(&mut self, packet: &Packet<'_>, len: usize, now: Time, turn: &mut Turn) {
+    fn on_packet(
+        &mut self,
+        packet: &Packet<'_>,
+        len: usize,
+        over_rate: bool,
+        now: Time,
+        turn: &mut Turn,
+    ) {
         match (&mut self.phase, packet) {
             (Phase::Connect(peer, _), Packet::Connect(connect)) => {
                 self.version = Some(connect.version);
@@ -284,7 +307,7 @@ impl Link {
             }
             (Phase::Opening(_), _) => self.refuse(Reason::ProtocolError, turn),
             (Phase::Live(live), packet) => {
-                live.on_packet(packet, len, &self.broker, now, turn);
+                live.on_packet(packet, len, over_rate, &self.broker, now, turn);
                 self.after_live(now, turn);
             }
             // Nothing but CONNECT is first; the codec has seen to it [MQTT5-3.1.0-1].

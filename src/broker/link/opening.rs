@@ -122,7 +122,7 @@ impl Link {
             }
             AuthStep::Verdict(verdict) => {
                 self.phase = Phase::Opening(Box::new(opening));
-                self.on_verdict(verdict, turn);
+                self.on_verdict(verdict, now, turn);
             }
         }
     }
@@ -156,7 +156,7 @@ impl Link {
                     opening.wait();
                     return self.challenge(&data, turn);
                 }
-                ExchangeState::Verdict(verdict) => self.on_verdict(verdict, turn),
+                ExchangeState::Verdict(verdict) => self.on_verdict(verdict, now, turn),
             }
         }
         self.poll_claim(waker, now, turn);
@@ -202,13 +202,18 @@ impl Link {
         }
     }
 
-    fn on_verdict(&mut self, verdict: Verdict, turn: &mut Turn) {
+    fn on_verdict(&mut self, verdict: Verdict, now: Time, turn: &mut Turn) {
         let (user_name, data) = match verdict {
             Verdict::Accept { user_name, data } => (user_name, data),
             Verdict::Refuse(reason) => return self.refuse(reason, turn),
         };
         let Phase::Opening(opening) = &mut self.phase else { return };
         let Some(asked) = &opening.asked else { return };
+        // Only now: a stranger must not use up what its owner may.
+        if !asked.assigned && !self.broker.0.pools.admits(asked.client_id.as_str(), now) {
+            self.broker.metrics().add(Counter::RateConnects, 1);
+            return self.refuse(Reason::ConnectionRateExceeded, turn);
+        }
         let claim = self.broker.0.registry.claim(
             &asked.client_id,
             user_name.as_deref(),

@@ -7,6 +7,7 @@ use thin_vec::ThinVec;
 use tracing::debug;
 
 use super::Origin;
+use super::limits::Limits;
 use super::login::Login;
 use crate::broker::Broker;
 use crate::broker::classes::Who;
@@ -16,6 +17,7 @@ use crate::broker::ports::{Fetch, GROUP_BIT, Receipt};
 use crate::broker::router::{Change, Membership};
 use crate::broker::turn::{Answer, Due, Owed, Turn};
 use crate::codec::{self, Packet, Reason, Version};
+use crate::config::Ingress;
 use crate::message::{Identity, SessionId};
 use crate::session::{Action, Count, Op};
 use crate::shape::{Allowance, Shaper};
@@ -51,6 +53,8 @@ pub(super) struct Extras {
     pub class: Arc<str>,
     /// How its messages are shaped.
     pub shaper: Option<Shaper>,
+    /// How much of what it sends is looked at.
+    pub limits: Option<Box<Limits>>,
 }
 
 /// What waits for the store: what is owed to the client, first in first out, and what is to come.
@@ -77,6 +81,8 @@ pub(super) enum Pause {
     Receivers { until: Time, mailboxes: Vec<(Arc<Mailbox>, u32)> },
     /// A PUBLISH waits, unread, until the store has room for it.
     Store,
+    /// A packet waits, unread, until a rate allows it.
+    Rate { until: Time },
 }
 
 impl Ties {
@@ -181,11 +187,17 @@ impl Ties {
         let rules = broker.0.classes.of(Some(self.origin.listener()), who);
         self.mailbox.set_rules(&rules);
         let fresh = Shaper::new(&rules.shaping);
-        if self.extras.is_none() && fresh.is_none() && rules.name.is_empty() {
+        let limits = self.new_limits(&rules.ingress, broker, now);
+        if self.extras.is_none() && fresh.is_none() && limits.is_none() && rules.name.is_empty() {
             return;
+        }
+        // What waits asks again, under the rules of now.
+        if matches!(self.pause.as_deref(), Some(Pause::Rate { .. })) {
+            self.pause = None;
         }
         let extras = self.extras.get_or_insert_default();
         extras.class = rules.name.clone();
+        extras.limits = limits;
         // Whoever comes back finds its buckets as they were.
         let kept = extras.shaper.take().or_else(|| self.mailbox.take_shaper());
         extras.shaper = match (kept, fresh) {
@@ -195,6 +207,20 @@ impl Ties {
             }
             (_, fresh) => fresh,
         };
+    }
+
+    fn new_limits(&mut self, ingress: &Ingress, broker: &Broker, now: Time) -> Option<Box<Limits>> {
+        let name = broker.0.classes.listener_name(self.origin.listener());
+        let address = self.origin.address();
+        let shared = name.map(|name| broker.0.pools.of(&name, address, now)).unwrap_or_default();
+        let had = self.extras.as_mut().and_then(|extras| extras.limits.take());
+        let kept = had.map_or_else(|| self.mailbox.take_intake(), |had| had.into_own());
+        Limits::new(ingress, shared, kept, now)
+    }
+
+    /// How much of what it sends is looked at, if that is limited.
+    pub fn limits_mut(&mut self) -> Option<&mut Limits> {
+        self.extras.as_mut()?.limits.as_deref_mut()
     }
 
     /// What may leave for the client now.

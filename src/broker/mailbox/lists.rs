@@ -13,7 +13,7 @@ use crate::codec::QoS;
 use crate::config;
 use crate::message::{Delivery, Loss, Message, Mid, SessionId, SubscriptionIds};
 use crate::session::Room;
-use crate::shape::Shaper;
+use crate::shape::{Intake, Shaper};
 use crate::time::Time;
 
 #[derive(Debug, Default)]
@@ -64,6 +64,8 @@ pub(super) struct Rare {
     pub rules: Option<Arc<Rules>>,
     /// Where the newest message of each topic waits, if only that may.
     pub topics: Option<Box<Topics>>,
+    /// And those of what its client sends.
+    pub intake: Option<Box<Intake>>,
 }
 
 #[derive(Debug, Default)]

@@ -22,7 +22,7 @@ use crate::codec::QoS;
 use crate::config::{self, QueuePolicy};
 use crate::message::{Delivery, GroupId, Identity, Loss, Message, Mid, SessionId, SubscriptionIds};
 use crate::session::Room;
-use crate::shape::Shaper;
+use crate::shape::{Intake, Shaper};
 use crate::sync::{Mutex, MutexGuard};
 use crate::time::Time;
 use crate::topic::{TextHash, TopicName};
@@ -181,7 +181,7 @@ pub struct Taken {
 
 /// What mailboxes are told with what comes in.
 #[derive(Clone, Copy, Debug)]
-pub struct Intake<'a> {
+pub struct Setting<'a> {
     /// The rules of those whose receivers are in no class.
     pub queue: &'a config::Queue,
     /// By which topics are told apart.
@@ -223,7 +223,7 @@ impl Mailbox {
     /// `grant`. An error: there is none. `gone` is told of what was refused, and of what had to go.
     pub fn reserve(
         &self,
-        intake: &Intake<'_>,
+        setting: &Setting<'_>,
         topic: TopicName<'_>,
         (qos, bytes): (QoS, usize),
         grant: &mut Grant,
@@ -231,13 +231,13 @@ impl Mailbox {
     ) -> Result<(), Refusal> {
         let inner = &mut *self.lock();
         let rules = inner.rules();
-        let queue = rules.as_ref().map_or(intake.queue, |rules| &rules.queue);
+        let queue = rules.as_ref().map_or(setting.queue, |rules| &rules.queue);
         let qos0 = inner.reachable() || queue.qos0_offline;
         let full = &mut Full { owner: &self.owner, queue, gone };
         let refused = match inner.closed {
             _ if qos == QoS::AtMostOnce && !qos0 => Some(Loss::OfflineQos0),
             Some(loss) => Some(loss),
-            None => inner.admit(topic, (qos, bytes), intake, grant, full).err(),
+            None => inner.admit(topic, (qos, bytes), setting, grant, full).err(),
         };
         if let Some(loss) = refused {
             return Err(inner.refuse(qos, loss, full));
@@ -252,7 +252,7 @@ impl Mailbox {
     /// `gone` is told of what had to go, and of what is lost because the receiver has gone meanwhile.
     pub fn push(
         &self,
-        intake: &Intake<'_>,
+        setting: &Setting<'_>,
         copies: &mut Vec<Copy>,
         grant: &mut Grant,
         wakers: &mut Vec<Waker>,
@@ -260,7 +260,7 @@ impl Mailbox {
     ) {
         let inner = &mut *self.lock();
         let rules = inner.rules();
-        let queue = rules.as_ref().map_or(intake.queue, |rules| &rules.queue);
+        let queue = rules.as_ref().map_or(setting.queue, |rules| &rules.queue);
         let full = &mut Full { owner: &self.owner, queue, gone };
         // What was promised, not what came: a message may be smaller than its draft.
         let (messages, bytes) = grant.promised;
@@ -278,7 +278,7 @@ impl Mailbox {
                 continue;
             }
             match queue.policy {
-                QueuePolicy::Conflate => wakers.extend(inner.conflate(copy, intake.hash, full)),
+                QueuePolicy::Conflate => wakers.extend(inner.conflate(copy, setting.hash, full)),
                 QueuePolicy::DropOldest => {
                     wakers.extend(inner.put(copy));
                     inner.trim(full);
@@ -528,6 +528,16 @@ impl Mailbox {
         self.lock().rare.as_mut()?.shaper.take()
     }
 
+    /// Keeps the ingress limits of a client that has left, for when it is back.
+    pub fn keep_intake(&self, intake: Intake) {
+        self.lock().rare.get_or_insert_default().intake = Some(Box::new(intake));
+    }
+
+    /// The ingress limits of its client when it was here last.
+    pub fn take_intake(&self) -> Option<Intake> {
+        self.lock().rare.as_mut()?.intake.take().map(|intake| *intake)
+    }
+
     /// Tells the attached link to give its Session up.
     pub fn kick(&self) -> Option<Waker> {
         let inner = &mut *self.lock();
@@ -715,10 +725,10 @@ mod tests {
             let ids = SubscriptionIds::default();
             let copy = Copy { message, qos, retain: false, ids, stored: false };
             let (queue, hash) = (config::Queue::default(), TextHash::new(1));
-            let intake = Intake { queue: &queue, hash: &hash, now: Time::START };
+            let setting = Setting { queue: &queue, hash: &hash, now: Time::START };
             let (mut copies, mut gone, mut wakers) = (vec![copy], Gone::default(), Vec::new());
             let mut grant = Grant::default();
-            self.mailbox.push(&intake, &mut copies, &mut grant, &mut wakers, &mut gone);
+            self.mailbox.push(&setting, &mut copies, &mut grant, &mut wakers, &mut gone);
             assert!(gone.is_empty());
             wakers.into_iter().for_each(Waker::wake);
         }
@@ -755,7 +765,7 @@ mod tests {
         let mailbox = Mailbox::for_session(1, publisher.clone());
         mailbox.attach(false);
         let (queue, hash) = (config::Queue::default(), TextHash::new(1));
-        let intake = Intake { queue: &queue, hash: &hash, now: Time::START };
+        let setting = Setting { queue: &queue, hash: &hash, now: Time::START };
         // With a Message Expiry Interval, which is not forwarded as it came.
         let draft = Draft {
             topic: TopicName::trusted("t"),
@@ -770,7 +780,7 @@ mod tests {
             let (mut grant, mut gone) = (Grant::default(), Gone::default());
             let bytes = draft.bytes(&publisher);
             mailbox
-                .reserve(&intake, draft.topic, (draft.qos, bytes), &mut grant, &mut gone)
+                .reserve(&setting, draft.topic, (draft.qos, bytes), &mut grant, &mut gone)
                 .expect("there is room");
             assert!(grant.spend(draft.qos, bytes));
             let message = draft.into_message(&publisher, Time::START);
@@ -778,7 +788,7 @@ mod tests {
             held += message.bytes() as u64;
             let ids = SubscriptionIds::default();
             let copy = Copy { message, qos: draft.qos, retain: false, ids, stored: false };
-            mailbox.push(&intake, &mut vec![copy], &mut grant, &mut Vec::new(), &mut gone);
+            mailbox.push(&setting, &mut vec![copy], &mut grant, &mut Vec::new(), &mut gone);
             assert_eq!(mailbox.lock().held(), (count, held));
         }
     }

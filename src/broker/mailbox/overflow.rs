@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use super::lists::{Entry, Inner, Place};
-use super::{Copy, Grant, Intake, Owner, Refusal};
+use super::{Copy, Grant, Owner, Refusal, Setting};
 use crate::broker::letters::{Gone, Letter};
 use crate::codec::QoS;
 use crate::config::{self, QueuePolicy};
@@ -57,29 +57,29 @@ impl Inner {
         &mut self,
         topic: TopicName<'_>,
         (qos, bytes): (QoS, usize),
-        intake: &Intake<'_>,
+        setting: &Setting<'_>,
         grant: &mut Grant,
         full: &mut Full<'_>,
     ) -> Result<(), Loss> {
         let queue = full.queue;
         match queue.policy {
             QueuePolicy::DropOldest => {
-                self.purge(intake.now, full);
+                self.purge(setting.now, full);
                 grant.pressed = self.would_press(queue, bytes as u64);
                 promise_freely(bytes, grant);
             }
             QueuePolicy::Conflate => {
                 grant.pressed = self.would_press(queue, bytes as u64);
-                if !self.promise_topic(topic, bytes, intake, queue, grant) {
-                    self.purge(intake.now, full);
-                    if !self.promise_topic(topic, bytes, intake, queue, grant) {
+                if !self.promise_topic(topic, bytes, setting, queue, grant) {
+                    self.purge(setting.now, full);
+                    if !self.promise_topic(topic, bytes, setting, queue, grant) {
                         return Err(Loss::QueueFull);
                     }
                 }
             }
             _ => {
                 if !self.has_room(queue, bytes) {
-                    self.make_room(qos, bytes, intake.now, full)?;
+                    self.make_room(qos, bytes, setting.now, full)?;
                 }
                 grant.pressed = self.would_press(queue, bytes as u64);
                 self.promise(bytes, queue, grant);
@@ -160,11 +160,11 @@ impl Inner {
         &mut self,
         topic: TopicName<'_>,
         bytes: usize,
-        intake: &Intake<'_>,
+        setting: &Setting<'_>,
         queue: &config::Queue,
         grant: &mut Grant,
     ) -> bool {
-        let mut topics = self.take_topics(intake.hash);
+        let mut topics = self.take_topics(setting.hash);
         let number = topics.hash.of(topic.as_str().as_bytes());
         let spot = topics.places.get(&number).copied().unwrap_or_default();
         let waiting = spot.arrival.and_then(|arrival| self.find(arrival)).map(Entry::bytes);

@@ -1,0 +1,163 @@
+//! Ingress limits of one client: whether its next packet may be looked at, by its own rate and by
+//! those it shares with others.
+//!
+//! Asked before a packet is looked at: what must wait is left unread, so nothing has happened. Only
+//! PUBLISH and SUBSCRIBE are limited: whatever comes before them is handled.
+
+use std::sync::Arc;
+
+use super::live::Live;
+use super::ties::Pause;
+use crate::broker::Broker;
+use crate::broker::metrics::Counter;
+use crate::broker::pools::Pool;
+use crate::broker::turn::Turn;
+use crate::codec::{Packet, QoS, Version};
+use crate::config::{Excess, Ingress};
+use crate::shape::{Intake, Load};
+use crate::time::Time;
+
+/// The limits of one client.
+#[derive(Debug, Default)]
+pub(super) struct Limits {
+    own: Option<Intake>,
+    /// Those of its listener and of its address.
+    shared: Vec<Arc<Pool>>,
+    /// The packet that is next has its tokens, those that are to come too: when they will have.
+    booked: Option<Time>,
+}
+
+/// What becomes of a packet.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Gate {
+    /// It is handled.
+    Open,
+    /// It is handled as one beyond the rate.
+    Refuse,
+    /// It waits, unread.
+    Wait,
+    /// Its sender is disconnected.
+    Close,
+}
+
+impl Limits {
+    /// None where nothing is limited. `kept` are buckets it had before.
+    pub fn new(
+        ingress: &Ingress,
+        shared: Vec<Arc<Pool>>,
+        kept: Option<Intake>,
+        now: Time,
+    ) -> Option<Box<Limits>> {
+        let own = match (kept, Intake::new(ingress)) {
+            (Some(mut kept), Some(_)) => {
+                kept.set(ingress, now);
+                Some(kept)
+            }
+            (_, fresh) => fresh,
+        };
+        let some = own.is_some() || !shared.is_empty();
+        some.then(|| Box::new(Limits { own, shared, booked: None }))
+    }
+
+    /// Its own buckets, to be kept.
+    pub fn into_own(self) -> Option<Intake> {
+        self.own
+    }
+
+    /// The packet that had its tokens is handled.
+    pub fn use_up(&mut self) {
+        self.booked = None;
+    }
+
+    /// Whether a packet may be looked at, and if not, from when on. The strictest that is asked for
+    /// happens; but what can only wait takes its place in every queue.
+    fn ask(&mut self, load: Load, refusable: bool, now: Time) -> Result<(), Verdict> {
+        let due = match self.booked {
+            Some(due) => due,
+            None => {
+                self.judge(load, refusable, now)?;
+                let own = self.own.as_mut().map(|own| own.book(load, now));
+                let shared = self.shared.iter().map(|pool| pool.book(load, now)).max();
+                let due = own.max(shared).unwrap_or(Time::START);
+                self.booked = Some(due);
+                if due > now {
+                    return Err(Verdict::Wait { until: due, new: true });
+                }
+                due
+            }
+        };
+        if due > now { Err(Verdict::Wait { until: due, new: false }) } else { Ok(()) }
+    }
+
+    fn judge(&self, load: Load, refusable: bool, now: Time) -> Result<(), Verdict> {
+        let own = self.own.as_ref().filter(|own| own.is_over(load, now)).map(Intake::action);
+        let shared = self.shared.iter().filter_map(|pool| pool.excess(load, now));
+        let mut refused = false;
+        for action in own.into_iter().chain(shared) {
+            match action {
+                Excess::Disconnect => return Err(Verdict::Close),
+                Excess::Reject => refused |= refusable,
+                Excess::Pause => {}
+            }
+        }
+        if refused { Err(Verdict::Refuse) } else { Ok(()) }
+    }
+}
+
+/// Why a packet is not looked at.
+enum Verdict {
+    Wait { until: Time, new: bool },
+    Refuse,
+    Close,
+}
+
+impl Live {
+    /// What becomes of the client's next packet, of `len` bytes: its rate, and room in the store.
+    pub(super) fn gate(
+        &mut self,
+        packet: &Packet<'_>,
+        len: usize,
+        broker: &Broker,
+        now: Time,
+        turn: &mut Turn,
+    ) -> Gate {
+        let load = match packet {
+            Packet::Publish(_) => Load::Publish(len),
+            Packet::Subscribe(_) => Load::Subscribe,
+            _ => return Gate::Open,
+        };
+        match self.by_rate(packet, load, now, turn) {
+            Gate::Open => {}
+            closed => return closed,
+        }
+        match packet {
+            Packet::Publish(publish) if !self.has_room(publish, len, broker, turn) => Gate::Wait,
+            _ => Gate::Open,
+        }
+    }
+
+    fn by_rate(&mut self, packet: &Packet<'_>, load: Load, now: Time, turn: &mut Turn) -> Gate {
+        let v5 = self.ties.version == Version::V5;
+        let Some(limits) = self.ties.limits_mut() else { return Gate::Open };
+        let qos0 = matches!(packet, Packet::Publish(publish) if publish.qos == QoS::AtMostOnce);
+        // An older client can be refused a Subscription, but no PUBLISH [MQTT311-3.3.5-2].
+        let refusable = v5 || qos0 || load == Load::Subscribe;
+        match limits.ask(load, refusable, now) {
+            Ok(()) => Gate::Open,
+            Err(Verdict::Wait { until, new }) => {
+                turn.tally.add(Counter::RatePauses, u64::from(new));
+                self.ties.pause = Some(Box::new(Pause::Rate { until }));
+                Gate::Wait
+            }
+            Err(Verdict::Refuse) => {
+                let counter = if qos0 { Counter::RateDropped } else { Counter::RateRefused };
+                turn.tally.add(counter, 1);
+                Gate::Refuse
+            }
+            Err(Verdict::Close) => {
+                turn.tally.add(Counter::RateDisconnects, 1);
+                Gate::Close
+            }
+        }
+    }
+}

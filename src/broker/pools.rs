@@ -1,0 +1,298 @@
+//! Limits that clients share: those of a listener together, those of one address together; and how
+//! often a Client Identifier may come.
+//!
+//! The tables are bounded. Whoever finds no place of its own in one shares the place of all such.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{Config, Excess, Ingress, Listener};
+use crate::shape::{Intake, Load, TokenBucket};
+use crate::sync::{Mutex, MutexGuard};
+use crate::time::Time;
+
+/// Ingress limits of several clients together.
+#[derive(Debug)]
+pub struct Pool {
+    intake: Mutex<Intake>,
+}
+
+/// All of them, by listener, and the Client Identifiers that came lately.
+#[derive(Debug)]
+pub(super) struct Pools {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// By what the configuration calls them.
+    listeners: BTreeMap<String, Shared>,
+    /// What a listener without a name in the configuration is called once it is open.
+    opened: BTreeMap<String, String>,
+    connects: Connects,
+}
+
+/// What the clients of one listener share.
+#[derive(Debug, Default)]
+struct Shared {
+    all: Option<Arc<Pool>>,
+    each: Ingress,
+    addresses: BTreeMap<IpAddr, Arc<Pool>>,
+    /// For those that find no place in the table.
+    others: Option<Arc<Pool>>,
+    swept: Time,
+}
+
+/// When each Client Identifier came.
+#[derive(Debug, Default)]
+struct Connects {
+    rate: Option<NonZeroU64>,
+    clients: BTreeMap<Box<str>, TokenBucket>,
+    swept: Time,
+}
+
+/// Addresses or Client Identifiers remembered; beyond it those at rest are forgotten.
+const PLACES_MAX: usize = 65_536;
+/// How often it is looked for those.
+const SWEEP: Duration = Duration::from_secs(1);
+
+impl Pool {
+    fn new(ingress: &Ingress) -> Option<Arc<Pool>> {
+        Some(Arc::new(Pool { intake: Mutex::new(Intake::new(ingress)?) }))
+    }
+
+    /// What becomes of the packet, if it is beyond the rate.
+    pub fn excess(&self, load: Load, now: Time) -> Option<Excess> {
+        let intake = self.lock();
+        intake.is_over(load, now).then(|| intake.action())
+    }
+
+    /// Takes the tokens of a packet; returns when it may be looked at.
+    pub fn book(&self, load: Load, now: Time) -> Time {
+        self.lock().book(load, now)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Intake> {
+        self.intake.lock().expect("no code panics while it holds a pool")
+    }
+}
+
+impl Pools {
+    pub fn new(config: &Config) -> Pools {
+        let pools = Pools { inner: Mutex::default() };
+        pools.set(config, Time::START);
+        pools
+    }
+
+    /// Puts other rules in force. What was taken under the old ones stays taken.
+    pub fn set(&self, config: &Config, now: Time) {
+        let inner = &mut *self.lock();
+        let mut listeners = BTreeMap::new();
+        for listener in &config.listener {
+            let name = configured_name(listener);
+            let mut shared = inner.listeners.remove(name).unwrap_or_default();
+            set(&mut shared.all, &listener.ingress, now);
+            shared.each = listener.ingress_per_address.clone();
+            if shared.each.is_free() {
+                shared.addresses.clear();
+                shared.others = None;
+            }
+            for pool in shared.addresses.values().chain(&shared.others) {
+                pool.lock().set(&shared.each, now);
+            }
+            listeners.insert(name.to_owned(), shared);
+        }
+        inner.listeners = listeners;
+        let rate = NonZeroU64::new(config.limits.connects_rate.into());
+        inner.connects.rate = rate;
+        match rate {
+            None => inner.connects.clients.clear(),
+            Some(rate) => {
+                inner.connects.clients.values_mut().for_each(|b| b.set_rate(rate, rate.get(), now));
+            }
+        }
+    }
+
+    /// A listener is open, and is called `name` from now on.
+    pub fn open(&self, listener: &Listener, name: &str) {
+        let configured = configured_name(listener);
+        if configured != name {
+            self.lock().opened.insert(name.to_owned(), configured.to_owned());
+        }
+    }
+
+    /// What a client of the listener shares with others.
+    pub fn of(&self, listener: &str, address: Option<IpAddr>, now: Time) -> Vec<Arc<Pool>> {
+        let inner = &mut *self.lock();
+        let listener = inner.opened.get(listener).map_or(listener, String::as_str);
+        let Some(shared) = inner.listeners.get_mut(listener) else { return Vec::new() };
+        let each = address.and_then(|address| shared.of_address(address, now));
+        shared.all.iter().cloned().chain(each).collect()
+    }
+
+    /// Whether a client may come in now, after all those that came before under its name.
+    pub fn admits(&self, client_id: &str, now: Time) -> bool {
+        self.lock().connects.admits(client_id, now)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("no code panics while it holds the pools")
+    }
+}
+
+impl Shared {
+    fn of_address(&mut self, address: IpAddr, now: Time) -> Option<Arc<Pool>> {
+        if self.each.is_free() {
+            return None;
+        }
+        if let Some(pool) = self.addresses.get(&address) {
+            return Some(pool.clone());
+        }
+        if self.addresses.len() >= PLACES_MAX && self.swept.after(SWEEP) <= now {
+            self.swept = now;
+            let used =
+                |pool: &Arc<Pool>| Arc::strong_count(pool) > 1 || !pool.lock().is_at_rest(now);
+            self.addresses.retain(|_, pool| used(pool));
+        }
+        let pool = match &self.others {
+            Some(others) if self.addresses.len() >= PLACES_MAX => return Some(others.clone()),
+            _ => Pool::new(&self.each)?,
+        };
+        if self.addresses.len() >= PLACES_MAX {
+            self.others = Some(pool.clone());
+        } else {
+            self.addresses.insert(address, pool.clone());
+        }
+        Some(pool)
+    }
+}
+
+impl Connects {
+    fn admits(&mut self, client_id: &str, now: Time) -> bool {
+        let Some(rate) = self.rate else { return true };
+        if let Some(bucket) = self.clients.get_mut(client_id) {
+            return bucket.take(1, now);
+        }
+        if self.clients.len() >= PLACES_MAX && self.swept.after(SWEEP) <= now {
+            self.swept = now;
+            self.clients.retain(|_, bucket| bucket.ready_at(rate.get()) > now);
+        }
+        // One that finds no place has not come lately, as far as anybody knows.
+        if self.clients.len() < PLACES_MAX {
+            let mut bucket = TokenBucket::new(rate, rate.get());
+            bucket.take(1, now);
+            self.clients.insert(client_id.into(), bucket);
+        }
+        true
+    }
+}
+
+/// The pool goes on under other rules, begins or ends.
+fn set(pool: &mut Option<Arc<Pool>>, ingress: &Ingress, now: Time) {
+    match pool {
+        Some(pool) if !ingress.is_free() => pool.lock().set(ingress, now),
+        pool => *pool = Pool::new(ingress),
+    }
+}
+
+fn configured_name(listener: &Listener) -> &str {
+    if listener.name.is_empty() { &listener.address } else { &listener.name }
+}
+
+#[cfg(test)]
+#[cfg(not(feature = "shuttle"))] // Its locks work only in its own runs.
+mod tests {
+    use super::*;
+
+    const BEGIN: Time = Time::from_secs(1_800_000_000);
+
+    fn config(text: &str) -> Config {
+        toml::from_str(text).unwrap()
+    }
+
+    fn address(number: u32) -> Option<IpAddr> {
+        Some(IpAddr::from(std::net::Ipv4Addr::from(number)))
+    }
+
+    #[test]
+    fn a_listener_is_found_by_its_name_or_by_its_address_once_it_is_open() {
+        let config = config(
+            "[[listener]]
+             address = '127.0.0.1:0'
+             ingress = { publishes_rate = 1 }
+             [[listener]]
+             name = 'radio'
+             address = '127.0.0.1:1'
+             ingress_per_address = { publishes_rate = 1 }",
+        );
+        let pools = Pools::new(&config);
+        pools.open(&config.listener[0], "127.0.0.1:40000");
+        pools.open(&config.listener[1], "radio");
+        let all = |name: &str, number| pools.of(name, address(number), BEGIN);
+        assert!(Arc::ptr_eq(&all("127.0.0.1:40000", 1)[0], &all("127.0.0.1:40000", 2)[0]));
+        assert!(!Arc::ptr_eq(&all("radio", 1)[0], &all("radio", 2)[0]));
+        assert!(Arc::ptr_eq(&all("radio", 1)[0], &all("radio", 1)[0]));
+        assert!(pools.of("radio", None, BEGIN).is_empty() && all("other", 1).is_empty());
+    }
+
+    #[test]
+    fn the_table_of_addresses_is_bounded_and_those_at_rest_leave_it() {
+        let pools = Pools::new(&config(
+            "[[listener]]
+             name = 'a'
+             ingress_per_address = { publishes_rate = 1, publishes_burst = 2 }",
+        ));
+        let held: Vec<_> = (0..10).map(|number| pools.of("a", address(number), BEGIN)).collect();
+        for number in 0..PLACES_MAX as u32 + 100 {
+            pools.of("a", address(number), BEGIN)[0].book(Load::Publish(1), BEGIN);
+        }
+        let places = || pools.lock().listeners["a"].addresses.len();
+        assert_eq!(places(), PLACES_MAX);
+        // The last hundred share a place: what one has taken, the next has not.
+        assert!(
+            pools.of("a", address(u32::MAX), BEGIN)[0].excess(Load::Publish(1), BEGIN).is_some()
+        );
+        let later = BEGIN.after(Duration::from_secs(10));
+        let fresh = pools.of("a", address(u32::MAX), later);
+        assert!(fresh[0].excess(Load::Publish(1), later).is_none());
+        assert_eq!(places(), held.len() + 1, "those that are used stay");
+        assert!(Arc::ptr_eq(&held[3][0], &pools.of("a", address(3), later)[0]));
+    }
+
+    #[test]
+    fn a_client_identifier_comes_so_often_and_the_table_is_bounded() {
+        let pools = Pools::new(&config("limits.connects_rate = 2"));
+        let mut now = BEGIN;
+        for wanted in [true, true, false] {
+            assert_eq!(pools.admits("a", now), wanted);
+        }
+        assert!(pools.admits("b", now));
+        now = now.after(Duration::from_millis(500));
+        assert!(pools.admits("a", now) && !pools.admits("a", now));
+        for number in 0..PLACES_MAX + 10 {
+            assert!(pools.admits(&number.to_string(), now));
+        }
+        assert_eq!(pools.lock().connects.clients.len(), PLACES_MAX);
+        assert!(!pools.admits("a", now), "who comes often keeps its place");
+        pools.set(&Config::default(), now);
+        assert!(pools.admits("a", now));
+    }
+
+    #[test]
+    fn other_rules_reach_who_holds_a_pool() {
+        let of = |rate: u32| {
+            config(&format!("[[listener]]\nname = 'a'\ningress = {{ publishes_rate = {rate} }}"))
+        };
+        let pools = Pools::new(&of(1));
+        let held = pools.of("a", None, BEGIN);
+        held[0].book(Load::Publish(1), BEGIN);
+        assert!(held[0].excess(Load::Publish(1), BEGIN).is_some());
+        pools.set(&of(1_000), BEGIN);
+        assert!(held[0].excess(Load::Publish(1), BEGIN).is_none());
+        pools.set(&of(0), BEGIN);
+        assert!(pools.of("a", None, BEGIN).is_empty());
+    }
+}

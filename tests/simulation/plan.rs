@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use sluicemq::config::{Class, ClassQueue, Config, QueuePolicy, Shaping, Size, Span};
+use sluicemq::config::{
+    Class, ClassQueue, Config, Excess, Ingress, Listener, QueuePolicy, Shaping, Size, Span,
+};
 
 use super::random::Random;
 
@@ -94,6 +96,25 @@ impl Plan {
             let class = Class { name, client_id, shaping, queue: Some(queue), ..Class::default() };
             config.class.push(class);
         }
+        if random.percent(40) {
+            // They are looked at slowly. Only where a refusal means nothing else are they refused.
+            let actions = [Excess::Pause, Excess::Reject, Excess::Disconnect];
+            let free = plain && !exact;
+            let ingress = Ingress {
+                publishes_rate: random.pick(&[1, 5, 50]),
+                publishes_burst: random.pick(&[1, 5]),
+                publish_bytes_rate: Size(random.pick(&[0, 500])),
+                subscribes_rate: random.pick(&[0, 1]),
+                action: if free { random.pick(&actions) } else { Excess::Pause },
+                ..Ingress::default()
+            };
+            if random.percent(50) {
+                config.limits.client = ingress;
+            } else {
+                let name = LISTENER.to_owned();
+                config.listener.push(Listener { name, ingress, ..Listener::default() });
+            }
+        }
         Plan { seed, store, clients, steps: 250, exact, config }
     }
 }
@@ -108,6 +129,8 @@ const POLICIES: [QueuePolicy; 6] = [
     QueuePolicy::Conflate,
 ];
 
+/// Where everybody comes in.
+pub const LISTENER: &str = "simulated";
 pub const RECEIVE_MAXIMUM: u16 = 8;
 pub const EXPIRY_MAX: u32 = 3_600;
 pub const SUBSCRIPTIONS_MAX: u32 = 5;

@@ -121,7 +121,7 @@ impl Race {
     }
 
     fn end_turn(&mut self, who: usize) {
-        let receipt = self.broker.flush(&mut self.turns[who]);
+        let receipt = self.broker.flush(self.now, &mut self.turns[who]);
         let begun = std::mem::take(&mut self.begun[who]);
         assert_eq!(receipt.is_some(), !begun.is_empty());
         self.ended.extend(receipt.map(|receipt| (receipt, begun)));

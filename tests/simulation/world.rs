@@ -24,7 +24,7 @@ use sluicemq::time::Time;
 use super::check::{self, Answers, Copies, Once, Turns, Verdict, Window};
 use super::client::{Client, Conn, Outgoing, Reply, Watch};
 use super::oracle::Oracle;
-use super::plan::{EXPIRY_MAX, Kind, Plan, RECEIVE_MAXIMUM};
+use super::plan::{EXPIRY_MAX, Kind, LISTENER, Plan, RECEIVE_MAXIMUM};
 use super::random::Random;
 use super::rows::Disk;
 use super::store::{Fact, Key, SimStore, number_of};
@@ -92,6 +92,10 @@ pub struct Reached {
     pub resumed: u64,
     pub paused: u64,
     pub crashes: u64,
+    pub rate_pauses: u64,
+    pub rate_refused: u64,
+    pub rate_dropped: u64,
+    pub rate_disconnects: u64,
     pub taken_over_messages: u64,
 }
 
@@ -133,6 +137,10 @@ impl Reached {
             &mut self.resumed,
             &mut self.paused,
             &mut self.crashes,
+            &mut self.rate_pauses,
+            &mut self.rate_refused,
+            &mut self.rate_dropped,
+            &mut self.rate_disconnects,
             &mut self.taken_over_messages,
         ]);
         all
@@ -342,7 +350,7 @@ impl World {
         };
         let peer = PeerInfo {
             address: String::new(),
-            listener: Arc::from("simulation"),
+            listener: Arc::from(LISTENER),
             anonymous: true,
             certificate: None,
             nonce: 0,
@@ -1345,6 +1353,10 @@ impl World {
         self.reached.accepted = metrics.sum(Counter::Accepted);
         self.reached.refused = metrics.sum(Counter::Refused);
         self.reached.repeats = metrics.sum(Counter::Repeats);
+        self.reached.rate_pauses = metrics.sum(Counter::RatePauses);
+        self.reached.rate_refused = metrics.sum(Counter::RateRefused);
+        self.reached.rate_dropped = metrics.sum(Counter::RateDropped);
+        self.reached.rate_disconnects = metrics.sum(Counter::RateDisconnects);
         self.reached.lost_with_connection = metrics.sum(Counter::LostWithConnection);
         for loss in Loss::ALL {
             self.reached.ledger[loss as usize] = metrics.lost(loss);

@@ -33,6 +33,8 @@ pub struct Config {
     pub class: Vec<Class>,
     /// What the broker holds over all.
     pub totals: Totals,
+    /// When the broker is pressed, and sheds load.
+    pub overload: Overload,
     /// Who may come in.
     pub auth: Auth,
     /// Where Sessions and messages are kept.
@@ -362,6 +364,30 @@ pub struct Totals {
     pub groups_max: u32,
 }
 
+/// When the broker is pressed: a level from 0 to 3. Each cause has a maximum; level 1 begins at half of it,
+/// 2 at three quarters, 3 at nine tenths. At level 1 windows shrink; at 2 the heaviest publishers are
+/// held up and connections are accepted more slowly; at 3 CONNECT is refused 0x89 and `QoS` 0 of clients
+/// is dropped and counted. Bytes that wait are measured against `totals.queued_bytes_max`, what the store
+/// has not written against `store.unwritten_bytes_max`; for the store alone the level is 2 at most.
+/// Section `[overload]`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Overload {
+    /// No level above this; 0 is off. Range 0 to 3. Default 3.
+    pub level_max: u8,
+    /// How late a task is woken; `"0s"` is not watched. Range `"0s"` to `"1m"`. Default `"100ms"`.
+    pub lag_max: Span,
+    /// Resident memory of the process (on Linux); `"0B"` is not watched. Range `"0B"` to
+    /// `"1024GiB"`. Default `"0B"`.
+    pub memory_max: Size,
+    /// From handing something to the store until it is durable; `"0s"` is not watched. Range `"0s"` to
+    /// `"1h"`. Default `"500ms"`.
+    pub commit_max: Span,
+    /// The level falls by one when the load has been well below it for so long. Range `"100ms"` to
+    /// `"10m"`. Default `"2s"`.
+    pub hold: Span,
+}
+
 /// Who may come in. Section `[auth]`.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -563,6 +589,18 @@ impl Default for Totals {
             retained_bytes_max: Size::kib(256 * 1024),
             queued_bytes_max: Size::kib(1024 * 1024),
             groups_max: 10_000,
+        }
+    }
+}
+
+impl Default for Overload {
+    fn default() -> Overload {
+        Overload {
+            level_max: 3,
+            lag_max: Span::millis(100),
+            memory_max: Size(0),
+            commit_max: Span::millis(500),
+            hold: Span::secs(2),
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::broker::turn::Turn;
 use crate::broker::{Broker, Ports};
 use crate::config::{Config, Durability};
 use crate::net::accept::Gateway;
+use crate::net::sampler;
 use crate::net::serve::Shared;
 use crate::net::tls::{LiveTls, TlsError};
 use crate::store::engine::{Engine, Report};
@@ -154,6 +155,7 @@ async fn live(
     let wheel = shared.clone();
     tasks.spawn(async move { wheel.wheel.turn(&wheel.clock).await });
     tasks.spawn(tick(shared.clone()));
+    tasks.spawn(sampler::sample(shared.clone(), &config.overload));
     notify(&[sd_notify::NotifyState::Ready]);
     while let Wish::Reload = signals.next().await {
         reload(&tls, passwords.as_deref(), &broker, shared.clock.now(), reread);

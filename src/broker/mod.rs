@@ -6,6 +6,7 @@ pub mod letters;
 pub mod link;
 pub mod mailbox;
 pub mod metrics;
+pub mod overload;
 pub mod pools;
 pub mod ports;
 mod recent;
@@ -31,6 +32,7 @@ use crate::time::Time;
 use letters::Letter;
 use mailbox::{Account, Copy, Mailbox, Pace, Setting};
 use metrics::{Counter, Metrics};
+use overload::{Cause, Pressure, Reading};
 use ports::{Authenticator, GROUP_BIT, Publication, Receipt, Refused, Store, StoredCopy};
 use registry::{Due, Parked, Registry};
 use router::{Change, Retain, Retaining, Router, Subscriber};
@@ -66,6 +68,7 @@ struct Shared {
     router: Router,
     registry: Registry,
     metrics: Metrics,
+    overload: overload::Overload,
     meter: &'static Meter,
     /// The publisher of `$SYS` topics.
     system: Arc<Identity>,
@@ -104,6 +107,19 @@ pub struct View {
     pub message_bytes: u64,
     /// What the store has to say of itself.
     pub store: Vec<(&'static str, u64)>,
+    /// How hard the broker is pressed, and by what.
+    pub overload: OverloadView,
+}
+
+/// How hard the broker is pressed at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct OverloadView {
+    /// The level, and what each publisher may bring in.
+    pub pressure: Pressure,
+    /// What the level is due to.
+    pub cause: Option<Cause>,
+    /// Each cause as it stands.
+    pub readings: Vec<Reading>,
 }
 
 /// One Session at one moment.
@@ -143,6 +159,7 @@ impl Broker {
             router: Router::new(seed),
             registry: Registry::new(seed.rotate_left(32)),
             metrics: Metrics::default(),
+            overload: overload::Overload::new(config),
             meter,
             system: Arc::new(system),
             sys: sys::Sys::new(now),
@@ -515,6 +532,7 @@ impl Broker {
             pace: mailbox.pace(),
         });
         let groups = shared.router.groups();
+        let (cause, readings) = self.readings();
         View {
             sessions: sessions.collect(),
             groups: groups.iter().map(|mailbox| (mailbox.number(), mailbox.account())).collect(),
@@ -522,6 +540,7 @@ impl Broker {
             subscriptions: shared.router.subscriptions(),
             message_bytes: shared.meter.bytes(),
             store: shared.ports.store.figures(),
+            overload: OverloadView { pressure: self.pressure(), cause, readings },
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::Duration;
 
 use crate::codec::{PacketId, QoS, Reason};
 use crate::message::{
@@ -46,6 +47,11 @@ pub trait Store: Send + Sync {
     fn fetch(&self, want: Vec<Mid>, meter: &'static Meter, waker: &Waker) -> Fetch {
         let _ = (meter, waker);
         Fetch::ready(want.into_iter().map(|mid| (mid, None)).collect())
+    }
+
+    /// How it keeps up: asked ten times a second.
+    fn strain(&self) -> Strain {
+        Strain::default()
     }
 
     /// Its figures, by name: plain numbers, times in microseconds.
@@ -220,6 +226,16 @@ impl Permit {
     pub fn join(&mut self, other: Permit) {
         self.bytes += other.bytes;
     }
+}
+
+/// How a store keeps up.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Strain {
+    /// The longest time from handing in to durable of what became durable since this was last asked,
+    /// or of what is still under way.
+    pub commit: Duration,
+    /// Bytes handed in and not yet written.
+    pub unwritten: u64,
 }
 
 /// Why the store takes nothing.

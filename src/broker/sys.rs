@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use super::Broker;
 use super::metrics::Counter;
+use super::overload::Cause;
 use super::turn::Turn;
 use crate::codec::{Properties, QoS};
 use crate::message::{Draft, Loss};
@@ -78,6 +79,11 @@ impl Broker {
         }
     }
 
+    /// What has changed is worth saying at the next tick.
+    pub(super) fn say_sys_soon(&self, now: Time) {
+        self.said().next = now;
+    }
+
     fn said(&self) -> MutexGuard<'_, Said> {
         self.0.sys.said.lock().expect("no code panics while it holds what was said")
     }
@@ -125,6 +131,12 @@ impl Broker {
         }
         for (name, value) in shared.ports.store.figures() {
             say(&format!("store/{name}"), value.to_string());
+        }
+        let (cause, readings) = self.readings();
+        say("overload/level", self.pressure().level.to_string());
+        say("overload/cause", cause.map_or("none", Cause::name).to_owned());
+        for reading in readings {
+            say(&format!("overload/{}", reading.cause.name()), reading.value.to_string());
         }
         for loss in Loss::ALL {
             say(&format!("ledger/{}", loss.name()), metrics.lost(loss).to_string());

@@ -37,6 +37,7 @@ impl Config {
         self.check_session(&mut found);
         self.check_totals(&mut found);
         self.check_classes(&mut found);
+        self.check_overload(&mut found);
         self.check_store(&mut found);
         self.check_broker(&mut found);
         self.check_listeners(&mut found);
@@ -135,6 +136,16 @@ impl Config {
                 ingress.check(&at("ingress"), found);
             }
         }
+    }
+
+    fn check_overload(&self, found: &mut Findings) {
+        let overload = &self.overload;
+        let (off, hour) = (Span::secs(0), Span::secs(3600));
+        found.range("overload.level_max", overload.level_max, 0, 3);
+        found.range("overload.lag_max", overload.lag_max, off, Span::secs(60));
+        found.range("overload.memory_max", overload.memory_max, Size(0), Size::kib(1 << 30));
+        found.range("overload.commit_max", overload.commit_max, off, hour);
+        found.range("overload.hold", overload.hold, Span::millis(100), Span::secs(600));
     }
 
     fn check_store(&self, found: &mut Findings) {

@@ -2,6 +2,7 @@
 
 pub mod accept;
 pub mod live_check;
+pub mod sampler;
 pub mod serve;
 pub mod tls;
 pub mod wheel;

@@ -19,7 +19,7 @@ use foldhash::fast::FixedState;
 use super::engine::{Blob, Found, NoRoom, Progress, RowBatch, StoreError, Visit};
 use super::facts::{self, Key, Kind};
 use crate::broker::ports::{
-    Batch, Durability, Fact, Fetch, Permit, Publication, Receipt, Refused, Store,
+    Batch, Durability, Fact, Fetch, Permit, Publication, Receipt, Refused, Store, Strain,
 };
 use crate::message::{Meter, Mid, SessionId};
 use crate::session::Op;
@@ -63,6 +63,11 @@ pub trait Rows: Send + Sync + 'static {
     ///
     /// What is wrong with it.
     fn get(&self, key: &[u8]) -> Result<Option<Blob>, StoreError>;
+
+    /// How they keep up.
+    fn strain(&self) -> Strain {
+        Strain::default()
+    }
 
     /// Figures, by name.
     fn figures(&self) -> Vec<(&'static str, u64)> {
@@ -237,6 +242,10 @@ impl<R: Rows> Store for DurableStore<R> {
             Progress::Durable => Durability::Durable,
             Progress::Failed => Durability::Failed,
         }
+    }
+
+    fn strain(&self) -> Strain {
+        self.shared.rows.strain()
     }
 
     fn figures(&self) -> Vec<(&'static str, u64)> {

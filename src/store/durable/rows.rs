@@ -4,6 +4,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::Rows;
+use crate::broker::ports::Strain;
 use crate::store::engine::{Blob, Engine, Found, NoRoom, Progress, RowBatch, StoreError, Visit};
 
 impl Rows for Engine {
@@ -29,6 +30,11 @@ impl Rows for Engine {
 
     fn get(&self, key: &[u8]) -> Result<Option<Blob>, StoreError> {
         Engine::get(self, key)
+    }
+
+    fn strain(&self) -> Strain {
+        let (commit, unwritten) = Engine::strain(self);
+        Strain { commit, unwritten: unwritten as u64 }
     }
 
     fn figures(&self) -> Vec<(&'static str, u64)> {

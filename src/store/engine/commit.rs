@@ -40,6 +40,8 @@ pub struct Tail {
     pub cancelled: u64,
     /// Frames up to this one are in the table.
     pub checkpoint: u64,
+    /// When the first frame of the chunk being written was handed in.
+    writing: Option<Time>,
     /// The commit thread sleeps and must be woken.
     idle: bool,
     /// The commit thread is to end when the queue is empty.
@@ -72,6 +74,7 @@ impl Tail {
             known,
             cancelled: 0,
             checkpoint,
+            writing: None,
             idle: false,
             closing: false,
             dead: false,
@@ -81,6 +84,11 @@ impl Tail {
     /// Memory of rows that are not in the table yet.
     pub fn pending_bytes(&self) -> usize {
         self.active.bytes() + self.frozen.as_ref().map_or(0, |frozen| frozen.bytes())
+    }
+
+    /// When the oldest frame that is not as safe as is promised was handed in.
+    pub fn oldest(&self) -> Option<Time> {
+        self.writing.or_else(|| self.queue.front().map(|front| front.since))
     }
 
     /// Rows that are not in the table yet.
@@ -120,6 +128,7 @@ impl Tail {
     /// Forgets what cannot be written any more.
     pub fn die(&mut self) {
         self.dead = true;
+        self.writing = None;
         self.queue.clear();
         self.queued_bytes = 0;
     }
@@ -278,6 +287,7 @@ impl Committer {
             let mut tail = self.shared.tail();
             if self.current.is_none() {
                 self.current = tail.queue.pop_front();
+                tail.writing = self.current.as_ref().map(|current| current.since);
             }
             tail.checkpoint
         };
@@ -320,6 +330,7 @@ impl Committer {
         let active = {
             let mut tail = shared.tail();
             tail.queued_bytes -= bytes;
+            tail.writing = None;
             if tail.pool.len() < POOL && memory.capacity() <= shared.options.commit_bytes_max * 2 {
                 memory.clear();
                 tail.pool.push(memory);

@@ -51,6 +51,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::task::Waker;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tracing::debug;
 
@@ -205,6 +206,12 @@ impl Engine {
     /// Writes everything handed in so far to the table, and waits for it.
     pub fn checkpoint_now(&self) -> Result<(), StoreError> {
         self.shared.schedule.ask().map_err(StoreError::Failed)
+    }
+
+    /// The longest time from handing in to durable of what became durable since this was last asked,
+    /// or of what is still under way; and the bytes handed in and not yet written.
+    pub fn strain(&self) -> (Duration, usize) {
+        self.shared.strain()
     }
 
     /// What the store has to say of itself.

@@ -20,7 +20,7 @@ use super::table::{Table, TableError};
 use super::waiters::Waiters;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex, MutexGuard};
-use crate::time::SystemClock;
+use crate::time::{Clock, SystemClock};
 
 /// What the callers and the threads of a store share.
 pub struct Shared {
@@ -53,6 +53,8 @@ pub struct Figures {
     stats: Stats,
     flush: Histogram,
     commit: Histogram,
+    /// The longest commit since somebody asked.
+    longest: Duration,
 }
 
 /// How far a frame has come.
@@ -193,6 +195,14 @@ impl Shared {
         })
     }
 
+    /// The longest commit since this was last asked, or the one under way; bytes not yet written.
+    pub fn strain(&self) -> (Duration, usize) {
+        let oldest = self.tail().oldest();
+        let waits = oldest.map_or(Duration::ZERO, |since| self.clock.now().since(since));
+        let longest = std::mem::take(&mut self.figures().longest);
+        (waits.max(longest), self.room.used().0)
+    }
+
     /// What this store has to say of itself.
     pub fn stats(&self) -> Stats {
         let mut stats = {
@@ -227,6 +237,7 @@ impl Figures {
             self.flush.add(flush);
         }
         self.commit.add(all);
+        self.longest = self.longest.max(all);
     }
 
     /// Counts a checkpoint.

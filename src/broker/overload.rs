@@ -1,0 +1,181 @@
+//! How hard the broker is pressed: a level from 0 to 3, its cause, and what links do about it.
+//!
+//! | Level | What it does |
+//! |---|---|
+//! | 1 | windows are a half of what they are |
+//! | 2 | a quarter; the heaviest publishers are held up; new connections are accepted more slowly |
+//! | 3 | an eighth; CONNECT is refused 0x89; `QoS` 0 of clients is dropped, and counted |
+//!
+//! A sample comes in ten times a second; links read one number, once a turn.
+
+mod cap;
+mod controller;
+
+use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::Broker;
+use super::ports::Strain;
+use crate::config::Config;
+use crate::sync::{Mutex, MutexGuard};
+use crate::time::Time;
+
+pub use cap::MESSAGE;
+pub use controller::{Change, Controller, Figure};
+
+/// The controller of a broker, and what links read of it.
+#[derive(Debug)]
+pub struct Overload {
+    controller: Mutex<Controller>,
+    /// A [`Pressure`] in one word.
+    pressure: AtomicU64,
+}
+
+/// What was measured at one moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sample {
+    /// How late a task was woken.
+    pub lag: Duration,
+    /// Bytes of memory the process has; 0 if nobody wants to know.
+    pub memory: u64,
+    /// How the store keeps up.
+    pub strain: Strain,
+}
+
+/// What makes the level rise.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Cause {
+    /// Tasks are woken late: more to do than processors.
+    Lag,
+    /// Memory of the process.
+    Memory,
+    /// Time from handing something to the store until it is durable.
+    Commit,
+    /// Bytes of messages in memory, all queues together.
+    Queued,
+    /// Bytes handed to the store and not yet written.
+    Unwritten,
+}
+
+/// One cause as it stands.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// Which.
+    pub cause: Cause,
+    /// The middle of what was seen lately: microseconds or bytes.
+    pub value: u64,
+    /// What it is measured against; 0: it is not watched.
+    pub max: u64,
+    /// The level it asks for.
+    pub level: u8,
+}
+
+/// What links go by.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Pressure {
+    /// From 0 to 3.
+    pub level: u8,
+    /// Bytes a second that each publisher may bring in, messages counting for [`MESSAGE`] more each;
+    /// none: what it likes.
+    pub cap: Option<NonZeroU64>,
+}
+
+impl Cause {
+    /// Every cause.
+    pub const ALL: [Cause; 5] =
+        [Cause::Lag, Cause::Memory, Cause::Commit, Cause::Queued, Cause::Unwritten];
+
+    /// The name in `$SYS` and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Cause::Lag => "lag",
+            Cause::Memory => "memory",
+            Cause::Commit => "commit",
+            Cause::Queued => "queued",
+            Cause::Unwritten => "unwritten",
+        }
+    }
+
+    /// The highest level it asks for. What waits for a slow store is safe where it is: no `QoS` 0 and
+    /// no connection is given up for it.
+    const fn level_max(self) -> u8 {
+        match self {
+            Cause::Lag | Cause::Memory | Cause::Queued => 3,
+            Cause::Commit | Cause::Unwritten => 2,
+        }
+    }
+
+    /// How many samples are looked at together: times jump more than sizes do.
+    const fn samples(self) -> usize {
+        if self.is_time() { 9 } else { 3 }
+    }
+
+    const fn is_time(self) -> bool {
+        matches!(self, Cause::Lag | Cause::Commit)
+    }
+}
+
+impl Overload {
+    /// Nothing has been seen yet.
+    pub fn new(config: &Config) -> Overload {
+        let controller = Mutex::new(Controller::new(config));
+        Overload { controller, pressure: AtomicU64::new(0) }
+    }
+
+    /// What links go by.
+    pub fn pressure(&self) -> Pressure {
+        let word = self.pressure.load(Ordering::Relaxed);
+        Pressure { level: (word & 3) as u8, cap: NonZeroU64::new(word >> 2) }
+    }
+
+    fn controller(&self) -> MutexGuard<'_, Controller> {
+        self.controller.lock().expect("no code panics while it holds the controller")
+    }
+}
+
+impl Pressure {
+    fn word(self) -> u64 {
+        self.cap.map_or(0, NonZeroU64::get) << 2 | u64::from(self.level)
+    }
+}
+
+impl Broker {
+    /// Takes in a sample. What the broker knows by itself, the bytes that wait, it adds.
+    pub fn observe(&self, sample: &Sample, now: Time) {
+        let overload = &self.0.overload;
+        let queued = self.0.meter.bytes();
+        let change = {
+            let mut controller = overload.controller();
+            let change = controller.observe(sample, queued, now);
+            overload.pressure.store(controller.pressure().word(), Ordering::Relaxed);
+            change
+        };
+        let Some(Change { from, to, cause, value, max }) = change else { return };
+        let cause = cause.name();
+        if to > from {
+            warn!(from, to, cause, %value, %max, "overload level rises");
+        } else {
+            info!(from, to, cause, %value, %max, "overload level falls");
+        }
+        self.say_sys_soon(now);
+    }
+
+    /// How hard it is pressed.
+    pub fn pressure(&self) -> Pressure {
+        self.0.overload.pressure()
+    }
+
+    /// How the store keeps up.
+    pub fn strain(&self) -> Strain {
+        self.0.ports.store.strain()
+    }
+
+    /// What the level is due to, and each cause as it stands.
+    pub fn readings(&self) -> (Option<Cause>, Vec<Reading>) {
+        let controller = self.0.overload.controller();
+        (controller.cause(), controller.readings())
+    }
+}

@@ -379,12 +379,13 @@ impl Head {
     }
 
     /// Whole seconds left at `now`, rounded up; `None` if it never expires, `Some(0)` if it has
-    /// `[MQTT5-3.3.2-6]`.
+    /// `[MQTT5-3.3.2-6]`. Never more than it came with: who sends it may have looked at the clock
+    /// before it was received.
     pub fn expiry_left(&self, now: Time) -> Option<u32> {
         if self.expires == Time::NEVER {
             return None;
         }
-        let left = self.expires.since(now);
+        let left = self.expires.since(now.max(self.received));
         let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
         Some(u32::try_from(seconds).unwrap_or(u32::MAX))
     }
@@ -669,6 +670,7 @@ mod tests {
     fn seconds_left_are_rounded_up_and_zero_means_over() {
         let message = draft(Some(10)).into_message(&identity(), Time::from_secs(100));
         assert_eq!(message.expiry_left(Time::from_secs(100)), Some(10));
+        assert_eq!(message.expiry_left(Time::from_nanos(99_999_999_999)), Some(10));
         assert_eq!(message.expiry_left(Time::from_nanos(100_500_000_000)), Some(10));
         assert_eq!(message.expiry_left(Time::from_secs(103)), Some(7));
         assert_eq!(message.expiry_left(Time::from_secs(110)), Some(0));

@@ -373,7 +373,10 @@ fn open() -> (Engine, Rows) {
     let kind = match std::env::var("POWER_KIND").as_deref() {
         #[cfg(feature = "store-redb")]
         Ok("redb") => sluicemq::store::redb_kind(4 << 20),
-        _ => sled_kind(4 << 20),
+        // With every other seed so small a cache that the table is opened anew again and again.
+        _ => {
+            sled_kind(if number::<u64>("POWER_SEED").is_multiple_of(2) { 4 << 20 } else { 8 << 10 })
+        }
     };
     let opened = Engine::open(Path::new(&path), options, &kind, &mut |key, value| {
         rows.insert(key.to_vec(), value.to_vec());

@@ -75,6 +75,8 @@ pub struct Backlog {
     pub stored: u64,
     /// From the start of the program to its listening.
     pub start: Duration,
+    /// CPU that took, all threads.
+    pub start_cpu: Duration,
     /// Resident bytes then.
     pub resident_after: u64,
     /// Messages that came out.
@@ -163,6 +165,7 @@ impl Bench {
         let begun = Instant::now();
         running = subject.start(home.path())?;
         backlog.start = begun.elapsed();
+        backlog.start_cpu = Duration::from_millis(ticks(running.pid())? * 10);
         backlog.resident_after = resident(running.pid())?;
         every(&format!("back in {:.2} s", backlog.start.as_secs_f64()));
         for run in 0..runs {

@@ -223,6 +223,7 @@ fn backlog(
         ("resident when they waited", mib(found.resident)),
         ("on disk", mib(found.stored)),
         ("from start to listening after kill -9", format!("{:.2} s", found.start.as_secs_f64())),
+        ("… CPU of it, all threads", format!("{:.2} s", found.start_cpu.as_secs_f64())),
         ("resident then", mib(found.resident_after)),
         ("delivered afterwards", grouped(delivered)),
         ("lost, doubled, reordered or corrupt", grouped(wrong)),

@@ -139,7 +139,7 @@ impl Opening {
     /// Looks at a row.
     pub fn visit(&mut self, key: &[u8], value: &[u8]) {
         if let Err(facts::Torn) = self.kept.note(key, value) {
-            self.wrong.get_or_insert_with(|| replay::name(key));
+            self.wrong.get_or_insert_with(|| replay::wrong(key, value));
         }
     }
 

@@ -87,6 +87,12 @@ pub fn row_name(prefix: u8) -> &'static str {
 /// The version of every value's form so far, but of copies in flight.
 const FORM: u8 = 1;
 
+/// The version of the form of a value under `key`, if it is not one that is read here.
+pub fn other_form(key: &[u8], value: &[u8]) -> Option<u8> {
+    let newest = if Kind::of(key).ok()? == Kind::Flight { FLIGHT_FORM } else { FORM };
+    value.first().copied().filter(|form| !(FORM..=newest).contains(form))
+}
+
 /// A key of numbers, up to three.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {

@@ -84,7 +84,7 @@ impl Kept {
         let first = self.rows.partition_point(|(key, _)| key[0] < kind as u8);
         let rows = self.rows[first..].iter().take_while(|(key, _)| key[0] == kind as u8);
         for (key, value) in rows {
-            tell(key, value).map_err(|Torn| name(key))?;
+            tell(key, value).map_err(|Torn| wrong(key, value))?;
         }
         Ok(())
     }
@@ -92,8 +92,25 @@ impl Kept {
 
 /// A row that says what it cannot mean, in words.
 pub fn name(key: &[u8]) -> String {
-    let key: String = key.iter().take(32).map(|byte| format!("{byte:02x}")).collect();
-    format!("the row {key} is damaged: it says what it cannot mean")
+    format!("the row {} is damaged: it says what it cannot mean", hexadecimal(key))
+}
+
+fn hexadecimal(key: &[u8]) -> String {
+    key.iter().take(32).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The same; or that it is of a form that is not known here.
+pub fn wrong(key: &[u8], value: &[u8]) -> String {
+    match facts::other_form(key, value) {
+        Some(form) => {
+            let (row, kind) = (hexadecimal(key), facts::row_name(key[0]));
+            format!(
+                "the row {row} ({kind}) is of form {form}, which this program does not know: use the \
+                 one that wrote it"
+            )
+        }
+        None => name(key),
+    }
 }
 
 impl<R: Rows> Shared<R> {
@@ -178,11 +195,11 @@ impl<R: Rows> Shared<R> {
         stray: &mut RowBatch,
         visit: &mut dyn FnMut(Fact),
     ) -> Result<(), String> {
-        let mut wrong = None;
+        let mut bad = None;
         let scanned = self.rows.scan(&[Kind::Message as u8], &mut |key, value| {
             let queued = facts::number_of(key).and_then(|(mid, _)| facts::read_queued(mid, value));
             let Ok(mut queued) = queued else {
-                wrong = Some(name(key));
+                bad = Some(wrong(key, value));
                 return ControlFlow::Break(());
             };
             let done = done.remove(&queued.mid).unwrap_or_default();
@@ -200,8 +217,8 @@ impl<R: Rows> Shared<R> {
             ControlFlow::Continue(())
         });
         scanned.map_err(|error| error.to_string())?;
-        if let Some(wrong) = wrong {
-            return Err(wrong);
+        if let Some(bad) = bad {
+            return Err(bad);
         }
         for (mid, receivers) in done {
             for receiver in receivers {
@@ -209,5 +226,39 @@ impl<R: Rows> Shared<R> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Opening;
+
+    /// A key of each kind that is as long as its longest.
+    fn key(kind: Kind) -> Vec<u8> {
+        let mut key = vec![kind as u8];
+        key.extend_from_slice(&1_u64.to_be_bytes());
+        match kind {
+            Kind::Done => key.extend_from_slice(&1_u64.to_be_bytes()),
+            Kind::Flight | Kind::Received => key.extend_from_slice(&[0, 1]),
+            Kind::Subscription | Kind::Retained => key.push(b'a'),
+            Kind::Numbers => key.truncate(1),
+            _ => {}
+        }
+        key
+    }
+
+    #[test]
+    fn a_value_of_an_unknown_form_is_refused_by_name() {
+        for kind in [Kind::Message, Kind::Numbers, Kind::Parked, Kind::Flight] {
+            let key = key(kind);
+            let value = [vec![9], vec![0; 40]].concat();
+            let mut opening = Opening::default();
+            opening.visit(&key, &value);
+            let said = wrong(&key, &value);
+            assert!(said.contains("is of form 9, which this program does not know"), "{said}");
+            assert!(said.contains(facts::row_name(kind as u8)), "{said}");
+            assert_eq!(opening.wrong.as_deref(), Some(&*said));
+        }
     }
 }

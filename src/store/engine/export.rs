@@ -70,9 +70,8 @@ pub fn import(
         return Err(StoreError::Unfit { path: path.to_owned(), what });
     }
     let mut reader = Reader::begin(file)?;
-    if reader.header.schema > options.schema {
-        let what = format!("its rows are of version {}: use a newer program", reader.header.schema);
-        return Err(StoreError::Failed(what));
+    if let Some(what) = super::start::another_version(reader.header.schema, options) {
+        return Err(StoreError::Unfit { path: path.to_owned(), what });
     }
     place.begin()?;
     let marker = Marker { store: super::identity(), table: kind.name.to_owned() };

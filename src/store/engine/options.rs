@@ -42,7 +42,7 @@ pub struct Options {
     /// First bytes of keys that mostly come in rising order and are never used again: of these no
     /// memory is kept for each row.
     pub growing: Vec<u8>,
-    /// Version of what the caller keeps in its rows. A store with a later one is not opened.
+    /// Version of what the caller keeps in its rows. A store with another one is not opened.
     pub schema: u32,
 }
 

@@ -70,7 +70,11 @@ impl Place {
         let path = self.path.join(STORE);
         match fs::read(&path) {
             Ok(bytes) => {
-                Marker::parse(&bytes).map(Some).map_err(|what| StoreError::damaged(&path, 0, what))
+                let unread = |why| match why {
+                    Unread::Damaged(what) => StoreError::damaged(&path, 0, what),
+                    Unread::Other(what) => StoreError::Unfit { path: path.clone(), what },
+                };
+                Marker::parse(&bytes).map(Some).map_err(unread)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let remains = [JOURNAL, TABLE].iter().any(|name| self.path.join(name).exists());
@@ -137,6 +141,15 @@ impl Place {
     }
 }
 
+/// Why a marker was not read.
+#[derive(Debug, Eq, PartialEq)]
+enum Unread {
+    /// It is not as it was written.
+    Damaged(String),
+    /// It is as it was written, by another program.
+    Other(String),
+}
+
 impl Marker {
     fn text(&self) -> String {
         let mut text = format!("{FIRST_LINE}\nlayout {LAYOUT}\ntable {}\nidentity ", self.table);
@@ -145,12 +158,12 @@ impl Marker {
         format!("{text}\nchecksum {checksum:08x}\n")
     }
 
-    fn parse(bytes: &[u8]) -> Result<Marker, String> {
-        let bad = || "this is not what a store says of itself".to_owned();
+    fn parse(bytes: &[u8]) -> Result<Marker, Unread> {
+        let bad = || Unread::Damaged("this is not what a store says of itself".to_owned());
         let text = std::str::from_utf8(bytes).map_err(|_| bad())?;
         let (said, checksum) = text.rsplit_once("\nchecksum ").ok_or_else(bad)?;
         if checksum != format!("{:08x}\n", frame::checksum(said.as_bytes())) {
-            return Err("its checksum is not that of its lines".to_owned());
+            return Err(Unread::Damaged("its checksum is not that of its lines".to_owned()));
         }
         let mut lines = said.lines();
         let mut value = |key: &str| {
@@ -160,7 +173,10 @@ impl Marker {
         value(FIRST_LINE)?;
         let layout = value("layout ")?;
         if layout != LAYOUT {
-            return Err(format!("its layout is {layout}, this program knows {LAYOUT}"));
+            return Err(Unread::Other(format!(
+                "the store is laid out in version {layout}, this program knows version {LAYOUT}: use \
+                 the program that made it; its `store export` may be imported here"
+            )));
         }
         let table = value("table ")?;
         let digits = value("identity ")?;
@@ -251,6 +267,24 @@ mod tests {
                 assert!(Marker::parse(&text).is_err(), "byte {at}");
             }
             assert!(Marker::parse(&text[..at]).is_err(), "{at} bytes");
+        }
+    }
+
+    #[test]
+    fn a_store_laid_out_in_another_version_is_refused_in_words() {
+        let root = tempfile::tempdir().unwrap();
+        let place = Place::take(root.path()).unwrap();
+        let marker = Marker { store: [7; 16], table: "sled".to_owned() };
+        for layout in ["0", "2"] {
+            let text = marker.text();
+            let (said, _) = text.rsplit_once("\nchecksum ").unwrap();
+            let said = said.replace("layout 1", &format!("layout {layout}"));
+            let checksum = frame::checksum(said.as_bytes());
+            place.write(STORE, format!("{said}\nchecksum {checksum:08x}\n").as_bytes()).unwrap();
+            let refused = place.marker().unwrap_err();
+            assert!(matches!(refused, StoreError::Unfit { .. }), "{refused}");
+            let wanted = format!("version {layout}, this program knows version 1");
+            assert!(refused.to_string().contains(&wanted), "{refused}");
         }
     }
 

@@ -162,11 +162,7 @@ pub fn read_meta(
     if meta.store != store {
         return Err(StoreError::damaged(path, 0, "this table belongs to another store"));
     }
-    if meta.schema > options.schema {
-        let what = format!(
-            "its rows are of version {}, this program knows versions up to {}: use a newer one",
-            meta.schema, options.schema
-        );
+    if let Some(what) = another_version(meta.schema, options) {
         return Err(StoreError::Unfit { path: path.to_owned(), what });
     }
     Ok(meta)
@@ -181,6 +177,18 @@ pub fn own_row(table: &dyn Table) -> Result<Option<Blob>, TableError> {
         ControlFlow::Break(())
     })?;
     Ok(row)
+}
+
+/// Why rows of version `schema` are not read, if so: none is brought from one version to another so
+/// far.
+pub fn another_version(schema: u32, options: &Options) -> Option<String> {
+    let which = match schema.cmp(&options.schema) {
+        std::cmp::Ordering::Equal => return None,
+        std::cmp::Ordering::Greater => "a newer",
+        std::cmp::Ordering::Less => "an older",
+    };
+    let knows = options.schema;
+    Some(format!("its rows are of version {schema}, this program knows {knows}: use {which} one"))
 }
 
 /// What the journal said.

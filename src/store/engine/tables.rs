@@ -211,9 +211,13 @@ fn an_engine_is_exclusive_and_knows_its_table(kind: &TableKind) {
     let refused = Engine::open(root.path(), options(), &other, &mut |_, _| ());
     let said = refused.map(|_| ()).unwrap_err().to_string();
     assert!(said.contains("not another"), "{said}");
-    let older = Options { schema: 0, ..options() };
-    let refused = Engine::open(root.path(), older, kind, &mut |_, _| ());
-    assert!(refused.map(|_| ()).unwrap_err().to_string().contains("newer"));
+    for (schema, wanted) in [(0, "version 1, this program knows 0: use a newer one"), (2, "older")]
+    {
+        let other = Options { schema, ..options() };
+        let refused = Engine::open(root.path(), other, kind, &mut |_, _| ());
+        let said = refused.map(|_| ()).unwrap_err().to_string();
+        assert!(said.contains(wanted), "{said}");
+    }
     let (engine, _) = open(root.path(), kind);
     engine.close().unwrap();
 }
@@ -236,6 +240,11 @@ fn what_is_exported_is_imported(kind: &TableKind) {
         let mut flipped = file.clone();
         flipped[len] ^= 1;
         assert!(import(&new, &options(), kind, &mut &flipped[..]).is_err(), "byte {len}");
+    }
+    for schema in [0, 2] {
+        let refused = import(&new, &Options { schema, ..options() }, kind, &mut &file[..]);
+        let said = refused.unwrap_err().to_string();
+        assert!(said.contains("its rows are of version 1"), "{said}");
     }
     let imported = import(&new, &options(), kind, &mut &file[..]).unwrap();
     assert_eq!(imported, exported);

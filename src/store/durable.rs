@@ -69,6 +69,15 @@ pub trait Rows: Send + Sync + 'static {
         Strain::default()
     }
 
+    /// The values of rows, in the order of keys; may read from the disk.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with one of them.
+    fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Blob>>, StoreError> {
+        keys.iter().map(|key| self.get(key)).collect()
+    }
+
     /// Figures, by name.
     fn figures(&self) -> Vec<(&'static str, u64)> {
         Vec::new()

@@ -4,9 +4,9 @@
 //!
 //! * A power cut soon after it was made could leave it without its settings file, which it never
 //!   flushes: that file and the folders are flushed here.
-//! * After any error its next flush may never return. So nothing is called again after an error,
-//!   what may block runs on a thread that can be left behind, and a table that failed is never
-//!   dropped, for that flushes too.
+//! * After any error its next flush may never return, and a read of a damaged leaf may not either. So
+//!   nothing is called again after an error, everything runs on threads that can be left behind, and
+//!   a table that failed is never dropped, for that flushes too.
 //! * Dropping an iterator flushes as well: so those live on that one thread.
 //! * If a process dies while it opens, the next one may find a snapshot of its metadata and no log
 //!   after it: then it removes the snapshot it has just written, and the start after that finds
@@ -23,24 +23,24 @@
 use std::fs::{self, File};
 use std::io;
 use std::mem::ManuallyDrop;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sled::{Batch, Config, Db, InlineArray};
 
 use super::engine::{Blob, Change, Table, TableError, TableKind, Visit};
-use super::watched::{self, Handover, Watched};
+use super::watched::{Handover, Watched};
 
 /// A table in sled.
 pub struct SledTable {
     /// For the thread that can be left behind, and for no other. None: closed.
-    writer: Arc<Mutex<Option<Db<FANOUT>>>>,
-    /// A handle of a thread's own, lent to whoever reads.
-    reader: Mutex<Option<Db<FANOUT>>>,
+    writer: Handle,
+    /// The other thread's own handle. Whoever reads holds the outer lock, and gets away with it.
+    reader: Mutex<Handle>,
     thread: Watched,
+    reads: Watched,
     failed: AtomicU8,
     folder: PathBuf,
     cache_bytes: usize,
@@ -73,12 +73,14 @@ impl SledTable {
         let db = opened
             .and_then(|opened| opened.map_err(|error| in_words(&error)))
             .map_err(|error| TableError(format!("it cannot be opened: {error}")))?;
-        let reader = Mutex::new(Some(db.clone()));
+        let reader = Mutex::new(Arc::new(Mutex::new(Some(db.clone()))));
+        let reads = Watched::start("store reads", limit).map_err(said)?;
         let writer = Arc::new(Mutex::new(Some(db)));
         Ok(SledTable {
             writer,
             reader,
             thread,
+            reads,
             failed: AtomicU8::new(WELL),
             folder: path.to_owned(),
             cache_bytes,
@@ -89,9 +91,9 @@ impl SledTable {
     /// Closes it and opens it anew: what was written is no longer in memory. Whoever reads meanwhile
     /// waits.
     fn reopen(&self) -> Result<(), TableError> {
+        let reader = self.reader.lock().expect(PANIC_FREE);
         self.check()?;
-        let mut reader = self.reader.lock().expect(PANIC_FREE);
-        let (mine, writer) = (reader.take(), self.writer.clone());
+        let (mine, writer) = (hold(&reader).take(), self.writer.clone());
         let (folder, cache_bytes) = (self.folder.clone(), self.cache_bytes);
         let reopened = self.thread.call(move || -> io::Result<Db<FANOUT>> {
             let mut writer = writer.lock().expect(PANIC_FREE);
@@ -102,7 +104,7 @@ impl SledTable {
             Ok(db)
         });
         let reopened = reopened.and_then(|reopened| reopened.map_err(|error| in_words(&error)));
-        *reader = Some(self.note(CANNOT_WRITE, reopened)?);
+        *hold(&reader) = Some(self.note(CANNOT_WRITE, reopened)?);
         self.written.store(0, Ordering::Relaxed);
         Ok(())
     }
@@ -136,17 +138,20 @@ impl SledTable {
 
 impl Table for SledTable {
     fn get(&self, key: &[u8]) -> Result<Option<Blob>, TableError> {
+        let mut values = self.get_many(vec![key.into()])?;
+        Ok(values.pop().flatten())
+    }
+
+    fn get_many(&self, keys: Vec<Blob>) -> Result<Vec<Option<Blob>>, TableError> {
+        let reader = self.reader.lock().expect(PANIC_FREE);
         self.check()?;
-        let got = {
-            let reader = self.reader.lock().expect(PANIC_FREE);
-            let db = reader.as_ref().ok_or_else(closed)?;
-            catch_unwind(AssertUnwindSafe(|| db.get(key)))
-        };
-        let got = match got {
-            Ok(got) => got.map_err(|error| in_words(&error)),
-            Err(panic) => Err(watched::words(&*panic)),
-        };
-        Ok(self.note(CANNOT_READ, got)?.map(|value| value[..].into()))
+        let db = reader.clone();
+        let got = self.reads.call(move || {
+            let value =
+                |db: &Db<FANOUT>, key: &[u8]| Ok(db.get(key)?.map(|value| value[..].into()));
+            with(&db, |db| keys.iter().map(|key| value(db, key)).collect())
+        });
+        self.note(CANNOT_READ, got.and_then(|got| got))
     }
 
     fn apply(&self, changes: Vec<Change>) -> Result<(), TableError> {
@@ -183,11 +188,14 @@ impl Table for SledTable {
     }
 
     fn close(&self) -> Result<(), TableError> {
-        let reader = self.reader.lock().expect(PANIC_FREE).take();
-        if self.failed.load(Ordering::Acquire) == CANNOT_WRITE || self.thread.is_stuck() {
-            let _left = (ManuallyDrop::new(reader), ManuallyDrop::new(self.writer.clone()));
+        let reader = self.reader.lock().expect(PANIC_FREE);
+        let stuck = self.thread.is_stuck() || self.reads.is_stuck();
+        if stuck || self.failed.load(Ordering::Acquire) == CANNOT_WRITE {
+            let left = (reader.clone(), self.writer.clone());
+            let _left = ManuallyDrop::new(left);
             return Ok(());
         }
+        let reader = hold(&reader).take();
         // Dropping it flushes.
         let writer = self.writer.clone();
         let dropped = self.thread.call(move || {
@@ -202,6 +210,14 @@ impl Drop for SledTable {
     fn drop(&mut self) {
         let _ = self.close();
     }
+}
+
+/// A handle of one thread; none when it is closed.
+type Handle = Arc<Mutex<Option<Db<FANOUT>>>>;
+
+/// A handle that no thread is at. One that panicked there has told so.
+fn hold(handle: &Handle) -> MutexGuard<'_, Option<Db<FANOUT>>> {
+    handle.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 type Page = Vec<(InlineArray, InlineArray)>;
@@ -459,6 +475,25 @@ mod tests {
         let leaves = leaves.objects_allocated - leaves.objects_freed;
         assert!(leaves < inside / 8, "{leaves} leaves for {rows} rows");
         table.close().unwrap();
+    }
+
+    #[test]
+    fn a_read_that_never_returns_is_left_behind_and_fails_the_table_in_words() {
+        let root = tempfile::tempdir().unwrap();
+        let soon = Duration::from_millis(50);
+        let mut table = SledTable::open_within(root.path(), 1 << 20, LIMIT).unwrap();
+        table.reads = Watched::start("reads", soon).unwrap();
+        assert_eq!(table.get(b"\x01key").unwrap(), None);
+        // As if sled went round and round in there.
+        let handle = table.reader.lock().unwrap().clone();
+        let spinning = handle.lock().unwrap();
+        let said = table.get(b"\x01key").unwrap_err().to_string();
+        assert!(said.contains("has not answered"), "{said}");
+        for said in [table.get(b"\x01key").map(drop), table.apply(Vec::new()), table.flush()] {
+            assert!(said.unwrap_err().to_string().contains("not called again"));
+        }
+        table.close().unwrap();
+        drop(spinning);
     }
 
     #[test]

@@ -65,13 +65,15 @@ impl Jobs {
     pub fn run(&self, rows: &impl Rows) {
         while let Some(job) = self.next() {
             let Job { mut found, want, meter, fetcher } = job;
-            let read_all = want.into_iter().try_for_each(|mid| {
-                let value = rows.get(Key::number(Kind::Message, mid).as_bytes())?;
-                found.push((mid, value.and_then(|value| read(mid, &value, meter))));
-                Ok::<_, crate::store::engine::StoreError>(())
-            });
-            match read_all {
-                Ok(()) => fetcher.end(found),
+            let keys: Vec<Key> = want.iter().map(|mid| Key::number(Kind::Message, *mid)).collect();
+            let keys: Vec<&[u8]> = keys.iter().map(Key::as_bytes).collect();
+            match rows.get_many(&keys) {
+                Ok(values) => {
+                    found.extend(want.into_iter().zip(values).map(|(mid, value)| {
+                        (mid, value.and_then(|value| read(mid, &value, meter)))
+                    }));
+                    fetcher.end(found);
+                }
                 // It stays where it is, for the next start: nobody is told that it is lost.
                 Err(error) => error!(%error, "what waits in the store cannot be read"),
             }

@@ -37,6 +37,10 @@ impl Rows for Engine {
         Strain { commit, unwritten: unwritten as u64 }
     }
 
+    fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Blob>>, StoreError> {
+        Engine::get_many(self, keys)
+    }
+
     fn figures(&self) -> Vec<(&'static str, u64)> {
         let stats = self.stats();
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);

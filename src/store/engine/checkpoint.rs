@@ -20,6 +20,7 @@ use super::frame::Kind;
 use super::meta::{self, Meta};
 use super::pending::{Entry, Pending};
 use super::room::Shut;
+use super::rows::Blob;
 use super::schedule::Call;
 use super::shared::Shared;
 use super::table::Change;
@@ -143,8 +144,14 @@ impl Checkpointer {
         let mut meta = self.meta.clone();
         let mut transitions = Vec::new();
         let (mut rows, mut batch, mut bytes) = (0, Vec::new(), 0);
-        for entry in frozen.sorted() {
-            if let Some((change, transition)) = self.change(entry, &mut meta)? {
+        let sorted = frozen.sorted();
+        let mut old = Vec::new().into_iter();
+        for (at, entry) in sorted.iter().enumerate() {
+            if at % READ_ROWS == 0 {
+                old = self.old(&sorted[at..sorted.len().min(at + READ_ROWS)])?.into_iter();
+            }
+            let old = if entry.in_table { old.next().expect("a value for each") } else { None };
+            if let Some((change, transition)) = change(entry, old, &mut meta) {
                 rows += 1;
                 bytes += change.0.len() + change.1.as_ref().map_or(0, |value| value.len());
                 batch.push(change);
@@ -187,32 +194,14 @@ impl Checkpointer {
         self.shared.room.wake(&self.shared.options);
     }
 
-    /// What is to be done to a row in the table, if anything, and whether its key comes or goes.
-    fn change(
-        &self,
-        entry: &Entry,
-        meta: &mut Meta,
-    ) -> Result<Option<(Change, Option<bool>)>, StoreError> {
-        let old = if entry.in_table {
-            self.shared.on_table(self.shared.table()?.get(&entry.key))?
-        } else {
-            None
-        };
-        if old == entry.value {
-            return Ok(None);
+    /// What the table has of those entries that may be in it.
+    fn old(&self, entries: &[&Entry]) -> Result<Vec<Option<Blob>>, StoreError> {
+        let there = entries.iter().filter(|entry| entry.in_table);
+        let keys: Vec<Blob> = there.map(|entry| entry.key.clone()).collect();
+        if keys.is_empty() {
+            return Ok(Vec::new());
         }
-        if let Some(old) = &old {
-            meta.tally.subtract(&entry.key, old);
-        }
-        if let Some(new) = &entry.value {
-            meta.tally.add(&entry.key, new);
-        }
-        let transition = match (&old, &entry.value) {
-            (None, _) => Some(true),
-            (_, None) => Some(false),
-            _ => None,
-        };
-        Ok(Some(((entry.key.clone(), entry.value.clone()), transition)))
+        self.shared.on_table(self.shared.table()?.get_many(keys))
     }
 
     /// Whether the disk has room for a checkpoint, for a table that would not survive a full one.
@@ -269,7 +258,27 @@ impl Checkpointer {
 }
 
 /// A key, its hash, and whether it is in the table from now on.
-pub type Transition = (super::rows::Blob, u64, bool);
+pub type Transition = (Blob, u64, bool);
+
+/// What is to be done to a row in the table, which has `old` there, if anything, and whether its key
+/// comes or goes.
+fn change(entry: &Entry, old: Option<Blob>, meta: &mut Meta) -> Option<(Change, Option<bool>)> {
+    if old == entry.value {
+        return None;
+    }
+    if let Some(old) = &old {
+        meta.tally.subtract(&entry.key, old);
+    }
+    if let Some(new) = &entry.value {
+        meta.tally.add(&entry.key, new);
+    }
+    let transition = match (&old, &entry.value) {
+        (None, _) => Some(true),
+        (_, None) => Some(false),
+        _ => None,
+    };
+    Some(((entry.key.clone(), entry.value.clone()), transition))
+}
 
 /// Whether a checkpoint would have anything to do.
 fn has_work(shared: &Shared) -> bool {
@@ -282,6 +291,8 @@ fn has_work(shared: &Shared) -> bool {
 const BALLAST: &str = "ballast";
 const BLOCK: usize = 1 << 20;
 
+/// Rows whose values are read at once.
+const READ_ROWS: usize = 64;
 /// Bytes of one batch of a checkpoint.
 const BATCH_BYTES: usize = 8 << 20;
 

@@ -197,6 +197,24 @@ impl Engine {
         }
     }
 
+    /// The values of keys, in their order. May read from the disk, once for all of them.
+    pub fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Blob>>, StoreError> {
+        let found: Vec<Found> = keys.iter().map(|key| self.find(key)).collect();
+        let there = keys.iter().zip(&found).filter(|(_, found)| **found == Found::InTable);
+        let wanted: Vec<Blob> = there.map(|(key, _)| (*key).into()).collect();
+        let mut read = match wanted.is_empty() {
+            true => Vec::new(),
+            false => self.shared.on_table(self.shared.table()?.get_many(wanted))?,
+        }
+        .into_iter();
+        let value = |found| match found {
+            Found::Value(value) => Some(value),
+            Found::Deleted => None,
+            Found::InTable => read.next().expect("a value for each key"),
+        };
+        Ok(found.into_iter().map(value).collect())
+    }
+
     /// Visits the rows whose keys begin with `prefix`, in the order of keys, as they are now. No
     /// checkpoint is written meanwhile, so this should not take long. Reads from the disk.
     pub fn scan(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {

@@ -10,6 +10,8 @@ use std::time::Duration;
 #[cfg(feature = "shuttle")]
 use shuttle::thread::{self, Thread};
 
+use tracing::error;
+
 use super::commit::Tail;
 use super::error::StoreError;
 use super::options::{Options, Promise};
@@ -156,7 +158,12 @@ impl Shared {
 
     /// The journal has failed, for good: whoever waits is told.
     pub fn fail(&self, why: &str) {
-        let _ = self.failed.set(why.to_owned());
+        if self.failed.set(why.to_owned()).is_ok() {
+            error!(
+                why,
+                "the store has failed: nothing more is acknowledged; start the broker again"
+            );
+        }
         self.tail().die();
         self.room.shut(Shut::Failed, true);
         self.waiters.wake(u64::MAX);
@@ -166,7 +173,11 @@ impl Shared {
 
     /// The table has failed: it is never called again. The journal goes on.
     pub fn fail_table(&self, error: &TableError) {
-        let _ = self.table_failed.set(error.to_string());
+        if self.table_failed.set(error.to_string()).is_ok() {
+            let what = "the store's table has failed: what waits in it stays there, and the journal goes \
+                        on until it is full; look with `store check`, and start the broker again";
+            error!(%error, "{what}");
+        }
         self.room.shut(Shut::Table, true);
         self.room.wake(&self.options);
     }

@@ -13,6 +13,11 @@ pub trait Table: Send + Sync {
     /// The value of a row.
     fn get(&self, key: &[u8]) -> Result<Option<Blob>, TableError>;
 
+    /// The values of rows, in the order of their keys here: for those who want many at once.
+    fn get_many(&self, keys: Vec<Blob>) -> Result<Vec<Option<Blob>>, TableError> {
+        keys.iter().map(|key| self.get(key)).collect()
+    }
+
     /// Changes rows, all or none of them, in rising order of their keys. Not certain before
     /// [`Table::flush`], but nothing is certain of it that is not certain of what came before.
     fn apply(&self, changes: Vec<Change>) -> Result<(), TableError>;

@@ -334,7 +334,11 @@ fn closed() -> TableError {
 /// What it said, without the places in its source that it puts before.
 fn in_words(error: &io::Error) -> String {
     let said = error.to_string();
-    said.rsplit(" -> ").next().unwrap_or_default().trim_end_matches('.').to_owned()
+    let said = said.rsplit(" -> ").next().unwrap_or_default().trim_end_matches('.');
+    match error.kind() {
+        io::ErrorKind::StorageFull => format!("{said}: make room on the disk, then try again"),
+        _ => said.to_owned(),
+    }
 }
 
 /// The beginning of a key, which says which row it is.

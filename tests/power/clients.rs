@@ -99,7 +99,7 @@ impl Class {
 /// Publishes numbers and remembers what was said of each.
 pub struct Publisher {
     pub name: String,
-    version: Version,
+    pub version: Version,
     /// Bytes of a payload beside its number.
     ballast: usize,
     next: BTreeMap<Class, u64>,
@@ -229,7 +229,7 @@ impl Publisher {
     }
 
     fn send(&self, flight: &Flight, dup: bool, wire: &mut Wire) {
-        let payload = format!("{} {}", flight.number, "x".repeat(self.ballast));
+        let payload = format!("{} {}", flight.number, letters(flight.number, self.ballast));
         wire.send(&Packet::Publish(Publish {
             dup,
             qos: flight.class.qos(),
@@ -276,6 +276,18 @@ impl Publisher {
         };
         Some(fate)
     }
+}
+
+/// So many letters that cannot be made much shorter.
+fn letters(number: u64, len: usize) -> String {
+    let mut chance = number | 1 << 40;
+    let mut letter = || {
+        chance ^= chance << 13;
+        chance ^= chance >> 7;
+        chance ^= chance << 17;
+        char::from(b'@' + (chance >> 20) as u8 % 62)
+    };
+    (0..len).map(|_| letter()).collect()
 }
 
 /// Takes messages and remembers them.

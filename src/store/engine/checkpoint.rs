@@ -34,6 +34,8 @@ pub struct Checkpointer {
     /// What the table holds.
     meta: Meta,
     begun: Time,
+    /// The disk has no room for all the rows at once: the table is flushed between batches.
+    sparing: bool,
 }
 
 /// What became of a checkpoint.
@@ -49,7 +51,7 @@ impl Checkpointer {
     /// Writes to the table, which holds what `meta` says.
     pub fn new(shared: Arc<Shared>, disk: Arc<dyn Disk>, meta: Meta) -> Checkpointer {
         let begun = shared.clock.now();
-        Checkpointer { shared, disk, meta, begun }
+        Checkpointer { shared, disk, meta, begun, sparing: false }
     }
 
     /// Writes checkpoints when they are due, until told to stop: the body of a thread.
@@ -160,6 +162,10 @@ impl Checkpointer {
             if batch.len() >= shared.options.checkpoint_rows_max || bytes >= BATCH_BYTES {
                 shared.on_table(shared.table()?.apply(std::mem::take(&mut batch)))?;
                 bytes = 0;
+                if self.sparing {
+                    // What a batch replaced gives its room to the next one.
+                    shared.on_table(shared.table()?.flush())?;
+                }
             }
         }
         meta.checkpoint = of;
@@ -206,14 +212,21 @@ impl Checkpointer {
 
     /// Whether the disk has room for a checkpoint, for a table that would not survive a full one.
     /// If not, the ballast makes some, and nothing new is admitted until it is there again.
-    fn make_room(&self) -> bool {
+    ///
+    /// What a table rewrites beside the rows that change is the larger part where they are small and
+    /// scattered, as those are that only delete. If it is too much for the disk, it is counted for
+    /// one batch only: else a disk that is full would need the more room the more is deleted.
+    fn make_room(&mut self) -> bool {
         let options = &self.shared.options;
         let (bytes, rows) = {
             let tail = self.shared.tail();
             (tail.active.bytes() as u64, tail.active.rows() as u64)
         };
-        let wanted = bytes * 2 + rows * ROW_OVERHEAD + TABLE_OVERHEAD;
         let free = self.disk.free().unwrap_or(u64::MAX);
+        let for_rows = |rows: u64| bytes * 2 + rows * ROW_OVERHEAD + TABLE_OVERHEAD;
+        self.sparing = free < for_rows(rows).saturating_add(options.ballast_bytes * 2);
+        let at_once = if self.sparing { options.checkpoint_rows_max as u64 } else { rows };
+        let wanted = for_rows(rows.min(at_once));
         if free >= wanted.saturating_add(options.ballast_bytes * 2) {
             let there = options.ballast_bytes == 0 || self.keep_ballast(options.ballast_bytes);
             self.shared.room.shut(Shut::Checkpoint, !there);
@@ -223,6 +236,7 @@ impl Checkpointer {
         if free >= wanted {
             return true;
         }
+        debug!(free, wanted, rows, bytes, "the disk has no room for a checkpoint");
         self.shared.room.shut(Shut::Checkpoint, true);
         self.shared.room.wake(options);
         if free.saturating_add(options.ballast_bytes) < wanted {

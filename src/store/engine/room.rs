@@ -3,6 +3,8 @@
 
 use std::task::Waker;
 
+use tracing::{info, warn};
+
 use super::options::Options;
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 use crate::sync::{Mutex, MutexGuard};
@@ -113,8 +115,14 @@ impl Room {
             if before & why as u8 == 0 {
                 self.turned.store(true, Ordering::SeqCst);
             }
+            if let (None, Some(full)) = (reason(before), reason(before | why as u8)) {
+                warn!("{full}: nothing new above QoS 0 is taken until there is some");
+            }
         } else {
-            self.shut.fetch_and(!(why as u8), Ordering::SeqCst);
+            let before = self.shut.fetch_and(!(why as u8), Ordering::SeqCst);
+            if reason(before).is_some() && reason(before & !(why as u8)).is_none() {
+                info!("the disk has room again");
+            }
         }
     }
 
@@ -142,16 +150,7 @@ impl Room {
 
     /// Why the disk is the reason that nothing is admitted, if it is.
     pub fn disk_full(&self) -> Option<&'static str> {
-        let shut = self.shut.load(Ordering::Relaxed);
-        if shut & Shut::Write as u8 != 0 {
-            Some("the disk takes no more of the journal")
-        } else if shut & Shut::Journal as u8 != 0 {
-            Some("the disk has no room for another segment of the journal")
-        } else if shut & Shut::Checkpoint as u8 != 0 {
-            Some("the disk has no room for a checkpoint")
-        } else {
-            None
-        }
+        reason(self.shut.load(Ordering::Relaxed))
     }
 
     /// Bytes handed in and not yet written; memory of pending rows; length of the journal.
@@ -173,6 +172,19 @@ impl Room {
 
     fn lock(&self) -> MutexGuard<'_, Vec<Waker>> {
         self.waiting.lock().expect("no code panics while it holds the waiting")
+    }
+}
+
+/// Why the disk is a reason to admit nothing, if it is among these.
+fn reason(shut: u8) -> Option<&'static str> {
+    if shut & Shut::Write as u8 != 0 {
+        Some("the disk has no room for more of the journal")
+    } else if shut & Shut::Journal as u8 != 0 {
+        Some("the disk has no room for another segment of the journal")
+    } else if shut & Shut::Checkpoint as u8 != 0 {
+        Some("the disk has no room for a checkpoint")
+    } else {
+        None
     }
 }
 

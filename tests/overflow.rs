@@ -1,0 +1,145 @@
+//! Full queues on the real process, with its store on disk: what a publisher is told, what the ledger in
+//! `$SYS` says, what becomes a dead letter and what is kept are all that was published.
+
+mod process;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+
+use process::Sluice;
+use sluicemq::codec::{Ack, Connect, Packet, QoS, Reason, Version};
+use wire::{Client, connect, message};
+
+const COUNT: usize = 5000;
+const KEPT: usize = 1000;
+/// Receive Maximum that the broker announces.
+const WINDOW: usize = 64;
+
+fn broker(policy: &str) -> Sluice {
+    Sluice::start(&format!(
+        "
+        [[listener]]
+        name = 'tcp'
+        address = '127.0.0.1:0'
+        [auth]
+        dead_letter_users = 'operator-*'
+        [queue]
+        policy = '{policy}'
+        dead_letters = true
+        [[class]]
+        name = 'operators'
+        user = 'operator-*'
+        queue = {{ messages_max = 100000, bytes_max = '256MiB', policy = 'reject' }}
+        "
+    ))
+}
+
+fn lasting<'a>(client_id: &'a str, clean_start: bool) -> Connect<'a> {
+    Connect { session_expiry: 3600, clean_start, ..connect(Version::V5, client_id) }
+}
+
+/// Publishes numbers to so many topics; how many were accepted and how many refused.
+fn publish(at: SocketAddr, topics: usize) -> (usize, usize) {
+    let mut publisher = Client::connect(at, Version::V5, "p");
+    let mut told = (0, 0);
+    for first in (0..COUNT).step_by(WINDOW) {
+        let batch = first..COUNT.min(first + WINDOW);
+        for number in batch.clone() {
+            let (topic, payload) = (format!("t/{}", number % topics), number.to_string());
+            let packet_id = NonZeroU16::new(u16::try_from(number % WINDOW + 1).unwrap());
+            let publish =
+                sluicemq::codec::Publish { packet_id, ..message(&topic, payload.as_bytes()) };
+            publisher.send(&Packet::Publish(publish));
+        }
+        for _ in batch {
+            match publisher.puback() {
+                Reason::Success => told.0 += 1,
+                Reason::QuotaExceeded => told.1 += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    told
+}
+
+/// The ledger in `$SYS`, without what is zero.
+fn ledger(at: SocketAddr) -> BTreeMap<String, usize> {
+    let mut watcher = Client::connect(at, Version::V5, "watcher");
+    watcher.subscribe(&["$SYS/broker/ledger/#"], QoS::AtMostOnce);
+    let mut found = BTreeMap::new();
+    for _ in sluicemq::message::Loss::ALL {
+        let (topic, value) = watcher.message();
+        let reason = topic.rsplit('/').next().unwrap().to_owned();
+        found.insert(reason, String::from_utf8(value).unwrap().parse().unwrap());
+    }
+    found.retain(|_, count| *count > 0);
+    found
+}
+
+/// So many dead letters, by reason and receiver.
+fn letters(operator: &mut Client, count: usize) -> BTreeMap<(String, String), usize> {
+    let mut found = BTreeMap::new();
+    for _ in 0..count {
+        let (topic, properties, packet_id) = operator.expect(|packet| match packet {
+            Packet::Publish(publish) => {
+                let properties = publish.properties.user_properties().into_iter();
+                let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+                let properties: BTreeMap<_, _> = properties.map(owned).collect();
+                Some((publish.topic.to_owned(), properties, publish.packet_id))
+            }
+            _ => None,
+        });
+        if let Some(packet_id) = packet_id {
+            operator.send(&Packet::PubAck(Ack::new(packet_id, Reason::Success)));
+        }
+        let (reason, receiver) = (properties["reason"].clone(), properties["receiver"].clone());
+        assert!(topic.starts_with(&format!("$dead/{reason}/t/")), "{topic}");
+        assert_eq!(properties["publisher"], "p");
+        *found.entry((reason, receiver)).or_default() += 1;
+    }
+    found
+}
+
+#[test]
+fn five_thousand_for_a_queue_of_a_thousand_are_accounted_for() {
+    for (policy, topics, refused, reason, kept) in [
+        ("reject", 1, COUNT - KEPT, "queue_full", 0..KEPT),
+        ("drop_oldest", 1, 0, "dropped_oldest", COUNT - KEPT..COUNT),
+        ("drop_newest", 1, 0, "dropped_newest", 0..KEPT),
+        ("drop_qos0_first", 1, COUNT - KEPT, "queue_full", 0..KEPT),
+        ("conflate", KEPT, 0, "conflated", COUNT - KEPT..COUNT),
+    ] {
+        let broker = broker(policy);
+        let at = broker.address("tcp");
+        let named = Connect { user_name: Some("operator-1"), ..connect(Version::V5, "operator") };
+        let mut operator = Client::connect_with(at, &named);
+        assert_eq!(operator.subscribe(&["$dead/#"], QoS::AtLeastOnce), [Reason::GrantedQoS1]);
+        let mut stranger = Client::connect(at, Version::V5, "stranger");
+        assert_eq!(stranger.subscribe(&["$dead/#"], QoS::AtLeastOnce), [Reason::NotAuthorized]);
+        let mut receiver = Client::connect_with(at, &lasting("r", true));
+        receiver.subscribe(&["t/#"], QoS::AtLeastOnce);
+        receiver.goodbye();
+
+        let (accepted, told) = publish(at, topics);
+        assert_eq!((accepted, told), (COUNT - refused, refused), "{policy}");
+        let found = letters(&mut operator, COUNT - KEPT);
+        let wanted = BTreeMap::from([((reason.to_owned(), "r".to_owned()), COUNT - KEPT)]);
+        assert_eq!(found, wanted, "{policy}");
+        assert_eq!(ledger(at), BTreeMap::from([(reason.to_owned(), COUNT - KEPT)]), "{policy}");
+
+        let mut receiver = Client::connect_with(at, &lasting("r", false));
+        let mut got: Vec<usize> = Vec::new();
+        while got.len() < KEPT {
+            let (_, payload) = receiver.message();
+            got.push(String::from_utf8(payload).unwrap().parse().unwrap());
+        }
+        assert_eq!(got, kept.collect::<Vec<_>>(), "{policy}");
+        // And no more than that.
+        for mut client in [receiver, operator] {
+            client.send(&Packet::PingReq);
+            client.expect(|packet| matches!(packet, Packet::PingResp).then_some(()));
+        }
+    }
+}

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use self::check::Problem;
-pub use self::rates::{Excess, Ingress};
+pub use self::rates::{Egress, Excess, Ingress};
 pub use self::units::{Size, Span, UnitError};
 
 /// Everything that can be configured.
@@ -90,6 +90,8 @@ pub struct Listener {
     /// What the clients of one address may send, all together: section
     /// `[listener.ingress_per_address]`.
     pub ingress_per_address: Ingress,
+    /// How fast messages leave for its clients, all together: section `[listener.egress]`.
+    pub egress: Egress,
 }
 
 impl Listener {
@@ -497,6 +499,8 @@ pub struct Broker {
     pub stop_timeout: Span,
     /// How often `$SYS` topics that changed are published: `"1s"` to `"1d"`, or `"0s"` for never. Default `"10s"`.
     pub sys_interval: Span,
+    /// How fast messages leave for all clients together: section `[broker.egress]`.
+    pub egress: Egress,
 }
 
 impl Default for Listener {
@@ -511,6 +515,7 @@ impl Default for Listener {
             connect_rate_per_address_max: 0,
             ingress: Ingress::default(),
             ingress_per_address: Ingress::default(),
+            egress: Egress::default(),
         }
     }
 }
@@ -632,6 +637,11 @@ impl Default for Log {
 
 impl Default for Broker {
     fn default() -> Broker {
-        Broker { workers: 0, stop_timeout: Span::secs(5), sys_interval: Span::secs(10) }
+        Broker {
+            workers: 0,
+            stop_timeout: Span::secs(5),
+            sys_interval: Span::secs(10),
+            egress: Egress::default(),
+        }
     }
 }

@@ -6,6 +6,7 @@
 
 mod intake;
 mod shaper;
+mod turnstile;
 
 use std::num::NonZeroU64;
 
@@ -13,6 +14,7 @@ use crate::time::Time;
 
 pub use intake::{Intake, Load};
 pub use shaper::{Allowance, Shaper};
+pub use turnstile::{Pass, Seat, Turnstile};
 
 /// A leaky bucket: says *when* the next bytes may leave, and never sleeps itself.
 ///

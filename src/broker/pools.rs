@@ -1,5 +1,5 @@
-//! Limits that clients share: those of a listener together, those of one address together; and how
-//! often a Client Identifier may come.
+//! Limits that clients share: those of a listener together, those of one address together, those of
+//! all; and how often a Client Identifier may come.
 //!
 //! The tables are bounded. Whoever finds no place of its own in one shares the place of all such.
 
@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
-use crate::config::{Config, Excess, Ingress, Listener};
-use crate::shape::{Intake, Load, TokenBucket};
+use crate::config::{Config, Egress, Excess, Ingress, Listener};
+use crate::shape::{Intake, Load, Pass, Seat, TokenBucket, Turnstile};
 use crate::sync::{Mutex, MutexGuard};
 use crate::time::Time;
 
@@ -18,6 +19,20 @@ use crate::time::Time;
 #[derive(Debug)]
 pub struct Pool {
     intake: Mutex<Intake>,
+}
+
+/// Egress limits of several clients together: they take turns. Its lock is held for nothing else, and
+/// nobody is woken under it.
+#[derive(Debug)]
+pub struct Door {
+    turnstile: Mutex<Turnstile<Waker>>,
+}
+
+/// One client's place at a door; it is given up when this is dropped.
+#[derive(Debug)]
+pub struct Place {
+    door: Arc<Door>,
+    seat: Seat,
 }
 
 /// All of them, by listener, and the Client Identifiers that came lately.
@@ -33,6 +48,8 @@ struct Inner {
     /// What a listener without a name in the configuration is called once it is open.
     opened: BTreeMap<String, String>,
     connects: Connects,
+    /// The way out for all clients together.
+    egress: Option<Arc<Door>>,
 }
 
 /// What the clients of one listener share.
@@ -44,6 +61,7 @@ struct Shared {
     /// For those that find no place in the table.
     others: Option<Arc<Pool>>,
     swept: Time,
+    egress: Option<Arc<Door>>,
 }
 
 /// When each Client Identifier came.
@@ -80,6 +98,60 @@ impl Pool {
     }
 }
 
+impl Door {
+    /// A door where nobody waits; none where nothing is limited.
+    pub fn new(egress: &Egress) -> Option<Arc<Door>> {
+        Some(Arc::new(Door { turnstile: Mutex::new(Turnstile::new(egress)?) }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Turnstile<Waker>> {
+        self.turnstile.lock().expect("no code panics while it holds a turnstile")
+    }
+}
+
+impl Place {
+    /// A place for a client.
+    pub fn new(door: Arc<Door>) -> Place {
+        let seat = door.lock().sit();
+        Place { door, seat }
+    }
+
+    /// The door it is at.
+    pub fn door(&self) -> &Arc<Door> {
+        &self.door
+    }
+
+    /// What may leave for the client, which has something; if it must wait, `waker` is woken when it
+    /// is its turn.
+    pub fn ask(&self, waker: &Waker, now: Time) -> Pass {
+        self.door.lock().ask(self.seat, waker, now)
+    }
+
+    /// So much has left, and there is more; returns whom to wake.
+    pub fn pour(&self, (messages, bytes): (usize, usize), now: Time) -> Option<Waker> {
+        self.door.lock().pour(self.seat, messages, bytes, now)
+    }
+
+    /// So much has left, and no more will for now; returns whom to wake.
+    pub fn pour_last(&self, (messages, bytes): (usize, usize), now: Time) -> Option<Waker> {
+        self.door.lock().pour_last(self.seat, messages, bytes, now)
+    }
+
+    /// It does not wait any more; returns whom to wake.
+    pub fn leave(&self) -> Option<Waker> {
+        self.door.lock().leave(self.seat)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let woken = self.door.lock().stand_up(self.seat);
+        if let Some(waker) = woken {
+            waker.wake();
+        }
+    }
+}
+
 impl Pools {
     pub fn new(config: &Config) -> Pools {
         let pools = Pools { inner: Mutex::default() };
@@ -87,7 +159,8 @@ impl Pools {
         pools
     }
 
-    /// Puts other rules in force. What was taken under the old ones stays taken.
+    /// Puts other rules in force. What was taken under the old ones stays taken. Whoever waits must be
+    /// woken: its time may have come.
     pub fn set(&self, config: &Config, now: Time) {
         let inner = &mut *self.lock();
         let mut listeners = BTreeMap::new();
@@ -95,6 +168,7 @@ impl Pools {
             let name = configured_name(listener);
             let mut shared = inner.listeners.remove(name).unwrap_or_default();
             set(&mut shared.all, &listener.ingress, now);
+            set_door(&mut shared.egress, &listener.egress, now);
             shared.each = listener.ingress_per_address.clone();
             if shared.each.is_free() {
                 shared.addresses.clear();
@@ -106,6 +180,7 @@ impl Pools {
             listeners.insert(name.to_owned(), shared);
         }
         inner.listeners = listeners;
+        set_door(&mut inner.egress, &config.broker.egress, now);
         let rate = NonZeroU64::new(config.limits.connects_rate.into());
         inner.connects.rate = rate;
         match rate {
@@ -131,6 +206,14 @@ impl Pools {
         let Some(shared) = inner.listeners.get_mut(listener) else { return Vec::new() };
         let each = address.and_then(|address| shared.of_address(address, now));
         shared.all.iter().cloned().chain(each).collect()
+    }
+
+    /// The doors that messages leave by for a client of the listener: its listener's, then everybody's.
+    pub fn doors(&self, listener: &str) -> impl Iterator<Item = Arc<Door>> + use<> {
+        let inner = &*self.lock();
+        let listener = inner.opened.get(listener).map_or(listener, String::as_str);
+        let own = inner.listeners.get(listener).and_then(|shared| shared.egress.clone());
+        own.into_iter().chain(inner.egress.clone())
     }
 
     /// Whether a client may come in now, after all those that came before under its name.
@@ -195,6 +278,13 @@ fn set(pool: &mut Option<Arc<Pool>>, ingress: &Ingress, now: Time) {
     match pool {
         Some(pool) if !ingress.is_free() => pool.lock().set(ingress, now),
         pool => *pool = Pool::new(ingress),
+    }
+}
+
+fn set_door(door: &mut Option<Arc<Door>>, egress: &Egress, now: Time) {
+    match (&door, Door::new(egress)) {
+        (Some(door), Some(_)) => door.lock().set(egress, now),
+        (_, fresh) => *door = fresh,
     }
 }
 

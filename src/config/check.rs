@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::{
-    CertificateIdentity, ClientCertificate, Config, Ingress, Listener, Log, Queue, Shaping, Size,
-    Span, StoreKind, Tls,
+    CertificateIdentity, ClientCertificate, Config, Egress, Ingress, Listener, Log, Queue, Shaping,
+    Size, Span, StoreKind, Tls,
 };
 
 /// One thing wrong with a configuration.
@@ -191,6 +191,7 @@ impl Config {
     fn check_broker(&self, found: &mut Findings) {
         let broker = &self.broker;
         found.range("broker.workers", broker.workers, 0, 1024);
+        broker.egress.check("broker.egress", found);
         found.range("broker.stop_timeout", broker.stop_timeout, Span::secs(0), Span::secs(600));
         if broker.sys_interval != Span::secs(0) {
             found.range(
@@ -228,6 +229,7 @@ impl Config {
             );
             listener.ingress.check(&at("ingress"), found);
             listener.ingress_per_address.check(&at("ingress_per_address"), found);
+            listener.egress.check(&at("egress"), found);
             if let Some(tls) = &listener.tls {
                 tls.check(&at("tls"), found);
             }
@@ -339,6 +341,20 @@ impl Queue {
         found.at_most("limits.packet_bytes_max", packet_max, (&bytes_max, self.bytes_max));
         let totals = ("totals.queued_bytes_max", config.totals.queued_bytes_max);
         found.at_most(&bytes_max, self.bytes_max, totals);
+    }
+}
+
+impl Egress {
+    fn check(&self, at: &str, found: &mut Findings) {
+        // The same keys with the same ranges.
+        let shaping = Shaping {
+            messages_rate: self.messages_rate,
+            messages_burst: self.messages_burst,
+            bytes_rate: self.bytes_rate,
+            bytes_burst: self.bytes_burst,
+            ..Shaping::default()
+        };
+        shaping.check(at, found);
     }
 }
 
@@ -546,6 +562,10 @@ mod tests {
         for key in ["ingress", "ingress_per_address"] {
             check(&format!("{listener}\n{key} = {keys}"), &[&format!("listener.0.{key}.{wanted}")]);
         }
+        check_with(
+            "broker.egress.bytes_burst = \"1KiB\"",
+            &["broker.egress.bytes_burst: is of no use without bytes_rate"],
+        );
         check_with("limits.connects_rate = 1_000_001", &["limits.connects_rate: 1000001 is out"]);
     }
 

@@ -33,6 +33,24 @@ pub struct Ingress {
     pub action: Excess,
 }
 
+/// How fast messages leave for many clients together, shared fairly by those that wait. Sections
+/// `[broker.egress]` (all clients) and `[listener.egress]`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Egress {
+    /// Messages a second; 0 is no limit. Range 0 to 1,000,000,000. Default 0.
+    pub messages_rate: u32,
+    /// Messages that may leave at once after a rest; 0 is what `messages_rate` lets out in a tenth of a
+    /// second, at least one. Range 0 to 1,000,000,000. Default 0.
+    pub messages_burst: u32,
+    /// Bytes of PUBLISH packets a second; `"0B"` is no limit. Range `"0B"` to `"1024GiB"`. Default
+    /// `"0B"`.
+    pub bytes_rate: Size,
+    /// Bytes that may leave at once after a rest, and one packet more; `"0B"` is what `bytes_rate` lets
+    /// out in a tenth of a second. Range `"0B"` to `"1024GiB"`. Default `"0B"`.
+    pub bytes_burst: Size,
+}
+
 /// What becomes of what is beyond a rate.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,8 +1,8 @@
 //! Every key there is, what kind of value it takes, and the nearest to a misspelt one.
 
 use crate::config::{
-    Auth, CertificateIdentity, Class, ClassQueue, ClientCertificate, Config, Ingress, Listener,
-    QueuePolicy, Shaping, Size, Tls,
+    Auth, CertificateIdentity, Class, ClassQueue, ClientCertificate, Config, Egress, Ingress,
+    Listener, QueuePolicy, Shaping, Size, Tls,
 };
 
 /// Every key there is, as a tree with an example of each value.
@@ -56,6 +56,7 @@ impl Keys {
             connect_rate_per_address_max: 0,
             ingress: Ingress::default(),
             ingress_per_address: Ingress::default(),
+            egress: Egress::default(),
         };
         let auth = Auth {
             password_file: Some("passwords".into()),

@@ -38,6 +38,15 @@ impl Allowance {
     /// No limit.
     pub const FREE: Allowance = Allowance { messages: usize::MAX, bytes: usize::MAX };
 
+    /// Nothing.
+    pub const NONE: Allowance = Allowance { messages: 0, bytes: 0 };
+
+    /// What both allow.
+    pub fn least(self, other: Allowance) -> Allowance {
+        let messages = self.messages.min(other.messages);
+        Allowance { messages, bytes: self.bytes.min(other.bytes) }
+    }
+
     /// Nothing may leave.
     pub fn is_none(&self) -> bool {
         self.messages == 0 || self.bytes == 0
@@ -82,7 +91,13 @@ impl Shaper {
 
     /// A packet of `bytes` has left at `now`.
     pub fn pour(&mut self, bytes: usize, now: Time) {
-        for (bucket, amount) in [(&mut self.messages, 1), (&mut self.bytes, bytes as u64)] {
+        self.pour_many(1, bytes, now);
+    }
+
+    /// Packets of `bytes` together have left at `now`.
+    pub fn pour_many(&mut self, packets: usize, bytes: usize, now: Time) {
+        let poured = [(&mut self.messages, packets as u64), (&mut self.bytes, bytes as u64)];
+        for (bucket, amount) in poured {
             if let Some(bucket) = bucket {
                 let at = if self.waits { since(bucket, now) } else { now };
                 bucket.pour(amount, at);
@@ -101,6 +116,12 @@ impl Shaper {
             }
             None => {}
         }
+    }
+
+    /// Nothing waits any more, whatever the time is.
+    pub fn end_wait(&mut self) {
+        self.waits = false;
+        self.held = None;
     }
 
     /// When the next may leave, if anything waits.

@@ -6,6 +6,7 @@ use std::task::Waker;
 use tracing::error;
 
 use super::OUT_MAX;
+use super::egress::Egress;
 use super::live::Live;
 use crate::broker::Broker;
 use crate::broker::mailbox::{Ask, Mailbox};
@@ -33,11 +34,15 @@ impl Live {
         let mut copies = 0;
         loop {
             let fetched = self.take_fetched();
+            self.ties.enter(waker, now, turn);
             let bytes = OUT_MAX.saturating_sub(unwritten + turn.out.len());
             if self.session.resending() && bytes > 0 {
                 self.resend(broker, now, turn);
             }
             let from_retained = self.take_retained(broker, bytes, now, turn);
+            if self.ties.egress().is_some_and(Egress::is_spent) {
+                continue;
+            }
             let mut drained = std::mem::take(&mut turn.drained);
             // Shaping decides taking, never sending: what is held up has no identifier yet.
             let allowance = self.ties.allowance(now);
@@ -100,6 +105,7 @@ impl Live {
             more |= self.session.room(&cx, bytes).window > left.window;
             if taken.kicked {
                 self.ties.closing = Some(Reason::SessionTakenOver);
+                self.ties.exit(now, turn);
                 return false;
             }
             if taken.reclassified {
@@ -108,8 +114,12 @@ impl Live {
             }
             if held {
                 let waits = more || self.session.resending() || self.session.has_cursor();
+                let by_itself = self.ties.is_held_by_itself(now);
                 if let Some(shaper) = self.ties.shaper_mut() {
-                    shaper.set_waits(waits, now);
+                    shaper.set_waits(waits && by_itself, now);
+                }
+                if !waits {
+                    self.ties.exit(now, turn);
                 }
                 self.tell_settled();
                 return false;
@@ -121,6 +131,7 @@ impl Live {
                 if let Some(shaper) = self.ties.shaper_mut() {
                     shaper.set_waits(false, now);
                 }
+                self.ties.exit(now, turn);
                 return more || (full && progress);
             }
         }
@@ -159,7 +170,7 @@ impl Live {
     fn resend(&mut self, broker: &Broker, now: Time, turn: &mut Turn) {
         let Live { session, ties } = self;
         let cx = broker.context(now);
-        if ties.shaper().is_none() {
+        if ties.shaper().is_none() && ties.egress().is_none() {
             session.resend(usize::MAX, &cx, &mut |a| ties.carry_out(a, broker, now, turn));
             return;
         }

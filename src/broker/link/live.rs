@@ -121,7 +121,8 @@ impl Live {
             Some(Pause::Store) | None => None,
         };
         let shaper = self.ties.shaper().and_then(Shaper::deadline);
-        [self.session.deadline(), pause, shaper].into_iter().flatten().min()
+        let egress = self.ties.egress().and_then(|egress| egress.until);
+        [self.session.deadline(), pause, shaper, egress].into_iter().flatten().min()
     }
 
     /// Whether the client's next packet may be looked at.

@@ -6,6 +6,7 @@
 //! put into the turn.
 
 mod deliver;
+mod egress;
 mod limits;
 mod live;
 mod login;

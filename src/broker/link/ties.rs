@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::task::Waker;
 
 use thin_vec::ThinVec;
 use tracing::debug;
 
 use super::Origin;
+use super::egress::Egress;
 use super::limits::Limits;
 use super::login::Login;
 use crate::broker::Broker;
@@ -55,6 +57,8 @@ pub(super) struct Extras {
     pub shaper: Option<Shaper>,
     /// How much of what it sends is looked at.
     pub limits: Option<Box<Limits>>,
+    /// What leaves for it through doors that it shares.
+    pub egress: Option<Box<Egress>>,
 }
 
 /// What waits for the store: what is owed to the client, first in first out, and what is to come.
@@ -188,7 +192,9 @@ impl Ties {
         self.mailbox.set_rules(&rules);
         let fresh = Shaper::new(&rules.shaping);
         let limits = self.new_limits(&rules.ingress, broker, now);
-        if self.extras.is_none() && fresh.is_none() && limits.is_none() && rules.name.is_empty() {
+        let egress = self.new_egress(broker, now);
+        let some = fresh.is_some() || limits.is_some() || egress.is_some();
+        if self.extras.is_none() && !some && rules.name.is_empty() {
             return;
         }
         // What waits asks again, under the rules of now.
@@ -198,6 +204,7 @@ impl Ties {
         let extras = self.extras.get_or_insert_default();
         extras.class = rules.name.clone();
         extras.limits = limits;
+        extras.egress = egress;
         // Whoever comes back finds its buckets as they were.
         let kept = extras.shaper.take().or_else(|| self.mailbox.take_shaper());
         extras.shaper = match (kept, fresh) {
@@ -223,9 +230,60 @@ impl Ties {
         self.extras.as_mut()?.limits.as_deref_mut()
     }
 
+    fn new_egress(&mut self, broker: &Broker, now: Time) -> Option<Box<Egress>> {
+        let name = broker.0.classes.listener_name(self.origin.listener());
+        let doors: Vec<_> = name.iter().flat_map(|name| broker.0.pools.doors(name)).collect();
+        let had = self.extras.as_mut().and_then(|extras| extras.egress.take());
+        if let Some(mut had) = had {
+            // It asks again, under the rules of now.
+            let mut wakers = Vec::new();
+            had.exit(now, &mut wakers);
+            wakers.into_iter().for_each(Waker::wake);
+            if had.is_at(&doors) {
+                return Some(had);
+            }
+        }
+        Egress::new(doors.into_iter()).map(Box::new)
+    }
+
     /// What may leave for the client now.
     pub fn allowance(&self, now: Time) -> Allowance {
-        self.shaper().map_or(Allowance::FREE, |shaper| shaper.allowance(now))
+        let Some(extras) = &self.extras else { return Allowance::FREE };
+        let shaper = extras.shaper.as_ref().map(|shaper| shaper.allowance(now));
+        let egress = extras.egress.as_ref().map(|egress| egress.allowance());
+        shaper.into_iter().chain(egress).fold(Allowance::FREE, Allowance::least)
+    }
+
+    /// Asks for its turn at the doors that it shares, if its own buckets let it.
+    pub fn enter(&mut self, waker: &Waker, now: Time, turn: &mut Turn) {
+        let held = self.is_held_by_itself(now);
+        let Some(egress) = self.egress_mut() else { return };
+        if held {
+            egress.exit(now, &mut turn.wakers);
+        } else {
+            egress.enter(waker, now, &mut turn.wakers);
+        }
+    }
+
+    /// It needs no turn for now.
+    pub fn exit(&mut self, now: Time, turn: &mut Turn) {
+        if let Some(egress) = self.egress_mut() {
+            egress.exit(now, &mut turn.wakers);
+        }
+    }
+
+    /// Whether its own buckets let nothing leave.
+    pub fn is_held_by_itself(&self, now: Time) -> bool {
+        self.shaper().is_some_and(|shaper| shaper.allowance(now).is_none())
+    }
+
+    /// The doors that its messages leave through.
+    pub fn egress(&self) -> Option<&Egress> {
+        self.extras.as_ref()?.egress.as_deref()
+    }
+
+    fn egress_mut(&mut self) -> Option<&mut Egress> {
+        self.extras.as_mut()?.egress.as_deref_mut()
     }
 
     /// The buckets its messages leave through.
@@ -240,20 +298,30 @@ impl Ties {
     /// How its messages are shaped; `held`: none may leave now.
     pub fn pace(&self, held: bool, now: Time) -> Option<Pace> {
         let extras = self.extras.as_ref()?;
-        let shaper = extras.shaper.as_ref()?;
+        let shaper = extras.shaper.as_ref();
+        if shaper.is_none() && extras.egress.is_none() {
+            return None;
+        }
         Some(Pace {
             class: extras.class.clone(),
-            level: shaper.level(now),
-            delayed: shaper.delayed(),
+            level: shaper.map_or((0, 0), |shaper| shaper.level(now)),
+            delayed: shaper.map(Shaper::delayed).unwrap_or_default(),
             waits: held,
         })
     }
 
     /// What leaves is poured into the buckets: PUBLISH and nothing else.
     fn pour(&mut self, packet: &Packet<'_>, now: Time) {
-        let version = self.version;
-        if let (Packet::Publish(publish), Some(shaper)) = (packet, self.shaper_mut()) {
-            shaper.pour(codec::publish_len(publish, version), now);
+        let (Packet::Publish(publish), Some(extras)) = (packet, &mut self.extras) else { return };
+        if extras.shaper.is_none() && extras.egress.is_none() {
+            return;
+        }
+        let bytes = codec::publish_len(publish, self.version);
+        if let Some(shaper) = &mut extras.shaper {
+            shaper.pour(bytes, now);
+        }
+        if let Some(egress) = &mut extras.egress {
+            egress.pour(bytes);
         }
     }
 

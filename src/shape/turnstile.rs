@@ -1,0 +1,669 @@
+//! Egress for many clients together: one pair of buckets, shared fairly by those that wait.
+//!
+//! Deficit round robin. Whoever has something to send and may not yet stands in one line, and only the
+//! first of the line sends: a *visit*. A visit brings a quantum of credit; what leaves is taken from it,
+//! and the last packet may go beyond, for nobody knows its size before it is taken. When the credit is
+//! used up the next one's visit begins. Debt is carried, so in the long run everybody who waits gets
+//! the same to within a quantum and a packet, and one huge backlog starves nobody.
+//!
+//! Whoever stops wanting leaves the line, and so does whoever cannot take for another reason: the
+//! others wait for nobody but the buckets.
+
+use super::{Allowance, Shaper};
+use crate::config::{Egress, Shaping, Size};
+use crate::time::Time;
+
+/// The buckets and the line. `W` is what wakes a client.
+///
+/// Every operation takes constant time, but for debt: a packet of many quanta costs a step for each.
+#[derive(Debug)]
+pub struct Turnstile<W> {
+    buckets: Shaper,
+    /// Credit is counted in bytes if bytes have a rate, else in messages.
+    by_bytes: bool,
+    /// What a visit brings.
+    quantum: i64,
+    places: Vec<Place<W>>,
+    /// Places nobody has.
+    free: Vec<Seat>,
+    first: Option<Seat>,
+    last: Option<Seat>,
+    /// How often the line was empty: then all debts are forgiven.
+    emptied: u64,
+}
+
+/// The number of a client's place.
+pub type Seat = u32;
+
+/// One client: in the line or not.
+#[derive(Debug)]
+struct Place<W> {
+    waker: Option<W>,
+    waits: bool,
+    before: Option<Seat>,
+    behind: Option<Seat>,
+    credit: i64,
+    /// Its visit has begun: it has its quantum.
+    visits: bool,
+    /// Credit is from since the line was empty so often.
+    emptied: u64,
+}
+
+/// What a client may do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Pass {
+    /// So much may leave now: at least a message and a byte.
+    Go(Allowance),
+    /// Nothing before that time; without one, before it is woken.
+    Wait(Option<Time>),
+}
+
+impl<W: Clone> Turnstile<W> {
+    /// Empty buckets and nobody in the line; none where nothing is limited.
+    pub fn new(egress: &Egress) -> Option<Turnstile<W>> {
+        Some(Turnstile {
+            buckets: Shaper::new(&shaping(egress))?,
+            by_bytes: egress.bytes_rate.0 > 0,
+            quantum: quantum(egress),
+            places: Vec::new(),
+            free: Vec::new(),
+            first: None,
+            last: None,
+            emptied: 0,
+        })
+    }
+
+    /// Goes on under other rules: what is in the buckets stays in them, and the line stays as it is.
+    /// Whoever waits should ask again: the first may go earlier.
+    pub fn set(&mut self, egress: &Egress, now: Time) {
+        self.buckets.set(&shaping(egress), now);
+        if self.by_bytes != (egress.bytes_rate.0 > 0) {
+            // Old credit is in another coin.
+            self.by_bytes = !self.by_bytes;
+            for place in &mut self.places {
+                place.credit = 0;
+                place.visits = false;
+            }
+        }
+        self.quantum = quantum(egress);
+    }
+
+    /// A place for a client that may come to wait.
+    pub fn sit(&mut self) -> Seat {
+        let place = Place {
+            waker: None,
+            waits: false,
+            before: None,
+            behind: None,
+            credit: 0,
+            visits: false,
+            emptied: self.emptied,
+        };
+        match self.free.pop() {
+            Some(seat) => {
+                self.places[seat as usize] = place;
+                seat
+            }
+            None => {
+                self.places.push(place);
+                u32::try_from(self.places.len() - 1).expect("fewer clients than that")
+            }
+        }
+    }
+
+    /// The client is gone. Returns whom to wake.
+    pub fn stand_up(&mut self, seat: Seat) -> Option<W> {
+        let woken = self.leave(seat);
+        self.free.push(seat);
+        woken
+    }
+
+    /// What may the client send, which has something to send? If it must wait it stands in the line, and
+    /// `waker` is what wakes it.
+    pub fn ask(&mut self, seat: Seat, waker: &W, now: Time) -> Pass {
+        let emptied = self.emptied;
+        let place = self.place_mut(seat);
+        place.waker = Some(waker.clone());
+        if !place.waits {
+            if place.emptied != emptied {
+                place.emptied = emptied;
+                place.credit = 0;
+            }
+            self.push(seat);
+            if self.first == Some(seat) {
+                self.begin_visit();
+            }
+        }
+        if self.first != Some(seat) {
+            return Pass::Wait(None);
+        }
+        let allowance = self.buckets.allowance(now);
+        if allowance.is_none() {
+            self.buckets.set_waits(true, now);
+            return Pass::Wait(Some(self.buckets.ready_at()));
+        }
+        Pass::Go(self.within_credit(seat, allowance))
+    }
+
+    /// So much has left, and there is more: the client stays in the line. Returns whom to wake, if that
+    /// is now somebody else's turn.
+    pub fn pour(&mut self, seat: Seat, messages: usize, bytes: usize, now: Time) -> Option<W> {
+        self.spend(seat, messages, bytes, now);
+        let alone = self.first == self.last;
+        let place = self.place_mut(seat);
+        if alone {
+            // Nobody waits for it: a new visit.
+            place.credit = 0;
+            place.visits = false;
+        } else if place.credit > 0 {
+            return None;
+        }
+        self.begin_visit();
+        self.first.filter(|first| *first != seat).and_then(|first| self.place(first).waker.clone())
+    }
+
+    /// So much has left, and there is no more that could: the client leaves the line. Returns whom to
+    /// wake.
+    pub fn pour_last(&mut self, seat: Seat, messages: usize, bytes: usize, now: Time) -> Option<W> {
+        self.spend(seat, messages, bytes, now);
+        self.leave(seat)
+    }
+
+    /// The client wants nothing, or cannot take anything, for now: its place in the line is the next
+    /// one's. Returns whom to wake.
+    pub fn leave(&mut self, seat: Seat) -> Option<W> {
+        if !self.place(seat).waits {
+            return None;
+        }
+        let was_first = self.first == Some(seat);
+        self.unlink(seat);
+        let place = self.place_mut(seat);
+        place.waker = None;
+        place.visits = false;
+        // Credit is for who waits; debt stays.
+        place.credit = place.credit.min(0);
+        if self.first.is_none() {
+            self.emptied += 1;
+            self.buckets.end_wait();
+        }
+        if !was_first {
+            return None;
+        }
+        self.begin_visit();
+        self.first.and_then(|first| self.place(first).waker.clone())
+    }
+
+    /// Clients in the line.
+    pub fn waiting(&self) -> usize {
+        let mut count = 0;
+        let mut at = self.first;
+        while let Some(seat) = at {
+            count += 1;
+            at = self.place(seat).behind;
+        }
+        count
+    }
+
+    fn spend(&mut self, seat: Seat, messages: usize, bytes: usize, now: Time) {
+        self.buckets.pour_many(messages, bytes, now);
+        let cost = if self.by_bytes { bytes } else { messages };
+        let place = self.place_mut(seat);
+        place.credit = place.credit.saturating_sub(i64::try_from(cost).unwrap_or(i64::MAX));
+    }
+
+    /// The first of the line gets its quantum; who is in debt even so goes to the end, one quantum
+    /// better off.
+    fn begin_visit(&mut self) {
+        let quantum = self.quantum;
+        while let Some(first) = self.first {
+            let alone = self.first == self.last;
+            let place = self.place_mut(first);
+            if !place.visits {
+                place.visits = true;
+                place.credit = place.credit.saturating_add(quantum);
+            }
+            if place.credit > 0 || alone {
+                return;
+            }
+            place.visits = false;
+            self.unlink(first);
+            self.push(first);
+        }
+    }
+
+    /// With others behind it, a client gets no more than its credit.
+    fn within_credit(&self, seat: Seat, allowance: Allowance) -> Allowance {
+        if self.first == self.last {
+            return allowance;
+        }
+        let credit = usize::try_from(self.place(seat).credit).unwrap_or(0).max(1);
+        if self.by_bytes {
+            Allowance { bytes: allowance.bytes.min(credit), ..allowance }
+        } else {
+            Allowance { messages: allowance.messages.min(credit), ..allowance }
+        }
+    }
+
+    fn push(&mut self, seat: Seat) {
+        let last = self.last.replace(seat);
+        match last {
+            Some(last) => self.place_mut(last).behind = Some(seat),
+            None => self.first = Some(seat),
+        }
+        let place = self.place_mut(seat);
+        place.waits = true;
+        place.before = last;
+        place.behind = None;
+    }
+
+    fn unlink(&mut self, seat: Seat) {
+        let place = self.place_mut(seat);
+        place.waits = false;
+        let (before, behind) = (place.before.take(), place.behind.take());
+        match before {
+            Some(before) => self.place_mut(before).behind = behind,
+            None => self.first = behind,
+        }
+        match behind {
+            Some(behind) => self.place_mut(behind).before = before,
+            None => self.last = before,
+        }
+    }
+
+    fn place(&self, seat: Seat) -> &Place<W> {
+        &self.places[seat as usize]
+    }
+
+    fn place_mut(&mut self, seat: Seat) -> &mut Place<W> {
+        &mut self.places[seat as usize]
+    }
+}
+
+fn shaping(egress: &Egress) -> Shaping {
+    Shaping {
+        messages_rate: egress.messages_rate,
+        messages_burst: egress.messages_burst,
+        bytes_rate: egress.bytes_rate,
+        bytes_burst: egress.bytes_burst,
+        ..Shaping::default()
+    }
+}
+
+/// About what leaves in a millisecond: less would be more wakes, more would be longer waits.
+fn quantum(egress: &Egress) -> i64 {
+    let Size(bytes) = egress.bytes_rate;
+    let quantum = if bytes > 0 {
+        (bytes / 1_000).clamp(1_024, 65_536)
+    } else {
+        (u64::from(egress.messages_rate) / 1_000).clamp(1, 64)
+    };
+    i64::try_from(quantum).expect("a small number")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet, VecDeque};
+    use std::time::Duration;
+
+    use super::*;
+
+    const BEGIN: Time = Time::from_secs(1_800_000_000);
+    const SECOND: Duration = Duration::from_secs(1);
+
+    struct Dice(u64);
+
+    impl Dice {
+        fn below(&mut self, sides: usize) -> usize {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (self.0 >> 33) as usize % sides
+        }
+    }
+
+    fn by_bytes(rate: u64, burst: u64) -> Egress {
+        Egress { bytes_rate: Size(rate), bytes_burst: Size(burst), ..Egress::default() }
+    }
+
+    fn by_messages(messages_rate: u32, messages_burst: u32) -> Egress {
+        Egress { messages_rate, messages_burst, ..Egress::default() }
+    }
+
+    /// Clients with backlogs of packets, a turnstile, and a clock that jumps.
+    struct Hall {
+        turnstile: Turnstile<usize>,
+        seats: Vec<Seat>,
+        backlogs: Vec<VecDeque<usize>>,
+        now: Time,
+        ready: VecDeque<usize>,
+        deadlines: BTreeMap<usize, Time>,
+        /// When each packet left, whose it was and how long.
+        left: Vec<(Time, usize, usize)>,
+    }
+
+    impl Hall {
+        fn new(egress: &Egress, backlogs: Vec<VecDeque<usize>>) -> Hall {
+            let mut turnstile = Turnstile::new(egress).unwrap();
+            let seats = backlogs.iter().map(|_| turnstile.sit()).collect();
+            let ready = (0..backlogs.len()).collect();
+            let (deadlines, left) = (BTreeMap::new(), Vec::new());
+            Hall { turnstile, seats, backlogs, now: BEGIN, ready, deadlines, left }
+        }
+
+        /// A client does what it can.
+        fn poll(&mut self, client: usize) {
+            self.deadlines.remove(&client);
+            let seat = self.seats[client];
+            if self.backlogs[client].is_empty() {
+                let woken = self.turnstile.leave(seat);
+                self.ready.extend(woken);
+                return;
+            }
+            let mut allowance = match self.turnstile.ask(seat, &client, self.now) {
+                Pass::Wait(until) => {
+                    self.deadlines.extend(until.map(|until| (client, until)));
+                    return;
+                }
+                Pass::Go(allowance) => allowance,
+            };
+            assert!(!allowance.is_none());
+            let (mut messages, mut bytes) = (0, 0);
+            while !allowance.is_none()
+                && let Some(packet) = self.backlogs[client].pop_front()
+            {
+                allowance.messages -= 1;
+                allowance.bytes = allowance.bytes.saturating_sub(packet);
+                messages += 1;
+                bytes += packet;
+                self.left.push((self.now, client, packet));
+            }
+            let woken = if self.backlogs[client].is_empty() {
+                self.turnstile.pour_last(seat, messages, bytes, self.now)
+            } else {
+                self.ready.push_back(client);
+                self.turnstile.pour(seat, messages, bytes, self.now)
+            };
+            self.ready.extend(woken);
+        }
+
+        /// Lets time pass.
+        fn pass(&mut self, span: Duration) {
+            let end = self.now.after(span);
+            loop {
+                while let Some(client) = self.ready.pop_front() {
+                    self.poll(client);
+                }
+                let next = self.deadlines.iter().min_by_key(|(_, at)| **at);
+                let Some((client, at)) = next.map(|(client, at)| (*client, *at)) else { break };
+                if at > end {
+                    break;
+                }
+                self.now = self.now.max(at);
+                self.poll(client);
+            }
+            self.now = end;
+        }
+
+        /// Messages and bytes of a client that have left.
+        fn share(&self, client: usize) -> (usize, usize) {
+            let own = self.left.iter().filter(|(_, of, _)| *of == client);
+            own.fold((0, 0), |(count, sum), (_, _, bytes)| (count + 1, sum + bytes))
+        }
+    }
+
+    fn backlog(count: usize, mut size: impl FnMut() -> usize) -> VecDeque<usize> {
+        (0..count).map(|_| size()).collect()
+    }
+
+    #[test]
+    fn one_huge_backlog_starves_nobody() {
+        let mut dice = Dice(1);
+        let egress = by_bytes(100_000, 1_000);
+        let mut backlogs = vec![backlog(10_000, || 1_400)];
+        backlogs.extend((0..20).map(|_| backlog(1_000, || 100 + dice.below(300))));
+        let mut hall = Hall::new(&egress, backlogs);
+        // What the first of all gets while nobody else is there is nobody's loss.
+        hall.pass(Duration::ZERO);
+        let before: Vec<_> = (0..21).map(|client| hall.share(client).1).collect();
+        hall.pass(SECOND * 20);
+        let shares: Vec<_> = (0..21).map(|client| hall.share(client).1 - before[client]).collect();
+        let (least, most) = (shares.iter().min().unwrap(), shares.iter().max().unwrap());
+        assert!(hall.backlogs.iter().all(|left| !left.is_empty()));
+        assert!(most - least <= 1_024 + 1_400, "{shares:?}");
+        let sum: usize = shares.iter().chain(&before).sum();
+        assert!((2_001_000..=2_001_000 + 1_400).contains(&sum), "{sum}");
+    }
+
+    #[test]
+    fn messages_are_shared_where_only_they_are_limited() {
+        let backlogs = (0..7).map(|n| backlog(1_000, || 1 << n)).collect();
+        let mut hall = Hall::new(&by_messages(100, 1), backlogs);
+        hall.pass(SECOND * 10);
+        let shares: Vec<_> = (0..7).map(|client| hall.share(client).0).collect();
+        assert_eq!(shares.iter().sum::<usize>(), 1_001);
+        assert!(shares.iter().all(|share| (142..=144).contains(share)), "{shares:?}");
+    }
+
+    #[test]
+    fn packets_of_many_quanta_are_made_up_for() {
+        // One sends a megabyte at a time, the others little: in the long run all the same.
+        let mut backlogs = vec![backlog(1_000, || 1_000_000)];
+        backlogs.extend((0..4).map(|_| backlog(200_000, || 500)));
+        let mut hall = Hall::new(&by_bytes(1_000_000, 1), backlogs);
+        hall.pass(Duration::ZERO);
+        let before: Vec<_> = (0..5).map(|client| hall.share(client).1).collect();
+        hall.pass(SECOND * 100);
+        let shares: Vec<_> = (0..5).map(|client| hall.share(client).1 - before[client]).collect();
+        let (least, most) = (shares.iter().min().unwrap(), shares.iter().max().unwrap());
+        assert!(most - least <= 1_024 + 1_000_000, "{shares:?}");
+    }
+
+    #[test]
+    fn the_rate_holds_exactly_whoever_comes_and_goes() {
+        for seed in 1..=200 {
+            let mut dice = Dice(seed);
+            let rate = [1_000, 12_345, 1_000_000][dice.below(3)];
+            let burst = [1, 500, 10_000][dice.below(3)];
+            let clients = 1 + dice.below(8);
+            let backlogs = (0..clients).map(|_| VecDeque::new()).collect();
+            let mut hall = Hall::new(&by_bytes(rate, burst), backlogs);
+            let largest = 600;
+            for _ in 0..200 {
+                let client = dice.below(clients);
+                let more = backlog(dice.below(20), || 1 + dice.below(largest));
+                hall.backlogs[client].extend(more);
+                hall.ready.push_back(client);
+                hall.pass(Duration::from_micros(dice.below(100_000) as u64));
+            }
+            // Never faster: in any span the burst, what the rate lets out, and one packet.
+            for (index, (start, ..)) in hall.left.iter().enumerate() {
+                let mut sum = 0;
+                for (at, _, bytes) in hall.left[index..].iter().take(200) {
+                    let most = u128::from(burst) * 1_000_000_000
+                        + (at.since(*start).as_nanos() + 1) * u128::from(rate);
+                    assert!(sum * 1_000_000_000 <= most, "seed {seed}");
+                    sum += *bytes as u128;
+                }
+            }
+            // Never slower: while somebody waits, somebody has a deadline, and the bucket is full.
+            if hall.backlogs.iter().any(|backlog| !backlog.is_empty()) {
+                assert_eq!(hall.deadlines.len(), 1, "seed {seed}");
+                let until = *hall.deadlines.values().next().unwrap();
+                assert!(until > hall.now, "seed {seed}");
+            } else {
+                assert_eq!(hall.turnstile.waiting(), 0, "seed {seed}");
+            }
+            let mut total =
+                hall.left.len() + hall.backlogs.iter().map(VecDeque::len).sum::<usize>();
+            hall.pass(SECOND * 10_000);
+            total -= hall.left.len();
+            assert_eq!(total, 0, "seed {seed}: somebody was never woken");
+        }
+    }
+
+    #[test]
+    fn nothing_drifts_over_the_days() {
+        for rate in [7, 333, 99_991] {
+            let backlogs = (0..3).map(|_| backlog(100_000, || 10)).collect();
+            let mut hall = Hall::new(&by_messages(rate, 1), backlogs);
+            hall.pass(SECOND * 90_000);
+            let count = hall.left.len() as u64;
+            let last = hall.left.last().unwrap().0.since(BEGIN).as_nanos();
+            let exact = (u128::from(count - 1) * 1_000_000_000).div_ceil(rate.into());
+            assert!(last.abs_diff(exact) <= 1, "{rate}: {last} ns, not {exact}");
+        }
+    }
+
+    #[test]
+    fn other_rules_keep_what_has_left() {
+        let backlogs = (0..2).map(|_| backlog(1_000, || 100)).collect();
+        let mut hall = Hall::new(&by_bytes(1_000, 1), backlogs);
+        hall.pass(SECOND);
+        let before = hall.left.len();
+        // Half of a packet's time has passed; the other half lasts as long as the new rate says.
+        hall.turnstile.set(&by_bytes(10_000, 1), hall.now);
+        hall.ready.extend(hall.deadlines.keys());
+        hall.pass(SECOND);
+        let after = hall.left.len() - before;
+        assert!((100..=101).contains(&after), "{before} {after}");
+        // And from bytes to messages.
+        hall.turnstile.set(&by_messages(50, 1), hall.now);
+        hall.ready.extend(hall.deadlines.keys());
+        let before = [hall.share(0).0, hall.share(1).0];
+        hall.pass(SECOND);
+        for client in 0..2 {
+            let share = hall.share(client).0 - before[client];
+            assert!((24..=27).contains(&share), "{share}");
+        }
+    }
+
+    #[test]
+    fn nothing_overflows_at_extreme_rates() {
+        let most = Egress {
+            messages_rate: 1_000_000_000,
+            messages_burst: 1_000_000_000,
+            ..by_bytes(1 << 40, 1 << 40)
+        };
+        let mut turnstile = Turnstile::new(&most).unwrap();
+        let (a, b) = (turnstile.sit(), turnstile.sit());
+        assert!(matches!(turnstile.ask(a, &0, BEGIN), Pass::Go(_)));
+        assert_eq!(turnstile.ask(b, &1, BEGIN), Pass::Wait(None));
+        assert_eq!(turnstile.pour(a, usize::MAX, usize::MAX, BEGIN), Some(1));
+        assert!(matches!(turnstile.ask(b, &1, BEGIN), Pass::Wait(Some(_))));
+        assert_eq!(turnstile.stand_up(b), Some(0));
+        assert!(Turnstile::<usize>::new(&Egress::default()).is_none());
+    }
+
+    /// The naive twin keeps its line in a list, and everything else in maps.
+    struct Twin {
+        buckets: Shaper,
+        quantum: i64,
+        line: Vec<usize>,
+        visiting: BTreeSet<usize>,
+        credit: BTreeMap<usize, i64>,
+    }
+
+    impl Twin {
+        fn ask(&mut self, client: usize, now: Time) -> Pass {
+            if !self.line.contains(&client) {
+                self.line.push(client);
+                // Nobody else's visit ends for it: who is first may be sending.
+                if self.line[0] == client {
+                    self.turn();
+                }
+            }
+            if self.line[0] != client {
+                return Pass::Wait(None);
+            }
+            let mut allowance = self.buckets.allowance(now);
+            if allowance.is_none() {
+                self.buckets.set_waits(true, now);
+                return Pass::Wait(Some(self.buckets.ready_at()));
+            }
+            if self.line.len() > 1 {
+                allowance.bytes = allowance.bytes.min(self.credit[&client].max(1) as usize);
+            }
+            Pass::Go(allowance)
+        }
+
+        fn turn(&mut self) {
+            while let Some(first) = self.line.first().copied() {
+                let credit = self.credit.entry(first).or_default();
+                if self.visiting.insert(first) {
+                    *credit += self.quantum;
+                }
+                if *credit > 0 || self.line.len() == 1 {
+                    break;
+                }
+                self.visiting.remove(&first);
+                self.line.rotate_left(1);
+            }
+        }
+
+        fn pour(
+            &mut self,
+            client: usize,
+            messages: usize,
+            bytes: usize,
+            now: Time,
+        ) -> Option<usize> {
+            self.buckets.pour_many(messages, bytes, now);
+            *self.credit.get_mut(&client).unwrap() -= bytes as i64;
+            if self.line.len() == 1 {
+                self.credit.insert(client, 0);
+                self.visiting.remove(&client);
+            }
+            self.turn();
+            self.line.first().copied().filter(|first| *first != client)
+        }
+
+        fn leave(&mut self, client: usize) -> Option<usize> {
+            let at = self.line.iter().position(|other| *other == client)?;
+            self.line.remove(at);
+            self.visiting.remove(&client);
+            self.credit.entry(client).and_modify(|credit| *credit = (*credit).min(0));
+            if self.line.is_empty() {
+                self.credit.clear();
+                self.buckets.end_wait();
+            }
+            if at > 0 {
+                return None;
+            }
+            self.turn();
+            self.line.first().copied()
+        }
+    }
+
+    #[test]
+    fn it_agrees_with_its_naive_twin() {
+        for seed in 1..=500 {
+            let mut dice = Dice(seed);
+            let egress = by_bytes(10_000, 1 + dice.below(5_000) as u64);
+            let mut turnstile = Turnstile::new(&egress).unwrap();
+            let mut twin = Twin {
+                buckets: Shaper::new(&shaping(&egress)).unwrap(),
+                quantum: quantum(&egress),
+                line: Vec::new(),
+                visiting: BTreeSet::new(),
+                credit: BTreeMap::new(),
+            };
+            let seats: Vec<_> = (0..6).map(|_| turnstile.sit()).collect();
+            let mut now = BEGIN;
+            for step in 0..400 {
+                let client = dice.below(6);
+                let (seat, cx) = (seats[client], format!("seed {seed} step {step}"));
+                now = now.after(Duration::from_micros([0, 10, 50_000][dice.below(3)]));
+                if dice.below(3) == 0 {
+                    assert_eq!(turnstile.leave(seat), twin.leave(client), "{cx}");
+                    continue;
+                }
+                let pass = turnstile.ask(seat, &client, now);
+                assert_eq!(pass, twin.ask(client, now), "{cx}");
+                if let Pass::Go(allowance) = pass {
+                    let bytes = 1 + dice.below(allowance.bytes + 3_000);
+                    let woken = turnstile.pour(seat, 1, bytes, now);
+                    assert_eq!(woken, twin.pour(client, 1, bytes, now), "{cx}");
+                }
+                assert_eq!(turnstile.waiting(), twin.line.len(), "{cx}");
+            }
+        }
+    }
+}

@@ -1,10 +1,13 @@
 //! What happens at each limit: on the real process, or on a link where a socket adds nothing.
 //!
-//! Nothing sleeps and nothing measures time: every step waits for what the broker does.
+//! Nothing sleeps, and no time is measured but what must have passed at least: every step waits for
+//! what the broker does.
 
 #[path = "limits/links.rs"]
 mod links;
 mod process;
+#[path = "limits/rates.rs"]
+mod rates;
 mod wire;
 
 use std::net::SocketAddr;

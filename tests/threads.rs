@@ -11,6 +11,7 @@ use shuttle::thread;
 use sluicemq::auth::{Gate, PermitAll};
 use sluicemq::broker::letters::Gone;
 use sluicemq::broker::mailbox::{Ask, Copy, Grant, Mailbox, Member, Setting};
+use sluicemq::broker::pools::{Door, Place};
 use sluicemq::broker::ports::{Batch, Durability, Permit, Receipt, Refused, Store};
 use sluicemq::broker::registry::{Claim, Parked, Registry};
 use sluicemq::broker::turn::Turn;
@@ -19,9 +20,10 @@ use sluicemq::codec::{
     self, Ack, Connect, Decoded, From, Limits, Packet, Properties, Publish, QoS, Reason, Subscribe,
     SubscribeOptions, Version,
 };
-use sluicemq::config::{Config, Queue};
+use sluicemq::config::{Config, Egress, Queue, Size};
 use sluicemq::message::{ClientId, Draft, Identity, Meter, SubscriptionIds};
 use sluicemq::session::{Room, Session, Terms};
+use sluicemq::shape::Pass;
 use sluicemq::store::MemoryStore;
 use sluicemq::time::Time;
 use sluicemq::topic::{TextHash, TopicName};
@@ -122,7 +124,9 @@ fn whatever_is_pushed_is_taken() {
             let before = out.len();
             let room = Room { window: 2, bytes: 1_000_000 };
             let queue = Queue::default();
-            let ask = Ask { room, max: 2, pace: None };
+            use sluicemq::broker::letters::Gone;
+            use sluicemq::broker::mailbox::{Ask, Copy, Grant, Mailbox, Member, Setting};
+            use sluicemq::broker::pools::{Door, Place};
             mailbox.take(ask, &mut [0, 0], &waker, &mut out, &mut Vec::new(), &queue);
             if out.len() == before {
                 bell.wait();
@@ -133,6 +137,62 @@ fn whatever_is_pushed_is_taken() {
         }
         assert_eq!(mailbox.account().queued, [0, 0]);
     });
+}
+
+#[test]
+fn whoever_waits_at_a_door_gets_its_turn() {
+    schedules(|| {
+        // The bucket is never full: they wait for each other alone.
+        let egress =
+            Egress { bytes_rate: Size(1 << 20), bytes_burst: Size(1 << 40), ..Egress::default() };
+        let door = Door::new(&egress).expect("it has a rate");
+        let inside = Arc::new(Mutex::new(0));
+        let clients: Vec<_> = (0..3)
+            .map(|client| {
+                let (place, inside) = (Place::new(door.clone()), inside.clone());
+                thread::spawn(move || through_door(&place, &inside, client == 2))
+            })
+            .collect();
+        for client in clients {
+            client.join().unwrap();
+        }
+        // And the line is empty: who comes now is the first.
+        let place = Place::new(door.clone());
+        let waker = Waker::from(Arc::new(Bell::default()));
+        assert!(matches!(place.ask(&waker, NOW), Pass::Go(_)));
+    });
+}
+
+/// A client with three packets, each a quantum, of which one at a time passes. One that gives up goes
+/// after the first time it had to wait.
+fn through_door(place: &Place, inside: &Mutex<u32>, gives_up: bool) {
+    let bell = Arc::new(Bell::default());
+    let waker = Waker::from(bell.clone());
+    let mut left = 3;
+    while left > 0 {
+        match place.ask(&waker, NOW) {
+            Pass::Go(_) => {
+                let mut count = inside.lock().unwrap();
+                *count += 1;
+                assert_eq!(*count, 1, "two passed at once");
+                drop(count);
+                thread::yield_now();
+                *inside.lock().unwrap() -= 1;
+                left -= 1;
+                let poured = (1, 2_000);
+                let woken =
+                    if left > 0 { place.pour(poured, NOW) } else { place.pour_last(poured, NOW) };
+                woken.into_iter().for_each(Waker::wake);
+            }
+            Pass::Wait(until) => {
+                assert_eq!(until, None);
+                if gives_up {
+                    return;
+                }
+                bell.wait();
+            }
+        }
+    }
 }
 
 /// What the members of a group share in a test: how many messages are still to be taken.

@@ -529,8 +529,8 @@ mod tests {
         hall.ready.extend(hall.deadlines.keys());
         let before = [hall.share(0).0, hall.share(1).0];
         hall.pass(SECOND);
-        for client in 0..2 {
-            let share = hall.share(client).0 - before[client];
+        for (client, before) in before.into_iter().enumerate() {
+            let share = hall.share(client).0 - before;
             assert!((24..=27).contains(&share), "{share}");
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sluicemq::config::{
-    Class, ClassQueue, Config, Excess, Ingress, Listener, QueuePolicy, Shaping, Size, Span,
+    Class, ClassQueue, Config, Egress, Excess, Ingress, Listener, QueuePolicy, Shaping, Size, Span,
 };
 
 use super::random::Random;
@@ -114,6 +114,14 @@ impl Plan {
                 let name = LISTENER.to_owned();
                 config.listener.push(Listener { name, ingress, ..Listener::default() });
             }
+        }
+        if random.percent(25) {
+            // All together get theirs slowly.
+            config.broker.egress = Egress {
+                messages_rate: random.pick(&[0, 3, 50]),
+                bytes_rate: Size(random.pick(&[500, 5_000])),
+                ..Egress::default()
+            };
         }
         Plan { seed, store, clients, steps: 250, exact, config }
     }

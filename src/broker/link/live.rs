@@ -187,11 +187,11 @@ impl Live {
             _ => {}
         }
         debug_assert!(len > 0);
-        let cx = match packet {
+        let mut cx = match packet {
             Packet::Subscribe(_) => broker.context_to_subscribe(now),
             _ => broker.context(now),
         };
-        let cx = Context { over_rate, ..cx };
+        cx.over_rate = over_rate;
         if matches!(packet, Packet::Publish(_) | Packet::Subscribe(_))
             && let Some(limits) = self.ties.limits_mut()
         {

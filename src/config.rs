@@ -369,7 +369,7 @@ pub struct Totals {
 /// When the broker is pressed: a level from 0 to 3. Each cause has a maximum; level 1 begins at half of it,
 /// 2 at three quarters, 3 at nine tenths. At level 1 windows shrink; at 2 the heaviest publishers are
 /// held up and connections are accepted more slowly; at 3 CONNECT is refused 0x89 and `QoS` 0 of clients
-/// is dropped and counted. Bytes that wait are measured against `totals.queued_bytes_max`, what the store
+/// that is not retained is dropped and counted. Bytes that wait are measured against `totals.queued_bytes_max`, what the store
 /// has not written against `store.unwritten_bytes_max`; for the store alone the level is 2 at most.
 /// Section `[overload]`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]

@@ -30,8 +30,21 @@ pub enum Counter {
     Repeats,
     /// `QoS` 1 and 2 PUBLISHes whose connection went before they were answered.
     LostWithConnection,
-    /// PUBLISHes of `QoS` 0 not routed: topic, rights or memory.
+    /// PUBLISHes of `QoS` 0 not routed: topic, rights, memory or load.
     RefusedQos0,
+    /// CONNECTs accepted.
+    Connects,
+    /// CONNECTs refused.
+    ConnectsRefused,
+    /// Network Connections accepted.
+    SocketsOpened,
+    /// Copies routed to receivers.
+    Routed,
+    /// Packets written to clients.
+    Packets,
+    /// Copies completed.
+    Completed,
+    // Those from here on are seldom: a turn does not gather them.
     /// PUBLISHes of `QoS` 0 dropped for a rate; they are among those not routed.
     RateDropped,
     /// PUBLISHes of `QoS` 1 and 2, and SUBSCRIBEs, refused for a rate.
@@ -42,16 +55,14 @@ pub enum Counter {
     RateDisconnects,
     /// CONNECTs refused because their Client Identifier came too often; they are among those refused.
     RateConnects,
-    /// CONNECTs accepted.
-    Connects,
-    /// CONNECTs refused.
-    ConnectsRefused,
-    /// Network Connections accepted.
-    SocketsOpened,
-    /// Copies routed to receivers.
-    Routed,
-    /// Copies completed.
-    Completed,
+    /// Writes to clients: each of one packet or many.
+    Writes,
+    /// Messages handed to the store.
+    Stored,
+    /// Times that a publisher was held up, the broker being pressed.
+    HeldUp,
+    /// PUBLISHes of `QoS` 0 dropped, the broker being pressed; they are among those not routed.
+    Shed,
     /// Dead letters published.
     Letters,
     /// Dead letters that were wanted and could not be written.
@@ -59,6 +70,8 @@ pub enum Counter {
 }
 
 const COUNTERS: usize = Counter::LettersLost as usize + 1;
+/// Counters that a turn gathers.
+const TALLIED: usize = Counter::Completed as usize + 1;
 const SHARDS: usize = 8;
 
 /// One thread's counters, on cache lines of their own.
@@ -72,7 +85,7 @@ struct Shard {
 /// Counts of one turn, added to the counters at its end.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
-    counters: [u64; COUNTERS],
+    counters: [u64; TALLIED],
     some: bool,
 }
 

@@ -109,6 +109,21 @@ pub struct View {
     pub store: Vec<(&'static str, u64)>,
     /// How hard the broker is pressed, and by what.
     pub overload: OverloadView,
+    /// How much is done in one go.
+    pub batch: Batching,
+}
+
+/// How much is done in one go, since the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Batching {
+    /// Packets written to clients.
+    pub packets: u64,
+    /// Writes that they took.
+    pub writes: u64,
+    /// Messages handed to the store.
+    pub stored: u64,
+    /// Commits of the store.
+    pub commits: u64,
 }
 
 /// How hard the broker is pressed at one moment.
@@ -269,6 +284,7 @@ impl Broker {
             None
         } else {
             let permit = std::mem::take(&mut turn.permit);
+            self.0.metrics.add(Counter::Stored, turn.batch.publishes.len() as u64);
             let mut batch = std::mem::take(&mut turn.batch);
             if !turn.stamps.is_empty() {
                 batch.oldest = self.0.router.oldest_stamp();
@@ -533,14 +549,28 @@ impl Broker {
         });
         let groups = shared.router.groups();
         let (cause, readings) = self.readings();
+        let store = shared.ports.store.figures();
         View {
             sessions: sessions.collect(),
             groups: groups.iter().map(|mailbox| (mailbox.number(), mailbox.account())).collect(),
             retained: shared.router.retained_totals(),
             subscriptions: shared.router.subscriptions(),
             message_bytes: shared.meter.bytes(),
-            store: shared.ports.store.figures(),
+            batch: self.batching(&store),
+            store,
             overload: OverloadView { pressure: self.pressure(), cause, readings },
+        }
+    }
+
+    /// How much is done in one go, by the store's `figures` too.
+    pub(crate) fn batching(&self, figures: &[(&'static str, u64)]) -> Batching {
+        let sum = |counter| self.0.metrics.sum(counter);
+        let commits = figures.iter().find(|(name, _)| *name == "commits");
+        Batching {
+            packets: sum(Counter::Packets),
+            writes: sum(Counter::Writes),
+            stored: sum(Counter::Stored),
+            commits: commits.map_or(0, |(_, count)| *count),
         }
     }
 

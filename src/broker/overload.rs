@@ -6,6 +6,9 @@
 //! | 2 | a quarter; the heaviest publishers are held up; new connections are accepted more slowly |
 //! | 3 | an eighth; CONNECT is refused 0x89; `QoS` 0 of clients is dropped, and counted |
 //!
+//! Only if tasks are late CONNECT is refused to clients that have a Session too: else they come for what
+//! waits, and make room.
+//!
 //! A sample comes in ten times a second; links read one number, once a turn.
 
 mod cap;
@@ -74,14 +77,21 @@ pub struct Reading {
 }
 
 /// What links go by.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Pressure {
     /// From 0 to 3.
     pub level: u8,
+    /// At level 3 too: who has a Session here is let in.
+    pub resumes: bool,
     /// Bytes a second that each publisher may bring in, messages counting for [`MESSAGE`] more each;
     /// none: what it likes.
     pub cap: Option<NonZeroU64>,
 }
+
+/// From this level on publishers have a cap, and connections are accepted more slowly.
+pub const SLOW: u8 = 2;
+/// From this level on nobody new is let in, and `QoS` 0 is dropped.
+pub const SHED: u8 = 3;
 
 impl Cause {
     /// Every cause.
@@ -128,7 +138,8 @@ impl Overload {
     /// What links go by.
     pub fn pressure(&self) -> Pressure {
         let word = self.pressure.load(Ordering::Relaxed);
-        Pressure { level: (word & 3) as u8, cap: NonZeroU64::new(word >> 2) }
+        let resumes = word & LATE == 0;
+        Pressure { level: (word & 3) as u8, resumes, cap: NonZeroU64::new(word >> 3) }
     }
 
     fn controller(&self) -> MutexGuard<'_, Controller> {
@@ -138,7 +149,17 @@ impl Overload {
 
 impl Pressure {
     fn word(self) -> u64 {
-        self.cap.map_or(0, NonZeroU64::get) << 2 | u64::from(self.level)
+        let late = if self.resumes { 0 } else { LATE };
+        self.cap.map_or(0, NonZeroU64::get) << 3 | late | u64::from(self.level)
+    }
+}
+
+/// The bit of a pressure in one word that says that nobody resumes.
+const LATE: u64 = 4;
+
+impl Default for Pressure {
+    fn default() -> Pressure {
+        Pressure { level: 0, resumes: true, cap: None }
     }
 }
 

@@ -173,6 +173,11 @@ impl Registry {
         Registry { inner: Mutex::new(inner) }
     }
 
+    /// Whether there is a Session of `client_id`.
+    pub fn knows(&self, client_id: &ClientId) -> bool {
+        self.lock().slot(client_id).is_some()
+    }
+
     /// Claims the Session of `client_id` for a new connection; returns the claim's number, or
     /// the refusal if it belongs to another user.
     pub fn claim(

@@ -129,12 +129,20 @@ impl Broker {
         ] {
             say(&format!("ingress/{name}"), metrics.sum(counter).to_string());
         }
-        for (name, value) in shared.ports.store.figures() {
+        let figures = shared.ports.store.figures();
+        let batch = self.batching(&figures);
+        let ratio = |of: u64, by: u64| format!("{:.2}", of as f64 / by.max(1) as f64);
+        say("batch/writes", batch.writes.to_string());
+        say("batch/packets per write", ratio(batch.packets, batch.writes));
+        say("batch/messages per flush", ratio(batch.stored, batch.commits));
+        for (name, value) in figures {
             say(&format!("store/{name}"), value.to_string());
         }
         let (cause, readings) = self.readings();
         say("overload/level", self.pressure().level.to_string());
         say("overload/cause", cause.map_or("none", Cause::name).to_owned());
+        say("overload/held up", metrics.sum(Counter::HeldUp).to_string());
+        say("overload/shed", metrics.sum(Counter::Shed).to_string());
         for reading in readings {
             say(&format!("overload/{}", reading.cause.name()), reading.value.to_string());
         }

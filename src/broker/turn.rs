@@ -6,6 +6,7 @@ use std::task::Waker;
 use super::letters::Gone;
 use super::mailbox::Mailbox;
 use super::metrics::Tally;
+use super::overload::Pressure;
 use super::ports::{Batch, Permit};
 use super::recent::Recent;
 use super::router::Change;
@@ -21,6 +22,8 @@ pub struct Turn {
     pub out: Vec<u8>,
     /// Copies routed so far in this turn.
     pub copies: usize,
+    /// How hard the broker is pressed, as this turn has found it.
+    pub(super) pressure: Pressure,
     pub(super) tally: Tally,
     pub(super) recent: Recent,
     pub(super) staged: Staged,

@@ -14,6 +14,7 @@ use tracing::{debug, warn};
 
 use super::serve::{Shared, serve};
 use super::tls::{self, LiveTls};
+use crate::broker::overload::SLOW;
 use crate::broker::{Link, PeerInfo};
 use crate::codec::Reason;
 use crate::config::{CertificateIdentity, Listener};
@@ -47,6 +48,8 @@ const BACKLOG: i32 = 4096;
 const ADDRESSES_MAX: usize = 65_536;
 /// After running out of file descriptors, accepting rests so long.
 const REST: Duration = Duration::from_millis(100);
+/// Between two connections of a listener while the broker is pressed.
+const SLOWLY: Duration = Duration::from_millis(10);
 
 impl<C: Clock> Gateway<C> {
     /// Opens the socket of a listener.
@@ -104,6 +107,9 @@ impl<C: Clock> Gateway<C> {
                 Ok((stream, address)) => {
                     tired = false;
                     self.welcome(stream, address, &mut rates);
+                    if self.shared.broker.pressure().level >= SLOW {
+                        tokio::time::sleep(SLOWLY).await;
+                    }
                 }
                 Err(error) => {
                     // Out of file descriptors, or the peer has gone already.

@@ -351,7 +351,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
     }
 
     fn count_written(&self, n: usize) {
-        self.shared.broker.metrics().add(Counter::BytesSent, n as u64);
+        let metrics = self.shared.broker.metrics();
+        metrics.add(Counter::BytesSent, n as u64);
+        metrics.add(Counter::Writes, u64::from(n > 0));
     }
 
     /// Last words, deadlines.

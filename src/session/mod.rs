@@ -474,9 +474,11 @@ impl Session {
         (!keep_alive.is_zero()).then(|| self.heard.after(keep_alive * 3 / 2))
     }
 
-    /// What may be taken for the client, if `bytes` may be written.
-    pub fn room(&self, cx: &Context<'_>, bytes: usize) -> Room {
-        Room { window: self.window.free(self.window_max(cx)), bytes }
+    /// What may be taken for the client, if `bytes` may be written. The window is halved `halved`
+    /// times, to 1 at least; what is in flight stays so.
+    pub fn room(&self, cx: &Context<'_>, halved: u8, bytes: usize) -> Room {
+        let max = (self.window_max(cx) >> halved).max(1);
+        Room { window: self.window.free(max), bytes }
     }
 
     /// Silence until now was our doing: the Keep Alive starts afresh.

@@ -57,6 +57,11 @@ impl Plan {
         config.limits.unreleased_max = 10;
         config.limits.subscriptions_max = SUBSCRIPTIONS_MAX;
         config.broker.sys_interval = Span(Duration::ZERO);
+        config.overload.hold = Span::millis(100);
+        if exact {
+            // What is shed the oracle cannot foretell.
+            config.overload.level_max = 2;
+        }
         if store == Kind::Crashing {
             // Nobody is refused: whatever is acknowledged comes.
             config.queue.messages_max = 10_000;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use sluicemq::auth::{Gate, PermitAll};
 use sluicemq::broker::metrics::Counter;
+use sluicemq::broker::overload::{Pressure, Sample};
 use sluicemq::broker::ports::{Refused, Store};
 use sluicemq::broker::turn::Turn;
 use sluicemq::broker::{Broker, Link, PeerInfo, Ports, View};
@@ -97,6 +98,8 @@ pub struct Reached {
     pub rate_dropped: u64,
     pub rate_disconnects: u64,
     pub taken_over_messages: u64,
+    pub shed: u64,
+    pub held_up: u64,
 }
 
 impl Reached {
@@ -142,6 +145,8 @@ impl Reached {
             &mut self.rate_dropped,
             &mut self.rate_disconnects,
             &mut self.taken_over_messages,
+            &mut self.shed,
+            &mut self.held_up,
         ]);
         all
     }
@@ -231,6 +236,7 @@ impl World {
             (50..=51, Some(conn)) => self.conns.get_mut(&conn).unwrap().send(&Packet::PingReq),
             (52..=59, _) => self.pass_time(),
             (70..=73, _) => self.change_room(),
+            (74..=77, _) => self.press(),
             (60..=69, _) => {
                 let batches = self.random.below(5);
                 if let Some(store) = &self.store {
@@ -265,6 +271,24 @@ impl World {
         let why = self.random.pick(choices);
         store.shut(why);
         self.note(&format!("the store refuses: {why:?}"));
+    }
+
+    /// The broker is told how hard it is pressed.
+    fn press(&mut self) {
+        let lag = Duration::from_millis(self.random.pick(&[0, 0, 60, 80, 95]));
+        let sample = Sample { lag, ..Sample::default() };
+        for _ in 0..9 {
+            self.broker.observe(&sample, self.now);
+        }
+        self.note(&format!("pressed: {:?}", self.broker.pressure()));
+    }
+
+    /// It is told that nothing but what waits presses it, until it believes it.
+    fn relieve(&mut self) {
+        for _ in 0..30 {
+            self.broker.observe(&Sample::default(), self.now);
+            self.advance(Duration::from_millis(100));
+        }
     }
 
     /// The broker dies, and another one takes over what was written. Of what was on its way to the
@@ -1183,6 +1207,7 @@ impl World {
     fn end_quietly(&mut self) {
         self.note("the quiet end");
         self.quiet = true;
+        self.relieve();
         // Nobody waits for a bucket any more.
         self.broker.set_classes(&Config::default(), self.now);
         let left: Vec<_> = self.conns.keys().copied().collect();
@@ -1192,10 +1217,17 @@ impl World {
             self.clients[conn.client].conn = None;
         }
         self.settle();
-        for client in 0..self.clients.len() {
-            self.connect(client);
+        // Those whose Sessions are full may come first, and make room for the others.
+        for _ in 0..2 {
+            for client in 0..self.clients.len() {
+                if self.usable(client).is_none() {
+                    self.connect(client);
+                }
+            }
+            self.settle();
+            self.relieve();
+            self.settle();
         }
-        self.settle();
         let view = self.broker.view();
         for session in &view.sessions {
             let client = self.clients.iter().position(|c| c.name == session.client_id.as_str());
@@ -1291,6 +1323,10 @@ impl World {
         if view.message_bytes != 0 {
             self.fail(&format!("{} bytes of messages nobody waits for", view.message_bytes));
         }
+        self.relieve();
+        if self.broker.pressure() != Pressure::default() {
+            self.fail("pressed by nothing");
+        }
         for client in 0..self.clients.len() {
             if let Some(conn) = self.usable(client) {
                 self.disconnect(conn);
@@ -1357,6 +1393,8 @@ impl World {
         self.reached.rate_refused = metrics.sum(Counter::RateRefused);
         self.reached.rate_dropped = metrics.sum(Counter::RateDropped);
         self.reached.rate_disconnects = metrics.sum(Counter::RateDisconnects);
+        self.reached.shed = metrics.sum(Counter::Shed);
+        self.reached.held_up = metrics.sum(Counter::HeldUp);
         self.reached.lost_with_connection = metrics.sum(Counter::LostWithConnection);
         for loss in Loss::ALL {
             self.reached.ledger[loss as usize] = metrics.lost(loss);

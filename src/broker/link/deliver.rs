@@ -50,7 +50,7 @@ impl Live {
             let max = if copies < COPIES_MAX { TAKE_MAX.min(allowance.messages) } else { 0 };
             let bytes = OUT_MAX.saturating_sub(unwritten + turn.out.len()).min(allowance.bytes);
             let cx = broker.context(now);
-            let room = self.session.room(&cx, bytes);
+            let room = self.session.room(&cx, turn.pressure.level, bytes);
             let queue = &broker.0.queue;
             let ask = Ask { room, max, pace: self.ties.pace(held, now) };
             let ties = &mut self.ties;
@@ -102,7 +102,7 @@ impl Live {
             }
             turn.drained = drained;
             // A copy that was dropped has left its slot to the next.
-            more |= self.session.room(&cx, bytes).window > left.window;
+            more |= self.session.room(&cx, turn.pressure.level, bytes).window > left.window;
             if taken.kicked {
                 self.ties.closing = Some(Reason::SessionTakenOver);
                 self.ties.exit(now, turn);
@@ -208,7 +208,7 @@ impl Live {
             return None;
         }
         let cx = broker.context(now);
-        let room = self.session.room(&cx, bytes);
+        let room = self.session.room(&cx, turn.pressure.level, bytes);
         let mut drained = std::mem::take(&mut turn.drained);
         let cursor = self.session.cursor()?;
         let before = cursor.after.clone();

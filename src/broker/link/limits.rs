@@ -112,7 +112,8 @@ enum Verdict {
 }
 
 impl Live {
-    /// What becomes of the client's next packet, of `len` bytes: its rate, and room in the store.
+    /// What becomes of the client's next packet, of `len` bytes: its rate, what it may bring in while the
+    /// broker is pressed, and room in the store.
     pub(super) fn gate(
         &mut self,
         packet: &Packet<'_>,
@@ -126,17 +127,21 @@ impl Live {
             Packet::Subscribe(_) => Load::Subscribe,
             _ => return Gate::Open,
         };
-        match self.by_rate(packet, load, now, turn) {
+        match self.by_rate(packet, load, broker, now) {
             Gate::Open => {}
             closed => return closed,
         }
-        match packet {
-            Packet::Publish(publish) if !self.has_room(publish, len, broker, turn) => Gate::Wait,
-            _ => Gate::Open,
+        let Packet::Publish(publish) = packet else { return Gate::Open };
+        if self.is_held_up(turn.pressure, broker, now) || !self.has_room(publish, len, broker, turn)
+        {
+            return Gate::Wait;
         }
+        self.press_brake(len, turn.pressure, now);
+        Gate::Open
     }
 
-    fn by_rate(&mut self, packet: &Packet<'_>, load: Load, now: Time, turn: &mut Turn) -> Gate {
+    fn by_rate(&mut self, packet: &Packet<'_>, load: Load, broker: &Broker, now: Time) -> Gate {
+        let metrics = broker.metrics();
         let v5 = self.ties.version == Version::V5;
         let Some(limits) = self.ties.limits_mut() else { return Gate::Open };
         let qos0 = matches!(packet, Packet::Publish(publish) if publish.qos == QoS::AtMostOnce);
@@ -145,17 +150,17 @@ impl Live {
         match limits.ask(load, refusable, now) {
             Ok(()) => Gate::Open,
             Err(Verdict::Wait { until, new }) => {
-                turn.tally.add(Counter::RatePauses, u64::from(new));
+                metrics.add(Counter::RatePauses, u64::from(new));
                 self.ties.pause = Some(Box::new(Pause::Rate { until }));
                 Gate::Wait
             }
             Err(Verdict::Refuse) => {
                 let counter = if qos0 { Counter::RateDropped } else { Counter::RateRefused };
-                turn.tally.add(counter, 1);
+                metrics.add(counter, 1);
                 Gate::Refuse
             }
             Err(Verdict::Close) => {
-                turn.tally.add(Counter::RateDisconnects, 1);
+                metrics.add(Counter::RateDisconnects, 1);
                 Gate::Close
             }
         }

@@ -249,6 +249,9 @@ impl Live {
                 self.run(Input::Tick, &broker.context(now), broker, turn);
             }
         }
+        if turn.pressure.cap.is_none() {
+            self.release_brake();
+        }
         self.poll_pause(broker, waker, now);
         self.serve_held(broker, Some(waker), now, turn);
         self.poll_login(waker, turn);
@@ -448,6 +451,7 @@ impl Live {
             Owed::Bytes(bytes) => {
                 // CONNACK is the first of them.
                 self.ties.greeted = true;
+                turn.tally.add(Counter::Packets, 1);
                 turn.out.extend_from_slice(&bytes);
             }
             Owed::Published { packet_id, qos, reason } => {

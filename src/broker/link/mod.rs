@@ -5,6 +5,7 @@
 //! drives it calls [`Link::receive`] with bytes, [`Link::poll`] when woken, and writes what they
 //! put into the turn.
 
+mod brake;
 mod deliver;
 mod egress;
 mod limits;
@@ -144,6 +145,7 @@ impl Link {
     /// Takes in what the peer sent; returns how many bytes it consumed. The rest, a partial
     /// packet or what a pause holds back, is to be offered again with what follows it.
     pub fn receive(&mut self, bytes: &[u8], now: Time, turn: &mut Turn) -> usize {
+        turn.pressure = self.broker.pressure();
         let mut used = 0;
         let mut limits = self.limits();
         self.unread = false;
@@ -186,6 +188,7 @@ impl Link {
 
     /// Does what time, wakes and room allow. `unwritten` bytes still wait for the peer.
     pub fn poll(&mut self, waker: &Waker, now: Time, unwritten: usize, turn: &mut Turn) -> Flow {
+        turn.pressure = self.broker.pressure();
         if let Phase::Connect(_, deadline) = &self.phase
             && *deadline <= now
         {

@@ -11,6 +11,7 @@ use super::ties::Extras;
 use super::{Link, Origin, PeerInfo, Phase, refusal};
 use crate::broker::mailbox::Mailbox;
 use crate::broker::metrics::Counter;
+use crate::broker::overload::SHED;
 use crate::broker::ports::{AuthRequest, AuthStep, Exchange, ExchangeState, Verdict};
 use crate::broker::registry::{Claim, Parked};
 use crate::broker::turn::Turn;
@@ -90,6 +91,11 @@ impl Link {
         } else {
             ClientId::new(connect.client_id)
         };
+        let pressure = turn.pressure;
+        if pressure.level >= SHED && !(pressure.resumes && self.broker.0.registry.knows(&client_id))
+        {
+            return self.refuse(Reason::ServerBusy, turn);
+        }
         let request = AuthRequest {
             client_id: client_id.as_str(),
             user_name: connect.user_name,

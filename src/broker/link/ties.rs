@@ -15,6 +15,7 @@ use crate::broker::Broker;
 use crate::broker::classes::Who;
 use crate::broker::mailbox::{Mailbox, Owner, Pace};
 use crate::broker::metrics::Counter;
+use crate::broker::overload::SHED;
 use crate::broker::ports::{Fetch, GROUP_BIT, Receipt};
 use crate::broker::router::{Change, Membership};
 use crate::broker::turn::{Answer, Due, Owed, Turn};
@@ -22,7 +23,7 @@ use crate::codec::{self, Packet, Reason, Version};
 use crate::config::Ingress;
 use crate::message::{Identity, SessionId};
 use crate::session::{Action, Count, Op};
-use crate::shape::{Allowance, Shaper};
+use crate::shape::{Allowance, LeakyBucket, Shaper};
 use crate::time::Time;
 
 /// What ties a Session to the broker while it is connected.
@@ -59,6 +60,8 @@ pub(super) struct Extras {
     pub limits: Option<Box<Limits>>,
     /// What leaves for it through doors that it shares.
     pub egress: Option<Box<Egress>>,
+    /// What it has brought in while the broker is pressed.
+    pub brake: Option<Box<LeakyBucket>>,
 }
 
 /// What waits for the store: what is owed to the client, first in first out, and what is to come.
@@ -118,6 +121,13 @@ impl Ties {
             Action::Send { packet, .. } => {
                 self.pour(packet, now);
                 self.send(packet, turn);
+            }
+            // What is retained is of few messages, and its loss would last.
+            Action::Publish { draft, packet_id: None, .. }
+                if turn.pressure.level >= SHED && !draft.retain =>
+            {
+                turn.tally.add(Counter::RefusedQos0, 1);
+                broker.metrics().add(Counter::Shed, 1);
             }
             Action::Publish { draft, packet_id, with } => {
                 let received = with.is_some();
@@ -327,7 +337,10 @@ impl Ties {
 
     pub fn send(&mut self, packet: &Packet<'_>, turn: &mut Turn) -> bool {
         match codec::encode(packet, self.version, self.packet_max as usize, &mut turn.out) {
-            Ok(_) => true,
+            Ok(_) => {
+                turn.tally.add(Counter::Packets, 1);
+                true
+            }
             Err(error) => {
                 debug!(%error, "packet not written");
                 false

@@ -2,11 +2,24 @@
 
 use std::num::NonZeroU64;
 
+use super::SLOW;
+
 /// Bytes a second of each publisher, a message counting for [`MESSAGE`] bytes more than it has. So the
 /// heaviest are held up first, and the lightest not at all.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cap {
     rate: Option<NonZeroU64>,
+}
+
+/// What becomes of the cap; the later is the stronger.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Grip {
+    /// There is room for more.
+    Loosen,
+    /// It is right as it is.
+    Keep,
+    /// There is too much.
+    Tighten,
 }
 
 /// What a message costs beyond its bytes.
@@ -18,19 +31,14 @@ const MOST: u64 = 1 << 26;
 const LEAST: u64 = 1 << 12;
 
 impl Cap {
-    /// Halves it while the load is above the mark of level 2, raises it by a quarter while it is below
-    /// the one at which that level is left, and lifts it when the level has fallen to 0.
-    pub fn step(&mut self, level: u8, load: u64) {
+    /// Halves it, keeps it or raises it by a quarter; lifts it when the level has fallen to 0.
+    pub fn step(&mut self, level: u8, grip: Grip) {
         let rate = self.rate.map(NonZeroU64::get);
-        let rate = match (level, rate) {
-            (0, _) => None,
-            (2.., _) if load >= super::controller::RISES[1] => {
-                Some((rate.unwrap_or(MOST) / 2).max(LEAST))
-            }
-            (_, Some(rate)) if load < super::controller::FALLS[1] => {
-                Some(rate + rate / 4).filter(|rate| *rate < MOST)
-            }
-            (_, rate) => rate,
+        let rate = match (level, grip, rate) {
+            (0, _, _) => None,
+            (SLOW.., Grip::Tighten, _) => Some((rate.unwrap_or(MOST) / 2).max(LEAST)),
+            (_, Grip::Loosen, Some(rate)) => Some(rate + rate / 4).filter(|rate| *rate < MOST),
+            (_, _, rate) => rate,
         };
         self.rate = rate.and_then(NonZeroU64::new);
     }

@@ -8,8 +8,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::cap::Cap;
-use super::{Cause, Pressure, Reading, Sample};
+use super::cap::{Cap, Grip};
+use super::{Cause, Pressure, Reading, SHED, Sample};
 use crate::config;
 use crate::time::Time;
 
@@ -57,12 +57,14 @@ struct Gauge {
     level: u8,
     /// Since when the load is below the lower mark of its level.
     low: Option<Time>,
+    /// The highest value since it was last low.
+    peak: u64,
 }
 
 /// A level is reached at so many thousandths of the maximum.
-pub(super) const RISES: [u64; 3] = [500, 750, 900];
+const RISES: [u64; 3] = [500, 750, 900];
 /// A level is left below so many.
-pub(super) const FALLS: [u64; 3] = [400, 600, 750];
+const FALLS: [u64; 3] = [400, 600, 750];
 
 /// Samples that are looked at together, at most.
 const RECENT: usize = 9;
@@ -85,6 +87,7 @@ impl Controller {
             next: 0,
             level: 0,
             low: None,
+            peak: 0,
         });
         let hold = section.hold.0;
         Controller { hold, gauges, level: 0, cause: None, cap: Cap::default() }
@@ -92,6 +95,7 @@ impl Controller {
 
     /// Takes in a sample; says if the level has changed.
     pub fn observe(&mut self, sample: &Sample, queued: u64, now: Time) -> Option<Change> {
+        let mut grip = Grip::Loosen;
         for gauge in &mut self.gauges {
             let value = match gauge.cause {
                 Cause::Lag => micros(sample.lag),
@@ -102,6 +106,7 @@ impl Controller {
             };
             gauge.note(value);
             gauge.step(self.hold, now);
+            grip = grip.max(gauge.grip());
         }
         let (from, before) = (self.level, self.cause);
         // Among equals the one that has been it, then the one with the highest load.
@@ -112,8 +117,7 @@ impl Controller {
             .expect("there are causes");
         self.level = worst.level;
         self.cause = (worst.level > 0).then_some(worst.cause);
-        let load = self.gauges.iter().map(Gauge::load).max().unwrap_or(0);
-        self.cap.step(self.level, load);
+        self.cap.step(self.level, grip);
         let cause = if self.level < from { before } else { self.cause };
         let cause = cause.filter(|_| self.level != from)?;
         let gauge = self.gauges.iter().find(|gauge| gauge.cause == cause)?;
@@ -124,7 +128,9 @@ impl Controller {
 
     /// What links go by.
     pub fn pressure(&self) -> Pressure {
-        Pressure { level: self.level, cap: self.cap.rate() }
+        // Who comes for what waits for it makes room: it must not be kept out by what waits.
+        let late = self.gauges.iter().any(|gauge| gauge.cause.is_time() && gauge.level >= SHED);
+        Pressure { level: self.level, resumes: !late, cap: self.cap.rate() }
     }
 
     /// What the level is due to.
@@ -166,6 +172,22 @@ impl Gauge {
         }
     }
 
+    /// What this cause makes of the cap. Times say at once if it is low enough. Amounts stay as they are
+    /// for reasons of their own, such as a backlog nobody comes for: they count while they grow, and
+    /// when there is hardly any room left.
+    fn grip(&mut self) -> Grip {
+        let (load, value, time) = (self.load(), self.value(), self.cause.is_time());
+        let grows = value > self.peak;
+        self.peak = if load < FALLS[1] { 0 } else { self.peak.max(value) };
+        if load >= RISES[2] || (load >= RISES[1] && (time || grows)) {
+            Grip::Tighten
+        } else if load >= FALLS[1] && (time || grows) {
+            Grip::Keep
+        } else {
+            Grip::Loosen
+        }
+    }
+
     /// The middle of what was seen lately: one late tick is nothing.
     fn value(&self) -> u64 {
         let count = self.cause.samples();
@@ -201,6 +223,8 @@ fn micros(time: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU64;
+
     use super::*;
     use crate::config::{Config, Size, Span};
 
@@ -303,7 +327,7 @@ mod tests {
         for step in 0..20 {
             observe(&mut little, [0, 0, 0, 9_999, 0], BEGIN.after(TICK * step));
         }
-        assert_eq!(little.pressure(), Pressure { level: 1, cap: None });
+        assert_eq!(little.pressure(), Pressure { level: 1, resumes: true, cap: None });
     }
 
     #[test]
@@ -446,25 +470,52 @@ mod tests {
     fn the_cap_comes_with_level_two_and_goes_with_the_load() {
         let mut controller = Controller::new(&config());
         let mut now = BEGIN;
-        let mut pass = |controller: &mut Controller, load, samples| {
-            let mut rates = Vec::new();
-            for _ in 0..samples {
-                now = now.after(TICK);
-                observe(controller, only(Cause::Queued, load), now);
-                rates.push(controller.pressure().cap.map(|rate| rate.get()));
+        let mut pass =
+            |controller: &mut Controller, cause, loads: &mut dyn Iterator<Item = u64>| {
+                let mut rates = Vec::new();
+                for load in loads {
+                    now = now.after(TICK);
+                    observe(controller, only(cause, load), now);
+                    rates.push(controller.pressure().cap.map_or(u64::MAX, NonZeroU64::get));
+                }
+                rates
+            };
+        let falls = |rates: &[u64]| rates.windows(2).all(|pair| pair[1] < pair[0]);
+        let rises = |rates: &[u64]| rates.windows(2).all(|pair| pair[1] > pair[0]);
+        for cause in Cause::ALL {
+            let again = |load, times| std::iter::repeat_n(load, times);
+            let none = pass(&mut controller, cause, &mut again(749, 30));
+            assert!(none.iter().all(|rate| *rate == u64::MAX), "{cause:?}");
+            // What grows tightens it, and what is late.
+            let grows = pass(&mut controller, cause, &mut (760..770));
+            assert!(falls(&grows[5..]), "{cause:?} {grows:?}");
+            let stays = pass(&mut controller, cause, &mut again(770, 8));
+            assert_eq!(rises(&stays[2..]), !cause.is_time(), "{cause:?} {stays:?}");
+            assert_eq!(falls(&stays), cause.is_time(), "{cause:?} {stays:?}");
+            // Where hardly any room is left it falls to the last that nobody is denied.
+            let full = pass(&mut controller, cause, &mut again(1_000, 40));
+            assert!(full.windows(2).all(|pair| pair[1] <= pair[0]) && full[39] == full[30]);
+            assert!((1..10_000).contains(&full[39]), "{cause:?} {full:?}");
+            let between = pass(&mut controller, cause, &mut again(700, 15));
+            assert_eq!(between[14] == full[39], cause.is_time(), "{cause:?} {between:?}");
+            let low = pass(&mut controller, cause, &mut again(100, 15));
+            assert!(rises(&low[5..]), "{cause:?} {low:?}");
+            // At level 0 there is none.
+            assert_eq!(pass(&mut controller, cause, &mut again(0, 70))[69], u64::MAX);
+            assert_eq!(controller.level, 0);
+        }
+    }
+
+    #[test]
+    fn who_comes_for_what_waits_is_kept_out_by_lateness_alone() {
+        for (cause, resumes) in [(Cause::Queued, true), (Cause::Memory, true), (Cause::Lag, false)]
+        {
+            let mut controller = Controller::new(&config());
+            for step in 0..10 {
+                observe(&mut controller, only(cause, 2_000), BEGIN.after(TICK * step));
             }
-            rates
-        };
-        assert!(pass(&mut controller, 749, 30).iter().all(Option::is_none));
-        let falling: Vec<_> = pass(&mut controller, 760, 40).into_iter().flatten().collect();
-        assert!(falling.windows(2).all(|pair| pair[1] <= pair[0]));
-        let floor = *falling.last().unwrap();
-        assert!(falling[0] > 1000 * floor && floor > 0);
-        // Between the marks it stays, below them it rises, at level 0 there is none.
-        assert!(pass(&mut controller, 700, 20)[3..].iter().all(|rate| *rate == Some(floor)));
-        let rising: Vec<_> = pass(&mut controller, 100, 15).into_iter().flatten().collect();
-        assert!(rising.len() == 15 && rising[2..].windows(2).all(|pair| pair[1] > pair[0]));
-        assert_eq!(pass(&mut controller, 100, 60).last(), Some(&None));
-        assert_eq!(controller.level, 0);
+            let pressure = controller.pressure();
+            assert_eq!((pressure.level, pressure.resumes), (3, resumes), "{cause:?}");
+        }
     }
 }

@@ -31,6 +31,8 @@ pub struct Config {
     pub shaping: Shaping,
     /// Clients that are treated otherwise: one `[[class]]` each; the first that fits counts.
     pub class: Vec<Class>,
+    /// What overtakes: one `[[priority]]` each; the first that fits a message counts.
+    pub priority: Vec<Priority>,
     /// What the broker holds over all.
     pub totals: Totals,
     /// When the broker is pressed, and sheds load.
@@ -248,6 +250,24 @@ pub struct Queue {
     pub policy: QueuePolicy,
     /// What is dropped is published again under `$dead/<reason>/<topic>`. Default false.
     pub dead_letters: bool,
+    /// Of what one client is sent, the part in hundredths that each lower band of `[[priority]]` has
+    /// while a higher one always has something. Range 1 to 25. Default 10.
+    pub lower_band_share: u8,
+}
+
+/// Messages of which those of a higher band overtake those of a lower one on their way to each
+/// receiver. Section `[[priority]]`.
+///
+/// All conditions that are set must fit. What no section speaks of is of band 1.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Priority {
+    /// A Topic Filter.
+    pub filter: Option<String>,
+    /// A User Property, as `"name=value"`.
+    pub property: Option<String>,
+    /// The band. Range 0 to 3. Default 0.
+    pub band: u8,
 }
 
 /// What a full queue does. What is dropped is in the ledger, and its publisher is told that it was
@@ -296,6 +316,7 @@ impl ClassQueue {
             qos0_offline: self.qos0_offline.unwrap_or(queue.qos0_offline),
             policy: self.policy.unwrap_or(queue.policy),
             dead_letters: self.dead_letters.unwrap_or(queue.dead_letters),
+            lower_band_share: queue.lower_band_share,
         }
     }
 }
@@ -581,6 +602,7 @@ impl Default for Queue {
             qos0_offline: false,
             policy: QueuePolicy::Reject,
             dead_letters: false,
+            lower_band_share: 10,
         }
     }
 }

@@ -23,6 +23,8 @@ fn broker(policy: &str) -> Sluice {
         [[listener]]
         name = 'tcp'
         address = '127.0.0.1:0'
+        [store]
+        path = 'data'
         [auth]
         dead_letter_users = 'operator-*'
         [queue]
@@ -142,4 +144,50 @@ fn five_thousand_for_a_queue_of_a_thousand_are_accounted_for() {
             client.expect(|packet| matches!(packet, Packet::PingResp).then_some(()));
         }
     }
+}
+
+/// What waits in the store keeps its band and its order when the broker is killed and starts again.
+#[test]
+fn bands_outlive_the_broker() {
+    let mut broker = Sluice::start(
+        "
+        [[listener]]
+        name = 'tcp'
+        address = '127.0.0.1:0'
+        [store]
+        path = 'data'
+        [[priority]]
+        filter = 'high/#'
+        band = 3
+        [[priority]]
+        filter = 'low/#'
+        band = 0
+        ",
+    );
+    let at = broker.address("tcp");
+    let mut receiver = Client::connect_with(at, &lasting("r", true));
+    receiver.subscribe(&["#"], QoS::AtLeastOnce);
+    receiver.goodbye();
+    let mut publisher = Client::connect(at, Version::V5, "p");
+    for number in 0..300 {
+        let topic = ["low/t", "t", "high/t"][number % 3];
+        assert_eq!(publisher.publish(topic, number.to_string().as_bytes()), Reason::Success);
+    }
+    broker.kill_and_start_again();
+    let mut receiver = Client::connect_with(broker.address("tcp"), &lasting("r", false));
+    let mut got: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    let mut order = Vec::new();
+    for _ in 0..300 {
+        let (topic, payload) = receiver.message();
+        got.entry(topic.clone())
+            .or_default()
+            .push(String::from_utf8(payload).unwrap().parse().unwrap());
+        order.push(topic);
+    }
+    for (at, topic) in ["low/t", "t", "high/t"].into_iter().enumerate() {
+        assert_eq!(got[topic], (at..300).step_by(3).collect::<Vec<_>>(), "{topic}");
+    }
+    // Of the first hundred, all but the others' shares of ten each.
+    let high = order[..100].iter().filter(|topic| *topic == "high/t").count();
+    assert!((78..=82).contains(&high), "{high}");
 }

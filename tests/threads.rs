@@ -82,7 +82,7 @@ fn copy(publisher: &Arc<Identity>, qos: QoS) -> Copy {
         payload: b"x",
     };
     let message = draft.into_message(publisher, NOW);
-    Copy { message, qos, retain: false, ids: SubscriptionIds::default(), stored: false }
+    Copy { message, qos, retain: false, ids: SubscriptionIds::default(), stored: false, band: 1 }
 }
 
 /// Reserves, pushes and wakes, as a publisher does.
@@ -90,7 +90,7 @@ fn push(mailbox: &Mailbox, publisher: &Arc<Identity>, qos: QoS) {
     let copy = copy(publisher, qos);
     let bytes = copy.message.bytes();
     let (queue, hash) = (Queue::default(), TextHash::new(1));
-    let setting = Setting { queue: &queue, hash: &hash, now: NOW };
+    let setting = Setting { queue: &queue, hash: &hash, now: NOW, lanes: false };
     let (mut grant, mut gone, mut wakers) = (Grant::default(), Gone::default(), Vec::new());
     let topic = TopicName::trusted("t");
     mailbox.reserve(&setting, topic, (qos, bytes), &mut grant, &mut gone).expect("there is room");
@@ -286,7 +286,7 @@ fn what_a_departing_member_gives_back_finds_another_one() {
                 let queue = Queue::default();
                 group.take_shared(&member, room, 64, &waker, &mut out, &mut wakers, &queue);
                 wakers.extend(group.part(9));
-                wakers.extend(group.give_back(out).expect("the group is there"));
+                wakers.extend(group.give_back(out, |_| 1).expect("the group is there"));
                 wakers.into_iter().for_each(Waker::wake);
             })
         };

@@ -9,6 +9,7 @@ pub mod metrics;
 pub mod overload;
 pub mod pools;
 pub mod ports;
+mod priorities;
 mod recent;
 pub mod registry;
 pub mod restore;
@@ -21,16 +22,17 @@ use std::sync::Arc;
 
 use thin_vec::ThinVec;
 
-use crate::codec::{QoS, Reason};
+use crate::codec::{Properties, QoS, Reason};
 use crate::config::{self, Config};
 use crate::message::{
     ClientId, Delivery, Draft, GroupId, Identity, Loss, Message, Meter, SessionId,
 };
 use crate::session::{Access, Context, Op, Policy, Session, WillMessage};
 use crate::time::Time;
+use crate::topic::TopicName;
 
 use letters::Letter;
-use mailbox::{Account, Copy, Mailbox, Pace, Setting};
+use mailbox::{Account, Copy, Mailbox, ORDINARY, Pace, Setting};
 use metrics::{Counter, Metrics};
 use overload::{Cause, Pressure, Reading};
 use ports::{Authenticator, GROUP_BIT, Publication, Receipt, Refused, Store, StoredCopy};
@@ -62,6 +64,7 @@ struct Shared {
     settings: config::Broker,
     classes: classes::Classes,
     pools: pools::Pools,
+    priorities: Option<priorities::Priorities>,
     ports: Ports,
     /// The store remembers anything at all: asked once.
     remembers: bool,
@@ -168,6 +171,7 @@ impl Broker {
             totals: config.totals.clone(),
             classes: classes::Classes::new(config),
             pools: pools::Pools::new(config),
+            priorities: priorities::Priorities::new(&config.priority),
             settings: config.broker.clone(),
             remembers: ports.store.remembers(),
             ports,
@@ -219,6 +223,7 @@ impl Broker {
         let mut admitted = 0;
         let mut refused = 0;
         let setting = self.setting(now);
+        let band = self.band(draft.topic, &draft.properties);
         let mut copies = Vec::new();
         let remembers = shared.remembers;
         let whole = !retains && !remembers;
@@ -252,11 +257,12 @@ impl Broker {
             let retain = draft.retain && found.retain_as_published;
             if stored {
                 let (receiver, ids) = (found.key.number(), found.ids.clone());
-                copies.push(StoredCopy { receiver, qos, retain, ids });
+                copies.push(StoredCopy { receiver, qos, retain, ids, band });
             }
             let message =
                 if whole && index + 1 == matches.len() { owned.give_away() } else { owned.share() };
-            open.copies.push(Copy { message, qos, retain, ids: found.ids.clone(), stored });
+            let ids = found.ids.clone();
+            open.copies.push(Copy { message, qos, retain, ids, stored, band });
             admitted += 1;
         }
         turn.recent = recent;
@@ -321,7 +327,14 @@ impl Broker {
 
     /// What mailboxes are told with what comes in.
     fn setting(&self, now: Time) -> Setting<'_> {
-        Setting { queue: &self.0.queue, hash: self.0.router.topic_hash(), now }
+        let lanes = self.0.priorities.as_ref().is_some_and(|priorities| priorities.by_property);
+        Setting { queue: &self.0.queue, hash: self.0.router.topic_hash(), now, lanes }
+    }
+
+    /// The band of a message.
+    fn band(&self, topic: TopicName<'_>, properties: &Properties<'_>) -> u8 {
+        let priorities = self.0.priorities.as_ref();
+        priorities.map_or(ORDINARY, |priorities| priorities.band(topic, properties))
     }
 
     /// Publishes a Will, if its Session may.
@@ -468,7 +481,11 @@ impl Broker {
             let count = deliveries.len() as u64;
             let mailbox = self.0.router.group(group);
             let stored: Vec<_> = deliveries.iter().filter_map(Delivery::mid).collect();
-            match mailbox.and_then(|mailbox| mailbox.give_back(deliveries)) {
+            match mailbox.and_then(|mailbox| {
+                mailbox.give_back(deliveries, |message| {
+                    self.band(message.topic(), &message.properties())
+                })
+            }) {
                 Some(wakers) => turn.wakers.extend(wakers),
                 None => {
                     self.0.metrics.lose(Loss::GroupGone, count);

@@ -199,6 +199,8 @@ pub struct StoredCopy {
     pub retain: bool,
     /// Subscription Identifiers to send.
     pub ids: SubscriptionIds,
+    /// The band it waits in, below 4.
+    pub band: u8,
 }
 
 /// The bit that tells a group's number from a Session's where either may stand.

@@ -155,7 +155,7 @@ mod tests {
                 for found in &topics[draw(6)] {
                     let (qos, ids) = (QoS::AtMostOnce, SubscriptionIds::default());
                     let message = message(&client, &payload);
-                    let copy = Copy { message, qos, retain: false, ids, stored: false };
+                    let copy = Copy { message, qos, retain: false, ids, stored: false, band: 1 };
                     staged.of(found, before).copies.push(copy);
                     twin.entry(found.key).or_default().push(payload.clone());
                 }

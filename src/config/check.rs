@@ -38,6 +38,7 @@ impl Config {
         self.check_totals(&mut found);
         self.check_classes(&mut found);
         self.check_overload(&mut found);
+        self.check_priorities(&mut found);
         self.check_store(&mut found);
         self.check_broker(&mut found);
         self.check_listeners(&mut found);
@@ -146,6 +147,26 @@ impl Config {
         found.range("overload.memory_max", overload.memory_max, Size(0), Size::kib(1 << 30));
         found.range("overload.commit_max", overload.commit_max, off, hour);
         found.range("overload.hold", overload.hold, Span::millis(100), Span::secs(600));
+    }
+
+    fn check_priorities(&self, found: &mut Findings) {
+        found.range("queue.lower_band_share", self.queue.lower_band_share, 1, 25);
+        for (index, priority) in self.priority.iter().enumerate() {
+            let at = |key: &str| format!("priority.{index}.{key}");
+            found.range(at("band"), priority.band, 0, 3);
+            if priority.filter.is_none() && priority.property.is_none() {
+                found.add(at("filter"), "a priority needs a filter or a property");
+            }
+            if let Some(filter) = &priority.filter
+                && !is_filter(filter)
+            {
+                found.add(at("filter"), format!("{filter:?} is not a Topic Filter of its own"));
+            }
+            let property = priority.property.as_deref();
+            if property.is_some_and(|property| !property.contains('=')) {
+                found.add(at("property"), "expected \"name=value\"");
+            }
+        }
     }
 
     fn check_store(&self, found: &mut Findings) {
@@ -422,6 +443,18 @@ impl Log {
     }
 }
 
+/// Whether it is a Topic Filter, and not one of a Shared Subscription.
+fn is_filter(text: &str) -> bool {
+    let levels: Vec<&str> = text.split('/').collect();
+    let sound = |(index, level): (usize, &&str)| match *level {
+        "#" => index + 1 == levels.len(),
+        "+" => true,
+        level => !level.contains(['#', '+', '\0']),
+    };
+    let short = !text.is_empty() && text.len() <= usize::from(u16::MAX);
+    short && levels[0] != "$share" && levels.iter().enumerate().all(sound)
+}
+
 /// The problems found so far.
 #[derive(Default)]
 struct Findings(Vec<Problem>);
@@ -567,6 +600,22 @@ mod tests {
             &["broker.egress.bytes_burst: is of no use without bytes_rate"],
         );
         check_with("limits.connects_rate = 1_000_001", &["limits.connects_rate: 1000001 is out"]);
+    }
+
+    #[test]
+    fn priorities_say_what_they_are_for() {
+        let priority = |keys: &str| format!("[[priority]]\n{keys}\n");
+        for good in ["a", "a/+/b", "#", "+", "$SYS/#", "/"] {
+            check_with(&priority(&format!("filter = \"{good}\"\nband = 3")), &[]);
+        }
+        for bad in ["", "a/#/b", "a#", "a/b+", "$share/g/t"] {
+            let text = priority(&format!("filter = \"{bad}\""));
+            check_with(&text, &["is not a Topic Filter of its own"]);
+        }
+        check_with(&priority("band = 2"), &["priority.0.filter: a priority needs"]);
+        check_with(&priority("property = \"a\""), &["priority.0.property: expected"]);
+        check_with(&priority("property = \"a=b\"\nband = 4"), &["priority.0.band: 4 is out of"]);
+        check_with("queue.lower_band_share = 26", &["lower_band_share: 26 is out of range"]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::config::{
     Auth, CertificateIdentity, Class, ClassQueue, ClientCertificate, Config, Egress, Ingress,
-    Listener, QueuePolicy, Shaping, Size, Tls,
+    Listener, Priority, QueuePolicy, Shaping, Size, Tls,
 };
 
 /// Every key there is, as a tree with an example of each value.
@@ -78,8 +78,18 @@ impl Keys {
             }),
             ingress: Some(Ingress::default()),
         };
-        let config =
-            Config { listener: vec![listener], class: vec![class], auth, ..Config::default() };
+        let priority = Priority {
+            filter: Some("alarm/#".to_owned()),
+            property: Some("urgent=yes".to_owned()),
+            band: 3,
+        };
+        let config = Config {
+            listener: vec![listener],
+            class: vec![class],
+            priority: vec![priority],
+            auth,
+            ..Config::default()
+        };
         let text = toml::to_string(&config).expect("every key of ours has a TOML form");
         let tree = toml::Table::try_from(config).expect("every key of ours has a TOML form");
         Keys { tree, paths: paths(&text) }
@@ -238,7 +248,7 @@ fn numbered(section: &str) -> String {
 }
 
 /// Sections of which there may be many.
-pub const LISTS: [&str; 2] = ["listener", "class"];
+pub const LISTS: [&str; 3] = ["listener", "class", "priority"];
 
 /// The name in the environment of the key at `path`.
 fn variable(path: &str) -> String {

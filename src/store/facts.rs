@@ -503,8 +503,9 @@ fn read_parts<'a>(value: &mut Reader<'a>) -> Result<Parts<'a>, Torn> {
 fn put_copies(copies: &mut [StoredCopy], value: &mut Writer<'_>) {
     copies.sort_by_key(|copy| copy.receiver);
     let mut grants: Vec<&StoredCopy> = Vec::new();
-    let same =
-        |a: &StoredCopy, b: &StoredCopy| (a.qos, a.retain, &a.ids) == (b.qos, b.retain, &b.ids);
+    let same = |a: &StoredCopy, b: &StoredCopy| {
+        (a.qos, a.retain, &a.ids, a.band) == (b.qos, b.retain, &b.ids, b.band)
+    };
     let granted: Vec<usize> = copies
         .iter()
         .map(|copy| {
@@ -527,8 +528,13 @@ fn put_copies(copies: &mut [StoredCopy], value: &mut Writer<'_>) {
     }
 }
 
+/// The band of what no rule speaks of.
+const ORDINARY_BAND: u8 = 1;
+
 fn put_grant(copy: &StoredCopy, value: &mut Writer<'_>) {
-    value.u8(copy.qos as u8 | u8::from(copy.retain) << 2);
+    // The ordinary band is written as nothing, as it was before there were others.
+    let band = copy.band ^ ORDINARY_BAND;
+    value.u8(copy.qos as u8 | u8::from(copy.retain) << 2 | band << 3);
     put_ids(&copy.ids, value);
 }
 
@@ -537,7 +543,8 @@ fn read_copies(value: &mut Reader<'_>) -> Result<Vec<StoredCopy>, Torn> {
     for _ in 0..value.varint()? {
         let bits = value.u8()?;
         let qos = QoS::from_bits(bits & 3).ok_or(Torn)?;
-        grants.push((qos, bits & 4 != 0, read_ids(value)?));
+        let band = (bits >> 3 & 3) ^ ORDINARY_BAND;
+        grants.push((qos, bits & 4 != 0, read_ids(value)?, band));
     }
     let mut copies = Vec::new();
     let mut receiver = 0u64;
@@ -545,8 +552,8 @@ fn read_copies(value: &mut Reader<'_>) -> Result<Vec<StoredCopy>, Torn> {
         receiver = receiver.checked_add(value.varint()?).ok_or(Torn)?;
         let grant = if grants.len() > 1 { value.varint()? } else { 0 };
         let grant = grants.get(usize::try_from(grant).map_err(|_| Torn)?).ok_or(Torn)?;
-        let (qos, retain, ids) = grant.clone();
-        copies.push(StoredCopy { receiver, qos, retain, ids });
+        let (qos, retain, ids, band) = grant.clone();
+        copies.push(StoredCopy { receiver, qos, retain, ids, band });
     }
     Ok(copies)
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use sluicemq::config::{
-    Class, ClassQueue, Config, Egress, Excess, Ingress, Listener, QueuePolicy, Shaping, Size, Span,
+    Class, ClassQueue, Config, Egress, Excess, Ingress, Listener, Priority, QueuePolicy, Shaping,
+    Size, Span,
 };
 
 use super::random::Random;
@@ -80,6 +81,20 @@ impl Plan {
             config.queue.policy = random.pick(&POLICIES);
             config.queue.dead_letters = random.percent(50);
         }
+        if random.percent(40) {
+            let rule = |filter: Option<&str>, property: Option<&str>, band| Priority {
+                filter: filter.map(str::to_owned),
+                property: property.map(str::to_owned),
+                band,
+            };
+            // After a crash nobody knows what waits of a topic: there a topic has one band for good.
+            if store != Kind::Crashing {
+                config.priority.push(rule(None, Some(URGENT), 3));
+            }
+            config.priority.push(rule(Some("t/a"), None, 2));
+            config.priority.push(rule(Some("g/#"), None, 0));
+            config.queue.lower_band_share = random.pick(&[1, 10, 25]);
+        }
         let clients = 3 + random.below(5);
         if random.percent(40) {
             // They get their messages slowly; in exact rounds none is dropped for it.
@@ -144,6 +159,8 @@ const POLICIES: [QueuePolicy; 6] = [
 
 /// Where everybody comes in.
 pub const LISTENER: &str = "simulated";
+/// A User Property of which a rule may speak.
+pub const URGENT: &str = "urgent=yes";
 pub const RECEIVE_MAXIMUM: u16 = 8;
 pub const EXPIRY_MAX: u32 = 3_600;
 pub const SUBSCRIPTIONS_MAX: u32 = 5;

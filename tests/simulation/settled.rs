@@ -63,6 +63,7 @@ fn publication(receivers: &[u64]) -> Publication {
         qos: QoS::AtLeastOnce,
         retain: false,
         ids: SubscriptionIds::default(),
+        band: 1,
     };
     Publication {
         message: draft.into_message(&publisher, Time::from_secs(1)),

@@ -13,6 +13,7 @@ use sluicemq::broker::overload::{Pressure, Sample};
 use sluicemq::broker::ports::{Refused, Store};
 use sluicemq::broker::turn::Turn;
 use sluicemq::broker::{Broker, Link, PeerInfo, Ports, View};
+use sluicemq::codec::property::put_user_property;
 use sluicemq::codec::{
     self, Ack, Connect, Decoded, Disconnect, From, Limits, Packet, Properties, Publish, QoS,
     Reason, RetainHandling, Subscribe, SubscribeOptions, Unsubscribe, Version, Will,
@@ -25,7 +26,7 @@ use sluicemq::time::Time;
 use super::check::{self, Answers, Copies, Once, Turns, Verdict, Window};
 use super::client::{Client, Conn, Outgoing, Reply, Watch};
 use super::oracle::Oracle;
-use super::plan::{EXPIRY_MAX, Kind, LISTENER, Plan, RECEIVE_MAXIMUM};
+use super::plan::{EXPIRY_MAX, Kind, LISTENER, Plan, RECEIVE_MAXIMUM, URGENT};
 use super::random::Random;
 use super::rows::Disk;
 use super::store::{Fact, Key, SimStore, number_of};
@@ -479,6 +480,7 @@ impl World {
         let conn = self.conns.get_mut(&id).unwrap();
         let mut payload = format!("{}:{}:{}:", conn.client, out.message, out.number);
         payload.extend(std::iter::repeat_n('x', out.size));
+        let properties = urgency(out.number, conn.version);
         conn.send(&Packet::Publish(Publish {
             dup,
             qos: out.qos,
@@ -487,6 +489,7 @@ impl World {
             packet_id: NonZeroU16::new(out.packet_id),
             expiry: expiry.filter(|_| conn.version == Version::V5),
             payload: payload.as_bytes(),
+            properties: Properties::trusted(&properties),
             ..Publish::default()
         }));
     }
@@ -751,6 +754,7 @@ impl World {
             let out = self.clients[name].out[at].clone();
             let mut payload = format!("{name}:{}:{}:", out.message, out.number);
             payload.extend(std::iter::repeat_n('x', out.size));
+            let properties = urgency(out.number, conn.version);
             conn.send(&Packet::Publish(Publish {
                 dup: true,
                 qos: out.qos,
@@ -758,6 +762,7 @@ impl World {
                 topic: TOPICS[out.topic],
                 packet_id: NonZeroU16::new(out.packet_id),
                 payload: payload.as_bytes(),
+                properties: Properties::trusted(&properties),
                 ..Publish::default()
             }));
         }
@@ -1435,6 +1440,16 @@ fn is_ready(conn: &Conn, now: Time) -> bool {
     let input = conn.read && (!conn.transit.is_empty() || conn.left);
     let due = conn.link.deadline().is_some_and(|deadline| deadline <= now);
     conn.flag.up() || conn.busy || conn.unread || input || due
+}
+
+/// What is said with a message: some overtake others of their topic.
+fn urgency(number: u64, version: Version) -> Vec<u8> {
+    let mut properties = Vec::new();
+    if number.is_multiple_of(3) && version == Version::V5 {
+        let (name, value) = URGENT.split_once('=').unwrap();
+        put_user_property(&mut properties, name, value);
+    }
+    properties
 }
 
 /// Publisher, message and number in a payload of the simulation.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
 
-use super::above::Above;
+use super::bands::{Bands, Lanes, Lists, ORDINARY};
 use super::overflow::{Full, Remains, Topics};
 use super::{Copy, Pace};
 use crate::broker::classes::Rules;
@@ -18,8 +18,8 @@ use crate::time::Time;
 
 #[derive(Debug, Default)]
 pub(super) struct Inner {
-    pub qos0: VecDeque<Entry>,
-    pub above: Above,
+    /// What waits in the ordinary band.
+    pub lists: Lists,
     /// Of the next entry; in a group those given back count down from [`Members::head`].
     pub arrival: u64,
     pub bytes: u64,
@@ -62,6 +62,10 @@ pub(super) struct Rare {
     pub shaper: Option<Shaper>,
     /// The rules of its receiver's class, if it is in one.
     pub rules: Option<Arc<Rules>>,
+    /// What waits in other bands.
+    pub bands: Option<Box<Bands>>,
+    /// In which band each topic waits, if one may be in different ones.
+    pub lanes: Option<Box<Lanes>>,
     /// Where the newest message of each topic waits, if only that may.
     pub topics: Option<Box<Topics>>,
     /// And those of what its client sends.
@@ -113,7 +117,7 @@ pub(super) enum Place {
 
 impl Entry {
     pub fn new(copy: Copy, arrival: u64) -> Entry {
-        let Copy { message, qos, retain, ids, stored } = copy;
+        let Copy { message, qos, retain, ids, stored, band: _ } = copy;
         Entry { message: Place::Warm(message), ids, arrival, qos, retain, stored }
     }
 
@@ -121,7 +125,7 @@ impl Entry {
     pub fn copy(self) -> Result<Copy, Entry> {
         let Entry { message, ids, arrival, qos, retain, stored } = self;
         match message {
-            Place::Warm(message) => Ok(Copy { message, qos, retain, ids, stored }),
+            Place::Warm(message) => Ok(Copy { message, qos, retain, ids, stored, band: ORDINARY }),
             message @ Place::Cold { .. } => {
                 Err(Entry { message, ids, arrival, qos, retain, stored })
             }
@@ -168,6 +172,11 @@ impl Entry {
         }
     }
 
+    /// Its message has come from the store.
+    pub fn warm(&mut self, message: Message) {
+        self.message = Place::Warm(message);
+    }
+
     /// Leaves the message to the store, if the store has it.
     pub fn cool(&mut self) {
         if let (Place::Warm(_), Some(mid)) = (&self.message, self.mid()) {
@@ -201,7 +210,10 @@ const _: () = assert!(size_of::<Entry>() <= 56, "a queued copy should stay small
 
 impl Inner {
     pub fn len(&self) -> usize {
-        self.qos0.len() + self.above.len()
+        match self.has_bands() {
+            false => self.lists.len(),
+            true => self.all().map(Lists::len).sum(),
+        }
     }
 
     /// Somebody is there to take.
@@ -259,27 +271,20 @@ impl Inner {
     }
 
     pub fn put(&mut self, copy: Copy) -> Option<Waker> {
-        let qos = copy.qos;
+        let (qos, band) = (copy.qos, copy.band);
         let mut entry = Entry::new(copy, self.arrival);
         if !self.reachable() {
             entry.cool();
         }
-        self.put_entry(entry);
+        self.put_entry(entry, band);
         self.whom_to_wake(qos)
     }
 
-    pub fn put_entry(&mut self, entry: Entry) {
+    pub fn put_entry(&mut self, entry: Entry, band: u8) {
         self.count_in(&entry);
         self.arrival += 1;
         let spare = || SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
-        if entry.qos > QoS::AtMostOnce {
-            self.above.push_back(entry, spare);
-            return;
-        }
-        if self.qos0.capacity() == 0 {
-            self.qos0 = spare();
-        }
-        self.qos0.push_back(entry);
+        self.of_band(band).push(entry, spare);
     }
 
     /// Counts an entry that is about to take its place.
@@ -299,51 +304,7 @@ impl Inner {
 
     /// Nobody is there: what the store has, it alone keeps.
     pub fn cool(&mut self) {
-        self.above.cool();
-    }
-
-    /// The messages at the front that are only in the store: at most so many, and about so many bytes.
-    pub fn cold_page(&mut self, max: usize, bytes_max: u64) -> Vec<Mid> {
-        let mut bytes = 0;
-        self.above.unpack(max);
-        let front = self.above.front().iter().take(max).take_while(|entry| {
-            let before = bytes;
-            bytes += entry.bytes();
-            before < bytes_max
-        });
-        front.filter_map(Entry::cold).collect()
-    }
-
-    /// Messages have come from the store: they take their places at the front. Returns those that the
-    /// store could not read: their copies are lost.
-    pub fn warm(&mut self, found: Vec<(Mid, Option<Message>)>) -> Vec<Mid> {
-        let mut unreadable = Vec::new();
-        let mut index = 0;
-        // Both are in the order of the list.
-        for (mid, message) in found {
-            let above = self.above.front();
-            let Some(at) = above.iter().skip(index).position(|e| e.cold() == Some(mid)) else {
-                continue;
-            };
-            index += at;
-            match message {
-                Some(message) => {
-                    message.set_mid(mid);
-                    self.bytes -= above[index].bytes();
-                    above[index].message = Place::Warm(message);
-                    self.bytes += above[index].bytes();
-                    index += 1;
-                }
-                None => {
-                    if let Some(entry) = above.remove(index) {
-                        self.bytes -= entry.bytes();
-                        self.lose(1, Loss::Unreadable);
-                        unreadable.push(mid);
-                    }
-                }
-            }
-        }
-        unreadable
+        self.all_mut().for_each(|lists| lists.above.cool());
     }
 
     pub fn settle(&mut self, settled: &mut [u32; 2]) {
@@ -368,8 +329,10 @@ impl Inner {
             soonest = soonest.min(expires);
             true
         };
-        self.qos0.retain(&mut keep);
-        self.above.retain(&mut keep);
+        for lists in self.all_mut() {
+            lists.qos0.retain(&mut keep);
+            lists.above.retain(&mut keep);
+        }
         self.expires = soonest;
         self.expiring = soonest != Time::NEVER;
         for remains in expired {
@@ -377,32 +340,38 @@ impl Inner {
         }
     }
 
-    /// Takes at most `max` copies within `room`, none that is only in the store; returns whether more
-    /// could go with more bytes.
+    /// Takes at most `max` copies within `room`, none that is only in the store; a lower band has its
+    /// `share`, in hundredths. Returns whether more could go with more bytes.
     pub fn take(
         &mut self,
         room: Room,
         max: usize,
+        share: u8,
         out: &mut Vec<Delivery>,
         deliver: impl Fn(Copy) -> Delivery,
     ) -> bool {
         let Room { mut window, mut bytes } = room;
+        let share = u32::from(share);
+        let mut bands = self.rare.as_mut().and_then(|rare| rare.bands.take());
         let mut taken = 0;
-        loop {
-            let first0 = self.qos0.front().map(|entry| entry.arrival);
-            let first = self.above.first().filter(|entry| window > 0 && entry.cold().is_none());
-            let first = first.map(|entry| entry.arrival);
-            let from_qos0 = match (first0, first) {
-                (None, None) => break,
-                (Some(zero), Some(above)) => zero < above,
-                (zero, _) => zero.is_some(),
+        let more = loop {
+            let choice = bands.as_ref().map(|bands| bands.choose(&self.lists, window, share));
+            let from_qos0 = match choice {
+                None => self.lists.first(window),
+                Some(choice) => choice.map(|choice| choice.from_qos0),
             };
+            let Some(from_qos0) = from_qos0 else { break false };
             if taken == max || bytes == 0 {
-                self.after_take(taken);
-                return true;
+                break true;
             }
-            let entry = if from_qos0 { self.qos0.pop_front() } else { self.above.pop_front() };
-            let Some(Ok(copy)) = entry.map(Entry::copy) else {
+            let lists = match (&mut bands, choice.flatten()) {
+                (Some(bands), Some(choice)) => {
+                    bands.charge(choice, share);
+                    bands.of_mut(&mut self.lists, choice.band)
+                }
+                _ => &mut self.lists,
+            };
+            let Some(Ok(copy)) = lists.pop(from_qos0).map(Entry::copy) else {
                 unreachable!("only what is here was looked at")
             };
             if !from_qos0 {
@@ -413,9 +382,12 @@ impl Inner {
             bytes = bytes.saturating_sub(size);
             taken += 1;
             out.push(deliver(copy));
+        };
+        if bands.is_some() {
+            self.rare.get_or_insert_default().bands = bands;
         }
         self.after_take(taken);
-        false
+        more
     }
 
     pub fn after_take(&mut self, taken: usize) {
@@ -425,14 +397,20 @@ impl Inner {
         self.taken = self.taken.wrapping_add(taken as u32);
         self.slow = false;
         // An empty list owns no memory: what it had serves the next one that fills.
-        let emptied = self.qos0.is_empty() && self.qos0.capacity() > 0;
-        let emptied = emptied.then(|| std::mem::take(&mut self.qos0));
-        for list in [emptied, self.above.take_emptied()].into_iter().flatten() {
-            SPARE.with_borrow_mut(|spare| {
-                if spare.len() < SPARE_MAX && list.capacity() <= SPARE_ROOM_MAX {
-                    spare.push(list);
-                }
-            });
+        for lists in self.all_mut() {
+            let emptied = lists.qos0.is_empty() && lists.qos0.capacity() > 0;
+            let emptied = emptied.then(|| std::mem::take(&mut lists.qos0));
+            for list in [emptied, lists.above.take_emptied()].into_iter().flatten() {
+                SPARE.with_borrow_mut(|spare| {
+                    if spare.len() < SPARE_MAX && list.capacity() <= SPARE_ROOM_MAX {
+                        spare.push(list);
+                    }
+                });
+            }
+        }
+        if self.has_bands() && self.len() == 0 {
+            let rare = self.rare.get_or_insert_default();
+            (rare.bands, rare.lanes) = (None, None);
         }
     }
 

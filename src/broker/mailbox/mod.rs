@@ -5,6 +5,7 @@
 //! before any acknowledgement.
 
 mod above;
+mod bands;
 mod lists;
 mod overflow;
 
@@ -12,6 +13,8 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
+use bands::Lists;
+pub use bands::{BANDS, ORDINARY};
 use lists::{Entry, GROUP_START, Inner, Members, Place, Waiting};
 use overflow::Full;
 
@@ -127,6 +130,8 @@ pub struct Copy {
     pub ids: SubscriptionIds,
     /// The store keeps it for the receiver until it is settled.
     pub stored: bool,
+    /// The band it waits in, below [`BANDS`].
+    pub band: u8,
 }
 
 /// A member's wishes when it pulls from its group.
@@ -188,6 +193,8 @@ pub struct Setting<'a> {
     pub hash: &'a TextHash,
     /// The present moment.
     pub now: Time,
+    /// Messages of one topic may be of different bands: a topic keeps to one while it waits.
+    pub lanes: bool,
 }
 
 /// A copy was not admitted: it is in the ledger.
@@ -277,6 +284,11 @@ impl Mailbox {
                 full.gone.settle(self.receiver(), copy.message.mid().filter(|_| copy.stored));
                 continue;
             }
+            let mut copy = copy;
+            if setting.lanes {
+                let (topic, qos) = (copy.message.clone(), copy.qos);
+                copy.band = inner.lane(topic.topic(), qos, copy.band, setting.hash);
+            }
             match queue.policy {
                 QueuePolicy::Conflate => wakers.extend(inner.conflate(copy, setting.hash, full)),
                 QueuePolicy::DropOldest => {
@@ -305,7 +317,7 @@ impl Mailbox {
         let rules = inner.rules();
         let queue = rules.as_ref().map_or(queue, |rules| &rules.queue);
         inner.settle(settled);
-        let more = inner.take(room, max, out, |copy| Delivery {
+        let more = inner.take(room, max, queue.lower_band_share, out, |copy| Delivery {
             message: copy.message,
             qos: copy.qos,
             retain: copy.retain,
@@ -313,7 +325,7 @@ impl Mailbox {
             group: None,
             stored: copy.stored,
         });
-        let cold = room.window > 0 && inner.above.first_is_cold();
+        let cold = room.window > 0 && inner.first_is_cold();
         inner.set_pace(pace.map(|pace| Pace { waits: pace.waits && more, ..pace }));
         inner.release_paused(queue, wakers);
         match &inner.waker {
@@ -342,7 +354,8 @@ impl Mailbox {
         // A member granted QoS 0 needs no slot for anything.
         let window = if member.qos == QoS::AtMostOnce { usize::MAX } else { room.window };
         let before = out.len();
-        let more = inner.take(Room { window, ..room }, share, out, |copy| Delivery {
+        let wanted = Room { window, ..room };
+        let more = inner.take(wanted, share, queue.lower_band_share, out, |copy| Delivery {
             qos: copy.qos.min(member.qos),
             retain: copy.message.retain && member.retain_as_published,
             message: copy.message,
@@ -350,11 +363,11 @@ impl Mailbox {
             group: Some(id),
             stored: copy.stored,
         });
-        let cold = window > 0 && inner.above.first_is_cold();
+        let cold = window > 0 && inner.first_is_cold();
         inner.release_paused(queue, wakers);
         if room.bytes == 0 && inner.len() > 0 {
             // Woken, and its socket is full: others get the wake. It looks again when it can write.
-            let left = if inner.above.is_empty() { QoS::AtMostOnce } else { QoS::AtLeastOnce };
+            let left = if inner.has_above() { QoS::AtLeastOnce } else { QoS::AtMostOnce };
             if let Some(members) = inner.members.as_mut() {
                 members.waiting.retain(|waiting| waiting.session != member.session);
             }
@@ -362,7 +375,7 @@ impl Mailbox {
             return Taken { more: true, kicked: false, reclassified: false, cold: false };
         }
         let above = out[before..].iter().filter(|d| d.qos > QoS::AtMostOnce).count();
-        let left_above = !inner.above.is_empty();
+        let left_above = inner.has_above();
         let slots_left = window > above;
         let Some(members) = inner.members.as_mut() else { unreachable!("a group has members") };
         let qos0_only = !slots_left;
@@ -385,8 +398,12 @@ impl Mailbox {
     }
 
     /// Puts unacknowledged messages of a departed member back at the head, in order; returns whom
-    /// to wake, or nothing if the group is no more.
-    pub fn give_back(&self, deliveries: Vec<Delivery>) -> Option<Vec<Waker>> {
+    /// to wake, or nothing if the group is no more. `band` tells the band of each.
+    pub fn give_back(
+        &self,
+        deliveries: Vec<Delivery>,
+        band: impl Fn(&Message) -> u8,
+    ) -> Option<Vec<Waker>> {
         let inner = &mut *self.lock();
         if inner.closed.is_some() {
             return None;
@@ -403,9 +420,11 @@ impl Mailbox {
                 retain: false,
                 ids: SubscriptionIds::default(),
                 stored: delivery.stored,
+                band: 0,
             };
             let message = copy.message.clone();
-            inner.above.push_front(Entry::new(copy, arrival));
+            let band = band(&message);
+            inner.of_band(band).above.push_front(Entry::new(copy, arrival));
             inner.note_given_back(message.topic(), arrival);
             wakers.extend(inner.whom_to_wake(QoS::AtLeastOnce));
         }
@@ -461,7 +480,9 @@ impl Mailbox {
         inner.set_pace(None);
         inner.cool();
         if !keep_qos0 {
-            for entry in std::mem::take(&mut inner.qos0) {
+            let lists = inner.all_mut();
+            let waiting: Vec<_> = lists.flat_map(|lists| std::mem::take(&mut lists.qos0)).collect();
+            for entry in waiting {
                 inner.bytes -= entry.bytes();
                 inner.lose(0, Loss::OfflineQos0);
             }
@@ -579,15 +600,16 @@ impl Mailbox {
     ) -> [u64; 2] {
         let inner = &mut *self.lock();
         inner.settle(settled);
-        let lost = [inner.qos0.len(), inner.above.len()];
+        let lost = inner.queued();
         for (class, count) in lost.into_iter().enumerate() {
             for _ in 0..count {
                 inner.lose(class, loss);
             }
         }
-        inner.qos0 = Default::default();
-        let above = std::mem::take(&mut inner.above);
-        above.visit(|entry| gone.extend(entry.mid().map(|mid| (self.receiver(), mid))));
+        for lists in inner.all_mut() {
+            let Lists { above, .. } = std::mem::take(lists);
+            above.visit(|entry| gone.extend(entry.mid().map(|mid| (self.receiver(), mid))));
+        }
         inner.bytes = 0;
         inner.attached = false;
         inner.closed = Some(loss);
@@ -651,7 +673,7 @@ impl Mailbox {
             retain: copy.retain,
             stored: true,
         };
-        inner.put_entry(entry);
+        inner.put_entry(entry, copy.band);
     }
 
     /// The receiver's account.
@@ -660,7 +682,7 @@ impl Mailbox {
         Account {
             routed: inner.routed,
             completed: inner.completed,
-            queued: [inner.qos0.len() as u64, inner.above.len() as u64],
+            queued: inner.queued().map(|count| count as u64),
             ledger: inner.rare.as_ref().map_or_else(Default::default, |rare| rare.ledger),
         }
     }
@@ -723,9 +745,9 @@ mod tests {
             };
             let message = draft.into_message(&publisher, Time::START);
             let ids = SubscriptionIds::default();
-            let copy = Copy { message, qos, retain: false, ids, stored: false };
+            let copy = Copy { message, qos, retain: false, ids, stored: false, band: ORDINARY };
             let (queue, hash) = (config::Queue::default(), TextHash::new(1));
-            let setting = Setting { queue: &queue, hash: &hash, now: Time::START };
+            let setting = Setting { queue: &queue, hash: &hash, now: Time::START, lanes: false };
             let (mut copies, mut gone, mut wakers) = (vec![copy], Gone::default(), Vec::new());
             let mut grant = Grant::default();
             self.mailbox.push(&setting, &mut copies, &mut grant, &mut wakers, &mut gone);
@@ -765,7 +787,7 @@ mod tests {
         let mailbox = Mailbox::for_session(1, publisher.clone());
         mailbox.attach(false);
         let (queue, hash) = (config::Queue::default(), TextHash::new(1));
-        let setting = Setting { queue: &queue, hash: &hash, now: Time::START };
+        let setting = Setting { queue: &queue, hash: &hash, now: Time::START, lanes: false };
         // With a Message Expiry Interval, which is not forwarded as it came.
         let draft = Draft {
             topic: TopicName::trusted("t"),
@@ -787,7 +809,8 @@ mod tests {
             assert!(message.bytes() < bytes);
             held += message.bytes() as u64;
             let ids = SubscriptionIds::default();
-            let copy = Copy { message, qos: draft.qos, retain: false, ids, stored: false };
+            let copy =
+                Copy { message, qos: draft.qos, retain: false, ids, stored: false, band: ORDINARY };
             mailbox.push(&setting, &mut vec![copy], &mut grant, &mut Vec::new(), &mut gone);
             assert_eq!(mailbox.lock().held(), (count, held));
         }

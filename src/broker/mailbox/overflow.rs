@@ -1,10 +1,11 @@
 //! What a mailbox does when it is full, by the policy of its queue, and where each topic waits if only
 //! the newest message of it may.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::Waker;
 
+use super::bands::{BANDS, ORDINARY};
 use super::lists::{Entry, Inner, Place};
 use super::{Copy, Grant, Owner, Refusal, Setting};
 use crate::broker::letters::{Gone, Letter};
@@ -131,7 +132,7 @@ impl Inner {
         let policy = queue.policy;
         if policy == QueuePolicy::DropQos0First && self.qos0_would_do(queue, bytes) {
             while !self.has_room(queue, bytes)
-                && let Some(entry) = self.qos0.pop_front()
+                && let Some(entry) = self.pop_qos0()
             {
                 self.bury(entry.remains(), Loss::DroppedQos0, full);
             }
@@ -199,10 +200,10 @@ impl Inner {
             found.is_some_and(|entry| entry.is_of(copy.message.topic()))
         });
         let waker = match place.and_then(|arrival| Some((arrival, self.remove(arrival)?))) {
-            Some((arrival, old)) => {
+            Some((arrival, (old, band))) => {
                 let qos = copy.qos;
                 self.bury(old.remains(), Loss::Conflated, full);
-                self.put_at(copy, arrival);
+                self.put_at(copy, arrival, band);
                 self.whom_to_wake(qos)
             }
             None => {
@@ -211,7 +212,7 @@ impl Inner {
             }
         };
         if topics.places.len() > 2 * self.len() + FREE_MAX {
-            self.above.unpack(usize::MAX);
+            self.unpack();
             topics.places.retain(|_, spot| {
                 spot.promised > 0 || spot.arrival.is_some_and(|at| self.find(at).is_some())
             });
@@ -224,7 +225,7 @@ impl Inner {
     pub fn note_given_back(&mut self, topic: TopicName<'_>, arrival: u64) {
         let rare = self.rare.as_mut();
         let Some(mut topics) = rare.and_then(|rare| rare.topics.take()) else { return };
-        self.above.unpack(usize::MAX);
+        self.unpack();
         let number = topics.hash.of(topic.as_str().as_bytes());
         let spot = topics.places.entry(number).or_default();
         if spot.arrival.is_none_or(|arrival| self.find(arrival).is_none()) {
@@ -256,50 +257,61 @@ impl Inner {
     /// Whether enough room would come of dropping `QoS` 0.
     fn qos0_would_do(&self, queue: &config::Queue, bytes: usize) -> bool {
         let (messages, held) = self.held();
-        let qos0: u64 = self.qos0.iter().map(Entry::bytes).sum();
-        messages - (self.qos0.len() as u64) < u64::from(queue.messages_max)
+        let waiting = || self.all().flat_map(|lists| &lists.qos0);
+        let qos0: u64 = waiting().map(Entry::bytes).sum();
+        messages - (waiting().count() as u64) < u64::from(queue.messages_max)
             && held - qos0 + bytes as u64 <= queue.bytes_max.0
+    }
+
+    /// Takes out the oldest copy of `QoS` 0, of the lowest band that has one.
+    fn pop_qos0(&mut self) -> Option<Entry> {
+        if !self.has_bands() {
+            return self.lists.qos0.pop_front();
+        }
+        (0..BANDS).find_map(|band| self.of_band(band as u8).qos0.pop_front())
     }
 
     /// Takes out the copy that has waited longest.
     fn pop_oldest(&mut self) -> Option<Entry> {
-        self.above.unpack(1);
-        let arrival = |first: Option<&Entry>| first.map_or(u64::MAX, |first| first.arrival);
-        let from_qos0 = arrival(self.qos0.front()) < arrival(self.above.first());
-        if from_qos0 { self.qos0.pop_front() } else { self.above.pop_front() }
+        let oldest = self.all_mut().filter_map(|lists| Some((lists.oldest()?, lists)));
+        let ((_, qos0), lists) = oldest.min_by_key(|(oldest, _)| *oldest)?;
+        lists.pop(qos0)
+    }
+
+    /// Nothing is packed any more.
+    fn unpack(&mut self) {
+        self.all_mut().for_each(|lists| lists.above.unpack(usize::MAX));
     }
 
     /// The copy that waits under this arrival; nothing is packed.
     fn find(&self, arrival: u64) -> Option<&Entry> {
-        let lists = [&self.qos0, self.above.unpacked()];
-        lists.into_iter().find_map(|list| Some(&list[position(list, arrival)?]))
+        self.all().find_map(|lists| lists.find(arrival))
     }
 
-    /// Takes it out; it is still counted.
-    fn remove(&mut self, arrival: u64) -> Option<Entry> {
-        let mut lists = [&mut self.qos0, self.above.front()].into_iter();
-        lists.find_map(|list| position(list, arrival).and_then(|at| list.remove(at)))
+    /// Takes it out of its band; it is still counted.
+    fn remove(&mut self, arrival: u64) -> Option<(Entry, u8)> {
+        let bands = if self.has_bands() { 0..BANDS as u8 } else { ORDINARY..ORDINARY + 1 };
+        bands.into_iter().find_map(|band| Some((self.of_band(band).remove(arrival)?, band)))
     }
 
     /// Puts a copy in where another one was.
-    fn put_at(&mut self, copy: Copy, arrival: u64) {
+    fn put_at(&mut self, copy: Copy, arrival: u64, band: u8) {
         let mut entry = Entry::new(copy, arrival);
         if !self.reachable() {
             entry.cool();
         }
         self.count_in(&entry);
-        let list = if entry.qos == QoS::AtMostOnce { &mut self.qos0 } else { self.above.front() };
-        let at = list.partition_point(|other| other.arrival < arrival);
-        list.insert(at, entry);
+        self.of_band(band).insert(entry);
     }
 
     /// The places of topics; made of what is here, if they are not known yet. They are put back.
     fn take_topics(&mut self, hash: &TextHash) -> Box<Topics> {
-        self.above.unpack(usize::MAX);
+        self.unpack();
         let known = self.rare.get_or_insert_default().topics.take();
         known.unwrap_or_else(|| {
             let mut topics = Topics { hash: hash.clone(), places: BTreeMap::new() };
-            for entry in self.qos0.iter().chain(self.above.unpacked()) {
+            let all = self.all().flat_map(|l| l.qos0.iter().chain(l.above.unpacked()));
+            for entry in all {
                 let Place::Warm(message) = &entry.message else { continue };
                 let number = topics.hash.of(message.topic().as_str().as_bytes());
                 let spot = topics.places.entry(number).or_default();
@@ -322,11 +334,6 @@ impl Entry {
             Place::Cold { .. } => true,
         }
     }
-}
-
-/// Where in a list that is in the order of arrival.
-fn position(list: &VecDeque<Entry>, arrival: u64) -> Option<usize> {
-    list.binary_search_by_key(&arrival, |entry| entry.arrival).ok()
 }
 
 /// Promises room to a turn without setting it aside: what has waited longest gives way at the push.

@@ -58,6 +58,7 @@ fn main() {
         qos: QoS::AtLeastOnce,
         retain: false,
         ids: SubscriptionIds::default(),
+        band: 1,
     };
     let batches: Vec<Batch> = messages
         .iter()

@@ -131,6 +131,13 @@ fn five_thousand_for_a_queue_of_a_thousand_are_accounted_for() {
         assert_eq!(found, wanted, "{policy}");
         assert_eq!(ledger(at), BTreeMap::from([(reason.to_owned(), COUNT - KEPT)]), "{policy}");
 
+        let dropped = format!("$SYS/broker/clients/r/dropped/{reason}");
+        let mut watcher = Client::connect(at, Version::V5, "watcher");
+        watcher.subscribe(&["$SYS/broker/clients/r/#"], QoS::AtMostOnce);
+        let client: BTreeMap<_, _> = (0..3).map(|_| watcher.message()).collect();
+        assert_eq!(client[&dropped], (COUNT - KEPT).to_string().as_bytes());
+        assert_eq!(client["$SYS/broker/clients/r/queue/messages"], KEPT.to_string().as_bytes());
+
         let mut receiver = Client::connect_with(at, &lasting("r", false));
         let mut got: Vec<usize> = Vec::new();
         while got.len() < KEPT {

@@ -32,6 +32,8 @@ pub struct Router {
     groups: AtomicUsize,
     /// Subscriptions whose filter starts with `$SYS`.
     sys: AtomicUsize,
+    /// Of those, the ones that ask for figures of single clients.
+    sys_clients: AtomicUsize,
     /// Another one after each change of the routes: what was found before may be wrong then.
     version: AtomicU64,
     hash: TextHash,
@@ -173,6 +175,7 @@ impl Router {
             subscriptions: AtomicUsize::new(0),
             groups: AtomicUsize::new(0),
             sys: AtomicUsize::new(0),
+            sys_clients: AtomicUsize::new(0),
             version: AtomicU64::new(VERSIONS.fetch_add(1, Ordering::Relaxed)),
             hash: TextHash::new(seed.rotate_left(48)),
         }
@@ -468,6 +471,11 @@ impl Router {
         self.sys.load(Ordering::Relaxed) > 0
     }
 
+    /// Whether anybody subscribes to figures of single clients.
+    pub fn sys_clients_wanted(&self) -> bool {
+        self.sys_clients.load(Ordering::Relaxed) > 0
+    }
+
     fn join(
         &self,
         routes: &mut Routes,
@@ -563,6 +571,9 @@ impl Router {
         self.subscriptions.fetch_add(by.cast_unsigned(), Ordering::Relaxed);
         if filter.pattern().starts_with("$SYS") {
             self.sys.fetch_add(by.cast_unsigned(), Ordering::Relaxed);
+            if asks_for_clients(filter.pattern()) {
+                self.sys_clients.fetch_add(by.cast_unsigned(), Ordering::Relaxed);
+            }
         }
     }
 
@@ -629,6 +640,12 @@ impl RetainedStore {
             self.expiries.remove(&(kept.message.expires, kept.stamp));
         }
     }
+}
+
+/// Whether it asks for figures of single clients by name: `$SYS/#` does not.
+pub(super) fn asks_for_clients(pattern: &str) -> bool {
+    let rest = pattern.strip_prefix("$SYS/broker/clients/");
+    rest.is_some_and(|rest| rest.contains('/') || rest == "#")
 }
 
 /// Whether it is a topic that only the broker publishes to.

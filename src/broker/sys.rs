@@ -2,7 +2,7 @@
 //!
 //! Nothing is computed while nobody subscribes; a topic is sent when its value changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Broker;
 use super::metrics::Counter;
@@ -13,6 +13,9 @@ use crate::message::{Draft, Loss};
 use crate::sync::{Mutex, MutexGuard};
 use crate::time::Time;
 use crate::topic::TopicName;
+
+/// Single clients of which something is said, at most.
+const CLIENTS_MAX: usize = 1000;
 
 /// What was last said of each topic.
 #[derive(Debug)]
@@ -44,21 +47,32 @@ impl Broker {
         if now < next {
             return Some(next);
         }
-        self.say_sys(now, turn);
+        self.say_sys(false, now, turn);
         Some(now.after(interval))
     }
 
     /// Publishes what has changed, now: also called before a new Subscription to `$SYS`, so that
-    /// its retained messages are there.
-    pub(super) fn say_sys(&self, now: Time, turn: &mut Turn) {
+    /// its retained messages are there. `clients`: it asks for figures of single clients.
+    pub(super) fn say_sys(&self, clients: bool, now: Time, turn: &mut Turn) {
         if self.0.settings.sys_interval.0.is_zero() {
             return;
         }
-        let values = self.sys_values(now);
+        let mut values = self.sys_values(now);
+        if clients || self.0.router.sys_clients_wanted() {
+            self.add_clients(&mut values);
+        }
         let mut changed = Vec::new();
         {
             let mut said = self.said();
             said.next = now.after(self.0.settings.sys_interval.0);
+            // Of clients that are gone, or of no interest any more, nothing is said.
+            let now: BTreeSet<&str> = values.iter().map(|(topic, _)| topic.as_str()).collect();
+            let is_old = |topic: &&String| !now.contains(topic.as_str());
+            let old: Vec<String> = said.values.keys().filter(is_old).cloned().collect();
+            for topic in old {
+                said.values.remove(&topic);
+                changed.push((topic, String::new()));
+            }
             for (topic, value) in values {
                 if said.values.get(&topic) != Some(&value) {
                     said.values.insert(topic.clone(), value.clone());
@@ -82,6 +96,46 @@ impl Broker {
     /// What has changed is worth saying at the next tick.
     pub(super) fn say_sys_soon(&self, now: Time) {
         self.said().next = now;
+    }
+
+    /// What is known of single clients: of those that are shaped, or lost something.
+    fn add_clients(&self, values: &mut Vec<(String, String)>) {
+        let mut clients = 0;
+        for (client_id, mailbox, _) in self.0.registry.mailboxes() {
+            let id = client_id.as_str();
+            let (account, pace) = (mailbox.account(), mailbox.pace());
+            let lost = |loss: Loss| -> u32 {
+                account.ledger.iter().map(|class| class[loss as usize]).sum()
+            };
+            let drops = Loss::ALL.into_iter().filter(|loss| loss.is_drop() && lost(*loss) > 0);
+            let drops: Vec<_> = drops.collect();
+            // Some identifiers are no part of a Topic Name.
+            if (drops.is_empty() && pace.is_none()) || id.contains(['+', '#']) {
+                continue;
+            }
+            clients += 1;
+            if clients > CLIENTS_MAX {
+                return;
+            }
+            let mut say = |topic: &str, value: String| {
+                values.push((format!("$SYS/broker/clients/{id}/{topic}"), value));
+            };
+            let (messages, bytes) = mailbox.depth();
+            say("queue/messages", messages.to_string());
+            say("queue/bytes", bytes.to_string());
+            for loss in drops {
+                say(&format!("dropped/{}", loss.name()), lost(loss).to_string());
+            }
+            let class = mailbox.class();
+            if let Some(pace) = pace {
+                say("shaping/level/messages", pace.level.0.to_string());
+                say("shaping/level/bytes", pace.level.1.to_string());
+                say("shaping/delayed/ms", pace.delayed.as_millis().to_string());
+            }
+            if !class.is_empty() {
+                say("class", class.to_string());
+            }
+        }
     }
 
     fn said(&self) -> MutexGuard<'_, Said> {

@@ -13,7 +13,7 @@ use crate::broker::mailbox::{Ask, Mailbox};
 use crate::broker::metrics::Counter;
 use crate::broker::ports::{Durability, Receipt, Refused};
 use crate::broker::registry::Parked;
-use crate::broker::router::{Change, Subscriber};
+use crate::broker::router::{Change, Subscriber, asks_for_clients};
 use crate::broker::turn::{Answer, Due, Owed, Turn};
 use crate::codec::{self, ConnAck, Packet, PacketId, Publish, QoS, Reason, Version};
 use crate::message::{ClientId, Loss, SessionId};
@@ -387,11 +387,14 @@ impl Live {
             return;
         }
         let changes = std::mem::take(&mut turn.changes);
-        let sys = changes.iter().any(
-            |change| matches!(change, Change::Subscribe(f, _) if f.pattern().starts_with("$SYS")),
-        );
-        if sys {
-            broker.say_sys(now, turn);
+        let filters = || {
+            changes.iter().filter_map(|change| match change {
+                Change::Subscribe(filter, _) => Some(filter.pattern()),
+                Change::Unsubscribe(_) => None,
+            })
+        };
+        if filters().any(|filter| filter.starts_with("$SYS")) {
+            broker.say_sys(filters().any(asks_for_clients), now, turn);
             // What is retained is there before the Subscription looks; and nothing is pushed before
             // the store has it.
             let receipt = broker.flush(now, turn);

@@ -124,9 +124,7 @@ fn whatever_is_pushed_is_taken() {
             let before = out.len();
             let room = Room { window: 2, bytes: 1_000_000 };
             let queue = Queue::default();
-            use sluicemq::broker::letters::Gone;
-            use sluicemq::broker::mailbox::{Ask, Copy, Grant, Mailbox, Member, Setting};
-            use sluicemq::broker::pools::{Door, Place};
+            let ask = Ask { room, max: 2, ..Ask::default() };
             mailbox.take(ask, &mut [0, 0], &waker, &mut out, &mut Vec::new(), &queue);
             if out.len() == before {
                 bell.wait();

@@ -455,8 +455,8 @@ pub struct Store {
     /// A checkpoint begins so long after the one before, if something changed. Range `"10ms"` to
     /// `"1h"`. Default `"1s"`.
     pub checkpoint_interval: Span,
-    /// Each commit waits so long for others to share its flush: for slow disks. Range `"0ms"` to
-    /// `"1s"`. Default `"0ms"`.
+    /// A commit begins so long after the one before at the earliest, so that more share its flush: for
+    /// slow disks. After a rest none waits. Range `"0ms"` to `"1s"`. Default `"0ms"`.
     pub commit_delay: Span,
     /// Memory in which the table behind the journal keeps what it has read. Range `"1MiB"` to
     /// `"1024GiB"`. Default `"64MiB"`.
@@ -520,6 +520,9 @@ pub struct Broker {
     pub stop_timeout: Span,
     /// How often `$SYS` topics that changed are published: `"1s"` to `"1d"`, or `"0s"` for never. Default `"10s"`.
     pub sys_interval: Span,
+    /// A client that was just given messages is given the next only so long after, many in one write; one
+    /// that was given none for as long gets the next at once. Range `"0ms"` to `"50ms"`. Default `"0ms"`.
+    pub linger_max: Span,
     /// How fast messages leave for all clients together: section `[broker.egress]`.
     pub egress: Egress,
 }
@@ -663,6 +666,7 @@ impl Default for Broker {
             workers: 0,
             stop_timeout: Span::secs(5),
             sys_interval: Span::secs(10),
+            linger_max: Span::millis(0),
             egress: Egress::default(),
         }
     }

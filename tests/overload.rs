@@ -372,6 +372,35 @@ fn with_level_max_zero_nothing_happens() {
     assert!(town.now > BEGIN && town.broker.view().overload.cause.is_none());
 }
 
+#[test]
+fn a_linger_makes_few_writes_of_many_messages_and_delays_nobody_who_rests() {
+    let linger = Duration::from_millis(5);
+    for version in VERSIONS {
+        let mut town = Town::new("broker.linger_max = '5ms'");
+        let publisher = town.client("p");
+        let receiver = town.arrive(&of_version(version, "r"), "test");
+        town.subscribe(receiver, "t", QoS::AtLeastOnce);
+        let mut sent = Vec::new();
+        for number in 0..600 {
+            // Ten in a millisecond, then one in ten.
+            town.pass(Duration::from_micros(if number < 500 { 100 } else { 10_000 }));
+            sent.push(town.now);
+            town.publish(publisher, "t", &number.to_string(), QoS::AtLeastOnce);
+        }
+        town.pass(linger);
+        let got = town.of(receiver).got.clone();
+        let numbers: Vec<_> = got.iter().map(|got| got.payload.clone()).collect();
+        assert_eq!(numbers, (0..600).map(|number| number.to_string()).collect::<Vec<_>>());
+        let waits: Vec<_> = got.iter().zip(&sent).map(|(got, sent)| got.at.since(*sent)).collect();
+        assert!(waits.iter().all(|wait| *wait <= linger), "{:?}", waits.iter().max());
+        assert!(waits[0].is_zero() && waits[501..].iter().all(Duration::is_zero));
+        let mut moments: Vec<_> = got[..500].iter().map(|got| got.at).collect();
+        moments.dedup();
+        // Half of what comes in 5 ms fills the window: the rest follows its acknowledgements.
+        assert!(moments.len() <= 30, "{} moments in 50 ms", moments.len());
+    }
+}
+
 /// The broker samples by itself: what waits raises the level, and when it is fetched the level falls.
 #[test]
 fn the_real_process_answers_pings_at_every_level_and_recovers() {

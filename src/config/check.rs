@@ -214,6 +214,7 @@ impl Config {
         found.range("broker.workers", broker.workers, 0, 1024);
         broker.egress.check("broker.egress", found);
         found.range("broker.stop_timeout", broker.stop_timeout, Span::secs(0), Span::secs(600));
+        found.range("broker.linger_max", broker.linger_max, Span::millis(0), Span::millis(50));
         if broker.sys_interval != Span::secs(0) {
             found.range(
                 "broker.sys_interval",

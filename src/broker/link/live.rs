@@ -122,7 +122,8 @@ impl Live {
         };
         let shaper = self.ties.shaper().and_then(Shaper::deadline);
         let egress = self.ties.egress().and_then(|egress| egress.until);
-        [self.session.deadline(), pause, shaper, egress].into_iter().flatten().min()
+        let linger = self.lingers_until();
+        [self.session.deadline(), pause, shaper, egress, linger].into_iter().flatten().min()
     }
 
     /// Whether the client's next packet may be looked at.
@@ -262,7 +263,16 @@ impl Live {
             self.await_greeting(broker, waker, now, turn);
             return false;
         }
-        self.deliver(broker, waker, now, unwritten, turn)
+        let linger = broker.0.settings.linger_max.0;
+        if self.lingers(linger, now) {
+            return false;
+        }
+        let before = turn.out.len();
+        let more = self.deliver(broker, waker, now, unwritten, turn);
+        if turn.out.len() > before {
+            self.gave(linger, broker, now, turn);
+        }
+        more
     }
 
     /// CONNACK waits for the store: nothing is taken, but another claimant is heard.

@@ -9,6 +9,7 @@ mod brake;
 mod deliver;
 mod egress;
 mod limits;
+mod linger;
 mod live;
 mod login;
 mod opening;

@@ -10,6 +10,7 @@ use tracing::debug;
 use super::Origin;
 use super::egress::Egress;
 use super::limits::Limits;
+use super::linger::Linger;
 use super::login::Login;
 use crate::broker::Broker;
 use crate::broker::classes::Who;
@@ -62,6 +63,8 @@ pub(super) struct Extras {
     pub egress: Option<Box<Egress>>,
     /// What it has brought in while the broker is pressed.
     pub brake: Option<Box<LeakyBucket>>,
+    /// When it was last given something, where that matters.
+    pub linger: Linger,
 }
 
 /// What waits for the store: what is owed to the client, first in first out, and what is to come.

@@ -207,6 +207,8 @@ pub struct Committer {
     /// Why not.
     full: Option<String>,
     released: u64,
+    /// When the last commit began, where that matters.
+    begun: Time,
 }
 
 /// What one step did.
@@ -225,7 +227,15 @@ pub enum Step {
 impl Committer {
     /// Writes to `journal`.
     pub fn new(shared: Arc<Shared>, journal: Journal, supply: Supply) -> Committer {
-        Committer { shared, journal, supply, current: None, full: None, released: 0 }
+        Committer {
+            shared,
+            journal,
+            supply,
+            current: None,
+            full: None,
+            released: 0,
+            begun: Time::START,
+        }
     }
 
     /// Commits until told to stop: the body of the commit thread.
@@ -258,7 +268,10 @@ impl Committer {
     pub fn step(&mut self) -> Step {
         let delay = self.shared.options.commit_delay;
         if !delay.is_zero() && self.current.is_none() && !self.shared.tail().queue.is_empty() {
-            std::thread::sleep(delay);
+            let now = self.shared.clock.now();
+            let wait = self.begun.after(delay).since(now);
+            self.begun = now.after(wait);
+            std::thread::sleep(wait);
         }
         self.next();
         let Some(mut gathering) = self.current.take() else { return Step::Idle };

@@ -7,7 +7,8 @@ use std::time::Duration;
 pub struct Options {
     /// What is promised when a batch is called durable.
     pub promise: Promise,
-    /// Waits so long before each commit, so that more come together: for slow disks.
+    /// A commit begins so long after the one before at the earliest, so that more come together: for
+    /// slow disks. After a rest none waits.
     pub commit_delay: Duration,
     /// Most frames of one commit.
     pub commit_frames_max: usize,

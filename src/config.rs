@@ -398,7 +398,7 @@ pub struct Totals {
 pub struct Overload {
     /// No level above this; 0 is off. Range 0 to 3. Default 3.
     pub level_max: u8,
-    /// How late a task is woken; `"0s"` is not watched. Range `"0s"` to `"1m"`. Default `"100ms"`.
+    /// How late a task is woken; `"0s"` is not watched. Range `"0s"` to `"1m"`. Default `"500ms"`.
     pub lag_max: Span,
     /// Resident memory of the process (on Linux); `"0B"` is not watched. Range `"0B"` to
     /// `"1024GiB"`. Default `"0B"`.
@@ -627,7 +627,7 @@ impl Default for Overload {
     fn default() -> Overload {
         Overload {
             level_max: 3,
-            lag_max: Span::millis(100),
+            lag_max: Span::millis(500),
             memory_max: Size(0),
             commit_max: Span::millis(500),
             hold: Span::secs(2),

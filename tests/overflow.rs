@@ -153,6 +153,66 @@ fn five_thousand_for_a_queue_of_a_thousand_are_accounted_for() {
     }
 }
 
+/// Of three receivers one is full and not there, one has room, and one is a group.
+#[test]
+fn a_fan_out_of_which_one_receiver_is_full_is_accounted_for() {
+    for (policy, reason, kept) in [
+        ("reject", "queue_full", 0..10),
+        ("drop_oldest", "dropped_oldest", 490..500),
+        ("drop_newest", "dropped_newest", 0..10),
+        ("conflate", "conflated", 499..500),
+    ] {
+        let broker = Sluice::start(&format!(
+            "
+            [[listener]]
+            name = 'tcp'
+            address = '127.0.0.1:0'
+            [store]
+            path = 'data'
+            [auth]
+            dead_letter_users = 'operator'
+            [queue]
+            dead_letters = true
+            [[class]]
+            name = 'small'
+            client_id = 'full'
+            queue = {{ messages_max = 10, policy = '{policy}' }}
+            "
+        ));
+        let at = broker.address("tcp");
+        let named = Connect { user_name: Some("operator"), ..connect(Version::V5, "operator") };
+        let mut operator = Client::connect_with(at, &named);
+        operator.subscribe(&["$dead/#"], QoS::AtLeastOnce);
+        for client_id in ["full", "roomy"] {
+            let mut receiver = Client::connect_with(at, &lasting(client_id, true));
+            receiver.subscribe(&["t/#"], QoS::AtLeastOnce);
+            receiver.goodbye();
+        }
+        let mut member = Client::connect(at, Version::V5, "member");
+        member.subscribe(&["$share/g/t/#"], QoS::AtLeastOnce);
+        let mut publisher = Client::connect(at, Version::V5, "p");
+        let number = |payload: Vec<u8>| String::from_utf8(payload).unwrap().parse::<usize>();
+        for sent in 0..500 {
+            // Somebody has room: nobody is refused.
+            assert_eq!(publisher.publish("t/0", sent.to_string().as_bytes()), Reason::Success);
+            assert_eq!(number(member.message().1), Ok(sent), "{policy}");
+        }
+        let lost = 500 - kept.len();
+        let found = letters(&mut operator, lost);
+        let wanted = BTreeMap::from([((reason.to_owned(), "full".to_owned()), lost)]);
+        assert_eq!(found, wanted, "{policy}");
+        assert_eq!(ledger(at), BTreeMap::from([(reason.to_owned(), lost)]), "{policy}");
+        for (client_id, kept) in [("full", kept), ("roomy", 0..500)] {
+            let mut receiver = Client::connect_with(at, &lasting(client_id, false));
+            for wanted in kept {
+                assert_eq!(number(receiver.message().1), Ok(wanted), "{policy} {client_id}");
+            }
+            receiver.send(&Packet::PingReq);
+            receiver.expect(|packet| matches!(packet, Packet::PingResp).then_some(()));
+        }
+    }
+}
+
 /// What waits in the store keeps its band and its order when the broker is killed and starts again.
 #[test]
 fn bands_outlive_the_broker() {

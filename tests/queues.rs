@@ -3,6 +3,7 @@
 mod virtual_time;
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sluicemq::broker::mailbox::Account;
@@ -399,6 +400,54 @@ fn expired_oversized_aged_and_refused_messages_become_letters_too() {
     let aged = lost(&town.account("small"), Loss::TooOld);
     assert!(aged > 0);
     assert_eq!(found.get("too_old small").copied().unwrap_or_default() as u64, aged);
+}
+
+/// What the broker says, as text.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// One line for each receiver and reason, and how many there were since the last.
+#[test]
+fn the_log_tells_of_drops_at_most_once_in_ten_seconds() {
+    let log = Log::default();
+    let writer = log.clone();
+    let lines = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false);
+    let lines = lines.finish();
+    tracing::subscriber::with_default(lines, || {
+        let mut town = Town::new("queue = { messages_max = 2, policy = 'drop_newest' }");
+        absent(&mut town, "r", "t", QoS::AtLeastOnce);
+        absent(&mut town, "s", "t", QoS::AtLeastOnce);
+        let publisher = town.client("p");
+        for _ in 0..30 {
+            for _ in 0..4 {
+                town.publish(publisher, "t", "x", QoS::AtLeastOnce);
+            }
+            town.pass(SECOND);
+        }
+    });
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    for receiver in ["r", "s"] {
+        let counts: Vec<u64> = log
+            .lines()
+            .filter(|line| line.contains("messages dropped"))
+            .filter(|line| line.contains(&format!("receiver={receiver} ")))
+            .inspect(|line| assert!(line.contains("reason=\"dropped_newest\""), "{line}"))
+            .map(|line| line.rsplit("count=").next().unwrap().trim().parse().unwrap())
+            .collect();
+        assert!((3..=4).contains(&counts.len()), "{receiver}: {counts:?}\n{log}");
+        assert!(counts.iter().sum::<u64>() <= 118 && counts[1] >= 30, "{counts:?}");
+    }
 }
 
 #[test]

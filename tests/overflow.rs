@@ -213,6 +213,42 @@ fn a_fan_out_of_which_one_receiver_is_full_is_accounted_for() {
     }
 }
 
+/// Most of what waits is only in the store, the receiver is back and takes its time: what comes now
+/// takes the places of what waits there.
+#[test]
+fn what_waits_in_the_store_is_replaced_too() {
+    const TOPICS: usize = 400;
+    let broker = broker("conflate");
+    let at = broker.address("tcp");
+    let mut receiver = Client::connect_with(at, &lasting("r", true));
+    receiver.subscribe(&["t/#"], QoS::AtLeastOnce);
+    receiver.goodbye();
+    let mut publisher = Client::connect(at, Version::V5, "p");
+    let mut publish = |payload: &str| {
+        for topic in 0..TOPICS {
+            let topic = format!("t/{topic}");
+            assert_eq!(publisher.publish(&topic, payload.as_bytes()), Reason::Success);
+        }
+    };
+    publish("old");
+    let receive_maximum = NonZeroU16::MIN;
+    let mut receiver =
+        Client::connect_with(at, &Connect { receive_maximum, ..lasting("r", false) });
+    let (topic, packet_id) = receiver.expect(|packet| match packet {
+        Packet::Publish(publish) => Some((publish.topic.to_owned(), publish.packet_id)),
+        _ => None,
+    });
+    assert_eq!(topic, "t/0");
+    publish("new");
+    receiver.send(&Packet::PubAck(Ack::new(packet_id.unwrap(), Reason::Success)));
+    let got: Vec<_> = (0..TOPICS).map(|_| receiver.message()).collect();
+    assert!(got.iter().all(|(_, payload)| payload == b"new"));
+    let topics: Vec<_> = got.into_iter().map(|(topic, _)| topic).collect();
+    let wanted: Vec<_> = (1..TOPICS).chain([0]).map(|topic| format!("t/{topic}")).collect();
+    assert_eq!(topics, wanted, "in their places; and that in flight was nobody's place");
+    assert_eq!(ledger(at), BTreeMap::from([("conflated".to_owned(), TOPICS - 1)]));
+}
+
 /// What waits in the store keeps its band and its order when the broker is killed and starts again.
 #[test]
 fn bands_outlive_the_broker() {

@@ -208,6 +208,21 @@ const SPARE_ROOM_MAX: usize = 512;
 const _: () = assert!(size_of::<Inner>() <= 184, "an idle mailbox should stay small");
 const _: () = assert!(size_of::<Entry>() <= 56, "a queued copy should stay small");
 
+impl Lists {
+    /// An empty list owns no memory: what it had serves the next one that fills.
+    fn give_memory_back(&mut self) {
+        let emptied = self.qos0.is_empty() && self.qos0.capacity() > 0;
+        let emptied = emptied.then(|| std::mem::take(&mut self.qos0));
+        for list in [emptied, self.above.take_emptied()].into_iter().flatten() {
+            SPARE.with_borrow_mut(|spare| {
+                if spare.len() < SPARE_MAX && list.capacity() <= SPARE_ROOM_MAX {
+                    spare.push(list);
+                }
+            });
+        }
+    }
+}
+
 impl Inner {
     pub fn len(&self) -> usize {
         match self.has_bands() {
@@ -396,19 +411,12 @@ impl Inner {
         }
         self.taken = self.taken.wrapping_add(taken as u32);
         self.slow = false;
-        // An empty list owns no memory: what it had serves the next one that fills.
-        for lists in self.all_mut() {
-            let emptied = lists.qos0.is_empty() && lists.qos0.capacity() > 0;
-            let emptied = emptied.then(|| std::mem::take(&mut lists.qos0));
-            for list in [emptied, lists.above.take_emptied()].into_iter().flatten() {
-                SPARE.with_borrow_mut(|spare| {
-                    if spare.len() < SPARE_MAX && list.capacity() <= SPARE_ROOM_MAX {
-                        spare.push(list);
-                    }
-                });
-            }
+        if !self.has_bands() {
+            self.lists.give_memory_back();
+            return;
         }
-        if self.has_bands() && self.len() == 0 {
+        self.all_mut().for_each(Lists::give_memory_back);
+        if self.len() == 0 {
             let rare = self.rare.get_or_insert_default();
             (rare.bands, rare.lanes) = (None, None);
         }

@@ -506,11 +506,13 @@ impl Mailbox {
     /// The class of its receiver is this one: its rules are in force from now on.
     pub fn set_rules(&self, rules: &Arc<Rules>) {
         let inner = &mut *self.lock();
+        let conflates = rules.queue.policy == QueuePolicy::Conflate;
         let rules = (!rules.name.is_empty()).then(|| rules.clone());
         if rules.is_some() || inner.rare.is_some() {
             let rare = inner.rare.get_or_insert_default();
-            // They are found anew if they are needed.
-            rare.topics = None;
+            if !conflates {
+                rare.topics = None;
+            }
             rare.rules = rules;
         }
     }

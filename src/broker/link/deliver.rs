@@ -52,7 +52,8 @@ impl Live {
             let cx = broker.context(now);
             let room = self.session.room(&cx, turn.pressure.level, bytes);
             let queue = &broker.0.queue;
-            let ask = Ask { room, max, pace: self.ties.pace(held, now) };
+            let pace = self.ties.pace(held, now);
+            let ask = Ask { room, max, pace: pace.as_ref() };
             let ties = &mut self.ties;
             let taken = ties.mailbox.take(
                 ask,

@@ -227,6 +227,9 @@ impl Ties {
             }
             (_, fresh) => fresh,
         };
+        if extras.shaper.is_none() && extras.egress.is_none() {
+            self.mailbox.forget_pace();
+        }
     }
 
     fn new_limits(&mut self, ingress: &Ingress, broker: &Broker, now: Time) -> Option<Box<Limits>> {

@@ -211,16 +211,31 @@ const _: () = assert!(size_of::<Entry>() <= 56, "a queued copy should stay small
 impl Lists {
     /// An empty list owns no memory: what it had serves the next one that fills.
     fn give_memory_back(&mut self) {
-        let emptied = self.qos0.is_empty() && self.qos0.capacity() > 0;
-        let emptied = emptied.then(|| std::mem::take(&mut self.qos0));
-        for list in [emptied, self.above.take_emptied()].into_iter().flatten() {
-            SPARE.with_borrow_mut(|spare| {
-                if spare.len() < SPARE_MAX && list.capacity() <= SPARE_ROOM_MAX {
-                    spare.push(list);
-                }
-            });
+        if self.qos0.is_empty() && self.qos0.capacity() > 0 {
+            keep_spare(std::mem::take(&mut self.qos0));
+        }
+        if let Some(emptied) = self.above.take_emptied() {
+            keep_spare(emptied);
         }
     }
+}
+
+/// Takes the first copy out; it is here.
+#[inline]
+fn take_first(lists: &mut Lists, from_qos0: bool) -> Copy {
+    let Some(Ok(copy)) = lists.pop(from_qos0).map(Entry::copy) else {
+        unreachable!("only what is here was looked at")
+    };
+    copy
+}
+
+/// A list that was emptied serves the next mailbox that fills.
+fn keep_spare(list: VecDeque<Entry>) {
+    SPARE.with_borrow_mut(|spare| {
+        if spare.len() < SPARE_MAX && list.capacity() <= SPARE_ROOM_MAX {
+            spare.push(list);
+        }
+    });
 }
 
 impl Inner {
@@ -269,15 +284,16 @@ impl Inner {
     }
 
     /// Notes how the receiver is shaped.
-    pub fn set_pace(&mut self, pace: Option<Pace>) {
-        self.paced = pace.as_ref().is_some_and(|pace| pace.waits);
-        match pace {
-            Some(pace) => self.rare.get_or_insert_default().pace = Some(pace),
-            None => {
-                if let Some(rare) = &mut self.rare {
-                    rare.pace = None;
-                }
-            }
+    pub fn set_pace(&mut self, pace: Pace) {
+        self.paced = pace.waits;
+        self.rare.get_or_insert_default().pace = Some(pace);
+    }
+
+    /// It is not shaped any more, or not there.
+    pub fn forget_pace(&mut self) {
+        self.paced = false;
+        if let Some(rare) = &mut self.rare {
+            rare.pace = None;
         }
     }
 
@@ -365,42 +381,54 @@ impl Inner {
         out: &mut Vec<Delivery>,
         deliver: impl Fn(Copy) -> Delivery,
     ) -> bool {
+        let bands = self.rare.as_mut().and_then(|rare| rare.bands.take());
+        let Some(mut bands) = bands else { return self.take_plain(room, max, out, deliver) };
         let Room { mut window, mut bytes } = room;
         let share = u32::from(share);
-        let mut bands = self.rare.as_mut().and_then(|rare| rare.bands.take());
         let mut taken = 0;
         let more = loop {
-            let choice = bands.as_ref().map(|bands| bands.choose(&self.lists, window, share));
-            let from_qos0 = match choice {
-                None => self.lists.first(window),
-                Some(choice) => choice.map(|choice| choice.from_qos0),
-            };
-            let Some(from_qos0) = from_qos0 else { break false };
+            let Some(choice) = bands.choose(&self.lists, window, share) else { break false };
             if taken == max || bytes == 0 {
                 break true;
             }
-            let lists = match (&mut bands, choice.flatten()) {
-                (Some(bands), Some(choice)) => {
-                    bands.charge(choice, share);
-                    bands.of_mut(&mut self.lists, choice.band)
-                }
-                _ => &mut self.lists,
-            };
-            let Some(Ok(copy)) = lists.pop(from_qos0).map(Entry::copy) else {
-                unreachable!("only what is here was looked at")
-            };
-            if !from_qos0 {
-                window -= 1;
-            }
+            bands.charge(choice, share);
+            let lists = bands.of_mut(&mut self.lists, choice.band);
+            let copy = take_first(lists, choice.from_qos0);
+            window -= usize::from(!choice.from_qos0);
             let size = copy.message.bytes();
             self.bytes -= size as u64;
             bytes = bytes.saturating_sub(size);
             taken += 1;
             out.push(deliver(copy));
         };
-        if bands.is_some() {
-            self.rare.get_or_insert_default().bands = bands;
-        }
+        self.rare.get_or_insert_default().bands = Some(bands);
+        self.after_take(taken);
+        more
+    }
+
+    /// The same where nothing overtakes anything.
+    fn take_plain(
+        &mut self,
+        room: Room,
+        max: usize,
+        out: &mut Vec<Delivery>,
+        deliver: impl Fn(Copy) -> Delivery,
+    ) -> bool {
+        let Room { mut window, mut bytes } = room;
+        let mut taken = 0;
+        let more = loop {
+            let Some(from_qos0) = self.lists.first(window) else { break false };
+            if taken == max || bytes == 0 {
+                break true;
+            }
+            let copy = take_first(&mut self.lists, from_qos0);
+            window -= usize::from(!from_qos0);
+            let size = copy.message.bytes();
+            self.bytes -= size as u64;
+            bytes = bytes.saturating_sub(size);
+            taken += 1;
+            out.push(deliver(copy));
+        };
         self.after_take(taken);
         more
     }

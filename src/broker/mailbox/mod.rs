@@ -162,13 +162,13 @@ pub struct Pace {
 
 /// What a receiver takes at most.
 #[derive(Clone, Debug, Default)]
-pub struct Ask {
+pub struct Ask<'a> {
     /// Its window, and bytes.
     pub room: Room,
     /// Copies.
     pub max: usize,
     /// How it is shaped; with `waits`: nothing may be taken now.
-    pub pace: Option<Pace>,
+    pub pace: Option<&'a Pace>,
 }
 
 /// What [`Mailbox::take`] left behind.
@@ -305,14 +305,14 @@ impl Mailbox {
     /// copies completed since the last call.
     pub fn take(
         &self,
-        ask: Ask,
+        ask: Ask<'_>,
         settled: &mut [u32; 2],
         waker: &Waker,
         out: &mut Vec<Delivery>,
         wakers: &mut Vec<Waker>,
         queue: &config::Queue,
     ) -> Taken {
-        let Ask { room, max, pace } = ask;
+        let Ask { room, max, .. } = ask;
         let inner = &mut *self.lock();
         let rules = inner.rules();
         let queue = rules.as_ref().map_or(queue, |rules| &rules.queue);
@@ -326,7 +326,9 @@ impl Mailbox {
             stored: copy.stored,
         });
         let cold = room.window > 0 && inner.first_is_cold();
-        inner.set_pace(pace.map(|pace| Pace { waits: pace.waits && more, ..pace }));
+        if let Some(pace) = ask.pace {
+            inner.set_pace(Pace { waits: pace.waits && more, ..pace.clone() });
+        }
         inner.release_paused(queue, wakers);
         match &inner.waker {
             Some(old) if old.will_wake(waker) => {}
@@ -477,7 +479,7 @@ impl Mailbox {
         inner.settle(settled);
         inner.attached = false;
         inner.waker = None;
-        inner.set_pace(None);
+        inner.forget_pace();
         inner.cool();
         if !keep_qos0 {
             let lists = inner.all_mut();
@@ -534,6 +536,11 @@ impl Mailbox {
         let rules = inner.rules();
         let queue = rules.as_ref().map_or(queue, |rules| &rules.queue);
         (inner.name(&self.owner), queue.dead_letters)
+    }
+
+    /// Its receiver is not shaped any more.
+    pub fn forget_pace(&self) {
+        self.lock().forget_pace();
     }
 
     /// How its receiver is shaped, if it is.

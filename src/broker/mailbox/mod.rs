@@ -8,15 +8,16 @@ mod above;
 mod bands;
 mod lists;
 mod overflow;
+mod told;
 
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::Duration;
 
 use bands::Lists;
 pub use bands::{BANDS, ORDINARY};
 use lists::{Entry, GROUP_START, Inner, Members, Place, Waiting};
 use overflow::Full;
+pub use told::{Account, Ask, Pace, Refusal, Taken};
 
 use super::classes::Rules;
 use super::letters::Gone;
@@ -71,20 +72,6 @@ impl Owner {
             Owner::Group { id } => *id | GROUP_BIT,
         }
     }
-}
-
-/// What a receiver's account says: the first law is `routed = completed + in flight + queued +
-/// ledger`, each for `QoS` 0 and above.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Account {
-    /// Copies routed here: admitted or refused.
-    pub routed: [u64; 2],
-    /// Copies that reached the client, and were answered if they ask for it.
-    pub completed: [u64; 2],
-    /// Copies waiting.
-    pub queued: [u64; 2],
-    /// Copies lost, by [`Loss`].
-    pub ledger: [[u32; Loss::ALL.len()]; 2],
 }
 
 /// Room that a mailbox has promised to one turn: it takes as much without being asked again.
@@ -147,43 +134,6 @@ pub struct Member {
     pub id: u32,
 }
 
-/// How the messages of one receiver are shaped, as its link last said.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Pace {
-    /// The class it is in; empty for everybody.
-    pub class: Arc<str>,
-    /// Messages and bytes in its buckets.
-    pub level: (u64, u64),
-    /// How long, in all, something was ready to leave and waited for the buckets.
-    pub delayed: Duration,
-    /// Something waits for the buckets now: a push wakes nobody, and presses no publisher.
-    pub waits: bool,
-}
-
-/// What a receiver takes at most.
-#[derive(Clone, Debug, Default)]
-pub struct Ask<'a> {
-    /// Its window, and bytes.
-    pub room: Room,
-    /// Copies.
-    pub max: usize,
-    /// How it is shaped; with `waits`: nothing may be taken now.
-    pub pace: Option<&'a Pace>,
-}
-
-/// What [`Mailbox::take`] left behind.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Taken {
-    /// There is more that could be taken with more room for bytes.
-    pub more: bool,
-    /// Somebody else claims the Session: stop.
-    pub kicked: bool,
-    /// Other classes are in force: see [`Mailbox::reclassify`].
-    pub reclassified: bool,
-    /// What comes next is only in the store: fetch it.
-    pub cold: bool,
-}
-
 /// What mailboxes are told with what comes in.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting<'a> {
@@ -195,15 +145,6 @@ pub struct Setting<'a> {
     pub now: Time,
     /// Messages of one topic may be of different bands: a topic keeps to one while it waits.
     pub lanes: bool,
-}
-
-/// A copy was not admitted: it is in the ledger.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Refusal {
-    /// Why.
-    pub loss: Loss,
-    /// Whose it was, if there is to be a dead letter.
-    pub letter: Option<Arc<str>>,
 }
 
 /// Fetched from the store in one go.

@@ -1,0 +1,67 @@
+//! What a mailbox is told, and what it says: plain data.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::message::Loss;
+use crate::session::Room;
+
+/// What a receiver's account says: the first law is `routed = completed + in flight + queued +
+/// ledger`, each for `QoS` 0 and above.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Account {
+    /// Copies routed here: admitted or refused.
+    pub routed: [u64; 2],
+    /// Copies that reached the client, and were answered if they ask for it.
+    pub completed: [u64; 2],
+    /// Copies waiting.
+    pub queued: [u64; 2],
+    /// Copies lost, by [`Loss`].
+    pub ledger: [[u32; Loss::ALL.len()]; 2],
+}
+
+/// How the messages of one receiver are shaped, as its link last said.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Pace {
+    /// The class it is in; empty for everybody.
+    pub class: Arc<str>,
+    /// Messages and bytes in its buckets.
+    pub level: (u64, u64),
+    /// How long, in all, something was ready to leave and waited for the buckets.
+    pub delayed: Duration,
+    /// Something waits for the buckets now: a push wakes nobody, and presses no publisher.
+    pub waits: bool,
+}
+
+/// What a receiver takes at most.
+#[derive(Clone, Debug, Default)]
+pub struct Ask<'a> {
+    /// Its window, and bytes.
+    pub room: Room,
+    /// Copies.
+    pub max: usize,
+    /// How it is shaped; with `waits`: nothing may be taken now.
+    pub pace: Option<&'a Pace>,
+}
+
+/// What [`Mailbox::take`] left behind.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Taken {
+    /// There is more that could be taken with more room for bytes.
+    pub more: bool,
+    /// Somebody else claims the Session: stop.
+    pub kicked: bool,
+    /// Other classes are in force: see [`Mailbox::reclassify`].
+    pub reclassified: bool,
+    /// What comes next is only in the store: fetch it.
+    pub cold: bool,
+}
+
+/// A copy was not admitted: it is in the ledger.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Refusal {
+    /// Why.
+    pub loss: Loss,
+    /// Whose it was, if there is to be a dead letter.
+    pub letter: Option<Arc<str>>,
+}

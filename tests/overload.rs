@@ -20,7 +20,7 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// Maxima that are easy to read.
 const PRESSED: &str = "
-    overload = { lag_max = '100ms', memory_max = '100MiB', commit_max = '1s', hold = '1s' }
+    overload = { lag_max = '500ms', memory_max = '100MiB', commit_max = '1s', hold = '1s' }
     store.unwritten_bytes_max = '100MiB'
     totals.queued_bytes_max = '1MiB'
     queue.bytes_max = '1MiB'
@@ -31,7 +31,7 @@ const PRESSED: &str = "
 fn sample(cause: Cause, percent: u64) -> Sample {
     let mut sample = Sample::default();
     match cause {
-        Cause::Lag => sample.lag = Duration::from_millis(percent),
+        Cause::Lag => sample.lag = Duration::from_millis(percent * 5),
         Cause::Memory => sample.memory = percent << 20,
         Cause::Commit => sample.strain.commit = Duration::from_millis(percent * 10),
         Cause::Unwritten => sample.strain.unwritten = percent << 20,

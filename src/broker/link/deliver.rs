@@ -15,6 +15,7 @@ use crate::broker::turn::{COPIES_MAX, Turn};
 use crate::codec::{QoS, Reason};
 use crate::message::{Delivery, Loss};
 use crate::session::{Input, Room};
+use crate::shape::Allowance;
 use crate::time::Time;
 
 /// Copies taken from one mailbox in one go.
@@ -34,25 +35,29 @@ impl Live {
         let mut copies = 0;
         loop {
             let fetched = self.take_fetched();
-            self.ties.enter(waker, now, turn);
+            // Most clients are not shaped: they should not pay for those that are.
+            let plain = self.ties.extras.is_none();
+            if !plain {
+                self.ties.enter(waker, now, turn);
+            }
             let bytes = OUT_MAX.saturating_sub(unwritten + turn.out.len());
             if self.session.resending() && bytes > 0 {
                 self.resend(broker, now, turn);
             }
             let from_retained = self.take_retained(broker, bytes, now, turn);
-            if self.ties.egress().is_some_and(Egress::is_spent) {
+            if !plain && self.ties.egress().is_some_and(Egress::is_spent) {
                 continue;
             }
             let mut drained = std::mem::take(&mut turn.drained);
             // Shaping decides taking, never sending: what is held up has no identifier yet.
-            let allowance = self.ties.allowance(now);
+            let allowance = if plain { Allowance::FREE } else { self.ties.allowance(now) };
             let held = allowance.is_none();
             let max = if copies < COPIES_MAX { TAKE_MAX.min(allowance.messages) } else { 0 };
             let bytes = OUT_MAX.saturating_sub(unwritten + turn.out.len()).min(allowance.bytes);
             let cx = broker.context(now);
             let room = self.session.room(&cx, turn.pressure.level, bytes);
             let queue = &broker.0.queue;
-            let pace = self.ties.pace(held, now);
+            let pace = if plain { None } else { self.ties.pace(held, now) };
             let ask = Ask { room, max, pace: pace.as_ref() };
             let ties = &mut self.ties;
             let taken = ties.mailbox.take(
@@ -93,7 +98,7 @@ impl Live {
             copies += drained.len();
             let progress = fetched || !drained.is_empty() || from_retained.is_some();
             for delivery in drained.drain(..) {
-                if self.too_old(&delivery, now) {
+                if !plain && self.too_old(&delivery, now) {
                     let mailbox = &self.ties.mailbox;
                     broker.note_lost(mailbox, &delivery, Loss::TooOld, turn);
                     broker.settle(mailbox, false, delivery.group, Some(Loss::TooOld));
@@ -129,10 +134,12 @@ impl Live {
             let full = unwritten + turn.out.len() >= OUT_MAX || copies >= COPIES_MAX;
             if !there && (full || !progress || !more) {
                 self.tell_settled();
-                if let Some(shaper) = self.ties.shaper_mut() {
-                    shaper.set_waits(false, now);
+                if !plain {
+                    if let Some(shaper) = self.ties.shaper_mut() {
+                        shaper.set_waits(false, now);
+                    }
+                    self.ties.exit(now, turn);
                 }
-                self.ties.exit(now, turn);
                 return more || (full && progress);
             }
         }
@@ -203,9 +210,12 @@ impl Live {
         now: Time,
         turn: &mut Turn,
     ) -> Option<bool> {
+        if !self.session.has_cursor() {
+            return None;
+        }
         let allowance = self.ties.allowance(now);
         let bytes = bytes.min(allowance.bytes);
-        if !self.session.has_cursor() || bytes == 0 || allowance.messages == 0 {
+        if bytes == 0 || allowance.messages == 0 {
             return None;
         }
         let cx = broker.context(now);

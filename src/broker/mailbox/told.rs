@@ -44,14 +44,14 @@ pub struct Ask<'a> {
     pub pace: Option<&'a Pace>,
 }
 
-/// What [`Mailbox::take`] left behind.
+/// What [`super::Mailbox::take`] left behind.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Taken {
     /// There is more that could be taken with more room for bytes.
     pub more: bool,
     /// Somebody else claims the Session: stop.
     pub kicked: bool,
-    /// Other classes are in force: see [`Mailbox::reclassify`].
+    /// Other classes are in force: see [`super::Mailbox::reclassify`].
     pub reclassified: bool,
     /// What comes next is only in the store: fetch it.
     pub cold: bool,

@@ -332,6 +332,7 @@ impl Broker {
     }
 
     /// The band of a message.
+    #[inline]
     fn band(&self, topic: TopicName<'_>, properties: &Properties<'_>) -> u8 {
         let priorities = self.0.priorities.as_ref();
         priorities.map_or(ORDINARY, |priorities| priorities.band(topic, properties))

@@ -114,6 +114,7 @@ enum Verdict {
 impl Live {
     /// What becomes of the client's next packet, of `len` bytes: its rate, what it may bring in while the
     /// broker is pressed, and room in the store.
+    #[inline]
     pub(super) fn gate(
         &mut self,
         packet: &Packet<'_>,
@@ -140,7 +141,15 @@ impl Live {
         Gate::Open
     }
 
+    #[inline]
     fn by_rate(&mut self, packet: &Packet<'_>, load: Load, broker: &Broker, now: Time) -> Gate {
+        if self.ties.extras.is_none() {
+            return Gate::Open;
+        }
+        self.ask_rate(packet, load, broker, now)
+    }
+
+    fn ask_rate(&mut self, packet: &Packet<'_>, load: Load, broker: &Broker, now: Time) -> Gate {
         let metrics = broker.metrics();
         let v5 = self.ties.version == Version::V5;
         let Some(limits) = self.ties.limits_mut() else { return Gate::Open };

@@ -125,14 +125,13 @@ impl Ties {
                 self.pour(packet, now);
                 self.send(packet, turn);
             }
-            // What is retained is of few messages, and its loss would last.
-            Action::Publish { draft, packet_id: None, .. }
-                if turn.pressure.level >= SHED && !draft.retain =>
-            {
-                turn.tally.add(Counter::RefusedQos0, 1);
-                broker.metrics().add(Counter::Shed, 1);
-            }
             Action::Publish { draft, packet_id, with } => {
+                // What is retained is of few messages, and its loss would last.
+                if turn.pressure.level >= SHED && packet_id.is_none() && !draft.retain {
+                    turn.tally.add(Counter::RefusedQos0, 1);
+                    broker.metrics().add(Counter::Shed, 1);
+                    return;
+                }
                 let received = with.is_some();
                 let with = with.map(|op| (self.id(), op));
                 let published = broker.publish(&draft, self.identity(), with, now, turn);
@@ -327,7 +326,14 @@ impl Ties {
     }
 
     /// What leaves is poured into the buckets: PUBLISH and nothing else.
+    #[inline]
     fn pour(&mut self, packet: &Packet<'_>, now: Time) {
+        if self.extras.is_some() {
+            self.pour_shaped(packet, now);
+        }
+    }
+
+    fn pour_shaped(&mut self, packet: &Packet<'_>, now: Time) {
         let (Packet::Publish(publish), Some(extras)) = (packet, &mut self.extras) else { return };
         if extras.shaper.is_none() && extras.egress.is_none() {
             return;

@@ -206,6 +206,7 @@ impl Inner {
     }
 
     /// The lists of a band, made if need be.
+    #[inline]
     pub fn of_band(&mut self, band: u8) -> &mut Lists {
         match slot(band) {
             None => &mut self.lists,

@@ -301,6 +301,7 @@ impl Inner {
         self.rare.get_or_insert_default().ledger[class][loss as usize] += 1;
     }
 
+    #[inline]
     pub fn put(&mut self, copy: Copy) -> Option<Waker> {
         let (qos, band) = (copy.qos, copy.band);
         let mut entry = Entry::new(copy, self.arrival);
@@ -407,6 +408,7 @@ impl Inner {
     }
 
     /// The same where nothing overtakes anything.
+    #[inline]
     fn take_plain(
         &mut self,
         room: Room,

@@ -230,13 +230,13 @@ impl Mailbox {
                 let (topic, qos) = (copy.message.clone(), copy.qos);
                 copy.band = inner.lane(topic.topic(), qos, copy.band, setting.hash);
             }
-            match queue.policy {
-                QueuePolicy::Conflate => wakers.extend(inner.conflate(copy, setting.hash, full)),
-                QueuePolicy::DropOldest => {
-                    wakers.extend(inner.put(copy));
-                    inner.trim(full);
-                }
-                _ => wakers.extend(inner.put(copy)),
+            if queue.policy == QueuePolicy::Conflate {
+                wakers.extend(inner.conflate(copy, setting.hash, full));
+                continue;
+            }
+            wakers.extend(inner.put(copy));
+            if queue.policy == QueuePolicy::DropOldest {
+                inner.trim(full);
             }
         }
         *grant = Grant { pressed: inner.presses(queue), ..Grant::default() };

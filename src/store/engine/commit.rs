@@ -334,11 +334,13 @@ impl Committer {
             self.shared.room.shut(Shut::Write, false);
         }
         let shared = &self.shared;
+        let since = gathering.since;
+        let (frames, bytes) = (gathering.chunk.frames, gathering.chunk.bytes.len());
+        // Counted first: who was acknowledged finds it among the figures.
+        shared.figures().commit(frames, bytes, flush, shared.clock.now().since(since));
         shared.certain.store(self.journal.certain(), Ordering::Release);
         shared.promised.store(gathering.last, Ordering::Release);
         shared.waiters.wake(gathering.last);
-        let since = gathering.since;
-        let (frames, bytes) = (gathering.chunk.frames, gathering.chunk.bytes.len());
         let mut memory = gathering.chunk.bytes;
         let active = {
             let mut tail = shared.tail();
@@ -354,7 +356,6 @@ impl Committer {
         let journal = self.journal.bytes();
         shared.room.set_journal(journal);
         shared.room.wake(&shared.options);
-        shared.figures().commit(frames, bytes, flush, shared.clock.now().since(since));
         shared.schedule.grown(active, bytes as u64, &shared.options);
     }
 

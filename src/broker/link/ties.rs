@@ -108,23 +108,41 @@ impl Ties {
         self.mailbox.owner.identity().expect("a Session's mailbox is its own")
     }
 
+    /// Carries out one wish of the Session. What every message brings stands here, so that where the
+    /// Session says it, nobody has to ask what it was.
+    #[inline]
     pub fn carry_out(&mut self, action: Action<'_>, broker: &Broker, now: Time, turn: &mut Turn) {
         match action {
-            Action::Send { packet, after_ops } if after_ops && self.must_wait(broker, turn) => {
-                self.pour(packet, now);
-                let mut bytes = Vec::new();
-                match codec::encode(packet, self.version, self.packet_max as usize, &mut bytes) {
-                    Ok(_) => {
-                        let what = Owed::Bytes(bytes.into_boxed_slice());
-                        turn.answers.push(Answer { due: Due::Newest, what });
-                    }
-                    Err(error) => debug!(%error, "packet not written"),
-                }
+            Action::Send { packet, after_ops } => {
+                self.on_send(packet, after_ops, broker, now, turn)
             }
-            Action::Send { packet, .. } => {
-                self.pour(packet, now);
-                self.send(packet, turn);
+            Action::Settle { above_qos0, group: None, loss: None, mid: None } => {
+                self.settled[usize::from(above_qos0)] += 1;
+                turn.tally.add(Counter::Completed, 1);
             }
+            Action::Count(count) => count_in(turn, count),
+            action => self.carry_out_other(action, broker, now, turn),
+        }
+    }
+
+    fn on_send(
+        &mut self,
+        packet: &Packet<'_>,
+        after_ops: bool,
+        broker: &Broker,
+        now: Time,
+        turn: &mut Turn,
+    ) {
+        self.pour(packet, now);
+        if after_ops && self.must_wait(broker, turn) {
+            self.hold(packet, turn);
+        } else {
+            self.send(packet, turn);
+        }
+    }
+
+    fn carry_out_other(&mut self, action: Action<'_>, broker: &Broker, now: Time, turn: &mut Turn) {
+        match action {
             Action::Publish { draft, packet_id, with } => {
                 // What is retained is of few messages, and its loss would last.
                 if turn.pressure.level >= SHED && packet_id.is_none() && !draft.retain {
@@ -170,10 +188,6 @@ impl Ties {
                 turn.changes.push(Change::Unsubscribe(filter.clone()))
             }
             Action::Remember(op) => turn.batch.ops.push((self.id(), op)),
-            Action::Settle { above_qos0, group: None, loss: None, mid: None } => {
-                self.settled[usize::from(above_qos0)] += 1;
-                turn.tally.add(Counter::Completed, 1);
-            }
             Action::Settle { above_qos0, group, loss, mid } => {
                 let receiver = group.map_or(self.id(), |group| group | GROUP_BIT);
                 turn.batch.settled.extend(mid.map(|mid| (receiver, mid)));
@@ -182,7 +196,7 @@ impl Ties {
             Action::Undeliverable { delivery, loss } => {
                 broker.note_lost(&self.mailbox, delivery, loss, turn);
             }
-            Action::Count(count) => count_in(turn, count),
+            Action::Send { .. } | Action::Count(_) => unreachable!("carried out already"),
             Action::Close(reason) => self.closing = Some(reason),
             Action::Goodbye => self.goodbye = true,
             Action::Return(_) | Action::WillDue(_) => {
@@ -325,6 +339,19 @@ impl Ties {
         })
     }
 
+    /// Puts a packet that must wait into the queue of answers.
+    #[inline(never)]
+    fn hold(&self, packet: &Packet<'_>, turn: &mut Turn) {
+        let mut bytes = Vec::new();
+        match codec::encode(packet, self.version, self.packet_max as usize, &mut bytes) {
+            Ok(_) => {
+                let what = Owed::Bytes(bytes.into_boxed_slice());
+                turn.answers.push(Answer { due: Due::Newest, what });
+            }
+            Err(error) => debug!(%error, "packet not written"),
+        }
+    }
+
     /// What leaves is poured into the buckets: PUBLISH and nothing else.
     #[inline]
     fn pour(&mut self, packet: &Packet<'_>, now: Time) {
@@ -333,6 +360,7 @@ impl Ties {
         }
     }
 
+    #[inline(never)]
     fn pour_shaped(&mut self, packet: &Packet<'_>, now: Time) {
         let (Packet::Publish(publish), Some(extras)) = (packet, &mut self.extras) else { return };
         if extras.shaper.is_none() && extras.egress.is_none() {

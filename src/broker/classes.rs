@@ -73,8 +73,11 @@ impl Classes {
     pub fn of_absent(&self, class: &str, who: Who<'_>) -> Arc<Rules> {
         let inner = &*self.lock();
         let same = |found: &Class| {
-            let known = Class { listener: None, certificate: None, ..found.clone() };
-            found.name == class && fits(&known, &who)
+            // The name first: this is asked of every parked Session at a start and at a reload.
+            found.name == class && {
+                let known = Class { listener: None, certificate: None, ..found.clone() };
+                fits(&known, &who)
+            }
         };
         let class = inner.classes.iter().find(|(class, _)| fits(class, &who) || same(class));
         class.map_or(&inner.everybody, |(_, rules)| rules).clone()

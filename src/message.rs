@@ -203,12 +203,15 @@ pub struct Parts<'a> {
 impl Parts<'_> {
     /// Bytes that a message of these parts holds in memory.
     pub fn bytes(&self) -> usize {
-        OVERHEAD + self.body_len()
+        OVERHEAD + self.texts_len() + self.body_len()
+    }
+
+    fn texts_len(&self) -> usize {
+        self.topic.len() + self.publisher.len() + self.user_name.map_or(0, str::len)
     }
 
     fn body_len(&self) -> usize {
-        let publisher = self.publisher.len() + self.user_name.map_or(0, str::len);
-        self.topic.len() + self.properties.as_bytes().len() + self.payload.len() + publisher
+        self.properties.as_bytes().len() + self.payload.len()
     }
 }
 
@@ -229,17 +232,20 @@ pub struct Message(
 #[derive(Debug, Default)]
 struct Written {
     head: Head,
+    /// Topic, publisher and its user name: apart from what need not be text, so that nobody has to
+    /// make sure again that this is.
+    texts: String,
+    /// Properties and payload.
     body: Vec<u8>,
 }
 
 /// What is said of a message beside its texts.
 #[derive(Debug, Default)]
 pub struct Head {
-    properties_at: u32,
-    payload_at: u32,
     publisher_at: u32,
     /// `u32::MAX`: its publisher had no user name.
     user_at: u32,
+    payload_at: u32,
     bytes: u32,
     /// Quality of service it was published with.
     pub qos: QoS,
@@ -277,23 +283,38 @@ impl Deref for Message {
 impl Message {
     /// A message of `parts`, counted by `meter`.
     pub fn new(parts: &Parts<'_>, meter: &'static Meter) -> Message {
-        Message::write(parts.body_len(), |head, body| {
-            body.extend_from_slice(parts.topic.as_bytes());
-            head.properties_at = u32_of(body.len());
-            parts.properties.forwarded(body);
-            head.payload_at = u32_of(body.len());
-            body.extend_from_slice(parts.payload);
-            head.publisher_at = u32_of(body.len());
-            body.extend_from_slice(parts.publisher.as_bytes());
-            head.user_at = parts.user_name.map_or(u32::MAX, |_| u32_of(body.len()));
-            body.extend_from_slice(parts.user_name.unwrap_or("").as_bytes());
-            head.qos = parts.qos;
-            head.retain = parts.retain;
-            head.received = parts.received;
-            head.expires = parts.expires;
-            *head.mid.get_mut() = 0;
-            head.meter = Some(meter);
-        })
+        let (texts_len, body_len) = (parts.texts_len(), parts.body_len());
+        let small = texts_len.max(body_len) <= SPARE_BYTES;
+        let spare = if small { SPARE.with_borrow_mut(Vec::pop) } else { None };
+        let mut shared = spare.unwrap_or_default();
+        let written = Arc::get_mut(&mut shared).expect("nobody shares it yet");
+        let Written { head, texts, body } = written;
+        texts.clear();
+        texts.reserve_exact(texts_len);
+        texts.push_str(parts.topic);
+        texts.push_str(parts.publisher);
+        texts.push_str(parts.user_name.unwrap_or(""));
+        body.clear();
+        body.reserve_exact(body_len);
+        parts.properties.forwarded(body);
+        let payload_at = u32_of(body.len());
+        body.extend_from_slice(parts.payload);
+        let user_at = parts.topic.len() + parts.publisher.len();
+        let bytes = u32_of(texts.len() + body.len() + OVERHEAD);
+        *head = Head {
+            publisher_at: u32_of(parts.topic.len()),
+            user_at: parts.user_name.map_or(u32::MAX, |_| u32_of(user_at)),
+            payload_at,
+            bytes,
+            qos: parts.qos,
+            retain: parts.retain,
+            received: parts.received,
+            expires: parts.expires,
+            mid: AtomicU64::new(0),
+            meter: Some(meter),
+        };
+        meter.note(bytes.into());
+        Message(Some(shared))
     }
 
     /// All that it says.
@@ -323,48 +344,29 @@ impl Message {
 
     /// Topic Name.
     pub fn topic(&self) -> TopicName<'_> {
-        TopicName::trusted(text(&self.body()[..self.properties_at as usize]))
+        TopicName::trusted(&self.written().texts[..self.publisher_at as usize])
     }
 
     /// What is forwarded with it, in order.
     pub fn properties(&self) -> Properties<'_> {
-        Properties::trusted(&self.body()[self.properties_at as usize..self.payload_at as usize])
+        Properties::trusted(&self.written().body[..self.payload_at as usize])
     }
 
     /// Application Message.
     pub fn payload(&self) -> &[u8] {
-        &self.body()[self.payload_at as usize..self.publisher_at as usize]
+        &self.written().body[self.payload_at as usize..]
     }
 
     /// Client Identifier of its publisher; empty for the broker itself.
     pub fn publisher(&self) -> &str {
-        let body = self.body();
-        let end = body.len().min(self.user_at as usize);
-        text(&body[self.publisher_at as usize..end])
+        let texts = &self.written().texts;
+        let end = texts.len().min(self.user_at as usize);
+        &texts[self.publisher_at as usize..end]
     }
 
     /// User name of its publisher.
     pub fn user_name(&self) -> Option<&str> {
-        self.body().get(self.user_at as usize..).map(text)
-    }
-
-    /// A new message, filled by `fill`, with a body of `len` bytes, about.
-    fn write(len: usize, fill: impl FnOnce(&mut Head, &mut Vec<u8>)) -> Message {
-        let spare = if len <= SPARE_BYTES { SPARE.with_borrow_mut(Vec::pop) } else { None };
-        let mut shared = spare.unwrap_or_default();
-        let written = Arc::get_mut(&mut shared).expect("nobody shares it yet");
-        written.body.clear();
-        written.body.reserve_exact(len);
-        fill(&mut written.head, &mut written.body);
-        written.head.bytes = u32_of(written.body.len() + OVERHEAD);
-        if let Some(meter) = written.head.meter {
-            meter.note(written.head.bytes.into());
-        }
-        Message(Some(shared))
-    }
-
-    fn body(&self) -> &[u8] {
-        &self.written().body
+        self.written().texts.get(self.user_at as usize..)
     }
 
     fn written(&self) -> &Written {
@@ -412,7 +414,7 @@ impl Drop for Message {
             return;
         }
         let Some(written) = Arc::get_mut(&mut shared) else { return };
-        if written.body.capacity() <= SPARE_BYTES {
+        if written.texts.capacity().max(written.body.capacity()) <= SPARE_BYTES {
             written.settle();
             SPARE.with_borrow_mut(|spare| {
                 if spare.len() < SPARE_MAX {
@@ -427,11 +429,6 @@ impl Drop for Written {
     fn drop(&mut self) {
         self.settle();
     }
-}
-
-/// What was written from a string.
-fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).expect("written from a string")
 }
 
 /// Subscription Identifiers of one delivery: mostly none or one.

@@ -73,6 +73,7 @@ const COUNTERS: usize = Counter::LettersLost as usize + 1;
 /// Counters that a turn gathers.
 const TALLIED: usize = Counter::Completed as usize + 1;
 const SHARDS: usize = 8;
+const _: () = assert!(TALLIED <= 32, "a turn notes in 32 bits which counters it has added to");
 
 /// One thread's counters, on cache lines of their own.
 #[derive(Debug, Default)]
@@ -86,14 +87,20 @@ struct Shard {
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     counters: [u64; TALLIED],
-    some: bool,
+    /// Those that were added to, a bit each.
+    some: u32,
 }
 
 impl Tally {
     /// Adds `n` to a counter.
     pub fn add(&mut self, counter: Counter, n: u64) {
         self.counters[counter as usize] += n;
-        self.some = true;
+        self.some |= 1 << counter as u32;
+    }
+
+    /// Nothing was counted.
+    pub fn is_empty(&self) -> bool {
+        self.some == 0
     }
 }
 
@@ -123,16 +130,17 @@ impl Metrics {
 
     /// Adds a turn's counts, and empties it.
     pub fn add_all(&self, tally: &mut Tally) {
-        if !tally.some {
+        let mut some = std::mem::take(&mut tally.some);
+        if some == 0 {
             return;
         }
         let shard = self.shard();
-        for (counter, n) in shard.counters.iter().zip(&mut tally.counters) {
-            if *n > 0 {
-                counter.fetch_add(std::mem::take(n), Ordering::Relaxed);
-            }
+        while some != 0 {
+            let counter = some.trailing_zeros() as usize % TALLIED;
+            let n = std::mem::take(&mut tally.counters[counter]);
+            shard.counters[counter].fetch_add(n, Ordering::Relaxed);
+            some &= some - 1;
         }
-        tally.some = false;
     }
 
     /// Adds `n` copies to the ledger.

@@ -1,6 +1,7 @@
 //! Shared state: router, registry, mailboxes, groups. Synchronous and deterministic: no runtime,
 //! no file, no clock. A [`Broker`] is told the time, and asks the world only through [`ports`].
 
+mod admit;
 pub mod classes;
 pub mod letters;
 pub mod link;
@@ -35,7 +36,7 @@ use letters::Letter;
 use mailbox::{Account, Copy, Mailbox, ORDINARY, Pace, Setting};
 use metrics::{Counter, Metrics};
 use overload::{Cause, Pressure, Reading};
-use ports::{Authenticator, GROUP_BIT, Publication, Receipt, Refused, Store, StoredCopy};
+use ports::{Authenticator, GROUP_BIT, Publication, Receipt, Store, StoredCopy};
 use registry::{Due, Parked, Registry};
 use router::{Change, Retain, Retaining, Router, Subscriber};
 use turn::{Turn, press};
@@ -217,8 +218,8 @@ impl Broker {
         // What the broker says of itself is kept in memory alone.
         let kept = shared.remembers && !std::ptr::eq(&**publisher, &*shared.system);
         let retained = retained.map(|what| Retaining { what, kept });
-        let mut recent = std::mem::take(&mut turn.recent);
-        let (stamp, matches) = shared.router.route(draft.topic, publisher, retained, &mut recent);
+        let recent = &mut turn.recent;
+        let (stamp, matches) = shared.router.route(draft.topic, publisher, retained, recent);
         let found = matches.len();
         let mut admitted = 0;
         let mut refused = 0;
@@ -265,7 +266,6 @@ impl Broker {
             open.copies.push(Copy { message, qos, retain, ids, stored, band });
             admitted += 1;
         }
-        turn.recent = recent;
         turn.copies += found;
         turn.tally.add(Counter::Routed, found as u64);
         turn.stamps.extend(stamp);
@@ -282,6 +282,10 @@ impl Broker {
     /// Ends a turn: hands its changes to the store, pushes the copies, wakes their receivers.
     /// Because submit comes before push, nobody can be done with a message before it is stored.
     pub fn flush(&self, now: Time, turn: &mut Turn) -> Option<Receipt> {
+        if turn.is_clean() {
+            self.0.meter.settle();
+            return None;
+        }
         if !turn.gone.is_empty() {
             self.tell_gone(now, turn);
         }
@@ -474,6 +478,9 @@ impl Broker {
     /// Unacknowledged messages of a departed member go back to the heads of their groups; if a
     /// group is no more, to the ledger.
     pub(crate) fn give_back(&self, back: Vec<Delivery>, turn: &mut Turn) {
+        if back.is_empty() {
+            return;
+        }
         let mut by_group = std::collections::BTreeMap::<u64, Vec<_>>::new();
         for delivery in back {
             by_group.entry(delivery.group.unwrap_or_default()).or_default().push(delivery);
@@ -596,54 +603,6 @@ impl Broker {
     /// the first law.
     pub fn parked_in_flight(&self) -> Vec<(ClientId, Vec<Option<u64>>)> {
         self.0.registry.parked_in_flight()
-    }
-
-    /// Room for a message, asked before anything is changed.
-    fn admit(
-        &self,
-        draft: &Draft<'_>,
-        publisher: &Arc<Identity>,
-        bytes: usize,
-    ) -> Result<(), Reason> {
-        let shared = &*self.0;
-        // What the broker says of itself is little, and is wanted most when room is short.
-        if std::ptr::eq(&**publisher, &*shared.system) {
-            return Ok(());
-        }
-        if draft.retain && !draft.payload.is_empty() {
-            let may = shared.router.may_retain(draft.topic, bytes, &shared.totals);
-            if !may {
-                return Err(Reason::QuotaExceeded);
-            }
-        }
-        if shared.meter.about() + bytes as u64 > shared.totals.queued_bytes_max.0 {
-            return Err(Reason::QuotaExceeded);
-        }
-        Ok(())
-    }
-
-    /// The same in the store, unless a link has asked before it looked at the PUBLISH. A store that
-    /// has become slow since takes it nevertheless.
-    fn admit_to_store(
-        &self,
-        draft: &Draft<'_>,
-        publisher: &Arc<Identity>,
-        bytes: usize,
-        turn: &mut Turn,
-    ) -> Result<(), Reason> {
-        let shared = &*self.0;
-        let kept = shared.remembers && (draft.qos > QoS::AtMostOnce || draft.retain);
-        if !kept || std::ptr::eq(&**publisher, &*shared.system) {
-            return Ok(());
-        }
-        let admitted = turn.room.take().map_or_else(|| shared.ports.store.admit(bytes), Ok);
-        turn.permit.join(match admitted {
-            Ok(permit) => permit,
-            Err(Refused::Slow) => ports::Permit::new(bytes),
-            Err(Refused::Full) => return Err(Reason::QuotaExceeded),
-            Err(Refused::Failed) => return Err(Reason::UnspecifiedError),
-        });
-        Ok(())
     }
 
     /// Puts a message into the turn's batch, if it is to be kept.

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
+use crate::sync::atomic::{AtomicBool, Ordering};
+
 use crate::config::{Config, Egress, Excess, Ingress, Listener};
 use crate::shape::{Intake, Load, Pass, Seat, TokenBucket, Turnstile};
 use crate::sync::{Mutex, MutexGuard};
@@ -39,6 +41,8 @@ pub struct Place {
 #[derive(Debug)]
 pub(super) struct Pools {
     inner: Mutex<Inner>,
+    /// A listener, an address or all clients together are limited in what they send or are sent.
+    some: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -154,7 +158,7 @@ impl Drop for Place {
 
 impl Pools {
     pub fn new(config: &Config) -> Pools {
-        let pools = Pools { inner: Mutex::default() };
+        let pools = Pools { inner: Mutex::default(), some: AtomicBool::new(false) };
         pools.set(config, Time::START);
         pools
     }
@@ -181,6 +185,8 @@ impl Pools {
         }
         inner.listeners = listeners;
         set_door(&mut inner.egress, &config.broker.egress, now);
+        let some = inner.egress.is_some() || inner.listeners.values().any(Shared::limits);
+        self.some.store(some, Ordering::Relaxed);
         let rate = NonZeroU64::new(config.limits.connects_rate.into());
         inner.connects.rate = rate;
         match rate {
@@ -197,6 +203,11 @@ impl Pools {
         if configured != name {
             self.lock().opened.insert(name.to_owned(), configured.to_owned());
         }
+    }
+
+    /// Whether any client shares anything: mostly none does.
+    pub fn are_some(&self) -> bool {
+        self.some.load(Ordering::Relaxed)
     }
 
     /// What a client of the listener shares with others.
@@ -227,6 +238,10 @@ impl Pools {
 }
 
 impl Shared {
+    fn limits(&self) -> bool {
+        self.all.is_some() || self.egress.is_some() || !self.each.is_free()
+    }
+
     fn of_address(&mut self, address: IpAddr, now: Time) -> Option<Arc<Pool>> {
         if self.each.is_free() {
             return None;

@@ -38,6 +38,11 @@ impl Staged {
         self.used
     }
 
+    /// This turn has nothing for anybody.
+    pub fn is_empty(&self) -> bool {
+        self.used == 0
+    }
+
     /// The place of a receiver. `before`: how many there were before its message; each message has
     /// its receivers once.
     pub fn of(&mut self, found: &Match, before: usize) -> &mut Open {

@@ -86,8 +86,23 @@ impl Turn {
         self.copies = 0;
     }
 
+    /// It has changed nothing so far: there is nothing to carry out.
+    #[inline]
+    pub(super) fn is_clean(&self) -> bool {
+        self.tally.is_empty()
+            && self.staged.is_empty()
+            && self.wakers.is_empty()
+            && self.gone.is_empty()
+            && self.stamps.is_empty()
+            && self.permit.bytes() == 0
+            && self.batch.is_empty()
+    }
+
     /// Wakes everybody this turn had something for, with no lock held.
     pub(super) fn wake(&mut self) {
+        if self.wakers.is_empty() {
+            return;
+        }
         for waker in self.wakers.drain(..) {
             waker.wake();
         }

@@ -119,14 +119,9 @@ pub enum Action<'a> {
     Goodbye,
 }
 
-/// Events of the second law and the wire that only the Session sees.
+/// Events of the second law that only the Session sees.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Count {
-    /// A PUBLISH went out.
-    Sent {
-        /// Its payload.
-        bytes: usize,
-    },
     /// A `QoS` 2 PUBLISH came again before it was released: absorbed.
     Repeat,
     /// A PUBLISH was refused before routing (topic, rights).

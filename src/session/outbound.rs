@@ -3,7 +3,7 @@
 use std::num::NonZeroU16;
 
 use super::window::State;
-use super::{Action, Context, Count, Op, Session, answer};
+use super::{Action, Context, Op, Session, answer};
 use crate::codec::{self, Ack, Packet, PacketId, Publish, QoS, Reason};
 use crate::message::{Delivery, Loss};
 use crate::topic::TopicName;
@@ -55,7 +55,6 @@ impl Session {
         if let Some((alias, true)) = alias {
             self.aliases.get_or_insert_default().outgoing.set(topic, alias);
         }
-        out(Action::Count(Count::Sent { bytes: publish.payload.len() }));
         if delivery.qos == QoS::AtMostOnce {
             out(Action::Send { packet: &Packet::Publish(publish), after_ops: false });
             out(Action::Settle { above_qos0, group, loss: None, mid });
@@ -104,7 +103,6 @@ impl Session {
                         gone.push((packet_id, delivery.qos, delivery.group, delivery.mid()));
                         continue;
                     }
-                    out(Action::Count(Count::Sent { bytes: publish.payload.len() }));
                     out(Action::Send { packet: &Packet::Publish(publish), after_ops: false });
                 }
             }

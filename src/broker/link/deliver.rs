@@ -22,6 +22,18 @@ use crate::time::Time;
 const TAKE_MAX: usize = 256;
 
 impl Live {
+    /// Whether there is nothing that [`Live::deliver`] could do. A client that only publishes should
+    /// not look into its mailbox each time.
+    pub(super) fn has_nothing_to_take(&self) -> bool {
+        let Live { session, ties } = self;
+        ties.mailbox.is_quiet()
+            && ties.extras.is_none()
+            && ties.memberships.is_empty()
+            && ties.queue.as_ref().is_none_or(|queue| queue.fetch.is_none())
+            && !session.resending()
+            && !session.has_cursor()
+    }
+
     /// Takes for the client what window and room allow: what awaits its resend, retained
     /// messages, its mailbox, its groups.
     pub(super) fn deliver(
@@ -241,7 +253,7 @@ impl Live {
     }
 
     /// What was completed is told to the mailbox's account.
-    fn tell_settled(&mut self) {
+    pub(super) fn tell_settled(&mut self) {
         self.ties.mailbox.settle_many(&mut self.ties.settled);
     }
 }

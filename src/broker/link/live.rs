@@ -114,6 +114,11 @@ impl Live {
         self.ties.goodbye
     }
 
+    /// Either of them.
+    pub fn is_over(&self) -> bool {
+        self.ties.closing.is_some() || self.ties.goodbye
+    }
+
     /// When time alone will change something.
     pub fn deadline(&self) -> Option<Time> {
         let pause = match self.ties.pause.as_deref() {
@@ -218,6 +223,12 @@ impl Live {
         turn: &mut Turn,
     ) {
         let ties = &mut self.ties;
+        if receipt.is_none() && ties.queue.is_none() && turn.answers.is_empty() {
+            if !turn.pressed.is_empty() {
+                ties.begin_pause(broker, now, turn);
+            }
+            return;
+        }
         if receipt.is_some() || !turn.answers.is_empty() {
             let queue = ties.queue.get_or_insert_default();
             queue.newest = receipt.or(queue.newest);
@@ -267,6 +278,10 @@ impl Live {
         if self.lingers(linger, now) {
             return false;
         }
+        if self.has_nothing_to_take() {
+            self.tell_settled();
+            return false;
+        }
         let before = turn.out.len();
         let more = self.deliver(broker, waker, now, unwritten, turn);
         if turn.out.len() > before {
@@ -307,12 +322,13 @@ impl Live {
     }
 
     /// The connection is over: the Will is decided, the Session parked or ended.
-    pub fn end(&mut self, reason: &str, broker: &Broker, now: Time, turn: &mut Turn) {
+    pub fn end(mut self, reason: &str, broker: &Broker, now: Time, turn: &mut Turn) {
         self.drop_answers(broker, now, turn);
         turn.pressed.clear();
         broker.metrics().disconnect();
-        let Live { session, ties } = self;
-        let client_id = &session.identity().client_id;
+        let Live { mut session, mut ties } = self;
+        let identity = session.identity().clone();
+        let client_id = &identity.client_id;
         info!(client = %client_id, address = %ties.origin, reason, "disconnected");
         let id = ties.id();
         for membership in &ties.memberships {
@@ -320,7 +336,6 @@ impl Live {
         }
         let cx = broker.context(now);
         let groups = &broker.0.router;
-        let identity = session.identity().clone();
         let mut will = None;
         let mut back = Vec::new();
         let will_due = session.hang_up(
@@ -343,9 +358,6 @@ impl Live {
         let newest = ties.queue.as_ref().and_then(|queue| queue.newest);
         let newest = broker.flush(now, turn).or(newest);
         let keep_qos0 = ties.mailbox.keeps_qos0(&broker.0.queue);
-        let client_id = identity.client_id.clone();
-        let placeholder = Session::new(identity, session.terms().clone(), now);
-        let mut session = std::mem::replace(session, placeholder);
         if session.lasts() {
             if let Some(shaper) = ties.extras.as_mut().and_then(|extras| extras.shaper.take()) {
                 ties.mailbox.keep_shaper(shaper);
@@ -376,7 +388,7 @@ impl Live {
         } else {
             turn.wakers.extend(ties.mailbox.detach(&mut ties.settled, true));
             broker.dissolve(id, &mut session, &ties.mailbox, false, Loss::SessionEnded, turn);
-            turn.wakers.extend(broker.0.registry.release(&client_id));
+            turn.wakers.extend(broker.0.registry.release(client_id));
         }
     }
 

@@ -158,9 +158,11 @@ impl Link {
             if !matches!(self.phase, Phase::Live(_)) {
                 limits = self.limits();
             }
-            match codec::decode(&bytes[used..], self.version, From::Client, &limits) {
+            // Looked at where it is: a packet is large, and moving it costs.
+            match &codec::decode(&bytes[used..], self.version, From::Client, &limits) {
                 Ok(Decoded::Packet { packet, len }) => {
-                    let gate = self.gate(&packet, len, now, turn);
+                    let len = *len;
+                    let gate = self.gate(packet, len, now, turn);
                     match gate {
                         Gate::Open | Gate::Refuse => {}
                         Gate::Wait => {
@@ -172,11 +174,11 @@ impl Link {
                             break;
                         }
                     }
-                    self.on_packet(&packet, len, gate == Gate::Refuse, now, turn);
+                    self.on_packet(packet, len, gate == Gate::Refuse, now, turn);
                     used += len;
                 }
                 Ok(Decoded::Need(_)) => break,
-                Err(error) => self.on_malformed(&bytes[used..], error, now, turn),
+                Err(error) => self.on_malformed(&bytes[used..], *error, now, turn),
             }
         }
         if matches!(self.phase, Phase::Closed) {
@@ -187,7 +189,8 @@ impl Link {
         used
     }
 
-    /// Does what time, wakes and room allow. `unwritten` bytes still wait for the peer.
+    /// Does what time, wakes and room allow. `unwritten` bytes still wait for the peer. All wakers
+    /// that a link is ever polled with should wake the same task: one may be kept for long.
     pub fn poll(&mut self, waker: &Waker, now: Time, unwritten: usize, turn: &mut Turn) -> Flow {
         turn.pressure = self.broker.pressure();
         if let Phase::Connect(_, deadline) = &self.phase
@@ -221,9 +224,7 @@ impl Link {
         match std::mem::replace(&mut self.phase, Phase::Closed) {
             Phase::Connect(..) | Phase::Closed => {}
             Phase::Opening(opening) => self.abandon(&opening),
-            Phase::Live(mut live) => {
-                live.end("connection lost", &self.broker, now, turn);
-            }
+            Phase::Live(live) => live.end("connection lost", &self.broker, now, turn),
         }
         self.broker.flush(now, turn);
         turn.forget();
@@ -362,13 +363,23 @@ impl Link {
     }
 
     /// Carries out what the last input left: answers, a close.
+    #[inline]
     fn after_live(&mut self, now: Time, turn: &mut Turn) {
+        if let Phase::Live(live) = &self.phase
+            && live.is_over()
+        {
+            self.end_live(now, turn);
+        }
+    }
+
+    #[cold]
+    fn end_live(&mut self, now: Time, turn: &mut Turn) {
         let Phase::Live(live) = &mut self.phase else { return };
         if let Some(reason) = live.closing() {
             self.disconnect(reason, now, turn);
         } else if live.said_goodbye() {
             // Answers to what came before DISCONNECT are nobody's any more, the messages are.
-            let Phase::Live(mut live) = std::mem::replace(&mut self.phase, Phase::Closed) else {
+            let Phase::Live(live) = std::mem::replace(&mut self.phase, Phase::Closed) else {
                 return;
             };
             live.end("DISCONNECT", &self.broker, now, turn);

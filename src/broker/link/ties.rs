@@ -20,9 +20,9 @@ use crate::broker::overload::SHED;
 use crate::broker::ports::{Fetch, GROUP_BIT, Receipt};
 use crate::broker::router::{Change, Membership};
 use crate::broker::turn::{Answer, Due, Owed, Turn};
-use crate::codec::{self, Packet, Reason, Version};
+use crate::codec::{self, Packet, PacketId, Publish, Reason, Version};
 use crate::config::Ingress;
-use crate::message::{Identity, SessionId};
+use crate::message::{Draft, Identity, SessionId};
 use crate::session::{Action, Count, Op};
 use crate::shape::{Allowance, LeakyBucket, Shaper};
 use crate::time::Time;
@@ -120,11 +120,14 @@ impl Ties {
                 self.settled[usize::from(above_qos0)] += 1;
                 turn.tally.add(Counter::Completed, 1);
             }
-            Action::Count(count) => count_in(turn, count),
-            action => self.carry_out_other(action, broker, now, turn),
+            Action::Publish { draft, packet_id, with } => {
+                self.on_publish(&draft, packet_id, with, broker, now, turn);
+            }
+            action => self.carry_out_other(action, broker, turn),
         }
     }
 
+    #[inline(never)] // Else what is said in so many places is not carried out there.
     fn on_send(
         &mut self,
         packet: &Packet<'_>,
@@ -133,7 +136,13 @@ impl Ties {
         now: Time,
         turn: &mut Turn,
     ) {
-        self.pour(packet, now);
+        if let Packet::Publish(publish) = packet {
+            turn.tally.add(Counter::Sent, 1);
+            turn.tally.add(Counter::PayloadSent, publish.payload.len() as u64);
+            if self.extras.is_some() {
+                self.pour(publish, now);
+            }
+        }
         if after_ops && self.must_wait(broker, turn) {
             self.hold(packet, turn);
         } else {
@@ -141,46 +150,57 @@ impl Ties {
         }
     }
 
-    fn carry_out_other(&mut self, action: Action<'_>, broker: &Broker, now: Time, turn: &mut Turn) {
-        match action {
-            Action::Publish { draft, packet_id, with } => {
-                // What is retained is of few messages, and its loss would last.
-                if turn.pressure.level >= SHED && packet_id.is_none() && !draft.retain {
-                    turn.tally.add(Counter::RefusedQos0, 1);
-                    broker.metrics().add(Counter::Shed, 1);
-                    return;
+    #[inline(never)]
+    fn on_publish(
+        &mut self,
+        draft: &Draft<'_>,
+        packet_id: Option<PacketId>,
+        with: Option<Op>,
+        broker: &Broker,
+        now: Time,
+        turn: &mut Turn,
+    ) {
+        // What is retained is of few messages, and its loss would last.
+        if turn.pressure.level >= SHED && packet_id.is_none() && !draft.retain {
+            turn.tally.add(Counter::RefusedQos0, 1);
+            broker.metrics().add(Counter::Shed, 1);
+            return;
+        }
+        let received = with.is_some();
+        let with = with.map(|op| (self.id(), op));
+        let published = broker.publish(draft, self.identity(), with, now, turn);
+        let v5 = self.version == Version::V5;
+        let refused = published.reason.is_error() && v5;
+        // An older client cannot be told that the store has failed, and must not be told that
+        // it has not: it comes again.
+        let untold = published.no_room && !v5;
+        let reason = if untold { Reason::UnspecifiedError } else { published.reason };
+        match packet_id {
+            Some(packet_id) => {
+                if received && published.stored && refused {
+                    // The refusal frees the identifier, in the same batch: else a crash between the
+                    // two would let it absorb another message.
+                    turn.batch.ops.push((self.id(), Op::Forgotten { packet_id }));
                 }
-                let received = with.is_some();
-                let with = with.map(|op| (self.id(), op));
-                let published = broker.publish(&draft, self.identity(), with, now, turn);
-                let v5 = self.version == Version::V5;
-                let refused = published.reason.is_error() && v5;
-                // An older client cannot be told that the store has failed, and must not be told that
-                // it has not: it comes again.
-                let untold = published.no_room && !v5;
-                let reason = if untold { Reason::UnspecifiedError } else { published.reason };
-                match packet_id {
-                    Some(packet_id) => {
-                        if received && published.stored && refused {
-                            // The refusal frees the identifier, in the same batch: else a crash
-                            // between the two would let it absorb another message.
-                            turn.batch.ops.push((self.id(), Op::Forgotten { packet_id }));
-                        }
-                        if reason == Reason::UnspecifiedError {
-                            // The store has failed: this can be neither kept nor, on 3.1.1, refused.
-                            self.closing = Some(Reason::UnspecifiedError);
-                        }
-                        let qos = draft.qos;
-                        let due = if published.stored { Due::ThisTurn } else { Due::Now };
-                        let what = Owed::Published { packet_id, qos, reason };
-                        turn.answers.push(Answer { due, what });
-                    }
-                    None if published.reason.is_error() && published.refused == 0 => {
-                        turn.tally.add(Counter::RefusedQos0, 1);
-                    }
-                    None => {}
+                if reason == Reason::UnspecifiedError {
+                    // The store has failed: this can be neither kept nor, on 3.1.1, refused.
+                    self.closing = Some(Reason::UnspecifiedError);
                 }
+                let qos = draft.qos;
+                let due = if published.stored { Due::ThisTurn } else { Due::Now };
+                let what = Owed::Published { packet_id, qos, reason };
+                turn.answers.push(Answer { due, what });
             }
+            None if published.reason.is_error() && published.refused == 0 => {
+                turn.tally.add(Counter::RefusedQos0, 1);
+            }
+            None => {}
+        }
+    }
+
+    #[inline(never)]
+    fn carry_out_other(&mut self, action: Action<'_>, broker: &Broker, turn: &mut Turn) {
+        match action {
             Action::Subscribe { filter, subscription } => {
                 turn.changes.push(Change::Subscribe(filter.clone(), subscription));
             }
@@ -196,7 +216,8 @@ impl Ties {
             Action::Undeliverable { delivery, loss } => {
                 broker.note_lost(&self.mailbox, delivery, loss, turn);
             }
-            Action::Send { .. } | Action::Count(_) => unreachable!("carried out already"),
+            Action::Count(count) => count_in(turn, count),
+            Action::Send { .. } | Action::Publish { .. } => unreachable!("carried out already"),
             Action::Close(reason) => self.closing = Some(reason),
             Action::Goodbye => self.goodbye = true,
             Action::Return(_) | Action::WillDue(_) => {
@@ -217,8 +238,10 @@ impl Ties {
         let rules = broker.0.classes.of(Some(self.origin.listener()), who);
         self.mailbox.set_rules(&rules);
         let fresh = Shaper::new(&rules.shaping);
-        let limits = self.new_limits(&rules.ingress, broker, now);
-        let egress = self.new_egress(broker, now);
+        let listener = broker.0.pools.are_some().then(|| self.origin.listener());
+        let listener = listener.and_then(|number| broker.0.classes.listener_name(number));
+        let limits = self.new_limits(listener.as_deref(), &rules.ingress, broker, now);
+        let egress = self.new_egress(listener.as_deref(), broker, now);
         let some = fresh.is_some() || limits.is_some() || egress.is_some();
         if self.extras.is_none() && !some && rules.name.is_empty() {
             return;
@@ -245,10 +268,15 @@ impl Ties {
         }
     }
 
-    fn new_limits(&mut self, ingress: &Ingress, broker: &Broker, now: Time) -> Option<Box<Limits>> {
-        let name = broker.0.classes.listener_name(self.origin.listener());
-        let address = self.origin.address();
-        let shared = name.map(|name| broker.0.pools.of(&name, address, now)).unwrap_or_default();
+    fn new_limits(
+        &mut self,
+        listener: Option<&str>,
+        ingress: &Ingress,
+        broker: &Broker,
+        now: Time,
+    ) -> Option<Box<Limits>> {
+        let shared = listener.map(|name| broker.0.pools.of(name, self.origin.address(), now));
+        let shared = shared.unwrap_or_default();
         let had = self.extras.as_mut().and_then(|extras| extras.limits.take());
         let kept = had.map_or_else(|| self.mailbox.take_intake(), |had| had.into_own());
         Limits::new(ingress, shared, kept, now)
@@ -259,9 +287,13 @@ impl Ties {
         self.extras.as_mut()?.limits.as_deref_mut()
     }
 
-    fn new_egress(&mut self, broker: &Broker, now: Time) -> Option<Box<Egress>> {
-        let name = broker.0.classes.listener_name(self.origin.listener());
-        let doors: Vec<_> = name.iter().flat_map(|name| broker.0.pools.doors(name)).collect();
+    fn new_egress(
+        &mut self,
+        listener: Option<&str>,
+        broker: &Broker,
+        now: Time,
+    ) -> Option<Box<Egress>> {
+        let doors: Vec<_> = listener.iter().flat_map(|name| broker.0.pools.doors(name)).collect();
         let had = self.extras.as_mut().and_then(|extras| extras.egress.take());
         if let Some(mut had) = had {
             // It asks again, under the rules of now.
@@ -353,16 +385,9 @@ impl Ties {
     }
 
     /// What leaves is poured into the buckets: PUBLISH and nothing else.
-    #[inline]
-    fn pour(&mut self, packet: &Packet<'_>, now: Time) {
-        if self.extras.is_some() {
-            self.pour_shaped(packet, now);
-        }
-    }
-
     #[inline(never)]
-    fn pour_shaped(&mut self, packet: &Packet<'_>, now: Time) {
-        let (Packet::Publish(publish), Some(extras)) = (packet, &mut self.extras) else { return };
+    fn pour(&mut self, publish: &Publish<'_>, now: Time) {
+        let Some(extras) = &mut self.extras else { return };
         if extras.shaper.is_none() && extras.egress.is_none() {
             return;
         }
@@ -410,14 +435,10 @@ impl Ties {
 }
 
 fn count_in(turn: &mut Turn, count: Count) {
-    let tally = &mut turn.tally;
-    match count {
-        Count::Sent { bytes } => {
-            tally.add(Counter::Sent, 1);
-            tally.add(Counter::PayloadSent, bytes as u64);
-        }
-        Count::Repeat => tally.add(Counter::Repeats, 1),
-        Count::Refused { above_qos0: true } => tally.add(Counter::Refused, 1),
-        Count::Refused { above_qos0: false } => tally.add(Counter::RefusedQos0, 1),
-    }
+    let counter = match count {
+        Count::Repeat => Counter::Repeats,
+        Count::Refused { above_qos0: true } => Counter::Refused,
+        Count::Refused { above_qos0: false } => Counter::RefusedQos0,
+    };
+    turn.tally.add(counter, 1);
 }

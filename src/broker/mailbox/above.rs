@@ -94,6 +94,9 @@ impl Above {
 
     /// Leaves to the store what the store has, and packs it.
     pub fn cool(&mut self) {
+        if self.is_empty() {
+            return;
+        }
         self.front.iter_mut().for_each(Entry::cool);
         let old = self.rest.take().map(|rest| *rest).unwrap_or_default();
         let mut rest = Rest::default();

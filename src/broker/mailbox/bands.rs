@@ -58,6 +58,10 @@ const WHOLE: u32 = 100;
 const FREE_MAX: usize = 64;
 
 impl Lists {
+    pub fn is_empty(&self) -> bool {
+        self.qos0.is_empty() && self.above.is_empty()
+    }
+
     pub fn len(&self) -> usize {
         self.qos0.len() + self.above.len()
     }
@@ -82,7 +86,7 @@ impl Lists {
         self.above.unpack(1);
         let arrival = |first: Option<&Entry>| first.map_or(u64::MAX, |first| first.arrival);
         let (zero, above) = (arrival(self.qos0.front()), arrival(self.above.first()));
-        (self.len() > 0).then(|| (zero.min(above), zero < above))
+        (!self.is_empty()).then(|| (zero.min(above), zero < above))
     }
 
     /// Adds a copy at the end. `spare` is asked for a list if one is needed.

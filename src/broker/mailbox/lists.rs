@@ -246,6 +246,10 @@ impl Inner {
         }
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.lists.is_empty() && (!self.has_bands() || self.all().all(Lists::is_empty))
+    }
+
     /// Somebody is there to take.
     pub fn reachable(&self) -> bool {
         match &self.members {
@@ -446,7 +450,7 @@ impl Inner {
             return;
         }
         self.all_mut().for_each(Lists::give_memory_back);
-        if self.len() == 0 {
+        if self.is_empty() {
             let rare = self.rare.get_or_insert_default();
             (rare.bands, rare.lanes) = (None, None);
         }

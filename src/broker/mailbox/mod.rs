@@ -13,6 +13,7 @@ mod told;
 use std::sync::Arc;
 use std::task::Waker;
 
+use crate::sync::atomic::{AtomicBool, Ordering};
 use bands::Lists;
 pub use bands::{BANDS, ORDINARY};
 use lists::{Entry, GROUP_START, Inner, Members, Place, Waiting};
@@ -36,6 +37,8 @@ use crate::topic::{TextHash, TopicName};
 pub struct Mailbox {
     /// Whose it is.
     pub owner: Owner,
+    /// It is empty, its receiver has seen that, and whoever brings something will wake it.
+    quiet: AtomicBool,
     inner: Mutex<Inner>,
 }
 
@@ -156,7 +159,8 @@ const SHARE_MAX: usize = 16;
 impl Mailbox {
     /// A Session's mailbox.
     pub fn for_session(id: SessionId, identity: Arc<Identity>) -> Mailbox {
-        Mailbox { owner: Owner::Session { id, identity }, inner: Mutex::default() }
+        let (quiet, inner) = (AtomicBool::new(false), Mutex::default());
+        Mailbox { owner: Owner::Session { id, identity }, quiet, inner }
     }
 
     /// The mailbox of a group of the whole filter `name`.
@@ -164,7 +168,8 @@ impl Mailbox {
         let members = Members { name: name.into(), head: GROUP_START, ..Members::default() };
         let members = Some(Box::new(members));
         let inner = Inner { members, arrival: GROUP_START, ..Inner::default() };
-        Mailbox { owner: Owner::Group { id }, inner: Mutex::new(inner) }
+        let (quiet, inner) = (AtomicBool::new(false), Mutex::new(inner));
+        Mailbox { owner: Owner::Group { id }, quiet, inner }
     }
 
     /// Reserves room for a copy of `bytes` at `qos`, and for some more while there is plenty, in
@@ -276,7 +281,15 @@ impl Mailbox {
             _ => inner.waker = Some(waker.clone()),
         }
         let reclassified = std::mem::take(&mut inner.reclassified);
+        let quiet = inner.is_empty() && !inner.kicked && !inner.paced;
+        self.quiet.store(quiet, Ordering::Relaxed);
         Taken { more, kicked: inner.kicked, reclassified, cold }
+    }
+
+    /// Whether [`Mailbox::take`] has nothing to say that it has not said. Asked without the lock: who
+    /// changes anything takes the receiver's waker, under the lock, and wakes it afterwards.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet.load(Ordering::Relaxed)
     }
 
     /// A member of the group takes its share, at most `max` copies.
@@ -308,7 +321,7 @@ impl Mailbox {
         });
         let cold = window > 0 && inner.first_is_cold();
         inner.release_paused(queue, wakers);
-        if room.bytes == 0 && inner.len() > 0 {
+        if room.bytes == 0 && !inner.is_empty() {
             // Woken, and its socket is full: others get the wake. It looks again when it can write.
             let left = if inner.has_above() { QoS::AtLeastOnce } else { QoS::AtMostOnce };
             if let Some(members) = inner.members.as_mut() {
@@ -532,7 +545,7 @@ impl Mailbox {
         if members.connected == 0 {
             inner.cool();
         }
-        if inner.len() > 0 { inner.whom_to_wake(QoS::AtLeastOnce) } else { None }
+        if inner.is_empty() { None } else { inner.whom_to_wake(QoS::AtLeastOnce) }
     }
 
     /// Connected members of the group.
@@ -579,7 +592,8 @@ impl Mailbox {
     /// Counts copies that were taken from here as completed.
     pub fn settle_many(&self, settled: &mut [u32; 2]) {
         if *settled != [0, 0] {
-            self.lock().settle(settled);
+            // What it has done with is nothing new to the receiver.
+            self.lock_quietly().settle(settled);
         }
     }
 
@@ -644,6 +658,13 @@ impl Mailbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
+        let inner = self.lock_quietly();
+        // Whatever it is for: the receiver looks for itself.
+        self.quiet.store(false, Ordering::Relaxed);
+        inner
+    }
+
+    fn lock_quietly(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().expect("no code panics while it holds a mailbox")
     }
 }
@@ -764,6 +785,39 @@ mod tests {
             mailbox.push(&setting, &mut vec![copy], &mut grant, &mut Vec::new(), &mut gone);
             assert_eq!(mailbox.lock().held(), (count, held));
         }
+    }
+
+    #[test]
+    fn who_has_seen_that_nothing_is_there_is_woken_before_there_is_something() {
+        let identity = Arc::new(Identity::new(ClientId::new("c"), None, Meter::forever()));
+        let mailbox = Mailbox::for_session(1, identity);
+        mailbox.attach(false);
+        let bell = Arc::new(Bell::default());
+        let take = || {
+            let (queue, waker) = (config::Queue::default(), Waker::from(bell.clone()));
+            let (mut out, mut wakers) = (Vec::new(), Vec::new());
+            let room = Room { window: 1, bytes: 1_000 };
+            let ask = Ask { room, max: 1, pace: None };
+            mailbox.take(ask, &mut [0, 0], &waker, &mut out, &mut wakers, &queue);
+        };
+        assert!(!mailbox.is_quiet());
+        take();
+        assert!(mailbox.is_quiet());
+        mailbox.settle_many(&mut [1, 1]);
+        assert!(mailbox.is_quiet());
+        let events: [&dyn Fn() -> Option<Waker>; 3] =
+            [&|| mailbox.reclassify(), &|| mailbox.kick(), &|| {
+                mailbox.detach(&mut [0, 0], false);
+                mailbox.attach(false);
+                Some(Waker::noop().clone())
+            }];
+        for event in events {
+            take();
+            assert!(event().is_some() && !mailbox.is_quiet());
+        }
+        mailbox.kick();
+        take();
+        assert!(!mailbox.is_quiet(), "it says again that somebody else claims the Session");
     }
 
     #[test]

@@ -1,0 +1,60 @@
+//! Whether there is room for a message, in memory and in the store: asked before anything is changed,
+//! so that who is refused has changed nothing.
+
+use std::sync::Arc;
+
+use super::Broker;
+use super::ports::{Permit, Refused};
+use super::turn::Turn;
+use crate::codec::{QoS, Reason};
+use crate::message::{Draft, Identity};
+
+impl Broker {
+    /// Room for a message, asked before anything is changed.
+    pub(super) fn admit(
+        &self,
+        draft: &Draft<'_>,
+        publisher: &Arc<Identity>,
+        bytes: usize,
+    ) -> Result<(), Reason> {
+        let shared = &*self.0;
+        // What the broker says of itself is little, and is wanted most when room is short.
+        if std::ptr::eq(&**publisher, &*shared.system) {
+            return Ok(());
+        }
+        if draft.retain && !draft.payload.is_empty() {
+            let may = shared.router.may_retain(draft.topic, bytes, &shared.totals);
+            if !may {
+                return Err(Reason::QuotaExceeded);
+            }
+        }
+        if shared.meter.about() + bytes as u64 > shared.totals.queued_bytes_max.0 {
+            return Err(Reason::QuotaExceeded);
+        }
+        Ok(())
+    }
+
+    /// The same in the store, unless a link has asked before it looked at the PUBLISH. A store that
+    /// has become slow since takes it nevertheless.
+    pub(super) fn admit_to_store(
+        &self,
+        draft: &Draft<'_>,
+        publisher: &Arc<Identity>,
+        bytes: usize,
+        turn: &mut Turn,
+    ) -> Result<(), Reason> {
+        let shared = &*self.0;
+        let kept = shared.remembers && (draft.qos > QoS::AtMostOnce || draft.retain);
+        if !kept || std::ptr::eq(&**publisher, &*shared.system) {
+            return Ok(());
+        }
+        let admitted = turn.room.take().map_or_else(|| shared.ports.store.admit(bytes), Ok);
+        turn.permit.join(match admitted {
+            Ok(permit) => permit,
+            Err(Refused::Slow) => Permit::new(bytes),
+            Err(Refused::Full) => return Err(Reason::QuotaExceeded),
+            Err(Refused::Failed) => return Err(Reason::UnspecifiedError),
+        });
+        Ok(())
+    }
+}

@@ -69,7 +69,7 @@ fn a_session_outlives_its_connection<C: Client>() {
 }
 
 /// What both clients have in common.
-trait Client: Sized {
+pub trait Client: Sized {
     fn connect(at: SocketAddr, id: &str, clean: bool) -> Self;
     fn subscribe(&mut self, filter: &str, qos: u8);
     fn publish(&mut self, topic: &str, qos: u8, retain: bool, text: &str);
@@ -90,6 +90,15 @@ trait Client: Sized {
         while self.next() != Packet::SubAck {}
     }
 
+    /// Waits for PUBACK; returns whether it accepts.
+    fn accepted(&mut self) -> bool {
+        loop {
+            if let Packet::PubAck { accepted } = self.next() {
+                return accepted;
+            }
+        }
+    }
+
     /// Waits for a PUBLISH.
     fn message(&mut self) -> Message {
         loop {
@@ -100,23 +109,27 @@ trait Client: Sized {
     }
 }
 
+/// What came, as far as it is looked at.
 #[derive(Debug, PartialEq)]
-enum Packet {
+pub enum Packet {
     ConnAck { session_present: bool },
+    PubAck { accepted: bool },
     SubAck,
     Publish(Message),
     Other,
 }
 
+/// A PUBLISH.
 #[derive(Debug, PartialEq)]
-struct Message {
-    topic: String,
-    qos: u8,
-    retain: bool,
-    text: String,
+pub struct Message {
+    pub topic: String,
+    pub qos: u8,
+    pub retain: bool,
+    pub text: String,
 }
 
-struct V4(rumqttc::Client, rumqttc::Connection);
+/// The one for 3.1.1.
+pub struct V4(rumqttc::Client, rumqttc::Connection);
 
 impl Client for V4 {
     fn connect(at: SocketAddr, id: &str, clean: bool) -> V4 {
@@ -142,6 +155,7 @@ impl Client for V4 {
             Event::Incoming(P::ConnAck(ack)) => {
                 Packet::ConnAck { session_present: ack.session_present }
             }
+            Event::Incoming(P::PubAck(_)) => Packet::PubAck { accepted: true },
             Event::Incoming(P::SubAck(_)) => Packet::SubAck,
             Event::Incoming(P::Publish(publish)) => Packet::Publish(Message {
                 topic: publish.topic,
@@ -154,7 +168,8 @@ impl Client for V4 {
     }
 }
 
-struct V5(v5::Client, v5::Connection);
+/// The one for 5.
+pub struct V5(v5::Client, v5::Connection);
 
 impl Client for V5 {
     fn connect(at: SocketAddr, id: &str, clean: bool) -> V5 {
@@ -176,11 +191,17 @@ impl Client for V5 {
     }
 
     fn next(&mut self) -> Packet {
-        use v5::{Event, mqttbytes::v5::Packet as P};
+        use v5::Event;
+        use v5::mqttbytes::v5::{Packet as P, PubAckReason};
         match self.1.recv_timeout(DEADLINE).expect("a packet in time").expect("no error") {
             Event::Incoming(P::ConnAck(ack)) => {
                 Packet::ConnAck { session_present: ack.session_present }
             }
+            Event::Incoming(P::PubAck(ack)) => match ack.reason {
+                PubAckReason::Success => Packet::PubAck { accepted: true },
+                PubAckReason::QuotaExceeded => Packet::PubAck { accepted: false },
+                other => panic!("{other:?}"),
+            },
             Event::Incoming(P::SubAck(_)) => Packet::SubAck,
             Event::Incoming(P::Publish(publish)) => Packet::Publish(Message {
                 topic: String::from_utf8_lossy(&publish.topic).into_owned(),

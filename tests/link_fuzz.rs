@@ -12,7 +12,7 @@ use arbitrary::{Random, VERSIONS};
 use sluicemq::auth::{Gate, PermitAll};
 use sluicemq::broker::turn::Turn;
 use sluicemq::broker::{Broker, Link, PeerInfo, Ports};
-use sluicemq::codec::{Connect, From, Packet, Properties, Version, encode};
+use sluicemq::codec::{Connect, From, Packet, Version, encode};
 use sluicemq::config::{Config, Size};
 use sluicemq::store::MemoryStore;
 use sluicemq::time::Time;
@@ -69,24 +69,8 @@ fn link(broker: &Broker, now: Time) -> Link {
 }
 
 fn connect(version: Version, bytes: &mut Vec<u8>) {
-    let connect = Connect {
-        version,
-        clean_start: true,
-        keep_alive: 0,
-        client_id: "fuzz",
-        session_expiry: 0,
-        receive_maximum: std::num::NonZeroU16::MAX,
-        maximum_packet_size: None,
-        topic_alias_maximum: 3,
-        request_response_information: false,
-        request_problem_information: true,
-        user_properties: Properties::EMPTY,
-        authentication_method: None,
-        authentication_data: None,
-        will: None,
-        user_name: None,
-        password: None,
-    };
+    let connect =
+        Connect { version, client_id: "fuzz", topic_alias_maximum: 3, ..Connect::default() };
     encode(&Packet::Connect(Box::new(connect)), version, usize::MAX, bytes).expect("it fits");
 }
 

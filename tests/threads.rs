@@ -500,22 +500,10 @@ impl Client {
         let mut client =
             Client { link, bell: Arc::default(), turn: Turn::default(), inbox: Vec::new() };
         client.say(&Packet::Connect(Box::new(Connect {
-            version: Version::V5,
             clean_start: false,
-            keep_alive: 0,
             client_id: name,
             session_expiry: 100,
-            receive_maximum: NonZeroU16::MAX,
-            maximum_packet_size: None,
-            topic_alias_maximum: 0,
-            request_response_information: false,
-            request_problem_information: true,
-            user_properties: Properties::EMPTY,
-            authentication_method: None,
-            authentication_data: None,
-            will: None,
-            user_name: None,
-            password: None,
+            ..Connect::default()
         })));
         client
     }

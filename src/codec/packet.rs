@@ -120,6 +120,31 @@ pub struct Connect<'a> {
     pub password: Option<&'a [u8]>,
 }
 
+/// What a client of version 5 says that asks for nothing: the properties it leaves out are at the
+/// standard's defaults, and its Session begins and ends with the connection.
+impl Default for Connect<'_> {
+    fn default() -> Self {
+        Connect {
+            version: Version::V5,
+            clean_start: true,
+            keep_alive: 0,
+            client_id: "",
+            session_expiry: 0,
+            receive_maximum: NonZeroU16::MAX,
+            maximum_packet_size: None,
+            topic_alias_maximum: 0,
+            request_response_information: false,
+            request_problem_information: true,
+            user_properties: Properties::EMPTY,
+            authentication_method: None,
+            authentication_data: None,
+            will: None,
+            user_name: None,
+            password: None,
+        }
+    }
+}
+
 /// The Will in a CONNECT.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Will<'a> {

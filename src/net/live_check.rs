@@ -86,22 +86,10 @@ async fn talk(address: SocketAddr, user: Option<(&str, &str)>) -> Result<(), Liv
 
 fn conversation<'a>(topic: &'a str, user: Option<(&'a str, &'a str)>) -> [Packet<'a>; 3] {
     let connect = Connect {
-        version: Version::V5,
-        clean_start: true,
         keep_alive: 10,
-        client_id: "",
-        session_expiry: 0,
-        receive_maximum: std::num::NonZeroU16::MAX,
-        maximum_packet_size: None,
-        topic_alias_maximum: 0,
-        request_response_information: false,
-        request_problem_information: true,
-        user_properties: codec::Properties::EMPTY,
-        authentication_method: None,
-        authentication_data: None,
-        will: None,
         user_name: user.map(|(name, _)| name),
         password: user.map(|(_, password)| password.as_bytes()),
+        ..Connect::default()
     };
     let options = SubscribeOptions { qos: QoS::AtLeastOnce, ..SubscribeOptions::default() };
     let subscribe = Subscribe {

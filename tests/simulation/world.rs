@@ -364,14 +364,8 @@ impl World {
             receive_maximum: NonZeroU16::new(receive_maximum).unwrap(),
             maximum_packet_size: NonZeroU32::new(packet_max),
             topic_alias_maximum: if v5 { random.pick(&[0, 2]) } else { 0 },
-            request_response_information: false,
-            request_problem_information: true,
-            user_properties: Properties::EMPTY,
-            authentication_method: None,
-            authentication_data: None,
             will,
-            user_name: None,
-            password: None,
+            ..Connect::default()
         };
         let peer = PeerInfo {
             address: String::new(),

@@ -2,7 +2,6 @@
 #![allow(dead_code)] // Each test file uses its part.
 
 use std::collections::VecDeque;
-use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Wake, Waker};
@@ -392,22 +391,5 @@ impl Client {
 
 /// CONNECT of version 5; `expiry` in seconds.
 pub fn connect(client_id: &str, clean_start: bool, expiry: u32) -> Connect<'_> {
-    Connect {
-        version: Version::V5,
-        clean_start,
-        keep_alive: 0,
-        client_id,
-        session_expiry: expiry,
-        receive_maximum: NonZeroU16::MAX,
-        maximum_packet_size: None,
-        topic_alias_maximum: 0,
-        request_response_information: false,
-        request_problem_information: true,
-        user_properties: Properties::EMPTY,
-        authentication_method: None,
-        authentication_data: None,
-        will: None,
-        user_name: None,
-        password: None,
-    }
+    Connect { clean_start, client_id, session_expiry: expiry, ..Connect::default() }
 }

@@ -3,7 +3,6 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -297,24 +296,7 @@ pub fn decoded(bytes: &[u8], version: Version) -> Packet<'_> {
 
 /// A CONNECT that asks for nothing.
 pub fn connect(version: Version, client_id: &str) -> Connect<'_> {
-    Connect {
-        version,
-        clean_start: true,
-        keep_alive: 0,
-        client_id,
-        session_expiry: 0,
-        receive_maximum: NonZeroU16::MAX,
-        maximum_packet_size: None,
-        topic_alias_maximum: 0,
-        request_response_information: false,
-        request_problem_information: true,
-        user_properties: Properties::EMPTY,
-        authentication_method: None,
-        authentication_data: None,
-        will: None,
-        user_name: None,
-        password: None,
-    }
+    Connect { version, client_id, ..Connect::default() }
 }
 
 /// The same with a Will of `QoS` 0.

@@ -241,19 +241,7 @@ fn empty_connect<'a>(version: Version, clean_start: bool) -> Connect<'a> {
     Connect {
         version,
         clean_start,
-        keep_alive: 0,
-        client_id: "",
         session_expiry: if forever { u32::MAX } else { 0 },
-        receive_maximum: NonZeroU16::MAX,
-        maximum_packet_size: None,
-        topic_alias_maximum: 0,
-        request_response_information: false,
-        request_problem_information: true,
-        user_properties: Default::default(),
-        authentication_method: None,
-        authentication_data: None,
-        will: None,
-        user_name: None,
-        password: None,
+        ..Connect::default()
     }
 }

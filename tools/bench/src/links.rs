@@ -48,24 +48,7 @@ impl Links {
             refuse: None,
         };
         let mut link = Link::new(&self.broker, peer, self.now);
-        let connect = Connect {
-            version,
-            clean_start: true,
-            keep_alive: 0,
-            client_id: name,
-            session_expiry: 0,
-            receive_maximum: std::num::NonZeroU16::MAX,
-            maximum_packet_size: None,
-            topic_alias_maximum: 0,
-            request_response_information: false,
-            request_problem_information: true,
-            user_properties: Properties::EMPTY,
-            authentication_method: None,
-            authentication_data: None,
-            will: None,
-            user_name: None,
-            password: None,
-        };
+        let connect = Connect { version, client_id: name, ..Connect::default() };
         self.ask(&mut link, &Packet::Connect(Box::new(connect)), version);
         link
     }

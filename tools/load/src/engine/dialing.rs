@@ -184,16 +184,9 @@ impl Worker {
             client_id: &client_id,
             session_expiry: if persistent { u32::MAX } else { 0 },
             receive_maximum: plan.receive_maximum.unwrap_or(NonZeroU16::MAX),
-            maximum_packet_size: None,
-            topic_alias_maximum: 0,
-            request_response_information: false,
-            request_problem_information: true,
-            user_properties: Properties::EMPTY,
-            authentication_method: None,
-            authentication_data: None,
-            will: None,
             user_name: self.broker.user.as_deref(),
             password: self.broker.password.as_deref().map(str::as_bytes),
+            ..Connect::default()
         };
         let packet = Packet::Connect(Box::new(connect));
         self.slots[at].client.connect(packet, &mut self.out).map_err(Error::Input)

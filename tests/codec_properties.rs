@@ -4,8 +4,8 @@ mod arbitrary;
 
 use arbitrary::{Random, VERSIONS, frame_len, spoken};
 use sluicemq::codec::{
-    Decoded, EncodeError, From, Limits, Packet, Properties, Publish, Reason, Version, decode,
-    encode,
+    Decoded, EncodeError, From, Glance, Limits, Packet, Properties, Publish, Reason, Version,
+    decode, encode, glance,
 };
 
 const SENDERS: [From; 2] = [From::Client, From::Server];
@@ -142,4 +142,48 @@ fn a_packet_above_the_limit_is_refused_before_its_body_is_there() {
 fn frame_body(bytes: &[u8]) -> usize {
     let end = bytes[1..].iter().position(|byte| *byte < 0x80).expect("a length");
     bytes.len() - (end + 2)
+}
+
+/// At a glance a packet is what a decoder finds, and as long; what it does not find is not there.
+#[test]
+fn a_glance_sees_what_the_decoder_finds() {
+    let (mut random, _say) = random();
+    for version in VERSIONS {
+        for _ in 0..20_000 {
+            let packet = random.packet(version, From::Client);
+            let mut bytes = Vec::new();
+            encode(&packet, version, usize::MAX, &mut bytes).expect("it encodes");
+            match random.below(4) {
+                0 => bytes.truncate(random.below(bytes.len() + 1)),
+                1 => {
+                    let at = random.below(bytes.len().min(6));
+                    bytes[at] = random.next() as u8;
+                }
+                2 => bytes.extend([0xC0, 0x80, 0, 0xE0]),
+                _ => {}
+            }
+            let packet_max = random.pick(&[10, 500, usize::MAX]);
+            let limits = Limits { packet_max, ..Limits::NONE };
+            let seen = glance(&bytes, Some(version), packet_max);
+            match (decode(&bytes, Some(version), From::Client, &limits), seen) {
+                (Ok(Decoded::Packet { packet, len }), Some((glance, seen))) => {
+                    let wanted = match packet {
+                        Packet::PingReq => Glance::PingReq,
+                        Packet::Disconnect(_) => Glance::Disconnect,
+                        _ => Glance::Other,
+                    };
+                    assert_eq!((glance, seen), (wanted, len), "{bytes:02x?}");
+                }
+                (Ok(Decoded::Packet { .. }), None) => panic!("not seen: {bytes:02x?}"),
+                (Ok(Decoded::Need(_)), seen) => assert_eq!(seen, None, "{bytes:02x?}"),
+                // A body is judged in its turn, a PINGREQ has none.
+                (Err(_), seen) => {
+                    assert!(
+                        seen.is_none_or(|(glance, _)| glance != Glance::PingReq),
+                        "{bytes:02x?}"
+                    );
+                }
+            }
+        }
+    }
 }

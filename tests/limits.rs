@@ -3,6 +3,8 @@
 //! Nothing sleeps, and no time is measured but what must have passed at least: every step waits for
 //! what the broker does.
 
+#[path = "limits/held.rs"]
+mod held;
 #[path = "limits/links.rs"]
 mod links;
 mod process;

@@ -76,6 +76,42 @@ pub fn decode<'a>(
     Ok(Decoded::Packet { packet, len })
 }
 
+/// What a packet of a client is, by its first byte and its length alone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Glance {
+    /// PINGREQ.
+    PingReq,
+    /// DISCONNECT.
+    Disconnect,
+    /// Another one.
+    Other,
+}
+
+/// What a client has sent in front of `bytes`, and how long it is: nothing of its body is looked at.
+///
+/// `None`: it is not there whole, or [`decode`] refuses it without looking further.
+pub fn glance(
+    bytes: &[u8],
+    version: Option<Version>,
+    packet_max: usize,
+) -> Option<(Glance, usize)> {
+    let (&first, rest) = bytes.split_first()?;
+    check_first_byte(first, version, From::Client).ok()?;
+    let RemainingLength::Known { value, len, shortest } = remaining_length(rest) else {
+        return None;
+    };
+    let whole = 1 + len + value;
+    if (!shortest && version == Some(Version::V5)) || whole > packet_max || whole > bytes.len() {
+        return None;
+    }
+    match first >> 4 {
+        PINGREQ if value > 0 => None,
+        PINGREQ => Some((Glance::PingReq, whole)),
+        DISCONNECT => Some((Glance::Disconnect, whole)),
+        _ => Some((Glance::Other, whole)),
+    }
+}
+
 /// Packet type, flags and direction: all that the first byte shows.
 #[inline]
 fn check_first_byte(first: u8, version: Option<Version>, from: From) -> Result<(), DecodeError> {

@@ -12,7 +12,7 @@ pub mod reason;
 mod version3;
 mod wire;
 
-pub use decode::{connect_version, decode};
+pub use decode::{Glance, connect_version, decode, glance};
 pub use encode::{encode, publish_len};
 pub use error::{DecodeError, EncodeError};
 pub use packet::{

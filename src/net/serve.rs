@@ -4,6 +4,8 @@
 //! readable, writable, wakes, deadline and stop. Scratch memory is the thread's, so an idle
 //! connection owns no buffer.
 
+mod held;
+
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
@@ -67,6 +69,7 @@ where
         pending: None,
         read: true,
         unread: false,
+        looked_over: false,
         seated: false,
         stage: Stage::Open,
         armed: Time::NEVER,
@@ -94,6 +97,8 @@ struct Connection<S, C> {
     pending: Option<Box<Pending>>,
     read: bool,
     unread: bool,
+    /// The link has looked over all of `partial`, while it was held up.
+    looked_over: bool,
     seated: bool,
     stage: Stage,
     /// When the wheel wakes us at the latest.
@@ -118,6 +123,9 @@ struct Pending {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Stage {
     Open,
+    /// The peer has gone while the link was held up: what it had sent waits for its turn, and nothing
+    /// more is read or written.
+    Left,
     /// The link is over: write what is left, then shut down.
     Flushing {
         until: Time,
@@ -194,8 +202,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
             self.seated = true;
             self.shared.wheel.set_waker(self.ticket, cx.waker());
         }
-        if self.stage == Stage::Open {
-            let busy = self.read_and_poll(cx, now, buf, turn);
+        if let Stage::Open | Stage::Left = self.stage {
+            let busy = match self.stage {
+                Stage::Open => self.read_and_poll(cx, now, buf, turn),
+                _ => self.work_off(cx, now, turn),
+            };
             if self.shared.stopping.load(Ordering::Acquire) && !self.link.is_closed() {
                 self.link.close(Reason::ServerShuttingDown, now, turn);
             }
@@ -241,10 +252,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
             }
         }
         if ended {
-            self.link.hang_up(now, turn);
-            // Nobody is there to read what is left.
-            self.pending = None;
-            turn.out.clear();
+            self.hang_up(now, turn);
             return false;
         }
         let pending = self.pending.as_ref();
@@ -254,8 +262,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
         let resumed = read && !self.read;
         self.read = read;
         self.unread = unread;
+        if !read {
+            self.look_ahead(cx, now, buf, turn);
+        }
         let blocked = self.write(cx, now, turn);
         reads == READS || unread || resumed || (more && !blocked)
+    }
+
+    /// The peer is gone, and nobody is there to read what is left.
+    fn hang_up(&mut self, now: Time, turn: &mut Turn) {
+        self.link.hang_up(now, turn);
+        self.pending = None;
+        turn.out.clear();
     }
 
     /// One read, and what the link makes of it. `false`: the peer is gone.
@@ -288,6 +306,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
             Poll::Ready(_) => return Poll::Ready(false),
         }
         self.shared.broker.metrics().add(Counter::BytesReceived, n as u64);
+        self.looked_over = false;
         if onto {
             self.offer_partial(now, turn);
         } else {
@@ -402,6 +421,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
     fn deadline(&self) -> Option<Time> {
         match self.stage {
             Stage::Flushing { until } | Stage::Draining { until, .. } => Some(until),
+            Stage::Left => self.link.deadline(),
             Stage::Open => {
                 let timeout = self.shared.broker.policy().limits.write_timeout.0;
                 let pending = self.pending.as_ref();

@@ -8,7 +8,7 @@ use sluicemq::auth::{Gate, PermitAll};
 use sluicemq::broker::ports::{Batch, Durability, Permit, Receipt, Refused, Store};
 use sluicemq::broker::turn::Turn;
 use sluicemq::broker::{Broker, Link, PeerInfo, Ports};
-use sluicemq::codec::{Packet, PacketId, Publish, Version};
+use sluicemq::codec::{Connect, Packet, PacketId, Publish, Version};
 use sluicemq::config::Config;
 use sluicemq::time::Time;
 
@@ -101,4 +101,61 @@ fn at_64_owed_answers_an_old_client_waits_and_a_new_one_is_closed() {
             assert!(!flow.close && !flow.read && turn.out.is_empty());
         }
     }
+}
+
+#[test]
+fn an_old_client_that_waits_for_its_answers_is_not_silent_and_has_its_pings_answered() {
+    let (mut link, mut turn) = (link(), Turn::default());
+    let greeting = Connect { keep_alive: 10, ..connect(Version::V311, "a") };
+    link.receive(&encoded(&Packet::Connect(Box::new(greeting)), Version::V311), START, &mut turn);
+    assert!(link.poll(Waker::noop(), START, 0, &mut turn).read);
+    let mut stream = Vec::new();
+    for id in 1..=65 {
+        let publish = Publish { retain: true, packet_id: PacketId::new(id), ..message("t", b"x") };
+        stream.extend(encoded(&Packet::Publish(publish), Version::V311));
+    }
+    stream.extend([0xC0, 0]);
+    let used = link.receive(&stream, START, &mut turn);
+    assert!(!link.poll(Waker::noop(), START, 0, &mut turn).read);
+    turn.out.clear();
+    assert!(link.look_ahead(&stream[used..], &mut turn));
+    assert_eq!(turn.out, [0xD0, 0]);
+    for minute in 1..10 {
+        let now = START.after(Duration::from_secs(60 * minute));
+        assert!(!link.poll(Waker::noop(), now, 0, &mut turn).close);
+        assert!(link.deadline().is_some_and(|deadline| deadline > now));
+    }
+}
+
+#[test]
+fn a_link_that_is_held_up_has_read_so_much_ahead_at_most() {
+    let (mut link, mut turn) = (link(), Turn::default());
+    assert_eq!(link.room_ahead(&[]), None, "nothing goes before CONNACK");
+    let greeting = encoded(&Packet::Connect(Box::new(connect(Version::V5, "a"))), Version::V5);
+    link.receive(&greeting, START, &mut turn);
+    assert_eq!(link.room_ahead(&[]), None);
+    link.poll(Waker::noop(), START, 0, &mut turn);
+    assert!(!turn.out.is_empty());
+    let room = |waiting: &[u8]| link.room_ahead(waiting).expect("it is in");
+    let waiting = |payload: usize, behind: usize| {
+        let mut bytes = encoded(&Packet::Publish(message("t", &vec![b'x'; payload])), Version::V5);
+        bytes.extend([0xC0, 0].repeat(behind / 2));
+        bytes
+    };
+    assert_eq!(room(&[]), 16 * 1024);
+    for payload in [0, 100, 100_000] {
+        for (behind, wanted) in [
+            (0, 16 * 1024),
+            (1_000, 16 * 1024 - 1_000),
+            (8 * 1024 - 2, 8 * 1024 + 2),
+            (8 * 1024, 0),
+            (20 * 1024, 0),
+        ] {
+            assert_eq!(room(&waiting(payload, behind)), wanted, "{behind} behind {payload}");
+        }
+    }
+    // A packet that is not whole is behind nothing.
+    let cut = waiting(100_000, 0);
+    assert_eq!(room(&cut[..8 * 1024 - 1]), 8 * 1024 + 1);
+    assert_eq!(room(&cut[..cut.len() - 1]), 0);
 }

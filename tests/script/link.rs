@@ -219,6 +219,13 @@ impl Links {
         end.reads = flow.read;
         end.unread = flow.unread;
         end.closed = flow.close;
+        if !flow.read
+            && let Some(room) = end.link.room_ahead(&end.offered)
+        {
+            let read = room.min(end.sent.len());
+            end.offered.extend(end.sent.drain(..read));
+            end.link.look_ahead(&end.offered, turn);
+        }
         end.written.extend_from_slice(&turn.out);
         if flow.more || flow.unread || flow.read && !end.sent.is_empty() {
             end.woken.0.store(true, Ordering::Relaxed);

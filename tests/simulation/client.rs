@@ -79,6 +79,8 @@ pub struct Conn {
     pub left: bool,
     /// The client has opened another one and does not look at this one any more.
     pub abandoned: bool,
+    /// The broker has seen the end of the stream while the link was held up.
+    pub gone: bool,
     /// It takes nothing from the wire.
     pub stalled: bool,
     /// It says nothing more.
@@ -101,6 +103,15 @@ pub struct Watch {
     pub subscribes: BTreeMap<u16, Vec<(String, u8)>>,
     pub unsubscribes: BTreeMap<u16, Vec<String>>,
     pub goodbye: bool,
+    pub pings: Pings,
+}
+
+/// Pings of a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pings {
+    pub sent: u32,
+    pub consumed: u32,
+    pub answered: u32,
 }
 
 /// Set by a wake: the connection is to be looked at.
@@ -157,6 +168,7 @@ impl Conn {
         if self.left || self.mute || self.over {
             return;
         }
+        self.watch.pings.sent += u32::from(matches!(packet, Packet::PingReq));
         codec::encode(packet, self.version, usize::MAX, &mut self.transit).expect("no limit");
     }
 

@@ -24,7 +24,7 @@ use sluicemq::store::MemoryStore;
 use sluicemq::time::Time;
 
 use super::check::{self, Answers, Copies, Once, Turns, Verdict, Window};
-use super::client::{Client, Conn, Outgoing, Reply, Watch};
+use super::client::{Client, Conn, Outgoing, Pings, Reply, Watch};
 use super::oracle::Oracle;
 use super::plan::{EXPIRY_MAX, Kind, LISTENER, Plan, RECEIVE_MAXIMUM, URGENT};
 use super::random::Random;
@@ -101,6 +101,8 @@ pub struct Reached {
     pub taken_over_messages: u64,
     pub shed: u64,
     pub held_up: u64,
+    pub answered_ahead: u64,
+    pub gone_while_held: u64,
 }
 
 impl Reached {
@@ -148,6 +150,8 @@ impl Reached {
             &mut self.taken_over_messages,
             &mut self.shed,
             &mut self.held_up,
+            &mut self.answered_ahead,
+            &mut self.gone_while_held,
         ]);
         all
     }
@@ -391,6 +395,7 @@ impl World {
             over: false,
             left: false,
             abandoned: false,
+            gone: false,
             stalled: false,
             mute: false,
             ready: false,
@@ -406,6 +411,7 @@ impl World {
                 subscribes: BTreeMap::new(),
                 unsubscribes: BTreeMap::new(),
                 goodbye: false,
+                pings: Pings::default(),
             },
         };
         conn.send(&Packet::Connect(Box::new(connect)));
@@ -874,12 +880,15 @@ impl World {
         }
         if !conn.over {
             let waker = Waker::from(conn.flag.clone());
-            let unwritten = conn.wire.len();
+            let unwritten = if conn.gone { usize::MAX / 2 } else { conn.wire.len() };
             let flow = conn.link.poll(&waker, self.now, unwritten, &mut self.turn);
             let resumed = flow.read && !conn.read;
             self.reached.paused += u64::from(!flow.read && !flow.close);
             conn.read = flow.read;
             conn.unread = flow.unread;
+            if !flow.read && !conn.gone && self.look_ahead(id, &mut conn) {
+                return;
+            }
             self.look(id, &mut conn, 0);
             // A real socket takes some at once; here nothing is ever written at once.
             let blocked = !conn.wire.is_empty();
@@ -887,6 +896,30 @@ impl World {
             assert_eq!(flow.close, conn.link.is_closed());
         }
         self.conns.insert(id, conn);
+    }
+
+    /// Reads on while the link is held up. Returns whether its client has gone, and nothing waits.
+    fn look_ahead(&mut self, id: usize, conn: &mut Conn) -> bool {
+        let Some(room) = conn.link.room_ahead(&conn.arrived) else { return false };
+        let most = room.min(conn.transit.len());
+        let all = self.quiet || self.random.percent(60);
+        let n = if all { most } else { self.random.below(most + 1) };
+        conn.arrived.extend(conn.transit.drain(..n));
+        if conn.transit.is_empty() && conn.left && room > n {
+            if !conn.link.outlives(&conn.arrived, false) {
+                self.note(&format!("{id} hangs up while it waits"));
+                conn.link.hang_up(self.now, &mut self.turn);
+                self.turn.out.clear();
+                return true;
+            }
+            self.note(&format!("{id} has gone"));
+            self.reached.gone_while_held += 1;
+            conn.gone = true;
+        }
+        let before = self.turn.out.len();
+        assert!(conn.link.look_ahead(&conn.arrived, &mut self.turn));
+        self.reached.answered_ahead += u64::from(self.turn.out.len() > before);
+        false
     }
 
     /// What the link has put out in this call.
@@ -923,6 +956,11 @@ impl World {
         }
         conn.wire.extend_from_slice(&out);
         conn.over = conn.link.is_closed();
+        let pings = conn.watch.pings;
+        let owed = if conn.over { 0 } else { pings.consumed };
+        if pings.answered > pings.sent || pings.answered < owed {
+            self.fail(&format!("{id}: {pings:?}"));
+        }
     }
 
     /// What leaves the link, looked at as it leaves.
@@ -1020,6 +1058,7 @@ impl World {
                     self.must_be_written(lasting && alone, session, key, None, &place);
                 }
             }
+            Packet::PingResp => watch.pings.answered += 1,
             Packet::Disconnect(disconnect) => {
                 watch.goodbye = true;
                 let taken = disconnect.reason == Reason::SessionTakenOver;
@@ -1101,6 +1140,7 @@ impl World {
                 Packet::PubRec(ack) if ack.reason.is_error() => {
                     conn.watch.window.answered(ack.packet_id.get());
                 }
+                Packet::PingReq => conn.watch.pings.consumed += 1,
                 Packet::PubRel(ack) => self.oracle.free(client, ack.packet_id.get()),
                 Packet::Subscribe(subscribe) => {
                     let filters = subscribe.filters.iter();
@@ -1431,7 +1471,8 @@ fn is_ready(conn: &Conn, now: Time) -> bool {
     if conn.over {
         return false;
     }
-    let input = conn.read && (!conn.transit.is_empty() || conn.left);
+    let ahead = || !conn.gone && conn.link.room_ahead(&conn.arrived).is_some_and(|room| room > 0);
+    let input = (!conn.transit.is_empty() || conn.left) && (conn.read || ahead());
     let due = conn.link.deadline().is_some_and(|deadline| deadline <= now);
     conn.flag.up() || conn.busy || conn.unread || input || due
 }

@@ -297,6 +297,9 @@ impl Town {
         let waker = Waker::from(client.bell.clone());
         let flow = client.link.poll(&waker, *now, 0, turn);
         client.busy = flow.more || flow.unread;
+        if !flow.read {
+            client.link.look_ahead(&client.unsent, turn);
+        }
         let out = std::mem::take(&mut turn.out);
         moved |= !out.is_empty();
         client.take_in(&out, *now);

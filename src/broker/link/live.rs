@@ -133,10 +133,14 @@ impl Live {
 
     /// Whether the client's next packet may be looked at.
     pub fn wants_bytes(&self, turn: &Turn, broker: &Broker) -> bool {
+        turn.pressed.is_empty() && !self.is_left_unread(broker)
+    }
+
+    /// Whether what the client sends has to wait, for a pause or for answers that it is owed.
+    fn is_left_unread(&self, broker: &Broker) -> bool {
         let owed_max = broker.policy().limits.owed_max as usize;
-        self.ties.pause.is_none()
-            && turn.pressed.is_empty()
-            && (self.ties.version == Version::V5 || self.session.owed() < owed_max)
+        self.ties.pause.is_some()
+            || (self.ties.version != Version::V5 && self.session.owed() >= owed_max)
     }
 
     /// Whether the store has room for a PUBLISH of so many bytes: asked before it is looked at, so
@@ -255,7 +259,7 @@ impl Live {
         turn: &mut Turn,
     ) -> bool {
         if self.session.deadline().is_some_and(|deadline| deadline <= now) {
-            if self.ties.pause.is_some() {
+            if self.is_left_unread(broker) {
                 self.session.touch(now);
             } else {
                 self.run(Input::Tick, &broker.context(now), broker, turn);

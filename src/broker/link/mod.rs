@@ -5,6 +5,7 @@
 //! drives it calls [`Link::receive`] with bytes, [`Link::poll`] when woken, and writes what they
 //! put into the turn.
 
+mod ahead;
 mod brake;
 mod deliver;
 mod egress;
@@ -113,6 +114,8 @@ pub struct Link {
     version: Option<Version>,
     /// Bytes were offered that a pause or a phase held back.
     unread: bool,
+    /// PINGREQs among the bytes not consumed yet that have their answer.
+    answered_ahead: u32,
     phase: Phase,
 }
 
@@ -139,6 +142,7 @@ impl Link {
             broker: broker.clone(),
             version: None,
             unread: false,
+            answered_ahead: 0,
             phase: Phase::Connect(Box::new(peer), deadline),
         }
     }
@@ -312,6 +316,10 @@ impl Link {
                 self.phase = Phase::Closed;
             }
             (Phase::Opening(_), _) => self.refuse(Reason::ProtocolError, turn),
+            (Phase::Live(live), Packet::PingReq) if self.answered_ahead > 0 => {
+                self.answered_ahead -= 1;
+                live.session.touch(now);
+            }
             (Phase::Live(live), packet) => {
                 live.on_packet(packet, len, over_rate, &self.broker, now, turn);
                 self.after_live(now, turn);

@@ -1,0 +1,80 @@
+//! A connection whose link is held up: it reads on a little, so that pings are answered and the end of
+//! the stream is noticed.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{CARRY, Connection, READ, Stage};
+use crate::broker::metrics::Counter;
+use crate::broker::turn::Turn;
+use crate::time::{Clock, Time};
+
+/// As if so much waited to be written: a link takes nothing for a client that has gone.
+const NOBODY_READS: usize = usize::MAX / 2;
+
+impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
+    /// Reads on behind what is held up, as far as the link allows, and lets it look that over.
+    #[inline(never)]
+    pub(super) fn look_ahead(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Time,
+        buf: &mut Vec<u8>,
+        turn: &mut Turn,
+    ) {
+        while let Some(room) = self.link.room_ahead(&self.partial) {
+            if room == 0 {
+                break;
+            }
+            buf.resize(READ + CARRY, 0);
+            let mut target = ReadBuf::new(&mut buf[..room.min(READ)]);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut target) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(())) if !target.filled().is_empty() => {
+                    let read = target.filled();
+                    self.shared.broker.metrics().add(Counter::BytesReceived, read.len() as u64);
+                    self.partial.reserve_exact(read.len());
+                    self.partial.extend_from_slice(read);
+                    self.looked_over = false;
+                }
+                Poll::Ready(result) => return self.on_end(&result, now, turn),
+            }
+        }
+        if !self.looked_over && self.link.look_ahead(&self.partial, turn) {
+            self.looked_over = true;
+        }
+    }
+
+    /// The stream has ended while the link is held up.
+    fn on_end(&mut self, result: &io::Result<()>, now: Time, turn: &mut Turn) {
+        // TLS calls it an error when the other side ends without saying so.
+        let broken =
+            result.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::UnexpectedEof);
+        if self.link.outlives(&self.partial, broken) {
+            self.stage = Stage::Left;
+            self.pending = None;
+            turn.out.clear();
+        } else {
+            self.hang_up(now, turn);
+        }
+    }
+
+    /// One turn without a peer. Returns whether there is more to do at once.
+    pub(super) fn work_off(&mut self, cx: &Context<'_>, now: Time, turn: &mut Turn) -> bool {
+        if self.unread {
+            self.unread = false;
+            self.offer_partial(now, turn);
+        }
+        let flow = self.link.poll(cx.waker(), now, NOBODY_READS, turn);
+        turn.out.clear();
+        self.unread = flow.unread;
+        if flow.read && !flow.unread {
+            // Everything that came whole is handled.
+            self.hang_up(now, turn);
+        }
+        flow.unread
+    }
+}

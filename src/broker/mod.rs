@@ -3,6 +3,7 @@
 
 mod admit;
 pub mod classes;
+mod ending;
 pub mod letters;
 pub mod link;
 pub mod mailbox;
@@ -21,14 +22,10 @@ pub mod turn;
 
 use std::sync::Arc;
 
-use thin_vec::ThinVec;
-
 use crate::codec::{Properties, QoS, Reason};
 use crate::config::{self, Config};
-use crate::message::{
-    ClientId, Delivery, Draft, GroupId, Identity, Loss, Message, Meter, SessionId,
-};
-use crate::session::{Access, Context, Op, Policy, Session, WillMessage};
+use crate::message::{ClientId, Draft, GroupId, Identity, Loss, Message, Meter, SessionId};
+use crate::session::{Access, Context, Op, Policy, WillMessage};
 use crate::time::Time;
 use crate::topic::TopicName;
 
@@ -36,9 +33,9 @@ use letters::Letter;
 use mailbox::{Account, Copy, Mailbox, ORDINARY, Pace, Setting};
 use metrics::{Counter, Metrics};
 use overload::{Cause, Pressure, Reading};
-use ports::{Authenticator, GROUP_BIT, Publication, Receipt, Store, StoredCopy};
-use registry::{Due, Parked, Registry};
-use router::{Change, Retain, Retaining, Router, Subscriber};
+use ports::{Authenticator, Publication, Receipt, Store, StoredCopy};
+use registry::{Due, Registry};
+use router::{Retain, Retaining, Router};
 use turn::{Turn, press};
 
 pub use link::{Flow, Link, PeerInfo};
@@ -425,83 +422,6 @@ impl Broker {
             .into_iter()
             .flatten()
             .min()
-    }
-
-    /// A parked Session is over: its Will is due, what waits goes to the ledger.
-    pub(crate) fn end_session(&self, parked: Parked, loss: Loss, now: Time, turn: &mut Turn) {
-        let Parked { id, mut session, mailbox, .. } = parked;
-        if let Some(will) = session.take_will() {
-            self.publish_will(&session.identity().clone(), &will, now, turn);
-        }
-        self.dissolve(id, &mut session, &mailbox, false, loss, turn);
-    }
-
-    /// Takes an ended Session out of everything.
-    pub(crate) fn dissolve(
-        &self,
-        id: SessionId,
-        session: &mut Session,
-        mailbox: &Arc<Mailbox>,
-        connected: bool,
-        loss: Loss,
-        turn: &mut Turn,
-    ) {
-        let shared = &*self.0;
-        let mut back = Vec::new();
-        session.end(loss, &mut |action| match action {
-            crate::session::Action::Return(delivery) => back.push(delivery),
-            crate::session::Action::Settle { above_qos0, group, loss, mid } => {
-                self.settle(mailbox, above_qos0, group, loss);
-                let receiver = group.map_or(id, |group| group | GROUP_BIT);
-                turn.batch.settled.extend(mid.map(|mid| (receiver, mid)));
-            }
-            crate::session::Action::Remember(op) if shared.remembers => {
-                turn.batch.ops.push((id, op));
-            }
-            _ => {}
-        });
-        self.give_back(back, turn);
-        let changes: Vec<_> = session
-            .subscriptions()
-            .map(|(filter, _)| Change::Unsubscribe(filter.clone()))
-            .collect();
-        let subscriber = Subscriber { session: id, mailbox, lasts: false, connected };
-        if !changes.is_empty() {
-            let batch = shared.remembers.then_some(&mut turn.batch);
-            let none = &mut ThinVec::new();
-            shared.router.change(&subscriber, changes, none, &shared.metrics, batch);
-        }
-        let lost = mailbox.close(loss, &mut [0, 0], &mut turn.batch.settled);
-        shared.metrics.lose(loss, lost.iter().sum());
-    }
-
-    /// Unacknowledged messages of a departed member go back to the heads of their groups; if a
-    /// group is no more, to the ledger.
-    pub(crate) fn give_back(&self, back: Vec<Delivery>, turn: &mut Turn) {
-        if back.is_empty() {
-            return;
-        }
-        let mut by_group = std::collections::BTreeMap::<u64, Vec<_>>::new();
-        for delivery in back {
-            by_group.entry(delivery.group.unwrap_or_default()).or_default().push(delivery);
-        }
-        for (group, deliveries) in by_group {
-            let count = deliveries.len() as u64;
-            let mailbox = self.0.router.group(group);
-            let stored: Vec<_> = deliveries.iter().filter_map(Delivery::mid).collect();
-            match mailbox.and_then(|mailbox| {
-                mailbox.give_back(deliveries, |message| {
-                    self.band(message.topic(), &message.properties())
-                })
-            }) {
-                Some(wakers) => turn.wakers.extend(wakers),
-                None => {
-                    self.0.metrics.lose(Loss::GroupGone, count);
-                    let gone = stored.into_iter().map(|mid| (group | GROUP_BIT, mid));
-                    turn.batch.settled.extend(gone);
-                }
-            }
-        }
     }
 
     /// Counts a copy that reached its end, in its receiver's account.

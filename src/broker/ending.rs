@@ -1,0 +1,96 @@
+//! The end of a Session: it leaves everything it was in; what waits for it, or is in flight, is lost or
+//! goes back to its group.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use thin_vec::ThinVec;
+
+use super::Broker;
+use super::mailbox::Mailbox;
+use super::ports::GROUP_BIT;
+use super::registry::Parked;
+use super::router::{Change, Subscriber};
+use super::turn::Turn;
+use crate::message::{Delivery, Loss, SessionId};
+use crate::session::{Action, Session};
+use crate::time::Time;
+
+impl Broker {
+    /// A parked Session is over: its Will is due, what waits goes to the ledger.
+    pub(crate) fn end_session(&self, parked: Parked, loss: Loss, now: Time, turn: &mut Turn) {
+        let Parked { id, mut session, mailbox, .. } = parked;
+        if let Some(will) = session.take_will() {
+            self.publish_will(&session.identity().clone(), &will, now, turn);
+        }
+        self.dissolve(id, &mut session, &mailbox, false, loss, turn);
+    }
+
+    /// Takes an ended Session out of everything.
+    pub(crate) fn dissolve(
+        &self,
+        id: SessionId,
+        session: &mut Session,
+        mailbox: &Arc<Mailbox>,
+        connected: bool,
+        loss: Loss,
+        turn: &mut Turn,
+    ) {
+        let shared = &*self.0;
+        let mut back = Vec::new();
+        session.end(loss, &mut |action| match action {
+            Action::Return(delivery) => back.push(delivery),
+            Action::Settle { above_qos0, group, loss, mid } => {
+                self.settle(mailbox, above_qos0, group, loss);
+                let receiver = group.map_or(id, |group| group | GROUP_BIT);
+                turn.batch.settled.extend(mid.map(|mid| (receiver, mid)));
+            }
+            Action::Remember(op) if shared.remembers => {
+                turn.batch.ops.push((id, op));
+            }
+            _ => {}
+        });
+        self.give_back(back, turn);
+        let changes: Vec<_> = session
+            .subscriptions()
+            .map(|(filter, _)| Change::Unsubscribe(filter.clone()))
+            .collect();
+        let subscriber = Subscriber { session: id, mailbox, lasts: false, connected };
+        if !changes.is_empty() {
+            let batch = shared.remembers.then_some(&mut turn.batch);
+            let none = &mut ThinVec::new();
+            shared.router.change(&subscriber, changes, none, &shared.metrics, batch);
+        }
+        let lost = mailbox.close(loss, &mut [0, 0], &mut turn.batch.settled);
+        shared.metrics.lose(loss, lost.iter().sum());
+    }
+
+    /// Unacknowledged messages of a departed member go back to the heads of their groups; if a
+    /// group is no more, to the ledger.
+    pub(crate) fn give_back(&self, back: Vec<Delivery>, turn: &mut Turn) {
+        if back.is_empty() {
+            return;
+        }
+        let mut by_group = BTreeMap::<u64, Vec<_>>::new();
+        for delivery in back {
+            by_group.entry(delivery.group.unwrap_or_default()).or_default().push(delivery);
+        }
+        for (group, deliveries) in by_group {
+            let count = deliveries.len() as u64;
+            let mailbox = self.0.router.group(group);
+            let stored: Vec<_> = deliveries.iter().filter_map(Delivery::mid).collect();
+            match mailbox.and_then(|mailbox| {
+                mailbox.give_back(deliveries, |message| {
+                    self.band(message.topic(), &message.properties())
+                })
+            }) {
+                Some(wakers) => turn.wakers.extend(wakers),
+                None => {
+                    self.0.metrics.lose(Loss::GroupGone, count);
+                    let gone = stored.into_iter().map(|mid| (group | GROUP_BIT, mid));
+                    turn.batch.settled.extend(gone);
+                }
+            }
+        }
+    }
+}

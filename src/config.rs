@@ -4,6 +4,7 @@
 
 mod check;
 mod rates;
+mod topic_class;
 mod units;
 
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::check::Problem;
 pub use self::rates::{Egress, Excess, Ingress};
+pub use self::topic_class::{OTHER, TopicClass, UNREAD};
 pub use self::units::{Size, Span, UnitError};
 
 /// Everything that can be configured.
@@ -33,6 +35,8 @@ pub struct Config {
     pub class: Vec<Class>,
     /// What overtakes: one `[[priority]]` each; the first that fits a message counts.
     pub priority: Vec<Priority>,
+    /// What the ledger tells apart: one `[[topic_class]]` each; the first that fits a topic counts.
+    pub topic_class: Vec<TopicClass>,
     /// What the broker holds over all.
     pub totals: Totals,
     /// When the broker is pressed, and sheds load.

@@ -7,6 +7,7 @@ mod wire;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
+use std::time::{Duration, Instant};
 
 use process::Sluice;
 use sluicemq::codec::{Ack, Connect, Packet, QoS, Reason, Version};
@@ -34,8 +35,23 @@ fn broker(policy: &str) -> Sluice {
         name = 'operators'
         user = 'operator-*'
         queue = {{ messages_max = 100000, bytes_max = '256MiB', policy = 'reject' }}
+        [[topic_class]]
+        name = 'odd one'
+        filters = ['t/1', '+/3']
+        [[topic_class]]
+        name = 'rest of t'
+        filters = ['t/0', 't/4', 't/1/#']
         "
     ))
+}
+
+/// The class of a topic, as [`broker`] has them.
+fn class_of(topic: &str) -> &'static str {
+    match topic {
+        "t/1" | "t/3" => "odd one", // Though the other fits t/1 too.
+        "t/0" | "t/4" => "rest of t",
+        _ => "other",
+    }
 }
 
 fn lasting<'a>(client_id: &'a str, clean_start: bool) -> Connect<'a> {
@@ -66,10 +82,44 @@ fn publish(at: SocketAddr, topics: usize) -> (usize, usize) {
     told
 }
 
+/// Entries by class of topics and reason.
+type Classes = BTreeMap<(String, String), usize>;
+
+/// The ledger in `$SYS` by class of topics, once each entry has one.
+fn classes(at: SocketAddr) -> Classes {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    loop {
+        let mut watcher = Client::connect(at, Version::V5, "watcher");
+        watcher.subscribe(&["$SYS/broker/ledger/topics/#", "$SYS/broker/version"], QoS::AtMostOnce);
+        let mut found = Classes::new();
+        loop {
+            let (topic, value) = watcher.message();
+            let Some(rest) = topic.strip_prefix("$SYS/broker/ledger/topics/") else { break };
+            let (class, reason) = rest.split_once('/').unwrap();
+            let count = String::from_utf8(value).unwrap().parse().unwrap();
+            found.insert((class.to_owned(), reason.to_owned()), count);
+        }
+        if found.keys().all(|(class, _)| class != "unread") {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "never read: {found:?}");
+    }
+}
+
+/// Over all classes each reason has as many entries as the ledger.
+#[track_caller]
+fn assert_classes_add_up(classes: &Classes, ledger: &BTreeMap<String, usize>) {
+    let mut sums = BTreeMap::new();
+    for ((_, reason), count) in classes {
+        *sums.entry(reason.clone()).or_default() += count;
+    }
+    assert_eq!(&sums, ledger);
+}
+
 /// The ledger in `$SYS`, without what is zero.
 fn ledger(at: SocketAddr) -> BTreeMap<String, usize> {
     let mut watcher = Client::connect(at, Version::V5, "watcher");
-    watcher.subscribe(&["$SYS/broker/ledger/#"], QoS::AtMostOnce);
+    watcher.subscribe(&["$SYS/broker/ledger/+"], QoS::AtMostOnce);
     let mut found = BTreeMap::new();
     for _ in sluicemq::message::Loss::ALL {
         let (topic, value) = watcher.message();
@@ -80,9 +130,10 @@ fn ledger(at: SocketAddr) -> BTreeMap<String, usize> {
     found
 }
 
-/// So many dead letters, by reason and receiver.
-fn letters(operator: &mut Client, count: usize) -> BTreeMap<(String, String), usize> {
+/// So many dead letters, by reason and receiver; and by class of topics and reason.
+fn letters(operator: &mut Client, count: usize) -> (BTreeMap<(String, String), usize>, Classes) {
     let mut found = BTreeMap::new();
+    let mut classes = Classes::new();
     for _ in 0..count {
         let (topic, properties, packet_id) = operator.expect(|packet| match packet {
             Packet::Publish(publish) => {
@@ -97,20 +148,23 @@ fn letters(operator: &mut Client, count: usize) -> BTreeMap<(String, String), us
             operator.send(&Packet::PubAck(Ack::new(packet_id, Reason::Success)));
         }
         let (reason, receiver) = (properties["reason"].clone(), properties["receiver"].clone());
-        assert!(topic.starts_with(&format!("$dead/{reason}/t/")), "{topic}");
+        let dead = format!("$dead/{reason}/");
+        let original = topic.strip_prefix(&dead).unwrap_or_else(|| panic!("{topic}"));
+        assert!(original.starts_with("t/"), "{topic}");
         assert_eq!(properties["publisher"], "p");
+        *classes.entry((class_of(original).to_owned(), reason.clone())).or_default() += 1;
         *found.entry((reason, receiver)).or_default() += 1;
     }
-    found
+    (found, classes)
 }
 
 #[test]
 fn five_thousand_for_a_queue_of_a_thousand_are_accounted_for() {
     for (policy, topics, refused, reason, kept) in [
-        ("reject", 1, COUNT - KEPT, "queue_full", 0..KEPT),
-        ("drop_oldest", 1, 0, "dropped_oldest", COUNT - KEPT..COUNT),
-        ("drop_newest", 1, 0, "dropped_newest", 0..KEPT),
-        ("drop_qos0_first", 1, COUNT - KEPT, "queue_full", 0..KEPT),
+        ("reject", 7, COUNT - KEPT, "queue_full", 0..KEPT),
+        ("drop_oldest", 7, 0, "dropped_oldest", COUNT - KEPT..COUNT),
+        ("drop_newest", 7, 0, "dropped_newest", 0..KEPT),
+        ("drop_qos0_first", 7, COUNT - KEPT, "queue_full", 0..KEPT),
         ("conflate", KEPT, 0, "conflated", COUNT - KEPT..COUNT),
     ] {
         let broker = broker(policy);
@@ -126,10 +180,15 @@ fn five_thousand_for_a_queue_of_a_thousand_are_accounted_for() {
 
         let (accepted, told) = publish(at, topics);
         assert_eq!((accepted, told), (COUNT - refused, refused), "{policy}");
-        let found = letters(&mut operator, COUNT - KEPT);
+        let (found, of_letters) = letters(&mut operator, COUNT - KEPT);
         let wanted = BTreeMap::from([((reason.to_owned(), "r".to_owned()), COUNT - KEPT)]);
         assert_eq!(found, wanted, "{policy}");
-        assert_eq!(ledger(at), BTreeMap::from([(reason.to_owned(), COUNT - KEPT)]), "{policy}");
+        let ledger = ledger(at);
+        assert_eq!(ledger, BTreeMap::from([(reason.to_owned(), COUNT - KEPT)]), "{policy}");
+        let classes = classes(at);
+        assert_classes_add_up(&classes, &ledger);
+        assert_eq!(classes, of_letters, "{policy}");
+        assert_eq!(classes.len(), 3, "{policy}");
 
         let dropped = format!("$SYS/broker/clients/r/dropped/{reason}");
         let mut watcher = Client::connect(at, Version::V5, "watcher");
@@ -198,7 +257,7 @@ fn a_fan_out_of_which_one_receiver_is_full_is_accounted_for() {
             assert_eq!(number(member.message().1), Ok(sent), "{policy}");
         }
         let lost = 500 - kept.len();
-        let found = letters(&mut operator, lost);
+        let (found, _) = letters(&mut operator, lost);
         let wanted = BTreeMap::from([((reason.to_owned(), "full".to_owned()), lost)]);
         assert_eq!(found, wanted, "{policy}");
         assert_eq!(ledger(at), BTreeMap::from([(reason.to_owned(), lost)]), "{policy}");
@@ -247,6 +306,30 @@ fn what_waits_in_the_store_is_replaced_too() {
     let wanted: Vec<_> = (1..TOPICS).chain([0]).map(|topic| format!("t/{topic}")).collect();
     assert_eq!(topics, wanted, "in their places; and that in flight was nobody's place");
     assert_eq!(ledger(at), BTreeMap::from([("conflated".to_owned(), TOPICS - 1)]));
+}
+
+/// A Session ends of which only the store knows what waits, and the broker has started again since: each
+/// copy finds its class all the same.
+#[test]
+fn what_waits_in_the_store_is_told_apart_when_its_session_ends() {
+    let mut broker = broker("reject");
+    let mut receiver = Client::connect_with(broker.address("tcp"), &lasting("r", true));
+    receiver.subscribe(&["t/#"], QoS::AtLeastOnce);
+    receiver.goodbye();
+    let mut publisher = Client::connect(broker.address("tcp"), Version::V5, "p");
+    let mut wanted = Classes::new();
+    for number in 0..700 {
+        let topic = format!("t/{}", number % 7);
+        assert_eq!(publisher.publish(&topic, b"x"), Reason::Success);
+        *wanted.entry((class_of(&topic).to_owned(), "taken_clean".to_owned())).or_default() += 1;
+    }
+    broker.kill_and_start_again();
+    let at = broker.address("tcp");
+    assert_eq!(classes(at), Classes::new(), "the ledger begins anew");
+    let _taker = Client::connect_with(at, &lasting("r", true));
+    let found = classes(at);
+    assert_eq!(found, wanted);
+    assert_classes_add_up(&found, &ledger(at));
 }
 
 /// What waits in the store keeps its band and its order when the broker is killed and starts again.

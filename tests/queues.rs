@@ -505,3 +505,67 @@ fn dead_letters_cause_no_dead_letters() {
         assert!(written >= 97, "{policy}: {written}");
     }
 }
+
+/// Whatever way a message is lost, its topic's class has it: the dead letters say the same, where there
+/// are any.
+#[test]
+fn each_loss_is_told_apart_by_class_of_topics() {
+    let mut town = Town::new(
+        "
+        auth.dead_letter_users = 'operator-*'
+        queue = { messages_max = 4, dead_letters = true }
+        limits.client = { publishes_rate = 1, publishes_burst = 10, action = 'reject' }
+        [[class]]
+        name = 'operators'
+        user = 'operator-*'
+        queue = { messages_max = 1000, dead_letters = false }
+        [[topic_class]]
+        name = 'first'
+        filters = ['t/a', 'g/+']
+        [[topic_class]]
+        name = 'second'
+        filters = ['t/#']
+        ",
+    );
+    let operator = operator(&mut town);
+    absent(&mut town, "r", "t/#", QoS::AtLeastOnce);
+    absent(&mut town, "ended", "u", QoS::AtLeastOnce);
+    let publisher = town.client("p");
+    let mut publish = |topic: &str, qos| town.publish(publisher, topic, "x", qos);
+    // Five for a queue of four, one that nobody waits for, and one for a Session that will end.
+    for topic in ["t/b", "t/b", "t/a", "t/a", "t/a"] {
+        publish(topic, QoS::AtLeastOnce);
+    }
+    publish("t/b", QoS::AtMostOnce);
+    publish("u", QoS::AtLeastOnce);
+    // A group whose only member leaves it with three that wait, and those beyond the rate.
+    let mut member = connect("member", true, 3600);
+    member.receive_maximum = std::num::NonZeroU16::MIN;
+    let member = town.arrive(&member, "test");
+    town.of(member).acknowledges = false;
+    town.subscribe(member, "$share/g/g/+", QoS::AtLeastOnce);
+    for topic in ["g/a", "g/b", "g/c"] {
+        town.publish(publisher, topic, "x", QoS::AtLeastOnce);
+    }
+    for topic in ["t/a", "u", "u"] {
+        town.publish(publisher, topic, "x", QoS::AtMostOnce);
+    }
+    town.unsubscribe(member, "$share/g/g/+");
+    town.arrive(&connect("ended", true, 0), "test");
+    town.pass(SECOND);
+
+    let found = town.broker.view().topics.into_iter().map(|class| {
+        let some: Vec<_> = class.reasons().filter(|(_, count)| *count > 0).collect();
+        (class.class.to_string(), some)
+    });
+    let wanted = [
+        ("first", vec![("queue_full", 1), ("group_gone", 2), ("over_rate", 1)]),
+        ("second", vec![("offline_qos0", 1)]),
+        ("other", vec![("taken_clean", 1), ("over_rate", 2)]),
+        ("unread", vec![]),
+    ];
+    let wanted = wanted.map(|(class, losses)| (class.to_owned(), losses));
+    assert_eq!(found.collect::<Vec<_>>(), wanted);
+    let letters = letters(&std::mem::take(&mut town.of(operator).got));
+    assert_eq!(letters, BTreeMap::from([("queue_full r".to_owned(), 1)]));
+}

@@ -369,7 +369,7 @@ fn claimant(registry: &Registry, newest: u64, lasts: bool, held: &Mutex<u32>) ->
         wakers.into_iter().for_each(Waker::wake);
         return (claim, false);
     }
-    wakers.extend(mailbox.detach(&mut [0, 0], false));
+    wakers.extend(mailbox.detach(&mut [0, 0], false).0);
     let (will_due, expires) = (Time::NEVER, Time::NEVER);
     let parked = Parked { id, session, mailbox, will_due, expires, newest: None };
     wakers.extend(registry.park(parked));

@@ -40,6 +40,7 @@ impl Broker {
         let mut back = Vec::new();
         session.end(loss, &mut |action| match action {
             Action::Return(delivery) => back.push(delivery),
+            Action::Undeliverable { delivery, loss } => self.count_lost(delivery, loss),
             Action::Settle { above_qos0, group, loss, mid } => {
                 self.settle(mailbox, above_qos0, group, loss);
                 let receiver = group.map_or(id, |group| group | GROUP_BIT);
@@ -58,11 +59,11 @@ impl Broker {
         let subscriber = Subscriber { session: id, mailbox, lasts: false, connected };
         if !changes.is_empty() {
             let batch = shared.remembers.then_some(&mut turn.batch);
-            let none = &mut ThinVec::new();
-            shared.router.change(&subscriber, changes, none, &shared.metrics, batch);
+            let (none, mut fallen) = (&mut ThinVec::new(), Vec::new());
+            shared.router.change(&subscriber, changes, none, &mut fallen, batch);
+            fallen.iter().for_each(|fallen| self.note_fallen(fallen, turn));
         }
-        let lost = mailbox.close(loss, &mut [0, 0], &mut turn.batch.settled);
-        shared.metrics.lose(loss, lost.iter().sum());
+        self.note_fallen(&mailbox.close(loss, &mut [0, 0]), turn);
     }
 
     /// Unacknowledged messages of a departed member go back to the heads of their groups; if a
@@ -76,19 +77,18 @@ impl Broker {
             by_group.entry(delivery.group.unwrap_or_default()).or_default().push(delivery);
         }
         for (group, deliveries) in by_group {
-            let count = deliveries.len() as u64;
-            let mailbox = self.0.router.group(group);
-            let stored: Vec<_> = deliveries.iter().filter_map(Delivery::mid).collect();
-            match mailbox.and_then(|mailbox| {
-                mailbox.give_back(deliveries, |message| {
+            let given_back = match self.0.router.group(group) {
+                None => Err(deliveries),
+                Some(mailbox) => mailbox.give_back(deliveries, |message| {
                     self.band(message.topic(), &message.properties())
-                })
-            }) {
-                Some(wakers) => turn.wakers.extend(wakers),
-                None => {
-                    self.0.metrics.lose(Loss::GroupGone, count);
-                    let gone = stored.into_iter().map(|mid| (group | GROUP_BIT, mid));
-                    turn.batch.settled.extend(gone);
+                }),
+            };
+            match given_back {
+                Ok(wakers) => turn.wakers.extend(wakers),
+                Err(lost) => {
+                    lost.iter().for_each(|copy| self.count_lost(Some(copy), Loss::GroupGone));
+                    let gone = lost.iter().filter_map(Delivery::mid);
+                    turn.batch.settled.extend(gone.map(|mid| (group | GROUP_BIT, mid)));
                 }
             }
         }

@@ -1,7 +1,8 @@
-//! What was dropped: by reason for the counters, by receiver for the log, and as dead letters, which are
-//! published under `$dead/` when the turn in which they fell ends.
+//! What was lost: by reason and class of topics for the counters, by receiver for the log, and as dead
+//! letters, which are published under `$dead/` when the turn in which they fell ends.
 //!
-//! A dead letter, whatever becomes of it, causes no other: neither does anything under `$dead/`.
+//! A dead letter, whatever becomes of it, causes no other: neither does anything under `$dead/`. Where
+//! only the store knows the topic of what was lost it is asked, if there are classes of topics.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -10,11 +11,12 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use super::Broker;
-use super::mailbox::Mailbox;
+use super::mailbox::{Fallen, Mailbox, Refusal};
 use super::metrics::Counter;
 use super::ports::Fetch;
+use super::topic_ledger::{TopicClass, Unrouted};
 use super::turn::Turn;
+use super::{Broker, Owned};
 use crate::codec::QoS;
 use crate::codec::property::put_user_property;
 use crate::codec::{Properties, Reason};
@@ -23,22 +25,21 @@ use crate::sync::{Mutex, MutexGuard};
 use crate::time::Time;
 use crate::topic::TopicName;
 
-/// What a turn has dropped and not yet told.
+/// What a turn has lost and not yet told.
 #[derive(Debug, Default)]
 pub struct Gone {
-    /// By reason: for the counters.
-    lost: Vec<(Loss, u64)>,
-    /// By whose it was, too: for the log.
-    told: Vec<(Arc<str>, Loss, u64)>,
-    /// What the store kept of it: the receiver's number, and the message's.
-    settled: Vec<(u64, Mid)>,
+    /// What mailboxes gave up, as it was: neither counted nor told.
+    fallen: Vec<Letter>,
+    /// What is counted: for the log.
+    told: Vec<(Drop, u64)>,
+    /// What is counted and told, and wants a dead letter.
     letters: Vec<Letter>,
 }
 
-/// A copy that was dropped and whose receiver's queue wants a dead letter for it.
+/// A copy that was lost, and what is still to be done about it.
 #[derive(Debug)]
 pub struct Letter {
-    /// Client Identifier, or the filter of a group.
+    /// Client Identifier, or the filter of a group; empty if that is not to be told.
     pub receiver: Arc<str>,
     /// The number stores know the receiver by.
     pub number: u64,
@@ -48,9 +49,14 @@ pub struct Letter {
     pub qos: QoS,
     /// `None`: only the store has it.
     pub message: Option<Message>,
-    /// What is to be settled with the store, once the letter is published.
+    /// What is to be settled with the store, once all is told.
     pub mid: Option<Mid>,
+    /// It is to be published: else its topic alone is of interest.
+    pub wanted: bool,
 }
+
+/// What one line of the log is of: whose they were, of which topics, and why.
+type Drop = (Arc<str>, TopicClass, Loss);
 
 /// What waits between two ticks.
 #[derive(Debug, Default)]
@@ -62,8 +68,8 @@ pub(super) struct Letters {
 struct Inner {
     waiting: VecDeque<Letter>,
     fetching: Option<(Vec<Letter>, Fetch)>,
-    /// Drops that are to be logged, by receiver and reason.
-    drops: BTreeMap<(Arc<str>, Loss), Drops>,
+    /// Drops that are to be logged.
+    drops: BTreeMap<Drop, Drops>,
     /// Of more receivers than are remembered.
     others: u64,
     look: Time,
@@ -81,9 +87,9 @@ struct Drops {
 const WAITING_MAX: usize = 16 * 1024;
 /// Letters published, or fetched from the store, in one tick.
 const TICK_MAX: usize = 256;
-/// Receivers and reasons of which drops are told apart in the log.
+/// Receivers, classes of topics and reasons that are told apart in the log.
 const DROPS_MAX: usize = 4096;
-/// At most one line for each receiver and reason in so long.
+/// At most one line for each of them in so long.
 const QUIET: Duration = Duration::from_secs(10);
 /// How often a letter may push out another copy, whose letter pushes out another, in one turn.
 const ROUNDS_MAX: usize = 4;
@@ -92,44 +98,32 @@ const ROUNDS_MAX: usize = 4;
 const DEAD: &str = "$dead/";
 
 impl Gone {
-    /// Counts copies; `receiver`: whose they were, for the log.
-    pub fn lose(&mut self, receiver: Option<&Arc<str>>, loss: Loss, count: u64) {
-        match self.lost.last_mut() {
-            Some((last, sum)) if *last == loss => *sum += count,
-            _ => self.lost.push((loss, count)),
-        }
-        if let Some(receiver) = receiver.filter(|_| loss.is_drop()) {
-            self.tell(receiver, loss, count);
-        }
+    /// A mailbox gave a copy up.
+    pub fn fall(&mut self, letter: Letter) {
+        self.fallen.push(letter);
     }
 
-    /// For the log alone: copies that are counted elsewhere.
-    pub fn tell(&mut self, receiver: &Arc<str>, loss: Loss, count: u64) {
+    /// For the log: a copy that is counted.
+    fn tell(&mut self, receiver: &Arc<str>, class: TopicClass, loss: Loss) {
         match self.told.last_mut() {
-            Some((last, same, sum)) if *same == loss && last == receiver => *sum += count,
-            _ => self.told.push((receiver.clone(), loss, count)),
+            Some(((last, of, why), sum)) if *why == loss && *of == class && last == receiver => {
+                *sum += 1;
+            }
+            _ => self.told.push(((receiver.clone(), class, loss), 1)),
         }
     }
 
-    /// What the store kept of a copy that has no letter.
-    pub fn settle(&mut self, receiver: u64, mid: Option<Mid>) {
-        self.settled.extend(mid.map(|mid| (receiver, mid)));
-    }
-
-    /// A copy was dropped: `wanted`: there is to be a letter.
-    pub fn bury(&mut self, letter: Letter, wanted: bool) {
-        let own = letter.message.as_ref().is_some_and(|message| is_dead(message.topic()));
-        if wanted && letter.loss.is_drop() && !own {
-            self.letters.push(letter);
-        } else {
-            self.settle(letter.number, letter.mid);
-        }
-    }
-
-    /// Nothing was dropped.
+    /// Nothing was lost that is not told.
     pub fn is_empty(&self) -> bool {
-        // Whatever is dropped is counted or told.
-        self.lost.is_empty() && self.told.is_empty()
+        self.fallen.is_empty() && self.told.is_empty() && self.letters.is_empty()
+    }
+}
+
+impl Letter {
+    /// There is to be a dead letter, and it is none itself.
+    fn is_to_be_published(&self) -> bool {
+        let own = self.message.as_ref().is_some_and(|message| is_dead(message.topic()));
+        self.wanted && self.loss.is_drop() && !own
     }
 }
 
@@ -139,18 +133,22 @@ pub(super) fn is_dead(topic: TopicName<'_>) -> bool {
 }
 
 impl Broker {
-    /// A copy that was taken for its receiver and is lost, and counted: for the log, and for a dead
-    /// letter if its queue wants one.
+    /// Counts a copy that was taken from a mailbox and is lost; without it nobody knows its topic.
+    pub(super) fn count_lost(&self, delivery: Option<&Delivery>, loss: Loss) {
+        self.0.metrics.lose(self.class_of(delivery.map(|copy| copy.message.topic())), loss, 1);
+    }
+
+    /// The same for the log, and for a dead letter if its queue wants one.
     pub(super) fn note_lost(
         &self,
         own: &Mailbox,
-        delivery: &Delivery,
+        delivery: Option<&Delivery>,
         loss: Loss,
         turn: &mut Turn,
     ) {
-        if !loss.is_drop() {
-            return;
-        }
+        let class = self.class_of(delivery.map(|copy| copy.message.topic()));
+        self.0.metrics.lose(class, loss, 1);
+        let Some(delivery) = delivery.filter(|_| loss.is_drop()) else { return };
         let group = delivery.group.map(|group| self.0.router.group(group));
         let mailbox = match &group {
             None => own,
@@ -158,30 +156,103 @@ impl Broker {
             Some(None) => return,
         };
         let (receiver, wanted) = mailbox.epitaph(&self.0.queue);
-        turn.gone.tell(&receiver, loss, 1);
+        turn.gone.tell(&receiver, class, loss);
         let (number, qos) = (mailbox.receiver(), delivery.qos);
         let message = Some(delivery.message.clone());
-        // With the store it is settled where it is counted.
-        let letter = Letter { receiver, number, loss, qos, message, mid: None };
-        turn.gone.bury(letter, wanted);
+        // With the store it is settled where the receiver's account is.
+        let letter = Letter { receiver, number, loss, qos, message, mid: None, wanted };
+        if letter.is_to_be_published() {
+            turn.gone.letters.push(letter);
+        }
     }
 
-    /// Counts what a turn has dropped, and publishes its dead letters within the turn. Those whose
+    /// A copy was not admitted.
+    #[cold]
+    pub(super) fn note_refused(
+        &self,
+        refusal: Refusal,
+        (number, qos): (u64, QoS),
+        owned: &mut Owned<'_>,
+        gone: &mut Gone,
+    ) {
+        let Refusal { loss, receiver, letter: wanted } = refusal;
+        let class = self.class_of(Some(owned.draft.topic));
+        self.0.metrics.lose(class, loss, 1);
+        let Some(receiver) = receiver else { return };
+        gone.tell(&receiver, class, loss);
+        if wanted && !is_dead(owned.draft.topic) {
+            let message = Some(owned.share());
+            gone.letters.push(Letter { receiver, number, loss, qos, message, mid: None, wanted });
+        }
+    }
+
+    /// Copies were lost all at once, with their receiver or with its connection.
+    pub(super) fn note_fallen(&self, fallen: &Fallen, turn: &mut Turn) {
+        let metrics = &self.0.metrics;
+        let (loss, number) = (fallen.loss, fallen.receiver);
+        if !metrics.topics().is_kept() {
+            metrics.lose(TopicClass::OTHER, loss, fallen.len() as u64);
+            fallen.visit(|_, mid| turn.batch.settled.extend(mid.map(|mid| (number, mid))));
+            return;
+        }
+        fallen.visit(|topic, mid| {
+            let class = match (topic, mid) {
+                (Some(topic), _) => metrics.topics().class_of(topic),
+                (None, Some(_)) => TopicClass::UNREAD,
+                (None, None) => TopicClass::OTHER,
+            };
+            metrics.lose(class, loss, 1);
+            if class == TopicClass::UNREAD {
+                let (receiver, qos, message) = (Arc::default(), QoS::default(), None);
+                let letter = Letter { receiver, number, loss, qos, message, mid, wanted: false };
+                self.put_aside(letter, turn);
+            } else {
+                turn.batch.settled.extend(mid.map(|mid| (number, mid)));
+            }
+        });
+    }
+
+    /// A PUBLISH of `QoS` 0 was dropped before it was routed; nobody may know its topic.
+    pub(super) fn note_unrouted(&self, topic: Option<TopicName<'_>>, why: Unrouted) {
+        self.0.metrics.drop_unrouted(self.class_of(topic), why);
+    }
+
+    /// Counts what a turn has lost, and publishes its dead letters within the turn. Those whose
     /// message only the store has wait for a tick, and are settled with it then.
     pub(super) fn tell_gone(&self, now: Time, turn: &mut Turn) {
-        let Gone { lost, told, mut settled, letters } = std::mem::take(&mut turn.gone);
-        turn.batch.settled.append(&mut settled);
-        self.note_drops(told);
-        for (loss, count) in lost {
-            self.0.metrics.lose(loss, count);
-        }
-        for letter in letters {
+        for letter in self.digest(turn) {
             if letter.message.is_some() {
                 self.publish_letter(&letter, now, turn);
             } else {
                 self.put_aside(letter, turn);
             }
         }
+    }
+
+    /// Counts what a turn has lost and notes it for the log. Returns what wants a letter, or is to be
+    /// read.
+    fn digest(&self, turn: &mut Turn) -> Vec<Letter> {
+        let mut gone = std::mem::take(&mut turn.gone);
+        let metrics = &self.0.metrics;
+        for letter in std::mem::take(&mut gone.fallen) {
+            let class = match (&letter.message, letter.mid) {
+                (Some(message), _) => metrics.topics().class_of(message.topic()),
+                (None, Some(_)) if metrics.topics().is_kept() => TopicClass::UNREAD,
+                (None, _) => TopicClass::OTHER,
+            };
+            metrics.lose(class, letter.loss, 1);
+            let unread = class == TopicClass::UNREAD;
+            if letter.loss.is_drop() && !unread {
+                gone.tell(&letter.receiver, class, letter.loss);
+            }
+            if letter.is_to_be_published() || unread {
+                gone.letters.push(letter);
+            } else {
+                turn.batch.settled.extend(letter.mid.map(|mid| (letter.number, mid)));
+            }
+        }
+        self.note_drops(gone.told);
+        gone.letters
     }
 
     /// Pushes what is staged. What had to go for it is told, and pushed in its turn.
@@ -191,13 +262,14 @@ impl Broker {
             if turn.gone.is_empty() {
                 return;
             }
-            if round == ROUNDS_MAX {
+            if round < ROUNDS_MAX {
+                self.tell_gone(now, turn);
+            } else {
                 // The rest is the next tick's.
-                for letter in std::mem::take(&mut turn.gone.letters) {
+                for letter in self.digest(turn) {
                     self.put_aside(letter, turn);
                 }
             }
-            self.tell_gone(now, turn);
             self.0.metrics.add_all(&mut turn.tally);
             let permit = std::mem::take(&mut turn.permit);
             let batch = std::mem::take(&mut turn.batch);
@@ -211,16 +283,32 @@ impl Broker {
     pub(super) fn tick_letters(&self, now: Time, turn: &mut Turn) -> Option<Time> {
         self.log_drops(now);
         let (ready, more) = self.ready_letters();
-        for letter in ready {
-            if letter.message.is_some() {
-                self.publish_letter(&letter, now, turn);
-            } else {
-                // It cannot be read: the ledger alone tells.
-                self.0.metrics.add(Counter::LettersLost, 1);
-                turn.batch.settled.extend(letter.mid.map(|mid| (letter.number, mid)));
+        for (letter, fetched) in ready {
+            if fetched {
+                self.class_letter(&letter);
             }
+            if letter.wanted && letter.message.is_some() {
+                self.publish_letter(&letter, now, turn);
+                continue;
+            }
+            // It cannot be read: the ledger alone tells.
+            self.0.metrics.add(Counter::LettersLost, u64::from(letter.wanted));
+            turn.batch.settled.extend(letter.mid.map(|mid| (letter.number, mid)));
         }
         more.then_some(now)
+    }
+
+    /// What is known of a copy whose topic only the store knew: it has been asked, or will not be.
+    fn class_letter(&self, letter: &Letter) {
+        let metrics = &self.0.metrics;
+        if !metrics.topics().is_kept() {
+            return;
+        }
+        let class = self.class_of(letter.message.as_ref().map(Message::topic));
+        metrics.read(class, letter.loss);
+        if letter.loss.is_drop() {
+            self.note_drops(vec![((letter.receiver.clone(), class, letter.loss), 1)]);
+        }
     }
 
     /// Letters that wait to be written.
@@ -229,13 +317,14 @@ impl Broker {
         inner.waiting.len() + inner.fetching.as_ref().map_or(0, |(letters, _)| letters.len())
     }
 
-    /// Letters whose messages are here, and whether more can be had at once.
-    fn ready_letters(&self) -> (Vec<Letter>, bool) {
-        let (mut ready, away) = {
+    /// Letters whose messages are here, whether each was fetched, and whether more can be had at once.
+    fn ready_letters(&self) -> (Vec<(Letter, bool)>, bool) {
+        let (here, away): (Vec<_>, Vec<_>) = {
             let inner = &mut *self.letters();
             let count = if inner.fetching.is_some() { 0 } else { inner.waiting.len() };
             inner.waiting.drain(..count.min(TICK_MAX)).partition(|letter| letter.message.is_some())
         };
+        let mut ready: Vec<_> = here.into_iter().map(|letter| (letter, false)).collect();
         let begun = self.fetch_letters(away);
         let inner = &mut *self.letters();
         if let Some((mut letters, fetch)) = begun.or_else(|| inner.fetching.take()) {
@@ -248,7 +337,7 @@ impl Broker {
                             letter.message = Some(message);
                         }
                     }
-                    ready.append(&mut letters);
+                    ready.extend(letters.into_iter().map(|letter| (letter, true)));
                 }
                 None => inner.fetching = Some((letters, fetch)),
             }
@@ -269,13 +358,18 @@ impl Broker {
 
     /// Keeps a letter for a tick, if there is room.
     fn put_aside(&self, letter: Letter, turn: &mut Turn) {
-        let inner = &mut *self.letters();
-        if inner.waiting.len() < WAITING_MAX {
-            inner.waiting.push_back(letter);
-        } else {
-            self.0.metrics.add(Counter::LettersLost, 1);
-            turn.batch.settled.extend(letter.mid.map(|mid| (letter.number, mid)));
+        {
+            let inner = &mut *self.letters();
+            if inner.waiting.len() < WAITING_MAX {
+                inner.waiting.push_back(letter);
+                return;
+            }
         }
+        if letter.message.is_none() {
+            self.class_letter(&letter);
+        }
+        self.0.metrics.add(Counter::LettersLost, u64::from(letter.wanted));
+        turn.batch.settled.extend(letter.mid.map(|mid| (letter.number, mid)));
     }
 
     fn publish_letter(&self, letter: &Letter, now: Time, turn: &mut Turn) {
@@ -315,13 +409,17 @@ impl Broker {
         shared.metrics.add(counter, 1);
     }
 
-    fn note_drops(&self, told: Vec<(Arc<str>, Loss, u64)>) {
+    /// The class of a topic, which nobody may know.
+    fn class_of(&self, topic: Option<TopicName<'_>>) -> TopicClass {
+        topic.map_or(TopicClass::OTHER, |topic| self.0.metrics.topics().class_of(topic))
+    }
+
+    fn note_drops(&self, told: Vec<(Drop, u64)>) {
         if told.is_empty() {
             return;
         }
         let inner = &mut *self.letters();
-        for (receiver, loss, count) in told {
-            let key = (receiver, loss);
+        for (key, count) in told {
             if inner.drops.len() < DROPS_MAX || inner.drops.contains_key(&key) {
                 inner.drops.entry(key).or_default().count += count;
             } else {
@@ -330,20 +428,22 @@ impl Broker {
         }
     }
 
-    /// One line for each receiver and reason, with how many there were since the last.
+    /// One line for each receiver, class of topics and reason, with how many there were since the last.
     fn log_drops(&self, now: Time) {
         let inner = &mut *self.letters();
         if now < inner.look {
             return;
         }
         inner.look = now.after(LOOK);
-        inner.drops.retain(|(receiver, loss), drops| {
+        inner.drops.retain(|(receiver, class, loss), drops| {
             if now < drops.quiet_until {
                 return true;
             }
             if drops.count > 0 {
                 let (receiver, reason) = (receiver.escape_debug(), loss.name());
-                warn!(%receiver, reason, count = drops.count, "messages dropped");
+                // None where no class is configured: the line says nothing of it then.
+                let topic_class = self.0.metrics.topics().name(*class);
+                warn!(%receiver, topic_class, reason, count = drops.count, "messages dropped");
                 *drops = Drops { count: 0, quiet_until: now.after(QUIET) };
                 return true;
             }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use super::topic_ledger::{TopicClass, TopicLedger, Unrouted};
 use crate::message::Loss;
 
 /// What is counted. PUBLISH packets are those on the wire, clients' and ours.
@@ -108,6 +109,7 @@ impl Tally {
 #[derive(Debug, Default)]
 pub struct Metrics {
     shards: [Shard; SHARDS],
+    topics: TopicLedger,
     /// Clients connected now.
     pub connected: AtomicUsize,
     /// Most clients ever connected at once.
@@ -121,6 +123,11 @@ thread_local! {
 }
 
 impl Metrics {
+    /// Counters at zero, and a ledger of these classes of topics.
+    pub fn new(topics: TopicLedger) -> Metrics {
+        Metrics { topics, ..Metrics::default() }
+    }
+
     /// Adds `n` to a counter.
     pub fn add(&self, counter: Counter, n: u64) {
         if n > 0 {
@@ -143,11 +150,27 @@ impl Metrics {
         }
     }
 
-    /// Adds `n` copies to the ledger.
-    pub fn lose(&self, loss: Loss, n: u64) {
+    /// Adds `n` copies of messages of a class of topics to the ledger: the only way into it.
+    pub fn lose(&self, class: TopicClass, loss: Loss, n: u64) {
         if n > 0 {
             self.shard().ledger[loss as usize].fetch_add(n, Ordering::Relaxed);
+            self.topics.lose(class, loss, n);
         }
+    }
+
+    /// The class of a copy that is in the ledger as [`TopicClass::UNREAD`] is known now.
+    pub fn read(&self, class: TopicClass, loss: Loss) {
+        self.topics.read(class, loss);
+    }
+
+    /// A PUBLISH of `QoS` 0 was dropped before it was routed.
+    pub fn drop_unrouted(&self, class: TopicClass, why: Unrouted) {
+        let counter = match why {
+            Unrouted::Shed => Counter::Shed,
+            Unrouted::OverRate => Counter::RateDropped,
+        };
+        self.add(counter, 1);
+        self.topics.drop_unrouted(class, why);
     }
 
     /// A client is connected.
@@ -172,6 +195,11 @@ impl Metrics {
     pub fn lost(&self, loss: Loss) -> u64 {
         let shards = self.shards.iter();
         shards.map(|shard| shard.ledger[loss as usize].load(Ordering::Relaxed)).sum()
+    }
+
+    /// The ledger by class of topics.
+    pub fn topics(&self) -> &TopicLedger {
+        &self.topics
     }
 
     /// Copies dropped: the ledger without `QoS` 0 for parked Sessions.

@@ -18,6 +18,7 @@ pub mod restore;
 pub mod router;
 mod staged;
 pub mod sys;
+pub mod topic_ledger;
 pub mod turn;
 
 use std::sync::Arc;
@@ -29,13 +30,13 @@ use crate::session::{Access, Context, Op, Policy, WillMessage};
 use crate::time::Time;
 use crate::topic::TopicName;
 
-use letters::Letter;
 use mailbox::{Account, Copy, Mailbox, ORDINARY, Pace, Setting};
 use metrics::{Counter, Metrics};
 use overload::{Cause, Pressure, Reading};
 use ports::{Authenticator, Publication, Receipt, Store, StoredCopy};
 use registry::{Due, Registry};
 use router::{Retain, Retaining, Router};
+use topic_ledger::{TopicLedger, TopicLosses};
 use turn::{Turn, press};
 
 pub use link::{Flow, Link, PeerInfo};
@@ -104,6 +105,8 @@ pub struct View {
     pub retained: (usize, u64),
     /// Subscriptions.
     pub subscriptions: usize,
+    /// The ledger by class of topics; empty where none is configured.
+    pub topics: Vec<TopicLosses>,
     /// Bytes of messages in memory.
     pub message_bytes: u64,
     /// What the store has to say of itself.
@@ -175,7 +178,7 @@ impl Broker {
             ports,
             router: Router::new(seed),
             registry: Registry::new(seed.rotate_left(32)),
-            metrics: Metrics::default(),
+            metrics: Metrics::new(TopicLedger::new(&config.topic_class, seed.rotate_left(8))),
             overload: overload::Overload::new(config),
             meter,
             system: Arc::new(system),
@@ -237,12 +240,8 @@ impl Broker {
                     mailbox.reserve(&setting, draft.topic, room, grant, &mut turn.gone)
                 {
                     refused += u32::from(refusal.loss.is_refusal());
-                    if let Some(receiver) = refusal.letter {
-                        let (number, loss) = (found.key.number(), refusal.loss);
-                        let message = Some(owned.share());
-                        let letter = Letter { receiver, number, loss, qos, message, mid: None };
-                        turn.gone.bury(letter, true);
-                    }
+                    let copy = (found.key.number(), qos);
+                    self.note_refused(refusal, copy, &mut owned, &mut turn.gone);
                     continue;
                 }
                 if open.grant.pressed {
@@ -424,7 +423,8 @@ impl Broker {
             .min()
     }
 
-    /// Counts a copy that reached its end, in its receiver's account.
+    /// Counts a copy that reached its end, in its receiver's account; one that is lost is counted in the
+    /// ledger where that is told.
     pub(crate) fn settle(
         &self,
         own: &Mailbox,
@@ -432,9 +432,8 @@ impl Broker {
         group: Option<u64>,
         loss: Option<Loss>,
     ) {
-        match loss {
-            None => self.0.metrics.add(Counter::Completed, 1),
-            Some(loss) => self.0.metrics.lose(loss, 1),
+        if loss.is_none() {
+            self.0.metrics.add(Counter::Completed, 1);
         }
         match group.map(|group| self.0.router.group(group)) {
             None => own.settle(above_qos0, loss),
@@ -500,6 +499,7 @@ impl Broker {
             groups: groups.iter().map(|mailbox| (mailbox.number(), mailbox.account())).collect(),
             retained: shared.router.retained_totals(),
             subscriptions: shared.router.subscriptions(),
+            topics: shared.metrics.topics().losses(),
             message_bytes: shared.meter.bytes(),
             batch: self.batching(&store),
             store,

@@ -92,7 +92,6 @@ mod tests {
 
     use super::*;
     use crate::broker::mailbox::Mailbox;
-    use crate::broker::metrics::Metrics;
     use crate::broker::router::{Change, Router, Subscriber};
     use crate::codec::{QoS, RetainHandling, SubscribeOptions};
     use crate::message::{ClientId, Identity, Meter};
@@ -111,7 +110,6 @@ mod tests {
             (random >> 33) as usize % below
         };
         let router = Router::new(5);
-        let metrics = Metrics::default();
         let clients: Vec<Arc<Identity>> = (0..5)
             .map(|n| Identity::new(ClientId::new(&format!("c{n}")), None, Meter::forever()).into())
             .collect();
@@ -140,7 +138,13 @@ mod tests {
                     _ => Change::Unsubscribe(filter),
                 };
                 let subscriber = Subscriber { session, mailbox, lasts: false, connected: true };
-                router.change(&subscriber, vec![change], &mut ThinVec::new(), &metrics, None);
+                router.change(
+                    &subscriber,
+                    vec![change],
+                    &mut ThinVec::new(),
+                    &mut Vec::new(),
+                    None,
+                );
             }
             let (topic, publisher) = (TopicName::trusted(TOPICS[draw(6)]), &clients[draw(5)]);
             let say = |matches: &[Match]| {

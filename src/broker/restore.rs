@@ -104,7 +104,8 @@ impl Broker {
             self.publish_will(&Arc::new(identity), &will, now, turn);
             turn.batch.ops.push((id, Op::WillGone));
         }
-        shared.router.forget_lonely_groups(&mut turn.batch);
+        let fallen = shared.router.forget_lonely_groups(&mut turn.batch);
+        fallen.iter().for_each(|fallen| self.note_fallen(fallen, turn));
         self.flush(now, turn);
         turn.forget();
         // Whoever had a Will at the crash may connect at once: what is due was due before.
@@ -153,7 +154,8 @@ impl Broker {
         let Former { identity, expiry, parked, subscriptions, flights, received, will } = former;
         let mailbox = Arc::new(Mailbox::for_session(id, identity.clone()));
         mailbox.attach(expiry > 0);
-        mailbox.detach(&mut [0, 0], true);
+        let (_, nothing) = mailbox.detach(&mut [0, 0], true);
+        debug_assert!(nothing.is_empty(), "nothing waits yet");
         self.classify_absent(&mailbox);
         for (_, state) in &flights {
             let (group, mid) = match state {
@@ -174,7 +176,7 @@ impl Broker {
         let changes = changes.map(|(filter, s)| Change::Subscribe(filter.clone(), *s)).collect();
         let subscriber =
             Subscriber { session: id, mailbox: &mailbox, lasts: expiry > 0, connected: false };
-        self.0.router.change(&subscriber, changes, &mut ThinVec::new(), &self.0.metrics, None);
+        self.0.router.change(&subscriber, changes, &mut ThinVec::new(), &mut Vec::new(), None);
         let delay = will.as_ref().map(|will| will.delay.min(expiry));
         let session = Session::restore(identity, expiry, subscriptions, flights, received, will);
         let since = parked.unwrap_or(now);

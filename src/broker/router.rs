@@ -11,8 +11,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use thin_vec::ThinVec;
 
-use super::mailbox::{Mailbox, Member, Owner};
-use super::metrics::Metrics;
+use super::mailbox::{Fallen, Mailbox, Member, Owner};
 use super::ports::{Batch, GROUP_BIT};
 use super::recent::Recent;
 use crate::codec::QoS;
@@ -242,13 +241,14 @@ impl Router {
         }
     }
 
-    /// Carries out a client's changes in one moment; returns its stamp.
+    /// Carries out a client's changes in one moment; returns its stamp. `fallen` is told what is lost with
+    /// groups that end.
     pub fn change(
         &self,
         subscriber: &Subscriber<'_>,
         changes: Vec<Change>,
         memberships: &mut ThinVec<Membership>,
-        metrics: &Metrics,
+        fallen: &mut Vec<Fallen>,
         mut batch: Option<&mut Batch>,
     ) -> u64 {
         let mut routes = self.routes.write().expect("no code panics while it holds the routes");
@@ -276,7 +276,7 @@ impl Router {
                 }
                 Change::Unsubscribe(filter) if filter.share().is_some() => {
                     let batch = batch.as_deref_mut();
-                    self.part(&mut routes, subscriber, &filter, memberships, metrics, batch);
+                    self.part(&mut routes, subscriber, &filter, memberships, fallen, batch);
                 }
                 Change::Unsubscribe(filter) => {
                     let key = Key::session(subscriber.session);
@@ -342,22 +342,24 @@ impl Router {
         }
     }
 
-    /// Groups from the store whose members are all gone end.
-    pub fn forget_lonely_groups(&self, batch: &mut Batch) {
+    /// Groups from the store whose members are all gone end. Returns what is lost with them.
+    pub fn forget_lonely_groups(&self, batch: &mut Batch) -> Vec<Fallen> {
         let mut routes = self.routes.write().expect("no code panics while it holds the routes");
         let routes = &mut *routes;
         let lonely = routes.groups.iter().filter(|(_, group)| group.members.is_empty());
         let lonely: Vec<_> = lonely.map(|(filter, group)| (filter.clone(), group.id)).collect();
+        let mut fallen = Vec::new();
         for (filter, id) in lonely {
             routes.groups.remove(&filter);
             routes.tree.remove(filter.pattern(), Key::group(id));
             if let Some(mailbox) = routes.mailboxes.remove(&id) {
-                mailbox.close(Loss::GroupGone, &mut [0, 0], &mut batch.settled);
+                fallen.push(mailbox.close(Loss::GroupGone, &mut [0, 0]));
             }
             batch.groups.push((id, None));
             self.groups.fetch_sub(1, Ordering::Relaxed);
         }
         self.version.store(VERSIONS.fetch_add(1, Ordering::Relaxed), Ordering::Release);
+        fallen
     }
 
     /// Pulls retained messages for `cursor` into `out`: at most `max`, looking at a bounded number
@@ -534,7 +536,7 @@ impl Router {
         subscriber: &Subscriber<'_>,
         filter: &TopicFilter,
         memberships: &mut ThinVec<Membership>,
-        metrics: &Metrics,
+        fallen: &mut Vec<Fallen>,
         batch: Option<&mut Batch>,
     ) {
         memberships.retain(|membership| membership.filter != *filter);
@@ -554,13 +556,10 @@ impl Router {
             return;
         }
         let id = group.id;
-        let mut gone = Vec::new();
-        let lost = group.mailbox.close(Loss::GroupGone, &mut [0, 0], &mut gone);
+        fallen.push(group.mailbox.close(Loss::GroupGone, &mut [0, 0]));
         if let Some(batch) = batch {
-            batch.settled.append(&mut gone);
             batch.groups.extend(group.kept.then_some((id, None)));
         }
-        metrics.lose(Loss::GroupGone, lost.iter().sum());
         routes.groups.remove(filter);
         routes.mailboxes.remove(&id);
         routes.tree.remove(filter.pattern(), Key::group(id));

@@ -203,6 +203,11 @@ impl Broker {
         for loss in Loss::ALL {
             say(&format!("ledger/{}", loss.name()), metrics.lost(loss).to_string());
         }
+        for losses in metrics.topics().losses() {
+            for (reason, count) in losses.reasons().filter(|(_, count)| *count > 0) {
+                say(&format!("ledger/topics/{}/{reason}", losses.class), count.to_string());
+            }
+        }
         values
     }
 }

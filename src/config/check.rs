@@ -1,5 +1,7 @@
 //! Ranges and rules between keys: what a configuration must satisfy beyond its types.
 
+mod topics;
+
 use std::fmt::{self, Display};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -39,6 +41,7 @@ impl Config {
         self.check_classes(&mut found);
         self.check_overload(&mut found);
         self.check_priorities(&mut found);
+        self.check_topic_classes(&mut found);
         self.check_store(&mut found);
         self.check_broker(&mut found);
         self.check_listeners(&mut found);
@@ -617,6 +620,38 @@ mod tests {
         check_with(&priority("property = \"a\""), &["priority.0.property: expected"]);
         check_with(&priority("property = \"a=b\"\nband = 4"), &["priority.0.band: 4 is out of"]);
         check_with("queue.lower_band_share = 26", &["lower_band_share: 26 is out of range"]);
+    }
+
+    #[test]
+    fn topic_classes_have_usable_names_and_filters_of_their_own() {
+        let class = |name: &str, filters: &str| {
+            format!("[[topic_class]]\nname = {name:?}\nfilters = [{filters}]\n")
+        };
+        check_with(&(class("a", "'a/#', '+/b'") + &class("$b c", "'#', '$dead/#'")), &[]);
+        let least = |count: usize| {
+            (0..count).map(|n| class(&n.to_string(), &format!("'{n}'"))).collect::<String>()
+        };
+        check_with(&least(64), &[]);
+        check_with(&least(65), &["topic_class: 65 of them are more than 64"]);
+        check_with(
+            "[[topic_class]]",
+            &["topic_class.0.name: a topic class needs a name", "topic_class.0.filters: 0 filters"],
+        );
+        for bad in ["a/b", "+", "a#", "a\u{1}", &"x".repeat(65)] {
+            let text = class(bad, "'a'");
+            check_with(&text, &["topic_class.0.name: expected one level of a topic"]);
+        }
+        for own in ["other", "unread"] {
+            check_with(&class(own, "'a'"), &["is the name of a class of its own"]);
+        }
+        let twice = class("a", "'a'") + &class("a", "'b'");
+        check_with(&twice, &["topic_class.1.name: \"a\" is the name of another topic class"]);
+        let twice = class("a", "'a', 'b'") + &class("b", "'a'");
+        check_with(&twice, &["topic_class.1.filters.0: \"a\" counts where it stands first"]);
+        for bad in ["", "a/#/b", "a#", "$share/g/t"] {
+            let text = class("a", &format!("'ok', '{bad}'"));
+            check_with(&text, &["filters.1: "]);
+        }
     }
 
     #[test]

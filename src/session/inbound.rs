@@ -31,13 +31,7 @@ impl Session {
             Some(packet_id) => self.owe(publish.qos, packet_id, cx)?,
             None => {}
         }
-        let alias_topic = match publish.topic_alias {
-            Some(alias) if publish.topic.is_empty() => {
-                self.aliases.as_ref().and_then(|aliases| aliases.incoming.topic(alias))
-            }
-            _ => None,
-        };
-        let topic = alias_topic.unwrap_or(publish.topic);
+        let topic = self.topic_of(publish).unwrap_or(publish.topic);
         match self.allowed(topic, cx) {
             Ok(_) if cx.over_rate => {
                 self.refuse(publish, Reason::QuotaExceeded, out);
@@ -64,6 +58,17 @@ impl Session {
                 self.refuse(publish, reason, out);
                 Ok(())
             }
+        }
+    }
+
+    /// The topic of a PUBLISH, which may be said by an alias; none if nobody knows that.
+    #[inline]
+    pub fn topic_of<'t>(&'t self, publish: &Publish<'t>) -> Option<&'t str> {
+        match publish.topic_alias {
+            Some(alias) if publish.topic.is_empty() => {
+                self.aliases.as_ref().and_then(|aliases| aliases.incoming.topic(alias))
+            }
+            _ => Some(publish.topic),
         }
     }
 

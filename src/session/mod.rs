@@ -102,8 +102,8 @@ pub enum Action<'a> {
     },
     /// A copy cannot be delivered; how it is settled is said apart.
     Undeliverable {
-        /// The copy.
-        delivery: &'a Delivery,
+        /// The copy; `None` of one whose message is not known any more.
+        delivery: Option<&'a Delivery>,
         /// Why.
         loss: Loss,
     },
@@ -450,13 +450,15 @@ impl Session {
             out(Action::Return(delivery));
         }
         for flight in self.window.flights() {
-            let (above_qos0, group, mid) = match &flight.state {
+            let (delivery, (above_qos0, group, mid)) = match &flight.state {
                 window::State::Sent(delivery) => {
-                    (delivery.counts_above_qos0(), delivery.group, delivery.mid())
+                    let settles = (delivery.counts_above_qos0(), delivery.group, delivery.mid());
+                    (Some(delivery), settles)
                 }
                 window::State::Released { lost: true, .. } => continue,
-                window::State::Released { group, mid, lost: false } => (true, *group, *mid),
+                window::State::Released { group, mid, lost: false } => (None, (true, *group, *mid)),
             };
+            out(Action::Undeliverable { delivery, loss });
             out(Action::Settle { above_qos0, group, loss: Some(loss), mid });
         }
         self.window = window::Window::default();

@@ -28,7 +28,7 @@ impl Session {
             None
         };
         if let Some(why) = loss {
-            out(Action::Undeliverable { delivery: &delivery, loss: why });
+            out(Action::Undeliverable { delivery: Some(&delivery), loss: why });
             out(Action::Settle { above_qos0, group, loss, mid });
             return;
         }
@@ -48,7 +48,7 @@ impl Session {
         if !self.fits(&publish) {
             // Dropped for this client alone, as if it had been delivered [MQTT5-3.1.2-25].
             let loss = Loss::TooLarge;
-            out(Action::Undeliverable { delivery: &delivery, loss });
+            out(Action::Undeliverable { delivery: Some(&delivery), loss });
             out(Action::Settle { above_qos0, group, loss: Some(loss), mid });
             return;
         }
@@ -99,7 +99,10 @@ impl Session {
                     if packet_max != u32::MAX
                         && codec::publish_len(&publish, version) > packet_max as usize
                     {
-                        out(Action::Undeliverable { delivery, loss: Loss::TooLarge });
+                        out(Action::Undeliverable {
+                            delivery: Some(delivery),
+                            loss: Loss::TooLarge,
+                        });
                         gone.push((packet_id, delivery.qos, delivery.group, delivery.mid()));
                         continue;
                     }
@@ -181,7 +184,7 @@ impl Session {
         let (group, mid) = match &flight.state {
             State::Sent(delivery) => {
                 if let Some(loss @ Loss::RefusedByReceiver) = loss {
-                    out(Action::Undeliverable { delivery, loss });
+                    out(Action::Undeliverable { delivery: Some(delivery), loss });
                 }
                 (delivery.group, delivery.mid())
             }

@@ -77,11 +77,14 @@ impl Reader<'_> {
                             (Some(toml::Value::Table(keys)), DeValue::Table(table)) => {
                                 self.table(table, keys, &inside);
                             }
-                            (_, found) => {
+                            (Some(toml::Value::Table(_)) | None, found) => {
                                 self.add(
                                     item.span(),
                                     format!("expected a section, found {}", kind_of(found)),
                                 );
+                            }
+                            (Some(example), found) => {
+                                self.kind(&inside, example, found, item.span());
                             }
                         }
                     }
@@ -106,7 +109,8 @@ impl Reader<'_> {
             (Kind::Text, example) => format!("a string such as {example}"),
             (Kind::Number, example) => format!("an integer such as {example}"),
             (Kind::Section, _) => format!("a section [{key}]"),
-            (Kind::List, _) => format!("a list of sections [[{key}]]"),
+            (Kind::List, _) if LISTS.contains(&key) => format!("a list of sections [[{key}]]"),
+            (Kind::List, example) => format!("a list such as {example}"),
             (Kind::Truth, _) => wanted.wanted().to_owned(),
         };
         self.add(span, format!("{key}: expected {such_as}, found {}", kind_of(found)));
@@ -194,7 +198,8 @@ const PATHS: [&str; 5] = ["certificate", "key", "client_ca", "client_crl", "pass
 /// A section that has this key.
 fn elsewhere(name: &str) -> Option<String> {
     let keys = Keys::all();
-    let path = keys.paths().iter().find(|path| path.rsplit('.').next() == Some(name))?;
+    let mut paths = keys.paths().iter().map(|path| path.trim_end_matches(".0"));
+    let path = paths.find(|path| path.rsplit('.').next() == Some(name))?;
     path.rsplit_once('.').map(|(section, _)| section.replace(".0", ""))
 }
 

@@ -2,7 +2,7 @@
 
 use crate::config::{
     Auth, CertificateIdentity, Class, ClassQueue, ClientCertificate, Config, Egress, Ingress,
-    Listener, Priority, QueuePolicy, Shaping, Size, Tls,
+    Listener, Priority, QueuePolicy, Shaping, Size, Tls, TopicClass,
 };
 
 /// Every key there is, as a tree with an example of each value.
@@ -23,7 +23,7 @@ pub enum Kind {
     Truth,
     /// A section.
     Section,
-    /// `[[listener]]` and the like.
+    /// `[[listener]]` and the like, or a list of texts.
     List,
 }
 
@@ -83,10 +83,13 @@ impl Keys {
             property: Some("urgent=yes".to_owned()),
             band: 3,
         };
+        let topic_class =
+            TopicClass { name: "metering".to_owned(), filters: vec!["meters/#".to_owned()] };
         let config = Config {
             listener: vec![listener],
             class: vec![class],
             priority: vec![priority],
+            topic_class: vec![topic_class],
             auth,
             ..Config::default()
         };
@@ -230,8 +233,9 @@ fn paths(document: &str) -> Vec<String> {
     for line in document.lines() {
         if let Some(head) = line.strip_prefix('[') {
             section = numbered(head.trim_matches(['[', ']']));
-        } else if let Some((key, _)) = line.split_once(" = ") {
-            paths.push(format!("{section}.{key}"));
+        } else if let Some((key, value)) = line.split_once(" = ") {
+            let number = if value.starts_with('[') { ".0" } else { "" };
+            paths.push(format!("{section}.{key}{number}"));
         }
     }
     paths
@@ -248,7 +252,7 @@ fn numbered(section: &str) -> String {
 }
 
 /// Sections of which there may be many.
-pub const LISTS: [&str; 3] = ["listener", "class", "priority"];
+pub const LISTS: [&str; 4] = ["listener", "class", "priority", "topic_class"];
 
 /// The name in the environment of the key at `path`.
 fn variable(path: &str) -> String {

@@ -12,7 +12,9 @@ impl Settings {
         let table = toml::Value::Table(table);
         let mut out = String::new();
         let mut section = String::new();
-        for path in with_numbers(&table, key_names()) {
+        for first in with_numbers(&table, key_names()) {
+            // A list of texts is shown as a whole.
+            let path = first.strip_suffix(".0").unwrap_or(&first);
             let Some((inside, key)) = path.rsplit_once('.') else {
                 continue;
             };
@@ -25,9 +27,9 @@ impl Settings {
                 let _ =
                     writeln!(out, "{}{}", if out.is_empty() { "" } else { "\n" }, heading(inside));
             }
-            let _ = match at(&table, &path) {
+            let _ = match at(&table, path) {
                 Some(value) => {
-                    let origin = self.origin.get(&path).map_or(BUILT_IN, String::as_str);
+                    let origin = self.origin.get(&first).map_or(BUILT_IN, String::as_str);
                     writeln!(out, "{:<44} # {origin}", format!("{key} = {value}"))
                 }
                 None => writeln!(out, "# {key} is not set"),

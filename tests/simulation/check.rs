@@ -4,7 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use sluicemq::broker::mailbox::Account;
+use sluicemq::broker::metrics::{Counter, Metrics};
+use sluicemq::broker::topic_ledger::{TopicLosses, Unrouted};
 use sluicemq::codec::QoS;
+use sluicemq::message::Loss;
 
 pub type Verdict = Result<(), String>;
 
@@ -22,6 +25,24 @@ pub fn first_law(account: &Account, in_flight: u64) -> Verdict {
                 account.routed[class], account.completed[class], account.queued[class],
             ));
         }
+    }
+    Ok(())
+}
+
+/// Over all classes of topics each reason has as many entries as there are without classes.
+pub fn classes_add_up(classes: &[TopicLosses], metrics: &Metrics) -> Verdict {
+    let whole = |why: &str, sum: u64, whole: u64| {
+        if sum == whole { Ok(()) } else { Err(format!("{why}: {sum} by class, {whole} in all")) }
+    };
+    for loss in Loss::ALL {
+        let sum = classes.iter().map(|class| class.ledger[loss as usize]).sum();
+        whole(loss.name(), sum, metrics.lost(loss))?;
+    }
+    for (why, counter) in
+        [(Unrouted::Shed, Counter::Shed), (Unrouted::OverRate, Counter::RateDropped)]
+    {
+        let sum = classes.iter().map(|class| class.unrouted[why as usize]).sum();
+        whole(why.name(), sum, metrics.sum(counter))?;
     }
     Ok(())
 }
@@ -164,6 +185,8 @@ pub fn nothing_missing(
 
 #[cfg(test)]
 mod tests {
+    use sluicemq::broker::topic_ledger::TopicClass;
+
     use super::*;
 
     fn account(routed: u64, completed: u64, queued: u64, lost: u32) -> Account {
@@ -234,6 +257,22 @@ mod tests {
         assert_eq!(turns.answered(1, QoS::AtLeastOnce), Ok(7));
         assert!(turns.answered(3, QoS::AtLeastOnce).is_err());
         assert!(Turns::default().answered(1, QoS::AtLeastOnce).is_err(), "never asked");
+    }
+
+    #[test]
+    fn an_entry_without_its_class_is_found() {
+        let metrics = Metrics::default();
+        metrics.add(Counter::Shed, 2);
+        let class = |shed| TopicLosses {
+            class: "a".into(),
+            ledger: [0; Loss::ALL.len()],
+            unrouted: [shed, 0],
+        };
+        assert!(classes_add_up(&[class(1), class(1)], &metrics).is_ok());
+        assert!(classes_add_up(&[class(1)], &metrics).is_err());
+        assert!(classes_add_up(&[class(3)], &metrics).is_err());
+        metrics.lose(TopicClass::OTHER, Loss::Expired, 1);
+        assert!(classes_add_up(&[class(2)], &metrics).is_err());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sluicemq::config::{
     Class, ClassQueue, Config, Egress, Excess, Ingress, Listener, Priority, QueuePolicy, Shaping,
-    Size, Span,
+    Size, Span, TopicClass,
 };
 
 use super::random::Random;
@@ -142,6 +142,15 @@ impl Plan {
                 bytes_rate: Size(random.pick(&[500, 5_000])),
                 ..Egress::default()
             };
+        }
+        if random.percent(60) {
+            // What is lost is told apart by topic, and what waits in the store is asked for its own.
+            config.topic_class = [("a", &["t/a", "g/a/#"][..]), ("t", &["t/#"])]
+                .map(|(name, filters)| TopicClass {
+                    name: name.to_owned(),
+                    filters: filters.iter().map(|filter| (*filter).to_owned()).collect(),
+                })
+                .into();
         }
         Plan { seed, store, clients, steps: 250, exact, config }
     }

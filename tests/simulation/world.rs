@@ -103,6 +103,10 @@ pub struct Reached {
     pub held_up: u64,
     pub answered_ahead: u64,
     pub gone_while_held: u64,
+    /// Copies that were lost while only the store knew their topics, and found their classes.
+    pub read_late: u64,
+    /// Entries of each class of topics.
+    pub classes: [u64; 3],
 }
 
 impl Reached {
@@ -152,7 +156,9 @@ impl Reached {
             &mut self.held_up,
             &mut self.answered_ahead,
             &mut self.gone_while_held,
+            &mut self.read_late,
         ]);
+        all.extend(&mut self.classes);
         all
     }
 }
@@ -1211,6 +1217,12 @@ impl World {
             ledger: Loss::ALL.into_iter().map(|loss| metrics.lost(loss)).sum(),
         };
         self.demand(copies.check(), "all receivers");
+        if !self.plan.config.topic_class.is_empty() {
+            let verdict = check::classes_add_up(&view.topics, metrics);
+            self.demand(verdict, "all classes of topics");
+            let unread = view.topics.last().map_or(0, |class| class.ledger.iter().sum());
+            self.reached.read_late = self.reached.read_late.max(unread);
+        }
         let answers = Answers {
             received: metrics.sum(Counter::ReceivedAboveQos0),
             accepted: metrics.sum(Counter::Accepted),
@@ -1310,6 +1322,10 @@ impl World {
         }
         self.nothing_promised_is_missing();
         self.forget_everything();
+        let [.., unread] = &self.broker.view().topics[..] else { return };
+        if unread.reasons().any(|(_, count)| count > 0) {
+            self.fail(&format!("never read: {unread:?}"));
+        }
     }
 
     /// Where the broker died: what was acknowledged came, to everybody or to one of the group.
@@ -1437,6 +1453,9 @@ impl World {
         self.reached.lost_with_connection = metrics.sum(Counter::LostWithConnection);
         for loss in Loss::ALL {
             self.reached.ledger[loss as usize] = metrics.lost(loss);
+        }
+        for (entries, class) in self.reached.classes.iter_mut().zip(metrics.topics().losses()) {
+            *entries = class.reasons().map(|(_, count)| count).sum();
         }
         if let Some(store) = &self.store {
             self.reached.full_store = store.refusals();

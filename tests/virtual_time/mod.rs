@@ -15,7 +15,7 @@ use sluicemq::broker::{Broker, Link, PeerInfo, Ports};
 use sluicemq::codec::property::put_user_property;
 use sluicemq::codec::{
     self, Ack, Connect, Decoded, From, Limits, Packet, PacketId, Properties, Publish, QoS, Reason,
-    Subscribe, SubscribeOptions, Version,
+    Subscribe, SubscribeOptions, Unsubscribe, Version,
 };
 use sluicemq::config::Config;
 use sluicemq::store::MemoryStore;
@@ -147,6 +147,13 @@ impl Town {
             filters,
         };
         self.send(number, &Packet::Subscribe(subscribe));
+    }
+
+    pub fn unsubscribe(&mut self, number: usize, filter: &str) {
+        let packet_id = self.clients[number].next_id();
+        let (user_properties, filters) = (Properties::EMPTY, vec![filter]);
+        let unsubscribe = Unsubscribe { packet_id, user_properties, filters };
+        self.send(number, &Packet::Unsubscribe(unsubscribe));
     }
 
     /// Hands in a PUBLISH; returns its identifier.

@@ -46,7 +46,7 @@ impl Live {
     ) -> bool {
         let mut copies = 0;
         loop {
-            let fetched = self.take_fetched();
+            let fetched = self.take_fetched(broker);
             // Most clients are not shaped: they should not pay for those that are.
             let plain = self.ties.extras.is_none();
             if !plain {
@@ -112,7 +112,7 @@ impl Live {
             for delivery in drained.drain(..) {
                 if !plain && self.too_old(&delivery, now) {
                     let mailbox = &self.ties.mailbox;
-                    broker.note_lost(mailbox, &delivery, Loss::TooOld, turn);
+                    broker.note_lost(mailbox, Some(&delivery), Loss::TooOld, turn);
                     broker.settle(mailbox, false, delivery.group, Some(Loss::TooOld));
                 } else {
                     self.run(Input::Deliver(delivery), &cx, broker, turn);
@@ -172,7 +172,7 @@ impl Live {
     }
 
     /// What came from the store takes its places in the mailbox; returns whether anything came.
-    fn take_fetched(&mut self) -> bool {
+    fn take_fetched(&mut self, broker: &Broker) -> bool {
         let Some(queue) = &mut self.ties.queue else { return false };
         let there = queue
             .fetch
@@ -182,6 +182,7 @@ impl Live {
         queue.fetch = None;
         for mid in mailbox.warm(found) {
             error!(client = %self.client_id(), mid, "a message that was kept cannot be read");
+            broker.count_lost(None, Loss::Unreadable);
         }
         true
     }

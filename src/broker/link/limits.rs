@@ -11,11 +11,13 @@ use super::ties::Pause;
 use crate::broker::Broker;
 use crate::broker::metrics::Counter;
 use crate::broker::pools::Pool;
+use crate::broker::topic_ledger::Unrouted;
 use crate::broker::turn::Turn;
 use crate::codec::{Packet, QoS, Version};
 use crate::config::{Excess, Ingress};
 use crate::shape::{Intake, Load};
 use crate::time::Time;
+use crate::topic::TopicName;
 
 /// The limits of one client.
 #[derive(Debug, Default)]
@@ -164,8 +166,13 @@ impl Live {
                 Gate::Wait
             }
             Err(Verdict::Refuse) => {
-                let counter = if qos0 { Counter::RateDropped } else { Counter::RateRefused };
-                metrics.add(counter, 1);
+                match packet {
+                    Packet::Publish(publish) if qos0 => {
+                        let topic = self.session.topic_of(publish).map(TopicName::trusted);
+                        broker.note_unrouted(topic, Unrouted::OverRate);
+                    }
+                    _ => metrics.add(Counter::RateRefused, 1),
+                }
                 Gate::Refuse
             }
             Err(Verdict::Close) => {

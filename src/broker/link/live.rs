@@ -370,11 +370,9 @@ impl Live {
             if let Some(intake) = limits.and_then(|limits| limits.into_own()) {
                 ties.mailbox.keep_intake(intake);
             }
-            let dropped = ties.mailbox.account().queued[0];
-            turn.wakers.extend(ties.mailbox.detach(&mut ties.settled, keep_qos0));
-            if !keep_qos0 {
-                broker.metrics().lose(Loss::OfflineQos0, dropped);
-            }
+            let (wakers, fallen) = ties.mailbox.detach(&mut ties.settled, keep_qos0);
+            turn.wakers.extend(wakers);
+            broker.note_fallen(&fallen, turn);
             let expiry = session.terms().expiry;
             let expires = match expiry {
                 u32::MAX => Time::NEVER,
@@ -390,7 +388,7 @@ impl Live {
             };
             turn.wakers.extend(broker.0.registry.park(parked));
         } else {
-            turn.wakers.extend(ties.mailbox.detach(&mut ties.settled, true));
+            turn.wakers.extend(ties.mailbox.detach(&mut ties.settled, true).0);
             broker.dissolve(id, &mut session, &ties.mailbox, false, Loss::SessionEnded, turn);
             turn.wakers.extend(broker.0.registry.release(client_id));
         }
@@ -434,8 +432,9 @@ impl Live {
         };
         let memberships = &mut self.ties.memberships;
         let batch = broker.0.remembers.then_some(&mut turn.batch);
-        let stamp =
-            broker.0.router.change(&subscriber, changes, memberships, broker.metrics(), batch);
+        let mut fallen = Vec::new();
+        let stamp = broker.0.router.change(&subscriber, changes, memberships, &mut fallen, batch);
+        fallen.iter().for_each(|fallen| broker.note_fallen(fallen, turn));
         self.run(Input::Subscribed { stamp }, &broker.context(now), broker, turn);
     }
 

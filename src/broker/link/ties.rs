@@ -19,6 +19,7 @@ use crate::broker::metrics::Counter;
 use crate::broker::overload::SHED;
 use crate::broker::ports::{Fetch, GROUP_BIT, Receipt};
 use crate::broker::router::{Change, Membership};
+use crate::broker::topic_ledger::Unrouted;
 use crate::broker::turn::{Answer, Due, Owed, Turn};
 use crate::codec::{self, Packet, PacketId, Publish, Reason, Version};
 use crate::config::Ingress;
@@ -163,7 +164,7 @@ impl Ties {
         // What is retained is of few messages, and its loss would last.
         if turn.pressure.level >= SHED && packet_id.is_none() && !draft.retain {
             turn.tally.add(Counter::RefusedQos0, 1);
-            broker.metrics().add(Counter::Shed, 1);
+            broker.note_unrouted(Some(draft.topic), Unrouted::Shed);
             return;
         }
         let received = with.is_some();

@@ -18,10 +18,10 @@ use bands::Lists;
 pub use bands::{BANDS, ORDINARY};
 use lists::{Entry, GROUP_START, Inner, Members, Place, Waiting};
 use overflow::Full;
-pub use told::{Account, Ask, Pace, Refusal, Taken};
+pub use told::{Account, Ask, Fallen, Pace, Refusal, Taken};
 
 use super::classes::Rules;
-use super::letters::Gone;
+use super::letters::{Gone, Letter};
 use super::ports::{GROUP_BIT, Queued, StoredCopy};
 use crate::codec::QoS;
 use crate::config::{self, QueuePolicy};
@@ -173,7 +173,7 @@ impl Mailbox {
     }
 
     /// Reserves room for a copy of `bytes` at `qos`, and for some more while there is plenty, in
-    /// `grant`. An error: there is none. `gone` is told of what was refused, and of what had to go.
+    /// `grant`. An error: there is none, which is still to be told. `gone` is told of what had to go.
     pub fn reserve(
         &self,
         setting: &Setting<'_>,
@@ -226,8 +226,15 @@ impl Mailbox {
             let loss = inner.closed.or(left.then_some(Loss::OfflineQos0));
             if let Some(loss) = loss {
                 inner.lose(class, loss);
-                full.gone.lose(None, loss, 1);
-                full.gone.settle(self.receiver(), copy.message.mid().filter(|_| copy.stored));
+                full.gone.fall(Letter {
+                    receiver: Arc::default(),
+                    number: self.receiver(),
+                    loss,
+                    qos: copy.qos,
+                    mid: copy.message.mid().filter(|_| copy.stored),
+                    message: Some(copy.message),
+                    wanted: false,
+                });
                 continue;
             }
             let mut copy = copy;
@@ -354,15 +361,19 @@ impl Mailbox {
     }
 
     /// Puts unacknowledged messages of a departed member back at the head, in order; returns whom
-    /// to wake, or nothing if the group is no more. `band` tells the band of each.
+    /// to wake. `band` tells the band of each.
+    ///
+    /// # Errors
+    ///
+    /// The same messages, if the group is no more.
     pub fn give_back(
         &self,
         deliveries: Vec<Delivery>,
         band: impl Fn(&Message) -> u8,
-    ) -> Option<Vec<Waker>> {
+    ) -> Result<Vec<Waker>, Vec<Delivery>> {
         let inner = &mut *self.lock();
         if inner.closed.is_some() {
-            return None;
+            return Err(deliveries);
         }
         let mut wakers = Vec::new();
         for delivery in deliveries.into_iter().rev() {
@@ -384,7 +395,7 @@ impl Mailbox {
             inner.note_given_back(message.topic(), arrival);
             wakers.extend(inner.whom_to_wake(QoS::AtLeastOnce));
         }
-        Some(wakers)
+        Ok(wakers)
     }
 
     /// The publisher that was paused by this mailbox asks whether it may go on; if not, `waker` is
@@ -427,23 +438,26 @@ impl Mailbox {
     }
 
     /// The connection is gone; the mailbox stays in the tree. `QoS` 0 does not wait for a parked
-    /// Session unless so configured. Returns paused publishers to wake.
-    pub fn detach(&self, settled: &mut [u32; 2], keep_qos0: bool) -> Vec<Waker> {
+    /// Session unless so configured. Returns paused publishers to wake, and what is lost.
+    pub fn detach(&self, settled: &mut [u32; 2], keep_qos0: bool) -> (Vec<Waker>, Fallen) {
         let inner = &mut *self.lock();
         inner.settle(settled);
         inner.attached = false;
         inner.waker = None;
         inner.forget_pace();
         inner.cool();
+        let mut lists = Vec::new();
         if !keep_qos0 {
-            let lists = inner.all_mut();
-            let waiting: Vec<_> = lists.flat_map(|lists| std::mem::take(&mut lists.qos0)).collect();
-            for entry in waiting {
+            let waiting = inner.all_mut().map(|lists| std::mem::take(&mut lists.qos0));
+            let waiting = waiting.filter(|qos0| !qos0.is_empty());
+            lists.extend(waiting.map(|qos0| Lists { qos0, ..Lists::default() }));
+            for entry in lists.iter().flat_map(|lists| &lists.qos0) {
                 inner.bytes -= entry.bytes();
                 inner.lose(0, Loss::OfflineQos0);
             }
         }
-        inner.take_paused()
+        let fallen = Fallen { lists, loss: Loss::OfflineQos0, receiver: self.receiver() };
+        (inner.take_paused(), fallen)
     }
 
     /// Sets whether what is routed here is stored first.
@@ -554,13 +568,8 @@ impl Mailbox {
     }
 
     /// Everything that waits, or was admitted and is still to come, is lost for `loss`: its receiver
-    /// is no more. Returns how many waited; `gone` is told what the store kept of it.
-    pub fn close(
-        &self,
-        loss: Loss,
-        settled: &mut [u32; 2],
-        gone: &mut Vec<(u64, Mid)>,
-    ) -> [u64; 2] {
+    /// is no more. Returns what waited.
+    pub fn close(&self, loss: Loss, settled: &mut [u32; 2]) -> Fallen {
         let inner = &mut *self.lock();
         inner.settle(settled);
         let lost = inner.queued();
@@ -569,14 +578,11 @@ impl Mailbox {
                 inner.lose(class, loss);
             }
         }
-        for lists in inner.all_mut() {
-            let Lists { above, .. } = std::mem::take(lists);
-            above.visit(|entry| gone.extend(entry.mid().map(|mid| (self.receiver(), mid))));
-        }
+        let lists = inner.all_mut().map(std::mem::take).collect();
         inner.bytes = 0;
         inner.attached = false;
         inner.closed = Some(loss);
-        lost.map(|count| count as u64)
+        Fallen { lists, loss, receiver: self.receiver() }
     }
 
     /// Counts a copy that was taken from here as completed or lost.
@@ -806,7 +812,7 @@ mod tests {
         mailbox.settle_many(&mut [1, 1]);
         assert!(mailbox.is_quiet());
         let leave_and_return = || {
-            mailbox.detach(&mut [0, 0], false);
+            let _ = mailbox.detach(&mut [0, 0], false);
             mailbox.attach(false);
             Some(Waker::noop().clone())
         };

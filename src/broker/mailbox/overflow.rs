@@ -90,17 +90,13 @@ impl Inner {
     }
 
     /// Counts a copy that was routed here and is not admitted.
-    pub fn refuse(&mut self, qos: QoS, loss: Loss, full: &mut Full<'_>) -> Refusal {
+    pub fn refuse(&mut self, qos: QoS, loss: Loss, full: &Full<'_>) -> Refusal {
         let class = usize::from(qos > QoS::AtMostOnce);
         self.routed[class] += 1;
         self.lose(class, loss);
-        if !loss.is_drop() {
-            full.gone.lose(None, loss, 1);
-            return Refusal { loss, letter: None };
-        }
-        let name = self.name(full.owner);
-        full.gone.lose(Some(&name), loss, 1);
-        Refusal { loss, letter: full.queue.dead_letters.then_some(name) }
+        let told = loss.is_drop();
+        let receiver = told.then(|| self.name(full.owner));
+        Refusal { loss, receiver, letter: told && full.queue.dead_letters }
     }
 
     /// Sets room aside for a copy, and for some more while there is plenty.
@@ -234,15 +230,14 @@ impl Inner {
         self.put_topics(topics);
     }
 
-    /// A copy had to go: it is in the ledger, and told to the store or in a dead letter.
+    /// A copy had to go: it is in the account, and told at the end of the turn.
     pub fn bury(&mut self, remains: Remains, loss: Loss, full: &mut Full<'_>) {
         let Remains { qos, bytes, mid, message } = remains;
         self.bytes -= bytes;
         self.lose(usize::from(qos > QoS::AtMostOnce), loss);
         let (receiver, number) = (self.name(full.owner), full.owner.receiver());
-        full.gone.lose(Some(&receiver), loss, 1);
-        let letter = Letter { receiver, number, loss, qos, message, mid };
-        full.gone.bury(letter, full.queue.dead_letters);
+        let wanted = full.queue.dead_letters;
+        full.gone.fall(Letter { receiver, number, loss, qos, message, mid, wanted });
     }
 
     /// Who is behind it: the Client Identifier or the group's filter.

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::message::Loss;
+use super::bands::Lists;
+use super::lists::{Entry, Place};
+use crate::message::{Loss, Mid};
 use crate::session::Room;
+use crate::topic::TopicName;
 
 /// What a receiver's account says: the first law is `routed = completed + in flight + queued +
 /// ledger`, each for `QoS` 0 and above.
@@ -57,11 +60,51 @@ pub struct Taken {
     pub cold: bool,
 }
 
-/// A copy was not admitted: it is in the ledger.
+/// A copy was not admitted: it is in the receiver's account.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Refusal {
     /// Why.
     pub loss: Loss,
-    /// Whose it was, if there is to be a dead letter.
-    pub letter: Option<Arc<str>>,
+    /// Whose it was, if that is to be told.
+    pub receiver: Option<Arc<str>>,
+    /// There is to be a dead letter.
+    pub letter: bool,
+}
+
+/// Copies that are lost all at once: they are in the receiver's account, and still to be told.
+#[derive(Debug)]
+#[must_use]
+pub struct Fallen {
+    pub(super) lists: Vec<Lists>,
+    /// Why.
+    pub loss: Loss,
+    /// The number stores know the receiver by.
+    pub receiver: u64,
+}
+
+impl Fallen {
+    /// Shows each: its topic, if its message is here, and its message's number, if the store keeps it.
+    pub fn visit(&self, mut visit: impl FnMut(Option<TopicName<'_>>, Option<Mid>)) {
+        let mut show = |entry: &Entry| {
+            let topic = match &entry.message {
+                Place::Warm(message) => Some(message.topic()),
+                Place::Cold { .. } => None,
+            };
+            visit(topic, entry.mid());
+        };
+        for lists in &self.lists {
+            lists.qos0.iter().for_each(&mut show);
+            lists.above.visit(&mut show);
+        }
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.lists.iter().map(Lists::len).sum()
+    }
+
+    /// There is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }

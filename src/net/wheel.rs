@@ -53,6 +53,11 @@ impl Wheel {
             return Ticket { seat, generation: inner.seats[seat as usize].generation };
         }
         let seat = u32::try_from(inner.seats.len()).expect("fewer connections than 2^32");
+        if inner.seats.len() == inner.seats.capacity() {
+            // By an eighth, not to twice as many: what nobody sits in is memory too.
+            let more = (inner.seats.len() / 8).max(64);
+            inner.seats.reserve_exact(more);
+        }
         inner.seats.push(Seat::default());
         Ticket { seat, generation: 0 }
     }

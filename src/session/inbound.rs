@@ -89,7 +89,7 @@ impl Session {
             self.owed_qos2 -= 1;
             if reason.is_error() {
                 // The identifier is free again [MQTT5-4.3.3-9]; remembered with the message.
-                self.received.remove(&packet_id);
+                self.received.remove(packet_id);
             }
             out(Action::Send { packet: &Packet::PubRec(ack), after_ops: false });
         } else {
@@ -105,7 +105,7 @@ impl Session {
         out: &mut impl FnMut(Action<'_>),
     ) {
         let packet_id = ack.packet_id;
-        let reason = if self.received.remove(&packet_id) {
+        let reason = if self.received.remove(packet_id) {
             self.remember(cx, out, || Op::Forgotten { packet_id });
             Reason::Success
         } else {
@@ -131,7 +131,7 @@ impl Session {
     }
 
     fn is_repeat(&self, qos: QoS, packet_id: PacketId) -> bool {
-        qos == QoS::ExactlyOnce && self.received.contains(&packet_id)
+        qos == QoS::ExactlyOnce && self.received.contains(packet_id)
     }
 
     /// Notes that an answer is owed, within the client's limits `[MQTT5-3.3.4-7]`.
@@ -174,7 +174,7 @@ impl Session {
         if publish.qos == QoS::ExactlyOnce {
             self.owed_qos2 -= 1;
             if reason.is_error() {
-                self.received.remove(&packet_id);
+                self.received.remove(packet_id);
             }
             out(Action::Send { packet: &Packet::PubRec(ack), after_ops: true });
         } else {

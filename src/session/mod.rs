@@ -9,10 +9,10 @@ mod inbound;
 mod outbound;
 pub mod record;
 mod subscribe;
+mod unreleased;
 pub mod will;
 pub mod window;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -239,7 +239,7 @@ pub struct Session {
     subscriptions: subscribe::Subscriptions,
     window: window::Window,
     /// `QoS` 2 identifiers received and not yet released.
-    received: BTreeSet<PacketId>,
+    received: unreleased::Unreleased,
     /// PUBLISHes of `QoS` 1 that still await their PUBACK.
     owed_qos1: u32,
     /// PUBLISHes of `QoS` 2 that still await their PUBREC.
@@ -262,7 +262,7 @@ impl Session {
             heard: now,
             subscriptions: subscribe::Subscriptions::default(),
             window: window::Window::default(),
-            received: BTreeSet::new(),
+            received: unreleased::Unreleased::default(),
             owed_qos1: 0,
             owed_qos2: 0,
             aliases: None,
@@ -438,8 +438,8 @@ impl Session {
             for flight in self.window.flights() {
                 out(Action::Remember(Op::Done { packet_id: flight.packet_id }));
             }
-            for packet_id in &self.received {
-                out(Action::Remember(Op::Forgotten { packet_id: *packet_id }));
+            for packet_id in self.received.iter() {
+                out(Action::Remember(Op::Forgotten { packet_id }));
             }
             for (filter, _) in self.subscriptions.iter() {
                 out(Action::Remember(Op::Unsubscribed { filter: filter.clone() }));
@@ -520,7 +520,7 @@ impl Session {
 
     /// `QoS` 2 identifiers received and not yet released.
     pub fn unreleased(&self) -> impl Iterator<Item = PacketId> {
-        self.received.iter().copied()
+        self.received.iter()
     }
 
     /// Whether it outlives its connection.

@@ -28,7 +28,7 @@ pub(super) struct Live {
     pub(super) ties: Ties,
 }
 
-const _: () = assert!(size_of::<Live>() <= 248, "an idle client should stay small");
+const _: () = assert!(size_of::<Live>() <= 232, "an idle client should stay small");
 
 impl Live {
     pub fn new(

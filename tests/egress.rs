@@ -306,3 +306,54 @@ fn whoever_comes_and_goes_nothing_is_stuck_and_the_rate_holds() {
         assert!(tenth <= rate / 10 + 5, "seed {seed}: {tenth}");
     }
 }
+
+/// Its own bucket and the shared one are told apart, whichever holds it up; and a client that has
+/// nothing, or was away, has not waited.
+#[test]
+fn how_long_a_client_waited_for_the_others_is_told() {
+    let mut town = town(
+        "broker.egress = { messages_rate = 10, messages_burst = 1 }
+         [[class]]
+         name = 'slow'
+         client_id = 'slow'
+         shaping = { messages_rate = 1, messages_burst = 1 }",
+    );
+    let names = ["a", "b", "slow", "idle"];
+    let numbers = names.map(|name| receiver(&mut town, name, "test", QoS::AtLeastOnce));
+    feed(&mut town, &["slow"], 3, 10, QoS::AtLeastOnce);
+    let pace = |town: &Town, name: &str| {
+        let sessions = town.broker.view().sessions.into_iter();
+        let session = sessions.filter(|session| session.client_id.as_str() == name).next();
+        session.and_then(|session| session.pace).expect("it is shaped")
+    };
+    let (told, millis) = (|town: &Town, name: &str| pace(town, name).waited, Duration::from_millis);
+    town.pass(SECOND * 3);
+    // Alone it waited for nobody but itself: the second and the third message, a second each.
+    assert_eq!(told(&town, "slow"), Duration::ZERO);
+    assert_eq!(pace(&town, "slow").delayed, SECOND * 2);
+    assert_eq!(town.of(numbers[2]).got.len(), 3);
+
+    // Two with ten messages each, at ten a second together: the last but one is gone after 1.8 s,
+    // the last after 1.9 s.
+    feed(&mut town, &["a", "b"], 10, 10, QoS::AtLeastOnce);
+    town.pass(SECOND);
+    let (a, b) = (told(&town, "a"), told(&town, "b"));
+    let nearly_a_second = millis(800)..=SECOND;
+    assert!(nearly_a_second.contains(&a) && nearly_a_second.contains(&b), "{a:?} {b:?}");
+    town.pass(SECOND * 2);
+    let (a, b) = (told(&town, "a"), told(&town, "b"));
+    assert_eq!((a.min(b), a.max(b)), (millis(1_800), millis(1_900)));
+    assert_eq!(told(&town, "idle"), Duration::ZERO);
+    assert_eq!(pace(&town, "a").delayed, Duration::ZERO);
+
+    // It is remembered where the Session is, and time away is no wait.
+    town.cut(numbers[0]);
+    town.pass(SECOND * 60);
+    let again = town.arrive(&connect("a", false, 3_600), "test");
+    town.pass(SECOND);
+    assert_eq!(told(&town, "a"), a);
+    feed(&mut town, &["a"], 3, 10, QoS::AtLeastOnce);
+    town.pass(SECOND);
+    assert_eq!(town.of(again).got.len(), 3);
+    assert_eq!(told(&town, "a"), a + millis(200));
+}

@@ -131,6 +131,7 @@ impl Broker {
                 say("shaping/level/messages", pace.level.0.to_string());
                 say("shaping/level/bytes", pace.level.1.to_string());
                 say("shaping/delayed/ms", pace.delayed.as_millis().to_string());
+                say("shaping/waited/ms", pace.waited.as_millis().to_string());
             }
             if !class.is_empty() {
                 say("class", class.to_string());

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::Duration;
 
 use crate::broker::pools::{Door, Place};
 use crate::shape::{Allowance, Pass};
@@ -21,14 +22,19 @@ pub(super) struct Egress {
     poured: (usize, usize),
     /// When to ask again, if nobody wakes it before.
     pub until: Option<Time>,
+    /// How long it has waited for its turn, but for the wait it is in.
+    waited: Duration,
+    /// It waits since then.
+    since: Option<Time>,
 }
 
 impl Egress {
-    /// None where there are no doors.
-    pub fn new(doors: impl Iterator<Item = Arc<Door>>) -> Option<Egress> {
+    /// None where there are no doors. `waited`: so long it has before.
+    pub fn new(doors: impl Iterator<Item = Arc<Door>>, waited: Duration) -> Option<Egress> {
         let places: Vec<_> = doors.map(Place::new).collect();
         let some = !places.is_empty();
-        some.then_some(Egress { places, passed: None, poured: (0, 0), until: None })
+        let (passed, poured) = (None, (0, 0));
+        some.then_some(Egress { places, passed, poured, until: None, waited, since: None })
     }
 
     /// Asks for its turn, unless it has some of it left. `wakers`: whose turn it is instead.
@@ -50,17 +56,20 @@ impl Egress {
                     // Nobody waits behind it for what it cannot use; but before the door it is at it
                     // keeps its place in front of those before.
                     self.until = until;
+                    self.since = self.since.or(Some(now));
                     wakers.extend(places.filter_map(Place::leave));
                     return;
                 }
             }
         }
         self.passed = Some(least);
+        self.end_wait(now);
     }
 
     /// There is nothing more to send, or nothing more can be taken: the others go on.
     pub fn exit(&mut self, now: Time, wakers: &mut Vec<Waker>) {
         self.until = None;
+        self.end_wait(now);
         let poured = std::mem::take(&mut self.poured);
         let passed = self.passed.take().is_some();
         for place in &self.places {
@@ -88,9 +97,19 @@ impl Egress {
         self.passed.is_some_and(|allowance| allowance.is_none())
     }
 
+    /// How long, in all, something was ready to leave and waited for its turn.
+    pub fn waited(&self, now: Time) -> Duration {
+        self.waited + self.since.map_or(Duration::ZERO, |since| now.since(since))
+    }
+
     /// Whether its places are at these doors.
     pub fn is_at(&self, doors: &[Arc<Door>]) -> bool {
         let places = self.places.iter().map(Place::door);
         places.len() == doors.len() && places.zip(doors).all(|(own, door)| Arc::ptr_eq(own, door))
+    }
+
+    fn end_wait(&mut self, now: Time) {
+        self.waited = self.waited(now);
+        self.since = None;
     }
 }

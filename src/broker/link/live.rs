@@ -366,6 +366,9 @@ impl Live {
             if let Some(shaper) = ties.extras.as_mut().and_then(|extras| extras.shaper.take()) {
                 ties.mailbox.keep_shaper(shaper);
             }
+            if let Some(egress) = ties.egress() {
+                ties.mailbox.keep_waited(egress.waited(now));
+            }
             let limits = ties.extras.as_mut().and_then(|extras| extras.limits.take());
             if let Some(intake) = limits.and_then(|limits| limits.into_own()) {
                 ties.mailbox.keep_intake(intake);

@@ -304,8 +304,12 @@ impl Ties {
             if had.is_at(&doors) {
                 return Some(had);
             }
+            self.mailbox.keep_waited(had.waited(now));
         }
-        Egress::new(doors.into_iter()).map(Box::new)
+        if doors.is_empty() {
+            return None;
+        }
+        Egress::new(doors.into_iter(), self.mailbox.waited()).map(Box::new)
     }
 
     /// What may leave for the client now.
@@ -368,6 +372,7 @@ impl Ties {
             class: extras.class.clone(),
             level: shaper.map_or((0, 0), |shaper| shaper.level(now)),
             delayed: shaper.map(Shaper::delayed).unwrap_or_default(),
+            waited: extras.egress.as_ref().map(|egress| egress.waited(now)).unwrap_or_default(),
             waits: held,
         })
     }

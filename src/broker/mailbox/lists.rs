@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::Duration;
 
 use super::bands::{Bands, Lanes, Lists, ORDINARY};
 use super::overflow::{Full, Remains, Topics};
@@ -60,6 +61,8 @@ pub(super) struct Rare {
     pub pace: Option<Pace>,
     /// The buckets of a receiver that is not there.
     pub shaper: Option<Shaper>,
+    /// How long its receiver has waited at buckets that it shares, on connections that are over.
+    pub waited: Duration,
     /// The rules of its receiver's class, if it is in one.
     pub rules: Option<Arc<Rules>>,
     /// What waits in other bands.

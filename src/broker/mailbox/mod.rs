@@ -12,6 +12,7 @@ mod told;
 
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::Duration;
 
 use crate::sync::atomic::{AtomicBool, Ordering};
 use bands::Lists;
@@ -524,6 +525,16 @@ impl Mailbox {
     /// The buckets of its receiver when it was here last.
     pub fn take_shaper(&self) -> Option<Shaper> {
         self.lock().rare.as_mut()?.shaper.take()
+    }
+
+    /// Keeps how long its receiver has waited at buckets that it shares.
+    pub fn keep_waited(&self, waited: Duration) {
+        self.lock().rare.get_or_insert_default().waited = waited;
+    }
+
+    /// How long its receiver had waited there when it was here last.
+    pub fn waited(&self) -> Duration {
+        self.lock().rare.as_ref().map(|rare| rare.waited).unwrap_or_default()
     }
 
     /// Keeps the ingress limits of a client that has left, for when it is back.

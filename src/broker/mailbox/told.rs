@@ -32,6 +32,9 @@ pub struct Pace {
     pub level: (u64, u64),
     /// How long, in all, something was ready to leave and waited for the buckets.
     pub delayed: Duration,
+    /// How long, in all, its own buckets would have let something leave that waited for those that it
+    /// shares with others.
+    pub waited: Duration,
     /// Something waits for the buckets now: a push wakes nobody, and presses no publisher.
     pub waits: bool,
 }

@@ -322,8 +322,8 @@ fn how_long_a_client_waited_for_the_others_is_told() {
     let numbers = names.map(|name| receiver(&mut town, name, "test", QoS::AtLeastOnce));
     feed(&mut town, &["slow"], 3, 10, QoS::AtLeastOnce);
     let pace = |town: &Town, name: &str| {
-        let sessions = town.broker.view().sessions.into_iter();
-        let session = sessions.filter(|session| session.client_id.as_str() == name).next();
+        let mut sessions = town.broker.view().sessions.into_iter();
+        let session = sessions.find(|session| session.client_id.as_str() == name);
         session.and_then(|session| session.pace).expect("it is shaped")
     };
     let (told, millis) = (|town: &Town, name: &str| pace(town, name).waited, Duration::from_millis);

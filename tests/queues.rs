@@ -417,36 +417,46 @@ impl std::io::Write for Log {
     }
 }
 
-/// One line for each receiver and reason, and how many there were since the last.
+/// One line for each receiver and reason, and how many there were since the last; where topics have
+/// classes it says which.
 #[test]
 fn the_log_tells_of_drops_at_most_once_in_ten_seconds() {
-    let log = Log::default();
-    let writer = log.clone();
-    let lines = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false);
-    let lines = lines.finish();
-    tracing::subscriber::with_default(lines, || {
-        let mut town = Town::new("queue = { messages_max = 2, policy = 'drop_newest' }");
-        absent(&mut town, "r", "t", QoS::AtLeastOnce);
-        absent(&mut town, "s", "t", QoS::AtLeastOnce);
-        let publisher = town.client("p");
-        for _ in 0..30 {
-            for _ in 0..4 {
-                town.publish(publisher, "t", "x", QoS::AtLeastOnce);
+    for (classes, told) in [
+        ("", [None, None]),
+        ("[[topic_class]]\nname = 'of t'\nfilters = ['t']", [Some("of t"), Some("other")]),
+    ] {
+        let log = Log::default();
+        let writer = log.clone();
+        let lines = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false);
+        let lines = lines.finish();
+        tracing::subscriber::with_default(lines, || {
+            let queue = "queue = { messages_max = 2, policy = 'drop_newest' }";
+            let mut town = Town::new(&format!("{queue}\n{classes}"));
+            absent(&mut town, "r", "t", QoS::AtLeastOnce);
+            absent(&mut town, "s", "u", QoS::AtLeastOnce);
+            let publisher = town.client("p");
+            for _ in 0..30 {
+                for _ in 0..4 {
+                    town.publish(publisher, "t", "x", QoS::AtLeastOnce);
+                    town.publish(publisher, "u", "x", QoS::AtLeastOnce);
+                }
+                town.pass(SECOND);
             }
-            town.pass(SECOND);
+        });
+        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        for (receiver, class) in ["r", "s"].into_iter().zip(told) {
+            let class = class.map(|class| format!("topic_class=\"{class}\" ")).unwrap_or_default();
+            let fields = format!("receiver={receiver} {class}reason=\"dropped_newest\" count=");
+            let counts: Vec<u64> = log
+                .lines()
+                .filter(|line| line.contains("messages dropped"))
+                .filter(|line| line.contains(&format!("receiver={receiver} ")))
+                .inspect(|line| assert!(line.contains(&fields), "{line}"))
+                .map(|line| line.rsplit("count=").next().unwrap().trim().parse().unwrap())
+                .collect();
+            assert!((3..=4).contains(&counts.len()), "{receiver}: {counts:?}\n{log}");
+            assert!(counts.iter().sum::<u64>() <= 118 && counts[1] >= 30, "{counts:?}");
         }
-    });
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    for receiver in ["r", "s"] {
-        let counts: Vec<u64> = log
-            .lines()
-            .filter(|line| line.contains("messages dropped"))
-            .filter(|line| line.contains(&format!("receiver={receiver} ")))
-            .inspect(|line| assert!(line.contains("reason=\"dropped_newest\""), "{line}"))
-            .map(|line| line.rsplit("count=").next().unwrap().trim().parse().unwrap())
-            .collect();
-        assert!((3..=4).contains(&counts.len()), "{receiver}: {counts:?}\n{log}");
-        assert!(counts.iter().sum::<u64>() <= 118 && counts[1] >= 30, "{counts:?}");
     }
 }
 

@@ -137,10 +137,15 @@ fn merge(layers: Vec<Layer>, folder: &Path, development: bool) -> Result<Setting
         }
     }
     let mut builder = config::Config::builder();
-    for layer in layers {
-        builder = builder.add_source(layer);
+    for layer in &layers {
+        builder = builder.add_source(layer.clone());
     }
     let merged = builder.build().map_err(|error| one(error.to_string()))?;
+    if let Some(list) = with_gap("", &merged.cache) {
+        let layer = layers.iter().rfind(|layer| layer.is_in(&list));
+        let origin = layer.map_or(BUILT_IN, |layer| layer.origin.as_str());
+        return Err(one(format!("{origin}: {list} has no such place, counted from 0")));
+    }
     let mut origin = BTreeMap::new();
     origins("", &merged.cache, &mut origin);
     let config: Config = merged.try_deserialize().map_err(|error| one(error.to_string()))?;
@@ -191,6 +196,12 @@ impl Layer {
         })
     }
 
+    /// Whether it is a single item of the list at this path.
+    fn is_in(&self, list: &str) -> bool {
+        let path = |key: &str| key.replace('[', ".").replace(']', "");
+        self.values.first().is_some_and(|(key, _)| path(key).starts_with(&format!("{list}.")))
+    }
+
     /// Which item of `list` it changes, if it changes one.
     fn index(&self, list: &str) -> Option<usize> {
         let (key, _) = self.values.first()?;
@@ -225,6 +236,23 @@ fn mark(value: toml::Value, origin: &str) -> config::Value {
         }
     };
     config::Value::new(Some(&origin.to_owned()), kind)
+}
+
+/// The path of a list that lacks an item before its last: one was set beyond its end.
+fn with_gap(path: &str, value: &config::Value) -> Option<String> {
+    let at = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+    match &value.kind {
+        config::ValueKind::Table(table) => {
+            table.iter().filter_map(|(key, value)| with_gap(&at(key), value)).min()
+        }
+        config::ValueKind::Array(list) => {
+            let is_gap = |item: &config::Value| matches!(item.kind, config::ValueKind::Nil);
+            let items = list.iter().enumerate();
+            let inside = items.filter_map(|(n, item)| with_gap(&at(&n.to_string()), item));
+            list.iter().any(is_gap).then(|| path.to_owned()).or(inside.min())
+        }
+        _ => None,
+    }
 }
 
 /// Where each single value of the whole came from.

@@ -121,6 +121,30 @@ fn a_mistake_in_a_file_is_named_by_place_and_with_the_nearest_key() {
             "[session]\nretain_available = 1",
             "t.toml:2:20: session.retain_available: expected true or false, found an integer",
         ),
+        (
+            "[[topic_class]]\nfilter = [\"a\"]",
+            "t.toml:2:1: unknown key 'filter' in [[topic_class]]; did you mean 'filters'?",
+        ),
+        (
+            "[topic_clas]\nname = \"a\"",
+            "t.toml:1:2: unknown section 'topic_clas'; did you mean 'topic_class'?",
+        ),
+        (
+            "[log]\nfilters = 1",
+            "t.toml:2:1: unknown key 'filters' in [log]; there is one in [topic_class]",
+        ),
+        (
+            "[[topic_class]]\nfilters = \"a\"",
+            "t.toml:2:11: topic_class.filters: expected a list such as [\"meters/#\"], found a string",
+        ),
+        (
+            "[[topic_class]]\nfilters = [\"a\", 1]",
+            "t.toml:2:17: topic_class.filters: expected a string such as \"meters/#\", found an integer",
+        ),
+        (
+            "[[topic_class]]\nname = \"a\"\nfilters = [\"a\",\n\"b#\"]",
+            "t.toml:4: topic_class.0.filters.1: \"b#\" is not a Topic Filter",
+        ),
         ("session = 1", "t.toml:1:11: session: expected a section [session], found an integer"),
         (
             "[listener]\naddress = \"127.0.0.1:1\"",
@@ -253,6 +277,24 @@ fn each_layer_goes_over_the_one_before() {
     let again: Config = toml::from_str(&shown).unwrap_or_else(|error| panic!("{error}\n{shown}"));
     assert_eq!(again, settings.config);
     assert!(shown.contains("# environment SLUICE_QUEUE__MESSAGES_MAX\n"), "{shown}");
+}
+
+#[test]
+fn a_list_of_texts_has_its_layers_too_and_is_shown_as_a_whole() {
+    let class = |name: &str, filters: &str| {
+        format!("[[topic_class]]\nname = \"{name}\"\nfilters = [{filters}]\n")
+    };
+    let text = class("a", "\"a/#\", \"b\"") + &class("c", "\"c/#\", \"d\"") + LISTENER;
+    let env = [("SLUICE_TOPIC_CLASS__0__FILTERS__1", "e")];
+    let settings = load(&text, &env, &["topic_class.1.filters.0=f/#"]).unwrap();
+    let filters: Vec<_> = settings.config.topic_class.iter().map(|c| c.filters.clone()).collect();
+    assert_eq!(filters, [["a/#", "e"], ["f/#", "d"]]);
+    let shown = settings.show();
+    let again: Config = toml::from_str(&shown).unwrap_or_else(|error| panic!("{error}\n{shown}"));
+    assert_eq!(again, settings.config);
+    let error = load(&text, &[], &["topic_class.0.filters.5=f"]).unwrap_err();
+    let wanted = "--set topic_class.0.filters.5: topic_class.0.filters has no such place";
+    assert!(error.to_string().starts_with(wanted), "{error}");
 }
 
 #[test]

@@ -129,7 +129,9 @@ impl Reader<'_> {
             list if LISTS.contains(&list) => format!(" in [[{list}]]"),
             section => format!(" in [{section}]"),
         };
-        let what = if value.is_table() || value.is_array() { "section" } else { "key" };
+        let is_list =
+            value.as_array().is_some_and(|list| list.iter().all(|v| v.get_ref().is_table()));
+        let what = if value.is_table() || is_list { "section" } else { "key" };
         let hint = match nearest(name, keys.keys().map(String::as_str)) {
             Some(near) => format!("did you mean '{near}'?"),
             None => match elsewhere(name) {

@@ -444,17 +444,15 @@ pub struct Store {
     /// Above this much journal publishers wait until a checkpoint is done. Range `"16MiB"` to
     /// `"1024GiB"`, and at least four segments. Default `"1GiB"`.
     pub journal_bytes_max: Size,
-    /// Above so much memory of changes that no checkpoint has written yet publishers are not read
-    /// from. Range `"1MiB"` to `"1024GiB"`. Default `"256MiB"`.
+    /// Above so much memory of changes that no checkpoint has written yet publishers wait. Range
+    /// `"1MiB"` to `"1024GiB"`. Default `"256MiB"`.
     pub pending_bytes_max: Size,
-    /// They are read from again when it has fallen to this. Range `"0B"` to below
-    /// `store.pending_bytes_max`. Default `"192MiB"`.
+    /// They go on when it has fallen to this. Range `"0B"` to below `store.pending_bytes_max`. Default `"192MiB"`.
     pub pending_bytes_low: Size,
-    /// Above so many bytes handed in and not yet written publishers are not read from. Range `"1MiB"`
-    /// to `"1024GiB"`. Default `"64MiB"`.
+    /// Above so many bytes handed in and not yet written publishers wait. Range `"1MiB"` to
+    /// `"1024GiB"`. Default `"64MiB"`.
     pub unwritten_bytes_max: Size,
-    /// They are read from again when it has fallen to this. Range `"0B"` to below
-    /// `store.unwritten_bytes_max`. Default `"32MiB"`.
+    /// They go on when it has fallen to this. Range `"0B"` to below `store.unwritten_bytes_max`. Default `"32MiB"`.
     pub unwritten_bytes_low: Size,
     /// A checkpoint begins so long after the one before, if something changed. Range `"10ms"` to
     /// `"1h"`. Default `"1s"`.

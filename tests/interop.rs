@@ -289,6 +289,32 @@ fn passwords_of_mosquitto_passwd_open_the_door() {
 }
 
 #[test]
+fn a_mosquitto_client_that_waits_longer_than_its_keep_alive_keeps_its_connection() {
+    // The second line waits for more than twice five seconds, the shortest Keep Alive that
+    // mosquitto_pub takes: it pings, and would come again if it were not answered.
+    let keys = "publish_bytes_rate = '2B', publish_bytes_burst = '1B'";
+    let broker = Sluice::start(&format!("{PLAIN}\n[limits]\nclient = {{ {keys} }}\n"));
+    let at = broker.address("tcp");
+    std::thread::scope(|scope| {
+        for version in VERSIONS {
+            scope.spawn(move || {
+                let args = format!("-t patient/{version}/#");
+                let mut subscriber = subscribe(at, version, &args);
+                let args = format!(
+                    "-t patient/{version}/every/line -q 1 -k 5 -i patient-{version} \
+                     --will-topic patient/{version}/will --will-payload gone"
+                );
+                publish_lines(at, version, &args, 2);
+                let first = subscriber.until(|line| line.starts_with("patient/"));
+                let second = subscriber.until(|line| line.starts_with("patient/"));
+                let line = |number| format!("patient/{version}/every/line|0|0|{number}");
+                assert_eq!([first, second], [0, 1].map(line), "and no Will");
+            });
+        }
+    });
+}
+
+#[test]
 fn at_sigterm_clients_are_told_and_the_broker_ends_well() {
     let mut broker = Sluice::start(PLAIN);
     let at = broker.address("tcp");

@@ -1,6 +1,5 @@
 //! Listening and accepting: one loop for each listener, with its limits.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU64;
@@ -12,6 +11,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, warn};
 
+use super::addresses::Addresses;
 use super::serve::{Shared, serve};
 use super::tls::{self, LiveTls};
 use crate::broker::overload::SLOW;
@@ -38,8 +38,7 @@ pub struct Gateway<C> {
 /// New connections a second, in all and from each address.
 struct Rates {
     all: Option<TokenBucket>,
-    each: Option<NonZeroU64>,
-    addresses: HashMap<IpAddr, TokenBucket, foldhash::fast::RandomState>,
+    each: Option<Addresses>,
 }
 
 /// Connections the system completes before we accept them.
@@ -207,28 +206,16 @@ const REFUSALS_MAX: u32 = 256;
 impl Rates {
     fn new(settings: &Listener) -> Rates {
         let all = NonZeroU64::new(settings.connect_rate_max.into());
+        let each = NonZeroU64::new(settings.connect_rate_per_address_max.into());
         Rates {
             all: all.map(|rate| TokenBucket::new(rate, rate.get())),
-            each: NonZeroU64::new(settings.connect_rate_per_address_max.into()),
-            addresses: HashMap::default(),
+            each: each.map(|rate| Addresses::new(rate, ADDRESSES_MAX)),
         }
     }
 
     fn allow(&mut self, address: IpAddr, now: Time) -> bool {
-        if let Some(rate) = self.each {
-            if self.addresses.len() >= ADDRESSES_MAX && !self.addresses.contains_key(&address) {
-                self.addresses.retain(|_, bucket| bucket.ready_at(rate.get()) > now);
-                if self.addresses.len() >= ADDRESSES_MAX {
-                    return false;
-                }
-            }
-            let bucket =
-                self.addresses.entry(address).or_insert_with(|| TokenBucket::new(rate, rate.get()));
-            if !bucket.take(1, now) {
-                return false;
-            }
-        }
-        self.all.as_mut().is_none_or(|bucket| bucket.take(1, now))
+        self.each.as_mut().is_none_or(|each| each.allow(address, now))
+            && self.all.as_mut().is_none_or(|bucket| bucket.take(1, now))
     }
 }
 

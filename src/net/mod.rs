@@ -1,6 +1,7 @@
 //! Sockets, TLS, the connection task.
 
 pub mod accept;
+mod addresses;
 pub mod live_check;
 pub mod sampler;
 pub mod serve;

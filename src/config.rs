@@ -4,6 +4,7 @@
 
 mod check;
 mod rates;
+mod reload;
 mod topic_class;
 mod units;
 

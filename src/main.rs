@@ -152,15 +152,23 @@ fn start(layers: &Layers) -> Result<(), Box<dyn Error>> {
 
 /// Runs the broker until it is told to stop.
 fn run(layers: &Layers, settings: &Settings) -> Result<(), Box<dyn Error>> {
-    let config = Config { store: settings.store(), ..settings.config.clone() };
+    let config = seen_from_here(settings);
     let ready = |listening: &[Listening]| {
         if settings.development {
             println!("{}", try_lines(listening));
         }
     };
-    let reread = || layers.load().map(|settings| settings.config).map_err(|e| e.to_string());
+    let reread = || match layers.load() {
+        Ok(settings) => Ok(seen_from_here(&settings)),
+        Err(error) => Err(error.lines().to_vec()),
+    };
     sluicemq::run::run(&config, ready, &reread)?;
     Ok(())
+}
+
+/// The values, with paths as they are seen from the current folder.
+fn seen_from_here(settings: &Settings) -> Config {
+    Config { store: settings.store(), ..settings.config.clone() }
 }
 
 /// Exit code 0 if a running broker takes a message and gives it back, else 1.

@@ -1,5 +1,7 @@
 //! The life of the process: open every listener, say so, serve, reload, stop.
 
+mod reload;
+
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,6 +9,8 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
+
+use reload::Reload;
 
 use crate::auth::{Gate, PasswordFile, PasswordFileError, Rights};
 use crate::broker::ports::Store;
@@ -69,8 +73,8 @@ pub struct Listening {
     pub tls: bool,
 }
 
-/// Reads the configuration again; what is wrong with it is said in words.
-pub type Reread<'a> = dyn Fn() -> Result<Config, String> + 'a;
+/// Reads the configuration again; what is wrong with it is said in words, a line for each mistake.
+pub type Reread<'a> = dyn Fn() -> Result<Config, Vec<String>> + 'a;
 
 /// Runs a broker until SIGTERM or SIGINT. `ready` is called once every listener is open, before the
 /// machine-readable line is printed; `reread` at SIGHUP.
@@ -130,10 +134,11 @@ async fn live(
         Some(durable) => durable,
         None => Arc::new(MemoryStore),
     };
+    let rights = Arc::new(Rights::new(&config.auth));
     let ports = Ports {
         store,
         authenticator: Arc::new(Gate::new(passwords.clone())),
-        access: Arc::new(Rights::new(&config.auth)),
+        access: rights.clone(),
     };
     let broker = Broker::new(config, ports, seed(), clock.now());
     let before = clock.now();
@@ -155,14 +160,23 @@ async fn live(
     let wheel = shared.clone();
     tasks.spawn(async move { wheel.wheel.turn(&wheel.clock).await });
     tasks.spawn(tick(shared.clone()));
-    tasks.spawn(sampler::sample(shared.clone(), &config.overload));
+    let mut reload = Reload {
+        sampling: tokio::spawn(sampler::sample(shared.clone(), &config.overload)),
+        shared: shared.clone(),
+        config: config.clone(),
+        tls,
+        passwords,
+        rights,
+        reread,
+    };
     notify(&[sd_notify::NotifyState::Ready]);
     while let Wish::Reload = signals.next().await {
-        reload(&tls, passwords.as_deref(), &broker, shared.clock.now(), reread);
+        reload.reload();
     }
     notify(&[sd_notify::NotifyState::Stopping]);
     info!("stopping");
     tasks.abort_all();
+    reload.sampling.abort();
     stop(config, &shared).await;
     info!("stopped");
     Ok(())
@@ -262,40 +276,6 @@ async fn tick<C: Clock>(shared: Arc<Shared<C>>) {
 
 /// How late the Will of a parked Session may be at most.
 const TICK: Duration = Duration::from_millis(100);
-
-/// Reads certificates and passwords again, for new connections, and rates and classes, for all; what
-/// cannot be read stays as it was.
-fn reload(
-    tls: &[Arc<LiveTls>],
-    passwords: Option<&PasswordFile>,
-    broker: &Broker,
-    now: Time,
-    reread: &Reread<'_>,
-) {
-    notify(&[sd_notify::NotifyState::Reloading]);
-    match reread() {
-        Ok(config) => {
-            broker.set_classes(&config, now);
-            info!(classes = config.class.len(), "rates and classes reloaded");
-        }
-        Err(error) => {
-            error!(%error, "configuration not reloaded, rates and classes stay in force");
-        }
-    }
-    for tls in tls {
-        match tls.reload() {
-            Ok(()) => info!("certificates reloaded"),
-            Err(error) => error!(%error, "certificates not reloaded, the old ones stay in force"),
-        }
-    }
-    if let Some(passwords) = passwords {
-        match passwords.reload() {
-            Ok(users) => info!(users, "passwords reloaded"),
-            Err(error) => error!(%error, "passwords not reloaded, the old ones stay in force"),
-        }
-    }
-    notify(&[sd_notify::NotifyState::Ready]);
-}
 
 /// DISCONNECT 0x8B to everybody, and time to write it.
 async fn stop<C: Clock>(config: &Config, shared: &Arc<Shared<C>>) {

@@ -416,3 +416,132 @@ fn certs_makes_a_set_and_never_overwrites_it() {
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(said(&output), "sluice: set/server.key is there already and is not overwritten\n");
 }
+
+/// What SIGHUP puts in force: every other key needs a restart.
+const RELOADED: &[&str] = &[
+    "listener.0.ingress.",
+    "listener.0.ingress_per_address.",
+    "listener.0.egress.",
+    "limits.connects_rate",
+    "limits.client.",
+    "queue.",
+    "shaping.",
+    "class.",
+    "priority.",
+    "overload.",
+    "auth.dead_letter_users",
+    "broker.linger_max",
+    "broker.egress.",
+];
+
+#[test]
+fn every_key_is_reloaded_or_named() {
+    let (mut reloaded, mut named) = (0, 0);
+    for key in settings::key_names() {
+        let (old, new) = (all_keys(), changed(&key));
+        assert_eq!(old.differences(&new), std::slice::from_ref(&key));
+        let in_force = old.reloaded(&new);
+        let left = in_force.differences(&new);
+        if RELOADED.iter().any(|reloaded| key.starts_with(reloaded)) {
+            assert_eq!((&in_force, left), (&new, vec![]), "{key}");
+            reloaded += 1;
+        } else {
+            assert_eq!((&in_force, left), (&old, vec![key.clone()]), "{key}");
+            named += 1;
+        }
+    }
+    assert!(reloaded > 50 && named > 50, "{reloaded} {named}");
+}
+
+/// A configuration with every key.
+fn all_keys() -> Config {
+    let text = fs::read_to_string(shipped("sluice.toml")).unwrap();
+    let lines = text.lines();
+    let key = |line: &str| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).is_some();
+    let all = lines.map(|line| if key(line) { &line[1..] } else { line });
+    toml::from_str(&all.collect::<Vec<_>>().join("\n")).unwrap()
+}
+
+/// The same with another value of one key.
+fn changed(key: &str) -> Config {
+    let old = all_keys();
+    let words = ["reject", "conflate", "none", "optional", "cn", "redb", "os", "json", "x"];
+    for attempt in 0..words.len() + 2 {
+        let mut table = toml::Value::try_from(&old).unwrap();
+        let value = key.split('.').fold(&mut table, |value, part| match part.parse::<usize>() {
+            Ok(index) => &mut value[index],
+            Err(_) => &mut value[part],
+        });
+        match value {
+            toml::Value::Boolean(truth) => *truth = !*truth,
+            toml::Value::Integer(number) => *number += 1,
+            // A length of time or a size, text, or one of a few words.
+            toml::Value::String(text) => match attempt {
+                0 => text.insert(0, '1'),
+                1 => text.push('1'),
+                _ => words[attempt - 2].clone_into(text),
+            },
+            other => panic!("{key}: {other:?}"),
+        }
+        if let Ok(new) = table.try_into::<Config>()
+            && new != old
+        {
+            return new;
+        }
+    }
+    panic!("{key} has no other value");
+}
+
+#[test]
+fn a_listener_is_the_one_of_its_name_wherever_it_stands_and_no_other_is_ignored() {
+    let of = |names: &[(&str, &str, u32)]| {
+        let listener = names.iter().map(|(name, address, rate)| {
+            let mut listener = Listener {
+                name: (*name).to_owned(),
+                address: (*address).to_owned(),
+                ..Listener::default()
+            };
+            listener.ingress.publishes_rate = *rate;
+            listener
+        });
+        Config { listener: listener.collect(), ..Config::default() }
+    };
+    for (old, new, rates, left) in [
+        (
+            of(&[("a", "x", 1), ("b", "y", 2)]),
+            of(&[("b", "y", 3), ("a", "x", 4)]),
+            vec![4, 3],
+            vec![],
+        ),
+        (
+            of(&[("a", "x", 1), ("b", "y", 2)]),
+            of(&[("b", "y", 3)]),
+            vec![1, 3],
+            vec!["[[listener]] \"a\" (is gone)"],
+        ),
+        (
+            of(&[("", "x", 1)]),
+            of(&[("", "x", 2), ("", "y", 3)]),
+            vec![2],
+            vec!["[[listener]] \"y\" (is new)"],
+        ),
+        (of(&[("", "x", 1)]), of(&[("", "z", 2)]), vec![2], vec!["listener.0.address"]),
+        (
+            of(&[("a", "x", 1), ("b", "y", 2)]),
+            of(&[("b", "z", 3), ("c", "x", 4)]),
+            vec![1, 3],
+            vec![
+                "[[listener]] \"a\" (is gone)",
+                "[[listener]] \"c\" (is new)",
+                "listener.0.address",
+            ],
+        ),
+    ] {
+        let in_force = old.reloaded(&new);
+        let found: Vec<_> = in_force.listener.iter().map(|l| l.ingress.publishes_rate).collect();
+        assert_eq!(
+            (found, in_force.differences(&new)),
+            (rates, left.iter().map(|l| (*l).to_owned()).collect())
+        );
+    }
+}

@@ -231,14 +231,14 @@ fn a_reload_opens_and_closes_doors_for_who_is_connected() {
     let before: usize = sum(&mut town);
     assert!((10..=11).contains(&before), "{before}");
     let faster = "broker.egress = { messages_rate = 100, messages_burst = 1 }";
-    town.broker.set_classes(&with(faster), town.now);
+    town.broker.reload(&with(faster), town.now);
     town.pass(SECOND);
     let after: usize = sum(&mut town);
     assert!((99..=101).contains(&(after - before)), "{before} {after}");
-    town.broker.set_classes(&with(""), town.now);
+    town.broker.reload(&with(""), town.now);
     town.pass(SECOND / 1_000);
     numbers.iter().for_each(|number| assert_in_order(&mut town, *number, 1_000));
-    town.broker.set_classes(&with(slow), town.now);
+    town.broker.reload(&with(slow), town.now);
     town.pass(SECOND / 1_000);
     feed(&mut town, &["a", "b"], 10, 10, QoS::AtLeastOnce);
     town.pass(SECOND / 2);

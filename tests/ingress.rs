@@ -382,16 +382,15 @@ fn a_reload_changes_the_limits_of_who_is_connected() {
     assert_eq!(town.of(ear).got.len(), 4);
     let with = |keys: &str| toml::from_str::<Config>(&limited(keys)).unwrap();
     // Whoever waits for a second waits no longer than the new rate wants.
-    town.broker
-        .set_classes(&with("client = { publishes_rate = 100, publishes_burst = 1 }"), town.now);
+    town.broker.reload(&with("client = { publishes_rate = 100, publishes_burst = 1 }"), town.now);
     town.pass(SECOND);
     let got = town.of(ear).got.len();
     assert!((98..=104).contains(&got), "{got}");
-    town.broker.set_classes(&with(""), town.now);
+    town.broker.reload(&with(""), town.now);
     town.pass(Duration::from_millis(1));
     assert_eq!(numbers(&town.of(ear).got), (0..1_000).collect::<Vec<_>>());
     // And a limit comes to who had none.
-    town.broker.set_classes(&with(slow), town.now);
+    town.broker.reload(&with(slow), town.now);
     town.pass(Duration::from_millis(1));
     burst(&mut town, publisher, 100, QoS::AtLeastOnce);
     assert_eq!(town.of(ear).got.len(), 1_001);

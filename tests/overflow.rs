@@ -377,3 +377,77 @@ fn bands_outlive_the_broker() {
     let high = order[..100].iter().filter(|topic| *topic == "high/t").count();
     assert!((78..=82).contains(&high), "{high}");
 }
+
+/// Limits and policy change while the process runs, and what waits stays: everything is accounted for, on
+/// both sides.
+#[test]
+fn what_reloads_leave_waiting_refuse_and_drop_is_all_that_was_published() {
+    let rules = |max: usize, policy: &str| {
+        format!(
+            "
+            [[listener]]
+            name = 'tcp'
+            address = '127.0.0.1:0'
+            [store]
+            path = 'data'
+            [session]
+            receive_maximum = 100
+            [queue]
+            messages_max = {max}
+            policy = '{policy}'
+            "
+        )
+    };
+    let broker = Sluice::start(&rules(50, "reject"));
+    let at = broker.address("tcp");
+    let mut receiver = Client::connect_with(at, &lasting("r", true));
+    receiver.subscribe(&["t/#"], QoS::AtLeastOnce);
+    receiver.goodbye();
+    let mut publisher = Client::connect(at, Version::V5, "p");
+    let mut published = 0;
+    let mut publish = |count: usize, topics: usize| {
+        let numbers = published..published + count;
+        published += count;
+        let told = numbers.map(|number| {
+            publisher.publish(&format!("t/{}", number % topics), number.to_string().as_bytes())
+        });
+        told.filter(|reason| *reason == Reason::Success).count()
+    };
+    let mut reloads = 0;
+    let mut reload = |text: &str| {
+        std::fs::write(broker.file("sluice.toml"), text).expect("a configuration file");
+        reloads += 1;
+        broker.signal("HUP");
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        let reloaded = "rates, queues, classes, priorities and overload reloaded";
+        let log = || std::fs::read_to_string(broker.file("log")).expect("the broker's log");
+        while log().matches(reloaded).count() < reloads {
+            assert!(std::time::Instant::now() < end, "{}", log());
+        }
+    };
+    assert_eq!(publish(60, 10), 50);
+    // What waits stays, and no more comes in.
+    reload(&rules(20, "reject"));
+    assert_eq!(publish(5, 10), 0);
+    // Now what is beyond the limit goes for what comes.
+    reload(&rules(30, "drop_oldest"));
+    assert_eq!(publish(1, 1), 1);
+    reload(&rules(40, "drop_newest"));
+    assert_eq!(publish(20, 10), 20);
+    // What waits is the store's alone, so of it nothing is replaced.
+    reload(&rules(45, "conflate"));
+    assert_eq!(publish(20, 5), 20);
+    let wanted =
+        [("conflated", 15), ("dropped_newest", 10), ("dropped_oldest", 21), ("queue_full", 15)];
+    let wanted = BTreeMap::from(wanted.map(|(reason, count)| (reason.to_owned(), count)));
+    assert_eq!(ledger(at), wanted);
+    let mut receiver = Client::connect_with(at, &lasting("r", false));
+    let mut got: Vec<usize> = Vec::new();
+    for _ in 0..45 {
+        got.push(String::from_utf8(receiver.message().1).unwrap().parse().unwrap());
+    }
+    assert_eq!(got.len() + wanted.values().sum::<usize>(), published);
+    let kept = [21..50, 65..76, 101..106].into_iter().flatten();
+    assert_eq!(got, kept.collect::<Vec<_>>());
+    receiver.ping();
+}

@@ -366,10 +366,10 @@ fn a_reload_changes_the_queues_of_who_is_not_there() {
     assert_eq!(town.account("r").queued, [0, 5]);
     let other: Config =
         toml::from_str(&small.replace("= 5", "= 5, policy = 'drop_oldest'")).unwrap();
-    town.broker.set_classes(&other, town.now);
+    town.broker.reload(&other, town.now);
     publish(&mut town, 10, 12);
     assert_eq!(town.account("r").queued, [0, 5]);
-    town.broker.set_classes(&Config::default(), town.now);
+    town.broker.reload(&Config::default(), town.now);
     publish(&mut town, 12, 20);
     assert_eq!(numbers(&back(&mut town, "r")), [2, 3, 4, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19]);
 }

@@ -223,12 +223,12 @@ fn a_reload_changes_the_rate_of_who_is_connected() {
     burst(&mut town, publisher, 5_000, QoS::AtLeastOnce);
     let slower: Config = toml::from_str(&METERS.replace("500", "100")).unwrap();
     let before = town.of(meter).got.len();
-    town.broker.set_classes(&slower, town.now);
+    town.broker.reload(&slower, town.now);
     town.pass(SECOND * 10);
     let after = town.of(meter).got.len();
     assert!((990..=1_010).contains(&(after - before)), "{before} {after}");
     // And without a limit the rest comes at once.
-    town.broker.set_classes(&Config::default(), town.now);
+    town.broker.reload(&Config::default(), town.now);
     town.pass(SECOND / 1000);
     assert_numbers(&town.of(meter).got, 0..5_000);
 }

@@ -109,6 +109,70 @@ fn at_sighup_the_password_file_is_read_again() {
     }
 }
 
+/// A mistake anywhere in the file, and nothing changes; a key that needs a restart is named, beside those that
+/// do not.
+#[test]
+fn at_sighup_the_configuration_changes_as_a_whole_and_what_it_cannot_change_is_named() {
+    let folder = new_folder();
+    let passwords = folder.path().join("passwords");
+    set_password(&passwords, "operator", "right");
+    let start = format!("{PLAIN}[auth]\npassword_file = 'passwords'\n");
+    let reader = "dead_letter_users = 'operator'\n";
+    let broker = Sluice::start_in(folder, &start);
+    let at = broker.address("tcp");
+    let write = |text: &str| {
+        let text = format!("{text}[store]\nkind = 'memory'\n");
+        std::fs::write(broker.file("sluice.toml"), text).expect("a configuration file");
+        broker.signal("HUP");
+    };
+    let may_read = || {
+        let mut client = Client::connect_with(at, &with(Version::V5, "", "operator", "right"));
+        client.subscribe(&["$dead/#"], QoS::AtLeastOnce) == [Reason::GrantedQoS1]
+    };
+    let said = |what: &str| log(&broker).matches(what).count();
+    assert!(!may_read());
+
+    // The password file is as wrong as the configuration: nobody looks at it.
+    std::fs::write(&passwords, "operator:plain text\n").expect("a file");
+    for (mistake, place) in [
+        (
+            "[queue]\nmessages_max = 'x'\n",
+            "sluice.toml:9:16: queue.messages_max: expected an integer",
+        ),
+        ("[queue]\npolicy = 'random'\n", "sluice.toml:9:10: unknown variant"),
+        ("[quee]\n", "sluice.toml:8:2: unknown section 'quee'; did you mean 'queue'?"),
+        (
+            "[overload]\nlevel_max = 4\n",
+            "sluice.toml:9: overload.level_max: 4 is out of range: 0 to 3",
+        ),
+    ] {
+        write(&format!("{start}{reader}{mistake}"));
+        until(|| said(place) == 1);
+        assert!(log(&broker).contains("nothing reloaded: the configuration has a mistake"));
+    }
+    // Good by itself, but not beside what needs a restart.
+    let smaller = "[limits]\npacket_bytes_max = '64KiB'\n[queue]\nbytes_max = '128KiB'\n";
+    write(&format!("{start}{reader}{smaller}"));
+    until(|| said("as long as a restart is due for limits.packet_bytes_max") == 1);
+    assert_eq!((said(FAILED), said("and overload reloaded")), (0, 0));
+    assert!(!may_read());
+
+    set_password(&passwords, "operator", "right");
+    let more = "[session]\nqos_max = 1\n[broker]\nworkers = 7\n[queue]\nmessages_max = 5\n";
+    let other = start.replace("name = 'tcp'", "name = 'tcp'\nconnections_max = 7");
+    write(&format!("{other}{reader}{more}[[listener]]\nname = 'other'\naddress = '127.0.0.1:0'\n"));
+    until(|| said("passwords reloaded") == 1);
+    assert!(may_read());
+    let line = "changed, and in force only after a restart keys=\"[[listener]] \\\"other\\\" (is new), \
+                broker.workers, listener.0.connections_max, session.qos_max\"";
+    assert_eq!(said(line), 1, "{}", log(&broker));
+    // As long as they differ they are named; and what was taken out again is as it was.
+    write(&start);
+    until(|| said("passwords reloaded") == 2);
+    assert!(!may_read());
+    assert_eq!(said("in force only after a restart"), 1, "{}", log(&broker));
+}
+
 fn log(broker: &Sluice) -> String {
     std::fs::read_to_string(broker.file("log")).expect("the broker's log")
 }

@@ -14,6 +14,7 @@ use crate::codec::Reason;
 use crate::config;
 use crate::message::Identity;
 use crate::session::Access;
+use crate::sync::RwLock;
 use crate::topic::{TopicFilter, TopicName};
 
 /// Lets in who has a certificate's identity, a right password, or, where that is allowed, no name.
@@ -116,25 +117,35 @@ impl Access for PermitAll {
 }
 
 /// Everybody may do everything, but read dead letters: they say what others were sent.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Rights {
-    dead_letter_users: Option<String>,
+    dead_letter_users: RwLock<Option<String>>,
 }
 
 impl Rights {
     /// The rights under `[auth]`.
     pub fn new(auth: &config::Auth) -> Rights {
-        Rights { dead_letter_users: auth.dead_letter_users.clone() }
+        Rights { dead_letter_users: RwLock::new(auth.dead_letter_users.clone()) }
+    }
+
+    /// Puts the rights under another `[auth]` in force: for what is subscribed to and received from now
+    /// on.
+    pub fn set(&self, auth: &config::Auth) {
+        let mut users = self.dead_letter_users.write().expect("no code panics with it");
+        users.clone_from(&auth.dead_letter_users);
     }
 
     fn may_read(&self, who: &Identity, topic: &str) -> bool {
         let dead = topic.strip_prefix("$dead");
         let dead = dead.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        !dead
-            || match (&self.dead_letter_users, &who.user_name) {
-                (Some(pattern), Some(user)) => matches(pattern.as_bytes(), user),
-                _ => false,
-            }
+        if !dead {
+            return true;
+        }
+        let pattern = self.dead_letter_users.read().expect("no code panics with it");
+        match (&*pattern, &who.user_name) {
+            (Some(pattern), Some(user)) => matches(pattern.as_bytes(), user),
+            _ => false,
+        }
     }
 }
 

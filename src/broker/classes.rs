@@ -39,8 +39,6 @@ pub(super) struct Classes {
 
 #[derive(Debug)]
 struct Inner {
-    /// `[queue]` as it was at the start: a reload changes classes alone.
-    queue: config::Queue,
     classes: Vec<(Class, Arc<Rules>)>,
     everybody: Arc<Rules>,
     listeners: Vec<Arc<str>>,
@@ -48,15 +46,14 @@ struct Inner {
 
 impl Classes {
     pub fn new(config: &Config) -> Classes {
-        let queue = config.queue.clone();
-        let (classes, everybody) = rules(config, &queue);
-        Classes { inner: Mutex::new(Inner { queue, classes, everybody, listeners: Vec::new() }) }
+        let (classes, everybody) = rules(config);
+        Classes { inner: Mutex::new(Inner { classes, everybody, listeners: Vec::new() }) }
     }
 
     /// Puts other rules in force.
     pub fn set(&self, config: &Config) {
         let inner = &mut *self.lock();
-        (inner.classes, inner.everybody) = rules(config, &inner.queue);
+        (inner.classes, inner.everybody) = rules(config);
     }
 
     /// The rules for a client that came by the listener of this number.
@@ -105,7 +102,8 @@ impl Classes {
 }
 
 /// The rules of each class, and those of everybody else.
-fn rules(config: &Config, queue: &config::Queue) -> (Vec<(Class, Arc<Rules>)>, Arc<Rules>) {
+fn rules(config: &Config) -> (Vec<(Class, Arc<Rules>)>, Arc<Rules>) {
+    let queue = &config.queue;
     let everybody = Rules {
         name: Arc::default(),
         shaping: config.shaping.clone(),

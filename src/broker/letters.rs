@@ -156,7 +156,7 @@ impl Broker {
             Some(Some(group)) => group,
             Some(None) => return,
         };
-        let (receiver, wanted) = mailbox.epitaph(&self.0.queue);
+        let (receiver, wanted) = mailbox.epitaph(&turn.regime.queue);
         turn.gone.tell(&receiver, class, loss);
         let (number, qos) = (mailbox.receiver(), delivery.qos);
         let message = Some(delivery.message.clone());

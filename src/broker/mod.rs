@@ -13,6 +13,7 @@ pub mod pools;
 pub mod ports;
 mod priorities;
 mod recent;
+mod regime;
 pub mod registry;
 pub mod restore;
 pub mod router;
@@ -23,14 +24,13 @@ pub mod turn;
 
 use std::sync::Arc;
 
-use crate::codec::{Properties, QoS, Reason};
+use crate::codec::{QoS, Reason};
 use crate::config::{self, Config};
 use crate::message::{ClientId, Draft, GroupId, Identity, Loss, Message, Meter, SessionId};
 use crate::session::{Access, Context, Op, Policy, WillMessage};
 use crate::time::Time;
-use crate::topic::TopicName;
 
-use mailbox::{Account, Copy, Mailbox, ORDINARY, Pace, Setting};
+use mailbox::{Account, Copy, Mailbox, Pace};
 use metrics::{Counter, Metrics};
 use overload::{Cause, Pressure, Reading};
 use ports::{Authenticator, Publication, Receipt, Store, StoredCopy};
@@ -58,12 +58,11 @@ pub struct Broker(Arc<Shared>);
 
 struct Shared {
     policy: Policy,
-    queue: config::Queue,
     totals: config::Totals,
     settings: config::Broker,
     classes: classes::Classes,
     pools: pools::Pools,
-    priorities: Option<priorities::Priorities>,
+    regimes: regime::Regimes,
     ports: Ports,
     /// The store remembers anything at all: asked once.
     remembers: bool,
@@ -168,11 +167,10 @@ impl Broker {
         let system = Identity::new(ClientId::new(""), None, meter);
         Broker(Arc::new(Shared {
             policy: Policy::new(&config.limits, &config.session),
-            queue: config.queue.clone(),
             totals: config.totals.clone(),
             classes: classes::Classes::new(config),
             pools: pools::Pools::new(config),
-            priorities: priorities::Priorities::new(&config.priority),
+            regimes: regime::Regimes::new(config),
             settings: config.broker.clone(),
             remembers: ports.store.remembers(),
             ports,
@@ -190,7 +188,8 @@ impl Broker {
 
     /// The one way in for a message: routes `draft` to everybody who wants it.
     ///
-    /// Copies are admitted here and pushed by [`Broker::flush`], after the store has them.
+    /// Copies are admitted here and pushed by [`Broker::flush`], after the store has them. The turn was
+    /// begun with [`Broker::begin`].
     pub fn publish(
         &self,
         draft: &Draft<'_>,
@@ -223,8 +222,8 @@ impl Broker {
         let found = matches.len();
         let mut admitted = 0;
         let mut refused = 0;
-        let setting = self.setting(now);
-        let band = self.band(draft.topic, &draft.properties);
+        let setting = self.setting(&turn.regime, now);
+        let band = turn.regime.band(draft.topic, &draft.properties);
         let mut copies = Vec::new();
         let remembers = shared.remembers;
         let whole = !retains && !remembers;
@@ -315,27 +314,14 @@ impl Broker {
 
     /// Pushes the copies routed so far: the store has them.
     fn flush_copies(&self, now: Time, turn: &mut Turn) {
-        let Turn { staged, wakers, pressed, gone, .. } = turn;
-        let setting = self.setting(now);
+        let Turn { staged, wakers, pressed, gone, regime, .. } = turn;
+        let setting = self.setting(regime, now);
         staged.drain(|open| {
             open.mailbox.push(&setting, &mut open.copies, &mut open.grant, wakers, gone);
             if open.grant.pressed {
                 press(pressed, &open.mailbox);
             }
         });
-    }
-
-    /// What mailboxes are told with what comes in.
-    fn setting(&self, now: Time) -> Setting<'_> {
-        let lanes = self.0.priorities.as_ref().is_some_and(|priorities| priorities.by_property);
-        Setting { queue: &self.0.queue, hash: self.0.router.topic_hash(), now, lanes }
-    }
-
-    /// The band of a message.
-    #[inline]
-    fn band(&self, topic: TopicName<'_>, properties: &Properties<'_>) -> u8 {
-        let priorities = self.0.priorities.as_ref();
-        priorities.map_or(ORDINARY, |priorities| priorities.band(topic, properties))
     }
 
     /// Publishes a Will, if its Session may.
@@ -362,35 +348,10 @@ impl Broker {
         self.0.pools.open(listener, name);
     }
 
-    /// Puts the classes and rates of another configuration in force, for clients that are connected
-    /// too.
-    pub fn set_classes(&self, config: &Config, now: Time) {
-        self.0.classes.set(config);
-        self.0.pools.set(config, now);
-        for (_, mailbox, connected) in self.0.registry.mailboxes() {
-            if !connected {
-                self.classify_absent(&mailbox);
-            }
-            if let Some(waker) = mailbox.reclassify() {
-                waker.wake();
-            }
-        }
-    }
-
-    /// The rules for a client that is not there.
-    fn classify_absent(&self, mailbox: &Mailbox) {
-        let Some(identity) = mailbox.owner.identity() else { return };
-        let who = classes::Who {
-            client_id: identity.client_id.as_str(),
-            user: identity.user_name.as_deref(),
-            ..classes::Who::default()
-        };
-        mailbox.set_rules(&self.0.classes.of_absent(&mailbox.class(), who));
-    }
-
     /// Looks after what no link looks after: Wills and ends of parked Sessions, retained messages
     /// that expire, `$SYS`. Returns when it is next needed; at once if there is more to do.
     pub fn tick(&self, now: Time, turn: &mut Turn) -> Option<Time> {
+        self.begin(turn);
         let shared = &*self.0;
         let mut more = false;
         for round in 0..=TICK_MAX {

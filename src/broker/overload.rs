@@ -174,6 +174,10 @@ impl Broker {
             overload.pressure.store(controller.pressure().word(), Ordering::Relaxed);
             change
         };
+        self.tell_change(change, now);
+    }
+
+    fn tell_change(&self, change: Option<Change>, now: Time) {
         let Some(Change { from, to, cause, value, max }) = change else { return };
         let cause = cause.name();
         if to > from {
@@ -182,6 +186,19 @@ impl Broker {
             info!(from, to, cause, %value, %max, "overload level falls");
         }
         self.say_sys_soon(now);
+    }
+
+    /// Puts other thresholds in force, from the next sample on. A level above a lower maximum falls at
+    /// once.
+    pub(super) fn reload_overload(&self, config: &Config, now: Time) {
+        let overload = &self.0.overload;
+        let change = {
+            let mut controller = overload.controller();
+            let change = controller.set(config);
+            overload.pressure.store(controller.pressure().word(), Ordering::Relaxed);
+            change
+        };
+        self.tell_change(change, now);
     }
 
     /// How hard it is pressed.

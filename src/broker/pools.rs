@@ -169,7 +169,7 @@ impl Pools {
         let inner = &mut *self.lock();
         let mut listeners = BTreeMap::new();
         for listener in &config.listener {
-            let name = configured_name(listener);
+            let name = listener.called();
             let mut shared = inner.listeners.remove(name).unwrap_or_default();
             set(&mut shared.all, &listener.ingress, now);
             set_door(&mut shared.egress, &listener.egress, now);
@@ -199,7 +199,7 @@ impl Pools {
 
     /// A listener is open, and is called `name` from now on.
     pub fn open(&self, listener: &Listener, name: &str) {
-        let configured = configured_name(listener);
+        let configured = listener.called();
         if configured != name {
             self.lock().opened.insert(name.to_owned(), configured.to_owned());
         }
@@ -301,10 +301,6 @@ fn set_door(door: &mut Option<Arc<Door>>, egress: &Egress, now: Time) {
         (Some(door), Some(_)) => door.lock().set(egress, now),
         (_, fresh) => *door = fresh,
     }
-}
-
-fn configured_name(listener: &Listener) -> &str {
-    if listener.name.is_empty() { &listener.address } else { &listener.name }
 }
 
 #[cfg(test)]

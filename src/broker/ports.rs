@@ -11,7 +11,7 @@ use crate::message::{
 use crate::session::{Op, Subscription, WillMessage};
 use crate::sync::Mutex;
 use crate::time::Time;
-use crate::topic::TopicFilter;
+use crate::topic::{TopicFilter, TopicName};
 
 /// Where Sessions and messages are kept.
 ///
@@ -59,13 +59,19 @@ pub trait Store: Send + Sync {
         Vec::new()
     }
 
-    /// Tells all that is remembered, in the order of [`Fact`]'s variants; once, at the start.
+    /// Tells all that is remembered, in the order of [`Fact`]'s variants; once, at the start. Messages
+    /// that wait are told with the `mark` of their topics.
     ///
     /// # Errors
     ///
     /// What is wrong, in words, if something cannot be read.
-    fn replay(&self, meter: &'static Meter, visit: &mut dyn FnMut(Fact)) -> Result<(), String> {
-        let _ = (meter, visit);
+    fn replay(
+        &self,
+        meter: &'static Meter,
+        mark: &Marker<'_>,
+        visit: &mut dyn FnMut(Fact),
+    ) -> Result<(), String> {
+        let _ = (meter, mark, visit);
         Ok(())
     }
 }
@@ -175,11 +181,25 @@ pub enum FlightState {
     },
 }
 
+/// What is kept of the topic of a message that waits in the store.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Mark {
+    /// Its hash.
+    pub hash: u64,
+    /// The band of what is published to it now, as far as that is of no other property.
+    pub band: u8,
+}
+
+/// Tells what is to be kept of a topic.
+pub type Marker<'a> = dyn Fn(TopicName<'_>) -> Mark + 'a;
+
 /// A message that waits in the store.
 #[derive(Debug)]
 pub struct Queued {
     /// Its number.
     pub mid: Mid,
+    /// What is kept of its topic.
+    pub mark: Mark,
     /// Bytes it holds in memory when it is read.
     pub bytes: usize,
     /// When it ends.

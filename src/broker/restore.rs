@@ -5,19 +5,19 @@ use std::sync::Arc;
 
 use thin_vec::ThinVec;
 
-use super::mailbox::Mailbox;
+use super::mailbox::{Mailbox, Setting};
 use super::metrics::Counter;
-use super::ports::{Fact, FlightState, GROUP_BIT, Queued};
+use super::ports::{Fact, FlightState, GROUP_BIT, Mark, Queued};
 use super::registry::Parked;
 use super::router::{Change, Subscriber};
 use super::turn::Turn;
 use super::{Broker, Op};
-use crate::codec::PacketId;
+use crate::codec::{PacketId, Properties};
 use crate::message::{GroupId, Identity, Loss, Mid, SessionId};
 use crate::session::window::State;
 use crate::session::{Session, Subscription, WillMessage};
 use crate::time::Time;
-use crate::topic::TopicFilter;
+use crate::topic::{TopicFilter, TopicName};
 
 /// What a broker took over from its store.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -49,6 +49,8 @@ struct Remembered {
 struct Revived {
     mailboxes: BTreeMap<SessionId, Arc<Mailbox>>,
     in_flight: BTreeSet<(u64, Mid)>,
+    /// Something waits in another band than that of its topic now.
+    moved: bool,
     /// Sessions that do not outlast the broker.
     ended: Vec<Parked>,
     wills: Vec<(SessionId, Identity, WillMessage)>,
@@ -75,11 +77,17 @@ impl Broker {
     ///
     /// What the store says, if it cannot read something.
     pub fn restore(&self, now: Time, turn: &mut Turn) -> Result<Restored, String> {
+        self.begin(turn);
         let shared = &*self.0;
         let mut remembered = Remembered::default();
         let mut revived = None;
         let mut restored = Restored::default();
-        shared.ports.store.replay(shared.meter, &mut |fact| match fact {
+        let regime = turn.regime.clone();
+        let mark = |topic: TopicName<'_>| Mark {
+            hash: shared.router.topic_hash().of(topic.as_str().as_bytes()),
+            band: regime.band(topic, &Properties::EMPTY),
+        };
+        shared.ports.store.replay(shared.meter, &mark, &mut |fact| match fact {
             Fact::Retained(message) => {
                 restored.retained += usize::from(!message.expired(now));
                 shared.router.restore_retained(message);
@@ -88,11 +96,15 @@ impl Broker {
                 let revived = revived.get_or_insert_with(|| {
                     self.revive_all(std::mem::take(&mut remembered), now, &mut restored)
                 });
-                self.restore_queued(&message, revived, &mut restored, turn);
+                self.restore_queued(&message, revived, &mut restored, now, turn);
             }
             fact => remembered.note(fact),
         })?;
         let revived = revived.unwrap_or_else(|| self.revive_all(remembered, now, &mut restored));
+        if revived.moved {
+            shared.regimes.keep_lanes();
+            self.begin(turn);
+        }
         // They were routed to their receivers before.
         shared.metrics.add(Counter::Routed, restored.messages as u64);
         for parked in revived.ended {
@@ -196,10 +208,13 @@ impl Broker {
     fn restore_queued(
         &self,
         message: &Queued,
-        revived: &Revived,
+        revived: &mut Revived,
         restored: &mut Restored,
+        now: Time,
         turn: &mut Turn,
     ) {
+        let lanes = turn.regime.has_priorities();
+        let setting = Setting { lanes, ..self.setting(&turn.regime, now) };
         for copy in &message.copies {
             if revived.in_flight.contains(&(copy.receiver, message.mid)) {
                 continue;
@@ -210,7 +225,8 @@ impl Broker {
             };
             match mailbox {
                 Some(mailbox) => {
-                    mailbox.restore(message, copy);
+                    let band = mailbox.restore(message, copy, &setting);
+                    revived.moved |= band != message.mark.band;
                     restored.messages += 1;
                 }
                 // Its receiver ended, and the store was told so last.

@@ -9,6 +9,7 @@ use super::metrics::Tally;
 use super::overload::Pressure;
 use super::ports::{Batch, Permit};
 use super::recent::Recent;
+use super::regime::Regime;
 use super::router::Change;
 use super::staged::Staged;
 use crate::codec::{PacketId, QoS, Reason};
@@ -24,6 +25,8 @@ pub struct Turn {
     pub copies: usize,
     /// How hard the broker is pressed, as this turn has found it.
     pub(super) pressure: Pressure,
+    /// What holds for all receivers, as this turn has found it.
+    pub(super) regime: Arc<Regime>,
     pub(super) tally: Tally,
     pub(super) recent: Recent,
     pub(super) staged: Staged,

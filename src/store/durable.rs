@@ -19,7 +19,7 @@ use foldhash::fast::FixedState;
 use super::engine::{Blob, Found, NoRoom, Progress, RowBatch, StoreError, Visit};
 use super::facts::{self, Key, Kind};
 use crate::broker::ports::{
-    Batch, Durability, Fact, Fetch, Permit, Publication, Receipt, Refused, Store, Strain,
+    Batch, Durability, Fact, Fetch, Marker, Permit, Publication, Receipt, Refused, Store, Strain,
 };
 use crate::message::{Meter, Mid, SessionId};
 use crate::session::Op;
@@ -265,8 +265,13 @@ impl<R: Rows> Store for DurableStore<R> {
         self.shared.jobs.fetch(&self.shared.rows, want, meter, waker)
     }
 
-    fn replay(&self, meter: &'static Meter, visit: &mut dyn FnMut(Fact)) -> Result<(), String> {
-        self.shared.replay(meter, visit)
+    fn replay(
+        &self,
+        meter: &'static Meter,
+        mark: &Marker<'_>,
+        visit: &mut dyn FnMut(Fact),
+    ) -> Result<(), String> {
+        self.shared.replay(meter, mark, visit)
     }
 }
 

@@ -18,7 +18,7 @@
 
 pub use super::bytes::Torn;
 use super::bytes::{Reader, Writer};
-use crate::broker::ports::{FlightState, Queued, StoredCopy};
+use crate::broker::ports::{FlightState, Marker, Queued, StoredCopy};
 use crate::codec::{PacketId, Properties, QoS, RetainHandling, SubscribeOptions};
 use crate::message::{
     ClientId, Delivery, Draft, GroupId, Identity, Message, Meter, Mid, Parts, SessionId,
@@ -293,11 +293,12 @@ pub fn message(parts: &Parts<'_>, copies: &mut [StoredCopy], out: &mut Vec<u8>) 
 }
 
 /// The receivers of a message, and what is needed of it until it is fetched.
-pub fn read_queued(mid: Mid, value: &[u8]) -> Result<Queued, Torn> {
+pub fn read_queued(mid: Mid, value: &[u8], mark: &Marker<'_>) -> Result<Queued, Torn> {
     let mut value = begin(value)?;
     let copies = read_copies(&mut value)?;
     let parts = read_parts(&mut value)?;
-    Ok(Queued { mid, bytes: parts.bytes(), expires: parts.expires, copies })
+    let mark = mark(TopicName::trusted(parts.topic));
+    Ok(Queued { mid, mark, bytes: parts.bytes(), expires: parts.expires, copies })
 }
 
 /// When a message was received.

@@ -59,6 +59,7 @@ impl Plan {
         config.limits.subscriptions_max = SUBSCRIPTIONS_MAX;
         config.broker.sys_interval = Span(Duration::ZERO);
         config.overload.hold = Span::millis(100);
+        config.overload.lag_max = Span::millis(100);
         if exact {
             // What is shed the oracle cannot foretell.
             config.overload.level_max = 2;
@@ -82,17 +83,11 @@ impl Plan {
             config.queue.dead_letters = random.percent(50);
         }
         if random.percent(40) {
-            let rule = |filter: Option<&str>, property: Option<&str>, band| Priority {
-                filter: filter.map(str::to_owned),
-                property: property.map(str::to_owned),
-                band,
-            };
-            // After a crash nobody knows what waits of a topic: there a topic has one band for good.
-            if store != Kind::Crashing {
-                config.priority.push(rule(None, Some(URGENT), 3));
-            }
-            config.priority.push(rule(Some("t/a"), None, 2));
-            config.priority.push(rule(Some("g/#"), None, 0));
+            config.priority = vec![
+                rule(None, Some(URGENT), 3),
+                rule(Some("t/a"), None, 2),
+                rule(Some("g/#"), None, 0),
+            ];
             config.queue.lower_band_share = random.pick(&[1, 10, 25]);
         }
         let clients = 3 + random.below(5);
@@ -154,6 +149,56 @@ impl Plan {
         }
         Plan { seed, store, clients, steps: 250, exact, config }
     }
+}
+
+impl Plan {
+    /// Another configuration is in the file: what a reload puts in force is drawn anew.
+    pub fn change(&mut self, random: &mut Random) {
+        let config = &mut self.config;
+        config.queue.lower_band_share = random.pick(&[1, 10, 25]);
+        // Where the broker dies nobody is refused: whatever is acknowledged comes.
+        if self.store != Kind::Crashing {
+            config.queue.messages_max = random.pick(&[20, 8, 3, 1]);
+            config.queue.bytes_max = Size::kib(random.pick(&[64, 16]));
+            config.queue.qos0_offline = random.percent(20);
+            config.queue.policy = random.pick(&POLICIES);
+            config.queue.dead_letters = random.percent(50);
+            for class in &mut config.class {
+                let queue = class.queue.get_or_insert_default();
+                queue.policy = random.percent(50).then(|| random.pick(&POLICIES));
+                queue.messages_max = random.percent(50).then(|| random.pick(&[20, 2]));
+            }
+        }
+        if random.percent(50) {
+            let first = random.pick(&["t/a", "t/b", "t/a/x", "t/#"]);
+            config.priority = match random.below(4) {
+                0 => vec![],
+                1 => vec![rule(None, Some(URGENT), random.pick(&[0, 3]))],
+                _ => vec![
+                    rule(Some(first), None, random.pick(&[0, 1, 2, 3])),
+                    rule(Some("+/a"), None, random.pick(&[0, 2])),
+                ],
+            };
+        }
+        config.overload.lag_max = Span::millis(random.pick(&[100, 100, 150]));
+        // What is shed the oracle cannot foretell.
+        config.overload.level_max = random.pick(if self.exact { &[0, 2, 2] } else { &[0, 2, 3] });
+    }
+
+    /// The same, and nobody waits for a bucket.
+    pub fn without_rates(&self) -> Config {
+        let mut config = self.config.clone();
+        config.listener.clear();
+        config.class.clear();
+        config.limits.client = Ingress::default();
+        config.broker.egress = Egress::default();
+        config
+    }
+}
+
+fn rule(filter: Option<&str>, property: Option<&str>, band: u8) -> Priority {
+    let [filter, property] = [filter, property].map(|text| text.map(str::to_owned));
+    Priority { filter, property, band }
 }
 
 /// What a full queue may do.

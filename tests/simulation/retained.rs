@@ -6,7 +6,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use sluicemq::auth::{Gate, PermitAll};
-use sluicemq::broker::ports::{Durability, Fact, Receipt, Store};
+use sluicemq::broker::ports::{Durability, Fact, Mark, Receipt, Store};
 use sluicemq::broker::turn::Turn;
 use sluicemq::broker::{Broker, Ports};
 use sluicemq::codec::{Properties, QoS};
@@ -112,6 +112,7 @@ impl Race {
             properties: Properties::EMPTY,
             payload: value.as_bytes(),
         };
+        self.broker.begin(&mut self.turns[who]);
         self.broker.publish(&draft, &self.publisher, None, self.now, &mut self.turns[who]);
         let after = |seconds: u32| self.now.after(Duration::from_secs(seconds.into()));
         let expires = draft.expiry.map_or(Time::NEVER, after);
@@ -121,6 +122,7 @@ impl Race {
     }
 
     fn end_turn(&mut self, who: usize) {
+        self.broker.begin(&mut self.turns[who]);
         let receipt = self.broker.flush(self.now, &mut self.turns[who]);
         let begun = std::mem::take(&mut self.begun[who]);
         assert_eq!(receipt.is_some(), !begun.is_empty());
@@ -155,13 +157,14 @@ impl Race {
     /// What a broker that starts now retains.
     fn restarted(&self) -> [String; 3] {
         let mut found: [String; 3] = Default::default();
-        let replayed = self.disk.open().replay(Meter::forever(), &mut |fact| {
-            if let Fact::Retained(message) = fact {
-                let topic = TOPICS.iter().position(|name| *name == message.topic().as_str());
-                let value = std::str::from_utf8(message.payload()).unwrap();
-                found[topic.unwrap()] = value.to_owned();
-            }
-        });
+        let replayed =
+            self.disk.open().replay(Meter::forever(), &|_| Mark::default(), &mut |fact| {
+                if let Fact::Retained(message) = fact {
+                    let topic = TOPICS.iter().position(|name| *name == message.topic().as_str());
+                    let value = std::str::from_utf8(message.payload()).unwrap();
+                    found[topic.unwrap()] = value.to_owned();
+                }
+            });
         replayed.unwrap();
         found
     }

@@ -1,7 +1,7 @@
 //! A message with several receivers stays until each of them is done with it, however often one says
 //! so.
 
-use sluicemq::broker::ports::{Batch, Fact, Permit, Publication, Store, StoredCopy};
+use sluicemq::broker::ports::{Batch, Fact, Mark, Permit, Publication, Store, StoredCopy};
 use sluicemq::codec::{Properties, QoS};
 use sluicemq::message::{ClientId, Draft, Identity, Meter, SubscriptionIds};
 use sluicemq::store::DurableStore;
@@ -34,7 +34,7 @@ fn who_says_twice_that_it_is_done_takes_nothing_from_the_others() {
 fn open(disk: &Disk) -> (DurableStore<Disk>, Vec<u64>) {
     let store = disk.open();
     let mut waiting = Vec::new();
-    let told = store.replay(Meter::forever(), &mut |fact| {
+    let told = store.replay(Meter::forever(), &|_| Mark::default(), &mut |fact| {
         if let Fact::Queued(queued) = fact {
             waiting.extend(queued.copies.iter().map(|copy| copy.receiver));
         }

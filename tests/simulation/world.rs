@@ -18,7 +18,6 @@ use sluicemq::codec::{
     self, Ack, Connect, Decoded, Disconnect, From, Limits, Packet, Properties, Publish, QoS,
     Reason, RetainHandling, Subscribe, SubscribeOptions, Unsubscribe, Version, Will,
 };
-use sluicemq::config::Config;
 use sluicemq::message::Loss;
 use sluicemq::store::MemoryStore;
 use sluicemq::time::Time;
@@ -107,6 +106,7 @@ pub struct Reached {
     pub read_late: u64,
     /// Entries of each class of topics.
     pub classes: [u64; 3],
+    pub reloads: u64,
 }
 
 impl Reached {
@@ -157,6 +157,7 @@ impl Reached {
             &mut self.answered_ahead,
             &mut self.gone_while_held,
             &mut self.read_late,
+            &mut self.reloads,
         ]);
         all.extend(&mut self.classes);
         all
@@ -248,6 +249,7 @@ impl World {
             (52..=59, _) => self.pass_time(),
             (70..=73, _) => self.change_room(),
             (74..=77, _) => self.press(),
+            (78..=79, _) => self.reload(),
             (60..=69, _) => {
                 let batches = self.random.below(5);
                 if let Some(store) = &self.store {
@@ -292,6 +294,16 @@ impl World {
             self.broker.observe(&sample, self.now);
         }
         self.note(&format!("pressed: {:?}", self.broker.pressure()));
+    }
+
+    /// Another configuration is read.
+    fn reload(&mut self) {
+        self.plan.change(&mut self.random);
+        self.broker.reload(&self.plan.config, self.now);
+        let (queue, priority) = (&self.plan.config.queue, &self.plan.config.priority);
+        let said = format!("reloaded: {queue:?} {priority:?} {:?}", self.plan.config.class);
+        self.note(&said);
+        self.reached.reloads += 1;
     }
 
     /// It is told that nothing but what waits presses it, until it believes it.
@@ -1260,7 +1272,7 @@ impl World {
         self.quiet = true;
         self.relieve();
         // Nobody waits for a bucket any more.
-        self.broker.set_classes(&Config::default(), self.now);
+        self.broker.reload(&self.plan.without_rates(), self.now);
         let left: Vec<_> = self.conns.keys().copied().collect();
         for id in left {
             let conn = self.conns.get_mut(&id).unwrap();

@@ -229,7 +229,7 @@ impl Live {
         let ties = &mut self.ties;
         if receipt.is_none() && ties.queue.is_none() && turn.answers.is_empty() {
             if !turn.pressed.is_empty() {
-                ties.begin_pause(broker, now, turn);
+                ties.begin_pause(now, turn);
             }
             return;
         }
@@ -245,7 +245,7 @@ impl Live {
                 queue.held.push_back(Held { receipt, what });
             }
         }
-        ties.begin_pause(broker, now, turn);
+        ties.begin_pause(now, turn);
         self.serve_held(broker, waker, now, turn);
     }
 
@@ -268,7 +268,7 @@ impl Live {
         if turn.pressure.cap.is_none() {
             self.release_brake();
         }
-        self.poll_pause(broker, waker, now);
+        self.poll_pause(broker, waker, now, turn);
         self.serve_held(broker, Some(waker), now, turn);
         self.poll_login(waker, turn);
         if self.ties.closing.is_some() {
@@ -278,7 +278,7 @@ impl Live {
             self.await_greeting(broker, waker, now, turn);
             return false;
         }
-        let linger = broker.0.settings.linger_max.0;
+        let linger = turn.regime.linger_max;
         if self.lingers(linger, now) {
             return false;
         }
@@ -296,9 +296,9 @@ impl Live {
 
     /// CONNACK waits for the store: nothing is taken, but another claimant is heard.
     fn await_greeting(&mut self, broker: &Broker, waker: &Waker, now: Time, turn: &mut Turn) {
-        let Turn { drained, wakers, .. } = turn;
+        let Turn { drained, wakers, regime, .. } = turn;
         let ties = &mut self.ties;
-        let queue = &broker.0.queue;
+        let queue = &regime.queue;
         let ask = Ask::default();
         let taken = ties.mailbox.take(ask, &mut ties.settled, waker, drained, wakers, queue);
         if taken.kicked {
@@ -361,7 +361,7 @@ impl Live {
         }
         let newest = ties.queue.as_ref().and_then(|queue| queue.newest);
         let newest = broker.flush(now, turn).or(newest);
-        let keep_qos0 = ties.mailbox.keeps_qos0(&broker.0.queue);
+        let keep_qos0 = ties.mailbox.keeps_qos0(&turn.regime.queue);
         if session.lasts() {
             if let Some(shaper) = ties.extras.as_mut().and_then(|extras| extras.shaper.take()) {
                 ties.mailbox.keep_shaper(shaper);
@@ -494,7 +494,7 @@ impl Live {
         }
     }
 
-    fn poll_pause(&mut self, broker: &Broker, waker: &Waker, now: Time) {
+    fn poll_pause(&mut self, broker: &Broker, waker: &Waker, now: Time, turn: &Turn) {
         let over = match self.ties.pause.as_deref_mut() {
             None => return,
             Some(Pause::Store) => {
@@ -503,7 +503,8 @@ impl Live {
             }
             Some(Pause::Rate { until }) => *until <= now,
             Some(Pause::Receivers { until, mailboxes }) => {
-                mailboxes.retain(|(mailbox, _)| !mailbox.pause_over(&broker.0.queue, waker));
+                let queue = &turn.regime.queue;
+                mailboxes.retain(|(mailbox, _)| !mailbox.pause_over(queue, waker));
                 let expired = *until <= now;
                 if expired {
                     for (mailbox, taken) in &*mailboxes {

@@ -150,7 +150,7 @@ impl Link {
     /// Takes in what the peer sent; returns how many bytes it consumed. The rest, a partial
     /// packet or what a pause holds back, is to be offered again with what follows it.
     pub fn receive(&mut self, bytes: &[u8], now: Time, turn: &mut Turn) -> usize {
-        turn.pressure = self.broker.pressure();
+        self.broker.begin(turn);
         let mut used = 0;
         let mut limits = self.limits();
         self.unread = false;
@@ -196,7 +196,7 @@ impl Link {
     /// Does what time, wakes and room allow. `unwritten` bytes still wait for the peer. All wakers
     /// that a link is ever polled with should wake the same task: one may be kept for long.
     pub fn poll(&mut self, waker: &Waker, now: Time, unwritten: usize, turn: &mut Turn) -> Flow {
-        turn.pressure = self.broker.pressure();
+        self.broker.begin(turn);
         if let Phase::Connect(_, deadline) = &self.phase
             && *deadline <= now
         {
@@ -225,6 +225,7 @@ impl Link {
 
     /// The Network Connection is gone: the peer closed it or it failed.
     pub fn hang_up(&mut self, now: Time, turn: &mut Turn) {
+        self.broker.begin(turn);
         match std::mem::replace(&mut self.phase, Phase::Closed) {
             Phase::Connect(..) | Phase::Closed => {}
             Phase::Opening(opening) => self.abandon(&opening),
@@ -236,6 +237,7 @@ impl Link {
 
     /// Closes for a reason of the broker's own (shutting down, write timeout, administration).
     pub fn close(&mut self, reason: Reason, now: Time, turn: &mut Turn) {
+        self.broker.begin(turn);
         match &self.phase {
             Phase::Live(_) => self.disconnect(reason, now, turn),
             Phase::Opening(_) => {

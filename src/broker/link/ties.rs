@@ -426,7 +426,7 @@ impl Ties {
     }
 
     /// Receivers above half full pause their publisher, for a bounded time.
-    pub fn begin_pause(&mut self, broker: &Broker, now: Time, turn: &mut Turn) {
+    pub fn begin_pause(&mut self, now: Time, turn: &mut Turn) {
         if turn.pressed.is_empty() {
             return;
         }
@@ -435,7 +435,7 @@ impl Ties {
         if mailboxes.is_empty() || self.pause.is_some() {
             return;
         }
-        let until = now.after(broker.0.queue.pause_max.0);
+        let until = now.after(turn.regime.queue.pause_max.0);
         self.pause = Some(Box::new(Pause::Receivers { until, mailboxes }));
     }
 }

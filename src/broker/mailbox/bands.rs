@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::iter;
 
 use super::above::Above;
-use super::lists::{Entry, Inner};
+use super::lists::{Entry, Inner, Place};
 use crate::codec::QoS;
 use crate::message::{Message, Mid};
 use crate::topic::{TextHash, TopicName};
@@ -30,6 +30,11 @@ pub(super) struct Bands {
 pub(super) struct Lanes {
     hash: TextHash,
     of: BTreeMap<u64, Lane>,
+    /// Arrival of the next copy when this was up to date. Copies that come while no topic may be of
+    /// different bands are not noted: then it is made anew.
+    seen: u64,
+    /// What arrived before this may be of any topic, in any band: nothing that came later overtakes it.
+    fence: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +80,12 @@ impl Lists {
             (Some(zero), Some(above)) => Some(zero < above),
             (zero, _) => Some(zero.is_some()),
         }
+    }
+
+    /// The first copy above `QoS` 0 arrived before this, or it is not known yet when it did.
+    fn is_before(&self, fence: u64) -> bool {
+        let first = self.above.first();
+        first.map_or(!self.above.is_empty(), |first| first.arrival < fence)
     }
 
     pub fn pop(&mut self, from_qos0: bool) -> Option<Entry> {
@@ -148,11 +159,20 @@ impl Bands {
 
     /// What is next: of the highest band that has something, unless a lower one is owed its `share`,
     /// which is in hundredths.
-    pub fn choose(&self, ordinary: &Lists, window: usize, share: u32) -> Option<Choice> {
+    /// What arrived at `fence` or later overtakes nothing above `QoS` 0 that came before.
+    pub fn choose(
+        &self,
+        ordinary: &Lists,
+        window: usize,
+        share: u32,
+        fence: u64,
+    ) -> Option<Choice> {
         let mut ready = [None; BANDS];
+        let fenced = fence > 0 && (0..BANDS).any(|band| self.of(ordinary, band).is_before(fence));
         for band in (0..BANDS).rev() {
             let lists = self.of(ordinary, band);
-            ready[band] = lists.first(window);
+            let waits = fenced && !lists.is_before(fence);
+            ready[band] = lists.first(if waits { 0 } else { window });
             if window > 0 && lists.above.first_is_cold() {
                 // It is on its way from the store: those below wait for it too.
                 break;
@@ -180,8 +200,23 @@ impl Bands {
 }
 
 impl Lanes {
-    pub fn new(hash: &TextHash) -> Lanes {
-        Lanes { hash: hash.clone(), of: BTreeMap::new() }
+    fn new(hash: &TextHash, seen: u64) -> Lanes {
+        Lanes { hash: hash.clone(), of: BTreeMap::new(), seen, fence: 0 }
+    }
+
+    /// Nothing that arrived at this moment or later overtakes what came before.
+    pub fn fence(&self) -> u64 {
+        self.fence
+    }
+
+    /// A copy waits in this band.
+    fn note(&mut self, number: u64, band: u8, arrival: u64, above: bool) {
+        let lane = self.of.entry(number).or_insert(Lane { band, newest: [None; 2] });
+        if lane.newest.iter().all(|newest| *newest < Some(arrival)) {
+            lane.band = band;
+        }
+        let newest = &mut lane.newest[usize::from(above)];
+        *newest = (*newest).max(Some(arrival));
     }
 }
 
@@ -292,8 +327,9 @@ impl Inner {
 
     /// The band in which a copy has to wait: that of its topic, while something of it waits.
     pub fn lane(&mut self, topic: TopicName<'_>, qos: QoS, band: u8, hash: &TextHash) -> u8 {
-        let rare = self.rare.get_or_insert_default();
-        let mut lanes = rare.lanes.take().unwrap_or_else(|| Box::new(Lanes::new(hash)));
+        let known = self.rare.get_or_insert_default().lanes.take();
+        let known = known.filter(|lanes| lanes.seen == self.arrival);
+        let mut lanes = known.unwrap_or_else(|| self.make_lanes(hash));
         let number = lanes.hash.of(topic.as_str().as_bytes());
         let known = lanes.of.get(&number).copied();
         let known = known.filter(|lane| self.waits(lane));
@@ -305,6 +341,45 @@ impl Inner {
         }
         self.rare.get_or_insert_default().lanes = Some(lanes);
         lane.band
+    }
+
+    /// What was put in last has its lane.
+    pub fn has_lanes(&mut self) {
+        let lanes = self.rare.as_mut().and_then(|rare| rare.lanes.as_mut());
+        if let Some(lanes) = lanes {
+            lanes.seen = self.arrival;
+        }
+    }
+
+    /// The band in which a copy that only the store has, and that is put in next, waits: that of its topic,
+    /// whose hash is `number`, if something of it waits.
+    pub fn restored_lane(&mut self, number: u64, band: u8, hash: &TextHash) -> u8 {
+        let arrival = self.arrival;
+        let lanes = &mut self.rare.get_or_insert_default().lanes;
+        let lanes = lanes.get_or_insert_with(|| Box::new(Lanes::new(hash, arrival)));
+        let band = lanes.of.get(&number).map_or(band, |lane| lane.band);
+        lanes.note(number, band, arrival, true);
+        lanes.seen = arrival + 1;
+        band
+    }
+
+    /// The lanes of what waits. Of what only the store has no topic is known: the fence is behind it.
+    fn make_lanes(&self, hash: &TextHash) -> Box<Lanes> {
+        let mut lanes = Box::new(Lanes::new(hash, self.arrival));
+        let mut fence = 0;
+        for (lists, band) in self.all().zip([ORDINARY, 0, 2, 3]) {
+            let mut note = |entry: &Entry| match &entry.message {
+                Place::Warm(message) => {
+                    let number = lanes.hash.of(message.topic().as_str().as_bytes());
+                    lanes.note(number, band, entry.arrival, entry.qos > QoS::AtMostOnce);
+                }
+                Place::Cold { .. } => fence = self.arrival,
+            };
+            lists.qos0.iter().for_each(&mut note);
+            lists.above.visit(note);
+        }
+        lanes.fence = fence;
+        lanes
     }
 
     /// Whether something may still wait there: within a list what came first leaves first.
@@ -321,7 +396,7 @@ impl Inner {
     }
 }
 
-/// Where a band is among those beside the ordinary one.
+/// Where a band is among those beside the ordinary one: as in [`Inner::make_lanes`].
 fn slot(band: u8) -> Option<usize> {
     match band {
         ORDINARY => None,

@@ -393,9 +393,12 @@ impl Inner {
         let Some(mut bands) = bands else { return self.take_plain(room, max, out, deliver) };
         let Room { mut window, mut bytes } = room;
         let share = u32::from(share);
+        let lanes = self.rare.as_ref().and_then(|rare| rare.lanes.as_ref());
+        let fence = lanes.map_or(0, |lanes| lanes.fence());
         let mut taken = 0;
         let more = loop {
-            let Some(choice) = bands.choose(&self.lists, window, share) else { break false };
+            let choice = bands.choose(&self.lists, window, share, fence);
+            let Some(choice) = choice else { break false };
             if taken == max || bytes == 0 {
                 break true;
             }
@@ -448,7 +451,8 @@ impl Inner {
         }
         self.taken = self.taken.wrapping_add(taken as u32);
         self.slow = false;
-        if !self.has_bands() {
+        let banded = |rare: &Rare| rare.bands.is_some() || rare.lanes.is_some();
+        if !self.rare.as_deref().is_some_and(banded) {
             self.lists.give_memory_back();
             return;
         }

@@ -245,9 +245,12 @@ impl Mailbox {
             }
             if queue.policy == QueuePolicy::Conflate {
                 wakers.extend(inner.conflate(copy, setting.hash, full));
-                continue;
+            } else {
+                wakers.extend(inner.put(copy));
             }
-            wakers.extend(inner.put(copy));
+            if setting.lanes {
+                inner.has_lanes();
+            }
             if queue.policy == QueuePolicy::DropOldest {
                 inner.trim(full);
             }
@@ -488,6 +491,19 @@ impl Mailbox {
         }
     }
 
+    /// Where each topic waits is of no use any more, unless only the newest message of it may. `queue`
+    /// holds for those in no class.
+    pub fn forget_topics(&self, queue: &config::Queue) {
+        let inner = &mut *self.lock();
+        let rules = inner.rules();
+        let queue = rules.as_ref().map_or(queue, |rules| &rules.queue);
+        if let Some(rare) = &mut inner.rare
+            && queue.policy != QueuePolicy::Conflate
+        {
+            rare.topics = None;
+        }
+    }
+
     /// The class its receiver is in; empty for everybody.
     pub fn class(&self) -> Arc<str> {
         self.lock().rules().map_or_else(Arc::default, |rules| rules.name.clone())
@@ -642,9 +658,13 @@ impl Mailbox {
         if inner.reachable() { inner.warm(found) } else { Vec::new() }
     }
 
-    /// A copy that waited in the store when the broker started. In the order of the numbers.
-    pub fn restore(&self, queued: &Queued, copy: &StoredCopy) {
+    /// A copy that waited in the store when the broker started. In the order of the numbers; with
+    /// [`Setting::lanes`] it waits in its band, or that of its topic, else nothing overtakes anything.
+    /// Where its topic matters, it is kept. Returns the band.
+    pub fn restore(&self, queued: &Queued, copy: &StoredCopy, setting: &Setting<'_>) -> u8 {
         let inner = &mut *self.lock();
+        let rules = inner.rules();
+        let queue = rules.as_ref().map_or(setting.queue, |rules| &rules.queue);
         inner.routed[1] += 1;
         let entry = Entry {
             message: Place::cold(queued.mid, queued.bytes, queued.expires),
@@ -654,7 +674,16 @@ impl Mailbox {
             retain: copy.retain,
             stored: true,
         };
-        inner.put_entry(entry, copy.band);
+        let topic = queued.mark.hash;
+        let band = match setting.lanes {
+            true => inner.restored_lane(topic, copy.band, setting.hash),
+            false => ORDINARY,
+        };
+        inner.put_entry(entry, band);
+        if queue.policy == QueuePolicy::Conflate {
+            inner.note_restored(topic, setting.hash);
+        }
+        band
     }
 
     /// The receiver's account.

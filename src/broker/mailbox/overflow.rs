@@ -22,6 +22,9 @@ use crate::topic::{TextHash, TopicName};
 pub(super) struct Topics {
     hash: TextHash,
     places: BTreeMap<u64, Spot>,
+    /// Arrival of the next copy when this was up to date. Copies that come while another policy is in
+    /// force are not noted: then it is made anew.
+    seen: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -170,8 +173,9 @@ impl Inner {
             None => (u32::from(spot.promised == 0), bytes as u64),
         };
         let (held, held_bytes) = self.held();
-        let fits = held + u64::from(messages) <= queue.messages_max.into()
-            && held_bytes + more <= queue.bytes_max.0;
+        // What takes no more room than the one before is in nobody's way, even above the limit.
+        let fits = (messages == 0 || held < queue.messages_max.into())
+            && (more == 0 || held_bytes + more <= queue.bytes_max.0);
         if fits {
             topics.places.entry(number).or_default().promised += 1;
             self.reserved += messages;
@@ -220,7 +224,8 @@ impl Inner {
     /// A copy that was given back waits under this arrival: its topic's newest, if no other waits.
     pub fn note_given_back(&mut self, topic: TopicName<'_>, arrival: u64) {
         let rare = self.rare.as_mut();
-        let Some(mut topics) = rare.and_then(|rare| rare.topics.take()) else { return };
+        let topics = rare.and_then(|rare| rare.topics.take());
+        let Some(mut topics) = topics.filter(|topics| topics.seen == self.arrival) else { return };
         self.unpack();
         let number = topics.hash.of(topic.as_str().as_bytes());
         let spot = topics.places.entry(number).or_default();
@@ -228,6 +233,15 @@ impl Inner {
             spot.arrival = Some(arrival);
         }
         self.put_topics(topics);
+    }
+
+    /// A copy that only the store has was put in last: the newest of its topic, whose hash is `number`.
+    pub fn note_restored(&mut self, number: u64, hash: &TextHash) {
+        let (last, next) = (self.arrival - 1, self.arrival);
+        let topics = &mut self.rare.get_or_insert_default().topics;
+        let topics = topics.get_or_insert_with(|| Box::new(Topics::new(hash, last)));
+        topics.places.entry(number).or_default().arrival = Some(last);
+        topics.seen = next;
     }
 
     /// A copy had to go: it is in the account, and told at the end of the turn.
@@ -299,12 +313,13 @@ impl Inner {
         self.of_band(band).insert(entry);
     }
 
-    /// The places of topics; made of what is here, if they are not known yet. They are put back.
+    /// The places of topics; made of what is here, if they are not known. They are put back. What only the
+    /// store has is of topics that are not known then: it stays.
     fn take_topics(&mut self, hash: &TextHash) -> Box<Topics> {
         self.unpack();
         let known = self.rare.get_or_insert_default().topics.take();
-        known.unwrap_or_else(|| {
-            let mut topics = Topics { hash: hash.clone(), places: BTreeMap::new() };
+        known.filter(|topics| topics.seen == self.arrival).unwrap_or_else(|| {
+            let mut topics = Topics::new(hash, self.arrival);
             let all = self.all().flat_map(|l| l.qos0.iter().chain(l.above.unpacked()));
             for entry in all {
                 let Place::Warm(message) = &entry.message else { continue };
@@ -316,8 +331,15 @@ impl Inner {
         })
     }
 
-    fn put_topics(&mut self, topics: Box<Topics>) {
+    fn put_topics(&mut self, mut topics: Box<Topics>) {
+        topics.seen = self.arrival;
         self.rare.get_or_insert_default().topics = Some(topics);
+    }
+}
+
+impl Topics {
+    fn new(hash: &TextHash, seen: u64) -> Topics {
+        Topics { hash: hash.clone(), places: BTreeMap::new(), seen }
     }
 }
 

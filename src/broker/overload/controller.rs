@@ -72,25 +72,33 @@ const RECENT: usize = 9;
 impl Controller {
     /// What is watched under a configuration: nothing has been seen yet.
     pub fn new(config: &config::Config) -> Controller {
-        let section = &config.overload;
         let gauges = Cause::ALL.map(|cause| Gauge {
             cause,
-            max: match cause {
-                Cause::Lag => micros(section.lag_max.0),
-                Cause::Memory => section.memory_max.0,
-                Cause::Commit => micros(section.commit_max.0),
-                Cause::Queued => config.totals.queued_bytes_max.0,
-                Cause::Unwritten => config.store.unwritten_bytes_max.0,
-            },
-            level_max: section.level_max.min(cause.level_max()),
+            max: max_of(cause, config),
+            level_max: config.overload.level_max.min(cause.level_max()),
             recent: [0; RECENT],
             next: 0,
             level: 0,
             low: None,
             peak: 0,
         });
-        let hold = section.hold.0;
+        let hold = config.overload.hold.0;
         Controller { hold, gauges, level: 0, cause: None, cap: Cap::default() }
+    }
+
+    /// Goes on under another configuration. What was seen is measured against it with the next sample; a
+    /// level that may not be any more falls at once. Says if the level has changed.
+    pub fn set(&mut self, config: &config::Config) -> Option<Change> {
+        self.hold = config.overload.hold.0;
+        for gauge in &mut self.gauges {
+            gauge.max = max_of(gauge.cause, config);
+            gauge.level_max = config.overload.level_max.min(gauge.cause.level_max());
+            if gauge.level > gauge.level_max {
+                gauge.level = gauge.level_max;
+                gauge.low = None;
+            }
+        }
+        self.judge(Grip::Keep)
     }
 
     /// Takes in a sample; says if the level has changed.
@@ -108,6 +116,11 @@ impl Controller {
             gauge.step(self.hold, now);
             grip = grip.max(gauge.grip());
         }
+        self.judge(grip)
+    }
+
+    /// The level of the worst gauge is everybody's.
+    fn judge(&mut self, grip: Grip) -> Option<Change> {
         let (from, before) = (self.level, self.cause);
         // Among equals the one that has been it, then the one with the highest load.
         let worst = self
@@ -214,6 +227,18 @@ impl fmt::Display for Figure {
         } else {
             write!(f, "{} bytes", self.value)
         }
+    }
+}
+
+/// What a cause is measured against; 0: it is not watched.
+fn max_of(cause: Cause, config: &config::Config) -> u64 {
+    let section = &config.overload;
+    match cause {
+        Cause::Lag => micros(section.lag_max.0),
+        Cause::Memory => section.memory_max.0,
+        Cause::Commit => micros(section.commit_max.0),
+        Cause::Queued => config.totals.queued_bytes_max.0,
+        Cause::Unwritten => config.store.unwritten_bytes_max.0,
     }
 }
 

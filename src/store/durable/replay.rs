@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
 
 use super::{GROUPS, MESSAGES, Rows, SESSIONS, Shared};
-use crate::broker::ports::{Fact, FlightState};
+use crate::broker::ports::{Fact, FlightState, Marker};
 use crate::codec::PacketId;
 use crate::message::{Meter, Mid, SessionId};
 use crate::store::engine::{Blob, RowBatch};
@@ -114,7 +114,12 @@ pub fn wrong(key: &[u8], value: &[u8]) -> String {
 }
 
 impl<R: Rows> Shared<R> {
-    pub fn replay(&self, meter: &'static Meter, visit: &mut dyn FnMut(Fact)) -> Result<(), String> {
+    pub fn replay(
+        &self,
+        meter: &'static Meter,
+        mark: &Marker<'_>,
+        visit: &mut dyn FnMut(Fact),
+    ) -> Result<(), String> {
         let mut kept = std::mem::take(&mut *self.kept.lock().expect("no code panics with it"));
         // What a crash left between the end of a Session or a message and the ends of its parts.
         let mut stray = RowBatch::new();
@@ -156,7 +161,7 @@ impl<R: Rows> Shared<R> {
             visit(Fact::Flight(id, packet_id, state));
         }
         visit(Fact::Last(kept.numbers[SESSIONS], kept.numbers[GROUPS]));
-        self.replay_messages(kept.done, &mut stray, visit)?;
+        self.replay_messages(kept.done, mark, &mut stray, visit)?;
         self.rows.submit(&mut stray);
         Ok(())
     }
@@ -192,12 +197,14 @@ impl<R: Rows> Shared<R> {
     fn replay_messages(
         &self,
         mut done: HashMap<Mid, Vec<u64>>,
+        mark: &Marker<'_>,
         stray: &mut RowBatch,
         visit: &mut dyn FnMut(Fact),
     ) -> Result<(), String> {
         let mut bad = None;
         let scanned = self.rows.scan(&[Kind::Message as u8], &mut |key, value| {
-            let queued = facts::number_of(key).and_then(|(mid, _)| facts::read_queued(mid, value));
+            let queued = facts::number_of(key);
+            let queued = queued.and_then(|(mid, _)| facts::read_queued(mid, value, mark));
             let Ok(mut queued) = queued else {
                 bad = Some(wrong(key, value));
                 return ControlFlow::Break(());

@@ -48,6 +48,14 @@ impl LeakyBucket {
         self.fill(u128::from(bytes) * NANOS);
     }
 
+    /// Takes out again what was poured in and has not left after all.
+    pub fn take_back(&mut self, bytes: u64) {
+        let level = self.nanobytes(Time::START);
+        self.empty_at = Time::START;
+        self.fraction = 0;
+        self.fill(level.saturating_sub(u128::from(bytes) * NANOS));
+    }
+
     /// Changes rate and burst from `now` on. What is in the bucket stays in it, to the byte.
     pub fn set_rate(&mut self, rate: NonZeroU64, burst: u64, now: Time) {
         let level = self.nanobytes(now);

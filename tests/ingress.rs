@@ -396,6 +396,49 @@ fn a_reload_changes_the_limits_of_who_is_connected() {
     assert_eq!(town.of(ear).got.len(), 1_001);
 }
 
+/// Each waits in the queue of its listener too.
+#[test]
+fn what_waits_is_charged_once_however_often_the_rules_are_read_again() {
+    for keys in [
+        "client = { publishes_rate = 1, publishes_burst = 1 }",
+        "client = {}\n[[listener]]\nname = 'test'\ningress = { publishes_rate = 1, publishes_burst = 1 }",
+    ] {
+        let mut town = Town::new(&limited(keys));
+        let config: Config = toml::from_str(&limited(keys)).unwrap();
+        let ear = ear(&mut town);
+        let publisher = town.client("p");
+        burst(&mut town, publisher, 10, QoS::AtLeastOnce);
+        for second in 1..=6 {
+            for _ in 0..5 {
+                town.broker.reload(&config, town.now);
+                town.pass(Duration::from_millis(200));
+            }
+            assert_eq!(town.of(ear).got.len(), 1 + second, "{keys}");
+        }
+    }
+}
+
+#[test]
+fn what_waits_unread_and_is_lost_with_its_connection_is_charged_to_nobody() {
+    let mut town = Town::new(&limited(
+        "client = {}
+         [[listener]]
+         name = 'test'
+         ingress = { publishes_rate = 1, publishes_burst = 1 }",
+    ));
+    let ear = ear(&mut town);
+    let publisher = town.client("p");
+    burst(&mut town, publisher, 1, QoS::AtLeastOnce);
+    for number in 0..20 {
+        let other = town.client(&format!("other-{number}"));
+        burst(&mut town, other, 2, QoS::AtLeastOnce);
+        town.cut(other);
+    }
+    burst(&mut town, publisher, 1, QoS::AtLeastOnce);
+    town.pass(SECOND);
+    assert_eq!(town.of(ear).got.len(), 2);
+}
+
 #[test]
 fn who_reconnects_finds_its_limits_as_they_were() {
     let mut town = town("publishes_rate = 1, publishes_burst = 5");

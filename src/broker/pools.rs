@@ -97,6 +97,11 @@ impl Pool {
         self.lock().book(load, now)
     }
 
+    /// Gives back the tokens of a packet that waits still, and will not be looked at.
+    pub fn give_back(&self, load: Load) {
+        self.lock().give_back(load);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Intake> {
         self.intake.lock().expect("no code panics while it holds a pool")
     }

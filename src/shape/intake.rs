@@ -55,16 +55,26 @@ impl Intake {
     /// at: now or earlier means at once.
     pub fn book(&mut self, load: Load, now: Time) -> Time {
         let due = self.ready_at(load);
-        let poured = match load {
+        self.each(load, |bucket, amount| bucket.pour(amount, now));
+        due
+    }
+
+    /// Gives back the tokens of a packet that waits still, and will not be looked at.
+    pub fn give_back(&mut self, load: Load) {
+        self.each(load, LeakyBucket::take_back);
+    }
+
+    /// The buckets that a packet takes tokens from, and how many.
+    fn each(&mut self, load: Load, mut visit: impl FnMut(&mut LeakyBucket, u64)) {
+        let buckets = match load {
             Load::Publish(bytes) => [(&mut self.publishes, 1), (&mut self.bytes, bytes as u64)],
             Load::Subscribe => [(&mut self.subscribes, 1), (&mut None, 0)],
         };
-        for (bucket, amount) in poured {
+        for (bucket, amount) in buckets {
             if let Some(bucket) = bucket {
-                bucket.pour(amount, now);
+                visit(bucket, amount);
             }
         }
-        due
     }
 
     /// Whether a packet is beyond the rate.
@@ -245,6 +255,38 @@ mod tests {
         intake.set(&Ingress { action: Excess::Reject, ..with(0) }, half);
         assert!(!intake.is_over(Load::Publish(1 << 40), half));
         assert_eq!(intake.action(), Excess::Reject);
+    }
+
+    #[test]
+    fn what_is_given_back_was_never_taken() {
+        let mut given_back = 0;
+        for seed in 1..=200 {
+            let mut dice = Dice(seed);
+            let ingress = Ingress {
+                publishes_rate: dice.magnitude(20) as u32,
+                publishes_burst: dice.magnitude(4) as u32,
+                publish_bytes_rate: Size(dice.magnitude(30)),
+                ..Ingress::default()
+            };
+            let mut intake = Intake::new(&ingress).unwrap();
+            let mut twin = intake.clone();
+            let mut now = BEGIN;
+            for step in 0..100 {
+                let load = Load::Publish(dice.magnitude(16) as usize);
+                let due = intake.book(load, now);
+                if due > now && dice.below(2) == 0 {
+                    intake.give_back(load);
+                    given_back += 1;
+                } else {
+                    twin.book(load, now);
+                }
+                let next = Load::Publish(1);
+                let cx = format!("seed {seed} step {step}");
+                assert_eq!(intake.ready_at(next).max(now), twin.ready_at(next).max(now), "{cx}");
+                now = now.after(Duration::from_nanos(dice.magnitude(28)));
+            }
+        }
+        assert!(given_back > 1_000, "{given_back}");
     }
 
     #[test]

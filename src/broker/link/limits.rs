@@ -25,8 +25,15 @@ pub(super) struct Limits {
     own: Option<Intake>,
     /// Those of its listener and of its address.
     shared: Vec<Arc<Pool>>,
-    /// The packet that is next has its tokens, those that are to come too: when they will have.
-    booked: Option<Time>,
+    /// The packet that is next has its tokens, those that are to come too.
+    booked: Option<Booking>,
+}
+
+/// Tokens that were taken for a packet, and when the last of them will have come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Booking {
+    load: Load,
+    due: Time,
 }
 
 /// What becomes of a packet.
@@ -43,11 +50,13 @@ pub(super) enum Gate {
 }
 
 impl Limits {
-    /// None where nothing is limited. `kept` are buckets it had before.
+    /// None where nothing is limited. `kept` are buckets it had before, `booked` what the packet that is
+    /// next has taken from them.
     pub fn new(
         ingress: &Ingress,
         shared: Vec<Arc<Pool>>,
         kept: Option<Intake>,
+        booked: Option<Booking>,
         now: Time,
     ) -> Option<Box<Limits>> {
         let own = match (kept, Intake::new(ingress)) {
@@ -58,12 +67,27 @@ impl Limits {
             (_, fresh) => fresh,
         };
         let some = own.is_some() || !shared.is_empty();
-        some.then(|| Box::new(Limits { own, shared, booked: None }))
+        some.then(|| Box::new(Limits { own, shared, booked }))
     }
 
     /// Its own buckets, to be kept.
     pub fn into_own(self) -> Option<Intake> {
         self.own
+    }
+
+    /// The packet that waits gives its tokens back: it asks again, or is lost with its connection. One
+    /// whose tokens have come keeps them.
+    pub fn give_back(&mut self, now: Time) {
+        let Some(Booking { load, .. }) = self.booked.take_if(|booked| booked.due > now) else {
+            return;
+        };
+        self.own.iter_mut().for_each(|own| own.give_back(load));
+        self.shared.iter().for_each(|pool| pool.give_back(load));
+    }
+
+    /// What the packet that is next has taken.
+    pub fn booked(&self) -> Option<Booking> {
+        self.booked
     }
 
     /// The packet that had its tokens is handled.
@@ -75,13 +99,13 @@ impl Limits {
     /// happens; but what can only wait takes its place in every queue.
     fn ask(&mut self, load: Load, refusable: bool, now: Time) -> Result<(), Verdict> {
         let due = match self.booked {
-            Some(due) => due,
+            Some(Booking { due, .. }) => due,
             None => {
                 self.judge(load, refusable, now)?;
                 let own = self.own.as_mut().map(|own| own.book(load, now));
                 let shared = self.shared.iter().map(|pool| pool.book(load, now)).max();
                 let due = own.max(shared).unwrap_or(Time::START);
-                self.booked = Some(due);
+                self.booked = Some(Booking { load, due });
                 if due > now {
                     return Err(Verdict::Wait { until: due, new: true });
                 }

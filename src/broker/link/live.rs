@@ -362,6 +362,9 @@ impl Live {
         let newest = ties.queue.as_ref().and_then(|queue| queue.newest);
         let newest = broker.flush(now, turn).or(newest);
         let keep_qos0 = ties.mailbox.keeps_qos0(&turn.regime.queue);
+        if let Some(limits) = ties.limits_mut() {
+            limits.give_back(now);
+        }
         if session.lasts() {
             if let Some(shaper) = ties.extras.as_mut().and_then(|extras| extras.shaper.take()) {
                 ties.mailbox.keep_shaper(shaper);

@@ -278,9 +278,13 @@ impl Ties {
     ) -> Option<Box<Limits>> {
         let shared = listener.map(|name| broker.0.pools.of(name, self.origin.address(), now));
         let shared = shared.unwrap_or_default();
-        let had = self.extras.as_mut().and_then(|extras| extras.limits.take());
+        let mut had = self.extras.as_mut().and_then(|extras| extras.limits.take());
+        if let Some(had) = &mut had {
+            had.give_back(now);
+        }
+        let booked = had.as_ref().and_then(|had| had.booked());
         let kept = had.map_or_else(|| self.mailbox.take_intake(), |had| had.into_own());
-        Limits::new(ingress, shared, kept, now)
+        Limits::new(ingress, shared, kept, booked, now)
     }
 
     /// How much of what it sends is looked at, if that is limited.

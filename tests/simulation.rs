@@ -6,6 +6,8 @@
 mod check;
 #[path = "simulation/client.rs"]
 mod client;
+#[path = "simulation/letters.rs"]
+mod letters;
 #[path = "simulation/oracle.rs"]
 mod oracle;
 #[path = "simulation/plan.rs"]

@@ -18,6 +18,8 @@ pub struct Plan {
     pub steps: usize,
     /// Only what an oracle of a few lines can foretell: no retained messages, no Wills, no rudeness.
     pub exact: bool,
+    /// Some queues want dead letters, and there is a client beside the others that reads them.
+    pub letters: bool,
     pub config: Config,
 }
 
@@ -105,6 +107,8 @@ impl Plan {
             let queue = ClassQueue {
                 policy: (store != Kind::Crashing).then(|| random.pick(&POLICIES)),
                 qos0_offline: Some(random.percent(50)),
+                dead_letters: (store != Kind::Crashing && random.percent(30))
+                    .then(|| random.percent(50)),
                 ..ClassQueue::default()
             };
             let shaping = Some(shaping);
@@ -147,11 +151,45 @@ impl Plan {
                 })
                 .into();
         }
-        Plan { seed, store, clients, steps: 250, exact, config }
+        let letters = config.queue.dead_letters
+            || config
+                .class
+                .iter()
+                .any(|class| class.queue.is_some_and(|q| q.dead_letters == Some(true)));
+        if letters {
+            // In some rounds it cannot keep up: what its queue gives up must cause no letters again.
+            let queue = ClassQueue {
+                messages_max: Some(random.pick(&[1_000_000, 1_000_000, 2])),
+                bytes_max: Some(config.totals.queued_bytes_max),
+                policy: Some(random.pick(&[QueuePolicy::Reject, QueuePolicy::DropOldest])),
+                qos0_offline: None,
+                dead_letters: Some(true),
+            };
+            config.class.insert(
+                0,
+                Class {
+                    name: READER.to_owned(),
+                    client_id: Some(READER.to_owned()),
+                    shaping: Some(Shaping::default()),
+                    queue: Some(queue),
+                    ..Class::default()
+                },
+            );
+        }
+        Plan { seed, store, clients, steps: 250, exact, letters, config }
     }
-}
 
-impl Plan {
+    /// Whether the queue of this receiver, a client or a group, wants dead letters.
+    pub fn wants_letters(&self, receiver: &str) -> bool {
+        let fits = |class: &&Class| match class.client_id.as_deref() {
+            Some("c?" | "c*") => receiver.starts_with('c'),
+            pattern => pattern == Some(receiver),
+        };
+        let class = self.config.class.iter().find(fits).and_then(|class| class.queue);
+        let own = class.and_then(|queue| queue.dead_letters);
+        own.unwrap_or(self.config.queue.dead_letters)
+    }
+
     /// Another configuration is in the file: what a reload puts in force is drawn anew.
     pub fn change(&mut self, random: &mut Random) {
         let config = &mut self.config;
@@ -162,8 +200,8 @@ impl Plan {
             config.queue.bytes_max = Size::kib(random.pick(&[64, 16]));
             config.queue.qos0_offline = random.percent(20);
             config.queue.policy = random.pick(&POLICIES);
-            config.queue.dead_letters = random.percent(50);
-            for class in &mut config.class {
+            // Not whose dead letters there are: who reads them has to know.
+            for class in config.class.iter_mut().filter(|class| class.name != READER) {
                 let queue = class.queue.get_or_insert_default();
                 queue.policy = random.percent(50).then(|| random.pick(&POLICIES));
                 queue.messages_max = random.percent(50).then(|| random.pick(&[20, 2]));
@@ -189,7 +227,9 @@ impl Plan {
     pub fn without_rates(&self) -> Config {
         let mut config = self.config.clone();
         config.listener.clear();
-        config.class.clear();
+        for class in &mut config.class {
+            (class.shaping, class.ingress) = (None, None);
+        }
         config.limits.client = Ingress::default();
         config.broker.egress = Egress::default();
         config
@@ -211,6 +251,8 @@ const POLICIES: [QueuePolicy; 6] = [
     QueuePolicy::Conflate,
 ];
 
+/// Who reads dead letters.
+pub const READER: &str = "reader";
 /// Where everybody comes in.
 pub const LISTENER: &str = "simulated";
 /// A User Property of which a rule may speak.

@@ -24,8 +24,9 @@ use sluicemq::time::Time;
 
 use super::check::{self, Answers, Copies, Once, Turns, Verdict, Window};
 use super::client::{Client, Conn, Outgoing, Pings, Reply, Watch};
+use super::letters::{Letters, Of, Told};
 use super::oracle::Oracle;
-use super::plan::{EXPIRY_MAX, Kind, LISTENER, Plan, RECEIVE_MAXIMUM, URGENT};
+use super::plan::{EXPIRY_MAX, Kind, LISTENER, Plan, READER, RECEIVE_MAXIMUM, URGENT};
 use super::random::Random;
 use super::rows::Disk;
 use super::store::{Fact, Key, SimStore, number_of};
@@ -58,10 +59,12 @@ pub struct World {
     turn: Turn,
     conns: BTreeMap<usize, Conn>,
     next_conn: usize,
+    /// Who publishes and subscribes; behind them, if there is one, the reader of dead letters.
     clients: Vec<Client>,
     messages: u64,
     numbers: u64,
     oracle: Oracle,
+    letters: Letters,
     /// Messages of groups handed out at `QoS` 2.
     shared_once: Once,
     /// Messages above `QoS` 0 that were acknowledged, and their topics.
@@ -107,6 +110,9 @@ pub struct Reached {
     /// Entries of each class of topics.
     pub classes: [u64; 3],
     pub reloads: u64,
+    pub letters: u64,
+    pub letters_lost: u64,
+    pub letters_given_up: u64,
 }
 
 impl Reached {
@@ -158,6 +164,9 @@ impl Reached {
             &mut self.gone_while_held,
             &mut self.read_late,
             &mut self.reloads,
+            &mut self.letters,
+            &mut self.letters_lost,
+            &mut self.letters_given_up,
         ]);
         all.extend(&mut self.classes);
         all
@@ -179,7 +188,10 @@ impl World {
         };
         let now = Time::from_secs(1_000_000);
         let broker = Broker::new(&plan.config, ports(port), hash_seed, now);
-        let client = |n| Client { name: format!("c{n}"), ..Client::default() };
+        let client = |name| Client { name, ..Client::default() };
+        let names = (0..plan.clients).map(|n| format!("c{n}"));
+        let names = names.chain(plan.letters.then(|| READER.to_owned()));
+        let clients: Vec<_> = names.map(client).collect();
         World {
             random: Random::new(plan.seed),
             now,
@@ -190,10 +202,11 @@ impl World {
             turn: Turn::default(),
             conns: BTreeMap::new(),
             next_conn: 0,
-            clients: (0..plan.clients).map(client).collect(),
+            oracle: Oracle::new(clients.len()),
+            letters: Letters::default(),
+            clients,
             messages: 0,
             numbers: 0,
-            oracle: Oracle::new(plan.clients),
             shared_once: Once::default(),
             accepted: BTreeMap::new(),
             ended: false,
@@ -207,6 +220,9 @@ impl World {
 
     /// The whole round.
     pub fn run(&mut self) {
+        if self.plan.letters {
+            self.begin_to_read_letters();
+        }
         for step in 0..self.plan.steps {
             self.step();
             if self.plan.store == Kind::Faulty && step == self.plan.steps * 3 / 4 {
@@ -222,7 +238,7 @@ impl World {
     }
 
     fn step(&mut self) {
-        let client = self.random.below(self.clients.len());
+        let client = self.random.below(self.plan.clients);
         let usable = self.usable(client);
         match (self.random.below(100), usable) {
             (0..=9, None) => self.connect(client),
@@ -260,6 +276,10 @@ impl World {
                 }
             }
             _ => {}
+        }
+        if let Some(reader) = self.reader() {
+            self.reply(reader);
+            self.read_wire(reader);
         }
         for _ in 0..self.random.below(3) {
             let ids: Vec<_> = self.conns.keys().copied().collect();
@@ -389,6 +409,23 @@ impl World {
             will,
             ..Connect::default()
         };
+        let id = self.dial(client, connect);
+        self.note(&format!(
+            "{id} c{client} connects {version:?} clean {clean_start} expiry {session_expiry} \
+             receive {receive_maximum} packet {packet_max}"
+        ));
+        if self.disk.is_some() {
+            if self.clients[client].since.is_none() {
+                self.subscribe_to_everything(id);
+            }
+        } else if !self.quiet && self.random.percent(20) {
+            // Not everybody waits for CONNACK.
+            self.subscribe(id);
+        }
+    }
+
+    /// Opens a connection, and sends CONNECT.
+    fn dial(&mut self, client: usize, connect: Connect<'_>) -> usize {
         let peer = PeerInfo {
             address: String::new(),
             listener: Arc::from(LISTENER),
@@ -397,11 +434,11 @@ impl World {
             nonce: 0,
             refuse: None,
         };
-        let window = usize::from(receive_maximum.min(self.plan.config.session.inflight_max));
+        let window = connect.receive_maximum.get().min(self.plan.config.session.inflight_max);
         let mut conn = Conn {
             client,
             link: Link::new(&self.broker, peer, self.now),
-            version,
+            version: connect.version,
             flag: Arc::default(),
             transit: Vec::new(),
             arrived: Vec::new(),
@@ -420,9 +457,11 @@ impl World {
             replies: VecDeque::new(),
             aliases: BTreeMap::new(),
             watch: Watch {
-                expiry: session_expiry.min(EXPIRY_MAX),
-                packet_max: if packet_max == 0 { usize::MAX } else { packet_max as usize },
-                window: Window::new(window),
+                expiry: connect.session_expiry.min(EXPIRY_MAX),
+                packet_max: connect
+                    .maximum_packet_size
+                    .map_or(usize::MAX, |max| max.get() as usize),
+                window: Window::new(window.into()),
                 turns: Turns::default(),
                 greeted: false,
                 session: None,
@@ -437,18 +476,29 @@ impl World {
         self.next_conn += 1;
         self.conns.insert(id, conn);
         self.clients[client].conn = Some(id);
-        self.note(&format!(
-            "{id} c{client} connects {version:?} clean {clean_start} expiry {session_expiry} \
-             receive {receive_maximum} packet {packet_max}"
-        ));
-        if self.disk.is_some() {
-            if self.clients[client].since.is_none() {
-                self.subscribe_to_everything(id);
-            }
-        } else if !self.quiet && self.random.percent(20) {
-            // Not everybody waits for CONNACK.
-            self.subscribe(id);
-        }
+        id
+    }
+
+    /// One more client comes and stays, and reads what was dropped for the others.
+    fn begin_to_read_letters(&mut self) {
+        let reader = self.plan.clients;
+        let id = self.dial(reader, Connect { client_id: READER, ..Connect::default() });
+        self.settle();
+        let options = SubscribeOptions { qos: QoS::ExactlyOnce, ..SubscribeOptions::default() };
+        self.conns.get_mut(&id).unwrap().send(&Packet::Subscribe(Subscribe {
+            packet_id: NonZeroU16::MIN,
+            subscription_id: None,
+            user_properties: Properties::EMPTY,
+            filters: vec![("$dead/#", options)],
+        }));
+        self.settle();
+    }
+
+    /// The connection of the reader of dead letters, if there is one.
+    fn reader(&self) -> Option<usize> {
+        let reader = self.clients.get(self.plan.clients)?;
+        let conn = reader.conn.filter(|conn| self.conns[conn].usable());
+        Some(conn.unwrap_or_else(|| self.fail("nobody reads the dead letters")))
     }
 
     fn publish(&mut self, id: usize) {
@@ -495,6 +545,7 @@ impl World {
     }
 
     fn send_publish(&mut self, id: usize, out: &Outgoing, dup: bool, expiry: Option<u32>) {
+        self.letters.sent(out.number, TOPICS[out.topic], out.retain);
         let conn = self.conns.get_mut(&id).unwrap();
         let mut payload = format!("{}:{}:{}:", conn.client, out.message, out.number);
         payload.extend(std::iter::repeat_n('x', out.size));
@@ -770,6 +821,7 @@ impl World {
             self.numbers += 1;
             self.clients[name].out[at].number = self.numbers;
             let out = self.clients[name].out[at].clone();
+            self.letters.sent(out.number, TOPICS[out.topic], out.retain);
             let mut payload = format!("{name}:{}:{}:", out.message, out.number);
             payload.extend(std::iter::repeat_n('x', out.size));
             let properties = urgency(out.number, conn.version);
@@ -798,8 +850,10 @@ impl World {
             }
             None => publish.topic.to_owned(),
         };
+        let reads_letters = conn.client == self.plan.clients;
         let client = &mut self.clients[conn.client];
         let refuses = !self.quiet
+            && !reads_letters
             && self.disk.is_none()
             && conn.version == Version::V5
             && self.random.percent(2);
@@ -825,6 +879,14 @@ impl World {
             }
             _ => Some(true),
         };
+        if reads_letters {
+            // It is connected all the time: nothing comes to it again.
+            assert!(is_new == Some(true) && !publish.retain);
+            let number = parts(publish.payload).map(|(publisher, _, number)| (publisher, number));
+            let wanted = |receiver: &str| self.plan.wants_letters(receiver);
+            let verdict = self.letters.came(&topic, publish, number, wanted);
+            return self.demand(verdict, "a dead letter");
+        }
         let Some((publisher, message, number)) = parts(publish.payload) else { return };
         let Some(taken) = is_new else { return };
         if taken && publish.qos > QoS::AtMostOnce {
@@ -909,7 +971,7 @@ impl World {
             }
             self.look(id, &mut conn, 0);
             // A real socket takes some at once; here nothing is ever written at once.
-            let blocked = !conn.wire.is_empty();
+            let blocked = !conn.wire.is_empty() || conn.gone;
             conn.busy = reads == 4 || flow.unread || resumed || (flow.more && !blocked);
             assert_eq!(flow.close, conn.link.is_closed());
         }
@@ -1213,11 +1275,17 @@ impl World {
             let name = session.client_id.as_str();
             let flying = own.get(name).copied().unwrap_or_default();
             self.demand(check::first_law(&session.account, flying), name);
+            if self.plan.letters && name != READER {
+                self.letters.account(Of::Session(session.id), name, &session.account);
+            }
             queued += session.account.queued.iter().sum::<u64>();
         }
         for (group, account) in &view.groups {
             let flying = of_group.get(group).copied().unwrap_or_default();
             self.demand(check::first_law(account, flying), &format!("group {group}"));
+            if self.plan.letters {
+                self.letters.account(Of::Group(*group), "$share", account);
+            }
             queued += account.queued.iter().sum::<u64>();
         }
         let metrics = self.broker.metrics();
@@ -1252,7 +1320,7 @@ impl World {
             let name = &self.clients[client].name;
             let session = view.sessions.iter().find(|s| s.client_id.as_str() == name);
             self.oracle.session(client, session.map(|session| session.id));
-            if let Some(session) = session.filter(|_| self.plan.exact) {
+            if let Some(session) = session.filter(|_| self.plan.exact && name != READER) {
                 let routed = self.oracle.routed(client);
                 if routed != session.account.routed {
                     self.fail(&format!(
@@ -1273,7 +1341,8 @@ impl World {
         self.relieve();
         // Nobody waits for a bucket any more.
         self.broker.reload(&self.plan.without_rates(), self.now);
-        let left: Vec<_> = self.conns.keys().copied().collect();
+        let reader = self.reader();
+        let left: Vec<_> = self.conns.keys().copied().filter(|id| Some(*id) != reader).collect();
         for id in left {
             let conn = self.conns.get_mut(&id).unwrap();
             conn.left = true;
@@ -1305,7 +1374,7 @@ impl World {
             if !it.out.is_empty() || !it.unreleased.is_empty() {
                 self.fail(&format!("c{client} has {:?} and {:?} open", it.out, it.unreleased));
             }
-            if self.plan.exact {
+            if self.plan.exact && client < self.plan.clients {
                 let ledger: u64 = session.account.ledger[1].iter().map(|n| u64::from(*n)).sum();
                 let too_large = session.account.ledger[1][Loss::TooLarge as usize];
                 let routed = self.oracle.above(client);
@@ -1333,6 +1402,7 @@ impl World {
             }
         }
         self.nothing_promised_is_missing();
+        self.all_letters_came();
         self.forget_everything();
         let [.., unread] = &self.broker.view().topics[..] else { return };
         if unread.reasons().any(|(_, count)| count > 0) {
@@ -1369,6 +1439,34 @@ impl World {
         }
     }
 
+    /// What was dropped and what was read of it are the same.
+    fn all_letters_came(&mut self) {
+        let metrics = self.broker.metrics();
+        let (published, lost) = (metrics.sum(Counter::Letters), metrics.sum(Counter::LettersLost));
+        if !self.plan.letters {
+            assert_eq!((published, lost), (0, 0), "letters that nobody wants");
+            return;
+        }
+        let view = self.broker.view();
+        let reader = view.sessions.iter().find(|session| session.client_id.as_str() == READER);
+        let reader = &reader.unwrap_or_else(|| self.fail("the reader has no Session")).account;
+        let given_up = |loss: Loss| {
+            reader.ledger.iter().map(|class| u64::from(class[loss as usize])).sum::<u64>()
+        };
+        let receivers = self.clients[..self.plan.clients].iter().map(|client| &*client.name);
+        let told = Told {
+            published,
+            lost,
+            ledger: Loss::ALL.map(|loss| metrics.lost(loss) - given_up(loss)),
+            refused: given_up(Loss::QueueFull),
+            given_up: Loss::ALL.into_iter().map(given_up).sum::<u64>() - given_up(Loss::QueueFull),
+            everybody: receivers.chain(["$share"]).all(|who| self.plan.wants_letters(who)),
+        };
+        self.demand(self.letters.check(&told, |who| self.plan.wants_letters(who)), "dead letters");
+        self.reached.letters = self.letters.count();
+        (self.reached.letters_lost, self.reached.letters_given_up) = (lost, told.given_up);
+    }
+
     /// Retained messages are cleared, Sessions end: the broker is empty again.
     fn forget_everything(&mut self) {
         let Some(id) = (0..self.clients.len()).find_map(|client| self.usable(client)) else {
@@ -1383,6 +1481,12 @@ impl World {
             }));
         }
         self.settle();
+        // With room for one message in a queue each of them may have to wait for its receivers.
+        for _ in TOPICS {
+            if self.broker.view().retained != (0, 0) {
+                self.settle();
+            }
+        }
         let view = self.broker.view();
         if view.retained != (0, 0) {
             self.fail(&format!("retained {:?}", view.retained));

@@ -625,7 +625,7 @@ mod tests {
     #[test]
     fn topic_classes_have_usable_names_and_filters_of_their_own() {
         let class = |name: &str, filters: &str| {
-            format!("[[topic_class]]\nname = {name:?}\nfilters = [{filters}]\n")
+            format!("[[topic_class]]\nname = \"{name}\"\nfilters = [{filters}]\n")
         };
         check_with(&(class("a", "'a/#', '+/b'") + &class("$b c", "'#', '$dead/#'")), &[]);
         let least = |count: usize| {
@@ -637,7 +637,7 @@ mod tests {
             "[[topic_class]]",
             &["topic_class.0.name: a topic class needs a name", "topic_class.0.filters: 0 filters"],
         );
-        for bad in ["a/b", "+", "a#", "a\u{1}", &"x".repeat(65)] {
+        for bad in ["a/b", "+", "a#", "a\\u0001", &"x".repeat(65)] {
             let text = class(bad, "'a'");
             check_with(&text, &["topic_class.0.name: expected one level of a topic"]);
         }

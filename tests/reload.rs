@@ -342,3 +342,23 @@ fn thresholds_of_overload_hold_from_the_next_sample_on() {
     town.broker.reload(&rules("600ms", 0), town.now);
     assert_eq!(town.broker.pressure().level, 0);
 }
+
+#[test]
+fn nobody_lingers_once_a_reload_says_so() {
+    let mut town = Town::new("broker.linger_max = '50ms'");
+    let (receiver, publisher) = (town.client("r"), town.client("p"));
+    town.subscribe(receiver, "t", QoS::AtMostOnce);
+    let publish = |town: &mut Town| {
+        town.publish(publisher, "t", "x", QoS::AtMostOnce);
+        town.of(receiver).got.len()
+    };
+    assert_eq!((publish(&mut town), publish(&mut town)), (1, 1));
+    town.broker.reload(&Config::default(), town.now);
+    town.pass(Duration::ZERO);
+    assert_eq!(town.of(receiver).got.len(), 2);
+    // A deadline that nobody keeps would be found here.
+    town.pass(SECOND);
+    assert_eq!((publish(&mut town), publish(&mut town)), (3, 4));
+    town.broker.reload(&config("broker.linger_max = '50ms'"), town.now);
+    assert_eq!((publish(&mut town), publish(&mut town)), (5, 5));
+}

@@ -11,7 +11,7 @@ use crate::time::Time;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Linger {
     last: Time,
-    until: Option<Time>,
+    pub until: Option<Time>,
 }
 
 impl Live {

@@ -253,6 +253,8 @@ impl Ties {
         }
         let extras = self.extras.get_or_insert_default();
         extras.class = rules.name.clone();
+        // Nobody may wait for the end of it by now.
+        extras.linger.until = None;
         extras.limits = limits;
         extras.egress = egress;
         // Whoever comes back finds its buckets as they were.

@@ -344,7 +344,7 @@ impl Inner {
     }
 
     /// What was put in last has its lane.
-    pub fn has_lanes(&mut self) {
+    pub fn settle_lanes(&mut self) {
         let lanes = self.rare.as_mut().and_then(|rare| rare.lanes.as_mut());
         if let Some(lanes) = lanes {
             lanes.seen = self.arrival;

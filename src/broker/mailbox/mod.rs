@@ -249,7 +249,7 @@ impl Mailbox {
                 wakers.extend(inner.put(copy));
             }
             if setting.lanes {
-                inner.has_lanes();
+                inner.settle_lanes();
             }
             if queue.policy == QueuePolicy::DropOldest {
                 inner.trim(full);

@@ -6,6 +6,7 @@
 
 mod above;
 mod bands;
+mod lasting;
 mod lists;
 mod overflow;
 mod told;
@@ -17,13 +18,13 @@ use std::time::Duration;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use bands::Lists;
 pub use bands::{BANDS, ORDINARY};
-use lists::{Entry, GROUP_START, Inner, Members, Place, Waiting};
+use lists::{Entry, GROUP_START, Inner, Members, Waiting};
 use overflow::Full;
 pub use told::{Account, Ask, Fallen, Pace, Refusal, Taken};
 
 use super::classes::Rules;
 use super::letters::{Gone, Letter};
-use super::ports::{GROUP_BIT, Queued, StoredCopy};
+use super::ports::GROUP_BIT;
 use crate::codec::QoS;
 use crate::config::{self, QueuePolicy};
 use crate::message::{Delivery, GroupId, Identity, Loss, Message, Mid, SessionId, SubscriptionIds};
@@ -491,19 +492,6 @@ impl Mailbox {
         }
     }
 
-    /// Where each topic waits is of no use any more, unless only the newest message of it may. `queue`
-    /// holds for those in no class.
-    pub fn forget_topics(&self, queue: &config::Queue) {
-        let inner = &mut *self.lock();
-        let rules = inner.rules();
-        let queue = rules.as_ref().map_or(queue, |rules| &rules.queue);
-        if let Some(rare) = &mut inner.rare
-            && queue.policy != QueuePolicy::Conflate
-        {
-            rare.topics = None;
-        }
-    }
-
     /// The class its receiver is in; empty for everybody.
     pub fn class(&self) -> Arc<str> {
         self.lock().rules().map_or_else(Arc::default, |rules| rules.name.clone())
@@ -656,34 +644,6 @@ impl Mailbox {
     pub fn warm(&self, found: Vec<(Mid, Option<Message>)>) -> Vec<Mid> {
         let inner = &mut *self.lock();
         if inner.reachable() { inner.warm(found) } else { Vec::new() }
-    }
-
-    /// A copy that waited in the store when the broker started. In the order of the numbers; with
-    /// [`Setting::lanes`] it waits in its band, or that of its topic, else nothing overtakes anything.
-    /// Where its topic matters, it is kept. Returns the band.
-    pub fn restore(&self, queued: &Queued, copy: &StoredCopy, setting: &Setting<'_>) -> u8 {
-        let inner = &mut *self.lock();
-        let rules = inner.rules();
-        let queue = rules.as_ref().map_or(setting.queue, |rules| &rules.queue);
-        inner.routed[1] += 1;
-        let entry = Entry {
-            message: Place::cold(queued.mid, queued.bytes, queued.expires),
-            ids: copy.ids.clone(),
-            arrival: inner.arrival,
-            qos: copy.qos,
-            retain: copy.retain,
-            stored: true,
-        };
-        let topic = queued.mark.hash;
-        let band = match setting.lanes {
-            true => inner.restored_lane(topic, copy.band, setting.hash),
-            false => ORDINARY,
-        };
-        inner.put_entry(entry, band);
-        if queue.policy == QueuePolicy::Conflate {
-            inner.note_restored(topic, setting.hash);
-        }
-        band
     }
 
     /// The receiver's account.

@@ -1,12 +1,14 @@
 //! Judges what arrives: lost, doubled, out of order, corrupt, or where nobody asked for it.
 //!
-//! For each receiver and stream there is a tracker: the next sequence number expected, and the
-//! ranges of those before it that are missing. A number that comes twice is a duplicate, one that
-//! fills a hole came out of order, a hole at the end is a loss. The memory is a few bytes for each
-//! receiver and stream, and at most [`HOLES_MAX`] holes.
+//! For each receiver and stream there is a [`Tracker`], which knows which numbers have come. A number
+//! that comes twice is a duplicate, one that fills a hole came out of order, a hole at the end is a
+//! loss.
+
+mod tracker;
 
 use sluicemq::codec::QoS;
 
+use self::tracker::{Step, Tracker};
 use crate::journal::Acknowledged;
 use crate::outcome::Verification;
 use crate::routes::Routes;
@@ -226,8 +228,8 @@ impl Verifier {
                     .take_while(|one| one.0 == route.stream)
                     .filter(|one| tracker.is_missing(one.1))
                     .count() as u64;
-                let missing =
-                    (tracker.missing() + sent.saturating_sub(tracker.next)).saturating_sub(refused);
+                let missing = (tracker.missing() + sent.saturating_sub(tracker.next()))
+                    .saturating_sub(refused);
                 let lost = missing.saturating_sub(corrupt);
                 corrupt -= missing - lost;
                 if lost == 0 {
@@ -238,7 +240,7 @@ impl Verifier {
                     found.lost_qos0 += lost;
                 }
                 if found.lost <= lost + EXAMPLES_MAX {
-                    let first = tracker.holes().next().map_or(tracker.next, |hole| hole.0);
+                    let first = tracker.holes().next().map_or(tracker.next(), |hole| hole.0);
                     found.examples.push(format!(
                         "lost: {lost} of {sent} on {} at {}, the first number {first}",
                         routes.streams[route.stream as usize].topic,
@@ -261,7 +263,7 @@ impl Verifier {
             let inbox = &routes.inboxes[tracked.inbox as usize];
             for (route, place) in inbox.routes.iter().zip(tracked.first..) {
                 let tracker = &self.trackers[place as usize];
-                let missing: Vec<_> = tracker.holes().chain([(tracker.next, u64::MAX)]).collect();
+                let missing: Vec<_> = tracker.holes().chain([(tracker.next(), u64::MAX)]).collect();
                 let (lost, first) = owed.missing(route.stream, &missing);
                 found.lost += lost;
                 if let Some(first) = first {
@@ -284,7 +286,7 @@ impl Verifier {
         let route = routed.binary_search_by_key(&stream, |route| route.stream).ok();
         let (Some(place), Some(route)) = (place, route) else { return vec![(0, sent)] };
         let tracker = &self.trackers[self.inboxes[place].first as usize + route];
-        let tail = (tracker.next < sent).then_some((tracker.next, sent));
+        let tail = (tracker.next() < sent).then_some((tracker.next(), sent));
         tracker.holes().chain(tail).collect()
     }
 
@@ -409,96 +411,6 @@ fn name(share: Option<&str>, members: &[u32]) -> String {
     }
 }
 
-/// What came of one stream to one receiver.
-#[derive(Clone, Debug, Default)]
-struct Tracker {
-    /// The first number that is above all that came.
-    next: u64,
-    /// What is missing below; few trackers have any.
-    holes: Option<Box<Holes>>,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Holes {
-    /// From, to (excluded); rising.
-    ranges: Vec<(u64, u64)>,
-    /// Numbers in holes that were given up because there were too many holes.
-    given_up: u64,
-}
-
-enum Step {
-    /// The next one.
-    Next,
-    /// The next but so many.
-    Over(u64),
-    /// It fills a hole.
-    Late,
-    /// It came before.
-    Again,
-}
-
-impl Tracker {
-    #[inline]
-    fn arrived(&mut self, sequence: u64) -> Step {
-        if sequence == self.next {
-            self.next += 1;
-            return Step::Next;
-        }
-        self.out_of_line(sequence)
-    }
-
-    #[inline(never)]
-    fn out_of_line(&mut self, sequence: u64) -> Step {
-        if sequence > self.next {
-            let over = sequence - self.next;
-            let holes = self.holes.get_or_insert_default();
-            holes.ranges.push((self.next, sequence));
-            if holes.ranges.len() > HOLES_MAX {
-                let (from, to) = holes.ranges.remove(0);
-                holes.given_up += to - from;
-            }
-            self.next = sequence + 1;
-            return Step::Over(over);
-        }
-        let Some(holes) = &mut self.holes else { return Step::Again };
-        let behind = holes.ranges.partition_point(|range| range.1 <= sequence);
-        let Some(&(from, to)) = holes.ranges.get(behind) else { return Step::Again };
-        if sequence < from {
-            return Step::Again;
-        }
-        match (from == sequence, to == sequence + 1) {
-            (true, true) => drop(holes.ranges.remove(behind)),
-            (true, false) => holes.ranges[behind].0 += 1,
-            (false, true) => holes.ranges[behind].1 -= 1,
-            (false, false) => {
-                holes.ranges[behind].1 = sequence;
-                holes.ranges.insert(behind + 1, (sequence + 1, to));
-            }
-        }
-        if holes.ranges.is_empty() && holes.given_up == 0 {
-            self.holes = None;
-        }
-        Step::Late
-    }
-
-    fn holes(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
-        self.holes.iter().flat_map(|holes| holes.ranges.iter().copied())
-    }
-
-    fn missing(&self) -> u64 {
-        let given_up = self.holes.as_ref().map_or(0, |holes| holes.given_up);
-        given_up + self.holes().map(|(from, to)| to - from).sum::<u64>()
-    }
-
-    fn is_missing(&self, sequence: u64) -> bool {
-        sequence >= self.next || self.holes().any(|hole| (hole.0..hole.1).contains(&sequence))
-    }
-}
-
-/// Most holes that are remembered for one receiver and stream. Of more the oldest are given up:
-/// they count as lost, and if one of their messages comes after all, as a duplicate.
-pub const HOLES_MAX: usize = 4096;
-
 /// Most examples of one kind.
 const EXAMPLES_MAX: u64 = 5;
 
@@ -506,6 +418,7 @@ const EXAMPLES_MAX: u64 = 5;
 mod tests {
     use std::collections::{BTreeSet, HashSet};
 
+    use super::tracker::HOLES_MAX;
     use super::*;
     use crate::routes::{Inbox, Route, Stream};
     use crate::stamp::mix;

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use crate::config::{self, Class, Config, Ingress, Shaping};
+use crate::shape::Shaper;
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
 /// What holds for the clients of a class.
@@ -35,6 +37,8 @@ pub struct Who<'a> {
 #[derive(Debug)]
 pub(super) struct Classes {
     inner: Mutex<Inner>,
+    /// There are none, and nobody is limited: who comes need not be looked at.
+    plain: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -47,13 +51,21 @@ struct Inner {
 impl Classes {
     pub fn new(config: &Config) -> Classes {
         let (classes, everybody) = rules(config);
-        Classes { inner: Mutex::new(Inner { classes, everybody, listeners: Vec::new() }) }
+        let inner = Inner { classes, everybody, listeners: Vec::new() };
+        let plain = AtomicBool::new(inner.is_plain());
+        Classes { inner: Mutex::new(inner), plain }
     }
 
     /// Puts other rules in force.
     pub fn set(&self, config: &Config) {
         let inner = &mut *self.lock();
         (inner.classes, inner.everybody) = rules(config);
+        self.plain.store(inner.is_plain(), Ordering::Relaxed);
+    }
+
+    /// Whether there are none, and nobody is limited in what it sends or is sent.
+    pub fn are_plain(&self) -> bool {
+        self.plain.load(Ordering::Relaxed)
     }
 
     /// The rules for a client that came by the listener of this number.
@@ -98,6 +110,13 @@ impl Classes {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().expect("no code panics while it holds the classes")
+    }
+}
+
+impl Inner {
+    fn is_plain(&self) -> bool {
+        let Rules { shaping, ingress, .. } = &*self.everybody;
+        self.classes.is_empty() && Shaper::new(shaping).is_none() && ingress.is_free()
     }
 }
 

@@ -6,6 +6,7 @@ use crate::codec::PacketId;
 
 /// A set of identifiers, in one word while it has never held any.
 #[derive(Debug, Default)]
+#[allow(clippy::box_collection)] // One word for the many that have none, not three.
 pub(super) struct Unreleased(Option<Box<BTreeSet<PacketId>>>);
 
 impl Unreleased {

@@ -229,6 +229,10 @@ impl Ties {
 
     /// Its class, or another one since classes have changed.
     pub fn classify(&mut self, broker: &Broker, now: Time) {
+        let nothing_to_say = broker.0.classes.are_plain() && !broker.0.pools.are_some();
+        if nothing_to_say && self.extras.is_none() && self.mailbox.is_ordinary() {
+            return;
+        }
         let identity = self.identity();
         let who = Who {
             client_id: identity.client_id.as_str(),

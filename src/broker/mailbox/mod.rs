@@ -478,6 +478,11 @@ impl Mailbox {
         inner.waker.take()
     }
 
+    /// Nothing is known of it that most mailboxes have not: no class, no buckets.
+    pub fn is_ordinary(&self) -> bool {
+        self.lock_quietly().rare.is_none()
+    }
+
     /// The class of its receiver is this one: its rules are in force from now on.
     pub fn set_rules(&self, rules: &Arc<Rules>) {
         let inner = &mut *self.lock();

@@ -598,7 +598,8 @@ impl Mailbox {
                 inner.lose(class, loss);
             }
         }
-        let lists = inner.all_mut().map(std::mem::take).collect();
+        let waiting = inner.all_mut().filter(|lists| !lists.is_empty());
+        let lists = waiting.map(std::mem::take).collect();
         inner.bytes = 0;
         inner.attached = false;
         inner.closed = Some(loss);

@@ -108,6 +108,8 @@ impl House {
         config.queue.bytes_max = Size(4096);
         config.totals.retained_max = 3;
         config.totals.groups_max = 2;
+        config.limits.client.publishes_rate = 20;
+        config.limits.client.publishes_burst = 10;
         let ports = Ports {
             store: Arc::new(MemoryStore),
             authenticator: Arc::new(Gate::new(None)),
@@ -142,6 +144,8 @@ impl House {
                 let flow = client.link.poll(Waker::noop(), self.now, unwritten, &mut self.turn);
                 if flow.unread {
                     client.offer(self.now, &mut self.turn);
+                } else if !flow.read {
+                    client.link.look_ahead(&client.sent, &mut self.turn);
                 }
                 check(&client.link, &self.turn.out);
                 if client.link.is_closed() {

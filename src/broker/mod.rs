@@ -39,7 +39,7 @@ use router::{Retain, Retaining, Router};
 use topic_ledger::{TopicLedger, TopicLosses};
 use turn::{Turn, press};
 
-pub use link::{Flow, Link, PeerInfo};
+pub use link::{Flow, Link, NOBODY_READS, PeerInfo};
 
 /// The world a broker lives in.
 #[derive(Clone)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sluicemq::auth::{Gate, PermitAll};
 use sluicemq::broker::turn::Turn;
-use sluicemq::broker::{Broker, Link, PeerInfo, Ports};
+use sluicemq::broker::{Broker, Link, NOBODY_READS, PeerInfo, Ports};
 use sluicemq::codec::{Decoded, From, Limits, decode};
 use sluicemq::config::{Config, Size};
 use sluicemq::store::MemoryStore;
@@ -140,7 +140,7 @@ impl House {
         for _ in 0..8 {
             for client in &mut self.clients {
                 self.turn.out.clear();
-                let unwritten = if client.reads { 0 } else { usize::MAX / 2 };
+                let unwritten = if client.reads { 0 } else { NOBODY_READS };
                 let flow = client.link.poll(Waker::noop(), self.now, unwritten, &mut self.turn);
                 if flow.unread {
                     client.offer(self.now, &mut self.turn);

@@ -222,6 +222,37 @@ fn a_client_that_waits_is_not_read_from_for_ever_and_loses_nothing() {
 }
 
 #[test]
+fn who_does_not_read_its_answers_is_not_read_from_for_ever_either() {
+    run("", async |house| {
+        for version in VERSIONS {
+            let mut client =
+                house.client(&Connect { keep_alive: 2, ..connect(version, "p") }).await;
+            let pings = [0xC0, 0].repeat(512);
+            let mut sent = 0;
+            // As long as anybody takes them; a pipe holds a mebibyte each way.
+            while let Ok(written) =
+                tokio::time::timeout(SECOND, client.pipe.write(&pings[sent % 1024..])).await
+            {
+                sent += written.expect("the broker is there");
+                assert!(sent < 4 << 20, "all that comes is answered, and the answers kept");
+            }
+            // It is not its silence.
+            tokio::time::sleep(SECOND * 10).await;
+            let rest = 1024 - sent % 1024;
+            let (mut answered, mut buffer) = (0, vec![0; 1 << 16]);
+            while answered < sent / 2 * 2 {
+                let read = client.pipe.read(&mut buffer).await.expect("the broker is there");
+                assert!(read > 0, "{version:?}: {answered} of {sent}");
+                answered += read;
+            }
+            client.write(&pings[1024 - rest..]).await;
+            settle().await;
+            assert_eq!(client.read().await.len(), rest.div_ceil(2));
+        }
+    });
+}
+
+#[test]
 fn the_broker_stops_whoever_waits() {
     run(SLOW, async |house| {
         let mut stays = house.client(&connect(Version::V5, "p")).await;

@@ -12,7 +12,7 @@ use sluicemq::broker::metrics::Counter;
 use sluicemq::broker::overload::{Pressure, Sample};
 use sluicemq::broker::ports::{Refused, Store};
 use sluicemq::broker::turn::Turn;
-use sluicemq::broker::{Broker, Link, PeerInfo, Ports, View};
+use sluicemq::broker::{Broker, Link, NOBODY_READS, PeerInfo, Ports, View};
 use sluicemq::codec::property::put_user_property;
 use sluicemq::codec::{
     self, Ack, Connect, Decoded, Disconnect, From, Limits, Packet, Properties, Publish, QoS,
@@ -960,7 +960,7 @@ impl World {
         }
         if !conn.over {
             let waker = Waker::from(conn.flag.clone());
-            let unwritten = if conn.gone { usize::MAX / 2 } else { conn.wire.len() };
+            let unwritten = if conn.gone { NOBODY_READS } else { conn.wire.len() };
             let flow = conn.link.poll(&waker, self.now, unwritten, &mut self.turn);
             let resumed = flow.read && !conn.read;
             self.reached.paused += u64::from(!flow.read && !flow.close);

@@ -97,6 +97,11 @@ impl Live {
         self.session.owed()
     }
 
+    /// Silence until now was our doing.
+    pub fn touch(&mut self, now: Time) {
+        self.session.touch(now);
+    }
+
     pub fn unreleased(&self) -> Vec<PacketId> {
         self.session.unreleased().collect()
     }

@@ -114,6 +114,8 @@ pub struct Link {
     version: Option<Version>,
     /// Bytes were offered that a pause or a phase held back.
     unread: bool,
+    /// So much waits to be written that nothing more is read.
+    clogged: bool,
     /// PINGREQs among the bytes not consumed yet that have their answer.
     answered_ahead: u32,
     phase: Phase,
@@ -130,6 +132,12 @@ enum Phase {
 
 /// Bytes that may wait to be written before nothing more is taken for a client.
 const OUT_MAX: usize = 64 * 1024;
+/// Bytes that may wait before nothing more is read from it either: else one that asks and does not read
+/// the answers would fill our memory with them. Above [`OUT_MAX`], so that a slow reader is heard.
+const CLOGGED: usize = 2 * OUT_MAX;
+/// What [`Link::poll`] is told where the client has gone: as if so much waited to be written. Nothing is
+/// taken for it, and what it had sent is handled.
+pub const NOBODY_READS: usize = usize::MAX / 2;
 
 const _: () = assert!(size_of::<Link>() <= 56, "an idle link should stay small");
 
@@ -142,6 +150,7 @@ impl Link {
             broker: broker.clone(),
             version: None,
             unread: false,
+            clogged: false,
             answered_ahead: 0,
             phase: Phase::Connect(Box::new(peer), deadline),
         }
@@ -193,7 +202,8 @@ impl Link {
         used
     }
 
-    /// Does what time, wakes and room allow. `unwritten` bytes still wait for the peer. All wakers
+    /// Does what time, wakes and room allow. `unwritten` bytes still wait for the peer, or
+    /// [`NOBODY_READS`]. All wakers
     /// that a link is ever polled with should wake the same task: one may be kept for long.
     pub fn poll(&mut self, waker: &Waker, now: Time, unwritten: usize, turn: &mut Turn) -> Flow {
         self.broker.begin(turn);
@@ -207,9 +217,16 @@ impl Link {
         if !turn.answers.is_empty() {
             self.flush(Some(waker), now, turn);
         }
+        if self.clogged
+            && let Phase::Live(live) = &mut self.phase
+        {
+            // It is we who do not read.
+            live.touch(now);
+        }
         let more = self.poll_live(waker, now, unwritten, turn);
         self.flush(Some(waker), now, turn);
-        let read = self.wants_bytes(turn);
+        self.clogged = unwritten < NOBODY_READS && unwritten + turn.out.len() > CLOGGED;
+        let (read, more) = (self.wants_bytes(turn), more || self.clogged);
         Flow { read, more, unread: self.unread && read, close: self.is_closed() }
     }
 
@@ -423,7 +440,7 @@ impl Link {
         match &self.phase {
             Phase::Connect(..) => true,
             Phase::Opening(opening) => opening.wants_auth(),
-            Phase::Live(live) => live.wants_bytes(turn, &self.broker),
+            Phase::Live(live) => !self.clogged && live.wants_bytes(turn, &self.broker),
             Phase::Closed => false,
         }
     }

@@ -8,12 +8,10 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{CARRY, Connection, READ, Stage};
+use crate::broker::NOBODY_READS;
 use crate::broker::metrics::Counter;
 use crate::broker::turn::Turn;
 use crate::time::{Clock, Time};
-
-/// As if so much waited to be written: a link takes nothing for a client that has gone.
-const NOBODY_READS: usize = usize::MAX / 2;
 
 impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
     /// Reads on behind what is held up, as far as the link allows, and lets it look that over.

@@ -14,9 +14,10 @@ use std::time::Duration;
 use rows::Disk;
 use sluicemq::broker::overload::Sample;
 use sluicemq::broker::turn::Turn;
-use sluicemq::codec::QoS;
+use sluicemq::codec::{Properties, QoS};
 use sluicemq::config::Config;
-use sluicemq::message::Loss;
+use sluicemq::message::{ClientId, Draft, Identity, Loss, Meter};
+use sluicemq::topic::TopicName;
 use virtual_time::{Got, Town, connect};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -361,4 +362,32 @@ fn nobody_lingers_once_a_reload_says_so() {
     assert_eq!((publish(&mut town), publish(&mut town)), (3, 4));
     town.broker.reload(&config("broker.linger_max = '50ms'"), town.now);
     assert_eq!((publish(&mut town), publish(&mut town)), (5, 5));
+}
+
+/// A turn that has begun keeps its rules: what it brings is in its place all the same.
+#[test]
+fn a_turn_under_the_rules_before_does_not_mix_up_a_topic() {
+    let mut town = Town::new("queue.policy = 'reject'");
+    absent(&mut town, None, "#");
+    let publisher = Arc::new(Identity::new(ClientId::new("p"), None, Meter::forever()));
+    let publish = |town: &Town, turn: &mut Turn, payload: &str| {
+        let draft = Draft {
+            topic: TopicName::trusted("t"),
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            expiry: None,
+            properties: Properties::EMPTY,
+            payload: payload.as_bytes(),
+        };
+        town.broker.publish(&draft, &publisher, None, town.now, turn);
+        town.broker.flush(town.now, turn);
+    };
+    let (mut before, mut after) = (Turn::default(), Turn::default());
+    town.broker.begin(&mut before);
+    town.broker.reload(&config("queue.policy = 'conflate'"), town.now);
+    town.broker.begin(&mut after);
+    publish(&town, &mut after, "0");
+    publish(&town, &mut before, "1");
+    publish(&town, &mut after, "2");
+    assert_eq!(numbers(&back(&mut town, None)), [0, 2]);
 }

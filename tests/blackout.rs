@@ -20,24 +20,9 @@ use std::thread;
 
 use broker::{Broker, Started};
 use clients::{Publisher, Subscriber, Wrong};
+use process::BUSY_STORE;
 use random::Random;
 use sluicemq::codec::{Packet, QoS, Version};
-
-/// Small segments and frequent checkpoints: so that a cut meets all there is to meet.
-const CONFIG: &str = "
-[[listener]]
-name = 'tcp'
-address = '127.0.0.1:0'
-
-[queue]
-messages_max = 1_000_000
-bytes_max = '512MiB'
-
-[store]
-segment_bytes = '1MiB'
-journal_bytes_max = '256MiB'
-checkpoint_interval = '50ms'
-";
 
 /// Publishers of a round, messages each has on the way, acknowledgements after which the power may
 /// go.
@@ -100,7 +85,7 @@ struct Blackout {
 
 impl Blackout {
     fn new(seed: u64, lie: Option<&str>) -> Blackout {
-        let mut broker = Broker::new(CONFIG);
+        let mut broker = Broker::new(BUSY_STORE);
         broker.shim_says.extend(lie.map(|lie| ("SHIM_LIE", lie.to_owned())));
         let at = broker.start().serves();
         let versions = [Version::V5, Version::V311];

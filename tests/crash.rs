@@ -23,46 +23,11 @@ use std::time::Duration;
 
 use broker::Broker;
 use clients::{Again, Class, Publisher, Subscriber, WillKind};
-use process::{Process, Sluice};
+use process::{BUSY_STORE, Process, Sluice};
 use sluicemq::codec::{Packet, QoS, Version};
 use streams::Tally;
 use watch::Watch;
 use wire::Client;
-
-/// Small segments and frequent checkpoints: so that a kill meets all there is to meet.
-const CONFIG: &str = "
-[[listener]]
-name = 'tcp'
-address = '127.0.0.1:0'
-
-[queue]
-messages_max = 1_000_000
-bytes_max = '512MiB'
-
-[store]
-segment_bytes = '1MiB'
-journal_bytes_max = '256MiB'
-checkpoint_interval = '50ms'
-";
-
-/// One checkpoint after the other, and the store says when.
-const CRASH_CONFIG: &str = "
-[[listener]]
-name = 'tcp'
-address = '127.0.0.1:0'
-
-[queue]
-messages_max = 1_000_000
-bytes_max = '512MiB'
-
-[store]
-segment_bytes = '1MiB'
-journal_bytes_max = '256MiB'
-checkpoint_interval = '10ms'
-
-[log]
-level = 'warn,sluicemq::store=debug'
-";
 
 /// Publishers, and what there is to be at a kill.
 const PUBLISHERS: usize = 50;
@@ -86,7 +51,7 @@ const RETAINED: usize = 100;
 
 #[test]
 fn four_hundred_of_four_hundred_messages_wait_for_an_absent_client_after_a_kill() {
-    let mut broker = Sluice::start(CONFIG);
+    let mut broker = Sluice::start(BUSY_STORE);
     let port = broker.address("tcp").port().to_string();
     let absent = ["-i", "absent", "-c", "-q", "1", "-t", "jobs/#"];
     let (code, _) = mosquitto("mosquitto_sub", &port, &[&absent[..], &["-E"]].concat(), "");
@@ -105,7 +70,7 @@ fn four_hundred_of_four_hundred_messages_wait_for_an_absent_client_after_a_kill(
 
 #[test]
 fn every_acknowledged_retained_message_is_there_after_a_kill() {
-    let mut broker = Sluice::start(CONFIG);
+    let mut broker = Sluice::start(BUSY_STORE);
     let mut publisher = Client::connect(broker.address("tcp"), Version::V5, "p");
     for number in 0..RETAINED {
         let topic = format!("state/{number}");
@@ -165,7 +130,10 @@ impl Crash {
     fn begin(seed: u64) -> Crash {
         let mut random = Random(seed);
         let watch = Arc::<Watch>::default();
-        let broker = Broker::start(CRASH_CONFIG, watch.clone());
+        // One checkpoint after the other, and the store says when.
+        let config = BUSY_STORE.replace("50ms", "10ms");
+        let config = format!("{config}\n[log]\nlevel = 'warn,sluicemq::store=debug'\n");
+        let broker = Broker::start(&config, watch.clone());
         let publishers = (0..PUBLISHERS).map(|number| {
             let version = if number % 2 == 0 { Version::V5 } else { Version::V311 };
             let will = match number % 10 {

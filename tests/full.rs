@@ -18,23 +18,8 @@ use std::time::{Duration, Instant};
 
 use broker::{Broker, Started};
 use clients::{Class, Fate, Publisher, Subscriber, Wrong};
+use process::BUSY_STORE;
 use sluicemq::codec::Version;
-
-/// Small segments and frequent checkpoints, so that both find the disk full.
-const CONFIG: &str = "
-[[listener]]
-name = 'tcp'
-address = '127.0.0.1:0'
-
-[queue]
-messages_max = 1_000_000
-bytes_max = '512MiB'
-
-[store]
-segment_bytes = '1MiB'
-journal_bytes_max = '256MiB'
-checkpoint_interval = '50ms'
-";
 
 /// Room on the disk at first, and how much more it gets each time: a checkpoint wants twice what
 /// waits for it, and that may be all the load of a slow second.
@@ -154,7 +139,7 @@ struct Full {
 
 impl Full {
     fn new() -> Full {
-        let mut broker = Broker::new(CONFIG);
+        let mut broker = Broker::new(BUSY_STORE);
         let file = broker.file("room").to_string_lossy().into_owned();
         broker.shim_says.push(("SHIM_ROOM", file));
         let mut full = Full { broker, room: 0, begun: Instant::now() };

@@ -16,6 +16,23 @@ use tempfile::TempDir;
 /// How long anything may take before a test fails. Nothing waits so long when all is well.
 const DEADLINE: Duration = Duration::from_secs(60);
 
+/// A configuration with small segments and frequent checkpoints, so that whatever happens to the store
+/// meets all there is to meet, and with room for all that is published.
+pub const BUSY_STORE: &str = "
+[[listener]]
+name = 'tcp'
+address = '127.0.0.1:0'
+
+[queue]
+messages_max = 1_000_000
+bytes_max = '512MiB'
+
+[store]
+segment_bytes = '1MiB'
+journal_bytes_max = '256MiB'
+checkpoint_interval = '50ms'
+";
+
 /// A process and the lines it prints. Killed when dropped.
 pub struct Process {
     child: Child,

@@ -2,6 +2,8 @@
 //! not flushed is lost, torn, or there before what was written earlier. `POWER=N` says how many
 //! rounds, `SEED=N` where chance begins; `tools/test --power N` sets the rounds.
 
+#[path = "wire/brittle.rs"]
+mod brittle;
 #[path = "power/broker.rs"]
 mod broker;
 #[path = "power/clients.rs"]
@@ -214,7 +216,7 @@ impl Blackout {
 
 /// Gives the broker something to write until it is gone.
 fn until_it_ends(at: SocketAddr) {
-    let Some((mut wire, _)) = clients::Wire::connect(at, Version::V5, "nudge", None) else {
+    let Some((mut wire, _)) = clients::connect(at, Version::V5, "nudge", None) else {
         return;
     };
     loop {

@@ -1,6 +1,8 @@
 //! What was acknowledged is there after `kill -9`: on the real process, at any moment, again and
 //! again. `CRASH=N` says how many rounds; `tools/test --crash N` sets it.
 
+#[path = "wire/brittle.rs"]
+mod brittle;
 #[path = "crash/broker.rs"]
 mod broker;
 #[path = "crash/clients.rs"]

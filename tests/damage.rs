@@ -2,6 +2,8 @@
 //! real process, counted by what its clients are given. `DAMAGE=N` says in how many places of the
 //! table's files, `SEED=N` where chance begins; `tools/test --damage N` sets the places.
 
+#[path = "wire/brittle.rs"]
+mod brittle;
 #[path = "power/broker.rs"]
 mod broker;
 #[path = "power/clients.rs"]

@@ -1,6 +1,8 @@
 //! The disk of the real process fills up under load, and has room again: what its clients are told,
 //! what still comes to them, and that nothing acknowledged is lost, also after a restart.
 
+#[path = "wire/brittle.rs"]
+mod brittle;
 #[path = "power/broker.rs"]
 mod broker;
 #[path = "power/clients.rs"]

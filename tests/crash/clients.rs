@@ -2,10 +2,8 @@
 //! acknowledged they send again, and what they know by its Packet Identifier they take once.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use sluicemq::codec::{
     Ack, Connect, Packet, PacketId, Properties, Publish, QoS, Reason, Version, Will,
@@ -13,67 +11,8 @@ use sluicemq::codec::{
 
 use super::streams::Streams;
 use super::watch::Watch;
-use crate::wire::{connect, decoded, encoded, frame, subscribe};
-
-/// A connection that may end at any byte.
-pub struct Wire {
-    stream: TcpStream,
-    version: Version,
-    unread: Vec<u8>,
-    unsent: Vec<u8>,
-}
-
-impl Wire {
-    /// Connects, and says whether the Session was there.
-    fn connect(at: SocketAddr, connect: &Connect<'_>) -> (Wire, bool) {
-        let stream = TcpStream::connect(at).expect("a broker that lives");
-        stream.set_read_timeout(Some(DEADLINE)).expect("a deadline");
-        stream.set_nodelay(true).expect("small packets at once");
-        let (unread, unsent) = (Vec::new(), Vec::new());
-        let mut wire = Wire { stream, version: connect.version, unread, unsent };
-        wire.send(&Packet::Connect(Box::new(connect.clone())));
-        let bytes = wire.next().expect("a broker that lives");
-        match decoded(&bytes, wire.version) {
-            Packet::ConnAck(connack) => {
-                assert_eq!(connack.reason, Reason::Success);
-                let present = connack.session_present;
-                (wire, present)
-            }
-            other => panic!("not CONNACK: {other:?}"),
-        }
-    }
-
-    /// Sends a packet, not later than when the next one is waited for.
-    fn send(&mut self, packet: &Packet<'_>) {
-        self.unsent.extend(encoded(packet, self.version));
-    }
-
-    /// The next packet; nothing if the broker has died, in the middle of one or not.
-    fn next(&mut self) -> Option<Vec<u8>> {
-        loop {
-            if let Some(len) = frame(&self.unread) {
-                return Some(self.unread.drain(..len).collect());
-            }
-            self.flush();
-            let mut buf = [0; 16 * 1024];
-            match self.stream.read(&mut buf) {
-                Ok(0) => return None,
-                Ok(n) => self.unread.extend_from_slice(&buf[..n]),
-                Err(error) => {
-                    let late = std::io::ErrorKind::WouldBlock;
-                    assert!(error.kind() != late, "no answer within {DEADLINE:?}");
-                    return None;
-                }
-            }
-        }
-    }
-
-    fn flush(&mut self) {
-        // That the broker has died is seen by who reads.
-        let _ = self.stream.write_all(&self.unsent);
-        self.unsent.clear();
-    }
-}
+use crate::brittle::Wire;
+use crate::wire::{connect, decoded, subscribe};
 
 /// What is published, each kind numbered by itself.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -238,7 +177,7 @@ impl Publisher {
 
     fn connect(&mut self, at: SocketAddr, will: Option<Will<'_>>, watch: &Watch) -> Wire {
         let connect = lasting(self.version, &self.name, will);
-        let (mut wire, present) = Wire::connect(at, &connect);
+        let (mut wire, present) = greeted(at, &connect);
         assert_eq!(present, self.connected_before, "{}: Session Present", self.name);
         self.connected_before = true;
         for flight in &self.flights {
@@ -357,7 +296,7 @@ impl Subscriber {
 
     /// Connects, and subscribes when it is the first time.
     pub fn connect(&mut self, at: SocketAddr) -> Wire {
-        let (mut wire, present) = Wire::connect(at, &lasting(self.version, self.name, None));
+        let (mut wire, present) = greeted(at, &lasting(self.version, self.name, None));
         assert_eq!(present, self.subscribed, "{}: Session Present", self.name);
         if !self.subscribed {
             for (filters, qos) in [(self.filters, self.qos), (&["end"], QoS::ExactlyOnce)] {
@@ -409,7 +348,7 @@ impl Subscriber {
 
 /// Subscribes anew and returns what is retained: topics and numbers.
 pub fn retained(at: SocketAddr, filters: &[&str]) -> BTreeMap<String, u64> {
-    let (mut wire, _) = Wire::connect(at, &connect(Version::V5, "looks"));
+    let (mut wire, _) = greeted(at, &connect(Version::V5, "looks"));
     wire.send(&subscribe(filters, QoS::AtLeastOnce));
     let mut found = BTreeMap::new();
     let mut asked = false;
@@ -437,7 +376,7 @@ pub fn retained(at: SocketAddr, filters: &[&str]) -> BTreeMap<String, u64> {
 
 /// Publishes a message once, whatever it takes.
 pub fn publish(at: SocketAddr, topic: &str, retain: bool) {
-    let (mut wire, _) = Wire::connect(at, &connect(Version::V5, "tells"));
+    let (mut wire, _) = greeted(at, &connect(Version::V5, "tells"));
     let qos = QoS::ExactlyOnce;
     let (packet_id, payload) = (Some(PacketId::MIN), payload(0, false));
     let payload = payload.as_bytes();
@@ -468,14 +407,16 @@ fn number(publish: &Publish<'_>, version: Version) -> u64 {
     number
 }
 
+/// Connects to a broker that lives; whether the Session was there.
+fn greeted(at: SocketAddr, connect: &Connect<'_>) -> (Wire, bool) {
+    Wire::connect(at, connect).expect("a broker that lives")
+}
+
 /// A CONNECT to a Session that lasts.
 fn lasting<'a>(version: Version, name: &'a str, will: Option<Will<'a>>) -> Connect<'a> {
     let session_expiry = if version == Version::V5 { LASTS_S } else { u32::MAX };
     Connect { clean_start: false, session_expiry, will, ..connect(version, name) }
 }
-
-/// How long an answer may take before a test fails: longer than whoever waits for it all.
-const DEADLINE: Duration = Duration::from_secs(90);
 
 /// Longer than a test takes: Sessions, messages that expire, Wills that come late.
 const LASTS_S: u32 = 100_000;

@@ -3,72 +3,14 @@
 #![allow(dead_code)] // Each test file uses its part.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::net::SocketAddr;
 
 use sluicemq::codec::{
     Ack, Connect, Packet, PacketId, Properties, Publish, QoS, Reason, Version, Will,
 };
 
-use crate::wire::{connect, decoded, encoded, frame, subscribe};
-
-/// A connection that may end at any byte.
-pub struct Wire {
-    stream: TcpStream,
-    unread: Vec<u8>,
-    version: Version,
-}
-
-impl Wire {
-    /// Connects for a Session that lasts; whether it was there. None: the broker has gone.
-    pub fn connect(
-        at: SocketAddr,
-        version: Version,
-        name: &str,
-        will: Option<Will<'_>>,
-    ) -> Option<(Wire, bool)> {
-        let stream = TcpStream::connect(at).ok()?;
-        stream.set_read_timeout(Some(DEADLINE)).ok()?;
-        stream.set_nodelay(true).ok()?;
-        let mut wire = Wire { stream, unread: Vec::new(), version };
-        let session_expiry = if version == Version::V5 { 3600 } else { 0 };
-        let connect =
-            Connect { clean_start: false, session_expiry, will, ..connect(version, name) };
-        wire.send(&Packet::Connect(Box::new(connect)));
-        let bytes = wire.next()?;
-        match decoded(&bytes, version) {
-            Packet::ConnAck(connack) => {
-                assert_eq!(connack.reason, Reason::Success, "{name}");
-                Some((wire, connack.session_present))
-            }
-            other => panic!("{name}: not CONNACK: {other:?}"),
-        }
-    }
-
-    pub fn send(&mut self, packet: &Packet<'_>) {
-        // That the broker has gone is seen by who reads.
-        let _ = self.stream.write_all(&encoded(packet, self.version));
-    }
-
-    /// The next packet. None: the broker has gone, in the middle of one or not.
-    pub fn next(&mut self) -> Option<Vec<u8>> {
-        loop {
-            if let Some(len) = frame(&self.unread) {
-                return Some(self.unread.drain(..len).collect());
-            }
-            let mut buf = [0; 16 * 1024];
-            match self.stream.read(&mut buf) {
-                Ok(0) => return None,
-                Ok(len) => self.unread.extend_from_slice(&buf[..len]),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    panic!("no packet within {DEADLINE:?}")
-                }
-                Err(_) => return None,
-            }
-        }
-    }
-}
+use crate::brittle::Wire;
+use crate::wire::{self, decoded, subscribe};
 
 /// What is published, each kind numbered by itself.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -159,7 +101,7 @@ impl Publisher {
             payload: payload.as_bytes(),
             properties: Properties::EMPTY,
         });
-        let (mut wire, present) = Wire::connect(at, self.version, &self.name, will)?;
+        let (mut wire, present) = connect(at, self.version, &self.name, will)?;
         assert!(present || !self.connected_before, "{}: the Session is gone", self.name);
         self.connected_before = true;
         for flight in &self.flights {
@@ -316,7 +258,7 @@ impl Subscriber {
 
     /// Connects, and subscribes if it has not yet. None: the broker has gone.
     pub fn connect(&mut self, at: SocketAddr) -> Option<Wire> {
-        let (mut wire, present) = Wire::connect(at, self.version, &self.name, None)?;
+        let (mut wire, present) = connect(at, self.version, &self.name, None)?;
         assert!(present || !self.subscribed, "{}: the Session is gone", self.name);
         if !self.subscribed {
             wire.send(&subscribe(&["load/#", "will/#", "end"], QoS::ExactlyOnce));
@@ -380,9 +322,21 @@ impl Subscriber {
     }
 }
 
+/// Connects for a Session that lasts; whether it was there. None: the broker has gone.
+pub fn connect(
+    at: SocketAddr,
+    version: Version,
+    name: &str,
+    will: Option<Will<'_>>,
+) -> Option<(Wire, bool)> {
+    let session_expiry = if version == Version::V5 { 3600 } else { 0 };
+    let asks = wire::connect(version, name);
+    Wire::connect(at, &Connect { clean_start: false, session_expiry, will, ..asks })
+}
+
 /// Says `round` on the topic `end`, at `QoS` 2: one of `QoS` 1 would overtake those.
 pub fn end(at: SocketAddr, round: usize) {
-    let connected = Wire::connect(at, Version::V5, "end", None);
+    let connected = connect(at, Version::V5, "end", None);
     let (mut wire, _) = connected.expect("a broker that lives");
     let payload = round.to_string();
     wire.send(&Packet::Publish(Publish {
@@ -454,6 +408,3 @@ impl Wrong {
         self.wills += came.len() - once.len() + wills.abs_diff(once.len());
     }
 }
-
-/// How long an answer may take before a test fails. Nothing waits so long when all is well.
-const DEADLINE: Duration = Duration::from_secs(90);

@@ -49,6 +49,7 @@ fn a_full_disk_takes_nothing_new_goes_on_with_the_rest_and_recovers() {
     let over = AtomicBool::new(false);
     let mut publishers = publishers();
     thread::scope(|scope| {
+        let _ends = Ends(&over);
         let mut wire = live.connect(at).expect("a broker that lives");
         let live = &mut live;
         scope.spawn(move || live.take_all(&mut wire, 0));
@@ -96,6 +97,7 @@ fn a_start_on_a_full_disk_serves_or_says_why_not_and_loses_nothing() {
     let mut publishers = publishers();
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _ends = Ends(&over);
         let told = publish(scope, &mut publishers, at, &over);
         Load::new(told).until_refused(&mut full, "the disk is full");
         full.broker.kill();
@@ -119,6 +121,7 @@ fn a_start_on_a_full_disk_serves_or_says_why_not_and_loses_nothing() {
     full.give(MORE[0]);
     over.store(false, Ordering::Relaxed);
     thread::scope(|scope| {
+        let _ends = Ends(&over);
         let told = publish(scope, &mut publishers, at, &over);
         let mut load = Load::new(told);
         load.until_acknowledged(&mut full, "room again".to_owned());
@@ -210,6 +213,15 @@ fn publishers() -> Vec<Publisher> {
     (0..PUBLISHERS)
         .map(|number| Publisher::new(&format!("p{number}"), versions[number % 2], PAYLOAD))
         .collect()
+}
+
+/// The load ends with its test, also with one that fails: or it would be waited for for ever.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Which publisher was told what.

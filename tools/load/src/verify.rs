@@ -1,6 +1,6 @@
 //! Judges what arrives: lost, doubled, out of order, corrupt, or where nobody asked for it.
 //!
-//! For each receiver and stream there is a [`Tracker`], which knows which numbers have come. A number
+//! For each receiver and stream there is a `Tracker`, which knows which numbers have come. A number
 //! that comes twice is a duplicate, one that fills a hole came out of order, a hole at the end is a
 //! loss.
 

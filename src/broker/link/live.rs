@@ -125,7 +125,15 @@ impl Live {
     }
 
     /// When time alone will change something.
+    #[inline]
     pub fn deadline(&self) -> Option<Time> {
+        if self.ties.pause.is_none() && self.ties.extras.is_none() {
+            return self.session.deadline();
+        }
+        self.earliest_deadline()
+    }
+
+    fn earliest_deadline(&self) -> Option<Time> {
         let pause = match self.ties.pause.as_deref() {
             Some(Pause::Receivers { until, .. } | Pause::Rate { until }) => Some(*until),
             Some(Pause::Store) | None => None,

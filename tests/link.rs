@@ -204,9 +204,8 @@ impl Client {
             address: "test".to_owned(),
             listener: "test".into(),
             anonymous: true,
-            certificate: None,
             nonce: 1,
-            refuse: None,
+            ..PeerInfo::default()
         };
         Client { link: Link::new(broker, peer, NOW), turn: Turn::default(), now: NOW }
     }

@@ -61,9 +61,8 @@ fn link(broker: &Broker, now: Time) -> Link {
         address: String::new(),
         listener: Arc::from(""),
         anonymous: true,
-        certificate: None,
         nonce: 3,
-        refuse: None,
+        ..PeerInfo::default()
     };
     Link::new(broker, peer, now)
 }

@@ -492,9 +492,8 @@ impl Client {
             address: String::new(),
             listener: Arc::from(""),
             anonymous: true,
-            certificate: None,
             nonce: 0,
-            refuse: None,
+            ..PeerInfo::default()
         };
         let link = Link::new(broker, peer, NOW);
         let mut client =

@@ -178,9 +178,8 @@ impl Client {
             address: "127.0.0.1:1".to_owned(),
             listener: Arc::from("test"),
             anonymous: true,
-            certificate: None,
             nonce: 1,
-            refuse: None,
+            ..PeerInfo::default()
         };
         Client { link: Link::new(broker, peer, now), sent: Vec::new(), reads: true }
     }

@@ -364,9 +364,8 @@ impl House {
             address: "127.0.0.1:1".to_owned(),
             listener: Arc::from("test"),
             anonymous: true,
-            certificate: None,
             nonce: 1,
-            refuse: None,
+            ..PeerInfo::default()
         };
         let link = Link::new(self.broker(), peer, self.shared.clock.now());
         let (ours, theirs) = tokio::io::duplex(1024 * 1024);

@@ -47,9 +47,8 @@ fn link() -> Link {
         address: "127.0.0.1:1".to_owned(),
         listener: Arc::from("test"),
         anonymous: true,
-        certificate: None,
         nonce: 1,
-        refuse: None,
+        ..PeerInfo::default()
     };
     Link::new(&Broker::new(&Config::default(), ports, 7, START), peer, START)
 }

@@ -66,9 +66,8 @@ pub fn peer(number: usize) -> PeerInfo {
         address: "127.0.0.1:1".to_owned(),
         listener: Arc::from("test"),
         anonymous: true,
-        certificate: None,
-        refuse: None,
         nonce: 1 + number as u128,
+        ..PeerInfo::default()
     }
 }
 

@@ -430,9 +430,8 @@ impl World {
             address: String::new(),
             listener: Arc::from(LISTENER),
             anonymous: true,
-            certificate: None,
             nonce: 0,
-            refuse: None,
+            ..PeerInfo::default()
         };
         let window = connect.receive_maximum.get().min(self.plan.config.session.inflight_max);
         let mut conn = Conn {

@@ -39,9 +39,8 @@ impl Client {
             address: "127.0.0.1:1".to_owned(),
             listener: Arc::from("test"),
             anonymous: true,
-            certificate: None,
             nonce: 1,
-            refuse: None,
+            ..PeerInfo::default()
         };
         let link = Link::new(broker, peer, START);
         let mut client = Client { link, version: connect.version, turn: Turn::default() };

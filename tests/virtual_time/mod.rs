@@ -105,9 +105,8 @@ impl Town {
             address: self.address.clone(),
             listener: listener.into(),
             anonymous: true,
-            certificate: None,
             nonce: number as u128,
-            refuse: None,
+            ..PeerInfo::default()
         };
         self.clients.push(Client {
             link: Link::new(&self.broker, peer, self.now),

@@ -78,7 +78,7 @@ impl fmt::Display for Origin {
 }
 
 /// What is known of the peer before it says anything.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct PeerInfo {
     /// Its address, for logs.
     pub address: String,
@@ -324,7 +324,7 @@ impl Link {
         match (&mut self.phase, packet) {
             (Phase::Connect(peer, _), Packet::Connect(connect)) => {
                 self.version = Some(connect.version);
-                let peer = std::mem::replace(&mut **peer, unknown());
+                let peer = std::mem::take(&mut **peer);
                 self.open(connect, peer, now, turn);
             }
             (Phase::Opening(_), Packet::Auth(auth)) => self.on_auth(auth, turn),
@@ -471,16 +471,5 @@ fn refusal(reason: Reason, version: Version, turn: &mut Turn) {
         if let Err(error) = codec::encode(&packet, version, usize::MAX, &mut turn.out) {
             debug!(%error, "refusal not written");
         }
-    }
-}
-
-fn unknown() -> PeerInfo {
-    PeerInfo {
-        address: String::new(),
-        listener: Arc::from(""),
-        anonymous: false,
-        certificate: None,
-        nonce: 0,
-        refuse: None,
     }
 }

@@ -43,9 +43,8 @@ impl Links {
             address: "bench".to_owned(),
             listener: Arc::from("bench"),
             anonymous: true,
-            certificate: None,
             nonce: 1,
-            refuse: None,
+            ..PeerInfo::default()
         };
         let mut link = Link::new(&self.broker, peer, self.now);
         let connect = Connect { version, client_id: name, ..Connect::default() };

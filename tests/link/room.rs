@@ -125,6 +125,36 @@ fn a_will_is_not_lost_for_want_of_room() {
     }
 }
 
+#[test]
+fn who_asks_faster_than_the_store_answers_is_not_read_from_for_ever() {
+    let subscribes = [
+        ("10 13 0004 4d515454 05 02 000a 05 11 00000064 0001 70", "82 07 0001 00 0001 61 00"),
+        ("10 0d 0004 4d515454 04 00 000a 0001 70", "82 06 0001 0001 61 00"),
+    ];
+    for (connect, subscribe) in subscribes {
+        let mut world = World::new(connect);
+        world.store.hold(true);
+        let subscribe = hex(subscribe);
+        let all = subscribe.repeat(5_000);
+        let (used, flow) = world.offer(&all);
+        assert_eq!((used, flow), (1024 * subscribe.len(), Flow::default()));
+        world.client.now = world.client.now.after(Duration::from_secs(100));
+        assert_eq!(world.poll(), Flow::default(), "it is not its silence");
+        assert_eq!(world.said(), b"");
+        world.store.hold(false);
+        let mut said = 0;
+        let mut rest = &all[used..];
+        while !rest.is_empty() {
+            assert!(world.poll().unread);
+            said += world.said().len();
+            rest = &rest[world.offer(rest).0..];
+        }
+        said += world.said().len();
+        assert_eq!(said % 5_000, 0, "one answer to each");
+        assert!(said > 0 && !world.client.link.is_closed());
+    }
+}
+
 struct World {
     store: Arc<Narrow>,
     broker: Broker,
@@ -181,6 +211,8 @@ struct Narrow(Mutex<Inner>);
 #[derive(Default)]
 struct Inner {
     shut: Option<Refused>,
+    /// Nothing gets to the disk.
+    held: bool,
     waiting: Vec<Waker>,
     retained: usize,
 }
@@ -193,6 +225,10 @@ impl Narrow {
         drop(inner);
         waiting.dedup_by(|a, b| a.will_wake(b));
         waiting.into_iter().for_each(Waker::wake);
+    }
+
+    fn hold(&self, held: bool) {
+        self.0.lock().unwrap().held = held;
     }
 
     fn retained(&self) -> usize {
@@ -223,6 +259,6 @@ impl Store for Narrow {
     }
 
     fn state(&self, _: Receipt, _: &Waker) -> Durability {
-        Durability::Durable
+        if self.0.lock().unwrap().held { Durability::Pending } else { Durability::Durable }
     }
 }

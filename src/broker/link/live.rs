@@ -28,6 +28,10 @@ pub(super) struct Live {
     pub(super) ties: Ties,
 }
 
+/// So many answers may wait for the store before nothing more is read: Receive Maximum counts PUBLISHes
+/// alone, and what a client asks for besides is not bounded by it.
+const HELD_MAX: usize = 1024;
+
 const _: () = assert!(size_of::<Live>() <= 232, "an idle client should stay small");
 
 impl Live {
@@ -146,13 +150,15 @@ impl Live {
 
     /// Whether the client's next packet may be looked at.
     pub fn wants_bytes(&self, turn: &Turn, broker: &Broker) -> bool {
-        turn.pressed.is_empty() && !self.is_left_unread(broker)
+        turn.pressed.is_empty() && !self.is_left_unread(turn, broker)
     }
 
     /// Whether what the client sends has to wait, for a pause or for answers that it is owed.
-    fn is_left_unread(&self, broker: &Broker) -> bool {
+    fn is_left_unread(&self, turn: &Turn, broker: &Broker) -> bool {
         let owed_max = broker.policy().limits.owed_max as usize;
+        let held = self.ties.queue.as_ref().map_or(0, |queue| queue.held.len());
         self.ties.pause.is_some()
+            || held + turn.answers.len() >= HELD_MAX
             || (self.ties.version != Version::V5 && self.session.owed() >= owed_max)
     }
 
@@ -272,7 +278,7 @@ impl Live {
         turn: &mut Turn,
     ) -> bool {
         if self.session.deadline().is_some_and(|deadline| deadline <= now) {
-            if self.is_left_unread(broker) {
+            if self.is_left_unread(turn, broker) {
                 self.session.touch(now);
             } else {
                 self.run(Input::Tick, &broker.context(now), broker, turn);

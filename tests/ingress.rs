@@ -174,7 +174,7 @@ fn qos_0_beyond_the_rate_is_dropped_and_counted() {
         burst(&mut town, publisher, 100, QoS::AtMostOnce);
         assert_eq!(town.of(ear).got.len(), 10, "{version:?}");
         let sum = |counter| town.broker.metrics().sum(counter);
-        assert_eq!((sum(Counter::RateDropped), sum(Counter::RefusedQos0)), (90, 90));
+        assert_eq!((sum(Counter::RateDropped), sum(Counter::Unrouted)), (90, 90));
     }
 }
 

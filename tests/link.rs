@@ -10,6 +10,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use sluicemq::auth::{Gate, PermitAll};
+use sluicemq::broker::metrics::Counter;
 use sluicemq::broker::ports::{
     AuthRequest, AuthStep, Authenticator, Exchange, ExchangeState, Verdict,
 };
@@ -123,6 +124,25 @@ fn a_publish_without_the_right_to_is_refused_on_5_and_answered_as_usual_on_3_1_1
     assert_eq!(subscriber.send(""), hex(""));
     old.send("30 04 0001 62 78");
     assert_eq!(subscriber.send(""), hex("30 05 0001 62 00 78"));
+}
+
+#[test]
+fn a_will_and_qos_0_without_the_right_to_are_counted() {
+    let broker = broker_with(Arc::new(Gate::new(None)), Arc::new(NothingOfA));
+    let unrouted = || broker.metrics().sum(Counter::Unrouted);
+    for (topic, expected) in [("61", 1), ("62", 1)] {
+        let mut client = Client::of(&broker);
+        let will = format!("00 0001 {topic} 0001 78");
+        client.send(&format!("10 15 0004 4d515454 05 06 0000 00 0001 63 {will}"));
+        client.link.hang_up(NOW, &mut client.turn);
+        assert_eq!(unrouted(), expected, "{topic}");
+    }
+    let mut client = Client::of(&broker);
+    client.send("10 0e 0004 4d515454 05 02 0000 00 0001 63");
+    for (topic, expected) in [("61", 2), ("62", 2)] {
+        client.send(&format!("30 05 0001 {topic} 00 78"));
+        assert_eq!(unrouted(), expected, "{topic}");
+    }
 }
 
 // proves MQTT5-3.2.2-1 MQTT5-3.14.2-2

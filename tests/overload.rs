@@ -265,7 +265,7 @@ fn at_level_three_qos_0_is_dropped_and_counted_and_nothing_else_is() {
         let got: Vec<_> = town.of(receiver).got.iter().map(|got| got.payload.clone()).collect();
         assert_eq!(got, ["1", "2", "4", "5", "7", "8", "retained"]);
         let metrics = town.broker.metrics();
-        assert_eq!((metrics.sum(Counter::Shed), metrics.sum(Counter::RefusedQos0)), (3, 3));
+        assert_eq!((metrics.sum(Counter::Shed), metrics.sum(Counter::Unrouted)), (3, 3));
         assert_eq!((metrics.sum(Counter::Accepted), metrics.sum(Counter::Refused)), (6, 0));
         assert_laws(&town);
         // What the broker says of itself is not shed.

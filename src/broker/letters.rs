@@ -213,7 +213,7 @@ impl Broker {
         });
     }
 
-    /// A PUBLISH of `QoS` 0 was dropped before it was routed; nobody may know its topic.
+    /// A PUBLISH of `QoS` 0 or a Will was dropped before it was routed; nobody may know its topic.
     pub(super) fn note_unrouted(&self, topic: Option<TopicName<'_>>, why: Unrouted) {
         self.0.metrics.drop_unrouted(self.class_of(topic), why);
     }

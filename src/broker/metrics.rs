@@ -31,8 +31,6 @@ pub enum Counter {
     Repeats,
     /// `QoS` 1 and 2 PUBLISHes whose connection went before they were answered.
     LostWithConnection,
-    /// PUBLISHes of `QoS` 0 not routed: topic, rights, memory or load.
-    RefusedQos0,
     /// CONNECTs accepted.
     Connects,
     /// CONNECTs refused.
@@ -46,6 +44,9 @@ pub enum Counter {
     /// Copies completed.
     Completed,
     // Those from here on are seldom: a turn does not gather them.
+    /// PUBLISHes of `QoS` 0 and Wills not routed, of which nobody is told: topic, rights, memory, rate
+    /// or load.
+    Unrouted,
     /// PUBLISHes of `QoS` 0 dropped for a rate; they are among those not routed.
     RateDropped,
     /// PUBLISHes of `QoS` 1 and 2, and SUBSCRIBEs, refused for a rate.
@@ -68,6 +69,76 @@ pub enum Counter {
     Letters,
     /// Dead letters that were wanted and could not be written.
     LettersLost,
+}
+
+impl Counter {
+    /// Every counter, in the order of its number.
+    pub const ALL: [Counter; COUNTERS] = [
+        Counter::Received,
+        Counter::ReceivedAboveQos0,
+        Counter::Sent,
+        Counter::PayloadReceived,
+        Counter::PayloadSent,
+        Counter::BytesReceived,
+        Counter::BytesSent,
+        Counter::Accepted,
+        Counter::Refused,
+        Counter::Repeats,
+        Counter::LostWithConnection,
+        Counter::Connects,
+        Counter::ConnectsRefused,
+        Counter::SocketsOpened,
+        Counter::Routed,
+        Counter::Packets,
+        Counter::Completed,
+        Counter::Unrouted,
+        Counter::RateDropped,
+        Counter::RateRefused,
+        Counter::RatePauses,
+        Counter::RateDisconnects,
+        Counter::RateConnects,
+        Counter::Writes,
+        Counter::Stored,
+        Counter::HeldUp,
+        Counter::Shed,
+        Counter::Letters,
+        Counter::LettersLost,
+    ];
+
+    /// Its topic below `$SYS/broker/`.
+    pub const fn topic(self) -> &'static str {
+        match self {
+            Counter::Received => "publish/messages/received",
+            Counter::ReceivedAboveQos0 => "publish/qos 1 and 2/received",
+            Counter::Sent => "publish/messages/sent",
+            Counter::PayloadReceived => "publish/bytes/received",
+            Counter::PayloadSent => "publish/bytes/sent",
+            Counter::BytesReceived => "bytes/received",
+            Counter::BytesSent => "bytes/sent",
+            Counter::Accepted => "publish/qos 1 and 2/accepted",
+            Counter::Refused => "publish/qos 1 and 2/refused",
+            Counter::Repeats => "publish/qos 1 and 2/repeats",
+            Counter::LostWithConnection => "publish/qos 1 and 2/unanswered",
+            Counter::Connects => "connects/accepted",
+            Counter::ConnectsRefused => "connects/refused",
+            Counter::SocketsOpened => "connects/opened",
+            Counter::Routed => "copies/routed",
+            Counter::Packets => "batch/packets",
+            Counter::Completed => "copies/completed",
+            Counter::Unrouted => "publish/messages/unrouted",
+            Counter::RateDropped => "ingress/dropped",
+            Counter::RateRefused => "ingress/refused",
+            Counter::RatePauses => "ingress/pauses",
+            Counter::RateDisconnects => "ingress/disconnects",
+            Counter::RateConnects => "ingress/connects",
+            Counter::Writes => "batch/writes",
+            Counter::Stored => "batch/messages",
+            Counter::HeldUp => "overload/held up",
+            Counter::Shed => "overload/shed",
+            Counter::Letters => "letters/published",
+            Counter::LettersLost => "letters/lost",
+        }
+    }
 }
 
 const COUNTERS: usize = Counter::LettersLost as usize + 1;
@@ -163,13 +234,14 @@ impl Metrics {
         self.topics.read(class, loss);
     }
 
-    /// A PUBLISH of `QoS` 0 was dropped before it was routed.
+    /// A PUBLISH of `QoS` 0 or a Will was dropped before it was routed.
     pub fn drop_unrouted(&self, class: TopicClass, why: Unrouted) {
-        let counter = match why {
-            Unrouted::Shed => Counter::Shed,
-            Unrouted::OverRate => Counter::RateDropped,
-        };
-        self.add(counter, 1);
+        self.add(Counter::Unrouted, 1);
+        match why {
+            Unrouted::Shed => self.add(Counter::Shed, 1),
+            Unrouted::OverRate => self.add(Counter::RateDropped, 1),
+            Unrouted::Refused => {}
+        }
         self.topics.drop_unrouted(class, why);
     }
 
@@ -210,5 +282,31 @@ impl Metrics {
 
     fn shard(&self) -> &Shard {
         &self.shards[SHARD.with(|shard| *shard)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn counters_are_numbered_in_order_and_have_topics_of_their_own() {
+        let topics: BTreeSet<_> = Counter::ALL.into_iter().map(Counter::topic).collect();
+        assert_eq!(topics.len(), Counter::ALL.len());
+        for (index, counter) in Counter::ALL.into_iter().enumerate() {
+            assert_eq!(counter as usize, index);
+        }
+    }
+
+    #[test]
+    fn what_is_not_routed_is_counted_once_whatever_for() {
+        let metrics = Metrics::default();
+        for (why, times) in Unrouted::ALL.into_iter().zip([2, 3, 5]) {
+            (0..times).for_each(|_| metrics.drop_unrouted(TopicClass::OTHER, why));
+        }
+        let counters = [Counter::Shed, Counter::RateDropped, Counter::Unrouted];
+        assert_eq!(counters.map(|counter| metrics.sum(counter)), [2, 3, 10]);
     }
 }

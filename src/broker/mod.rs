@@ -36,7 +36,7 @@ use overload::{Cause, Pressure, Reading};
 use ports::{Authenticator, Publication, Receipt, Store, StoredCopy};
 use registry::{Due, Registry};
 use router::{Retain, Retaining, Router};
-use topic_ledger::{TopicLedger, TopicLosses};
+use topic_ledger::{TopicLedger, TopicLosses, Unrouted};
 use turn::{Turn, press};
 
 pub use link::{Flow, Link, NOBODY_READS, PeerInfo};
@@ -336,10 +336,13 @@ impl Broker {
         if self.0.ports.access.may_publish(identity, draft.topic) {
             // It was acknowledged with CONNECT: no room in the store is no reason to lose it now.
             turn.room = Some(ports::Permit::default());
-            self.publish(&draft, identity, None, now, turn);
+            let published = self.publish(&draft, identity, None, now, turn);
             turn.room = None;
+            if published.reason.is_error() && published.refused == 0 {
+                self.note_unrouted(Some(draft.topic), Unrouted::Refused);
+            }
         } else {
-            self.0.metrics.add(Counter::RefusedQos0, 1);
+            self.note_unrouted(Some(draft.topic), Unrouted::Refused);
         }
     }
 

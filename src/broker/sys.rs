@@ -149,7 +149,7 @@ impl Broker {
         let connected = metrics.connected.load(std::sync::atomic::Ordering::Relaxed);
         let maximum = metrics.connected_max.load(std::sync::atomic::Ordering::Relaxed);
         let sessions = shared.registry.sessions();
-        let (retained, _) = shared.router.retained_totals();
+        let (retained, retained_bytes) = shared.router.retained_totals();
         let mut values = Vec::new();
         let mut say = |topic: &str, value: String| {
             values.push((format!("$SYS/broker/{topic}"), value));
@@ -160,44 +160,31 @@ impl Broker {
         say("clients/disconnected", sessions.saturating_sub(connected).to_string());
         say("clients/total", sessions.to_string());
         say("clients/maximum", maximum.to_string());
+        for counter in Counter::ALL {
+            say(counter.topic(), metrics.sum(counter).to_string());
+        }
         say("messages/received", metrics.sum(Counter::Received).to_string());
         say("messages/sent", metrics.sum(Counter::Sent).to_string());
-        say("publish/messages/received", metrics.sum(Counter::Received).to_string());
-        say("publish/messages/sent", metrics.sum(Counter::Sent).to_string());
         say("publish/messages/dropped", metrics.dropped().to_string());
-        say("publish/bytes/received", metrics.sum(Counter::PayloadReceived).to_string());
-        say("publish/bytes/sent", metrics.sum(Counter::PayloadSent).to_string());
-        say("bytes/received", metrics.sum(Counter::BytesReceived).to_string());
-        say("bytes/sent", metrics.sum(Counter::BytesSent).to_string());
         say("retained messages/count", retained.to_string());
+        say("retained messages/bytes", retained_bytes.to_string());
         say("subscriptions/count", shared.router.subscriptions().to_string());
+        say("groups/count", shared.router.group_count().to_string());
         say("store/messages/bytes", shared.meter.bytes().to_string());
-        say("letters/published", metrics.sum(Counter::Letters).to_string());
         say("letters/waiting", self.letters_waiting().to_string());
-        say("letters/lost", metrics.sum(Counter::LettersLost).to_string());
-        for (name, counter) in [
-            ("dropped", Counter::RateDropped),
-            ("refused", Counter::RateRefused),
-            ("pauses", Counter::RatePauses),
-            ("disconnects", Counter::RateDisconnects),
-            ("connects", Counter::RateConnects),
-        ] {
-            say(&format!("ingress/{name}"), metrics.sum(counter).to_string());
-        }
         let figures = shared.ports.store.figures();
         let batch = self.batching(&figures);
         let ratio = |of: u64, by: u64| format!("{:.2}", of as f64 / by.max(1) as f64);
-        say("batch/writes", batch.writes.to_string());
         say("batch/packets per write", ratio(batch.packets, batch.writes));
         say("batch/messages per flush", ratio(batch.stored, batch.commits));
         for (name, value) in figures {
             say(&format!("store/{name}"), value.to_string());
         }
         let (cause, readings) = self.readings();
-        say("overload/level", self.pressure().level.to_string());
+        let pressure = self.pressure();
+        say("overload/level", pressure.level.to_string());
+        say("overload/cap", pressure.cap.map_or("none".to_owned(), |cap| cap.to_string()));
         say("overload/cause", cause.map_or("none", Cause::name).to_owned());
-        say("overload/held up", metrics.sum(Counter::HeldUp).to_string());
-        say("overload/shed", metrics.sum(Counter::Shed).to_string());
         for reading in readings {
             say(&format!("overload/{}", reading.cause.name()), reading.value.to_string());
         }

@@ -24,8 +24,8 @@ pub struct TopicLedger {
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct TopicClass(u8);
 
-/// Why a PUBLISH of `QoS` 0 was dropped before it was routed: the ledger, which is of copies, has no
-/// entry for it.
+/// Why a PUBLISH of `QoS` 0 or a Will was dropped before it was routed: the ledger, which is of copies,
+/// has no entry for it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(usize)]
 pub enum Unrouted {
@@ -33,6 +33,8 @@ pub enum Unrouted {
     Shed,
     /// It was beyond a rate.
     OverRate,
+    /// Its topic or its publisher's rights forbade it, or there was no room in memory or in the store.
+    Refused,
 }
 
 /// What was lost of one class of topics.
@@ -141,13 +143,14 @@ impl TopicLosses {
 
 impl Unrouted {
     /// Every reason, in the order of its number.
-    pub const ALL: [Unrouted; 2] = [Unrouted::Shed, Unrouted::OverRate];
+    pub const ALL: [Unrouted; 3] = [Unrouted::Shed, Unrouted::OverRate, Unrouted::Refused];
 
     /// The name in `$SYS`.
     pub const fn name(self) -> &'static str {
         match self {
             Unrouted::Shed => "shed",
             Unrouted::OverRate => "over_rate",
+            Unrouted::Refused => "refused",
         }
     }
 }

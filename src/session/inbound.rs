@@ -33,7 +33,8 @@ impl Session {
         }
         let topic = self.topic_of(publish).unwrap_or(publish.topic);
         match self.allowed(topic, cx) {
-            Ok(_) if cx.over_rate => {
+            Ok(topic) if cx.over_rate => {
+                out(Action::Count(Count::refused(publish, Some(topic), true)));
                 self.refuse(publish, Reason::QuotaExceeded, out);
                 Ok(())
             }
@@ -55,6 +56,8 @@ impl Session {
                 Ok(())
             }
             Err(reason) => {
+                let topic = TopicName::within(topic, &cx.policy.topic).ok();
+                out(Action::Count(Count::refused(publish, topic, false)));
                 self.refuse(publish, reason, out);
                 Ok(())
             }
@@ -63,7 +66,7 @@ impl Session {
 
     /// The topic of a PUBLISH, which may be said by an alias; none if nobody knows that.
     #[inline]
-    pub fn topic_of<'t>(&'t self, publish: &Publish<'t>) -> Option<&'t str> {
+    fn topic_of<'t>(&'t self, publish: &Publish<'t>) -> Option<&'t str> {
         match publish.topic_alias {
             Some(alias) if publish.topic.is_empty() => {
                 self.aliases.as_ref().and_then(|aliases| aliases.incoming.topic(alias))
@@ -165,9 +168,8 @@ impl Session {
         Ok(name)
     }
 
-    /// Refused before routing: answered in turn; at `QoS` 0 only counted.
+    /// Refused before routing, and counted: answered in turn, but at `QoS` 0.
     fn refuse(&mut self, publish: &Publish<'_>, reason: Reason, out: &mut impl FnMut(Action<'_>)) {
-        out(Action::Count(Count::Refused { above_qos0: publish.packet_id.is_some() }));
         let Some(packet_id) = publish.packet_id else { return };
         let reason = self.answerable(reason);
         let ack = Ack::new(packet_id, reason);

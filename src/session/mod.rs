@@ -19,7 +19,7 @@ use std::time::Duration;
 use thin_vec::ThinVec;
 
 use crate::codec::{
-    Disconnect, Packet, PacketId, Properties, QoS, Reason, SubscribeOptions, Version,
+    Disconnect, Packet, PacketId, Properties, Publish, QoS, Reason, SubscribeOptions, Version,
 };
 use crate::config;
 use crate::message::{Delivery, Draft, Identity, Loss, Mid};
@@ -108,7 +108,7 @@ pub enum Action<'a> {
         loss: Loss,
     },
     /// Something to count.
-    Count(Count),
+    Count(Count<'a>),
     /// The connection has ended and its Will is to be published.
     WillDue(Arc<WillMessage>),
     /// Give an unacknowledged message back to the head of its group.
@@ -121,14 +121,28 @@ pub enum Action<'a> {
 
 /// Events of the second law that only the Session sees.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Count {
+pub enum Count<'a> {
     /// A `QoS` 2 PUBLISH came again before it was released: absorbed.
     Repeat,
-    /// A PUBLISH was refused before routing (topic, rights).
-    Refused {
-        /// It asks for an answer.
-        above_qos0: bool,
+    /// A PUBLISH of `QoS` 1 or 2 was refused before routing (topic, rights, rate).
+    Refused,
+    /// One of `QoS` 0 was: it asks for no answer.
+    Unrouted {
+        /// Where it was for, if that can be said.
+        topic: Option<TopicName<'a>>,
+        /// It was beyond a rate.
+        over_rate: bool,
     },
+}
+
+impl<'a> Count<'a> {
+    /// A PUBLISH was refused before routing.
+    fn refused(publish: &Publish<'_>, topic: Option<TopicName<'a>>, over_rate: bool) -> Count<'a> {
+        match publish.packet_id {
+            Some(_) => Count::Refused,
+            None => Count::Unrouted { topic, over_rate },
+        }
+    }
 }
 
 /// One Subscription of this Session.
@@ -544,8 +558,7 @@ impl Session {
             Packet::Publish(publish) => {
                 let outcome = self.on_publish(publish, cx, out);
                 if outcome.is_err() {
-                    let above_qos0 = publish.packet_id.is_some();
-                    out(Action::Count(Count::Refused { above_qos0 }));
+                    out(Action::Count(Count::refused(publish, None, false)));
                 }
                 outcome
             }

@@ -38,13 +38,12 @@ pub fn classes_add_up(classes: &[TopicLosses], metrics: &Metrics) -> Verdict {
         let sum = classes.iter().map(|class| class.ledger[loss as usize]).sum();
         whole(loss.name(), sum, metrics.lost(loss))?;
     }
-    for (why, counter) in
-        [(Unrouted::Shed, Counter::Shed), (Unrouted::OverRate, Counter::RateDropped)]
-    {
-        let sum = classes.iter().map(|class| class.unrouted[why as usize]).sum();
-        whole(why.name(), sum, metrics.sum(counter))?;
-    }
-    Ok(())
+    let of =
+        |why: Unrouted| -> u64 { classes.iter().map(|class| class.unrouted[why as usize]).sum() };
+    whole("shed", of(Unrouted::Shed), metrics.sum(Counter::Shed))?;
+    whole("over rate", of(Unrouted::OverRate), metrics.sum(Counter::RateDropped))?;
+    let sum = Unrouted::ALL.into_iter().map(of).sum();
+    whole("unrouted", sum, metrics.sum(Counter::Unrouted))
 }
 
 /// The first law over all receivers there ever were, from the counters.
@@ -263,16 +262,18 @@ mod tests {
     fn an_entry_without_its_class_is_found() {
         let metrics = Metrics::default();
         metrics.add(Counter::Shed, 2);
-        let class = |shed| TopicLosses {
+        metrics.add(Counter::Unrouted, 3);
+        let class = |shed, refused| TopicLosses {
             class: "a".into(),
             ledger: [0; Loss::ALL.len()],
-            unrouted: [shed, 0],
+            unrouted: [shed, 0, refused],
         };
-        assert!(classes_add_up(&[class(1), class(1)], &metrics).is_ok());
-        assert!(classes_add_up(&[class(1)], &metrics).is_err());
-        assert!(classes_add_up(&[class(3)], &metrics).is_err());
+        assert!(classes_add_up(&[class(1, 0), class(1, 1)], &metrics).is_ok());
+        assert!(classes_add_up(&[class(1, 1)], &metrics).is_err());
+        assert!(classes_add_up(&[class(3, 0)], &metrics).is_err());
+        assert!(classes_add_up(&[class(2, 0)], &metrics).is_err());
         metrics.lose(TopicClass::OTHER, Loss::Expired, 1);
-        assert!(classes_add_up(&[class(2)], &metrics).is_err());
+        assert!(classes_add_up(&[class(2, 1)], &metrics).is_err());
     }
 
     #[test]

@@ -11,13 +11,11 @@ use super::ties::Pause;
 use crate::broker::Broker;
 use crate::broker::metrics::Counter;
 use crate::broker::pools::Pool;
-use crate::broker::topic_ledger::Unrouted;
 use crate::broker::turn::Turn;
 use crate::codec::{Packet, QoS, Version};
 use crate::config::{Excess, Ingress};
 use crate::shape::{Intake, Load};
 use crate::time::Time;
-use crate::topic::TopicName;
 
 /// The limits of one client.
 #[derive(Debug, Default)]
@@ -190,13 +188,8 @@ impl Live {
                 Gate::Wait
             }
             Err(Verdict::Refuse) => {
-                match packet {
-                    Packet::Publish(publish) if qos0 => {
-                        let topic = self.session.topic_of(publish).map(TopicName::trusted);
-                        broker.note_unrouted(topic, Unrouted::OverRate);
-                    }
-                    _ => metrics.add(Counter::RateRefused, 1),
-                }
+                // At `QoS` 0 the Session knows the topic, and says that it is dropped.
+                metrics.add(Counter::RateRefused, u64::from(!qos0));
                 Gate::Refuse
             }
             Err(Verdict::Close) => {

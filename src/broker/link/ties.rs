@@ -163,7 +163,6 @@ impl Ties {
     ) {
         // What is retained is of few messages, and its loss would last.
         if turn.pressure.level >= SHED && packet_id.is_none() && !draft.retain {
-            turn.tally.add(Counter::RefusedQos0, 1);
             broker.note_unrouted(Some(draft.topic), Unrouted::Shed);
             return;
         }
@@ -193,7 +192,7 @@ impl Ties {
                 turn.answers.push(Answer { due, what });
             }
             None if published.reason.is_error() && published.refused == 0 => {
-                turn.tally.add(Counter::RefusedQos0, 1);
+                broker.note_unrouted(Some(draft.topic), Unrouted::Refused);
             }
             None => {}
         }
@@ -217,7 +216,7 @@ impl Ties {
             Action::Undeliverable { delivery, loss } => {
                 broker.note_lost(&self.mailbox, delivery, loss, turn);
             }
-            Action::Count(count) => count_in(turn, count),
+            Action::Count(count) => count_in(count, broker, turn),
             Action::Send { .. } | Action::Publish { .. } => unreachable!("carried out already"),
             Action::Close(reason) => self.closing = Some(reason),
             Action::Goodbye => self.goodbye = true,
@@ -450,11 +449,13 @@ impl Ties {
     }
 }
 
-fn count_in(turn: &mut Turn, count: Count) {
-    let counter = match count {
-        Count::Repeat => Counter::Repeats,
-        Count::Refused { above_qos0: true } => Counter::Refused,
-        Count::Refused { above_qos0: false } => Counter::RefusedQos0,
-    };
-    turn.tally.add(counter, 1);
+fn count_in(count: Count<'_>, broker: &Broker, turn: &mut Turn) {
+    match count {
+        Count::Repeat => turn.tally.add(Counter::Repeats, 1),
+        Count::Refused => turn.tally.add(Counter::Refused, 1),
+        Count::Unrouted { topic, over_rate } => {
+            let why = if over_rate { Unrouted::OverRate } else { Unrouted::Refused };
+            broker.note_unrouted(topic, why);
+        }
+    }
 }

@@ -184,6 +184,30 @@ fn copies_that_expired_in_a_full_queue_are_in_the_ledger() {
 }
 
 #[test]
+fn a_burst_for_a_group_is_shared_by_its_members() {
+    let broker = broker_with(Arc::new(Gate::new(None)), Arc::new(PermitAll));
+    let mut members = [0x61, 0x62].map(|name: u8| {
+        let mut member = Client::of(&broker);
+        member.send(&format!("10 0e 0004 4d515454 05 02 0000 00 0001 {name:02x}"));
+        // $share/g/t
+        member.send("82 10 0001 00 000a 2473686172652f672f74 00");
+        member
+    });
+    let mut publisher = Client::of(&broker);
+    publisher.send("10 0e 0004 4d515454 05 02 0000 00 0001 70");
+    // PUBLISH to `t`, of six bytes, as it is sent on.
+    publisher.send(&"30 04 0001 74 00 ".repeat(100));
+    let mut shares = [0, 0];
+    for _ in 0..20 {
+        for (member, share) in members.iter_mut().zip(&mut shares) {
+            *share += member.send("").len() / 6;
+        }
+    }
+    assert_eq!(shares.iter().sum::<usize>(), 100);
+    assert!(shares.iter().all(|share| *share >= 25), "{shares:?}");
+}
+
+#[test]
 fn a_turn_takes_no_more_than_its_room_however_many_groups_a_client_is_in() {
     let broker = broker_with(Arc::new(Gate::new(None)), Arc::new(PermitAll));
     let mut member = Client::of(&broker);

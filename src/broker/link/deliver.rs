@@ -45,8 +45,12 @@ impl Live {
         turn: &mut Turn,
     ) -> bool {
         let mut copies = 0;
+        // Groups are asked once a turn, for a share: what is left is for the other members first.
+        let mut asked_groups = false;
+        let mut groups_have_more = false;
         loop {
             let fetched = self.take_fetched(broker);
+            asked_groups &= !fetched;
             // Most clients are not shaped: they should not pay for those that are.
             let plain = self.ties.extras.is_none();
             if !plain {
@@ -84,7 +88,7 @@ impl Live {
             let mut cold = taken.cold.then(|| ties.mailbox.clone());
             let mut left = left_after(room, &drained);
             for membership in &ties.memberships {
-                if max == 0 && !held {
+                if asked_groups || (max == 0 && !held) {
                     break;
                 }
                 let before = drained.len();
@@ -100,9 +104,10 @@ impl Live {
                     queue,
                 );
                 left = left_after(room, &drained[before..]);
-                more |= taken.more;
+                groups_have_more |= taken.more;
                 cold = cold.or_else(|| taken.cold.then(|| membership.mailbox.clone()));
             }
+            asked_groups = true;
             if left.bytes == 0 && ties.memberships.len() > 1 {
                 // Another group is the first next time.
                 ties.memberships.rotate_left(1);
@@ -120,7 +125,9 @@ impl Live {
             }
             turn.drained = drained;
             // A copy that was dropped has left its slot to the next.
-            more |= self.session.room(&cx, turn.pressure.level, bytes).window > left.window;
+            if self.session.room(&cx, turn.pressure.level, bytes).window > left.window {
+                (more, asked_groups) = (true, false);
+            }
             if taken.kicked {
                 self.ties.closing = Some(Reason::SessionTakenOver);
                 self.ties.exit(now, turn);
@@ -131,7 +138,10 @@ impl Live {
                 continue;
             }
             if held {
-                let waits = more || self.session.resending() || self.session.has_cursor();
+                let waits = more
+                    || groups_have_more
+                    || self.session.resending()
+                    || self.session.has_cursor();
                 let by_itself = self.ties.is_held_by_itself(now);
                 if let Some(shaper) = self.ties.shaper_mut() {
                     shaper.set_waits(waits && by_itself, now);
@@ -152,7 +162,7 @@ impl Live {
                     }
                     self.ties.exit(now, turn);
                 }
-                return more || (full && progress);
+                return more || groups_have_more || (full && progress);
             }
         }
     }

@@ -156,7 +156,7 @@ pub struct Setting<'a> {
 const PAGE_MESSAGES: usize = 256;
 const PAGE_BYTES: u64 = 256 * 1024;
 /// A member takes at most so many at a turn, so that the others get their share.
-const SHARE_MAX: usize = 16;
+const SHARE_MAX: usize = 64;
 
 impl Mailbox {
     /// A Session's mailbox.

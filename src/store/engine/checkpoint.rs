@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use tracing::debug;
 
+use super::claims::Claims;
 use super::disk::Disk;
 use super::error::StoreError;
 use super::frame::Kind;
@@ -31,9 +32,12 @@ use crate::time::{Clock, Time};
 pub struct Checkpointer {
     shared: Arc<Shared>,
     disk: Arc<dyn Disk>,
+    claims: Arc<Claims>,
     /// What the table holds.
     meta: Meta,
     begun: Time,
+    /// Rows of a checkpoint that has begun, and the last frame they came with: not in the table yet.
+    frozen: Option<(Arc<Pending>, u64)>,
     /// The disk has no room for all the rows at once: the table is flushed between batches.
     sparing: bool,
 }
@@ -49,9 +53,14 @@ pub enum Outcome {
 
 impl Checkpointer {
     /// Writes to the table, which holds what `meta` says.
-    pub fn new(shared: Arc<Shared>, disk: Arc<dyn Disk>, meta: Meta) -> Checkpointer {
+    pub fn new(
+        shared: Arc<Shared>,
+        disk: Arc<dyn Disk>,
+        claims: Arc<Claims>,
+        meta: Meta,
+    ) -> Checkpointer {
         let begun = shared.clock.now();
-        Checkpointer { shared, disk, meta, begun, sparing: false }
+        Checkpointer { shared, disk, claims, meta, begun, frozen: None, sparing: false }
     }
 
     /// Writes checkpoints when they are due, until told to stop: the body of a thread.
@@ -105,18 +114,33 @@ impl Checkpointer {
         let shared = self.shared.clone();
         shared.check()?;
         shared.table()?;
-        if !self.make_room() {
+        let _quiet = shared.quiet.lock().expect("no code panics while the table is quiet");
+        // One that had begun when there was no more room comes first.
+        if self.write_frozen()? == Outcome::NoRoom || self.make_room().is_none() {
             return Ok(Outcome::NoRoom);
         }
-        let quiet = shared.quiet.lock().expect("no code panics while the table is quiet");
-        let begun = shared.clock.now();
         let (frozen, of, mark) = self.freeze();
         shared.wait_until_certain(mark)?;
         debug!(rows = frozen.rows(), "checkpoint begun");
+        self.frozen = Some((frozen, of));
+        self.write_frozen()
+    }
+
+    /// Writes the rows that are frozen, if there are any, to the table. The room for that is spoken
+    /// for only now: the frame that says it has begun may itself have needed another segment, and
+    /// what came since room was looked for is among the rows.
+    fn write_frozen(&mut self) -> Result<Outcome, StoreError> {
+        let Some((frozen, of)) = self.frozen.clone() else { return Ok(Outcome::Written) };
+        let (shared, claims) = (self.shared.clone(), self.claims.clone());
+        let begun = shared.clock.now();
+        let wanted = self.make_room();
+        let claimed = wanted.and_then(|wanted| claims.checkpoint(&*self.disk, wanted));
+        let Some(claimed) = claimed else { return Ok(Outcome::NoRoom) };
         let (rows, kept) = self.write(&frozen, of)?;
+        drop(claimed);
         debug!(rows, "checkpoint written");
         self.finish(&frozen, &kept, of);
-        drop(quiet);
+        self.frozen = None;
         let now = shared.clock.now();
         shared.figures().checkpoint(rows, now.since(begun), self.meta.tally.rows());
         self.begun = begun;
@@ -210,19 +234,21 @@ impl Checkpointer {
         self.shared.on_table(self.shared.table()?.get_many(keys))
     }
 
-    /// Whether the disk has room for a checkpoint, for a table that would not survive a full one.
-    /// If not, the ballast makes some, and nothing new is admitted until it is there again.
+    /// The room a checkpoint wants on the disk, if there is so much, for a table that would not survive
+    /// a full one. If not, the ballast makes some, and nothing new is admitted until it is there
+    /// again.
     ///
     /// What a table rewrites beside the rows that change is the larger part where they are small and
     /// scattered, as those are that only delete. If it is too much for the disk, it is counted for
     /// one batch only: else a disk that is full would need the more room the more is deleted.
-    fn make_room(&mut self) -> bool {
+    fn make_room(&mut self) -> Option<u64> {
         let options = &self.shared.options;
         let (bytes, rows) = {
             let tail = self.shared.tail();
-            (tail.active.bytes() as u64, tail.active.rows() as u64)
+            let next = tail.frozen.as_deref().unwrap_or(&tail.active);
+            (next.bytes() as u64, next.rows() as u64)
         };
-        let free = self.disk.free().unwrap_or(u64::MAX);
+        let free = self.claims.free(&*self.disk);
         let for_rows = |rows: u64| bytes * 2 + rows * ROW_OVERHEAD + TABLE_OVERHEAD;
         self.sparing = free < for_rows(rows).saturating_add(options.ballast_bytes * 2);
         let at_once = if self.sparing { options.checkpoint_rows_max as u64 } else { rows };
@@ -231,19 +257,20 @@ impl Checkpointer {
             let there = options.ballast_bytes == 0 || self.keep_ballast(options.ballast_bytes);
             self.shared.room.shut(Shut::Checkpoint, !there);
             self.shared.room.wake(options);
-            return true;
+            return Some(wanted);
         }
         if free >= wanted {
-            return true;
+            return Some(wanted);
         }
         debug!(free, wanted, rows, bytes, "the disk has no room for a checkpoint");
         self.shared.room.shut(Shut::Checkpoint, true);
         self.shared.room.wake(options);
         if free.saturating_add(options.ballast_bytes) < wanted {
-            return false;
+            return None;
         }
         let removed = self.disk.remove(BALLAST);
-        removed.is_ok() && self.disk.sync().is_ok() && self.disk.free().is_ok_and(|f| f >= wanted)
+        let there = removed.is_ok() && self.disk.sync().is_ok();
+        (there && self.claims.free(&*self.disk) >= wanted).then_some(wanted)
     }
 
     /// Makes the ballast, if there is none; whether it is there.
@@ -296,7 +323,11 @@ fn change(entry: &Entry, old: Option<Blob>, meta: &mut Meta) -> Option<(Change, 
 
 /// Whether a checkpoint would have anything to do.
 fn has_work(shared: &Shared) -> bool {
-    shared.tail().active.rows() > 0
+    let waits = {
+        let tail = shared.tail();
+        tail.active.rows() > 0 || tail.frozen.is_some()
+    };
+    waits
         || shared.schedule.journal() >= shared.options.checkpoint_journal_bytes / 8
         // What was repaired after a crash is counted afresh and written down.
         || shared.recount.load(Ordering::Relaxed)

@@ -17,6 +17,7 @@
 //!   alone. No lock is held while somebody is woken.
 
 mod checkpoint;
+mod claims;
 mod commit;
 mod disk;
 mod error;

@@ -121,6 +121,14 @@ impl SimDisk {
         self.state().room = room;
     }
 
+    /// Something else writes so many bytes, if there is room for them.
+    pub fn take(&self, bytes: u64) -> io::Result<()> {
+        if let Some(room) = &mut self.state().room {
+            *room = room.checked_sub(bytes).ok_or(io::ErrorKind::StorageFull)?;
+        }
+        Ok(())
+    }
+
     /// Makes writing in place take room too, as on file systems that copy.
     pub fn copy_on_write(&self) {
         self.state().copies = true;
@@ -378,6 +386,19 @@ struct Rows {
     /// Calls after the first one that failed: there must be none.
     called_again: bool,
     failed: bool,
+    /// Bytes of the disk that the next flush takes, and what else happens before it.
+    takes: u64,
+    meanwhile: Meanwhile,
+}
+
+/// Something that happens once. It is no part of what the next process finds.
+#[derive(Default)]
+struct Meanwhile(Option<Box<dyn FnOnce() + Send>>);
+
+impl Clone for Meanwhile {
+    fn clone(&self) -> Meanwhile {
+        Meanwhile(None)
+    }
 }
 
 impl SimTable {
@@ -406,6 +427,12 @@ impl SimTable {
     /// Makes every call from now on fail.
     pub fn break_it(&self) {
         self.rows().broken = true;
+    }
+
+    /// Makes the next flush take so much of the disk, after something else has happened.
+    pub fn next_flush_takes(&self, bytes: u64, meanwhile: impl FnOnce() + Send + 'static) {
+        let mut rows = self.rows();
+        (rows.takes, rows.meanwhile) = (bytes, Meanwhile(Some(Box::new(meanwhile))));
     }
 
     /// Whether it was called again after a call had failed.
@@ -455,6 +482,14 @@ impl Table for SimTable {
     fn flush(&self) -> Result<(), TableError> {
         let mut rows = self.call()?;
         self.line.tick().map_err(|error| TableError(error.to_string()))?;
+        if let Some(meanwhile) = rows.meanwhile.0.take() {
+            meanwhile();
+        }
+        let takes = std::mem::take(&mut rows.takes);
+        if let Err(error) = self.line.take(takes) {
+            rows.failed = true;
+            return Err(TableError(error.to_string()));
+        }
         rows.certain = rows.seen.clone();
         rows.open.clear();
         Ok(())

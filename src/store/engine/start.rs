@@ -139,11 +139,12 @@ fn put_together(
     let old = found.leftovers().collect();
     let keeper = Keeper::new(workshop.clone(), &shared.options, active.sequence + 1, old);
     let keeper = Arc::new(keeper);
+    let claims = workshop.claims().clone();
     let journal = Journal::new(workshop, active, found.last, found.sealed);
     shared.room.set_journal(journal.bytes());
     let supply = Supply { keeper: keeper.clone(), room: shared.room.clone() };
     let committer = Committer::new(shared.clone(), journal, supply);
-    let checkpointer = Checkpointer::new(shared.clone(), disk, meta);
+    let checkpointer = Checkpointer::new(shared.clone(), disk, claims, meta);
     Parts { shared, committer, checkpointer, keeper, report }
 }
 

@@ -4,16 +4,19 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::task::Waker;
 
 use super::checkpoint::Outcome;
 use super::commit::Step;
 use super::error::StoreError;
+use super::journal::Spares;
 use super::options::{Options, Promise};
 use super::room::NoRoom;
 use super::rows::RowBatch;
 use super::shared::{Progress, Shared};
 use super::simulation::{Random, SimDisk, SimTable, Told, seed};
+use super::spares::Supply;
 use super::start::{self, Parts, Site};
 use crate::sync::atomic::Ordering;
 use crate::time::{Clock, SystemClock, Time};
@@ -551,36 +554,98 @@ fn full_disk(copy_on_write: bool) {
     }
 }
 
+/// The whole of a checkpoint, while the journal is written.
+fn whole_checkpoint(driven: &mut Driven) -> Outcome {
+    let Parts { shared, committer, checkpointer, .. } = &mut driven.parts;
+    std::thread::scope(|scope| {
+        let done = scope.spawn(|| checkpointer.checkpoint().unwrap());
+        while !done.is_finished() {
+            // Not before it has looked for room: what is written takes some.
+            if shared.tail().frozen.is_some() {
+                committer.step();
+            }
+            std::thread::yield_now();
+        }
+        done.join().unwrap()
+    })
+}
+
+fn put(shared: &Shared, key: u8, len: usize) {
+    let mut batch = RowBatch::new();
+    batch.put(&[1, key], &vec![key; len]);
+    shared.submit(&mut batch);
+}
+
 #[test]
 fn a_checkpoint_that_could_fill_the_disk_waits_and_the_ballast_gives_it_room() {
     let options = Options { ballast_bytes: 1 << 20, ..options() };
     let mut driven = World::new_store(options.clone());
     let shared = driven.shared().clone();
-    let fill = || {
-        let mut batch = RowBatch::new();
-        batch.put(&[1], &[1; 100]);
-        shared.submit(&mut batch);
-    };
-    // Nobody waits for what is certain already, so the whole of it can be called here.
-    let checkpoint = |driven: &mut Driven| {
-        let Parts { committer, checkpointer, .. } = &mut driven.parts;
-        std::thread::scope(|scope| {
-            let done = scope.spawn(|| checkpointer.checkpoint().unwrap());
-            while !done.is_finished() {
-                committer.step();
-                std::thread::yield_now();
-            }
-            done.join().unwrap()
-        })
-    };
-    fill();
-    assert_eq!(checkpoint(&mut driven), Outcome::Written);
-    fill();
+    put(&shared, 1, 100);
+    assert_eq!(whole_checkpoint(&mut driven), Outcome::Written);
+    put(&shared, 1, 100);
     driven.world.disk.set_room(Some(100));
     assert_eq!(driven.parts.checkpointer.checkpoint().unwrap(), Outcome::NoRoom);
     assert_eq!(shared.room.check(1, &options), Err(NoRoom::Full));
     assert!(shared.stats().full.unwrap().contains("checkpoint"));
     driven.world.disk.set_room(None);
-    assert_eq!(checkpoint(&mut driven), Outcome::Written);
+    assert_eq!(whole_checkpoint(&mut driven), Outcome::Written);
     assert_eq!(shared.room.check(1, &options), Ok(()));
+}
+
+/// More than a checkpoint of a few small rows wants.
+const CHECKPOINT: u64 = 9 << 20;
+
+#[test]
+fn a_journal_that_grows_while_a_checkpoint_is_written_leaves_it_its_room() {
+    let mut driven = World::new_store(options());
+    let shared = driven.shared().clone();
+    put(&shared, 1, 100);
+    let segment = options().segment_bytes;
+    driven.world.disk.set_room(Some(CHECKPOINT));
+    let supply =
+        Supply { keeper: driven.parts.keeper.clone(), room: driven.parts.shared.room.clone() };
+    let taken = Arc::new(AtomicUsize::new(0));
+    let counted = taken.clone();
+    // Until there is none: what is left is what the checkpoint was told that it has.
+    driven.world.table.next_flush_takes(8 << 20, move || {
+        while supply.take().is_ok() {
+            counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+    });
+    assert_eq!(whole_checkpoint(&mut driven), Outcome::Written);
+    let taken = taken.load(std::sync::atomic::Ordering::Relaxed) as u64;
+    assert!(taken > 1 && taken * segment < 1 << 20, "{taken} segments beside a checkpoint");
+    assert_eq!(shared.room.check(1, &options()), Err(NoRoom::Full), "the journal has none");
+    driven.world.disk.set_room(None);
+    driven.parts.keeper.make(&shared.room);
+    assert_eq!(shared.room.check(1, &options()), Ok(()));
+    assert_eq!(shared.stats().table_failed, None);
+}
+
+#[test]
+fn a_checkpoint_that_has_begun_when_its_room_is_gone_waits_for_more_and_loses_nothing() {
+    let mut driven = World::new_store(options());
+    let mut twin = Twin::default();
+    let shared = driven.shared().clone();
+    let (large, small) = (vec![1; 3 << 20], vec![2; 100]);
+    driven.submit(&vec![(vec![1, 1], Some(large.clone()))], &mut twin);
+    // Enough for the checkpoint, but the journal is still to be made longer for what it begins with.
+    driven.world.disk.set_room(Some(15 << 20));
+    assert_eq!(whole_checkpoint(&mut driven), Outcome::NoRoom);
+    twin.history.push(Changes::new());
+    driven.submit(&vec![(vec![1, 2], Some(small.clone()))], &mut twin);
+    assert_eq!(whole_checkpoint(&mut driven), Outcome::NoRoom);
+    assert_eq!(driven.world.table.with_rows(|rows| rows.len()), 1, "it is not begun in part");
+    assert_eq!(shared.room.check(1, &options()), Err(NoRoom::Full));
+    driven.commit_all(&mut twin).unwrap();
+    assert!(driven.scan(&[]) == twin.rows());
+    twin.clone().found(&driven.world.after_kill().start(options()).unwrap(), "killed meanwhile");
+    driven.world.disk.set_room(None);
+    assert_eq!(whole_checkpoint(&mut driven), Outcome::Written);
+    (0..3).for_each(|_| twin.history.push(Changes::new()));
+    assert_eq!(shared.tail().pending_rows(), 0, "both are written");
+    assert_eq!(shared.room.check(1, &options()), Ok(()));
+    driven.commit_all(&mut twin).unwrap();
+    twin.found(&driven.world.after_kill().start(options()).unwrap(), "when it had room");
 }

@@ -18,6 +18,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::super::claims::{Claims, Making};
 use super::super::disk::{Disk, DiskFile};
 use super::super::frame;
 
@@ -43,6 +44,7 @@ pub struct Segment {
 pub struct Workshop {
     disk: Arc<dyn Disk>,
     store: [u8; 16],
+    claims: Arc<Claims>,
 }
 
 /// What the beginning of a segment says.
@@ -61,7 +63,7 @@ pub struct Header {
 impl Workshop {
     /// A workshop on `disk` for the store with this identity.
     pub fn new(disk: Arc<dyn Disk>, store: [u8; 16]) -> Workshop {
-        Workshop { disk, store }
+        Workshop { disk, store, claims: Arc::default() }
     }
 
     /// Makes a new segment of `capacity` bytes. When this returns, a power cut cannot undo it.
@@ -120,7 +122,8 @@ impl Workshop {
 
     /// Gives a segment room for a frame that is larger than a whole one.
     pub fn grow(&self, segment: &mut Segment, capacity: u64) -> io::Result<()> {
-        zeros(&*segment.file, segment.capacity, capacity)?;
+        let mut room = self.claims.file(capacity.saturating_sub(segment.capacity))?;
+        zeros(&*segment.file, segment.capacity, capacity, &mut room)?;
         segment.file.sync()?;
         segment.capacity = capacity;
         // Only now: a header must never promise more than is there.
@@ -130,6 +133,11 @@ impl Workshop {
     /// Removes a segment whose frames are no longer needed.
     pub fn remove(&self, sequence: u64) -> io::Result<()> {
         self.disk.remove(&name(sequence))
+    }
+
+    /// What of the room on the disk is spoken for.
+    pub fn claims(&self) -> &Arc<Claims> {
+        &self.claims
     }
 
     /// The disk the segments are on.
@@ -151,9 +159,10 @@ impl Workshop {
     }
 
     fn fill(&self, sequence: u64, capacity: u64) -> io::Result<Segment> {
+        let mut room = self.claims.file(capacity.max(START))?;
         let file = self.disk.create(UNFINISHED)?;
         let segment = self.segment(sequence, FIRST_SALT, capacity.max(START), file);
-        zeros(&*segment.file, 0, segment.capacity)?;
+        zeros(&*segment.file, 0, segment.capacity, &mut room)?;
         self.write_header(&segment)?;
         Ok(segment)
     }
@@ -233,12 +242,13 @@ pub fn sequence_of(name: &str) -> Option<u64> {
     (digits.len() >= 10).then(|| digits.parse().ok()).flatten()
 }
 
-fn zeros(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
+fn zeros(file: &dyn DiskFile, from: u64, to: u64, room: &mut Making<'_>) -> io::Result<()> {
     let block = vec![0; BLOCK];
     let mut at = from;
     while at < to {
         let len = (to - at).min(BLOCK as u64);
         file.write_at(&block[..usize::try_from(len).expect("a block at most")], at)?;
+        room.took(len);
         at += len;
     }
     Ok(())

@@ -1,0 +1,117 @@
+//! What of the room on the disk is spoken for: a table does not survive a disk that is full, and the
+//! journal grows while a checkpoint is being written. Both take from one account, so that neither
+//! counts on what the other is about to take.
+
+use std::io;
+
+use super::disk::Disk;
+use crate::sync::{Mutex, MutexGuard};
+
+/// What of the room on the disk is spoken for.
+#[derive(Debug, Default)]
+pub struct Claims(Mutex<Account>);
+
+#[derive(Debug, Default)]
+struct Account {
+    /// What files that are being made will still take.
+    making: u64,
+    /// While a checkpoint is being written: what it leaves to files begun meanwhile.
+    left: Option<u64>,
+}
+
+/// The room of a file that is being made.
+#[derive(Debug)]
+pub struct Making<'a> {
+    claims: &'a Claims,
+    bytes: u64,
+}
+
+/// The room of a checkpoint that is being written.
+#[derive(Debug)]
+pub struct Writing<'a>(&'a Claims);
+
+impl Claims {
+    /// What is free on the disk and not spoken for.
+    pub fn free(&self, disk: &dyn Disk) -> u64 {
+        self.lock().free(disk)
+    }
+
+    /// Speaks for the room of a checkpoint, until what is returned is dropped; none: there is not
+    /// so much.
+    pub fn checkpoint(&self, disk: &dyn Disk, bytes: u64) -> Option<Writing<'_>> {
+        let mut account = self.lock();
+        account.left = Some(account.free(disk).checked_sub(bytes)?);
+        Some(Writing(self))
+    }
+
+    /// Speaks for the room of a file. An error that says that the disk is full if a checkpoint
+    /// needs it; else the disk itself says so when it is.
+    pub fn file(&self, bytes: u64) -> io::Result<Making<'_>> {
+        let mut account = self.lock();
+        if let Some(left) = &mut account.left {
+            *left = left.checked_sub(bytes).ok_or(io::ErrorKind::StorageFull)?;
+        }
+        account.making += bytes;
+        Ok(Making { claims: self, bytes })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Account> {
+        self.0.lock().expect("no code panics while it holds the claims")
+    }
+}
+
+impl Account {
+    fn free(&self, disk: &dyn Disk) -> u64 {
+        disk.free().unwrap_or(u64::MAX).saturating_sub(self.making)
+    }
+}
+
+impl Making<'_> {
+    /// So much of it is taken: the disk says so itself from now on.
+    pub fn took(&mut self, bytes: u64) {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        self.claims.lock().making -= bytes;
+    }
+}
+
+impl Drop for Making<'_> {
+    fn drop(&mut self) {
+        self.took(self.bytes);
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        self.0.lock().left = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::simulation::SimDisk;
+    use super::*;
+
+    #[test]
+    fn a_file_and_a_checkpoint_never_have_the_same_room() {
+        let (claims, disk) = (Claims::default(), SimDisk::default());
+        disk.set_room(Some(100));
+        let mut file = claims.file(60).unwrap();
+        assert!(claims.checkpoint(&disk, 41).is_none(), "the file is not written yet");
+        assert!(claims.file(1000).is_ok(), "no checkpoint forbids it: the disk will");
+        disk.set_room(Some(70));
+        file.took(30);
+        assert_eq!(claims.free(&disk), 40, "what is taken is not counted twice");
+        let checkpoint = claims.checkpoint(&disk, 30).unwrap();
+        let refused = claims.file(11).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::StorageFull);
+        let other = claims.file(10).unwrap();
+        // The checkpoint has taken some of its own by now, which is no room for others.
+        assert!(claims.file(1).is_err());
+        drop((file, other));
+        assert!(claims.file(1).is_err(), "it may have been written");
+        drop(checkpoint);
+        assert_eq!(claims.free(&disk), 70);
+        assert!(claims.file(1).is_ok());
+    }
+}

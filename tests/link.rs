@@ -4,6 +4,8 @@
 
 #[path = "link/room.rs"]
 mod room;
+#[path = "link/unreadable.rs"]
+mod unreadable;
 
 use std::sync::Arc;
 use std::task::Waker;

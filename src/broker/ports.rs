@@ -83,6 +83,7 @@ pub struct Fetch(Arc<Mutex<Fetching>>);
 #[derive(Debug, Default)]
 struct Fetching {
     found: Option<Fetched>,
+    failed: bool,
     waker: Option<Waker>,
 }
 
@@ -96,12 +97,12 @@ pub type Fetched = Vec<(Mid, Option<Message>)>;
 impl Fetch {
     /// A fetch of what is here.
     pub fn ready(found: Fetched) -> Fetch {
-        Fetch(Arc::new(Mutex::new(Fetching { found: Some(found), waker: None })))
+        Fetch(Arc::new(Mutex::new(Fetching { found: Some(found), ..Fetching::default() })))
     }
 
     /// A fetch that is under way, and its other end.
     pub fn begin(waker: &Waker) -> (Fetch, Fetcher) {
-        let fetching = Fetching { found: None, waker: Some(waker.clone()) };
+        let fetching = Fetching { waker: Some(waker.clone()), ..Fetching::default() };
         let shared = Arc::new(Mutex::new(fetching));
         (Fetch(shared.clone()), Fetcher(shared))
     }
@@ -109,6 +110,12 @@ impl Fetch {
     /// Whether it is there.
     pub fn is_there(&self) -> bool {
         self.0.lock().expect("no code panics while it holds a fetch").found.is_some()
+    }
+
+    /// Whether nothing will ever come of it: what was asked for stays in the store, for the next
+    /// start.
+    pub fn has_failed(&self) -> bool {
+        self.0.lock().expect("no code panics while it holds a fetch").failed
     }
 
     /// What was found, once it is there: every message asked for, in that order; `None` for one
@@ -121,9 +128,18 @@ impl Fetch {
 impl Fetcher {
     /// Hands over what was found, and wakes.
     pub fn end(self, found: Fetched) {
+        self.settle(|fetching| fetching.found = Some(found));
+    }
+
+    /// Says that nothing will ever come of it, and wakes.
+    pub fn fail(self) {
+        self.settle(|fetching| fetching.failed = true);
+    }
+
+    fn settle(self, set: impl FnOnce(&mut Fetching)) {
         let waker = {
             let mut fetching = self.0.lock().expect("no code panics while it holds a fetch");
-            fetching.found = Some(found);
+            set(&mut fetching);
             fetching.waker.take()
         };
         if let Some(waker) = waker {

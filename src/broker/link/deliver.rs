@@ -188,7 +188,13 @@ impl Live {
             .fetch
             .as_ref()
             .and_then(|(mailbox, fetch)| Some((mailbox.clone(), fetch.take()?)));
-        let Some((mailbox, found)) = there else { return false };
+        let Some((mailbox, found)) = there else {
+            // A client that waited on would get nothing ever again, and not know why.
+            if queue.fetch.as_ref().is_some_and(|(_, fetch)| fetch.has_failed()) {
+                self.ties.closing = Some(Reason::UnspecifiedError);
+            }
+            return false;
+        };
         queue.fetch = None;
         for mid in mailbox.warm(found) {
             error!(client = %self.client_id(), mid, "a message that was kept cannot be read");

@@ -75,7 +75,10 @@ impl Jobs {
                     fetcher.end(found);
                 }
                 // It stays where it is, for the next start: nobody is told that it is lost.
-                Err(error) => error!(%error, "what waits in the store cannot be read"),
+                Err(error) => {
+                    error!(%error, "what waits in the store cannot be read");
+                    fetcher.fail();
+                }
             }
         }
     }

@@ -99,6 +99,10 @@ impl Checkpointer {
             }
             if full {
                 self.shared.schedule.put_off();
+                if self.shared.schedule.is_closing() {
+                    // The journal has it all: whoever stops a broker does not wait for a disk.
+                    break;
+                }
                 std::thread::sleep(AGAIN);
             }
         }

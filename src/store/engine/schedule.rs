@@ -109,6 +109,11 @@ impl Schedule {
         self.changed.notify_all();
     }
 
+    /// Whether the checkpoint thread is to end.
+    pub fn is_closing(&self) -> bool {
+        self.lock().closing
+    }
+
     /// No checkpoint will be made any more.
     pub fn closed(&self) {
         self.lock().closed = true;

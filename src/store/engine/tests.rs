@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::task::Waker;
+use std::time::Duration;
 
 use super::checkpoint::Outcome;
 use super::commit::Step;
@@ -621,6 +622,23 @@ fn a_journal_that_grows_while_a_checkpoint_is_written_leaves_it_its_room() {
     driven.parts.keeper.make(&shared.room);
     assert_eq!(shared.room.check(1, &options()), Ok(()));
     assert_eq!(shared.stats().table_failed, None);
+}
+
+#[test]
+fn a_store_whose_disk_has_no_room_for_a_checkpoint_can_be_closed() {
+    let options = Options { checkpoint_interval: Duration::ZERO, ..options() };
+    let driven = World::new_store(options);
+    let shared = driven.shared().clone();
+    put(&shared, 1, 100);
+    driven.world.disk.set_room(Some(100));
+    let (sender, ended) = std::sync::mpsc::channel();
+    let checkpointer = driven.parts.checkpointer;
+    std::thread::spawn(move || {
+        checkpointer.run();
+        let _ = sender.send(());
+    });
+    shared.schedule.close();
+    assert!(ended.recv_timeout(Duration::from_secs(60)).is_ok(), "it never ends");
 }
 
 #[test]

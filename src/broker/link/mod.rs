@@ -203,8 +203,8 @@ impl Link {
     }
 
     /// Does what time, wakes and room allow. `unwritten` bytes still wait for the peer, or
-    /// [`NOBODY_READS`]. All wakers
-    /// that a link is ever polled with should wake the same task: one may be kept for long.
+    /// [`NOBODY_READS`]. All wakers that a link is ever polled with should wake the same task: one may be
+    /// kept for long.
     pub fn poll(&mut self, waker: &Waker, now: Time, unwritten: usize, turn: &mut Turn) -> Flow {
         self.broker.begin(turn);
         if let Phase::Connect(_, deadline) = &self.phase

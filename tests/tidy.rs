@@ -4,12 +4,18 @@
 //! Every rule is a function over a folder, so that each is tried on a small tree below
 //! `tests/fixtures/tidy` that breaks it. What a rule says is data at the top of this file.
 
+#[path = "tidy/cycles.rs"]
+mod cycles;
+#[path = "tidy/measures.rs"]
+mod measures;
 #[path = "tidy/source.rs"]
 mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use cycles::{Cycle, Imports};
+use measures::{Figures, MEASURES, Measure};
 use source::{Named, Source};
 
 /// The floor of each module of `src`. `main.rs` and `lib.rs` stand above all and are free.
@@ -122,8 +128,43 @@ const VERSIONS: &[(&str, usize)] = &[
     ("src/net/live_check.rs", 2),
 ];
 
-/// Lines a file may have outside its tests.
-const LINES_MAX: usize = 700;
+/// Files of `src` that may import from each other. Shorten a list when a cycle becomes smaller.
+const CYCLES: &[&[&str]] = &[
+    &[
+        "src/broker/letters.rs",
+        "src/broker/mailbox/above.rs",
+        "src/broker/mailbox/bands.rs",
+        "src/broker/mailbox/lists.rs",
+        "src/broker/mailbox/mod.rs",
+        "src/broker/mailbox/overflow.rs",
+        "src/broker/mailbox/told.rs",
+        "src/broker/priorities.rs",
+        "src/broker/recent.rs",
+        "src/broker/regime.rs",
+        "src/broker/router.rs",
+        "src/broker/staged.rs",
+        "src/broker/turn.rs",
+    ],
+    &[
+        "src/broker/link/limits.rs",
+        "src/broker/link/linger.rs",
+        "src/broker/link/live.rs",
+        "src/broker/link/login.rs",
+        "src/broker/link/ties.rs",
+    ],
+    &[
+        "src/codec/error.rs",
+        "src/codec/packet.rs",
+        "src/codec/property.rs",
+        "src/codec/reason.rs",
+        "src/codec/wire.rs",
+    ],
+    &["src/settings/file.rs", "src/settings/keys.rs"],
+    &["src/store/engine/commit.rs", "src/store/engine/shared.rs"],
+];
+
+/// Lines of detail below a measure that is above its ratchet.
+const WORST_SHOWN: usize = 12;
 
 struct Word {
     path: &'static [&'static str],
@@ -159,8 +200,26 @@ fn every_cited_clause_exists_and_is_proved() {
 }
 
 #[test]
-fn no_file_tells_two_stories() {
-    none(&lengths(&house(), LINES_MAX));
+fn no_measure_is_above_its_ratchet() {
+    none(&ratchets(&Figures::of(&house()), |measure| measure.max));
+}
+
+#[test]
+fn files_import_in_one_direction() {
+    none(&cycles(&house(), CYCLES));
+}
+
+/// `tools/measure` prints the table of the trees that `MEASURE` and `AGAINST` name.
+#[test]
+fn the_table_of_measures_has_a_row_for_each() {
+    let tree = |name| std::env::var_os(name).map(PathBuf::from);
+    let now = Figures::of(&tree("MEASURE").unwrap_or_else(house));
+    let before = tree("AGAINST").map(|tree| Figures::of(&tree));
+    let table = measures::table(&now, before.as_ref());
+    println!("{table}");
+    for measure in MEASURES {
+        assert!(table.contains(measure.name), "{} is missing", measure.name);
+    }
 }
 
 #[test]
@@ -242,9 +301,62 @@ fn a_document_that_points_to_nothing_is_reported() {
 }
 
 #[test]
-fn a_file_that_grew_too_long_is_reported() {
-    let found = lengths(&fixture("words"), 20);
-    reported(&found, &["src/session.rs: 21 lines outside tests, 20 at most"]);
+fn every_measure_counts_what_it_says() {
+    let figures = Figures::of(&fixture("measures"));
+    let counted: Vec<String> = MEASURES
+        .iter()
+        .map(|measure| format!("{}: {:.1}", measure.name, (measure.of)(&figures)))
+        .collect();
+    reported(
+        &counted,
+        &[
+            "longest function, lines: 7.0",
+            "95 % of functions have at most, lines: 7.0",
+            "longest file of src and tools, lines outside tests: 28.0",
+            "longest file of tests, lines: 1.0",
+            "functions with 6 or more parameters, % of src/broker: 33.3",
+            "functions with 6 or more parameters, % of src: 25.0",
+            "public fields in 1,000 lines of src/broker: 136.4",
+            "public fields in 1,000 lines of src: 107.1",
+            "types that share a name, % of src: 50.0",
+            "who-words in 1,000 words of comments of src: 69.0",
+            "who-words in 1,000 words of comments of tests and tools: 250.0",
+            "files of src in an import cycle: 0.0",
+        ],
+    );
+}
+
+#[test]
+fn a_measure_above_its_ratchet_is_reported_with_what_makes_it() {
+    let figures = Figures::of(&fixture("measures"));
+    let found =
+        ratchets(&figures, |measure| if measure.name.ends_with("src") { 26.0 } else { 300.0 });
+    reported(
+        &found,
+        &[
+            "public fields in 1,000 lines of src: 107.14, 26.00 at most\n    \
+             3 public fields: src/broker/mod.rs",
+            "types that share a name, % of src: 50.00, 26.00 at most\n    \
+             Plate: src/broker/mod.rs:11, src/lib.rs:3",
+            "who-words in 1,000 words of comments of src: 68.97, 26.00 at most\n    \
+             src/broker/mod.rs:1: Whoever reads this finds two.\n    \
+             src/broker/mod.rs:3: Two public fields, one private: nobody sees it.",
+        ],
+    );
+}
+
+#[test]
+fn an_import_cycle_is_reported_however_it_is_spelt() {
+    let tree = fixture("cycles");
+    let files = ["src/kitchen/cook.rs", "src/kitchen/oven/grate.rs", "src/kitchen/waiter.rs"];
+    none(&cycles(&tree, &[&files]));
+    let cycle = "files import from each other: \
+                 src/kitchen/cook.rs src/kitchen/oven/grate.rs src/kitchen/waiter.rs\n  \
+                 src/kitchen/cook.rs:1: super::Servant of src/kitchen/waiter.rs\n  \
+                 src/kitchen/oven/grate.rs:1: super::super::cook::Cook of src/kitchen/cook.rs\n  \
+                 src/kitchen/waiter.rs:5: house::Grate of src/kitchen/oven/grate.rs";
+    reported(&cycles(&tree, &[]), &[cycle]);
+    reported(&cycles(&tree, &[&files[1..]]), &[cycle]);
 }
 
 /// Names from the crate's root that go up, or sideways where there are no neighbours.
@@ -367,15 +479,27 @@ fn clauses(root: &Path) -> Vec<String> {
     found
 }
 
-/// Files with more than `max` lines outside tests.
-fn lengths(root: &Path, max: usize) -> Vec<String> {
-    ["src", "tools"]
-        .iter()
-        .flat_map(|folder| Source::read_all(root, folder))
-        .map(|source| (source.lines_outside_tests(), source.path))
-        .filter(|&(lines, _)| lines > max)
-        .map(|(lines, path)| format!("{path}: {lines} lines outside tests, {max} at most"))
-        .collect()
+/// Measures above the limit that `max` gives, each with the worst that it counts.
+fn ratchets(figures: &Figures, max: impl Fn(&Measure) -> f64) -> Vec<String> {
+    let above = MEASURES.iter().filter(|measure| (measure.of)(figures) > max(measure));
+    let report = |measure: &Measure| {
+        let worst = (measure.worst)(figures);
+        let worst: Vec<&str> = worst.iter().take(WORST_SHOWN).map(String::as_str).collect();
+        let (name, is, max) = (measure.name, (measure.of)(figures), max(measure));
+        format!("{name}: {is:.2}, {max:.2} at most\n    {}", worst.join("\n    "))
+    };
+    above.map(report).collect()
+}
+
+/// Cycles of imports that have a file beyond those that one of `allowed` lists.
+fn cycles(root: &Path, allowed: &[&[&str]]) -> Vec<String> {
+    let is_allowed = |cycle: &Cycle| {
+        let among = |listed: &[&str]| cycle.paths.iter().all(|path| listed.contains(&&**path));
+        allowed.iter().any(|listed| among(listed))
+    };
+    let mut cycles = Imports::of(root).cycles();
+    cycles.retain(|cycle| !is_allowed(cycle));
+    cycles.iter().map(|cycle| format!("files import from each other: {cycle}")).collect()
 }
 
 /// Files that the documents beside `Cargo.toml` name in backquotes or link to, and that are not there.

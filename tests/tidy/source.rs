@@ -12,6 +12,8 @@ pub struct Source {
     pub text: String,
     /// Its words.
     pub tokens: Vec<Token>,
+    /// Its comments with the line that each begins at, without the slashes.
+    pub comments: Vec<(usize, String)>,
     /// The module it is: `codec/decode.rs` is `["codec", "decode"]`.
     pub module: Vec<String>,
 }
@@ -33,6 +35,20 @@ pub struct Named {
     pub test: bool,
     /// Inline modules around it.
     pub inside: Vec<String>,
+    pub kind: Kind,
+    /// Its name behind `as`.
+    pub alias: Option<String>,
+}
+
+/// Where a path stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// In code.
+    Code,
+    /// In a `use`.
+    Use,
+    /// In a `pub use`, of any visibility.
+    Export,
 }
 
 impl Source {
@@ -62,7 +78,7 @@ impl Source {
     }
 
     pub fn parse(path: &str, text: String) -> Source {
-        let mut tokens = words(&text);
+        let (mut tokens, comments) = words(&text);
         mark_tests(&mut tokens);
         let stem = path.trim_start_matches("src/").trim_end_matches(".rs");
         let mut module: Vec<String> = stem.split('/').map(str::to_owned).collect();
@@ -71,7 +87,7 @@ impl Source {
         {
             module.pop();
         }
-        Source { path: path.to_owned(), text, tokens, module }
+        Source { path: path.to_owned(), text, tokens, comments, module }
     }
 
     /// Every path in the file.
@@ -80,9 +96,15 @@ impl Source {
         let mut inside: Vec<(String, usize)> = Vec::new();
         let mut depth = 0;
         let mut at = 0;
+        let mut kind = Kind::Code;
         while at < self.tokens.len() {
             let token = &self.tokens[at];
             match token.text.as_str() {
+                ";" => kind = Kind::Code,
+                "use" if self.word(at + 1) != "<" => {
+                    let exported = at > 0 && matches!(self.word(at - 1), "pub" | ")");
+                    kind = if exported { Kind::Export } else { Kind::Use };
+                }
                 "{" => depth += 1,
                 "}" => {
                     depth -= 1;
@@ -95,7 +117,9 @@ impl Source {
                 }
                 _ if is_name(&token.text) => {
                     let around: Vec<String> = inside.iter().map(|(name, _)| name.clone()).collect();
+                    let first = names.len();
                     at = self.tree(at, Vec::new(), &around, &mut names);
+                    names[first..].iter_mut().for_each(|name| name.kind = kind);
                     continue;
                 }
                 _ => {}
@@ -106,14 +130,21 @@ impl Source {
     }
 
     /// Lines of the file that are not tests.
-    pub fn lines_outside_tests(&self) -> usize {
-        let in_tests: usize = self
+    pub fn lines_outside_tests(&self) -> impl Iterator<Item = &str> {
+        let tests: Vec<(usize, usize)> = self
             .tokens
             .chunk_by(|a, b| a.test == b.test)
             .filter(|run| run[0].test)
-            .map(|run| run[run.len() - 1].line + 1 - run[0].line)
-            .sum();
-        self.text.lines().count() - in_tests
+            .map(|run| (run[0].line, run[run.len() - 1].line))
+            .collect();
+        let is_test = move |line| tests.iter().any(|&(first, last)| first <= line && line <= last);
+        let lines = self.text.lines().enumerate();
+        lines.filter(move |(at, _)| !is_test(at + 1)).map(|(_, line)| line)
+    }
+
+    /// Whether the whole file is a test.
+    pub fn is_test(&self) -> bool {
+        self.tokens.iter().all(|token| token.test)
     }
 
     /// The text of the token at `at`, or nothing.
@@ -150,11 +181,14 @@ impl Source {
         if goes_on {
             return self.tree(at + 2, prefix, inside, names);
         }
+        let renamed = self.word(at + 1) == "as";
         names.push(Named {
             segments: prefix,
             line: token.line,
             test: token.test,
             inside: inside.to_vec(),
+            kind: Kind::Code,
+            alias: renamed.then(|| self.word(at + 2).to_owned()),
         });
         at + 1
     }
@@ -223,9 +257,11 @@ fn is_name(text: &str) -> bool {
     text.starts_with(|first: char| first.is_alphabetic() || first == '_')
 }
 
-fn words(text: &str) -> Vec<Token> {
+/// The words of a file, and its comments.
+fn words(text: &str) -> (Vec<Token>, Vec<(usize, String)>) {
     let chars: Vec<char> = text.chars().collect();
     let mut tokens = Vec::new();
+    let mut comments = Vec::new();
     let (mut at, mut line) = (0, 1);
     while at < chars.len() {
         let start = at;
@@ -278,11 +314,15 @@ fn words(text: &str) -> Vec<Token> {
             }
         };
         line += chars[start..at].iter().filter(|&&c| c == '\n').count();
+        if chars[start] == '/' && at > start + 1 {
+            let comment: String = chars[start..at].iter().collect();
+            comments.push((began, comment.trim_start_matches(['/', '!', '*']).to_owned()));
+        }
         if let Some(text) = word {
             tokens.push(Token { text, line: began, test: false });
         }
     }
-    tokens
+    (tokens, comments)
 }
 
 fn find(chars: &[char], from: usize, end: impl Fn(char) -> bool) -> usize {

@@ -14,6 +14,8 @@ mod oracle;
 mod plan;
 #[path = "simulation/random.rs"]
 mod random;
+#[path = "simulation/reached.rs"]
+mod reached;
 #[path = "simulation/retained.rs"]
 mod retained;
 #[path = "simulation/rows.rs"]
@@ -26,7 +28,8 @@ mod store;
 mod world;
 
 use plan::Plan;
-use world::{Reached, World};
+use reached::Reached;
+use world::World;
 
 const ROUNDS: u64 = 4_000;
 

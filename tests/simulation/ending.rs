@@ -1,0 +1,209 @@
+//! The end of a round: every client comes back, takes and answers everything, and nothing is left.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use sluicemq::broker::metrics::Counter;
+use sluicemq::broker::overload::Pressure;
+use sluicemq::codec::{Packet, Publish, QoS};
+use sluicemq::message::Loss;
+
+use super::{TOPICS, WILL, World};
+use crate::check;
+use crate::client::Client;
+use crate::letters::Told;
+use crate::plan::{EXPIRY_MAX, READER};
+
+impl World {
+    /// Everybody comes back, takes and answers everything: nothing may be left.
+    pub(super) fn end_quietly(&mut self) {
+        self.note("the quiet end");
+        self.quiet = true;
+        self.relieve();
+        // Nobody waits for a bucket any more.
+        self.broker.reload(&self.plan.without_rates(), self.now);
+        let reader = self.reader();
+        let left: Vec<_> = self.conns.keys().copied().filter(|id| Some(*id) != reader).collect();
+        for id in left {
+            let conn = self.conns.get_mut(&id).unwrap();
+            conn.left = true;
+            self.clients[conn.client].conn = None;
+        }
+        self.settle();
+        // Those whose Sessions are full may come first, and make room for the others.
+        for _ in 0..2 {
+            for client in 0..self.clients.len() {
+                if self.usable(client).is_none() {
+                    self.connect(client);
+                }
+            }
+            self.settle();
+            self.relieve();
+            self.settle();
+        }
+        let view = self.broker.view();
+        for session in &view.sessions {
+            let client = self.clients.iter().position(|c| c.name == session.client_id.as_str());
+            let client = client.unwrap();
+            if session.account.queued != [0, 0] {
+                self.fail(&format!("c{client} still has {:?} waiting", session.account.queued));
+            }
+            if !session.connected {
+                self.fail(&format!("c{client} did not come back"));
+            }
+            let it = &self.clients[client];
+            if !it.out.is_empty() || !it.unreleased.is_empty() {
+                self.fail(&format!("c{client} has {:?} and {:?} open", it.out, it.unreleased));
+            }
+            if self.plan.exact && client < self.plan.clients {
+                let ledger: u64 = session.account.ledger[1].iter().map(|n| u64::from(*n)).sum();
+                let too_large = session.account.ledger[1][Loss::TooLarge as usize];
+                let routed = self.oracle.above(client);
+                let seen_lost = it.refused + u64::from(too_large);
+                let seen: BTreeSet<u64> = it.seen.intersection(routed).copied().collect();
+                let verdict = check::nothing_missing(routed, &seen, ledger, seen_lost);
+                let lost = &session.account.ledger[1];
+                let missing: Vec<_> = routed.difference(&it.seen).collect();
+                self.demand(verdict, &format!("c{client} without {missing:?}, ledger {lost:?}, {} of {:?} distinct, completed {:?}", routed.len(), session.account.routed, session.account.completed));
+                if let Some(stray) =
+                    it.seen.difference(routed).find(|number| !self.oracle.shared(**number))
+                {
+                    self.fail(&format!("c{client} got {stray}, which is not for it"));
+                }
+            }
+        }
+        for (group, account) in &view.groups {
+            if account.queued != [0, 0] {
+                self.fail(&format!("group {group} still has {:?} waiting", account.queued));
+            }
+        }
+        for conn in self.conns.values() {
+            if !conn.link.in_flight().is_empty() {
+                self.fail("still in flight");
+            }
+        }
+        self.nothing_promised_is_missing();
+        self.all_letters_came();
+        self.forget_everything();
+        let [.., unread] = &self.broker.view().topics[..] else { return };
+        if unread.reasons().any(|(_, count)| count > 0) {
+            self.fail(&format!("never read: {unread:?}"));
+        }
+    }
+
+    /// Where the broker died: what was acknowledged came, to everybody or to one of the group.
+    fn nothing_promised_is_missing(&mut self) {
+        if self.disk.is_none() {
+            return;
+        }
+        for (message, topic) in &self.accepted {
+            let wants = |client: &&Client| client.since.is_some_and(|since| since < *message);
+            let mut who = self.clients.iter().filter(wants).peekable();
+            let got = |client: &Client| client.got.contains(message);
+            let came = match TOPICS[*topic] {
+                name if name.starts_with("t/") => who.all(got),
+                name if name.starts_with("g/a/") => {
+                    self.ended || who.peek().is_none() || self.clients.iter().any(got)
+                }
+                _ => true,
+            };
+            if !came {
+                let (name, seen) =
+                    (TOPICS[*topic], self.clients.iter().map(|c| c.got.contains(message)));
+                let seen: Vec<bool> = seen.collect();
+                let lost = Loss::ALL.map(|loss| (loss, self.broker.metrics().lost(loss)));
+                let lost: Vec<_> = lost.into_iter().filter(|(_, count)| *count > 0).collect();
+                self.fail(&format!(
+                    "message {message} on {name} was acknowledged; came: {seen:?}; {lost:?}"
+                ));
+            }
+        }
+    }
+
+    /// What was dropped and what was read of it are the same.
+    fn all_letters_came(&mut self) {
+        let metrics = self.broker.metrics();
+        let (published, lost) = (metrics.sum(Counter::Letters), metrics.sum(Counter::LettersLost));
+        if !self.plan.letters {
+            assert_eq!((published, lost), (0, 0), "letters that nobody wants");
+            return;
+        }
+        let view = self.broker.view();
+        let reader = view.sessions.iter().find(|session| session.client_id.as_str() == READER);
+        let reader = &reader.unwrap_or_else(|| self.fail("the reader has no Session")).account;
+        let given_up = |loss: Loss| {
+            reader.ledger.iter().map(|class| u64::from(class[loss as usize])).sum::<u64>()
+        };
+        let receivers = self.clients[..self.plan.clients].iter().map(|client| &*client.name);
+        let told = Told {
+            published,
+            lost,
+            ledger: Loss::ALL.map(|loss| metrics.lost(loss) - given_up(loss)),
+            refused: given_up(Loss::QueueFull),
+            given_up: Loss::ALL.into_iter().map(given_up).sum::<u64>() - given_up(Loss::QueueFull),
+            everybody: receivers.chain(["$share"]).all(|who| self.plan.wants_letters(who)),
+        };
+        self.demand(self.letters.check(&told, |who| self.plan.wants_letters(who)), "dead letters");
+        self.reached.letters = self.letters.count();
+        (self.reached.letters_lost, self.reached.letters_given_up) = (lost, told.given_up);
+    }
+
+    /// Retained messages are cleared, Sessions end: the broker is empty again.
+    fn forget_everything(&mut self) {
+        let Some(id) = (0..self.clients.len()).find_map(|client| self.usable(client)) else {
+            self.fail("nobody could connect");
+        };
+        for topic in TOPICS.iter().chain(&[WILL]) {
+            self.conns.get_mut(&id).unwrap().send(&Packet::Publish(Publish {
+                qos: QoS::AtMostOnce,
+                retain: true,
+                topic,
+                ..Publish::default()
+            }));
+        }
+        self.settle();
+        // With room for one message in a queue each of them may have to wait for its receivers.
+        for _ in TOPICS {
+            if self.broker.view().retained != (0, 0) {
+                self.settle();
+            }
+        }
+        let view = self.broker.view();
+        if view.retained != (0, 0) {
+            self.fail(&format!("retained {:?}", view.retained));
+        }
+        if view.message_bytes != 0 {
+            self.fail(&format!("{} bytes of messages nobody waits for", view.message_bytes));
+        }
+        self.relieve();
+        if self.broker.pressure() != Pressure::default() {
+            self.fail("pressed by nothing");
+        }
+        for client in 0..self.clients.len() {
+            if let Some(conn) = self.usable(client) {
+                self.disconnect(conn);
+            }
+        }
+        self.settle();
+        self.advance(Duration::from_secs(u64::from(EXPIRY_MAX) + 1));
+        self.settle();
+        let view = self.broker.view();
+        if !view.sessions.is_empty() || !view.groups.is_empty() || view.subscriptions != 0 {
+            self.fail(&format!("left over: {view:?}"));
+        }
+        let retained_will = view.retained;
+        if view.message_bytes != retained_will.1 {
+            self.fail(&format!("{} bytes of messages at the end", view.message_bytes));
+        }
+        let unreleased = self.broker.metrics().connected.load(std::sync::atomic::Ordering::Relaxed);
+        if unreleased != 0 {
+            self.fail(&format!("{unreleased} clients counted as connected"));
+        }
+        if let Some(disk) = &self.disk
+            && retained_will.0 == 0
+            && !disk.rows().is_empty()
+        {
+            self.fail(&format!("rows left over, by their first bytes: {:?}", disk.rows()));
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! What a link consumes and puts out, looked at as it does: nothing that promises leaves before what
+//! it promises is durable, and every packet answers one that was sent.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU16;
+
+use sluicemq::codec::{self, Decoded, From, Limits, Packet, QoS, Reason};
+
+use super::World;
+use crate::client::Conn;
+use crate::store::{Fact, Key, number_of};
+
+impl World {
+    /// What the link has put out in this call.
+    pub(super) fn look(&mut self, id: usize, conn: &mut Conn, used: usize) {
+        let out = std::mem::take(&mut self.turn.out);
+        if let Some(store) = &self.store {
+            // Which Session a connection serves is asked of the view; this only empties the list.
+            store.new_sessions();
+        }
+        if used > 0 || !out.is_empty() {
+            let hash = out.iter().fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3)
+            });
+            self.note(&format!("{id} used {used} put {} {hash:016x}", out.len()));
+        }
+        let mut at = 0;
+        let mut packets = Vec::new();
+        while at < out.len() {
+            match codec::decode(&out[at..], Some(conn.version), From::Server, &Limits::NONE) {
+                Ok(Decoded::Packet { packet, len }) => {
+                    packets.push((packet, len));
+                    at += len;
+                }
+                other => self.fail(&format!("{id} was sent no packet: {other:?}")),
+            }
+        }
+        for at in 0..packets.len() {
+            let overtaken = packets.get(at + 1).is_some_and(|(next, _)| {
+                matches!(next, Packet::Disconnect(d) if d.reason == Reason::SessionTakenOver)
+            });
+            let (packet, len) = &packets[at];
+            self.note(&format!("{id} < {}", brief(packet)));
+            self.watch(id, conn, packet, *len, overtaken);
+        }
+        conn.wire.extend_from_slice(&out);
+        conn.over = conn.link.is_closed();
+        let pings = conn.watch.pings;
+        let owed = if conn.over { 0 } else { pings.consumed };
+        if pings.answered > pings.sent || pings.answered < owed {
+            self.fail(&format!("{id}: {pings:?}"));
+        }
+    }
+
+    /// What leaves the link, looked at as it leaves.
+    fn watch(&mut self, id: usize, conn: &mut Conn, packet: &Packet<'_>, len: usize, over: bool) {
+        let place = format!("{id} {}", brief(packet));
+        let watch = &mut conn.watch;
+        if watch.goodbye {
+            self.fail(&format!("{place}: after DISCONNECT"));
+        }
+        if let Packet::ConnAck(connack) = packet {
+            if watch.greeted {
+                self.fail(&format!("{place}: a second CONNACK"));
+            }
+            watch.greeted = connack.reason == Reason::Success;
+            if watch.greeted && !over {
+                watch.session = self.session_of(conn.client);
+                // Whether a PUBLISH was refused whose answer was lost only the broker knows.
+                self.oracle.resume(conn.client, &conn.link.unreleased());
+                let lasting = watch.expiry > 0;
+                let fact = Fact::Expiry(watch.expiry);
+                let session = watch.session;
+                self.must_be_written(lasting, session, Key::Session, Some(&fact), &place);
+            }
+            return;
+        }
+        if !watch.greeted {
+            self.fail(&format!("{place}: before CONNACK"));
+        }
+        if len > watch.packet_max {
+            self.fail(&format!("{place}: {len} bytes, the client takes {}", watch.packet_max));
+        }
+        let lasting = watch.expiry > 0;
+        let session = watch.session;
+        match packet {
+            Packet::Publish(publish) if publish.packet_id.is_some() => {
+                let packet_id = publish.packet_id.unwrap().get();
+                let verdict = watch.window.sent(packet_id);
+                self.demand(verdict, &place);
+                if publish.qos == QoS::ExactlyOnce {
+                    let fact = Fact::Sent(number_of(publish.payload));
+                    let key = Key::Outgoing(packet_id);
+                    self.must_be_written(lasting, session, key, Some(&fact), &place);
+                }
+            }
+            Packet::PubRel(ack) if !ack.reason.is_error() => {
+                let key = Key::Outgoing(ack.packet_id.get());
+                self.must_be_written(lasting, session, key, Some(&Fact::Released), &place);
+            }
+            Packet::PubAck(ack) => {
+                let turn = watch.turns.answered(ack.packet_id.get(), QoS::AtLeastOnce);
+                self.answered(turn, ack.reason, &place);
+            }
+            Packet::PubRec(ack) => {
+                let packet_id = ack.packet_id.get();
+                let turn = watch.turns.answered(packet_id, QoS::ExactlyOnce);
+                self.answered(turn, ack.reason, &place);
+                let error = ack.reason.is_error();
+                if error {
+                    self.oracle.free(conn.client, packet_id);
+                }
+                let fact = (!error).then_some(Fact::Received);
+                let key = Key::Incoming(packet_id);
+                // What was refused while 3.1.1 could not be told is not remembered as received.
+                let silent = !self.plan.exact && !error && !self.is_submitted(session, &key);
+                self.must_be_written(lasting && !silent, session, key, fact.as_ref(), &place);
+            }
+            Packet::PubComp(ack) => {
+                let key = Key::Incoming(ack.packet_id.get());
+                self.must_be_written(lasting, session, key, None, &place);
+            }
+            Packet::SubAck(suback) => {
+                let asked = watch.subscribes.remove(&suback.packet_id.get());
+                let Some(asked) = asked else { self.fail(&format!("{place}: not asked for")) };
+                // A later change of the same packet wins: only the last one is looked at.
+                let mut last = BTreeMap::new();
+                for ((filter, qos), reason) in asked.into_iter().zip(&suback.reasons) {
+                    last.insert(filter, (qos, *reason));
+                }
+                let alone = watch.subscribes.is_empty() && watch.unsubscribes.is_empty();
+                for (filter, (qos, reason)) in last {
+                    if reason.is_error() {
+                        continue;
+                    }
+                    let key = Key::Subscription(filter);
+                    let fact = Fact::Granted(qos);
+                    self.must_be_written(lasting && alone, session, key, Some(&fact), &place);
+                }
+            }
+            Packet::UnsubAck(unsuback) => {
+                let asked = watch.unsubscribes.remove(&unsuback.packet_id.get());
+                let Some(asked) = asked else { self.fail(&format!("{place}: not asked for")) };
+                let alone = watch.subscribes.is_empty() && watch.unsubscribes.is_empty();
+                for filter in asked {
+                    let key = Key::Subscription(filter);
+                    self.must_be_written(lasting && alone, session, key, None, &place);
+                }
+            }
+            Packet::PingResp => watch.pings.answered += 1,
+            Packet::Disconnect(disconnect) => {
+                watch.goodbye = true;
+                let taken = disconnect.reason == Reason::SessionTakenOver;
+                self.reached.taken_over += u64::from(taken);
+            }
+            _ => {}
+        }
+    }
+
+    /// Nothing that promises leaves before what it promises is durable.
+    fn must_be_written(
+        &self,
+        lasting: bool,
+        session: Option<u64>,
+        key: Key,
+        fact: Option<&Fact>,
+        place: &str,
+    ) {
+        let Some(store) = self.store.as_ref().filter(|_| lasting) else { return };
+        let Some(session) = session else { self.fail(&format!("{place}: of no Session")) };
+        let key = (session, key);
+        let written = store.written(|table| table.facts.get(&key).cloned());
+        if written.as_ref() != fact {
+            let submitted = store.submitted(|table| table.facts.get(&key).cloned());
+            self.fail(&format!(
+                "{place}: promised {key:?} = {fact:?} but {written:?} is written, {submitted:?} \
+                 submitted"
+            ));
+        }
+    }
+
+    fn is_submitted(&self, session: Option<u64>, key: &Key) -> bool {
+        let (Some(store), Some(session)) = (&self.store, session) else { return false };
+        store.submitted(|table| table.facts.contains_key(&(session, key.clone())))
+    }
+
+    /// A PUBLISH was answered: if the store was given its message, it must have it.
+    fn answered(&mut self, turn: Result<u64, String>, reason: Reason, place: &str) {
+        let number = match turn {
+            Ok(number) => number,
+            Err(what) => self.fail(&format!("{place}: {what}")),
+        };
+        let Some(store) = &self.store else { return };
+        let submitted = store.submitted(|table| table.messages.contains(&number));
+        let written = store.written(|table| table.messages.contains(&number));
+        if submitted && !written {
+            self.fail(&format!("{place}: answered, and message {number} is not durable"));
+        }
+        if !reason.is_error() && self.too_late.contains(&number) {
+            self.fail(&format!("{place}: accepted {number} with a store that has failed"));
+        }
+    }
+
+    /// What the link has consumed, for those who watch.
+    pub(super) fn consumed(&mut self, conn: &mut Conn, bytes: &[u8]) {
+        let mut at = 0;
+        while let Ok(Decoded::Packet { packet, len }) =
+            codec::decode(&bytes[at..], Some(conn.version), From::Client, &Limits::NONE)
+        {
+            at += len;
+            let client = conn.client;
+            match &packet {
+                Packet::Publish(publish) => {
+                    let number = number_of(publish.payload).unwrap_or_default();
+                    let failed = self.store.as_ref().is_some_and(|store| store.failed());
+                    // One sent again at QoS 2 may have been accepted before.
+                    let again = publish.dup && publish.qos == QoS::ExactlyOnce;
+                    if failed && number > 0 && !again {
+                        self.too_late.insert(number);
+                    }
+                    if let Some(packet_id) = publish.packet_id {
+                        conn.watch.turns.asked(packet_id.get(), publish.qos, number);
+                    }
+                    self.oracle.publish(client, publish, number);
+                }
+                Packet::PubAck(ack) | Packet::PubComp(ack) => {
+                    conn.watch.window.answered(ack.packet_id.get());
+                }
+                Packet::PubRec(ack) if ack.reason.is_error() => {
+                    conn.watch.window.answered(ack.packet_id.get());
+                }
+                Packet::PingReq => conn.watch.pings.consumed += 1,
+                Packet::PubRel(ack) => self.oracle.free(client, ack.packet_id.get()),
+                Packet::Subscribe(subscribe) => {
+                    let filters = subscribe.filters.iter();
+                    let filters = filters.map(|(f, o)| ((*f).to_owned(), o.qos as u8)).collect();
+                    conn.watch.subscribes.insert(subscribe.packet_id.get(), filters);
+                    self.oracle.subscribe(client, subscribe);
+                }
+                Packet::Unsubscribe(unsubscribe) => {
+                    let filters = unsubscribe.filters.iter().map(|f| (*f).to_owned()).collect();
+                    conn.watch.unsubscribes.insert(unsubscribe.packet_id.get(), filters);
+                    self.oracle.unsubscribe(client, unsubscribe);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn brief(packet: &Packet<'_>) -> String {
+    match packet {
+        Packet::Publish(publish) => {
+            let head: Vec<u8> = publish.payload.iter().copied().take(14).collect();
+            format!(
+                "PUBLISH {:?} {} qos {} dup {} retain {} {:?}",
+                publish.packet_id.map(NonZeroU16::get),
+                publish.topic,
+                publish.qos as u8,
+                publish.dup,
+                publish.retain,
+                String::from_utf8_lossy(&head)
+            )
+        }
+        Packet::ConnAck(connack) => {
+            format!("CONNACK {:?} present {}", connack.reason, connack.session_present)
+        }
+        Packet::PubAck(ack) => format!("PUBACK {} {:?}", ack.packet_id, ack.reason),
+        Packet::PubRec(ack) => format!("PUBREC {} {:?}", ack.packet_id, ack.reason),
+        Packet::PubRel(ack) => format!("PUBREL {} {:?}", ack.packet_id, ack.reason),
+        Packet::PubComp(ack) => format!("PUBCOMP {} {:?}", ack.packet_id, ack.reason),
+        Packet::SubAck(ack) => format!("SUBACK {} {:?}", ack.packet_id, ack.reasons),
+        Packet::UnsubAck(ack) => format!("UNSUBACK {} {:?}", ack.packet_id, ack.reasons),
+        Packet::Disconnect(disconnect) => format!("DISCONNECT {:?}", disconnect.reason),
+        other => format!("{other:?}"),
+    }
+}

@@ -1,5 +1,7 @@
 //! Application Messages, who sent them, and a message on its way to one receiver.
 
+mod ids;
+
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::ops::Deref;
@@ -10,6 +12,8 @@ use std::time::Duration;
 use crate::codec::{Properties, QoS};
 use crate::time::Time;
 use crate::topic::TopicName;
+
+pub use ids::{GroupId, Mid, ReceiverId, ReceiverKind, SessionId};
 
 /// A Client Identifier `[MQTT5-3.1.3-2]`: compared byte by byte. Cheap to clone.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -38,17 +42,6 @@ impl fmt::Display for ClientId {
         write!(f, "{}", self.0.escape_debug())
     }
 }
-
-/// Number of a Session; never used twice in the life of a store.
-pub type SessionId = u64;
-
-/// Number of a group of Shared Subscriptions; never used twice.
-pub type GroupId = u64;
-
-/// Number of a message in the store, above 0; rises in the order of [`submit`]; never used twice.
-///
-/// [`submit`]: crate::broker::ports::Store::submit
-pub type Mid = u64;
 
 /// Bytes of messages held in memory, each message counted once however many wait for it.
 ///
@@ -334,12 +327,12 @@ impl Message {
 
     /// Its number in the store, if it has one.
     pub fn mid(&self) -> Option<Mid> {
-        Some(self.mid.load(Ordering::Relaxed)).filter(|mid| *mid > 0)
+        Some(self.mid.load(Ordering::Relaxed)).filter(|mid| *mid > 0).map(Mid::new)
     }
 
     /// The store has taken it under this number: said before anybody is given a copy.
     pub fn set_mid(&self, mid: Mid) {
-        self.mid.store(mid, Ordering::Relaxed);
+        self.mid.store(mid.get(), Ordering::Relaxed);
     }
 
     /// Topic Name.

@@ -21,7 +21,7 @@ use sluicemq::codec::{
     SubscribeOptions, Version,
 };
 use sluicemq::config::{Config, Egress, Queue, Size};
-use sluicemq::message::{ClientId, Draft, Identity, Meter, SubscriptionIds};
+use sluicemq::message::{ClientId, Draft, GroupId, Identity, Meter, SessionId, SubscriptionIds};
 use sluicemq::session::{Room, Session, Terms};
 use sluicemq::shape::Pass;
 use sluicemq::store::MemoryStore;
@@ -103,7 +103,7 @@ fn push(mailbox: &Mailbox, publisher: &Arc<Identity>, qos: QoS) {
 #[test]
 fn whatever_is_pushed_is_taken() {
     schedules(|| {
-        let mailbox = Arc::new(Mailbox::for_session(1, identity("c")));
+        let mailbox = Arc::new(Mailbox::for_session(SessionId::new(1), identity("c")));
         mailbox.attach(true);
         let publishers: Vec<_> = [QoS::AtLeastOnce, QoS::AtMostOnce]
             .into_iter()
@@ -219,7 +219,7 @@ impl Left {
 }
 
 /// A member with one slot: takes, has it answered, takes again.
-fn member(group: &Mailbox, session: u64, left: &Left, bell: &Arc<Bell>) {
+fn member(group: &Mailbox, session: SessionId, left: &Left, bell: &Arc<Bell>) {
     let member = Member { session, qos: QoS::ExactlyOnce, retain_as_published: false, id: 0 };
     let waker = Waker::from(bell.clone());
     while !left.none() {
@@ -241,7 +241,7 @@ fn member(group: &Mailbox, session: u64, left: &Left, bell: &Arc<Bell>) {
 #[test]
 fn whatever_is_pushed_to_a_group_is_taken_by_somebody() {
     schedules(|| {
-        let group = Arc::new(Mailbox::for_group(1, "$share/g/t"));
+        let group = Arc::new(Mailbox::for_group(GroupId::new(1), "$share/g/t"));
         let bells: Vec<_> = (0..2).map(|_| Arc::new(Bell::default())).collect();
         let left = Arc::new(Left { left: Mutex::new(6), bells: bells.clone() });
         group.join();
@@ -258,7 +258,9 @@ fn whatever_is_pushed_to_a_group_is_taken_by_somebody() {
         }
         for (session, bell) in bells.into_iter().enumerate() {
             let (group, left) = (group.clone(), left.clone());
-            threads.push(thread::spawn(move || member(&group, session as u64, &left, &bell)));
+            threads.push(thread::spawn(move || {
+                member(&group, SessionId::new(session as u64), &left, &bell)
+            }));
         }
         for thread in threads {
             thread.join().unwrap();
@@ -269,7 +271,7 @@ fn whatever_is_pushed_to_a_group_is_taken_by_somebody() {
 #[test]
 fn what_a_departing_member_gives_back_finds_another_one() {
     schedules(|| {
-        let group = Arc::new(Mailbox::for_group(1, "$share/g/t"));
+        let group = Arc::new(Mailbox::for_group(GroupId::new(1), "$share/g/t"));
         let bell = Arc::new(Bell::default());
         let left = Arc::new(Left { left: Mutex::new(3), bells: vec![bell.clone()] });
         group.join();
@@ -278,15 +280,16 @@ fn what_a_departing_member_gives_back_finds_another_one() {
             let group = group.clone();
             thread::spawn(move || {
                 let bell = Arc::new(Bell::default());
+                let session = SessionId::new(9);
                 let member =
-                    Member { session: 9, qos: QoS::AtLeastOnce, retain_as_published: false, id: 0 };
+                    Member { session, qos: QoS::AtLeastOnce, retain_as_published: false, id: 0 };
                 let mut out = Vec::new();
                 let mut wakers = Vec::new();
                 let room = Room { window: 2, bytes: 1_000_000 };
                 let waker = Waker::from(bell);
                 let queue = Queue::default();
                 group.take_shared(&member, room, 64, &waker, &mut out, &mut wakers, &queue);
-                wakers.extend(group.part(9));
+                wakers.extend(group.part(session));
                 wakers.extend(group.give_back(out, |_| 1).expect("the group is there"));
                 wakers.into_iter().for_each(Waker::wake);
             })
@@ -300,7 +303,7 @@ fn what_a_departing_member_gives_back_finds_another_one() {
                 }
             })
         };
-        member(&group, 1, &left, &bell);
+        member(&group, SessionId::new(1), &left, &bell);
         leaver.join().unwrap();
         publisher.join().unwrap();
     });

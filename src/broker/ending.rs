@@ -8,11 +8,10 @@ use thin_vec::ThinVec;
 
 use super::Broker;
 use super::mailbox::Mailbox;
-use super::ports::GROUP_BIT;
 use super::registry::Parked;
 use super::router::{Change, Subscriber};
 use super::turn::Turn;
-use crate::message::{Delivery, Loss, SessionId};
+use crate::message::{Delivery, GroupId, Loss, ReceiverId, SessionId};
 use crate::session::{Action, Session};
 use crate::time::Time;
 
@@ -43,7 +42,7 @@ impl Broker {
             Action::Undeliverable { delivery, loss } => self.count_lost(delivery, loss),
             Action::Settle { above_qos0, group, loss, mid } => {
                 self.settle(mailbox, above_qos0, group, loss);
-                let receiver = group.map_or(id, |group| group | GROUP_BIT);
+                let receiver = ReceiverId::of(id, group);
                 turn.batch.settled.extend(mid.map(|mid| (receiver, mid)));
             }
             Action::Remember(op) if shared.remembers => {
@@ -72,7 +71,7 @@ impl Broker {
         if back.is_empty() {
             return;
         }
-        let mut by_group = BTreeMap::<u64, Vec<_>>::new();
+        let mut by_group = BTreeMap::<GroupId, Vec<_>>::new();
         for delivery in back {
             by_group.entry(delivery.group.unwrap_or_default()).or_default().push(delivery);
         }
@@ -88,7 +87,7 @@ impl Broker {
                 Err(lost) => {
                     lost.iter().for_each(|copy| self.count_lost(Some(copy), Loss::GroupGone));
                     let gone = lost.iter().filter_map(Delivery::mid);
-                    turn.batch.settled.extend(gone.map(|mid| (group | GROUP_BIT, mid)));
+                    turn.batch.settled.extend(gone.map(|mid| (ReceiverId::group(group), mid)));
                 }
             }
         }

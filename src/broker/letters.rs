@@ -20,7 +20,7 @@ use super::{Broker, Owned};
 use crate::codec::QoS;
 use crate::codec::property::put_user_property;
 use crate::codec::{Properties, Reason};
-use crate::message::{Delivery, Draft, Loss, Message, Mid};
+use crate::message::{Delivery, Draft, Loss, Message, Mid, ReceiverId};
 use crate::sync::{Mutex, MutexGuard};
 use crate::time::Time;
 use crate::topic::TopicName;
@@ -40,9 +40,9 @@ pub struct Gone {
 #[derive(Debug)]
 pub struct Letter {
     /// Client Identifier, or the filter of a group; empty if that is not to be told.
-    pub receiver: Arc<str>,
-    /// The number stores know the receiver by.
-    pub number: u64,
+    pub name: Arc<str>,
+    /// The receiver.
+    pub receiver: ReceiverId,
     /// Why.
     pub loss: Loss,
     /// The copy's.
@@ -156,12 +156,12 @@ impl Broker {
             Some(Some(group)) => group,
             Some(None) => return,
         };
-        let (receiver, wanted) = mailbox.epitaph(&turn.regime.queue);
-        turn.gone.tell(&receiver, class, loss);
-        let (number, qos) = (mailbox.receiver(), delivery.qos);
+        let (name, wanted) = mailbox.epitaph(&turn.regime.queue);
+        turn.gone.tell(&name, class, loss);
+        let (receiver, qos) = (mailbox.receiver(), delivery.qos);
         let message = Some(delivery.message.clone());
         // With the store it is settled where the receiver's account is.
-        let letter = Letter { receiver, number, loss, qos, message, mid: None, wanted };
+        let letter = Letter { name, receiver, loss, qos, message, mid: None, wanted };
         if letter.is_to_be_published() {
             turn.gone.letters.push(letter);
         }
@@ -172,28 +172,28 @@ impl Broker {
     pub(super) fn note_refused(
         &self,
         refusal: Refusal,
-        (number, qos): (u64, QoS),
+        (receiver, qos): (ReceiverId, QoS),
         owned: &mut Owned<'_>,
         gone: &mut Gone,
     ) {
-        let Refusal { loss, receiver, letter: wanted } = refusal;
+        let Refusal { loss, receiver: name, letter: wanted } = refusal;
         let class = self.class_of(Some(owned.draft.topic));
         self.0.metrics.lose(class, loss, 1);
-        let Some(receiver) = receiver else { return };
-        gone.tell(&receiver, class, loss);
+        let Some(name) = name else { return };
+        gone.tell(&name, class, loss);
         if wanted && !is_dead(owned.draft.topic) {
             let message = Some(owned.share());
-            gone.letters.push(Letter { receiver, number, loss, qos, message, mid: None, wanted });
+            gone.letters.push(Letter { name, receiver, loss, qos, message, mid: None, wanted });
         }
     }
 
     /// Copies were lost all at once, with their receiver or with its connection.
     pub(super) fn note_fallen(&self, fallen: &Fallen, turn: &mut Turn) {
         let metrics = &self.0.metrics;
-        let (loss, number) = (fallen.loss, fallen.receiver);
+        let (loss, receiver) = (fallen.loss, fallen.receiver);
         if !metrics.topics().is_kept() {
             metrics.lose(TopicClass::OTHER, loss, fallen.len() as u64);
-            fallen.visit(|_, mid| turn.batch.settled.extend(mid.map(|mid| (number, mid))));
+            fallen.visit(|_, mid| turn.batch.settled.extend(mid.map(|mid| (receiver, mid))));
             return;
         }
         fallen.visit(|topic, mid| {
@@ -204,11 +204,11 @@ impl Broker {
             };
             metrics.lose(class, loss, 1);
             if class == TopicClass::UNREAD {
-                let (receiver, qos, message) = (Arc::default(), QoS::default(), None);
-                let letter = Letter { receiver, number, loss, qos, message, mid, wanted: false };
+                let (name, qos, message) = (Arc::default(), QoS::default(), None);
+                let letter = Letter { name, receiver, loss, qos, message, mid, wanted: false };
                 self.put_aside(letter, turn);
             } else {
-                turn.batch.settled.extend(mid.map(|mid| (number, mid)));
+                turn.batch.settled.extend(mid.map(|mid| (receiver, mid)));
             }
         });
     }
@@ -244,12 +244,12 @@ impl Broker {
             metrics.lose(class, letter.loss, 1);
             let unread = class == TopicClass::UNREAD;
             if letter.loss.is_drop() && !unread {
-                gone.tell(&letter.receiver, class, letter.loss);
+                gone.tell(&letter.name, class, letter.loss);
             }
             if letter.is_to_be_published() || unread {
                 gone.letters.push(letter);
             } else {
-                turn.batch.settled.extend(letter.mid.map(|mid| (letter.number, mid)));
+                turn.batch.settled.extend(letter.mid.map(|mid| (letter.receiver, mid)));
             }
         }
         self.note_drops(gone.told);
@@ -294,7 +294,7 @@ impl Broker {
             }
             // It cannot be read: the ledger alone tells.
             self.0.metrics.add(Counter::LettersLost, u64::from(letter.wanted));
-            turn.batch.settled.extend(letter.mid.map(|mid| (letter.number, mid)));
+            turn.batch.settled.extend(letter.mid.map(|mid| (letter.receiver, mid)));
         }
         more.then_some(now)
     }
@@ -308,7 +308,7 @@ impl Broker {
         let class = self.class_of(letter.message.as_ref().map(Message::topic));
         metrics.read(class, letter.loss);
         if letter.loss.is_drop() {
-            self.note_drops(vec![((letter.receiver.clone(), class, letter.loss), 1)]);
+            self.note_drops(vec![((letter.name.clone(), class, letter.loss), 1)]);
         }
     }
 
@@ -370,12 +370,12 @@ impl Broker {
             self.class_letter(&letter);
         }
         self.0.metrics.add(Counter::LettersLost, u64::from(letter.wanted));
-        turn.batch.settled.extend(letter.mid.map(|mid| (letter.number, mid)));
+        turn.batch.settled.extend(letter.mid.map(|mid| (letter.receiver, mid)));
     }
 
     fn publish_letter(&self, letter: &Letter, now: Time, turn: &mut Turn) {
         let shared = &*self.0;
-        turn.batch.settled.extend(letter.mid.map(|mid| (letter.number, mid)));
+        turn.batch.settled.extend(letter.mid.map(|mid| (letter.receiver, mid)));
         let Some(message) = &letter.message else { return };
         if is_dead(message.topic()) {
             return;
@@ -386,7 +386,7 @@ impl Broker {
         let age = now.since(message.received).as_secs().to_string();
         for (name, value) in [
             ("reason", letter.loss.name()),
-            ("receiver", &letter.receiver),
+            ("receiver", &letter.name),
             ("age", &age),
             ("publisher", message.publisher()),
         ] {

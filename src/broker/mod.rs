@@ -26,7 +26,9 @@ use std::sync::Arc;
 
 use crate::codec::{QoS, Reason};
 use crate::config::{self, Config};
-use crate::message::{ClientId, Draft, GroupId, Identity, Loss, Message, Meter, SessionId};
+use crate::message::{
+    ClientId, Draft, GroupId, Identity, Loss, Message, Meter, ReceiverKind, SessionId,
+};
 use crate::session::{Access, Context, Op, Policy, WillMessage};
 use crate::time::Time;
 
@@ -239,7 +241,7 @@ impl Broker {
                     mailbox.reserve(&setting, draft.topic, room, grant, &mut turn.gone)
                 {
                     refused += u32::from(refusal.loss.is_refusal());
-                    let copy = (found.key.number(), qos);
+                    let copy = (found.receiver, qos);
                     self.note_refused(refusal, copy, &mut owned, &mut turn.gone);
                     continue;
                 }
@@ -252,7 +254,7 @@ impl Broker {
             let stored = remembers && open.grant.durable && qos > QoS::AtMostOnce;
             let retain = draft.retain && found.retain_as_published;
             if stored {
-                let (receiver, ids) = (found.key.number(), found.ids.clone());
+                let (receiver, ids) = (found.receiver, found.ids.clone());
                 copies.push(StoredCopy { receiver, qos, retain, ids, band });
             }
             let message =
@@ -393,7 +395,7 @@ impl Broker {
         &self,
         own: &Mailbox,
         above_qos0: bool,
-        group: Option<u64>,
+        group: Option<GroupId>,
         loss: Option<Loss>,
     ) {
         if loss.is_none() {
@@ -447,20 +449,23 @@ impl Broker {
     pub fn view(&self) -> View {
         let shared = &*self.0;
         let sessions = shared.registry.mailboxes().into_iter();
-        let sessions = sessions.map(|(client_id, mailbox, connected)| SessionView {
-            client_id,
-            id: mailbox.number(),
-            connected,
-            account: mailbox.account(),
-            queued_bytes: mailbox.depth().1,
-            pace: mailbox.pace(),
+        let sessions = sessions.filter_map(|(client_id, mailbox, connected)| {
+            let ReceiverKind::Session(id) = mailbox.receiver().kind() else { return None };
+            Some(SessionView {
+                client_id,
+                id,
+                connected,
+                account: mailbox.account(),
+                queued_bytes: mailbox.depth().1,
+                pace: mailbox.pace(),
+            })
         });
         let groups = shared.router.groups();
         let (cause, readings) = self.readings();
         let store = shared.ports.store.figures();
         View {
             sessions: sessions.collect(),
-            groups: groups.iter().map(|mailbox| (mailbox.number(), mailbox.account())).collect(),
+            groups: groups.iter().map(|(id, mailbox)| (*id, mailbox.account())).collect(),
             retained: shared.router.retained_totals(),
             subscriptions: shared.router.subscriptions(),
             topics: shared.metrics.topics().losses(),
@@ -485,7 +490,7 @@ impl Broker {
 
     /// What is in flight in parked Sessions, by client and the group it came from: for checks of
     /// the first law.
-    pub fn parked_in_flight(&self) -> Vec<(ClientId, Vec<Option<u64>>)> {
+    pub fn parked_in_flight(&self) -> Vec<(ClientId, Vec<Option<GroupId>>)> {
         self.0.registry.parked_in_flight()
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::codec::{PacketId, QoS, Reason};
 use crate::message::{
-    Delivery, GroupId, Identity, Message, Meter, Mid, SessionId, SubscriptionIds,
+    Delivery, GroupId, Identity, Message, Meter, Mid, ReceiverId, SessionId, SubscriptionIds,
 };
 use crate::session::{Op, Subscription, WillMessage};
 use crate::sync::Mutex;
@@ -227,8 +227,8 @@ pub struct Queued {
 /// One receiver's copy of a message in the store.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredCopy {
-    /// A Session's number or, with the top bit set, a group's.
-    pub receiver: u64,
+    /// The Session or group.
+    pub receiver: ReceiverId,
     /// The lower of published and granted; for a group, as published.
     pub qos: QoS,
     /// RETAIN flag to send.
@@ -238,9 +238,6 @@ pub struct StoredCopy {
     /// The band it waits in, below 4.
     pub band: u8,
 }
-
-/// The bit that tells a group's number from a Session's where either may stand.
-pub const GROUP_BIT: u64 = 1 << 63;
 
 /// Room in the store's memory.
 #[derive(Debug, Default)]
@@ -309,8 +306,8 @@ pub struct Batch {
     pub ops: Vec<(SessionId, Op)>,
     /// Messages with their lasting receivers, each message once.
     pub publishes: Vec<Publication>,
-    /// Copies that came to their end: the receiver, as in [`StoredCopy`], and the message.
-    pub settled: Vec<(u64, Mid)>,
+    /// Copies that came to their end.
+    pub settled: Vec<(ReceiverId, Mid)>,
     /// Groups made or, with no filter, gone.
     pub groups: Vec<(GroupId, Option<TopicFilter>)>,
     /// Topics whose retained message has expired, with their stamps as in

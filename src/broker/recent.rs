@@ -94,7 +94,7 @@ mod tests {
     use crate::broker::mailbox::Mailbox;
     use crate::broker::router::{Change, Router, Subscriber};
     use crate::codec::{QoS, RetainHandling, SubscribeOptions};
-    use crate::message::{ClientId, Identity, Meter};
+    use crate::message::{ClientId, Identity, Meter, SessionId};
     use crate::session::Subscription;
     use crate::topic::{Limits, TopicFilter};
 
@@ -114,14 +114,15 @@ mod tests {
             .map(|n| Identity::new(ClientId::new(&format!("c{n}")), None, Meter::forever()).into())
             .collect();
         let mailboxes: Vec<_> = (0..5)
-            .map(|n| Arc::new(Mailbox::for_session(n as u64 + 1, clients[n].clone())))
+            .map(|n| (SessionId::new(n as u64 + 1), clients[n].clone()))
+            .map(|(id, client)| Arc::new(Mailbox::for_session(id, client)))
             .collect();
         let mut recent = Recent::default();
         let mut found = 0;
         for _ in 0..20_000 {
             if draw(10) == 0 {
-                let mailbox = &mailboxes[draw(5)];
-                let session = mailbox.number();
+                let index = draw(5);
+                let (session, mailbox) = (SessionId::new(index as u64 + 1), &mailboxes[index]);
                 let filter = TopicFilter::parse(
                     FILTERS[draw(FILTERS.len())],
                     &Limits { bytes_max: 100, levels_max: 10 },
@@ -148,7 +149,7 @@ mod tests {
             }
             let (topic, publisher) = (TopicName::trusted(TOPICS[draw(6)]), &clients[draw(5)]);
             let say = |matches: &[Match]| {
-                let all = matches.iter().map(|m| (m.key, m.qos, m.ids.as_slice().to_vec()));
+                let all = matches.iter().map(|m| (m.receiver, m.qos, m.ids.as_slice().to_vec()));
                 all.collect::<Vec<_>>()
             };
             let remembered = say(router.route(topic, publisher, None, &mut recent).1);

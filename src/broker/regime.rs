@@ -148,7 +148,7 @@ impl Broker {
                 waker.wake();
             }
         }
-        for group in self.0.router.groups() {
+        for (_, group) in self.0.router.groups() {
             group.forget_topics(&config.queue);
         }
     }

@@ -12,7 +12,7 @@ use hashbrown::HashTable;
 use super::mailbox::Mailbox;
 use super::ports::Receipt;
 use crate::codec::Reason;
-use crate::message::{ClientId, Identity, SessionId};
+use crate::message::{ClientId, GroupId, Identity, SessionId};
 use crate::session::Session;
 use crate::sync::{Mutex, MutexGuard};
 use crate::time::Time;
@@ -166,7 +166,7 @@ impl Registry {
             slots: HashTable::new(),
             hash: TextHash::new(seed),
             deadlines: BTreeMap::new(),
-            last_session: 0,
+            last_session: SessionId::default(),
             last_claim: 0,
             sessions: 0,
         };
@@ -241,7 +241,7 @@ impl Registry {
                 slot.claims = None;
                 slot.holder = Holder::Taken(identity.clone());
                 inner.sessions += 1;
-                inner.last_session += 1;
+                inner.last_session = inner.last_session.next();
                 Claim::New(inner.last_session)
             }
             Holder::Parked(parked) => {
@@ -278,7 +278,7 @@ impl Registry {
     /// A number for a Session that replaces another.
     pub fn next_session(&self) -> SessionId {
         let inner = &mut *self.lock();
-        inner.last_session += 1;
+        inner.last_session = inner.last_session.next();
         inner.last_session
     }
 
@@ -393,7 +393,7 @@ impl Registry {
     }
 
     /// Messages in flight of parked Sessions, by the group they came from.
-    pub fn parked_in_flight(&self) -> Vec<(ClientId, Vec<Option<u64>>)> {
+    pub fn parked_in_flight(&self) -> Vec<(ClientId, Vec<Option<GroupId>>)> {
         let inner = self.lock();
         let mut all = Vec::new();
         for slot in &inner.slots {

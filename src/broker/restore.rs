@@ -7,13 +7,13 @@ use thin_vec::ThinVec;
 
 use super::mailbox::{Mailbox, Setting};
 use super::metrics::Counter;
-use super::ports::{Fact, FlightState, GROUP_BIT, Mark, Queued};
+use super::ports::{Fact, FlightState, Mark, Queued};
 use super::registry::Parked;
 use super::router::{Change, Subscriber};
 use super::turn::Turn;
 use super::{Broker, Op};
 use crate::codec::{PacketId, Properties};
-use crate::message::{GroupId, Identity, Loss, Mid, SessionId};
+use crate::message::{GroupId, Identity, Loss, Mid, ReceiverId, ReceiverKind, SessionId};
 use crate::session::window::State;
 use crate::session::{Session, Subscription, WillMessage};
 use crate::time::Time;
@@ -48,7 +48,7 @@ struct Remembered {
 #[derive(Debug, Default)]
 struct Revived {
     mailboxes: BTreeMap<SessionId, Arc<Mailbox>>,
-    in_flight: BTreeSet<(u64, Mid)>,
+    in_flight: BTreeSet<(ReceiverId, Mid)>,
     /// Something waits in another band than that of its topic now.
     moved: bool,
     /// Sessions that do not outlast the broker.
@@ -161,7 +161,7 @@ impl Broker {
         id: SessionId,
         former: Former,
         now: Time,
-        in_flight: &mut BTreeSet<(u64, Mid)>,
+        in_flight: &mut BTreeSet<(ReceiverId, Mid)>,
     ) -> (Parked, Arc<Mailbox>) {
         let Former { identity, expiry, parked, subscriptions, flights, received, will } = former;
         let mailbox = Arc::new(Mailbox::for_session(id, identity.clone()));
@@ -174,7 +174,7 @@ impl Broker {
                 State::Sent(delivery) => (delivery.group, delivery.mid()),
                 State::Released { group, mid, .. } => (*group, *mid),
             };
-            let receiver = group.map_or(id, |group| group | GROUP_BIT);
+            let receiver = ReceiverId::of(id, group);
             in_flight.extend(mid.map(|mid| (receiver, mid)));
             if !matches!(state, State::Released { lost: true, .. }) {
                 match group.map(|group| self.0.router.group(group)) {
@@ -219,9 +219,9 @@ impl Broker {
             if revived.in_flight.contains(&(copy.receiver, message.mid)) {
                 continue;
             }
-            let mailbox = match copy.receiver & GROUP_BIT {
-                0 => revived.mailboxes.get(&copy.receiver).cloned(),
-                _ => self.0.router.group(copy.receiver ^ GROUP_BIT),
+            let mailbox = match copy.receiver.kind() {
+                ReceiverKind::Session(id) => revived.mailboxes.get(&id).cloned(),
+                ReceiverKind::Group(id) => self.0.router.group(id),
             };
             match mailbox {
                 Some(mailbox) => {

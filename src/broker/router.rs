@@ -12,11 +12,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use thin_vec::ThinVec;
 
 use super::mailbox::{Fallen, Mailbox, Member, Owner};
-use super::ports::{Batch, GROUP_BIT};
+use super::ports::Batch;
 use super::recent::Recent;
 use crate::codec::QoS;
 use crate::config;
-use crate::message::{Delivery, GroupId, Identity, Loss, Message, SessionId, SubscriptionIds};
+use crate::message::{
+    Delivery, GroupId, Identity, Loss, Message, ReceiverId, SessionId, SubscriptionIds,
+};
 use crate::session::{Cursor, Groups, Subscription};
 use crate::sync::{Mutex, MutexGuard, RwLock};
 use crate::time::Time;
@@ -43,29 +45,10 @@ static VERSIONS: AtomicU64 = AtomicU64::new(1);
 
 #[derive(Debug)]
 struct Routes {
-    tree: Tree<Key, Route>,
+    tree: Tree<ReceiverId, Route>,
     groups: BTreeMap<TopicFilter, Group>,
     mailboxes: BTreeMap<GroupId, Arc<Mailbox>>,
     next_group: GroupId,
-}
-
-/// A receiver in the tree: Sessions first, then groups, each by number.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Key(u64);
-
-impl Key {
-    pub(super) fn session(id: SessionId) -> Key {
-        Key(id)
-    }
-
-    fn group(id: GroupId) -> Key {
-        Key(id | GROUP_BIT)
-    }
-
-    /// The number stores know the receiver by: the top bit tells groups.
-    pub fn number(self) -> u64 {
-        self.0
-    }
 }
 
 #[derive(Debug)]
@@ -90,8 +73,8 @@ struct Group {
 /// A receiver of one message, its overlapping Subscriptions merged `[MQTT5-3.3.4-2]`.
 #[derive(Debug)]
 pub struct Match {
-    /// Who.
-    pub key: Key,
+    /// Its receiver.
+    pub receiver: ReceiverId,
     /// Where its messages wait.
     pub mailbox: Arc<Mailbox>,
     /// The highest `QoS` granted by a matching Subscription.
@@ -162,7 +145,7 @@ impl Router {
             tree: Tree::new(seed),
             groups: BTreeMap::new(),
             mailboxes: BTreeMap::new(),
-            next_group: 1,
+            next_group: GroupId::new(1),
         };
         Router {
             routes: RwLock::new(routes),
@@ -205,11 +188,11 @@ impl Router {
                 stamp = kept.then(|| store.open_stamp());
             }
             let mut for_all = true;
-            routes.tree.visit(topic, &mut |key, route: &Route| {
+            routes.tree.visit(topic, &mut |receiver, route: &Route| {
                 for_all &= !route.no_local;
                 if !(route.no_local && own(&route.mailbox, publisher)) {
                     matches.push(Match {
-                        key,
+                        receiver,
                         mailbox: route.mailbox.clone(),
                         qos: route.qos,
                         retain_as_published: route.retain_as_published,
@@ -269,7 +252,7 @@ impl Router {
                         retain_as_published: subscription.options.retain_as_published,
                         id: subscription.id,
                     };
-                    let key = Key::session(subscriber.session);
+                    let key = ReceiverId::session(subscriber.session);
                     if routes.tree.insert_filter(&filter, key, route).is_none() {
                         self.count(&filter, 1);
                     }
@@ -279,7 +262,7 @@ impl Router {
                     self.part(&mut routes, subscriber, &filter, memberships, fallen, batch);
                 }
                 Change::Unsubscribe(filter) => {
-                    let key = Key::session(subscriber.session);
+                    let key = ReceiverId::session(subscriber.session);
                     if routes.tree.remove(filter.pattern(), key).is_some() {
                         self.count(&filter, -1);
                     }
@@ -302,9 +285,9 @@ impl Router {
     }
 
     /// All groups' mailboxes, by number.
-    pub fn groups(&self) -> Vec<Arc<Mailbox>> {
+    pub fn groups(&self) -> Vec<(GroupId, Arc<Mailbox>)> {
         let routes = self.routes.read().expect("no code panics while it holds the routes");
-        routes.mailboxes.values().cloned().collect()
+        routes.mailboxes.iter().map(|(id, mailbox)| (*id, mailbox.clone())).collect()
     }
 
     /// The Session's part in the group of `filter`, for one that comes back.
@@ -332,9 +315,9 @@ impl Router {
     /// before.
     pub fn restore_groups(&self, groups: Vec<(GroupId, TopicFilter)>, last: GroupId) {
         let mut routes = self.routes.write().expect("no code panics while it holds the routes");
-        routes.next_group = routes.next_group.max(last + 1);
+        routes.next_group = routes.next_group.max(last.next());
         for (id, filter) in groups {
-            routes.next_group = routes.next_group.max(id + 1);
+            routes.next_group = routes.next_group.max(id.next());
             self.found(&mut routes, id, &filter);
             if let Some(group) = routes.groups.get_mut(&filter) {
                 group.kept = true;
@@ -351,7 +334,7 @@ impl Router {
         let mut fallen = Vec::new();
         for (filter, id) in lonely {
             routes.groups.remove(&filter);
-            routes.tree.remove(filter.pattern(), Key::group(id));
+            routes.tree.remove(filter.pattern(), ReceiverId::group(id));
             if let Some(mailbox) = routes.mailboxes.remove(&id) {
                 fallen.push(mailbox.close(Loss::GroupGone, &mut [0, 0]));
             }
@@ -489,7 +472,7 @@ impl Router {
         let session = subscriber.session;
         if !routes.groups.contains_key(&filter) {
             let id = routes.next_group;
-            routes.next_group += 1;
+            routes.next_group = id.next();
             self.found(routes, id, &filter);
         }
         let group = routes.groups.get_mut(&filter)?;
@@ -523,7 +506,7 @@ impl Router {
             retain_as_published: true,
             id: 0,
         };
-        routes.tree.insert(filter.pattern(), Key::group(id), route);
+        routes.tree.insert(filter.pattern(), ReceiverId::group(id), route);
         routes.mailboxes.insert(id, mailbox.clone());
         let group = Group { id, mailbox, members: BTreeMap::new(), kept: false };
         routes.groups.insert(filter.clone(), group);
@@ -562,7 +545,7 @@ impl Router {
         }
         routes.groups.remove(filter);
         routes.mailboxes.remove(&id);
-        routes.tree.remove(filter.pattern(), Key::group(id));
+        routes.tree.remove(filter.pattern(), ReceiverId::group(id));
         self.groups.fetch_sub(1, Ordering::Relaxed);
     }
 
@@ -676,12 +659,12 @@ fn own(mailbox: &Mailbox, publisher: &Identity) -> bool {
 
 /// Makes each receiver stand once: the highest `QoS`, every identifier `[MQTT5-3.3.4-4]`.
 fn merge(matches: &mut Vec<Match>) {
-    if matches.is_sorted_by(|a, b| a.key < b.key) {
+    if matches.is_sorted_by(|a, b| a.receiver < b.receiver) {
         return;
     }
-    matches.sort_by_key(|found| found.key);
+    matches.sort_by_key(|found| found.receiver);
     matches.dedup_by(|next, kept| {
-        if next.key != kept.key {
+        if next.receiver != kept.receiver {
             return false;
         }
         kept.qos = kept.qos.max(next.qos);

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use super::mailbox::{Copy, Grant, Mailbox};
-use super::router::{Key, Match};
+use super::router::Match;
+use crate::message::ReceiverId;
 
 /// What a turn has for its receivers, by receiver, in the order of routing.
 #[derive(Debug, Default)]
@@ -19,7 +20,7 @@ pub(super) struct Staged {
 /// One receiver of this turn.
 #[derive(Debug)]
 pub(super) struct Open {
-    key: Key,
+    receiver: ReceiverId,
     pub mailbox: Arc<Mailbox>,
     /// Room that is promised and not yet used.
     pub grant: Grant,
@@ -47,7 +48,8 @@ impl Staged {
     /// its receivers once.
     pub fn of(&mut self, found: &Match, before: usize) -> &mut Open {
         let at = found.open.get() as usize;
-        let known = self.open[..self.used].get(at).is_some_and(|open| open.key == found.key);
+        let known =
+            self.open[..self.used].get(at).is_some_and(|open| open.receiver == found.receiver);
         let at = if known { at } else { self.place(found, before) };
         &mut self.open[at]
     }
@@ -66,9 +68,9 @@ impl Staged {
     fn place(&mut self, found: &Match, before: usize) -> usize {
         let earlier = &self.open[..before];
         let same = if self.sorted {
-            earlier.binary_search_by_key(&found.key, |open| open.key).ok()
+            earlier.binary_search_by_key(&found.receiver, |open| open.receiver).ok()
         } else {
-            earlier.iter().position(|open| open.key == found.key)
+            earlier.iter().position(|open| open.receiver == found.receiver)
         };
         let at = same.unwrap_or_else(|| self.begin(found));
         found.open.set(u32::try_from(at).unwrap_or(u32::MAX));
@@ -78,15 +80,15 @@ impl Staged {
     fn begin(&mut self, found: &Match) -> usize {
         let at = self.used;
         let last = self.open[..at].last();
-        self.sorted = last.is_none_or(|last| self.sorted && last.key < found.key);
+        self.sorted = last.is_none_or(|last| self.sorted && last.receiver < found.receiver);
         match self.open.get_mut(at) {
             Some(open) => {
-                open.key = found.key;
+                open.receiver = found.receiver;
                 open.mailbox.clone_from(&found.mailbox);
                 open.grant = Grant::default();
             }
             None => self.open.push(Open {
-                key: found.key,
+                receiver: found.receiver,
                 mailbox: found.mailbox.clone(),
                 grant: Grant::default(),
                 copies: Vec::new(),
@@ -105,7 +107,7 @@ mod tests {
 
     use super::*;
     use crate::codec::{Properties, QoS};
-    use crate::message::{ClientId, Draft, Identity, Message, Meter, SubscriptionIds};
+    use crate::message::{ClientId, Draft, Identity, Message, Meter, SessionId, SubscriptionIds};
     use crate::time::Time;
     use crate::topic::TopicName;
 
@@ -131,7 +133,11 @@ mod tests {
         };
         let client = Arc::new(Identity::new(ClientId::new("c"), None, Meter::forever()));
         let receivers: Vec<_> = (0..40)
-            .map(|n| (Key::session(n), Arc::new(Mailbox::for_session(n, client.clone()))))
+            .map(SessionId::new)
+            .map(|id| {
+                let mailbox = Arc::new(Mailbox::for_session(id, client.clone()));
+                (ReceiverId::session(id), mailbox)
+            })
             .collect();
         // Topics, each with its receivers as they were found: in order, or as it happened.
         let mut topics: Vec<Vec<Match>> = (0..6)
@@ -141,7 +147,7 @@ mod tests {
                     found.reverse();
                 }
                 let found = found.into_iter().map(|n: usize| Match {
-                    key: receivers[n].0,
+                    receiver: receivers[n].0,
                     mailbox: receivers[n].1.clone(),
                     qos: QoS::AtMostOnce,
                     retain_as_published: false,
@@ -153,7 +159,7 @@ mod tests {
             .collect();
         let mut staged = Staged::default();
         for turn in 0..200 {
-            let mut twin: BTreeMap<Key, Vec<String>> = BTreeMap::new();
+            let mut twin: BTreeMap<ReceiverId, Vec<String>> = BTreeMap::new();
             for number in 0..draw(12) {
                 let payload = format!("{turn}.{number}");
                 let before = staged.receivers();
@@ -162,14 +168,14 @@ mod tests {
                     let message = message(&client, &payload);
                     let copy = Copy { message, qos, retain: false, ids, stored: false, band: 1 };
                     staged.of(found, before).copies.push(copy);
-                    twin.entry(found.key).or_default().push(payload.clone());
+                    twin.entry(found.receiver).or_default().push(payload.clone());
                 }
             }
             let mut drained = BTreeMap::new();
             staged.drain(|open| {
                 let text = |copy: &Copy| String::from_utf8_lossy(copy.message.payload()).into();
                 let all: Vec<String> = open.copies.iter().map(text).collect();
-                assert_eq!(drained.insert(open.key, all), None, "each receiver once");
+                assert_eq!(drained.insert(open.receiver, all), None, "each receiver once");
             });
             assert_eq!(drained, twin);
             // What another thread remembers of places means nothing here.

@@ -22,7 +22,7 @@ use crate::codec::{
     Disconnect, Packet, PacketId, Properties, Publish, QoS, Reason, SubscribeOptions, Version,
 };
 use crate::config;
-use crate::message::{Delivery, Draft, Identity, Loss, Mid};
+use crate::message::{Delivery, Draft, GroupId, Identity, Loss, Mid};
 use crate::time::Time;
 use crate::topic::{self, TopicFilter, TopicName};
 
@@ -94,7 +94,7 @@ pub enum Action<'a> {
         /// Counted as `QoS` above 0.
         above_qos0: bool,
         /// The group it came from.
-        group: Option<u64>,
+        group: Option<GroupId>,
         /// Why it was lost; `None` if it was completed.
         loss: Option<Loss>,
         /// The message, if the store keeps it for the receiver until now.
@@ -397,7 +397,7 @@ impl Session {
     pub fn hang_up(
         &mut self,
         cx: &Context<'_>,
-        mut takes_shared: impl FnMut(u64) -> bool,
+        mut takes_shared: impl FnMut(GroupId) -> bool,
         out: &mut impl FnMut(Action<'_>),
     ) -> Option<Time> {
         let ends = self.terms.expiry == 0;
@@ -429,7 +429,7 @@ impl Session {
     }
 
     /// The groups (or none) that what is in flight came from.
-    pub fn in_flight(&self) -> Vec<Option<u64>> {
+    pub fn in_flight(&self) -> Vec<Option<GroupId>> {
         let group = |flight: &window::Flight| match &flight.state {
             window::State::Sent(delivery) => Some(delivery.group),
             window::State::Released { group, lost: false, .. } => Some(*group),

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::codec::{PacketId, QoS};
-use crate::message::{Delivery, Mid};
+use crate::message::{Delivery, GroupId, Mid};
 
 /// How far a delivery has come.
 #[derive(Clone, Debug)]
@@ -14,7 +14,7 @@ pub enum State {
     /// what the account needs of it.
     Released {
         /// The group it came from.
-        group: Option<u64>,
+        group: Option<GroupId>,
         /// The message, if the store keeps it for the receiver until PUBCOMP.
         mid: Option<Mid>,
         /// The ledger has it already: it became too large for the client after its first sending.
@@ -253,7 +253,7 @@ mod tests {
     use crate::time::Time;
     use crate::topic::TopicName;
 
-    fn delivery(qos: QoS, group: Option<u64>) -> Delivery {
+    fn delivery(qos: QoS, group: Option<GroupId>) -> Delivery {
         let publisher = Identity::new(ClientId::new("p"), None, Meter::forever());
         let draft = Draft {
             topic: TopicName::trusted("t"),
@@ -336,8 +336,8 @@ mod tests {
     #[test]
     fn shared_qos1_goes_back_and_qos2_stays() {
         let mut window = Window::default();
-        admit(&mut window, delivery(QoS::AtLeastOnce, Some(7)));
-        admit(&mut window, delivery(QoS::ExactlyOnce, Some(7)));
+        admit(&mut window, delivery(QoS::AtLeastOnce, Some(GroupId::new(7))));
+        admit(&mut window, delivery(QoS::ExactlyOnce, Some(GroupId::new(7))));
         admit(&mut window, delivery(QoS::AtLeastOnce, None));
         assert_eq!(window.take_shared(|_| true).len(), 1);
         assert_eq!(window.len(), 2);

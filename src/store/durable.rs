@@ -21,7 +21,7 @@ use super::facts::{self, Key, Kind};
 use crate::broker::ports::{
     Batch, Durability, Fact, Fetch, Marker, Permit, Publication, Receipt, Refused, Store, Strain,
 };
-use crate::message::{Meter, Mid, SessionId};
+use crate::message::{Meter, Mid, ReceiverId, SessionId};
 use crate::session::Op;
 use crate::sync::{Mutex, MutexGuard};
 use crate::time::Time;
@@ -114,7 +114,7 @@ struct Shared<R> {
 #[derive(Debug)]
 struct Many {
     left: u32,
-    done: BTreeSet<u64>,
+    done: BTreeSet<ReceiverId>,
 }
 
 /// Numbers of Sessions, groups and messages up to which they may have been used: written down before
@@ -297,10 +297,10 @@ impl<R: Rows> Shared<R> {
             self.change(*session, op, rows);
         }
         for (group, filter) in batch.groups {
-            let key = Key::number(Kind::Group, group);
+            let key = Key::group(group);
             match filter {
                 Some(filter) => {
-                    self.use_number(GROUPS, group, rows);
+                    self.use_number(GROUPS, group.get(), rows);
                     rows.put_with(key.as_bytes(), |out| facts::filter(&filter, out));
                 }
                 None => rows.delete(key.as_bytes()),
@@ -338,23 +338,23 @@ impl<R: Rows> Shared<R> {
         if copies.is_empty() {
             return late;
         }
-        let mid = self.next_mid.fetch_add(1, Ordering::Relaxed);
-        self.use_number(MESSAGES, mid, rows);
+        let mid = Mid::new(self.next_mid.fetch_add(1, Ordering::Relaxed));
+        self.use_number(MESSAGES, mid.get(), rows);
         message.set_mid(mid);
         if copies.len() > 1 {
             self.note_many(mid, copies.len(), BTreeSet::new());
         }
-        let key = Key::number(Kind::Message, mid);
+        let key = Key::message(mid);
         rows.put_with(key.as_bytes(), |out| facts::message(&parts, &mut copies, out));
         late
     }
 
     /// The rows of one fact.
     fn change(&self, id: SessionId, op: &Op, rows: &mut RowBatch) {
-        let own = |kind| Key::number(kind, id);
+        let own = |kind| Key::session(kind, id);
         match op {
             Op::Session { identity, expiry } => {
-                self.use_number(SESSIONS, id, rows);
+                self.use_number(SESSIONS, id.get(), rows);
                 let key = own(Kind::Session);
                 rows.put_with(key.as_bytes(), |out| facts::session(identity, *expiry, out));
             }
@@ -395,7 +395,7 @@ impl<R: Rows> Shared<R> {
                 rows.delete(Key::packet(Kind::Received, id, *packet_id).as_bytes());
             }
             Op::Will(will, identity) => {
-                self.use_number(SESSIONS, id, rows);
+                self.use_number(SESSIONS, id.get(), rows);
                 rows.put_with(own(Kind::Will).as_bytes(), |out| facts::will(will, identity, out));
             }
             Op::WillGone => rows.delete(own(Kind::Will).as_bytes()),
@@ -403,13 +403,13 @@ impl<R: Rows> Shared<R> {
     }
 
     /// Receivers are done with messages.
-    fn settle(&self, settled: &[(u64, Mid)], rows: &mut RowBatch) {
+    fn settle(&self, settled: &[(ReceiverId, Mid)], rows: &mut RowBatch) {
         if settled.is_empty() {
             return;
         }
         let mut all = self.many.lock().expect("no code panics while it holds the list");
         for &(receiver, mid) in settled {
-            let message = Key::number(Kind::Message, mid);
+            let message = Key::message(mid);
             let Some(many) = all.get_mut(&mid) else {
                 rows.delete(message.as_bytes());
                 continue;
@@ -436,7 +436,7 @@ impl<R: Rows> Shared<R> {
         self.newest.lock().expect("no code panics while it holds the newest")
     }
 
-    fn note_many(&self, mid: Mid, left: usize, done: BTreeSet<u64>) {
+    fn note_many(&self, mid: Mid, left: usize, done: BTreeSet<ReceiverId>) {
         let left = u32::try_from(left).expect("fewer receivers than Sessions there can be");
         let mut all = self.many.lock().expect("no code panics while it holds the list");
         all.insert(mid, Many { left, done });

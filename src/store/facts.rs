@@ -21,8 +21,8 @@ use super::bytes::{Reader, Writer};
 use crate::broker::ports::{FlightState, Marker, Queued, StoredCopy};
 use crate::codec::{PacketId, Properties, QoS, RetainHandling, SubscribeOptions};
 use crate::message::{
-    ClientId, Delivery, Draft, GroupId, Identity, Message, Meter, Mid, Parts, SessionId,
-    SubscriptionIds,
+    ClientId, Delivery, Draft, GroupId, Identity, Message, Meter, Mid, Parts, ReceiverId,
+    SessionId, SubscriptionIds,
 };
 use crate::session::{Subscription, WillMessage};
 use crate::time::Time;
@@ -107,27 +107,42 @@ impl Key {
         Key { bytes, len: 1 }
     }
 
-    pub fn number(kind: Kind, number: u64) -> Key {
-        let mut key = Key::of(kind);
-        key.push(&number.to_be_bytes());
-        key
+    /// Of a fact of a Session.
+    pub fn session(kind: Kind, session: SessionId) -> Key {
+        Key::number(kind, session.get())
+    }
+
+    /// Of a group.
+    pub fn group(group: GroupId) -> Key {
+        Key::number(Kind::Group, group.get())
+    }
+
+    /// Of a message.
+    pub fn message(mid: Mid) -> Key {
+        Key::number(Kind::Message, mid.get())
     }
 
     /// Of a Session and a Packet Identifier.
     pub fn packet(kind: Kind, session: SessionId, packet_id: PacketId) -> Key {
-        let mut key = Key::number(kind, session);
+        let mut key = Key::session(kind, session);
         key.push(&packet_id.get().to_be_bytes());
         key
     }
 
-    pub fn done(mid: Mid, receiver: u64) -> Key {
-        let mut key = Key::number(Kind::Done, mid);
-        key.push(&receiver.to_be_bytes());
+    pub fn done(mid: Mid, receiver: ReceiverId) -> Key {
+        let mut key = Key::number(Kind::Done, mid.get());
+        key.push(&receiver.to_bits().to_be_bytes());
         key
     }
 
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
+    }
+
+    fn number(kind: Kind, number: u64) -> Key {
+        let mut key = Key::of(kind);
+        key.push(&number.to_be_bytes());
+        key
     }
 
     fn push(&mut self, bytes: &[u8]) {
@@ -138,7 +153,7 @@ impl Key {
 
 /// The key of a Session's Subscription.
 pub fn subscription_key(session: SessionId, filter: &TopicFilter) -> Vec<u8> {
-    [Key::number(Kind::Subscription, session).as_bytes(), filter.as_str().as_bytes()].concat()
+    [Key::session(Kind::Subscription, session).as_bytes(), filter.as_str().as_bytes()].concat()
 }
 
 /// The key of a retained message.
@@ -146,23 +161,39 @@ pub fn retained_key(topic: &str) -> Vec<u8> {
     [&[Kind::Retained as u8], topic.as_bytes()].concat()
 }
 
+/// The Session of a key, and what follows it.
+pub fn session_of(key: &[u8]) -> Result<(SessionId, &[u8]), Torn> {
+    let (number, rest) = number_of(key)?;
+    Ok((SessionId::checked(number).ok_or(Torn)?, rest))
+}
+
+/// The group of a key.
+pub fn group_of(key: &[u8]) -> Result<GroupId, Torn> {
+    GroupId::checked(number_of(key)?.0).ok_or(Torn)
+}
+
+/// The message of a key.
+pub fn message_of(key: &[u8]) -> Result<Mid, Torn> {
+    Ok(Mid::new(number_of(key)?.0))
+}
+
 /// The number behind the kind, and what follows it.
-pub fn number_of(key: &[u8]) -> Result<(u64, &[u8]), Torn> {
+fn number_of(key: &[u8]) -> Result<(u64, &[u8]), Torn> {
     let mut reader = Reader::new(key.get(1..).ok_or(Torn)?);
     Ok((reader.u64()?, reader.rest()))
 }
 
 /// The numbers of a Session and of a packet.
 pub fn packet_of(key: &[u8]) -> Result<(SessionId, PacketId), Torn> {
-    let (session, rest) = number_of(key)?;
+    let (session, rest) = session_of(key)?;
     let packet_id = PacketId::new(Reader::new(rest).u16()?).ok_or(Torn)?;
     Ok((session, packet_id))
 }
 
 /// The numbers of a message and of a receiver that is done with it.
-pub fn done_of(key: &[u8]) -> Result<(Mid, u64), Torn> {
+pub fn done_of(key: &[u8]) -> Result<(Mid, ReceiverId), Torn> {
     let (mid, rest) = number_of(key)?;
-    Ok((mid, Reader::new(rest).u64()?))
+    Ok((Mid::new(mid), ReceiverId::from_bits(Reader::new(rest).u64()?)))
 }
 
 pub fn session(identity: &Identity, expiry: u32, out: &mut Vec<u8>) {
@@ -285,7 +316,7 @@ pub fn message(parts: &Parts<'_>, copies: &mut [StoredCopy], out: &mut Vec<u8>) 
             value.varint(1);
             put_grant(copy, &mut value);
             value.varint(1);
-            value.varint(copy.receiver);
+            value.varint(copy.receiver.to_bits());
         }
         _ => put_copies(copies, &mut value),
     }
@@ -354,7 +385,7 @@ pub fn read_order(value: &[u8]) -> Result<u64, Torn> {
 /// The message that a copy in flight cannot be without.
 pub fn message_of_flight(value: &[u8]) -> Result<Option<Mid>, Torn> {
     let (flight, _) = begin_flight(value)?;
-    Ok((flight.state == SENT).then_some(flight.mid.unwrap_or(0)))
+    Ok((flight.state == SENT).then_some(flight.mid.unwrap_or(Mid::new(0))))
 }
 
 /// Reads a copy in flight, and its order; `fetch` finds the message of a number.
@@ -410,8 +441,8 @@ fn put_flight(
     let mut value = Writer::begin(FLIGHT_FORM, out);
     value.varint(order);
     value.u8(state);
-    value.varint(mid.unwrap_or(0));
-    value.varint(group.unwrap_or(0));
+    value.varint(mid.map_or(0, Mid::get));
+    value.varint(group.map_or(0, GroupId::get));
     value
 }
 
@@ -425,7 +456,8 @@ fn begin_flight<'v>(value: &'v [u8]) -> Result<(Flight, Reader<'v>), Torn> {
     let order = number(&mut value)?;
     let state = value.u8()?;
     let mut some = || number(&mut value).map(|number| (number > 0).then_some(number));
-    let (mid, group) = (some()?, some()?);
+    let (mid, group) = (some()?.map(Mid::new), some()?);
+    let group = group.map(|number| GroupId::checked(number).ok_or(Torn)).transpose()?;
     Ok((Flight { order, state, mid, group }, value))
 }
 
@@ -521,8 +553,9 @@ fn put_copies(copies: &mut [StoredCopy], value: &mut Writer<'_>) {
     value.varint(copies.len() as u64);
     let mut before = 0;
     for (copy, grant) in copies.iter().zip(&granted) {
-        value.varint(copy.receiver - before);
-        before = copy.receiver;
+        let receiver = copy.receiver.to_bits();
+        value.varint(receiver - before);
+        before = receiver;
         if grants.len() > 1 {
             value.varint(*grant as u64);
         }
@@ -554,6 +587,7 @@ fn read_copies(value: &mut Reader<'_>) -> Result<Vec<StoredCopy>, Torn> {
         let grant = if grants.len() > 1 { value.varint()? } else { 0 };
         let grant = grants.get(usize::try_from(grant).map_err(|_| Torn)?).ok_or(Torn)?;
         let (qos, retain, ids, band) = grant.clone();
+        let receiver = ReceiverId::from_bits(receiver);
         copies.push(StoredCopy { receiver, qos, retain, ids, band });
     }
     Ok(copies)

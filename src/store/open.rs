@@ -108,7 +108,7 @@ pub fn mend(path: &Path, options: Options, kind: &TableKind) -> Result<usize, St
     let mut lost = RowBatch::new();
     for (key, mid) in flights {
         let there = match mid {
-            Ok(Some(mid)) => engine.get(Key::number(Kind::Message, mid).as_bytes())?.is_some(),
+            Ok(Some(mid)) => engine.get(Key::message(mid).as_bytes())?.is_some(),
             Ok(None) => true,
             Err(Torn) => false,
         };

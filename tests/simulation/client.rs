@@ -7,6 +7,7 @@ use std::task::Wake;
 
 use sluicemq::broker::Link;
 use sluicemq::codec::{self, Packet, QoS, Reason, Version};
+use sluicemq::message::SessionId;
 
 use super::check::{Once, Order, Turns, Window};
 
@@ -17,7 +18,7 @@ pub struct Client {
     /// Its connection, by number.
     pub conn: Option<usize>,
     /// The number of the Session its memory belongs to.
-    pub session: Option<u64>,
+    pub session: Option<SessionId>,
     /// Its own messages above `QoS` 0, not yet completed, in the order of their first sending.
     pub out: Vec<Outgoing>,
     /// Identifiers of `QoS` 2 messages it has and has not seen released.
@@ -99,7 +100,7 @@ pub struct Watch {
     pub turns: Turns,
     pub greeted: bool,
     /// Number of the Session, as of CONNACK.
-    pub session: Option<u64>,
+    pub session: Option<SessionId>,
     pub subscribes: BTreeMap<u16, Vec<(String, u8)>>,
     pub unsubscribes: BTreeMap<u16, Vec<String>>,
     pub goodbye: bool,

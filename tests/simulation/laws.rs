@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sluicemq::broker::View;
 use sluicemq::broker::metrics::Counter;
-use sluicemq::message::Loss;
+use sluicemq::message::{GroupId, Loss, SessionId};
 
 use super::World;
 use crate::check::{self, Answers, Copies};
@@ -12,7 +12,7 @@ use crate::letters::Of;
 use crate::plan::READER;
 
 impl World {
-    pub(super) fn session_of(&self, client: usize) -> Option<u64> {
+    pub(super) fn session_of(&self, client: usize) -> Option<SessionId> {
         let name = &self.clients[client].name;
         let sessions = self.broker.view().sessions;
         sessions.iter().find(|session| session.client_id.as_str() == name).map(|s| s.id)
@@ -22,7 +22,7 @@ impl World {
     pub(super) fn audit(&mut self) {
         let view = self.broker.view();
         let mut own = BTreeMap::<String, u64>::new();
-        let mut of_group = BTreeMap::<u64, u64>::new();
+        let mut of_group = BTreeMap::<GroupId, u64>::new();
         let mut flights = Vec::new();
         let mut owed = 0;
         for conn in self.conns.values() {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sluicemq::broker::mailbox::Account;
 use sluicemq::codec::Publish;
-use sluicemq::message::Loss;
+use sluicemq::message::{GroupId, Loss, SessionId};
 
 use super::check::Verdict;
 
@@ -26,8 +26,8 @@ pub struct Letters {
 /// A receiver that has an account.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Of {
-    Session(u64),
-    Group(u64),
+    Session(SessionId),
+    Group(GroupId),
 }
 
 /// What the broker says at the end.
@@ -181,8 +181,8 @@ mod tests {
         letters.sent(7, "t/a", false);
         let mut account = Account::default();
         account.ledger[1][Loss::DroppedOldest as usize] = 1;
-        letters.account(Of::Session(3), "c0", &account);
-        letters.account(Of::Session(3), "c0", &account);
+        letters.account(Of::Session(SessionId::new(3)), "c0", &account);
+        letters.account(Of::Session(SessionId::new(3)), "c0", &account);
         letters
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sluicemq::codec::{PacketId, Publish, QoS, Subscribe, Unsubscribe};
+use sluicemq::message::SessionId;
 
 use super::plan::SUBSCRIPTIONS_MAX;
 
@@ -15,7 +16,7 @@ pub struct Oracle {
 
 #[derive(Debug, Default)]
 struct Known {
-    session: Option<u64>,
+    session: Option<SessionId>,
     subscriptions: BTreeMap<String, (QoS, bool)>,
     routed: [u64; 2],
     above: BTreeSet<u64>,
@@ -29,7 +30,7 @@ impl Oracle {
     }
 
     /// The Session of `client` is now this one.
-    pub fn session(&mut self, client: usize, session: Option<u64>) {
+    pub fn session(&mut self, client: usize, session: Option<SessionId>) {
         if self.clients[client].session != session {
             self.clients[client] = Known { session, ..Known::default() };
         }

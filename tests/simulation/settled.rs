@@ -3,7 +3,9 @@
 
 use sluicemq::broker::ports::{Batch, Fact, Mark, Permit, Publication, Store, StoredCopy};
 use sluicemq::codec::{Properties, QoS};
-use sluicemq::message::{ClientId, Draft, Identity, Meter, SubscriptionIds};
+use sluicemq::message::{
+    ClientId, Draft, Identity, Meter, Mid, ReceiverId, SessionId, SubscriptionIds,
+};
 use sluicemq::store::DurableStore;
 use sluicemq::time::Time;
 use sluicemq::topic::TopicName;
@@ -17,7 +19,7 @@ fn who_says_twice_that_it_is_done_takes_nothing_from_the_others() {
         let (mut store, _) = open(&disk);
         submit(&store, vec![publication(&[1, 2, 3])], &[]);
         for (done, left) in [(1, &[2, 3][..]), (1, &[2, 3]), (3, &[2]), (3, &[2]), (1, &[2])] {
-            submit(&store, Vec::new(), &[(done, 1), (done, 1)]);
+            submit(&store, Vec::new(), &[(receiver(done), MESSAGE), (receiver(done), MESSAGE)]);
             disk.write(usize::MAX);
             let (opened, waiting) = open(&disk);
             assert_eq!(waiting, left);
@@ -25,7 +27,11 @@ fn who_says_twice_that_it_is_done_takes_nothing_from_the_others() {
                 store = opened;
             }
         }
-        submit(&store, Vec::new(), &[(2, 1), (2, 1), (3, 1)]);
+        submit(
+            &store,
+            Vec::new(),
+            &[(receiver(2), MESSAGE), (receiver(2), MESSAGE), (receiver(3), MESSAGE)],
+        );
         assert!(disk.rows().is_empty(), "{:?}", disk.rows());
     }
 }
@@ -36,16 +42,23 @@ fn open(disk: &Disk) -> (DurableStore<Disk>, Vec<u64>) {
     let mut waiting = Vec::new();
     let told = store.replay(Meter::forever(), &|_| Mark::default(), &mut |fact| {
         if let Fact::Queued(queued) = fact {
-            waiting.extend(queued.copies.iter().map(|copy| copy.receiver));
+            waiting.extend(queued.copies.iter().map(|copy| copy.receiver.to_bits()));
         }
     });
     told.unwrap();
     (store, waiting)
 }
 
-fn submit(store: &DurableStore<Disk>, publishes: Vec<Publication>, settled: &[(u64, u64)]) {
+fn submit(store: &DurableStore<Disk>, publishes: Vec<Publication>, settled: &[(ReceiverId, Mid)]) {
     let batch = Batch { publishes, settled: settled.to_vec(), ..Batch::default() };
     store.submit(Permit::default(), batch);
+}
+
+/// The first message that a store is given.
+const MESSAGE: Mid = Mid::new(1);
+
+fn receiver(number: u64) -> ReceiverId {
+    ReceiverId::session(SessionId::new(number))
 }
 
 fn publication(receivers: &[u64]) -> Publication {
@@ -58,8 +71,8 @@ fn publication(receivers: &[u64]) -> Publication {
         properties: Properties::EMPTY,
         payload: b"m",
     };
-    let copy = |receiver: &u64| StoredCopy {
-        receiver: *receiver,
+    let copy = |number: &u64| StoredCopy {
+        receiver: receiver(*number),
         qos: QoS::AtLeastOnce,
         retain: false,
         ids: SubscriptionIds::default(),

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::task::Waker;
 
 use sluicemq::broker::ports::{Batch, Durability, Permit, Receipt, Refused, Store};
-use sluicemq::message::Message;
+use sluicemq::message::{Message, SessionId};
 use sluicemq::session::Op;
 
 use super::random::Random;
@@ -33,13 +33,13 @@ pub enum Fact {
 /// Facts and messages at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
-    pub facts: BTreeMap<(u64, Key), Fact>,
+    pub facts: BTreeMap<(SessionId, Key), Fact>,
     pub messages: BTreeSet<u64>,
 }
 
 enum Change {
-    Set(u64, Key, Fact),
-    Unset(u64, Key),
+    Set(SessionId, Key, Fact),
+    Unset(SessionId, Key),
     Message(u64),
 }
 
@@ -63,7 +63,7 @@ struct Inner {
     waits: [u64; 2],
     submitted: Table,
     written: Table,
-    sessions: Vec<u64>,
+    sessions: Vec<SessionId>,
     refusals: u64,
 }
 
@@ -159,7 +159,7 @@ impl SimStore {
     }
 
     /// Sessions made lasting since the last call.
-    pub fn new_sessions(&self) -> Vec<u64> {
+    pub fn new_sessions(&self) -> Vec<SessionId> {
         std::mem::take(&mut self.inner.lock().unwrap().sessions)
     }
 
@@ -257,7 +257,7 @@ impl Store for SimStore {
     }
 }
 
-fn change(session: u64, op: &Op) -> Option<Change> {
+fn change(session: SessionId, op: &Op) -> Option<Change> {
     Some(match op {
         Op::Session { expiry, .. } => Change::Set(session, Key::Session, Fact::Expiry(*expiry)),
         Op::Subscribed { filter, options, .. } => {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 
 use sluicemq::codec::{self, Decoded, From, Limits, Packet, QoS, Reason};
+use sluicemq::message::SessionId;
 
 use super::World;
 use crate::client::Conn;
@@ -161,7 +162,7 @@ impl World {
     fn must_be_written(
         &self,
         lasting: bool,
-        session: Option<u64>,
+        session: Option<SessionId>,
         key: Key,
         fact: Option<&Fact>,
         place: &str,
@@ -179,7 +180,7 @@ impl World {
         }
     }
 
-    fn is_submitted(&self, session: Option<u64>, key: &Key) -> bool {
+    fn is_submitted(&self, session: Option<SessionId>, key: &Key) -> bool {
         let (Some(store), Some(session)) = (&self.store, session) else { return false };
         store.submitted(|table| table.facts.contains_key(&(session, key.clone())))
     }

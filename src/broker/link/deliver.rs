@@ -197,7 +197,7 @@ impl Live {
         };
         queue.fetch = None;
         for mid in mailbox.warm(found) {
-            error!(client = %self.client_id(), mid, "a message that was kept cannot be read");
+            error!(client = %self.client_id(), %mid, "a message that was kept cannot be read");
             broker.count_lost(None, Loss::Unreadable);
         }
         true

@@ -16,7 +16,7 @@ use crate::broker::registry::Parked;
 use crate::broker::router::{Change, Subscriber, asks_for_clients};
 use crate::broker::turn::{Answer, Due, Owed, Turn};
 use crate::codec::{self, ConnAck, Packet, PacketId, Publish, QoS, Reason, Version};
-use crate::message::{ClientId, Loss, SessionId};
+use crate::message::{ClientId, GroupId, Loss, SessionId};
 use crate::session::{Action, Context, Input, Op, Session};
 use crate::shape::Shaper;
 use crate::time::Time;
@@ -93,7 +93,7 @@ impl Live {
         &self.session.identity().client_id
     }
 
-    pub fn in_flight(&self) -> Vec<Option<u64>> {
+    pub fn in_flight(&self) -> Vec<Option<GroupId>> {
         self.session.in_flight()
     }
 

@@ -30,6 +30,7 @@ use crate::codec::{
     self, ConnAck, DecodeError, Decoded, Disconnect, From, Limits, Packet, PacketId, Properties,
     Reason, Version,
 };
+use crate::message::GroupId;
 use crate::time::Time;
 
 use limits::Gate;
@@ -282,7 +283,7 @@ impl Link {
     }
 
     /// The groups (or none) that what is in flight came from: for checks of the first law.
-    pub fn in_flight(&self) -> Vec<Option<u64>> {
+    pub fn in_flight(&self) -> Vec<Option<GroupId>> {
         match &self.phase {
             Phase::Live(live) => live.in_flight(),
             Phase::Connect(..) | Phase::Opening(_) | Phase::Closed => Vec::new(),

@@ -16,7 +16,7 @@ use crate::broker::ports::{AuthRequest, AuthStep, Exchange, ExchangeState, Verdi
 use crate::broker::registry::{Claim, Parked};
 use crate::broker::turn::Turn;
 use crate::codec::{self, Auth, ConnAck, Connect, Packet, Properties, Reason, Version};
-use crate::message::{ClientId, Identity, Loss};
+use crate::message::{ClientId, Identity, Loss, SessionId};
 use crate::session::{Action, Op, Session, Terms, WillMessage, connect};
 use crate::time::Time;
 
@@ -284,7 +284,7 @@ impl Link {
     }
 
     /// The Session is ours: attach it, answer CONNACK.
-    fn go_live(&mut self, id: u64, parked: Option<Box<Parked>>, now: Time, turn: &mut Turn) {
+    fn go_live(&mut self, id: SessionId, parked: Option<Box<Parked>>, now: Time, turn: &mut Turn) {
         let Phase::Opening(opening) = std::mem::replace(&mut self.phase, Phase::Closed) else {
             return;
         };

@@ -17,13 +17,13 @@ use crate::broker::classes::Who;
 use crate::broker::mailbox::{Mailbox, Owner, Pace};
 use crate::broker::metrics::Counter;
 use crate::broker::overload::SHED;
-use crate::broker::ports::{Fetch, GROUP_BIT, Receipt};
+use crate::broker::ports::{Fetch, Receipt};
 use crate::broker::router::{Change, Membership};
 use crate::broker::topic_ledger::Unrouted;
 use crate::broker::turn::{Answer, Due, Owed, Turn};
 use crate::codec::{self, Packet, PacketId, Publish, Reason, Version};
 use crate::config::Ingress;
-use crate::message::{Draft, Identity, SessionId};
+use crate::message::{Draft, Identity, ReceiverId, SessionId};
 use crate::session::{Action, Count, Op};
 use crate::shape::{Allowance, LeakyBucket, Shaper};
 use crate::time::Time;
@@ -209,7 +209,7 @@ impl Ties {
             }
             Action::Remember(op) => turn.batch.ops.push((self.id(), op)),
             Action::Settle { above_qos0, group, loss, mid } => {
-                let receiver = group.map_or(self.id(), |group| group | GROUP_BIT);
+                let receiver = ReceiverId::of(self.id(), group);
                 turn.batch.settled.extend(mid.map(|mid| (receiver, mid)));
                 broker.settle(&self.mailbox, above_qos0, group, loss);
             }

@@ -6,7 +6,7 @@ use std::collections::vec_deque;
 
 use super::lists::{Entry, Place};
 use crate::codec::QoS;
-use crate::message::SubscriptionIds;
+use crate::message::{Mid, SubscriptionIds};
 
 /// The copies above `QoS` 0, in order.
 #[derive(Debug, Default)]
@@ -190,7 +190,7 @@ impl Packed {
             self.before = self.last;
         }
         self.bytes.push_back(flags);
-        self.put(distance(self.last.mid, mid));
+        self.put(distance(self.last.mid, mid.get()));
         if !next {
             self.put(distance(self.last.arrival, entry.arrival));
         }
@@ -202,7 +202,7 @@ impl Packed {
             self.put(ids.len() as u64);
             ids.iter().for_each(|id| self.put((*id).into()));
         }
-        self.last = Base { mid, arrival: entry.arrival };
+        self.last = Base { mid: mid.get(), arrival: entry.arrival };
         self.count += 1;
     }
 
@@ -287,7 +287,7 @@ impl Iterator for Unpacked<'_> {
         }
         self.before = Base { mid, arrival };
         Some(Entry {
-            message: Place::Cold { mid, bytes, expires_s },
+            message: Place::Cold { mid: Mid::new(mid), bytes, expires_s },
             ids,
             arrival,
             qos: if flags & TWICE_CHECKED != 0 { QoS::ExactlyOnce } else { QoS::AtLeastOnce },
@@ -321,7 +321,7 @@ mod tests {
     use crate::time::Time;
 
     /// What tells copies apart.
-    type Seen = (Option<u64>, u64, u64, QoS, bool, Vec<u32>, Time);
+    type Seen = (Option<Mid>, u64, u64, QoS, bool, Vec<u32>, Time);
 
     fn seen(entry: &Entry) -> Seen {
         let ids = entry.ids.as_slice().to_vec();
@@ -352,7 +352,7 @@ mod tests {
         let expires = [Time::NEVER, Time::from_secs(random.below(2_000_000_000))];
         Entry {
             message: Place::cold(
-                mid,
+                Mid::new(mid),
                 random.below(1 << 20) as usize,
                 expires[arrival as usize % 2],
             ),
@@ -413,7 +413,7 @@ mod tests {
         let mut above = Above::default();
         for number in 0..1000 {
             let entry = Entry {
-                message: Place::cold(1_000_000 + number * 1000, 300, Time::NEVER),
+                message: Place::cold(Mid::new(1_000_000 + number * 1000), 300, Time::NEVER),
                 ids: SubscriptionIds::default(),
                 arrival: number,
                 qos: QoS::AtLeastOnce,

@@ -24,10 +24,11 @@ pub use told::{Account, Ask, Fallen, Pace, Refusal, Taken};
 
 use super::classes::Rules;
 use super::letters::{Gone, Letter};
-use super::ports::GROUP_BIT;
 use crate::codec::QoS;
 use crate::config::{self, QueuePolicy};
-use crate::message::{Delivery, GroupId, Identity, Loss, Message, Mid, SessionId, SubscriptionIds};
+use crate::message::{
+    Delivery, GroupId, Identity, Loss, Message, Mid, ReceiverId, SessionId, SubscriptionIds,
+};
 use crate::session::Room;
 use crate::shape::{Intake, Shaper};
 use crate::sync::{Mutex, MutexGuard};
@@ -70,11 +71,11 @@ impl Owner {
         }
     }
 
-    /// The number stores know it by.
-    pub fn receiver(&self) -> u64 {
+    /// The receiver of what waits in it.
+    pub fn receiver(&self) -> ReceiverId {
         match self {
-            Owner::Session { id, .. } => *id,
-            Owner::Group { id } => *id | GROUP_BIT,
+            Owner::Session { id, .. } => ReceiverId::session(*id),
+            Owner::Group { id } => ReceiverId::group(*id),
         }
     }
 }
@@ -229,8 +230,8 @@ impl Mailbox {
             if let Some(loss) = loss {
                 inner.lose(class, loss);
                 full.gone.fall(Letter {
-                    receiver: Arc::default(),
-                    number: self.receiver(),
+                    name: Arc::default(),
+                    receiver: self.receiver(),
                     loss,
                     qos: copy.qos,
                     mid: copy.message.mid().filter(|_| copy.stored),
@@ -629,15 +630,8 @@ impl Mailbox {
         self.lock().routed[class] += 1;
     }
 
-    /// The number of the Session or group it belongs to.
-    pub fn number(&self) -> u64 {
-        match &self.owner {
-            Owner::Session { id, .. } | Owner::Group { id } => *id,
-        }
-    }
-
-    /// The number stores know the receiver by.
-    pub fn receiver(&self) -> u64 {
+    /// The receiver of what waits in it.
+    pub fn receiver(&self) -> ReceiverId {
         self.owner.receiver()
     }
 
@@ -709,7 +703,7 @@ mod tests {
 
     impl Group {
         fn new(queued: &[QoS]) -> Group {
-            let mailbox = Mailbox::for_group(1, "$share/g/t");
+            let mailbox = Mailbox::for_group(GroupId::new(1), "$share/g/t");
             mailbox.join();
             let group = Group { mailbox, bells: Default::default() };
             queued.iter().for_each(|qos| group.push(*qos));
@@ -739,7 +733,7 @@ mod tests {
         }
 
         fn take(&self, index: usize, window: usize, bytes: usize) -> (usize, Taken) {
-            let session = index as SessionId;
+            let session = SessionId::new(index as u64);
             let qos = QoS::ExactlyOnce;
             let member = Member { session, qos, retain_as_published: false, id: 0 };
             let (mut out, mut wakers) = (Vec::new(), Vec::new());
@@ -767,7 +761,7 @@ mod tests {
     #[test]
     fn a_promise_is_given_back_whole_though_the_message_is_smaller() {
         let publisher = Arc::new(Identity::new(ClientId::new("p"), None, Meter::forever()));
-        let mailbox = Mailbox::for_session(1, publisher.clone());
+        let mailbox = Mailbox::for_session(SessionId::new(1), publisher.clone());
         mailbox.attach(false);
         let (queue, hash) = (config::Queue::default(), TextHash::new(1));
         let setting = Setting { queue: &queue, hash: &hash, now: Time::START, lanes: false };
@@ -802,7 +796,7 @@ mod tests {
     #[test]
     fn who_has_seen_that_nothing_is_there_is_woken_before_there_is_something() {
         let identity = Arc::new(Identity::new(ClientId::new("c"), None, Meter::forever()));
-        let mailbox = Mailbox::for_session(1, identity);
+        let mailbox = Mailbox::for_session(SessionId::new(1), identity);
         mailbox.attach(false);
         let bell = Arc::new(Bell::default());
         let take = || {

@@ -249,9 +249,9 @@ impl Inner {
         let Remains { qos, bytes, mid, message } = remains;
         self.bytes -= bytes;
         self.lose(usize::from(qos > QoS::AtMostOnce), loss);
-        let (receiver, number) = (self.name(full.owner), full.owner.receiver());
+        let (name, receiver) = (self.name(full.owner), full.owner.receiver());
         let wanted = full.queue.dead_letters;
-        full.gone.fall(Letter { receiver, number, loss, qos, message, mid, wanted });
+        full.gone.fall(Letter { name, receiver, loss, qos, message, mid, wanted });
     }
 
     /// Who is behind it: the Client Identifier or the group's filter.

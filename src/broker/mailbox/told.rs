@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::bands::Lists;
 use super::lists::{Entry, Place};
-use crate::message::{Loss, Mid};
+use crate::message::{Loss, Mid, ReceiverId};
 use crate::session::Room;
 use crate::topic::TopicName;
 
@@ -81,8 +81,8 @@ pub struct Fallen {
     pub(super) lists: Vec<Lists>,
     /// Why.
     pub loss: Loss,
-    /// The number stores know the receiver by.
-    pub receiver: u64,
+    /// The receiver.
+    pub receiver: ReceiverId,
 }
 
 impl Fallen {

@@ -11,7 +11,7 @@ use super::Rows;
 use crate::broker::ports::{Fetch, Fetched, Fetcher};
 use crate::message::{Message, Meter, Mid};
 use crate::store::engine::Found;
-use crate::store::facts::{self, Key, Kind};
+use crate::store::facts::{self, Key};
 use crate::sync::{Condvar, Mutex};
 
 /// What waits for the thread that reads.
@@ -47,7 +47,7 @@ impl Jobs {
     ) -> Fetch {
         let mut found = Fetched::with_capacity(want.len());
         for (index, mid) in want.iter().enumerate() {
-            match rows.find(Key::number(Kind::Message, *mid).as_bytes()) {
+            match rows.find(Key::message(*mid).as_bytes()) {
                 Found::Value(value) => found.push((*mid, read(*mid, &value, meter))),
                 Found::Deleted => found.push((*mid, None)),
                 Found::InTable => {
@@ -65,7 +65,7 @@ impl Jobs {
     pub fn run(&self, rows: &impl Rows) {
         while let Some(job) = self.next() {
             let Job { mut found, want, meter, fetcher } = job;
-            let keys: Vec<Key> = want.iter().map(|mid| Key::number(Kind::Message, *mid)).collect();
+            let keys: Vec<Key> = want.iter().map(|mid| Key::message(*mid)).collect();
             let keys: Vec<&[u8]> = keys.iter().map(Key::as_bytes).collect();
             match rows.get_many(&keys) {
                 Ok(values) => {
@@ -115,7 +115,7 @@ impl Jobs {
 fn read(mid: Mid, value: &[u8], meter: &'static Meter) -> Option<Message> {
     let message = facts::read_message(value, meter);
     if message.is_err() {
-        error!(mid, "a message in the store says what it cannot mean");
+        error!(%mid, "a message in the store says what it cannot mean");
     }
     message.ok()
 }

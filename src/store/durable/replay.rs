@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use super::{GROUPS, MESSAGES, Rows, SESSIONS, Shared};
 use crate::broker::ports::{Fact, FlightState, Marker};
 use crate::codec::PacketId;
-use crate::message::{Meter, Mid, SessionId};
+use crate::message::{GroupId, Meter, Mid, ReceiverId, SessionId};
 use crate::store::engine::{Blob, RowBatch};
 use crate::store::facts::{self, Key, Kind, Torn};
 use crate::time::Time;
@@ -20,7 +20,7 @@ type Tell<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), Torn> + 'a;
 pub struct Kept {
     rows: Vec<(Blob, Blob)>,
     /// Who is done with messages that others still wait for.
-    done: HashMap<Mid, Vec<u64>>,
+    done: HashMap<Mid, Vec<ReceiverId>>,
     /// Numbers that may have been used.
     pub numbers: [u64; 3],
     /// Highest order of what is in flight.
@@ -34,8 +34,7 @@ impl Kept {
     pub fn note(&mut self, key: &[u8], value: &[u8]) -> Result<(), Torn> {
         match Kind::of(key)? {
             Kind::Message => {
-                let (mid, _) = facts::number_of(key)?;
-                self.uses(MESSAGES, mid);
+                self.uses(MESSAGES, facts::message_of(key)?.get());
                 self.newest = self.newest.max(facts::read_received(value)?);
                 return Ok(());
             }
@@ -50,8 +49,8 @@ impl Kept {
                 }
                 return Ok(());
             }
-            Kind::Session | Kind::Will => self.uses(SESSIONS, facts::number_of(key)?.0),
-            Kind::Group => self.uses(GROUPS, facts::number_of(key)?.0),
+            Kind::Session | Kind::Will => self.uses(SESSIONS, facts::session_of(key)?.0.get()),
+            Kind::Group => self.uses(GROUPS, facts::group_of(key)?.get()),
             Kind::Parked => self.newest = self.newest.max(facts::read_time(value)?),
             Kind::Flight => self.order = self.order.max(facts::read_order(value)?),
             Kind::Subscription | Kind::Received | Kind::Retained => {}
@@ -126,22 +125,22 @@ impl<R: Rows> Shared<R> {
         kept.forget_strangers(&mut stray);
         kept.tell(Kind::Session, &mut |key, value| {
             let (identity, expiry) = facts::read_session(value, meter)?;
-            visit(Fact::Session { id: facts::number_of(key)?.0, identity, expiry });
+            visit(Fact::Session { id: facts::session_of(key)?.0, identity, expiry });
             Ok(())
         })?;
         kept.tell(Kind::Parked, &mut |key, value| {
-            visit(Fact::Parked(facts::number_of(key)?.0, facts::read_time(value)?));
+            visit(Fact::Parked(facts::session_of(key)?.0, facts::read_time(value)?));
             Ok(())
         })?;
         kept.tell(Kind::Subscription, &mut |key, value| {
-            let (id, filter) = facts::number_of(key)?;
+            let (id, filter) = facts::session_of(key)?;
             let subscription = facts::read_subscription(value)?;
             visit(Fact::Subscribed(id, facts::filter_of(filter)?, subscription));
             Ok(())
         })?;
         kept.tell(Kind::Will, &mut |key, value| {
             let (identity, will) = facts::read_will(value, meter)?;
-            visit(Fact::Will(facts::number_of(key)?.0, identity, will));
+            visit(Fact::Will(facts::session_of(key)?.0, identity, will));
             Ok(())
         })?;
         kept.tell(Kind::Received, &mut |key, _| {
@@ -150,7 +149,7 @@ impl<R: Rows> Shared<R> {
             Ok(())
         })?;
         kept.tell(Kind::Group, &mut |key, value| {
-            visit(Fact::Group(facts::number_of(key)?.0, facts::read_filter(value)?));
+            visit(Fact::Group(facts::group_of(key)?, facts::read_filter(value)?));
             Ok(())
         })?;
         kept.tell(Kind::Retained, &mut |_, value| {
@@ -160,7 +159,10 @@ impl<R: Rows> Shared<R> {
         for (id, packet_id, state) in self.flights(&kept, meter)? {
             visit(Fact::Flight(id, packet_id, state));
         }
-        visit(Fact::Last(kept.numbers[SESSIONS], kept.numbers[GROUPS]));
+        let damaged = || name(Key::of(Kind::Numbers).as_bytes());
+        let session = SessionId::checked(kept.numbers[SESSIONS]).ok_or_else(damaged)?;
+        let group = GroupId::checked(kept.numbers[GROUPS]).ok_or_else(damaged)?;
+        visit(Fact::Last(session, group));
         self.replay_messages(kept.done, mark, &mut stray, visit)?;
         self.rows.submit(&mut stray);
         Ok(())
@@ -176,9 +178,9 @@ impl<R: Rows> Shared<R> {
         let mut wrong = Ok(());
         kept.tell(Kind::Flight, &mut |key, value| {
             let (id, packet_id) = facts::packet_of(key)?;
-            let fetch = |mid| match self.rows.get(Key::number(Kind::Message, mid).as_bytes()) {
+            let fetch = |mid| match self.rows.get(Key::message(mid).as_bytes()) {
                 Ok(Some(value)) => facts::read_message(&value, meter)
-                    .map_err(|Torn| name(Key::number(Kind::Message, mid).as_bytes())),
+                    .map_err(|Torn| name(Key::message(mid).as_bytes())),
                 Ok(None) => Err(format!("{}, for message {mid} is not there", name(key))),
                 Err(error) => Err(error.to_string()),
             };
@@ -196,15 +198,15 @@ impl<R: Rows> Shared<R> {
 
     fn replay_messages(
         &self,
-        mut done: HashMap<Mid, Vec<u64>>,
+        mut done: HashMap<Mid, Vec<ReceiverId>>,
         mark: &Marker<'_>,
         stray: &mut RowBatch,
         visit: &mut dyn FnMut(Fact),
     ) -> Result<(), String> {
         let mut bad = None;
         let scanned = self.rows.scan(&[Kind::Message as u8], &mut |key, value| {
-            let queued = facts::number_of(key);
-            let queued = queued.and_then(|(mid, _)| facts::read_queued(mid, value, mark));
+            let queued = facts::message_of(key);
+            let queued = queued.and_then(|mid| facts::read_queued(mid, value, mark));
             let Ok(mut queued) = queued else {
                 bad = Some(wrong(key, value));
                 return ControlFlow::Break(());

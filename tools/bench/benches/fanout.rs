@@ -13,7 +13,9 @@ use rustix::time::{ClockId, clock_gettime};
 use sluicemq::broker::ports::{Batch, Durability, Publication, Store, StoredCopy};
 use sluicemq::codec::{Properties, QoS};
 use sluicemq::config;
-use sluicemq::message::{ClientId, Draft, Identity, Message, Meter, SubscriptionIds};
+use sluicemq::message::{
+    ClientId, Draft, Identity, Message, Meter, ReceiverId, SessionId, SubscriptionIds,
+};
 use sluicemq::time::{Clock, SystemClock, Time};
 use sluicemq::topic::TopicName;
 
@@ -54,7 +56,7 @@ fn main() {
         (0..MESSAGES).map(|_| draft.into_message(&publisher, now)).collect();
     // Every third Session of a fleet: their numbers do not follow each other.
     let copy = |number: u64| StoredCopy {
-        receiver: number * 3 + 1,
+        receiver: ReceiverId::session(SessionId::new(number * 3 + 1)),
         qos: QoS::AtLeastOnce,
         retain: false,
         ids: SubscriptionIds::default(),

@@ -100,7 +100,7 @@ pub enum Change {
 #[derive(Clone, Debug)]
 pub struct Membership {
     /// The whole filter.
-    pub filter: TopicFilter,
+    filter: TopicFilter,
     /// The group's mailbox.
     pub mailbox: Arc<Mailbox>,
     /// What it was granted.

@@ -132,7 +132,7 @@ fn rules(config: &Config) -> (Vec<(Class, Arc<Rules>)>, Arc<Rules>) {
     let of = |class: &Class| Rules {
         name: class.name.as_str().into(),
         shaping: class.shaping.clone().unwrap_or_else(|| everybody.shaping.clone()),
-        queue: class.queue.map_or_else(|| queue.clone(), |class| class.over(queue)),
+        queue: class.queue.as_ref().map_or_else(|| queue.clone(), |class| class.over(queue)),
         ingress: class.ingress.clone().unwrap_or_else(|| everybody.ingress.clone()),
     };
     let classes = config.class.iter().map(|class| (class.clone(), Arc::new(of(class)))).collect();

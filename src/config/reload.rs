@@ -2,51 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Auth, Broker, Config, Limits, Listener};
+use super::listener::Listener;
+use super::section::Section;
+use super::whole::Config;
 
 impl Config {
-    /// This configuration, with all of `other` that can be put in force while the broker runs. What is
-    /// left to a restart is as it is here.
+    /// This configuration, with all of `other` that can be put in force while the broker runs. The rest
+    /// is left to a restart and stays as it is here.
     pub fn reloaded(&self, other: &Config) -> Config {
         let partners = partners(&self.listener, &other.listener);
         let listener = self.listener.iter().zip(partners).map(|(own, partner)| {
-            let Some(new) = partner.and_then(|index| other.listener.get(index)) else {
-                return own.clone();
-            };
-            Listener {
-                ingress: new.ingress.clone(),
-                ingress_per_address: new.ingress_per_address.clone(),
-                egress: new.egress.clone(),
-                ..own.clone()
-            }
+            let new = partner.and_then(|index| other.listener.get(index));
+            new.map_or_else(|| own.clone(), |new| own.reloaded(new))
         });
-        Config {
-            listener: listener.collect(),
-            limits: Limits {
-                connects_rate: other.limits.connects_rate,
-                client: other.limits.client.clone(),
-                ..self.limits.clone()
-            },
-            queue: other.queue.clone(),
-            shaping: other.shaping.clone(),
-            class: other.class.clone(),
-            priority: other.priority.clone(),
-            overload: other.overload.clone(),
-            auth: Auth {
-                dead_letter_users: other.auth.dead_letter_users.clone(),
-                ..self.auth.clone()
-            },
-            broker: Broker {
-                linger_max: other.broker.linger_max,
-                egress: other.broker.egress.clone(),
-                ..self.broker.clone()
-            },
-            session: self.session.clone(),
-            totals: self.totals.clone(),
-            topic_class: self.topic_class.clone(),
-            store: self.store.clone(),
-            log: self.log.clone(),
-        }
+        Config { listener: listener.collect(), ..Section::reloaded(self, other) }
     }
 
     /// The keys that differ in `other`, by their names there; a listener that only one of the two has by
@@ -79,15 +48,8 @@ impl Config {
     }
 }
 
-impl Listener {
-    /// What the configuration calls it: its name, or its address.
-    pub fn called(&self) -> &str {
-        if self.name.is_empty() { &self.address } else { &self.name }
-    }
-}
-
 /// Which of the new listeners each of the old ones has become: the one that is called the same, or else
-/// the one in its place, if nobody else has become that.
+/// the one in its place, if no other has become that.
 fn partners(old: &[Listener], new: &[Listener]) -> Vec<Option<usize>> {
     let mut free: BTreeSet<usize> = (0..new.len()).collect();
     let mut partners: Vec<_> = old

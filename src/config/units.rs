@@ -29,6 +29,9 @@ impl Span {
 pub struct Size(pub u64);
 
 impl Size {
+    /// The largest size that a key may have: 1024 GiB.
+    pub const TIB: Size = Size::kib(1 << 30);
+
     /// A size of whole kibibytes.
     pub const fn kib(kib: u64) -> Size {
         Size(kib * 1024)

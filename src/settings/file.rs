@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-use super::Layer;
-use super::keys::{Keys, Kind, LISTS, nearest};
+use super::keys::{Keys, Kind, nearest, plain};
+use super::layer::Layer;
 use crate::config::Config;
 
 /// The layer that the file at `path` is; or all that is wrong with it.
@@ -20,7 +20,7 @@ pub fn read(path: &Path, keys: &Keys) -> Result<Layer, Vec<String>> {
 
 /// The same for a text that was read.
 pub fn parse(path: &Path, text: &str, keys: &Keys) -> Result<Layer, Vec<String>> {
-    let mut reader = Reader { path, text, wrong: Vec::new() };
+    let mut reader = Reader { path, text, keys, wrong: Vec::new() };
     let document = match DeTable::parse(text) {
         Ok(document) => document,
         Err(error) => {
@@ -46,12 +46,13 @@ pub fn parse(path: &Path, text: &str, keys: &Keys) -> Result<Layer, Vec<String>>
         .iter()
         .map(|(key, value)| (key.get_ref().to_string(), reader.value(key.get_ref(), value)))
         .collect();
-    Ok(Layer { origin: path.display().to_string(), values })
+    Ok(Layer::new(path.display().to_string(), values))
 }
 
 struct Reader<'a> {
     path: &'a Path,
     text: &'a str,
+    keys: &'a Keys,
     /// Where in the text, and what.
     wrong: Vec<(usize, String)>,
 }
@@ -109,7 +110,7 @@ impl Reader<'_> {
             (Kind::Text, example) => format!("a string such as {example}"),
             (Kind::Number, example) => format!("an integer such as {example}"),
             (Kind::Section, _) => format!("a section [{key}]"),
-            (Kind::List, _) if LISTS.contains(&key) => format!("a list of sections [[{key}]]"),
+            (Kind::List, _) if self.keys.is_list(key) => format!("a list of sections [[{key}]]"),
             (Kind::List, example) => format!("a list such as {example}"),
             (Kind::Truth, _) => wanted.wanted().to_owned(),
         };
@@ -126,7 +127,7 @@ impl Reader<'_> {
         let name: &str = key.get_ref();
         let place = match section {
             "" => String::new(),
-            list if LISTS.contains(&list) => format!(" in [[{list}]]"),
+            list if self.keys.is_list(list) => format!(" in [[{list}]]"),
             section => format!(" in [{section}]"),
         };
         let is_list =
@@ -134,7 +135,7 @@ impl Reader<'_> {
         let what = if value.is_table() || is_list { "section" } else { "key" };
         let hint = match nearest(name, keys.keys().map(String::as_str)) {
             Some(near) => format!("did you mean '{near}'?"),
-            None => match elsewhere(name) {
+            None => match self.elsewhere(name) {
                 Some(other) => format!("there is one in [{other}]"),
                 None => format!("known: {}", keys.keys().cloned().collect::<Vec<_>>().join(", ")),
             },
@@ -154,22 +155,23 @@ impl Reader<'_> {
         self.wrong.into_iter().map(|(_, line)| line).collect()
     }
 
-    /// The value with its line as its origin; files in it are relative to this one.
-    fn value(&self, key: &str, value: &Spanned<DeValue<'_>>) -> config::Value {
+    /// The value of `name`, with its line as its origin; files in it are relative to this one.
+    fn value(&self, name: &str, value: &Spanned<DeValue<'_>>) -> config::Value {
         use config::ValueKind as To;
         let kind = match value.get_ref() {
             DeValue::Table(table) => To::Table(
                 table
                     .iter()
                     .map(|(key, value)| {
-                        (key.get_ref().to_string(), self.value(key.get_ref(), value))
+                        let name = format!("{name}.{}", key.get_ref());
+                        (key.get_ref().to_string(), self.value(&name, value))
                     })
                     .collect(),
             ),
             DeValue::Array(list) => {
-                To::Array(list.iter().map(|item| self.value(key, item)).collect())
+                To::Array(list.iter().map(|item| self.value(name, item)).collect())
             }
-            DeValue::String(text) if PATHS.contains(&key) => To::String(self.beside(text)),
+            DeValue::String(text) if self.keys.names_file(name) => To::String(self.beside(text)),
             DeValue::String(text) => To::String(text.to_string()),
             DeValue::Boolean(truth) => To::Boolean(*truth),
             DeValue::Integer(number) => {
@@ -187,22 +189,18 @@ impl Reader<'_> {
         config::Value::new(Some(&format!("{}:{line}", self.path.display())), kind)
     }
 
+    /// A section that has a key `name`.
+    fn elsewhere(&self, name: &str) -> Option<String> {
+        let mut paths = self.keys.paths().iter().map(|path| path.trim_end_matches(".0"));
+        let path = paths.find(|path| path.rsplit('.').next() == Some(name))?;
+        path.rsplit_once('.').map(|(section, _)| section.replace(".0", ""))
+    }
+
     fn beside(&self, file: &str) -> String {
-        // An empty name stays one: the check tells of it.
+        // An empty name stays empty: the check reports it.
         let beside = |dir: &Path| if file.is_empty() { PathBuf::new() } else { dir.join(file) };
         self.path.parent().map_or_else(|| file.into(), beside).to_string_lossy().into_owned()
     }
-}
-
-/// Keys that name files.
-const PATHS: [&str; 5] = ["certificate", "key", "client_ca", "client_crl", "password_file"];
-
-/// A section that has this key.
-fn elsewhere(name: &str) -> Option<String> {
-    let keys = Keys::all();
-    let mut paths = keys.paths().iter().map(|path| path.trim_end_matches(".0"));
-    let path = paths.find(|path| path.rsplit('.').next() == Some(name))?;
-    path.rsplit_once('.').map(|(section, _)| section.replace(".0", ""))
 }
 
 /// Line and column of a byte, from 1.
@@ -223,15 +221,4 @@ fn kind_of(value: &DeValue<'_>) -> &'static str {
         DeValue::Array(_) => "a list",
         DeValue::Table(_) => "a section",
     }
-}
-
-/// A message of the types without the words of their language.
-pub fn plain(message: &str) -> String {
-    let mut message = message.trim_end().replace('\n', ", ");
-    for (rust, range) in [("u8", "0 to 255"), ("u16", "0 to 65535"), ("u32", "0 to 4294967295")] {
-        if let Some(start) = message.strip_suffix(&format!(", expected {rust}")) {
-            message = format!("{start}, expected {range}");
-        }
-    }
-    message.strip_prefix("invalid value: ").map(str::to_owned).unwrap_or(message)
 }

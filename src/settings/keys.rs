@@ -1,15 +1,18 @@
 //! Every key there is, what kind of value it takes, and the nearest to a misspelt one.
 
-use crate::config::{
-    Auth, CertificateIdentity, Class, ClassQueue, ClientCertificate, Config, Egress, Ingress,
-    Listener, Priority, QueuePolicy, Shaping, Size, Tls, TopicClass,
-};
+use toml::Value;
+
+use crate::config::{Config, Entry, KeyEntry, Presence};
 
 /// Every key there is, as a tree with an example of each value.
 pub struct Keys {
     tree: toml::Table,
     /// Full names, in the order they are declared.
     paths: Vec<String>,
+    /// The keys that name files, without numbers: `listener.tls.key`.
+    files: Vec<String>,
+    /// Sections of which there may be many.
+    lists: Vec<String>,
 }
 
 /// What kind of value a key takes.
@@ -31,71 +34,34 @@ pub enum Kind {
 #[derive(Clone, Debug)]
 pub struct Key {
     path: Vec<String>,
-    example: toml::Value,
+    example: Value,
 }
 
 impl Keys {
-    /// All keys, the optional ones too: no `..` here, so that a new one cannot be forgotten.
+    /// All keys, the optional ones too.
     pub fn all() -> Keys {
-        let tls = Tls {
-            certificate: "server.pem".into(),
-            key: "server.key".into(),
-            client_ca: Some("ca.pem".into()),
-            client_crl: Some("crl.pem".into()),
-            client_certificate: ClientCertificate::None,
-            identity: CertificateIdentity::None,
-            handshakes_max: 256,
-        };
-        let listener = Listener {
-            name: "local".to_owned(),
-            address: "127.0.0.1:1883".to_owned(),
-            tls: Some(tls),
-            allow_anonymous: Some(true),
-            connections_max: 100_000,
-            connect_rate_max: 0,
-            connect_rate_per_address_max: 0,
-            ingress: Ingress::default(),
-            ingress_per_address: Ingress::default(),
-            egress: Egress::default(),
-        };
-        let auth = Auth {
-            password_file: Some("passwords".into()),
-            dead_letter_users: Some("operator-*".to_owned()),
-        };
-        let class = Class {
-            name: "meters".to_owned(),
-            listener: Some("*".to_owned()),
-            user: Some("*".to_owned()),
-            client_id: Some("meter-*".to_owned()),
-            certificate: Some("*".to_owned()),
-            shaping: Some(Shaping::default()),
-            queue: Some(ClassQueue {
-                messages_max: Some(1000),
-                bytes_max: Some(Size::kib(4 * 1024)),
-                policy: Some(QueuePolicy::DropOldest),
-                qos0_offline: Some(false),
-                dead_letters: Some(false),
-            }),
-            ingress: Some(Ingress::default()),
-        };
-        let priority = Priority {
-            filter: Some("alarm/#".to_owned()),
-            property: Some("urgent=yes".to_owned()),
-            band: 3,
-        };
-        let topic_class =
-            TopicClass { name: "metering".to_owned(), filters: vec!["meters/#".to_owned()] };
-        let config = Config {
-            listener: vec![listener],
-            class: vec![class],
-            priority: vec![priority],
-            topic_class: vec![topic_class],
-            auth,
-            ..Config::default()
-        };
-        let text = toml::to_string(&config).expect("every key of ours has a TOML form");
-        let tree = toml::Table::try_from(config).expect("every key of ours has a TOML form");
-        Keys { tree, paths: paths(&text) }
+        let example = Config::example();
+        let tree = toml::Table::try_from(example).expect("every key of ours has a TOML form");
+        let mut keys = Keys { tree, paths: Vec::new(), files: Vec::new(), lists: Vec::new() };
+        for entry in Config::entries() {
+            match entry {
+                Entry::Key(key) => keys.add(key),
+                Entry::Section(section) if section.presence == Presence::List => {
+                    keys.lists.push(section.name.trim_end_matches(".0").to_owned());
+                }
+                Entry::Section(_) => {}
+            }
+        }
+        keys
+    }
+
+    fn add(&mut self, key: KeyEntry) {
+        let is_list = key.example.as_ref().or(key.default.as_ref()).is_some_and(Value::is_array);
+        let number = if is_list { ".0" } else { "" };
+        if key.names_file {
+            self.files.push(key.name.replace(".0", ""));
+        }
+        self.paths.push(format!("{}{number}", key.name));
     }
 
     /// The tree: sections as tables, those of which there may be many as lists of one.
@@ -135,7 +101,7 @@ impl Keys {
         while let Some(segment) = segments_left.next() {
             let value = table.and_then(|table| table.get(*segment)).ok_or_else(unknown)?;
             let value = match value {
-                toml::Value::Array(list) => {
+                Value::Array(list) => {
                     let index = segments_left.next().and_then(|index| index.parse::<u16>().ok());
                     index.and(list.first()).ok_or_else(|| {
                         format!("'{segment}' is a list: say which one, as in '{segment}.0.name'")
@@ -160,6 +126,21 @@ impl Keys {
     pub fn paths(&self) -> &[String] {
         &self.paths
     }
+
+    /// Whether the key `name`, without numbers, names a file: `listener.tls.key`.
+    pub fn names_file(&self, name: &str) -> bool {
+        self.files.iter().any(|file| file == name)
+    }
+
+    /// Sections of which there may be many: `listener`.
+    pub fn lists(&self) -> &[String] {
+        &self.lists
+    }
+
+    /// Whether there may be many sections `name`.
+    pub fn is_list(&self, name: &str) -> bool {
+        self.lists.iter().any(|list| list == name)
+    }
 }
 
 impl Key {
@@ -179,11 +160,11 @@ impl Key {
 
     /// The value that `text` without quotes stands for. Nothing is bent into shape: a number is
     /// digits, a truth is `true` or `false`, and the whole must suit the key.
-    pub fn value(&self, text: &str) -> Result<toml::Value, String> {
+    pub fn value(&self, text: &str) -> Result<Value, String> {
         let value = match Kind::of(&self.example) {
-            Kind::Number => text.parse().ok().map(toml::Value::Integer),
-            Kind::Truth => text.parse().ok().map(toml::Value::Boolean),
-            Kind::Text | Kind::Section | Kind::List => Some(toml::Value::String(text.to_owned())),
+            Kind::Number => text.parse().ok().map(Value::Integer),
+            Kind::Truth => text.parse().ok().map(Value::Boolean),
+            Kind::Text | Kind::Section | Kind::List => Some(Value::String(text.to_owned())),
         };
         let value = value.ok_or_else(|| {
             format!("expected {}, found {text:?}", Kind::of(&self.example).wanted())
@@ -191,26 +172,23 @@ impl Key {
         // A document of this one value, for the messages that files get.
         let document = self.path.iter().rev().fold(value.clone(), |inner, segment| {
             if segment.bytes().all(|b| b.is_ascii_digit()) {
-                return toml::Value::Array(vec![inner]);
+                return Value::Array(vec![inner]);
             }
-            toml::Value::Table(toml::Table::from_iter([(segment.clone(), inner)]))
+            Value::Table(toml::Table::from_iter([(segment.clone(), inner)]))
         });
-        document
-            .try_into::<Config>()
-            .map(|_| value)
-            .map_err(|error| super::file::plain(error.message()))
+        document.try_into::<Config>().map(|_| value).map_err(|error| plain(error.message()))
     }
 }
 
 impl Kind {
     /// The kind of value that a key with this example takes.
-    pub fn of(example: &toml::Value) -> Kind {
+    pub fn of(example: &Value) -> Kind {
         match example {
-            toml::Value::Integer(_) | toml::Value::Float(_) => Kind::Number,
-            toml::Value::Boolean(_) => Kind::Truth,
-            toml::Value::Array(_) => Kind::List,
-            toml::Value::Table(_) => Kind::Section,
-            toml::Value::String(_) | toml::Value::Datetime(_) => Kind::Text,
+            Value::Integer(_) | Value::Float(_) => Kind::Number,
+            Value::Boolean(_) => Kind::Truth,
+            Value::Array(_) => Kind::List,
+            Value::Table(_) => Kind::Section,
+            Value::String(_) | Value::Datetime(_) => Kind::Text,
         }
     }
 
@@ -225,34 +203,6 @@ impl Kind {
         }
     }
 }
-
-/// The full names in a document that has one of everything: a table would lose their order.
-fn paths(document: &str) -> Vec<String> {
-    let mut section = String::new();
-    let mut paths = Vec::new();
-    for line in document.lines() {
-        if let Some(head) = line.strip_prefix('[') {
-            section = numbered(head.trim_matches(['[', ']']));
-        } else if let Some((key, value)) = line.split_once(" = ") {
-            let number = if value.starts_with('[') { ".0" } else { "" };
-            paths.push(format!("{section}.{key}{number}"));
-        }
-    }
-    paths
-}
-
-/// A section's name with the number 0 for the list it is in, if it is in one.
-fn numbered(section: &str) -> String {
-    let (first, rest) = section.split_once('.').unwrap_or((section, ""));
-    match (LISTS.contains(&first), rest) {
-        (false, _) => section.to_owned(),
-        (true, "") => format!("{first}.0"),
-        (true, rest) => format!("{first}.0.{rest}"),
-    }
-}
-
-/// Sections of which there may be many.
-pub const LISTS: [&str; 4] = ["listener", "class", "priority", "topic_class"];
 
 /// The name in the environment of the key at `path`.
 fn variable(path: &str) -> String {
@@ -279,6 +229,17 @@ fn distance(one: &str, other: &str) -> usize {
         }
     }
     row[other.len()]
+}
+
+/// A message of the types without the words of their language.
+pub fn plain(message: &str) -> String {
+    let mut message = message.trim_end().replace('\n', ", ");
+    for (rust, range) in [("u8", "0 to 255"), ("u16", "0 to 65535"), ("u32", "0 to 4294967295")] {
+        if let Some(start) = message.strip_suffix(&format!(", expected {rust}")) {
+            message = format!("{start}, expected {range}");
+        }
+    }
+    message.strip_prefix("invalid value: ").map(str::to_owned).unwrap_or(message)
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
-use super::keys::LISTS;
-use super::{BUILT_IN, Settings, key_names};
+use super::keys::Keys;
+use super::layer::BUILT_IN;
+use super::load::Settings;
 
 impl Settings {
     /// The effective values as a configuration file, each with where it came from as a comment.
@@ -12,7 +13,8 @@ impl Settings {
         let table = toml::Value::Table(table);
         let mut out = String::new();
         let mut section = String::new();
-        for first in with_numbers(&table, key_names()) {
+        let keys = Keys::all();
+        for first in with_numbers(&table, keys.paths().to_vec()) {
             // A list of texts is shown as a whole.
             let path = first.strip_suffix(".0").unwrap_or(&first);
             let Some((inside, key)) = path.rsplit_once('.') else {
@@ -24,8 +26,12 @@ impl Settings {
             }
             if section != inside {
                 inside.clone_into(&mut section);
-                let _ =
-                    writeln!(out, "{}{}", if out.is_empty() { "" } else { "\n" }, heading(inside));
+                let _ = writeln!(
+                    out,
+                    "{}{}",
+                    if out.is_empty() { "" } else { "\n" },
+                    heading(inside, &keys)
+                );
             }
             let _ = match at(&table, path) {
                 Some(value) => {
@@ -69,11 +75,11 @@ fn with_numbers(table: &toml::Value, names: Vec<String>) -> Vec<String> {
     numbered
 }
 
-fn heading(section: &str) -> String {
+fn heading(section: &str, keys: &Keys) -> String {
     let name: Vec<&str> =
         section.split('.').filter(|part| part.parse::<usize>().is_err()).collect();
     match name[..] {
-        [list] if LISTS.contains(&list) => format!("[[{list}]]"),
+        [list] if keys.is_list(list) => format!("[[{list}]]"),
         _ => format!("[{}]", name.join(".")),
     }
 }

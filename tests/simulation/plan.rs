@@ -155,7 +155,7 @@ impl Plan {
             || config
                 .class
                 .iter()
-                .any(|class| class.queue.is_some_and(|q| q.dead_letters == Some(true)));
+                .any(|class| class.queue.as_ref().is_some_and(|q| q.dead_letters == Some(true)));
         if letters {
             // In some rounds it cannot keep up: what its queue gives up must cause no letters again.
             let queue = ClassQueue {
@@ -185,7 +185,7 @@ impl Plan {
             Some("c?" | "c*") => receiver.starts_with('c'),
             pattern => pattern == Some(receiver),
         };
-        let class = self.config.class.iter().find(fits).and_then(|class| class.queue);
+        let class = self.config.class.iter().find(fits).and_then(|class| class.queue.clone());
         let own = class.and_then(|queue| queue.dead_letters);
         own.unwrap_or(self.config.queue.dead_letters)
     }

@@ -1,0 +1,30 @@
+//! Who may connect.
+
+use std::path::PathBuf;
+
+use super::findings::Findings;
+use super::section::Reload::{Live, Restart};
+use super::section::{key, rows};
+
+rows! {
+    /// Who may connect.
+    pub struct Auth {
+        /// Users and passwords in mosquitto's `$7$` format. SIGHUP reads the file again. Not set: user
+        /// names are not checked.
+        password_file: Option<PathBuf> =
+            key(Restart, None).example(Some("passwords".into())).names_file();
+        /// The users who may read dead letters, under `$dead/`: a pattern as in `[[class]]`. Not set:
+        /// nobody may.
+        dead_letter_users: Option<String> =
+            key(Live, None).example(Some("operator-*".to_owned()));
+    }
+}
+
+impl Auth {
+    /// Adds what is wrong with it.
+    pub(super) fn check(&self, found: &mut Findings) {
+        if self.password_file.as_deref().is_some_and(|path| path.as_os_str().is_empty()) {
+            found.add("auth.password_file", "is empty; leave the key out to check no passwords");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What one client may ask of the broker, and what CONNACK promises.
+
+use super::findings::Findings;
+use super::rates::Ingress;
+use super::section::Reload::{Live, Restart};
+use super::section::{key, rows, section};
+use super::units::{Size, Span};
+
+/// Largest packet MQTT can carry: fixed header and a Remaining Length of 268,435,455.
+const PACKET_BYTES_MAX: Size = Size(268_435_460);
+/// Time limits of a connection.
+const TIMEOUT: std::ops::RangeInclusive<Span> = Span::millis(100)..=Span::secs(3600);
+/// Largest Session Expiry Interval, "does not expire".
+const NEVER: Span = Span::secs(u32::MAX as u64);
+
+rows! {
+    /// What one client may ask of the broker.
+    pub struct Limits {
+        /// Time from accept to a complete CONNECT, TLS included.
+        connect_timeout: Span = key(Restart, Span::secs(10)).range(TIMEOUT);
+        /// Time for an enhanced authentication exchange or a slow password check.
+        auth_timeout: Span = key(Restart, Span::secs(10)).range(TIMEOUT);
+        /// Bytes buffered before CONNECT is accepted. At most `limits.packet_bytes_max`.
+        connect_bytes_max: Size = key(Restart, Size::kib(64)).range(Size(256)..=PACKET_BYTES_MAX);
+        /// Largest packet from a client; announced as Maximum Packet Size. At most `queue.bytes_max` and
+        /// `totals.retained_bytes_max`.
+        packet_bytes_max: Size = key(Restart, Size::kib(1024)).range(Size(256)..=PACKET_BYTES_MAX);
+        /// Longest Topic Name or Topic Filter in bytes.
+        topic_bytes_max: u32 = key(Restart, 1024).range(1..=65_535);
+        /// Most levels of a Topic Name or Topic Filter.
+        topic_levels_max: u32 = key(Restart, 32).range(1..=65_536);
+        /// Longest Client Identifier in bytes.
+        client_id_bytes_max: u32 = key(Restart, 256).range(23..=65_535);
+        /// Subscriptions of one client. At most `totals.subscriptions_max`.
+        subscriptions_max: u32 = key(Restart, 1000).range(1..=1_000_000);
+        /// Topic Filters in one SUBSCRIBE or UNSUBSCRIBE.
+        filters_max: u32 = key(Restart, 128).range(1..=65_536);
+        /// User Properties in one packet.
+        user_properties_max: u32 = key(Restart, 64).range(0..=65_536);
+        /// Bytes of properties in one packet. At most `limits.packet_bytes_max`.
+        properties_bytes_max: Size = key(Restart, Size::kib(8)).range(Size(64)..=PACKET_BYTES_MAX);
+        /// A client that takes nothing of what is written to it for this long is closed.
+        write_timeout: Span = key(Restart, Span::secs(30)).range(TIMEOUT);
+        /// Acknowledgements owed to a 3.1.1 client before its reads pause.
+        owed_max: u32 = key(Restart, 64).range(1..=65_535);
+        /// Unreleased inbound QoS 2 identifiers of a 3.1.1 client before it is closed.
+        unreleased_max: u32 = key(Restart, 4096).range(1..=65_535);
+        /// Connections a second of one Client Identifier, counted after authentication; further ones are
+        /// refused with 0x9F. 0 is no limit.
+        connects_rate: u32 = key(Live, 0).range(0..=1_000_000);
+        /// Section `[limits.client]`.
+        client: Ingress = section();
+    }
+}
+
+rows! {
+    /// What CONNACK promises and what a Session gets.
+    pub struct Session {
+        /// Unacknowledged QoS 1 and 2 messages in flight to one client; lowered by the client's Receive
+        /// Maximum.
+        inflight_max: u16 = key(Restart, 32).range(1..=65_535);
+        /// Receive Maximum announced to clients.
+        receive_maximum: u16 = key(Restart, 64).range(1..=65_535);
+        /// Topic Alias Maximum announced to clients.
+        topic_alias_maximum: u16 = key(Restart, 16).range(0..=65_535);
+        /// Topic Aliases that the broker itself assigns on one connection.
+        topic_alias_out_max: u16 = key(Restart, 16).range(0..=65_535);
+        /// Longest Session Expiry Interval; longer ones are lowered to it. `"0s"`: no Session outlives
+        /// its connection. `"4294967295s"`: Sessions may last for ever.
+        expiry_max: Span = key(Restart, Span::secs(7 * 86_400)).range(Span::secs(0)..=NEVER);
+        /// Longest Keep Alive in seconds; longer ones (and 0) are lowered to it for version 5 clients. 0
+        /// is no limit.
+        keep_alive_max_s: u16 = key(Restart, 0).range(0..=65_535);
+        /// Highest QoS served.
+        qos_max: u8 = key(Restart, 2).range(0..=2);
+        /// Retained messages are served.
+        retain_available: bool = key(Restart, true);
+    }
+}
+
+impl Limits {
+    /// Adds what is wrong with it, apart from ranges and the rules of other sections.
+    pub(super) fn check(&self, found: &mut Findings) {
+        self.client.check("limits.client", found);
+        let packet = ("limits.packet_bytes_max", self.packet_bytes_max);
+        found.at_most("limits.connect_bytes_max", self.connect_bytes_max, packet);
+        found.at_most("limits.properties_bytes_max", self.properties_bytes_max, packet);
+    }
+}

@@ -1,0 +1,238 @@
+//! Addresses that clients connect to, and their TLS.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::auth::Auth;
+use super::findings::Findings;
+use super::rates::{Egress, Ingress};
+use super::section::Reload::Restart;
+use super::section::{key, optional, rows, section};
+
+rows! {
+    /// Where clients connect: one `[[listener]]` for each address.
+    pub struct Listener {
+        /// Name in logs; the address if it is empty.
+        name: String = key(Restart, String::new()).example("local".to_owned());
+        /// Address and port, such as `127.0.0.1:1883`; port 0 takes a free one.
+        address: String = key(Restart, String::new()).required("127.0.0.1:1883".to_owned());
+        /// Clients without a user name are admitted. If it is not set, they are admitted unless there is
+        /// an `auth.password_file`. For an address that is not loopback and asks for neither passwords
+        /// nor certificates, it must be set: `allow_anonymous = true`.
+        allow_anonymous: Option<bool> = key(Restart, None).example(Some(true));
+        /// Connections at once.
+        connections_max: u32 = key(Restart, 100_000).range(1..=10_000_000);
+        /// New connections a second, over all addresses; 0 is no limit.
+        connect_rate_max: u32 = key(Restart, 0).range(0..=10_000_000);
+        /// New connections a second from one address; 0 is no limit.
+        connect_rate_per_address_max: u32 = key(Restart, 0).range(0..=10_000_000);
+        /// What the clients of this listener may send, all together.
+        ingress: Ingress = section().like("limits.client");
+        /// What the clients of one address may send through this listener, all together.
+        ingress_per_address: Ingress = section().like("limits.client");
+        /// How fast messages leave for the clients of this listener, all together.
+        egress: Egress = section().like("broker.egress");
+        /// Section `[listener.tls]`.
+        tls: Option<Tls> = optional(Restart);
+    }
+}
+
+rows! {
+    /// TLS of the listener above it. SIGHUP reads the files again.
+    pub struct Tls {
+        /// Certificate chain, PEM: the server's certificate first.
+        certificate: PathBuf =
+            key(Restart, PathBuf::new()).required("../certs/server.pem".into()).names_file();
+        /// Private key, PEM.
+        key: PathBuf =
+            key(Restart, PathBuf::new()).required("../certs/server.key".into()).names_file();
+        /// Certificates that client certificates must descend from, PEM. Not set: clients are not asked
+        /// for certificates.
+        client_ca: Option<PathBuf> =
+            key(Restart, None).example(Some("../certs/ca.pem".into())).names_file();
+        /// Revoked client certificates, PEM.
+        client_crl: Option<PathBuf> =
+            key(Restart, None).example(Some("../certs/crl.pem".into())).names_file();
+        /// Client certificates. `"none"`: not asked for. `"optional"`: checked if there is one.
+        /// `"required"`: a client without one cannot connect.
+        client_certificate: ClientCertificate =
+            key(Restart, ClientCertificate::None).words::<ClientCertificate>();
+        /// Where a client certificate has the user name. `"none"`: nowhere. `"cn"`: the Common Name.
+        /// `"san"`: the first DNS name, e-mail address or URI of the Subject Alternative Name.
+        identity: CertificateIdentity =
+            key(Restart, CertificateIdentity::None).words::<CertificateIdentity>();
+        /// Handshakes at once; further ones wait.
+        handshakes_max: u32 = key(Restart, 256).range(1..=100_000);
+    }
+}
+
+/// Whether a client must show a certificate.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientCertificate {
+    /// Not asked for.
+    #[default]
+    None,
+    /// Checked if shown.
+    Optional,
+    /// No certificate, no connection.
+    Required,
+}
+
+/// Where a client certificate has the user name.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CertificateIdentity {
+    /// Not in the certificate.
+    #[default]
+    None,
+    /// Common Name of the subject.
+    Cn,
+    /// First DNS name, e-mail address or URI of the Subject Alternative Name.
+    San,
+}
+
+impl Listener {
+    /// What the configuration calls it: its name, or its address.
+    pub fn called(&self) -> &str {
+        if self.name.is_empty() { &self.address } else { &self.name }
+    }
+
+    /// Where to listen; none if `address` is not an address and a port.
+    pub fn socket_address(&self) -> Option<SocketAddr> {
+        self.address.parse().ok()
+    }
+
+    /// Whether clients without a user name are admitted: as configured, or else unless there is a
+    /// password file.
+    pub fn admits_anonymous(&self, auth: &Auth) -> bool {
+        self.allow_anonymous.unwrap_or(auth.password_file.is_none())
+    }
+
+    /// Whether a client without a certificate is refused before CONNECT.
+    pub fn requires_certificate(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.client_certificate == ClientCertificate::Required)
+    }
+
+    /// Adds what is wrong with all listeners, apart from ranges.
+    pub(super) fn check_all(listeners: &[Listener], auth: &Auth, found: &mut Findings) {
+        if listeners.is_empty() {
+            let wanted = "there is no [[listener]]; add one with address = \"127.0.0.1:1883\"";
+            found.add("listener", wanted);
+        }
+        let mut taken = Vec::new();
+        for (index, listener) in listeners.iter().enumerate() {
+            let at = format!("listener.{index}");
+            listener.check(&at, &listeners[..index], found);
+            let Some(address) = listener.check_address(&at, &taken, found) else { continue };
+            taken.push(address);
+            listener.check_anonymous(auth, address, &format!("{at}.allow_anonymous"), found);
+        }
+    }
+
+    fn check(&self, at: &str, before: &[Listener], found: &mut Findings) {
+        self.ingress.check(&format!("{at}.ingress"), found);
+        self.ingress_per_address.check(&format!("{at}.ingress_per_address"), found);
+        self.egress.check(&format!("{at}.egress"), found);
+        if let Some(tls) = &self.tls {
+            tls.check(&format!("{at}.tls"), found);
+        }
+        if !self.name.is_empty() && before.iter().any(|other| other.name == self.name) {
+            let problem = format!("{:?} is the name of another listener", self.name);
+            found.add(format!("{at}.name"), problem);
+        }
+    }
+
+    /// Its address, if it has one; adds what is wrong with it.
+    fn check_address(
+        &self,
+        at: &str,
+        taken: &[SocketAddr],
+        found: &mut Findings,
+    ) -> Option<SocketAddr> {
+        let key = format!("{at}.address");
+        let Some(address) = self.socket_address() else {
+            let wanted = "an address and a port such as \"127.0.0.1:1883\" or \"[::1]:1883\"";
+            found.add(key, format!("expected {wanted}, found {:?}", self.address));
+            return None;
+        };
+        if let Some(other) = taken.iter().find(|other| collide(**other, address)) {
+            found.add(key, format!("{address} is taken by another listener ({other})"));
+        }
+        Some(address)
+    }
+
+    /// A key that is left out never opens a broker to a network.
+    fn check_anonymous(&self, auth: &Auth, address: SocketAddr, key: &str, found: &mut Findings) {
+        if auth.password_file.is_some() || self.requires_certificate() {
+            return;
+        }
+        match self.allow_anonymous {
+            Some(true) => {}
+            Some(false) => found.add(
+                key,
+                "is false, but nothing checks who comes in: set auth.password_file, or client_certificate = \"required\"",
+            ),
+            None if address.ip().is_loopback() => {}
+            None => found.add(
+                key,
+                format!(
+                    "{address} is not a loopback address and anyone could come in: \
+                     set auth.password_file, or say allow_anonymous = true"
+                ),
+            ),
+        }
+    }
+}
+
+impl Tls {
+    fn check(&self, at: &str, found: &mut Findings) {
+        let files = [
+            ("certificate", Some(&self.certificate)),
+            ("key", Some(&self.key)),
+            ("client_ca", self.client_ca.as_ref()),
+            ("client_crl", self.client_crl.as_ref()),
+        ];
+        for (key, path) in files {
+            if path.is_some_and(|path| is_empty(path)) {
+                found.add(format!("{at}.{key}"), "a file name is missing");
+            }
+        }
+        let asked = self.client_certificate != ClientCertificate::None;
+        let mut add = |key: &str, problem: &str| found.add(format!("{at}.{key}"), problem);
+        if asked && self.client_ca.is_none() {
+            let problem =
+                "needs client_ca: the certificates that clients' certificates descend from";
+            add("client_certificate", problem);
+        }
+        if asked {
+            return;
+        }
+        let unasked = "is set but clients are not asked for certificates";
+        let say = "client_certificate = \"optional\" or \"required\"";
+        if self.client_ca.is_some() {
+            add("client_ca", &format!("{unasked}: say {say}"));
+        }
+        if self.client_crl.is_some() {
+            add("client_crl", unasked);
+        }
+        if self.identity != CertificateIdentity::None {
+            add("identity", &format!("needs {say}"));
+        }
+    }
+}
+
+/// Whether a path is empty: it names no file.
+pub(super) fn is_empty(path: &Path) -> bool {
+    path.as_os_str().is_empty()
+}
+
+/// Whether the system would refuse to open both.
+fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+    let same_ip = one.ip() == other.ip()
+        || one.is_ipv4() == other.is_ipv4()
+            && (one.ip().is_unspecified() || other.ip().is_unspecified());
+    one.port() != 0 && one.port() == other.port() && same_ip
+}

@@ -1,0 +1,24 @@
+//! What the broker holds over all.
+
+use super::section::Reload::Restart;
+use super::section::{key, rows};
+use super::units::Size;
+
+rows! {
+    /// What the broker holds for all clients together.
+    pub struct Totals {
+        /// Sessions, connected and disconnected.
+        sessions_max: u32 = key(Restart, 100_000).range(1..=100_000_000);
+        /// Subscriptions.
+        subscriptions_max: u32 = key(Restart, 1_000_000).range(1..=1_000_000_000);
+        /// Retained messages.
+        retained_max: u32 = key(Restart, 100_000).range(0..=1_000_000_000);
+        /// Bytes of retained messages.
+        retained_bytes_max: Size = key(Restart, Size::kib(256 * 1024)).range(Size(0)..=Size::TIB);
+        /// Bytes of queued messages in memory, each message counted once.
+        queued_bytes_max: Size =
+            key(Restart, Size::kib(1024 * 1024)).range(Size::kib(1)..=Size::TIB);
+        /// Groups of shared subscriptions.
+        groups_max: u32 = key(Restart, 10_000).range(0..=100_000_000);
+    }
+}

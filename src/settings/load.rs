@@ -1,0 +1,163 @@
+//! Reads all layers, lays them over each other and checks the whole.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::file;
+use super::keys::{Key, Keys};
+use super::layer::{BUILT_IN, Layer, origins, with_gap};
+use crate::config::{Config, Problem, Store};
+
+/// A configuration that was checked, and where its values came from.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The values.
+    pub config: Config,
+    /// Where each value came from, by key: `built-in`, `config/sluice.toml:12`,
+    /// `environment SLUICE_LOG__LEVEL` or `--set`.
+    pub origin: BTreeMap<String, String>,
+    /// The last configuration file's folder, where the store's relative path begins; empty without a
+    /// file.
+    pub folder: PathBuf,
+    /// Whether this is the built-in development configuration: no file was given.
+    pub development: bool,
+}
+
+impl Settings {
+    /// The store's section, its path as it is seen from the current folder.
+    pub fn store(&self) -> Store {
+        let store = self.config.store.clone();
+        let path = self.folder.join(&store.path);
+        Store { path, ..store }
+    }
+}
+
+/// Everything that is wrong with a configuration, one line each, where it was written.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub struct SettingsError(Vec<String>);
+
+impl SettingsError {
+    /// The lines; at least one.
+    pub fn lines(&self) -> &[String] {
+        &self.0
+    }
+}
+
+impl fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+/// Reads and checks the configuration.
+///
+/// Without `files` it begins with [`Config::development`], else with the defaults. `env` are the
+/// environment's variables, of which `SLUICE_SECTION__KEY` count; `sets` are `section.key=value`.
+/// Later files go over earlier ones; a file with `[[listener]]` (or `[[class]]`) replaces all earlier
+/// ones, while environment and command line change one that is there, as in `listener.0.address`.
+pub fn load(
+    files: &[PathBuf],
+    env: impl IntoIterator<Item = (String, String)>,
+    sets: &[String],
+) -> Result<Settings, SettingsError> {
+    let keys = Keys::all();
+    let base = if files.is_empty() { Config::development() } else { Config::default() };
+    let mut layers = vec![Layer::built_in(&base)];
+    let mut wrong = Vec::new();
+    for path in files {
+        match file::read(path, &keys) {
+            Ok(layer) => layers.push(layer),
+            Err(lines) => wrong.extend(lines),
+        }
+    }
+    let mut env: Vec<_> = env.into_iter().collect();
+    env.sort();
+    let env = env.iter().filter_map(|(name, text)| variable(name, text, &keys));
+    for single in env.chain(sets.iter().map(|set| setting(set, &keys))) {
+        match single {
+            Ok(layer) => layers.push(layer),
+            Err(line) => wrong.push(line),
+        }
+    }
+    if !wrong.is_empty() {
+        return Err(SettingsError(wrong));
+    }
+    let folder = files.last().and_then(|file| file.parent()).unwrap_or(Path::new(""));
+    merge(&layers, keys.lists(), folder, files.is_empty())
+}
+
+/// The layer of a variable of the environment; none if it is none of ours.
+fn variable(name: &str, text: &str, keys: &Keys) -> Option<Result<Layer, String>> {
+    let origin = format!("environment {name}");
+    let key = keys.of_variable(name).transpose()?;
+    Some(key.and_then(|key| single(&key, text, &origin)).map_err(|e| format!("{origin}: {e}")))
+}
+
+/// The layer of `section.key=value` on the command line.
+fn setting(set: &str, keys: &Keys) -> Result<Layer, String> {
+    let (path, text) =
+        set.split_once('=').ok_or_else(|| format!("--set {set}: expected section.key=value"))?;
+    let origin = format!("--set {path}");
+    let key = keys.find(path.trim());
+    key.and_then(|key| single(&key, text.trim(), &origin)).map_err(|e| format!("{origin}: {e}"))
+}
+
+/// The layer of one value, if it is of its key's kind.
+fn single(key: &Key, text: &str, origin: &str) -> Result<Layer, String> {
+    Ok(Layer::single(key.expression(), key.value(text)?, origin))
+}
+
+/// Lays the layers over each other and checks the whole.
+fn merge(
+    layers: &[Layer],
+    lists: &[String],
+    folder: &Path,
+    development: bool,
+) -> Result<Settings, SettingsError> {
+    let one = |line: String| SettingsError(vec![line]);
+    if let Some(line) = lists.iter().find_map(|list| beyond(list, layers)) {
+        return Err(one(line));
+    }
+    let mut builder = config::Config::builder();
+    for layer in layers {
+        builder = builder.add_source(layer.clone());
+    }
+    let merged = builder.build().map_err(|error| one(error.to_string()))?;
+    if let Some(list) = with_gap("", &merged.cache) {
+        let layer = layers.iter().rfind(|layer| layer.is_in(&list));
+        let origin = layer.map_or(BUILT_IN, Layer::origin);
+        return Err(one(format!("{origin}: {list} has no such place, counted from 0")));
+    }
+    let mut origin = BTreeMap::new();
+    origins("", &merged.cache, &mut origin);
+    let config: Config = merged.try_deserialize().map_err(|error| one(error.to_string()))?;
+    if let Err(problems) = config.check() {
+        let line = |problem: &Problem| match written(&origin, &problem.key) {
+            Some(origin) => format!("{origin}: {problem}"),
+            None => problem.to_string(),
+        };
+        return Err(SettingsError(problems.iter().map(line).collect()));
+    }
+    Ok(Settings { config, origin, folder: folder.to_owned(), development })
+}
+
+/// What is wrong with the layer that changes an item of `list` that is not there, if one does.
+fn beyond(list: &str, layers: &[Layer]) -> Option<String> {
+    let length = layers.iter().filter_map(|layer| layer.length(list)).next_back().unwrap_or(0);
+    let is_beyond = |layer: &&Layer| layer.index(list).is_some_and(|index| index >= length);
+    let origin = layers.iter().find(is_beyond)?.origin();
+    let there_are = if length == 1 { "is 1".to_owned() } else { format!("are {length}") };
+    Some(format!("{origin}: there {there_are} [[{list}]], counted from 0"))
+}
+
+/// Where `key` was written, or for a key left out, another one of its section.
+fn written<'a>(origin: &'a BTreeMap<String, String>, key: &str) -> Option<&'a str> {
+    if let Some(origin) = origin.get(key) {
+        return (origin != BUILT_IN).then_some(origin);
+    }
+    let (section, _) = key.rsplit_once('.')?;
+    let beside =
+        origin.iter().find(|(key, origin)| key.starts_with(section) && *origin != BUILT_IN);
+    beside.map(|(_, origin)| origin.as_str())
+}

@@ -223,7 +223,7 @@ fn open_files(config: &Config) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn layers_store(layers: &Layers) -> Result<sluicemq::config::Store, Box<dyn Error>> {
+fn layers_store(layers: &Layers) -> Result<sluicemq::config::StoreConfig, Box<dyn Error>> {
     Ok(layers.load()?.store())
 }
 

@@ -10,9 +10,9 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
-use reload::Reload;
+use reload::Reloader;
 
-use crate::auth::{Gate, PasswordFile, PasswordFileError, Rights};
+use crate::auth::{PasswordAuth, PasswordFile, PasswordFileError, Rights};
 use crate::broker::ports::Store;
 use crate::broker::restore::Restored;
 use crate::broker::turn::Turn;
@@ -137,7 +137,7 @@ async fn live(
     let rights = Arc::new(Rights::new(&config.auth));
     let ports = Ports {
         store,
-        authenticator: Arc::new(Gate::new(passwords.clone())),
+        authenticator: Arc::new(PasswordAuth::new(passwords.clone())),
         access: rights.clone(),
     };
     let broker = Broker::new(config, ports, seed(), clock.now());
@@ -160,7 +160,7 @@ async fn live(
     let wheel = shared.clone();
     tasks.spawn(async move { wheel.wheel.turn(&wheel.clock).await });
     tasks.spawn(tick(shared.clone()));
-    let mut reload = Reload {
+    let mut reload = Reloader {
         sampling: tokio::spawn(sampler::sample(shared.clone(), &config.overload)),
         shared: shared.clone(),
         config: config.clone(),

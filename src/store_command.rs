@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use sluicemq::config::Store;
+use sluicemq::config::StoreConfig;
 use sluicemq::store::engine::{self, Engine, Exported, Options, StoreError, TableKind};
 use sluicemq::store::{self, row_name};
 
@@ -39,7 +39,7 @@ pub enum StoreCommand {
 }
 
 /// Does it, on the store of the configuration.
-pub fn run(command: &StoreCommand, section: &Store) -> Result<ExitCode, Box<dyn Error>> {
+pub fn run(command: &StoreCommand, section: &StoreConfig) -> Result<ExitCode, Box<dyn Error>> {
     let Some(kind) = store::table_kind(section)? else {
         return Err("store.kind is \"memory\": there is no store on disk".into());
     };

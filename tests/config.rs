@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use sluicemq::config::{Config, Entry, Listener, Reload};
+use sluicemq::config::{Config, ConfigEntry, InForce, Listener};
 use sluicemq::settings::{self, Settings, SettingsError};
 
 fn shipped(name: &str) -> PathBuf {
@@ -432,8 +432,8 @@ fn every_key_is_reloaded_or_named() {
     let table: BTreeMap<_, _> = entries
         .iter()
         .filter_map(|entry| match entry {
-            Entry::Key(key) => Some((key.name.as_str(), key.reload)),
-            Entry::Section(_) => None,
+            ConfigEntry::Key(key) => Some((key.name.as_str(), key.reload)),
+            ConfigEntry::Section(_) => None,
         })
         .collect();
     for key in settings::key_names() {
@@ -443,7 +443,7 @@ fn every_key_is_reloaded_or_named() {
         let left = in_force.differences(&new);
         // A list of texts is one key.
         let name = if key.starts_with("topic_class.0.filters") { &key[..21] } else { &key };
-        if table[name] == Reload::Live {
+        if table[name] == InForce::Live {
             assert_eq!((&in_force, left), (&new, vec![]), "{key}");
             reloaded += 1;
         } else {

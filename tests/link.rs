@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use sluicemq::auth::{Gate, PermitAll};
+use sluicemq::auth::{PasswordAuth, PermitAll};
 use sluicemq::broker::metrics::Counter;
 use sluicemq::broker::ports::{
     AuthRequest, AuthStep, Authenticator, Exchange, ExchangeState, Verdict,
@@ -110,7 +110,7 @@ fn an_authentication_begun_twice_or_of_another_method_is_a_protocol_error() {
 // proves MQTT311-3.3.5-2
 #[test]
 fn a_publish_without_the_right_to_is_refused_on_5_and_answered_as_usual_on_3_1_1() {
-    let broker = broker_with(Arc::new(Gate::new(None)), Arc::new(NothingOfA));
+    let broker = broker_with(Arc::new(PasswordAuth::new(None)), Arc::new(NothingOfA));
     let mut subscriber = Client::of(&broker);
     subscriber.send("10 0e 0004 4d515454 05 02 0000 00 0001 73");
     subscriber.send("82 07 0001 00 0001 23 00");
@@ -130,7 +130,7 @@ fn a_publish_without_the_right_to_is_refused_on_5_and_answered_as_usual_on_3_1_1
 
 #[test]
 fn a_will_and_qos_0_without_the_right_to_are_counted() {
-    let broker = broker_with(Arc::new(Gate::new(None)), Arc::new(NothingOfA));
+    let broker = broker_with(Arc::new(PasswordAuth::new(None)), Arc::new(NothingOfA));
     let unrouted = || broker.metrics().sum(Counter::Unrouted);
     for (topic, expected) in [("61", 1), ("62", 1)] {
         let mut client = Client::of(&broker);
@@ -164,7 +164,7 @@ fn copies_that_expired_in_a_full_queue_are_in_the_ledger() {
     let mut config = Config::default();
     config.queue.messages_max = 3;
     let broker =
-        Broker::new(&config, ports(Arc::new(Gate::new(None)), Arc::new(PermitAll)), 1, NOW);
+        Broker::new(&config, ports(Arc::new(PasswordAuth::new(None)), Arc::new(PermitAll)), 1, NOW);
     let mut away = Client::of(&broker);
     // Clean Start 0, Session Expiry Interval 255 s.
     away.send("10 13 0004 4d515454 05 00 0000 05 11 000000ff 0001 73");
@@ -187,7 +187,7 @@ fn copies_that_expired_in_a_full_queue_are_in_the_ledger() {
 
 #[test]
 fn a_burst_for_a_group_is_shared_by_its_members() {
-    let broker = broker_with(Arc::new(Gate::new(None)), Arc::new(PermitAll));
+    let broker = broker_with(Arc::new(PasswordAuth::new(None)), Arc::new(PermitAll));
     let mut members = [0x61, 0x62].map(|name: u8| {
         let mut member = Client::of(&broker);
         member.send(&format!("10 0e 0004 4d515454 05 02 0000 00 0001 {name:02x}"));
@@ -211,7 +211,7 @@ fn a_burst_for_a_group_is_shared_by_its_members() {
 
 #[test]
 fn a_turn_takes_no_more_than_its_room_however_many_groups_a_client_is_in() {
-    let broker = broker_with(Arc::new(Gate::new(None)), Arc::new(PermitAll));
+    let broker = broker_with(Arc::new(PasswordAuth::new(None)), Arc::new(PermitAll));
     let mut member = Client::of(&broker);
     member.send("10 0e 0004 4d515454 05 02 0000 00 0001 6d");
     for group in 0x61..0x71 {

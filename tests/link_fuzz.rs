@@ -9,7 +9,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use arbitrary::{Random, VERSIONS};
-use sluicemq::auth::{Gate, PermitAll};
+use sluicemq::auth::{PasswordAuth, PermitAll};
 use sluicemq::broker::turn::Turn;
 use sluicemq::broker::{Broker, Link, PeerInfo, Ports};
 use sluicemq::codec::{Connect, From, Packet, Version, encode};
@@ -50,7 +50,7 @@ fn broker() -> Broker {
     config.totals.retained_max = 10;
     let ports = Ports {
         store: Arc::new(MemoryStore),
-        authenticator: Arc::new(Gate::new(None)),
+        authenticator: Arc::new(PasswordAuth::new(None)),
         access: Arc::new(PermitAll),
     };
     Broker::new(&config, ports, 7, Time::from_secs(1_000))

@@ -10,7 +10,7 @@ mod shipped;
 use std::fs;
 use std::path::Path;
 
-use sluicemq::config::{Allowed, Config, Entry, KeyEntry};
+use sluicemq::config::{Allowed, Config, ConfigEntry, KeyEntry};
 use toml::Value;
 
 #[test]
@@ -27,8 +27,8 @@ fn the_reference_of_keys_is_what_the_table_says() {
 fn every_key_and_section_has_a_text_of_its_own() {
     for entry in Config::entries() {
         let (name, text) = match &entry {
-            Entry::Key(key) => (&key.name, key.text),
-            Entry::Section(section) => (&section.name, section.text),
+            ConfigEntry::Key(key) => (&key.name, key.text),
+            ConfigEntry::Section(section) => (&section.name, section.text),
         };
         let text = paragraph(text);
         assert!(text.ends_with(['.', ')']), "{name}: {text:?} is no sentence");
@@ -69,8 +69,8 @@ fn every_number_has_a_range() {
 /// The keys of the table.
 fn keys() -> impl Iterator<Item = KeyEntry> {
     Config::entries().into_iter().filter_map(|entry| match entry {
-        Entry::Key(key) => Some(key),
-        Entry::Section(_) => None,
+        ConfigEntry::Key(key) => Some(key),
+        ConfigEntry::Section(_) => None,
     })
 }
 

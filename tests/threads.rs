@@ -8,7 +8,7 @@ use std::task::{Wake, Waker};
 use shuttle::sync::{Condvar, Mutex};
 use shuttle::thread;
 
-use sluicemq::auth::{Gate, PermitAll};
+use sluicemq::auth::{PasswordAuth, PermitAll};
 use sluicemq::broker::letters::Gone;
 use sluicemq::broker::mailbox::{Ask, Copy, Grant, Mailbox, Member, Setting};
 use sluicemq::broker::pools::{Door, Place};
@@ -20,7 +20,7 @@ use sluicemq::codec::{
     self, Ack, Connect, Decoded, From, Limits, Packet, Properties, Publish, QoS, Reason, Subscribe,
     SubscribeOptions, Version,
 };
-use sluicemq::config::{Config, Egress, Queue, Size};
+use sluicemq::config::{Config, Egress, QueueConfig, Size};
 use sluicemq::message::{ClientId, Draft, GroupId, Identity, Meter, SessionId, SubscriptionIds};
 use sluicemq::session::{Room, Session, Terms};
 use sluicemq::shape::Pass;
@@ -89,7 +89,7 @@ fn copy(publisher: &Arc<Identity>, qos: QoS) -> Copy {
 fn push(mailbox: &Mailbox, publisher: &Arc<Identity>, qos: QoS) {
     let copy = copy(publisher, qos);
     let bytes = copy.message.bytes();
-    let (queue, hash) = (Queue::default(), TextHash::new(1));
+    let (queue, hash) = (QueueConfig::default(), TextHash::new(1));
     let setting = Setting { queue: &queue, hash: &hash, now: NOW, lanes: false };
     let (mut grant, mut gone, mut wakers) = (Grant::default(), Gone::default(), Vec::new());
     let topic = TopicName::trusted("t");
@@ -123,7 +123,7 @@ fn whatever_is_pushed_is_taken() {
         while out.len() < 6 {
             let before = out.len();
             let room = Room { window: 2, bytes: 1_000_000 };
-            let queue = Queue::default();
+            let queue = QueueConfig::default();
             let ask = Ask { room, max: 2, ..Ask::default() };
             // As a link does: not if it is known that there is nothing.
             if !mailbox.is_quiet() {
@@ -226,7 +226,7 @@ fn member(group: &Mailbox, session: SessionId, left: &Left, bell: &Arc<Bell>) {
         let mut out = Vec::new();
         let mut wakers = Vec::new();
         let room = Room { window: 1, bytes: 1_000_000 };
-        let queue = Queue::default();
+        let queue = QueueConfig::default();
         let taken = group.take_shared(&member, room, 64, &waker, &mut out, &mut wakers, &queue);
         wakers.into_iter().for_each(Waker::wake);
         left.took(out.len());
@@ -287,7 +287,7 @@ fn what_a_departing_member_gives_back_finds_another_one() {
                 let mut wakers = Vec::new();
                 let room = Room { window: 2, bytes: 1_000_000 };
                 let waker = Waker::from(bell);
-                let queue = Queue::default();
+                let queue = QueueConfig::default();
                 group.take_shared(&member, room, 64, &waker, &mut out, &mut wakers, &queue);
                 wakers.extend(group.part(session));
                 wakers.extend(group.give_back(out, |_| 1).expect("the group is there"));
@@ -353,7 +353,7 @@ fn claimant(registry: &Registry, newest: u64, lasts: bool, held: &Mutex<u32>) ->
     mailbox.attach(true);
     registry.attach(&client, &mailbox);
     loop {
-        let queue = Queue::default();
+        let queue = QueueConfig::default();
         let mut out = Vec::new();
         let ask = Ask::default();
         let taken = mailbox.take(ask, &mut [0, 0], &waker, &mut out, &mut wakers, &queue);
@@ -476,8 +476,11 @@ impl Store for Disk {
 }
 
 fn broker(store: Arc<dyn Store>) -> Broker {
-    let ports =
-        Ports { store, authenticator: Arc::new(Gate::new(None)), access: Arc::new(PermitAll) };
+    let ports = Ports {
+        store,
+        authenticator: Arc::new(PasswordAuth::new(None)),
+        access: Arc::new(PermitAll),
+    };
     Broker::new(&Config::default(), ports, 1, NOW)
 }
 

@@ -106,7 +106,7 @@ impl PasswordFile {
 
     /// The entry of `user`, or for a stranger always the same one of the others': a stranger's
     /// check costs what a user's does, also in a file of mixed costs.
-    fn entry<'a>(&self, users: &'a Users, user: &str) -> (&'a Entry, bool) {
+    fn entry<'a>(&self, users: &'a Users, user: &str) -> (&'a StoredPassword, bool) {
         if let Some(entry) = users.by_name.get(user) {
             return (entry, true);
         }
@@ -118,9 +118,9 @@ impl PasswordFile {
 /// What a file holds.
 #[derive(Debug)]
 struct Users {
-    by_name: HashMap<Box<str>, Entry>,
+    by_name: HashMap<Box<str>, StoredPassword>,
     /// Entries as costly as those of the users, that no password opens; at least one.
-    decoys: Vec<Entry>,
+    decoys: Vec<StoredPassword>,
 }
 
 impl Users {
@@ -141,14 +141,14 @@ impl Users {
             if !is_user_name(user) {
                 return Err(at("the user name is empty or holds control characters"));
             }
-            let entry = Entry::parse(hash).map_err(at)?;
+            let entry = StoredPassword::parse(hash).map_err(at)?;
             if by_name.insert(user.into(), entry).is_some() {
                 return Err(at("this user has an earlier line"));
             }
         }
-        let mut decoys: Vec<Entry> = by_name.values().map(Entry::decoy).collect();
+        let mut decoys: Vec<StoredPassword> = by_name.values().map(StoredPassword::decoy).collect();
         if decoys.is_empty() {
-            decoys.push(Entry {
+            decoys.push(StoredPassword {
                 iterations: ITERATIONS,
                 slow: true,
                 salt: [0; SALT_LEN].into(),
@@ -160,7 +160,7 @@ impl Users {
 }
 
 /// How a password is kept.
-struct Entry {
+struct StoredPassword {
     iterations: u32,
     /// PBKDF2 (`$7$`), else one SHA-512 (`$6$`).
     slow: bool,
@@ -168,8 +168,8 @@ struct Entry {
     hash: [u8; HASH_LEN],
 }
 
-impl Entry {
-    fn parse(text: &str) -> Result<Entry, &'static str> {
+impl StoredPassword {
+    fn parse(text: &str) -> Result<StoredPassword, &'static str> {
         let mut fields = text.trim_end().split('$');
         let kind = (fields.next(), fields.next());
         let (slow, iterations) = match kind {
@@ -192,12 +192,12 @@ impl Entry {
         let salt = BASE64.decode(salt).map_err(|_| "the salt is not base64")?;
         let hash = BASE64.decode(hash).map_err(|_| "the hash is not base64")?;
         let hash = hash.try_into().map_err(|_| "the hash is not of 64 bytes")?;
-        Ok(Entry { iterations, slow, salt: salt.into(), hash })
+        Ok(StoredPassword { iterations, slow, salt: salt.into(), hash })
     }
 
     /// As costly as this one.
-    fn decoy(&self) -> Entry {
-        Entry { salt: self.salt.clone(), hash: [0; HASH_LEN], ..*self }
+    fn decoy(&self) -> StoredPassword {
+        StoredPassword { salt: self.salt.clone(), hash: [0; HASH_LEN], ..*self }
     }
 
     fn matches(&self, password: &[u8]) -> bool {
@@ -210,9 +210,11 @@ impl Entry {
     }
 }
 
-impl std::fmt::Debug for Entry {
+impl std::fmt::Debug for StoredPassword {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Entry").field("iterations", &self.iterations).finish_non_exhaustive()
+        f.debug_struct("StoredPassword")
+            .field("iterations", &self.iterations)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,7 +1,9 @@
-//! Who may come in: password files.
+//! Authentication and permissions: the broker's ports, over password files.
 
 pub mod file;
-mod gate;
+mod password_auth;
+mod rights;
 
 pub use self::file::{PasswordFile, PasswordFileError};
-pub use self::gate::{Gate, PermitAll, Rights};
+pub use self::password_auth::PasswordAuth;
+pub use self::rights::{PermitAll, Rights};

@@ -15,7 +15,7 @@ pub struct Rules {
     /// How fast messages leave.
     pub shaping: Shaping,
     /// What waits for each of them.
-    pub queue: config::Queue,
+    pub queue: config::QueueConfig,
     /// How much of what they send is looked at.
     pub ingress: Ingress,
 }

@@ -61,7 +61,7 @@ pub struct Broker(Arc<Shared>);
 struct Shared {
     policy: Policy,
     totals: config::Totals,
-    settings: config::Broker,
+    settings: config::BrokerConfig,
     classes: classes::Classes,
     pools: pools::Pools,
     regimes: regime::Regimes,

@@ -20,7 +20,7 @@ pub(super) struct Regime {
     /// No other, of this broker or another one, has it; 0: of a turn that has not begun.
     number: u64,
     /// For those in no class.
-    pub queue: config::Queue,
+    pub queue: config::QueueConfig,
     priorities: Option<Priorities>,
     /// Messages of one topic may be of different bands.
     lanes: bool,

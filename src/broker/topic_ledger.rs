@@ -66,7 +66,7 @@ impl TopicClass {
 
 impl TopicLedger {
     /// An empty ledger of these classes; `seed` feeds its hashes.
-    pub fn new(classes: &[config::TopicClass], seed: u64) -> TopicLedger {
+    pub fn new(classes: &[config::TopicClassConfig], seed: u64) -> TopicLedger {
         if classes.is_empty() {
             return TopicLedger::default();
         }
@@ -175,9 +175,9 @@ mod tests {
     use super::*;
     use crate::topic::name::matches;
 
-    fn class(name: &str, filters: &[&str]) -> config::TopicClass {
+    fn class(name: &str, filters: &[&str]) -> config::TopicClassConfig {
         let filters = filters.iter().map(|filter| (*filter).to_owned()).collect();
-        config::TopicClass { name: name.to_owned(), filters }
+        config::TopicClassConfig { name: name.to_owned(), filters }
     }
 
     #[test]
@@ -206,7 +206,7 @@ mod tests {
                 let topic = topic.join("/");
                 let name = TopicName::trusted(&topic);
                 // The naive twin tries them in order.
-                let fits = |class: &config::TopicClass| {
+                let fits = |class: &config::TopicClassConfig| {
                     class.filters.iter().any(|filter| matches(filter, name))
                 };
                 let wanted = classes.iter().position(fits);

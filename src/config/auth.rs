@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use super::findings::Findings;
-use super::section::Reload::{Live, Restart};
+use super::problems::Problems;
+use super::section::InForce::{Live, Restart};
 use super::section::{key, rows};
 
 rows! {
     /// Who may connect.
-    pub struct Auth {
+    pub struct AuthConfig {
         /// Users and passwords in mosquitto's `$7$` format. SIGHUP reads the file again. Not set: user
         /// names are not checked.
         password_file: Option<PathBuf> =
@@ -20,9 +20,9 @@ rows! {
     }
 }
 
-impl Auth {
+impl AuthConfig {
     /// Adds what is wrong with it.
-    pub(super) fn check(&self, found: &mut Findings) {
+    pub(super) fn check(&self, found: &mut Problems) {
         if self.password_file.as_deref().is_some_and(|path| path.as_os_str().is_empty()) {
             found.add("auth.password_file", "is empty; leave the key out to check no passwords");
         }

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::findings::Findings;
+use super::problems::Problems;
 use super::rates::Egress;
-use super::section::Reload::{Live, Restart};
+use super::section::InForce::{Live, Restart};
 use super::section::{key, rows, section};
 use super::units::Span;
 
@@ -21,7 +21,7 @@ rows! {
 
 rows! {
     /// Threads, shutdown, `$SYS`.
-    pub struct Broker {
+    pub struct BrokerConfig {
         /// Worker threads; 0 is one for each core.
         workers: u32 = key(Restart, 0).range(0..=1024);
         /// At SIGTERM, how long writes may take to finish.
@@ -70,7 +70,7 @@ impl Log {
     }
 
     /// Adds what is wrong with it.
-    pub(super) fn check(&self, found: &mut Findings) {
+    pub(super) fn check(&self, found: &mut Problems) {
         if let Some(problem) = self.level_problem() {
             found.add("log.level", problem);
         }

@@ -1,15 +1,15 @@
 //! Whether a configuration is sound: every value in its range, and the keys agree with each other.
 
-use super::findings::{Findings, Problem};
 use super::listener::Listener;
+use super::problems::{Problem, Problems};
 use super::section::Section;
-use super::topic_class::TopicClass;
+use super::topic_class::TopicClassConfig;
 use super::whole::Config;
 
 impl Config {
     /// Whether every value is in its range and the keys agree with each other.
     pub fn check(&self) -> Result<(), Vec<Problem>> {
-        let mut found = Findings::default();
+        let mut found = Problems::default();
         self.check_ranges("", &mut found);
         self.limits.check(&mut found);
         self.check_totals(&mut found);
@@ -18,7 +18,7 @@ impl Config {
         for (index, priority) in self.priority.iter().enumerate() {
             priority.check(&format!("priority.{index}"), &mut found);
         }
-        TopicClass::check_all(&self.topic_class, &mut found);
+        TopicClassConfig::check_all(&self.topic_class, &mut found);
         self.store.check(&mut found);
         self.log.check(&mut found);
         self.auth.check(&mut found);
@@ -27,7 +27,7 @@ impl Config {
         found.into_result()
     }
 
-    fn check_totals(&self, found: &mut Findings) {
+    fn check_totals(&self, found: &mut Problems) {
         let (limits, totals) = (&self.limits, &self.totals);
         self.queue.check("queue", limits, totals, found);
         let subscriptions = ("totals.subscriptions_max", totals.subscriptions_max);
@@ -38,7 +38,7 @@ impl Config {
         }
     }
 
-    fn check_classes(&self, found: &mut Findings) {
+    fn check_classes(&self, found: &mut Problems) {
         for (index, class) in self.class.iter().enumerate() {
             let at = format!("class.{index}");
             class.check(&at, &self.class[..index], found);

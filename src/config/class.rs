@@ -1,9 +1,9 @@
 //! Classes of clients.
 
-use super::findings::Findings;
+use super::problems::Problems;
 use super::queue::ClassQueue;
 use super::rates::{Ingress, Shaping};
-use super::section::Reload::Live;
+use super::section::InForce::Live;
 use super::section::{key, optional, rows};
 
 rows! {
@@ -33,7 +33,7 @@ rows! {
 
 impl Class {
     /// Adds what is wrong with it, apart from ranges and its queue; `at` is its place in the list.
-    pub(super) fn check(&self, at: &str, before: &[Class], found: &mut Findings) {
+    pub(super) fn check(&self, at: &str, before: &[Class], found: &mut Problems) {
         let name = &self.name;
         if name.is_empty() {
             found.add(format!("{at}.name"), "a class needs a name, for logs and $SYS");

@@ -1,8 +1,8 @@
 //! What one client may ask of the broker, and what CONNACK promises.
 
-use super::findings::Findings;
+use super::problems::Problems;
 use super::rates::Ingress;
-use super::section::Reload::{Live, Restart};
+use super::section::InForce::{Live, Restart};
 use super::section::{key, rows, section};
 use super::units::{Size, Span};
 
@@ -15,7 +15,7 @@ const NEVER: Span = Span::secs(u32::MAX as u64);
 
 rows! {
     /// What one client may ask of the broker.
-    pub struct Limits {
+    pub struct LimitsConfig {
         /// Time from accept to a complete CONNECT, TLS included.
         connect_timeout: Span = key(Restart, Span::secs(10)).range(TIMEOUT);
         /// Time for an enhanced authentication exchange or a slow password check.
@@ -55,7 +55,7 @@ rows! {
 
 rows! {
     /// What CONNACK promises and what a Session gets.
-    pub struct Session {
+    pub struct SessionConfig {
         /// Unacknowledged QoS 1 and 2 messages in flight to one client; lowered by the client's Receive
         /// Maximum.
         inflight_max: u16 = key(Restart, 32).range(1..=65_535);
@@ -78,9 +78,9 @@ rows! {
     }
 }
 
-impl Limits {
+impl LimitsConfig {
     /// Adds what is wrong with it, apart from ranges and the rules of other sections.
-    pub(super) fn check(&self, found: &mut Findings) {
+    pub(super) fn check(&self, found: &mut Problems) {
         self.client.check("limits.client", found);
         let packet = ("limits.packet_bytes_max", self.packet_bytes_max);
         found.at_most("limits.connect_bytes_max", self.connect_bytes_max, packet);

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::auth::Auth;
-use super::findings::Findings;
+use super::auth::AuthConfig;
+use super::problems::Problems;
 use super::rates::{Egress, Ingress};
-use super::section::Reload::Restart;
+use super::section::InForce::Restart;
 use super::section::{key, optional, rows, section};
 
 rows! {
@@ -107,7 +107,7 @@ impl Listener {
 
     /// Whether clients without a user name are admitted: as configured, or else unless there is a
     /// password file.
-    pub fn admits_anonymous(&self, auth: &Auth) -> bool {
+    pub fn admits_anonymous(&self, auth: &AuthConfig) -> bool {
         self.allow_anonymous.unwrap_or(auth.password_file.is_none())
     }
 
@@ -117,7 +117,7 @@ impl Listener {
     }
 
     /// Adds what is wrong with all listeners, apart from ranges.
-    pub(super) fn check_all(listeners: &[Listener], auth: &Auth, found: &mut Findings) {
+    pub(super) fn check_all(listeners: &[Listener], auth: &AuthConfig, found: &mut Problems) {
         if listeners.is_empty() {
             let wanted = "there is no [[listener]]; add one with address = \"127.0.0.1:1883\"";
             found.add("listener", wanted);
@@ -132,7 +132,7 @@ impl Listener {
         }
     }
 
-    fn check(&self, at: &str, before: &[Listener], found: &mut Findings) {
+    fn check(&self, at: &str, before: &[Listener], found: &mut Problems) {
         self.ingress.check(&format!("{at}.ingress"), found);
         self.ingress_per_address.check(&format!("{at}.ingress_per_address"), found);
         self.egress.check(&format!("{at}.egress"), found);
@@ -150,7 +150,7 @@ impl Listener {
         &self,
         at: &str,
         taken: &[SocketAddr],
-        found: &mut Findings,
+        found: &mut Problems,
     ) -> Option<SocketAddr> {
         let key = format!("{at}.address");
         let Some(address) = self.socket_address() else {
@@ -165,7 +165,13 @@ impl Listener {
     }
 
     /// A key that is left out never opens a broker to a network.
-    fn check_anonymous(&self, auth: &Auth, address: SocketAddr, key: &str, found: &mut Findings) {
+    fn check_anonymous(
+        &self,
+        auth: &AuthConfig,
+        address: SocketAddr,
+        key: &str,
+        found: &mut Problems,
+    ) {
         if auth.password_file.is_some() || self.requires_certificate() {
             return;
         }
@@ -188,7 +194,7 @@ impl Listener {
 }
 
 impl Tls {
-    fn check(&self, at: &str, found: &mut Findings) {
+    fn check(&self, at: &str, found: &mut Problems) {
         let files = [
             ("certificate", Some(&self.certificate)),
             ("key", Some(&self.key)),

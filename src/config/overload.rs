@@ -1,6 +1,6 @@
 //! When the broker is overloaded.
 
-use super::section::Reload::Live;
+use super::section::InForce::Live;
 use super::section::{key, rows};
 use super::units::{Size, Span};
 
@@ -12,7 +12,7 @@ rows! {
     /// `totals.queued_bytes_max`, bytes that the store has not written against
     /// `store.unwritten_bytes_max`; the store alone causes level 2 at most. After a reload the next
     /// sample is measured against the new maxima; only a level above `overload.level_max` falls at once.
-    pub struct Overload {
+    pub struct OverloadConfig {
         /// No level above this; 0 is off.
         level_max: u8 = key(Live, 3).range(0..=3);
         /// How late a task is woken; `"0s"` is not watched.

@@ -1,7 +1,7 @@
 //! Messages that overtake others.
 
-use super::findings::Findings;
-use super::section::Reload::Live;
+use super::problems::Problems;
+use super::section::InForce::Live;
 use super::section::{key, rows};
 use super::topic_class::is_filter;
 
@@ -24,7 +24,7 @@ rows! {
 
 impl Priority {
     /// Adds what is wrong with it, apart from ranges; `at` is its place in the list.
-    pub(super) fn check(&self, at: &str, found: &mut Findings) {
+    pub(super) fn check(&self, at: &str, found: &mut Problems) {
         let key = format!("{at}.filter");
         if self.filter.is_none() && self.property.is_none() {
             found.add(key, "a priority needs a filter or a property");

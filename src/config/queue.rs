@@ -4,9 +4,9 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use super::findings::Findings;
-use super::limits::Limits;
-use super::section::Reload::Live;
+use super::limits::LimitsConfig;
+use super::problems::Problems;
+use super::section::InForce::Live;
 use super::section::{key, rows};
 use super::totals::Totals;
 use super::units::{Size, Span};
@@ -18,7 +18,7 @@ rows! {
     /// What waits for one receiver. A reload drops nothing: messages that wait stay, even beyond a
     /// lower limit, and new ones are judged by the new rules. (With `"drop_oldest"`, the next message
     /// makes everything beyond the limit go.)
-    pub struct Queue {
+    pub struct QueueConfig {
         /// Messages that may wait for one Session or group beyond the window.
         messages_max: u32 = key(Live, 1000).range(MESSAGES_MAX);
         /// Bytes that may wait for one Session or group. At most `totals.queued_bytes_max`.
@@ -85,9 +85,15 @@ pub enum QueuePolicy {
     Conflate,
 }
 
-impl Queue {
+impl QueueConfig {
     /// Adds what is wrong with it, apart from ranges; `at` is the section's name.
-    pub(super) fn check(&self, at: &str, limits: &Limits, totals: &Totals, found: &mut Findings) {
+    pub(super) fn check(
+        &self,
+        at: &str,
+        limits: &LimitsConfig,
+        totals: &Totals,
+        found: &mut Problems,
+    ) {
         let bytes_max = format!("{at}.bytes_max");
         let packet_max = limits.packet_bytes_max;
         found.at_most("limits.packet_bytes_max", packet_max, (&bytes_max, self.bytes_max));
@@ -98,8 +104,8 @@ impl Queue {
 
 impl ClassQueue {
     /// The whole, with keys that are left out as in `queue`.
-    pub fn over(&self, queue: &Queue) -> Queue {
-        Queue {
+    pub fn over(&self, queue: &QueueConfig) -> QueueConfig {
+        QueueConfig {
             messages_max: self.messages_max.unwrap_or(queue.messages_max),
             bytes_max: self.bytes_max.unwrap_or(queue.bytes_max),
             pause_max: queue.pause_max,

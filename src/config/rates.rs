@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::findings::Findings;
-use super::section::Reload::Live;
+use super::problems::Problems;
+use super::section::InForce::Live;
 use super::section::{key, rows};
 use super::units::{Size, Span};
 
@@ -97,7 +97,7 @@ impl Ingress {
     }
 
     /// Adds what is wrong with it, apart from ranges; `at` is the section's name.
-    pub(super) fn check(&self, at: &str, found: &mut Findings) {
+    pub(super) fn check(&self, at: &str, found: &mut Problems) {
         useful(at, "publishes", self.publishes_burst.into(), self.publishes_rate.into(), found);
         useful(at, "publish_bytes", self.publish_bytes_burst.0, self.publish_bytes_rate.0, found);
         useful(at, "subscribes", self.subscribes_burst.into(), self.subscribes_rate.into(), found);
@@ -106,7 +106,7 @@ impl Ingress {
 
 impl Egress {
     /// Adds what is wrong with it, apart from ranges; `at` is the section's name.
-    pub(super) fn check(&self, at: &str, found: &mut Findings) {
+    pub(super) fn check(&self, at: &str, found: &mut Problems) {
         useful(at, "messages", self.messages_burst.into(), self.messages_rate.into(), found);
         useful(at, "bytes", self.bytes_burst.0, self.bytes_rate.0, found);
     }
@@ -114,14 +114,14 @@ impl Egress {
 
 impl Shaping {
     /// Adds what is wrong with it, apart from ranges; `at` is the section's name.
-    pub(super) fn check(&self, at: &str, found: &mut Findings) {
+    pub(super) fn check(&self, at: &str, found: &mut Problems) {
         useful(at, "messages", self.messages_burst.into(), self.messages_rate.into(), found);
         useful(at, "bytes", self.bytes_burst.0, self.bytes_rate.0, found);
     }
 }
 
 /// A burst needs the rate that fills its bucket.
-fn useful(at: &str, name: &str, burst: u64, rate: u64, found: &mut Findings) {
+fn useful(at: &str, name: &str, burst: u64, rate: u64, found: &mut Problems) {
     if burst > 0 && rate == 0 {
         found.add(format!("{at}.{name}_burst"), format!("is of no use without {name}_rate"));
     }

@@ -13,12 +13,12 @@ use serde::Serialize;
 use serde::de::value::{Error, StrDeserializer};
 use serde::de::{DeserializeOwned, IntoDeserializer};
 
-use super::findings::Findings;
+use super::problems::Problems;
 use super::units::{Size, Span};
 
 /// A section or a key of the configuration, as documents describe it.
 #[derive(Clone, Debug)]
-pub enum Entry {
+pub enum ConfigEntry {
     /// A section; the entries of its keys follow.
     Section(SectionEntry),
     /// A key.
@@ -63,7 +63,7 @@ pub struct KeyEntry {
     /// The values that it may have, if its type does not say it.
     pub allowed: Option<Allowed>,
     /// When a change takes effect.
-    pub reload: Reload,
+    pub reload: InForce,
     /// Whether it must be set wherever its section is.
     pub is_required: bool,
     /// Whether it names a file that is looked for beside the configuration file.
@@ -81,7 +81,7 @@ pub enum Allowed {
 
 /// When a change of a key takes effect.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Reload {
+pub enum InForce {
     /// At SIGHUP.
     Live,
     /// At a restart.
@@ -97,17 +97,17 @@ pub(super) trait Section: Clone + Default {
     fn example() -> Self;
 
     /// Adds each value out of its range; `at` is the section's own name.
-    fn check_ranges(&self, at: &str, found: &mut Findings);
+    fn check_ranges(&self, at: &str, found: &mut Problems);
 
     /// This section with all of `other` that can be put in force while the broker runs.
     fn reloaded(&self, other: &Self) -> Self;
 
     /// Adds its keys and sections to `into`; `at` is its own name.
-    fn describe(at: &str, into: &mut Vec<Entry>);
+    fn describe(at: &str, into: &mut Vec<ConfigEntry>);
 }
 
 /// One row of a section: a key or another section, of type `T`.
-pub(super) trait Row<T> {
+pub(super) trait TableRow<T> {
     /// Its value if it is left out.
     fn initial(&self) -> T;
 
@@ -115,28 +115,26 @@ pub(super) trait Row<T> {
     fn example(&self) -> T;
 
     /// See [`Section::check_ranges`]; `name` is its full name.
-    fn check(&self, value: &T, name: &str, found: &mut Findings);
+    fn check(&self, value: &T, name: &str, found: &mut Problems);
 
     /// See [`Section::reloaded`].
     fn reloaded(&self, own: &T, other: &T) -> T;
 
     /// Adds itself to `into`.
-    fn describe(&self, name: String, text: &'static [&'static str], into: &mut Vec<Entry>);
+    fn describe(&self, name: String, text: &'static [&'static str], into: &mut Vec<ConfigEntry>);
 }
 
 /// A key: [`key`].
 pub(super) struct KeyRow<T> {
-    reload: Reload,
+    reload: InForce,
     default: T,
     example: Option<T>,
     allowed: Option<Allowed>,
     /// What is wrong with a value, if anything.
-    problem: Option<Box<Problem<T>>>,
+    problem: Option<Box<dyn Fn(&T) -> Option<String>>>,
     is_required: bool,
     names_file: bool,
 }
-
-type Problem<T> = dyn Fn(&T) -> Option<String>;
 
 /// A section that is always there: [`section`].
 pub(super) struct SectionRow {
@@ -145,17 +143,17 @@ pub(super) struct SectionRow {
 
 /// A section that may be left out: [`optional`].
 pub(super) struct OptionalRow {
-    reload: Reload,
+    reload: InForce,
     like: Option<&'static str>,
 }
 
 /// A section that may be there many times: [`list`].
 pub(super) struct ListRow {
-    reload: Reload,
+    reload: InForce,
 }
 
 /// The row of a key.
-pub(super) fn key<T>(reload: Reload, default: T) -> KeyRow<T> {
+pub(super) fn key<T>(reload: InForce, default: T) -> KeyRow<T> {
     KeyRow {
         reload,
         default,
@@ -173,12 +171,12 @@ pub(super) fn section() -> SectionRow {
 }
 
 /// The row of a section that may be left out, reloaded as a whole or not at all.
-pub(super) fn optional(reload: Reload) -> OptionalRow {
+pub(super) fn optional(reload: InForce) -> OptionalRow {
     OptionalRow { reload, like: None }
 }
 
 /// The row of a section that may be there many times, reloaded as a whole or not at all.
-pub(super) fn list(reload: Reload) -> ListRow {
+pub(super) fn list(reload: InForce) -> ListRow {
     ListRow { reload }
 }
 
@@ -246,7 +244,7 @@ impl OptionalRow {
     }
 }
 
-impl<T: Clone + Serialize> Row<T> for KeyRow<T> {
+impl<T: Clone + Serialize> TableRow<T> for KeyRow<T> {
     fn initial(&self) -> T {
         self.default.clone()
     }
@@ -255,7 +253,7 @@ impl<T: Clone + Serialize> Row<T> for KeyRow<T> {
         self.example.clone().unwrap_or_else(|| self.initial())
     }
 
-    fn check(&self, value: &T, name: &str, found: &mut Findings) {
+    fn check(&self, value: &T, name: &str, found: &mut Problems) {
         if let Some(problem) = self.problem.as_ref().and_then(|problem| problem(value)) {
             found.add(name, problem);
         }
@@ -265,8 +263,8 @@ impl<T: Clone + Serialize> Row<T> for KeyRow<T> {
         pick(self.reload, own, other)
     }
 
-    fn describe(&self, name: String, text: &'static [&'static str], into: &mut Vec<Entry>) {
-        into.push(Entry::Key(KeyEntry {
+    fn describe(&self, name: String, text: &'static [&'static str], into: &mut Vec<ConfigEntry>) {
+        into.push(ConfigEntry::Key(KeyEntry {
             name,
             text,
             default: value(&self.default),
@@ -279,7 +277,7 @@ impl<T: Clone + Serialize> Row<T> for KeyRow<T> {
     }
 }
 
-impl<S: Section> Row<S> for SectionRow {
+impl<S: Section> TableRow<S> for SectionRow {
     fn initial(&self) -> S {
         S::default()
     }
@@ -288,7 +286,7 @@ impl<S: Section> Row<S> for SectionRow {
         S::example()
     }
 
-    fn check(&self, value: &S, name: &str, found: &mut Findings) {
+    fn check(&self, value: &S, name: &str, found: &mut Problems) {
         value.check_ranges(name, found);
     }
 
@@ -296,12 +294,12 @@ impl<S: Section> Row<S> for SectionRow {
         own.reloaded(other)
     }
 
-    fn describe(&self, name: String, text: &'static [&'static str], into: &mut Vec<Entry>) {
+    fn describe(&self, name: String, text: &'static [&'static str], into: &mut Vec<ConfigEntry>) {
         describe::<S>(name, text, Presence::Always, self.like, into);
     }
 }
 
-impl<S: Section> Row<Option<S>> for OptionalRow {
+impl<S: Section> TableRow<Option<S>> for OptionalRow {
     fn initial(&self) -> Option<S> {
         None
     }
@@ -310,7 +308,7 @@ impl<S: Section> Row<Option<S>> for OptionalRow {
         Some(S::example())
     }
 
-    fn check(&self, value: &Option<S>, name: &str, found: &mut Findings) {
+    fn check(&self, value: &Option<S>, name: &str, found: &mut Problems) {
         if let Some(value) = value {
             value.check_ranges(name, found);
         }
@@ -320,12 +318,12 @@ impl<S: Section> Row<Option<S>> for OptionalRow {
         pick(self.reload, own, other)
     }
 
-    fn describe(&self, name: String, text: &'static [&'static str], into: &mut Vec<Entry>) {
+    fn describe(&self, name: String, text: &'static [&'static str], into: &mut Vec<ConfigEntry>) {
         describe::<S>(name, text, Presence::Optional, self.like, into);
     }
 }
 
-impl<S: Section> Row<Vec<S>> for ListRow {
+impl<S: Section> TableRow<Vec<S>> for ListRow {
     fn initial(&self) -> Vec<S> {
         Vec::new()
     }
@@ -334,7 +332,7 @@ impl<S: Section> Row<Vec<S>> for ListRow {
         vec![S::example()]
     }
 
-    fn check(&self, value: &Vec<S>, name: &str, found: &mut Findings) {
+    fn check(&self, value: &Vec<S>, name: &str, found: &mut Problems) {
         for (index, value) in value.iter().enumerate() {
             value.check_ranges(&format!("{name}.{index}"), found);
         }
@@ -344,7 +342,7 @@ impl<S: Section> Row<Vec<S>> for ListRow {
         pick(self.reload, own, other)
     }
 
-    fn describe(&self, name: String, text: &'static [&'static str], into: &mut Vec<Entry>) {
+    fn describe(&self, name: String, text: &'static [&'static str], into: &mut Vec<ConfigEntry>) {
         describe::<S>(format!("{name}.0"), text, Presence::List, None, into);
     }
 }
@@ -390,18 +388,18 @@ fn describe<S: Section>(
     text: &'static [&'static str],
     presence: Presence,
     like: Option<&'static str>,
-    into: &mut Vec<Entry>,
+    into: &mut Vec<ConfigEntry>,
 ) {
     // A section with keys of its own is described at its type, else by what it is for here.
     let text = if like.is_some() { text } else { S::TEXT };
-    into.push(Entry::Section(SectionEntry { name: name.clone(), text, presence, like }));
+    into.push(ConfigEntry::Section(SectionEntry { name: name.clone(), text, presence, like }));
     S::describe(&name, into);
 }
 
-fn pick<T: Clone>(reload: Reload, own: &T, other: &T) -> T {
+fn pick<T: Clone>(reload: InForce, own: &T, other: &T) -> T {
     match reload {
-        Reload::Live => other.clone(),
-        Reload::Restart => own.clone(),
+        InForce::Live => other.clone(),
+        InForce::Restart => own.clone(),
     }
 }
 
@@ -442,7 +440,7 @@ macro_rules! rows {
 
         impl Default for $name {
             fn default() -> $name {
-                $name { $($field: $crate::config::section::Row::<$type>::initial(&$row),)* }
+                $name { $($field: $crate::config::section::TableRow::<$type>::initial(&$row),)* }
             }
         }
 
@@ -450,28 +448,28 @@ macro_rules! rows {
             const TEXT: &'static [&'static str] = &[$($text),*];
 
             fn example() -> $name {
-                $name { $($field: $crate::config::section::Row::<$type>::example(&$row),)* }
+                $name { $($field: $crate::config::section::TableRow::<$type>::example(&$row),)* }
             }
 
-            fn check_ranges(&self, at: &str, found: &mut $crate::config::findings::Findings) {
+            fn check_ranges(&self, at: &str, found: &mut $crate::config::problems::Problems) {
                 $({
                     let name = $crate::config::section::join(at, stringify!($field));
                     let row = &$row;
-                    $crate::config::section::Row::<$type>::check(row, &self.$field, &name, found);
+                    $crate::config::section::TableRow::<$type>::check(row, &self.$field, &name, found);
                 })*
             }
 
             fn reloaded(&self, other: &$name) -> $name {
-                $name { $($field: $crate::config::section::Row::<$type>::reloaded(
+                $name { $($field: $crate::config::section::TableRow::<$type>::reloaded(
                     &$row, &self.$field, &other.$field,
                 ),)* }
             }
 
-            fn describe(at: &str, into: &mut Vec<$crate::config::section::Entry>) {
+            fn describe(at: &str, into: &mut Vec<$crate::config::section::ConfigEntry>) {
                 $({
                     let name = $crate::config::section::join(at, stringify!($field));
                     let row = &$row;
-                    $crate::config::section::Row::<$type>::describe(row, name, &[$($doc),*], into);
+                    $crate::config::section::TableRow::<$type>::describe(row, name, &[$($doc),*], into);
                 })*
             }
         }

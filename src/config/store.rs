@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::findings::Findings;
-use super::section::Reload::Restart;
+use super::problems::Problems;
+use super::section::InForce::Restart;
 use super::section::{key, rows};
 use super::units::{Size, Span};
 
@@ -14,7 +14,7 @@ const GIB: Size = Size::kib(1024 * 1024);
 
 rows! {
     /// Where Sessions and messages are kept.
-    pub struct Store {
+    pub struct StoreConfig {
         /// `"sled"` or `"redb"` (in builds with the feature `store-redb`): on disk, behind a commit
         /// journal. `"memory"`: forgotten at a restart.
         kind: StoreKind = key(Restart, StoreKind::Sled).words::<StoreKind>();
@@ -75,9 +75,9 @@ pub enum Durability {
     None,
 }
 
-impl Store {
+impl StoreConfig {
     /// Adds what is wrong with it, apart from ranges.
-    pub(super) fn check(&self, found: &mut Findings) {
+    pub(super) fn check(&self, found: &mut Problems) {
         let marks = [
             ("store.pending_bytes", self.pending_bytes_low, self.pending_bytes_max),
             ("store.unwritten_bytes", self.unwritten_bytes_low, self.unwritten_bytes_max),

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::findings::Findings;
-use super::section::Reload::Restart;
+use super::problems::Problems;
+use super::section::InForce::Restart;
 use super::section::{key, rows};
 
 rows! {
@@ -15,7 +15,7 @@ rows! {
     /// when its Session ended, messages that the store cannot read, and, of messages that are lost at
     /// once while they are in the store alone, all beyond 16,384 copies. Up to that number the store is
     /// asked, and they are of the class `unread` until it has answered.
-    pub struct TopicClass {
+    pub struct TopicClassConfig {
         /// Name in `$SYS`, where it is one level of a topic, and in logs. At most 64 bytes.
         name: String = key(Restart, String::new()).required("metering".to_owned());
         /// Topic Filters, of which one must fit. 1 to 1000.
@@ -35,9 +35,9 @@ pub const OTHER: &str = "other";
 /// The class of losses whose topic only the store knows, until it is read.
 pub const UNREAD: &str = "unread";
 
-impl TopicClass {
+impl TopicClassConfig {
     /// Adds what is wrong with all topic classes.
-    pub(super) fn check_all(classes: &[TopicClass], found: &mut Findings) {
+    pub(super) fn check_all(classes: &[TopicClassConfig], found: &mut Problems) {
         let count = classes.len();
         if count > TOPIC_CLASSES_MAX {
             found.add("topic_class", format!("{count} of them are more than {TOPIC_CLASSES_MAX}"));
@@ -64,7 +64,7 @@ impl TopicClass {
     }
 
     /// What is wrong with its name, if anything.
-    fn name_problem(&self, before: &[TopicClass]) -> Option<String> {
+    fn name_problem(&self, before: &[TopicClassConfig]) -> Option<String> {
         let name = self.name.as_str();
         if name.is_empty() {
             return Some("a topic class needs a name, for logs and $SYS".to_owned());

@@ -1,6 +1,6 @@
 //! What the broker holds over all.
 
-use super::section::Reload::Restart;
+use super::section::InForce::Restart;
 use super::section::{key, rows};
 use super::units::Size;
 

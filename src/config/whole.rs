@@ -1,18 +1,18 @@
 //! The whole configuration: its sections.
 
-use super::auth::Auth;
-use super::broker::{Broker, Log};
+use super::auth::AuthConfig;
+use super::broker::{BrokerConfig, Log};
 use super::class::Class;
-use super::limits::{Limits, Session};
+use super::limits::{LimitsConfig, SessionConfig};
 use super::listener::{ClientCertificate, Listener, Tls};
-use super::overload::Overload;
+use super::overload::OverloadConfig;
 use super::priority::Priority;
-use super::queue::Queue;
+use super::queue::QueueConfig;
 use super::rates::Shaping;
-use super::section::Reload::{Live, Restart};
-use super::section::{Entry, Section, list, rows, section};
-use super::store::Store;
-use super::topic_class::TopicClass;
+use super::section::InForce::{Live, Restart};
+use super::section::{ConfigEntry, Section, list, rows, section};
+use super::store::StoreConfig;
+use super::topic_class::TopicClassConfig;
 use super::totals::Totals;
 
 rows! {
@@ -21,11 +21,11 @@ rows! {
         /// Sections `[[listener]]`.
         listener: Vec<Listener> = list(Restart);
         /// Section `[limits]`.
-        limits: Limits = section();
+        limits: LimitsConfig = section();
         /// Section `[session]`.
-        session: Session = section();
+        session: SessionConfig = section();
         /// Section `[queue]`.
-        queue: Queue = section();
+        queue: QueueConfig = section();
         /// Section `[shaping]`.
         shaping: Shaping = section();
         /// Sections `[[class]]`.
@@ -33,19 +33,19 @@ rows! {
         /// Sections `[[priority]]`.
         priority: Vec<Priority> = list(Live);
         /// Sections `[[topic_class]]`.
-        topic_class: Vec<TopicClass> = list(Restart);
+        topic_class: Vec<TopicClassConfig> = list(Restart);
         /// Section `[totals]`.
         totals: Totals = section();
         /// Section `[overload]`.
-        overload: Overload = section();
+        overload: OverloadConfig = section();
         /// Section `[auth]`.
-        auth: Auth = section();
+        auth: AuthConfig = section();
         /// Section `[store]`.
-        store: Store = section();
+        store: StoreConfig = section();
         /// Section `[log]`.
         log: Log = section();
         /// Section `[broker]`.
-        broker: Broker = section();
+        broker: BrokerConfig = section();
     }
 }
 
@@ -75,7 +75,7 @@ impl Config {
     }
 
     /// Every section and key, in the order in which they are declared.
-    pub fn entries() -> Vec<Entry> {
+    pub fn entries() -> Vec<ConfigEntry> {
         let mut entries = Vec::new();
         <Config as Section>::describe("", &mut entries);
         entries

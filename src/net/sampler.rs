@@ -11,7 +11,7 @@ use tracing::warn;
 
 use super::serve::Shared;
 use crate::broker::overload::Sample;
-use crate::config::Overload;
+use crate::config::OverloadConfig;
 use crate::time::Clock;
 
 /// The memory of this process.
@@ -27,7 +27,7 @@ const EVERY: Duration = Duration::from_millis(100);
 /// Takes samples for ever; none at all if there is nothing to be done about them.
 pub fn sample<C: Clock>(
     shared: Arc<Shared<C>>,
-    section: &Overload,
+    section: &OverloadConfig,
 ) -> impl Future<Output = ()> + Send + use<C> {
     let off = section.level_max == 0;
     let memory = if off || section.memory_max.0 == 0 { None } else { Memory::open() };

@@ -14,7 +14,7 @@ use crate::net::tls::LiveTls;
 use crate::time::{Clock, SystemClock};
 
 /// What a reload changes, and what it goes by.
-pub(super) struct Reload<'a> {
+pub(super) struct Reloader<'a> {
     pub shared: Arc<Shared<SystemClock>>,
     /// In force: a key that needs a restart is as it was at the start.
     pub config: Config,
@@ -26,7 +26,7 @@ pub(super) struct Reload<'a> {
     pub reread: &'a Reread<'a>,
 }
 
-impl Reload<'_> {
+impl Reloader<'_> {
     /// Reads the configuration again, and if nothing is wrong with it, certificates and passwords too;
     /// of those what cannot be read stays as it was. What is changed and needs a restart is named.
     pub fn reload(&mut self) {

@@ -174,9 +174,9 @@ pub trait Groups: Sync {
 #[derive(Clone, Debug)]
 pub struct Policy {
     /// `[limits]`.
-    pub limits: config::Limits,
+    pub limits: config::LimitsConfig,
     /// `[session]`.
-    pub session: config::Session,
+    pub session: config::SessionConfig,
     /// What the topic parser needs of `[limits]`.
     pub topic: topic::Limits,
     /// Highest `QoS` served.
@@ -185,7 +185,7 @@ pub struct Policy {
 
 impl Policy {
     /// The rules of a configuration.
-    pub fn new(limits: &config::Limits, session: &config::Session) -> Policy {
+    pub fn new(limits: &config::LimitsConfig, session: &config::SessionConfig) -> Policy {
         Policy {
             topic: topic::Limits {
                 bytes_max: limits.topic_bytes_max as usize,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-use super::keys::{Keys, Kind, nearest, plain};
+use super::keys::{KeyKind, Keys, nearest, plain};
 use super::layer::Layer;
 use crate::config::Config;
 
@@ -20,7 +20,7 @@ pub fn read(path: &Path, keys: &Keys) -> Result<Layer, Vec<String>> {
 
 /// The same for a text that was read.
 pub fn parse(path: &Path, text: &str, keys: &Keys) -> Result<Layer, Vec<String>> {
-    let mut reader = Reader { path, text, keys, wrong: Vec::new() };
+    let mut reader = FileReader { path, text, keys, wrong: Vec::new() };
     let document = match DeTable::parse(text) {
         Ok(document) => document,
         Err(error) => {
@@ -49,7 +49,7 @@ pub fn parse(path: &Path, text: &str, keys: &Keys) -> Result<Layer, Vec<String>>
     Ok(Layer::new(path.display().to_string(), values))
 }
 
-struct Reader<'a> {
+struct FileReader<'a> {
     path: &'a Path,
     text: &'a str,
     keys: &'a Keys,
@@ -57,7 +57,7 @@ struct Reader<'a> {
     wrong: Vec<(usize, String)>,
 }
 
-impl Reader<'_> {
+impl FileReader<'_> {
     /// Compares a section with the keys it may have.
     fn table(&mut self, table: &DeTable<'_>, keys: &toml::Table, section: &str) {
         for (key, value) in table {
@@ -96,23 +96,23 @@ impl Reader<'_> {
     }
 
     fn kind(&mut self, key: &str, example: &toml::Value, found: &DeValue<'_>, span: Range<usize>) {
-        let wanted = Kind::of(example);
+        let wanted = KeyKind::of(example);
         let fits = match wanted {
-            Kind::Text => found.is_str(),
-            Kind::Number => found.is_integer(),
-            Kind::Truth => found.is_bool(),
-            Kind::Section | Kind::List => false,
+            KeyKind::Text => found.is_str(),
+            KeyKind::Number => found.is_integer(),
+            KeyKind::Truth => found.is_bool(),
+            KeyKind::Section | KeyKind::List => false,
         };
         if fits {
             return;
         }
         let such_as = match (wanted, example) {
-            (Kind::Text, example) => format!("a string such as {example}"),
-            (Kind::Number, example) => format!("an integer such as {example}"),
-            (Kind::Section, _) => format!("a section [{key}]"),
-            (Kind::List, _) if self.keys.is_list(key) => format!("a list of sections [[{key}]]"),
-            (Kind::List, example) => format!("a list such as {example}"),
-            (Kind::Truth, _) => wanted.wanted().to_owned(),
+            (KeyKind::Text, example) => format!("a string such as {example}"),
+            (KeyKind::Number, example) => format!("an integer such as {example}"),
+            (KeyKind::Section, _) => format!("a section [{key}]"),
+            (KeyKind::List, _) if self.keys.is_list(key) => format!("a list of sections [[{key}]]"),
+            (KeyKind::List, example) => format!("a list such as {example}"),
+            (KeyKind::Truth, _) => wanted.wanted().to_owned(),
         };
         self.add(span, format!("{key}: expected {such_as}, found {}", kind_of(found)));
     }

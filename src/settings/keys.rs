@@ -2,7 +2,7 @@
 
 use toml::Value;
 
-use crate::config::{Config, Entry, KeyEntry, Presence};
+use crate::config::{Config, ConfigEntry, KeyEntry, Presence};
 
 /// Every key there is, as a tree with an example of each value.
 pub struct Keys {
@@ -17,7 +17,7 @@ pub struct Keys {
 
 /// What kind of value a key takes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Kind {
+pub enum KeyKind {
     /// Text, a span, a size, a file, or one of a few words.
     Text,
     /// A whole number.
@@ -32,7 +32,7 @@ pub enum Kind {
 
 /// A key of a single value.
 #[derive(Clone, Debug)]
-pub struct Key {
+pub struct SettableKey {
     path: Vec<String>,
     example: Value,
 }
@@ -45,11 +45,11 @@ impl Keys {
         let mut keys = Keys { tree, paths: Vec::new(), files: Vec::new(), lists: Vec::new() };
         for entry in Config::entries() {
             match entry {
-                Entry::Key(key) => keys.add(key),
-                Entry::Section(section) if section.presence == Presence::List => {
+                ConfigEntry::Key(key) => keys.add(key),
+                ConfigEntry::Section(section) if section.presence == Presence::List => {
                     keys.lists.push(section.name.trim_end_matches(".0").to_owned());
                 }
-                Entry::Section(_) => {}
+                ConfigEntry::Section(_) => {}
             }
         }
         keys
@@ -70,7 +70,7 @@ impl Keys {
     }
 
     /// The key that a variable of the environment stands for; none if it is none of ours.
-    pub fn of_variable(&self, name: &str) -> Result<Option<Key>, String> {
+    pub fn of_variable(&self, name: &str) -> Result<Option<SettableKey>, String> {
         let Some(rest) = name.strip_prefix("SLUICE_") else {
             return Ok(None);
         };
@@ -89,7 +89,7 @@ impl Keys {
     }
 
     /// The key at `path`, such as `session.qos_max` or `listener.0.tls.key`.
-    pub fn find(&self, path: &str) -> Result<Key, String> {
+    pub fn find(&self, path: &str) -> Result<SettableKey, String> {
         let unknown = || match nearest(path, self.paths.iter().map(String::as_str)) {
             Some(near) => format!("unknown key '{path}'; did you mean '{near}'?"),
             None => format!("unknown key '{path}'"),
@@ -113,7 +113,7 @@ impl Keys {
             at = Some(value);
         }
         match at {
-            Some(value) if !value.is_table() => Ok(Key {
+            Some(value) if !value.is_table() => Ok(SettableKey {
                 path: segments.iter().map(|segment| (*segment).to_owned()).collect(),
                 example: value.clone(),
             }),
@@ -143,7 +143,7 @@ impl Keys {
     }
 }
 
-impl Key {
+impl SettableKey {
     /// As the `config` crate writes it: `listener[0].address`.
     pub fn expression(&self) -> String {
         let mut expression = String::new();
@@ -161,13 +161,15 @@ impl Key {
     /// The value that `text` without quotes stands for. Nothing is bent into shape: a number is
     /// digits, a truth is `true` or `false`, and the whole must suit the key.
     pub fn value(&self, text: &str) -> Result<Value, String> {
-        let value = match Kind::of(&self.example) {
-            Kind::Number => text.parse().ok().map(Value::Integer),
-            Kind::Truth => text.parse().ok().map(Value::Boolean),
-            Kind::Text | Kind::Section | Kind::List => Some(Value::String(text.to_owned())),
+        let value = match KeyKind::of(&self.example) {
+            KeyKind::Number => text.parse().ok().map(Value::Integer),
+            KeyKind::Truth => text.parse().ok().map(Value::Boolean),
+            KeyKind::Text | KeyKind::Section | KeyKind::List => {
+                Some(Value::String(text.to_owned()))
+            }
         };
         let value = value.ok_or_else(|| {
-            format!("expected {}, found {text:?}", Kind::of(&self.example).wanted())
+            format!("expected {}, found {text:?}", KeyKind::of(&self.example).wanted())
         })?;
         // A document of this one value, for the messages that files get.
         let document = self.path.iter().rev().fold(value.clone(), |inner, segment| {
@@ -180,26 +182,26 @@ impl Key {
     }
 }
 
-impl Kind {
+impl KeyKind {
     /// The kind of value that a key with this example takes.
-    pub fn of(example: &Value) -> Kind {
+    pub fn of(example: &Value) -> KeyKind {
         match example {
-            Value::Integer(_) | Value::Float(_) => Kind::Number,
-            Value::Boolean(_) => Kind::Truth,
-            Value::Array(_) => Kind::List,
-            Value::Table(_) => Kind::Section,
-            Value::String(_) | Value::Datetime(_) => Kind::Text,
+            Value::Integer(_) | Value::Float(_) => KeyKind::Number,
+            Value::Boolean(_) => KeyKind::Truth,
+            Value::Array(_) => KeyKind::List,
+            Value::Table(_) => KeyKind::Section,
+            Value::String(_) | Value::Datetime(_) => KeyKind::Text,
         }
     }
 
     /// What was expected, in words.
     pub fn wanted(self) -> &'static str {
         match self {
-            Kind::Text => "a string",
-            Kind::Number => "an integer",
-            Kind::Truth => "true or false",
-            Kind::Section => "a section",
-            Kind::List => "a list",
+            KeyKind::Text => "a string",
+            KeyKind::Number => "an integer",
+            KeyKind::Truth => "true or false",
+            KeyKind::Section => "a section",
+            KeyKind::List => "a list",
         }
     }
 }

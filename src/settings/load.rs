@@ -5,9 +5,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::file;
-use super::keys::{Key, Keys};
+use super::keys::{Keys, SettableKey};
 use super::layer::{BUILT_IN, Layer, origins, with_gap};
-use crate::config::{Config, Problem, Store};
+use crate::config::{Config, Problem, StoreConfig};
 
 /// A configuration that was checked, and where its values came from.
 #[derive(Clone, Debug)]
@@ -26,10 +26,10 @@ pub struct Settings {
 
 impl Settings {
     /// The store's section, its path as it is seen from the current folder.
-    pub fn store(&self) -> Store {
+    pub fn store(&self) -> StoreConfig {
         let store = self.config.store.clone();
         let path = self.folder.join(&store.path);
-        Store { path, ..store }
+        StoreConfig { path, ..store }
     }
 }
 
@@ -104,7 +104,7 @@ fn setting(set: &str, keys: &Keys) -> Result<Layer, String> {
 }
 
 /// The layer of one value, if it is of its key's kind.
-fn single(key: &Key, text: &str, origin: &str) -> Result<Layer, String> {
+fn single(key: &SettableKey, text: &str, origin: &str) -> Result<Layer, String> {
     Ok(Layer::single(key.expression(), key.value(text)?, origin))
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::durable::{DurableStore, Opening};
 use super::engine::{Engine, Options, Promise, Report, RowBatch, StoreError, TableKind};
 use super::facts::{self, Key, Kind, Torn};
-use crate::config::{Durability, Store as Section, StoreKind};
+use crate::config::{Durability, StoreConfig as Section, StoreKind};
 
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use sluicemq::auth::{Gate, PermitAll};
+use sluicemq::auth::{PasswordAuth, PermitAll};
 use sluicemq::broker::turn::Turn;
 use sluicemq::broker::{Broker, Link, NOBODY_READS, PeerInfo, Ports};
 use sluicemq::codec::{Decoded, From, Limits, decode};
@@ -112,7 +112,7 @@ impl House {
         config.limits.client.publishes_burst = 10;
         let ports = Ports {
             store: Arc::new(MemoryStore),
-            authenticator: Arc::new(Gate::new(None)),
+            authenticator: Arc::new(PasswordAuth::new(None)),
             access: Arc::new(PermitAll),
         };
         let now = Time::from_secs(1_000_000);

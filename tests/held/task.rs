@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use sluicemq::auth::{Gate, PermitAll};
+use sluicemq::auth::{PasswordAuth, PermitAll};
 use sluicemq::broker::metrics::Counter;
 use sluicemq::broker::turn::Turn;
 use sluicemq::broker::{Broker, Link, PeerInfo, Ports};
@@ -337,7 +337,7 @@ impl House {
         let clock = PausedClock(Instant::now());
         let ports = Ports {
             store: Arc::new(MemoryStore),
-            authenticator: Arc::new(Gate::new(None)),
+            authenticator: Arc::new(PasswordAuth::new(None)),
             access: Arc::new(PermitAll),
         };
         let broker = Broker::new(&config, ports, 7, clock.now());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use sluicemq::auth::{Gate, PermitAll};
+use sluicemq::auth::{PasswordAuth, PermitAll};
 use sluicemq::broker::ports::{Batch, Durability, Permit, Receipt, Refused, Store};
 use sluicemq::broker::turn::Turn;
 use sluicemq::broker::{Broker, Link, PeerInfo, Ports};
@@ -40,7 +40,7 @@ impl Store for Never {
 fn link() -> Link {
     let ports = Ports {
         store: Arc::new(Never),
-        authenticator: Arc::new(Gate::new(None)),
+        authenticator: Arc::new(PasswordAuth::new(None)),
         access: Arc::new(PermitAll),
     };
     let peer = PeerInfo {

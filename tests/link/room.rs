@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
-use sluicemq::auth::{Gate, PermitAll};
+use sluicemq::auth::{PasswordAuth, PermitAll};
 use sluicemq::broker::metrics::Counter;
 use sluicemq::broker::ports::{Batch, Durability, Permit, Receipt, Refused, Store};
 use sluicemq::broker::{Broker, Flow, Ports};
@@ -167,7 +167,7 @@ impl World {
         let store = Arc::new(Narrow::default());
         let ports = Ports {
             store: store.clone(),
-            authenticator: Arc::new(Gate::new(None)),
+            authenticator: Arc::new(PasswordAuth::new(None)),
             access: Arc::new(PermitAll),
         };
         let broker = Broker::new(&Config::default(), ports, 1, NOW);

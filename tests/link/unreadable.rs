@@ -10,7 +10,7 @@ use std::sync::mpsc::{self, Sender};
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
-use sluicemq::auth::{Gate, PermitAll};
+use sluicemq::auth::{PasswordAuth, PermitAll};
 use sluicemq::broker::ports::Store;
 use sluicemq::broker::turn::Turn;
 use sluicemq::broker::{Broker, Ports};
@@ -87,8 +87,11 @@ impl Wake for Tell {
 }
 
 fn broker_on(store: Arc<dyn Store>) -> Broker {
-    let ports =
-        Ports { store, authenticator: Arc::new(Gate::new(None)), access: Arc::new(PermitAll) };
+    let ports = Ports {
+        store,
+        authenticator: Arc::new(PasswordAuth::new(None)),
+        access: Arc::new(PermitAll),
+    };
     let broker = Broker::new(&Config::default(), ports, 1, NOW);
     broker.restore(NOW, &mut Turn::default()).expect("rows that mean something");
     broker

@@ -2,30 +2,30 @@
 
 use std::fmt::Write;
 
-use sluicemq::config::{Entry, KeyEntry, Presence, Reload, SectionEntry};
+use sluicemq::config::{ConfigEntry, InForce, KeyEntry, Presence, SectionEntry};
 
 use super::{grouped, paragraph, range, without_numbers};
 
 /// The document: a section for each section, a row for each key.
-pub fn render(entries: &[Entry]) -> String {
+pub fn render(entries: &[ConfigEntry]) -> String {
     let mut text = HEAD.to_owned();
     let mut is_described = true;
     let mut is_open = false;
     for entry in entries {
         match entry {
-            Entry::Section(entry) => {
+            ConfigEntry::Section(entry) => {
                 section(entry, &mut text);
                 is_described = entry.like.is_none();
                 is_open = false;
             }
-            Entry::Key(entry) if is_described => {
+            ConfigEntry::Key(entry) if is_described => {
                 if !is_open {
                     text.push_str(COLUMNS);
                     is_open = true;
                 }
                 key(entry, &mut text);
             }
-            Entry::Key(_) => {}
+            ConfigEntry::Key(_) => {}
         }
     }
     text
@@ -60,8 +60,8 @@ fn key(key: &KeyEntry, text: &mut String) {
         range(key).map_or(String::new(), |range| format!("`{range}`").replace(", ", "`, `"));
     let range = range.replace(" to ", "` to `").replace("`or ", "or `");
     let reload = match key.reload {
-        Reload::Live => "SIGHUP",
-        Reload::Restart => "restart",
+        InForce::Live => "SIGHUP",
+        InForce::Restart => "restart",
     };
     let what = paragraph(key.text).replace('|', "\\|");
     let _ = writeln!(text, "| `{name}` | {default} | {range} | {reload} | {what} |");

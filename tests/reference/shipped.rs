@@ -2,20 +2,20 @@
 
 use std::fmt::Write;
 
-use sluicemq::config::{Allowed, Entry, KeyEntry, Presence, Reload, SectionEntry};
+use sluicemq::config::{Allowed, ConfigEntry, InForce, KeyEntry, Presence, SectionEntry};
 
 use super::{grouped, paragraph, range, without_numbers};
 
 /// The file: every key at its default. A key that is not set is shown behind `#`.
-pub fn render(entries: &[Entry]) -> String {
+pub fn render(entries: &[ConfigEntry]) -> String {
     let mut file = File { text: String::new(), is_off: false, is_described: true };
     let live = format!("In force at SIGHUP: {}.", live(entries).join(", "));
     let head = HEAD.split("\n\n").map(|paragraph| paragraph.replace('\n', " "));
     file.comment(&head.chain([live, TAIL.to_owned()]).collect::<Vec<_>>().join("\n\n"));
     for entry in entries {
         match entry {
-            Entry::Section(section) => file.section(section),
-            Entry::Key(key) => file.key(key),
+            ConfigEntry::Section(section) => file.section(section),
+            ConfigEntry::Key(key) => file.key(key),
         }
     }
     file.text
@@ -88,20 +88,20 @@ fn plain(text: &[&str]) -> String {
 }
 
 /// What SIGHUP puts in force: whole sections where all of one is, else single keys.
-fn live(entries: &[Entry]) -> Vec<String> {
+fn live(entries: &[ConfigEntry]) -> Vec<String> {
     let mut sections: Vec<(String, bool, Vec<&KeyEntry>)> = Vec::new();
     for entry in entries {
         match entry {
-            Entry::Section(section) => {
+            ConfigEntry::Section(section) => {
                 let name = without_numbers(&section.name);
                 sections.push((name, section.presence == Presence::List, Vec::new()));
             }
-            Entry::Key(key) => sections.last_mut().expect("a section").2.push(key),
+            ConfigEntry::Key(key) => sections.last_mut().expect("a section").2.push(key),
         }
     }
     let mut live: Vec<String> = Vec::new();
     for (name, is_list, keys) in sections {
-        let of: Vec<_> = keys.iter().filter(|key| key.reload == Reload::Live).collect();
+        let of: Vec<_> = keys.iter().filter(|key| key.reload == InForce::Live).collect();
         if of.len() < keys.len() {
             live.extend(of.iter().map(|key| without_numbers(&key.name)));
         } else if !live.iter().any(|list| list.starts_with("[[") && inside(list, &name)) {

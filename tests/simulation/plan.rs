@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sluicemq::config::{
     Class, ClassQueue, Config, Egress, Excess, Ingress, Listener, Priority, QueuePolicy, Shaping,
-    Size, Span, TopicClass,
+    Size, Span, TopicClassConfig,
 };
 
 use super::random::Random;
@@ -145,7 +145,7 @@ impl Plan {
         if random.percent(60) {
             // What is lost is told apart by topic, and what waits in the store is asked for its own.
             config.topic_class = [("a", &["t/a", "g/a/#"][..]), ("t", &["t/#"])]
-                .map(|(name, filters)| TopicClass {
+                .map(|(name, filters)| TopicClassConfig {
                     name: name.to_owned(),
                     filters: filters.iter().map(|filter| (*filter).to_owned()).collect(),
                 })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use sluicemq::auth::{Gate, PermitAll};
+use sluicemq::auth::{PasswordAuth, PermitAll};
 use sluicemq::broker::ports::{Durability, Fact, Mark, Receipt, Store};
 use sluicemq::broker::turn::Turn;
 use sluicemq::broker::{Broker, Ports};
@@ -67,7 +67,7 @@ impl Race {
         let store = Arc::new(disk.open());
         let ports = Ports {
             store: store.clone(),
-            authenticator: Arc::new(Gate::new(None)),
+            authenticator: Arc::new(PasswordAuth::new(None)),
             access: Arc::new(PermitAll),
         };
         let mut config = Config::default();

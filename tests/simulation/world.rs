@@ -11,7 +11,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluicemq::auth::{Gate, PermitAll};
+use sluicemq::auth::{PasswordAuth, PermitAll};
 use sluicemq::broker::overload::Sample;
 use sluicemq::broker::ports::{Refused, Store};
 use sluicemq::broker::turn::Turn;
@@ -330,5 +330,5 @@ impl World {
 }
 
 fn ports(store: Arc<dyn Store>) -> Ports {
-    Ports { store, authenticator: Arc::new(Gate::new(None)), access: Arc::new(PermitAll) }
+    Ports { store, authenticator: Arc::new(PasswordAuth::new(None)), access: Arc::new(PermitAll) }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use sluicemq::auth::{Gate, PermitAll};
+use sluicemq::auth::{PasswordAuth, PermitAll};
 use sluicemq::broker::turn::Turn;
 use sluicemq::broker::{Broker, Link, PeerInfo, Ports};
 use sluicemq::codec::{Connect, Packet, Reason, Version};
@@ -20,7 +20,7 @@ const START: Time = Time::from_secs(1_000_000);
 fn broker() -> Broker {
     let ports = Ports {
         store: Arc::new(MemoryStore),
-        authenticator: Arc::new(Gate::new(None)),
+        authenticator: Arc::new(PasswordAuth::new(None)),
         access: Arc::new(PermitAll),
     };
     Broker::new(&Config::default(), ports, 7, START)

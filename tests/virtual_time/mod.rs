@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
-use sluicemq::auth::{Gate, Rights};
+use sluicemq::auth::{PasswordAuth, Rights};
 use sluicemq::broker::mailbox::Account;
 use sluicemq::broker::ports::Store;
 use sluicemq::broker::turn::Turn;
@@ -90,7 +90,7 @@ impl Town {
         let config: Config = toml::from_str(config).expect("a configuration");
         let ports = Ports {
             store,
-            authenticator: Arc::new(Gate::new(None)),
+            authenticator: Arc::new(PasswordAuth::new(None)),
             access: Arc::new(Rights::new(&config.auth)),
         };
         let broker = Broker::new(&config, ports, 1, BEGIN);

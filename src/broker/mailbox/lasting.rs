@@ -36,7 +36,7 @@ impl Mailbox {
 
     /// Where each topic waits is of no use any more, unless only the newest message of it may. `queue`
     /// holds for those in no class.
-    pub fn forget_topics(&self, queue: &config::Queue) {
+    pub fn forget_topics(&self, queue: &config::QueueConfig) {
         let inner = &mut *self.lock();
         let rules = inner.rules();
         let queue = rules.as_ref().map_or(queue, |rules| &rules.queue);

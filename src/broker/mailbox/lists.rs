@@ -265,27 +265,27 @@ impl Inner {
         (self.len() as u64 + u64::from(self.reserved), self.bytes + self.reserved_bytes)
     }
 
-    pub fn has_room(&self, queue: &config::Queue, bytes: usize) -> bool {
+    pub fn has_room(&self, queue: &config::QueueConfig, bytes: usize) -> bool {
         let (messages, held) = self.held();
         messages < u64::from(queue.messages_max) && held + bytes as u64 <= queue.bytes_max.0
     }
 
     /// Publishers should pause for it: it is above half full, and its receiver drains it.
-    pub fn presses(&self, queue: &config::Queue) -> bool {
+    pub fn presses(&self, queue: &config::QueueConfig) -> bool {
         let (messages, bytes) = self.held();
         let half = messages * 2 > u64::from(queue.messages_max) || bytes * 2 > queue.bytes_max.0;
         half && !self.slow && !self.paced && self.reachable()
     }
 
     /// The same with one more copy of `more` bytes.
-    pub fn would_press(&self, queue: &config::Queue, more: u64) -> bool {
+    pub fn would_press(&self, queue: &config::QueueConfig, more: u64) -> bool {
         let (messages, bytes) = self.held();
         let half = (messages + 1) * 2 > u64::from(queue.messages_max)
             || (bytes + more) * 2 > queue.bytes_max.0;
         half && !self.slow && !self.paced && self.reachable()
     }
 
-    pub fn below_quarter(&self, queue: &config::Queue) -> bool {
+    pub fn below_quarter(&self, queue: &config::QueueConfig) -> bool {
         let (messages, bytes) = self.held();
         messages * 4 < u64::from(queue.messages_max) && bytes * 4 < queue.bytes_max.0
     }
@@ -467,7 +467,7 @@ impl Inner {
         self.rare.as_mut().map(|rare| std::mem::take(&mut rare.paused)).unwrap_or_default()
     }
 
-    pub fn release_paused(&mut self, queue: &config::Queue, wakers: &mut Vec<Waker>) {
+    pub fn release_paused(&mut self, queue: &config::QueueConfig, wakers: &mut Vec<Waker>) {
         if self.rare.as_ref().is_some_and(|rare| !rare.paused.is_empty())
             && self.below_quarter(queue)
         {

@@ -144,7 +144,7 @@ pub struct Member {
 #[derive(Clone, Copy, Debug)]
 pub struct Setting<'a> {
     /// The rules of those whose receivers are in no class.
-    pub queue: &'a config::Queue,
+    pub queue: &'a config::QueueConfig,
     /// By which topics are told apart.
     pub hash: &'a TextHash,
     /// The present moment.
@@ -269,7 +269,7 @@ impl Mailbox {
         waker: &Waker,
         out: &mut Vec<Delivery>,
         wakers: &mut Vec<Waker>,
-        queue: &config::Queue,
+        queue: &config::QueueConfig,
     ) -> Taken {
         let Ask { room, max, .. } = ask;
         let inner = &mut *self.lock();
@@ -314,7 +314,7 @@ impl Mailbox {
         waker: &Waker,
         out: &mut Vec<Delivery>,
         wakers: &mut Vec<Waker>,
-        queue: &config::Queue,
+        queue: &config::QueueConfig,
     ) -> Taken {
         let Owner::Group { id } = self.owner else { unreachable!("only groups are shared") };
         let inner = &mut *self.lock();
@@ -406,7 +406,7 @@ impl Mailbox {
 
     /// The publisher that was paused by this mailbox asks whether it may go on; if not, `waker` is
     /// woken when it may.
-    pub fn pause_over(&self, queue: &config::Queue, waker: &Waker) -> bool {
+    pub fn pause_over(&self, queue: &config::QueueConfig, waker: &Waker) -> bool {
         let inner = &mut *self.lock();
         let rules = inner.rules();
         let queue = rules.as_ref().map_or(queue, |rules| &rules.queue);
@@ -504,13 +504,13 @@ impl Mailbox {
     }
 
     /// `QoS` 0 waits for its receiver, where `queue` holds for those in no class.
-    pub fn keeps_qos0(&self, queue: &config::Queue) -> bool {
+    pub fn keeps_qos0(&self, queue: &config::QueueConfig) -> bool {
         self.lock().rules().map_or(queue.qos0_offline, |rules| rules.queue.qos0_offline)
     }
 
     /// What is said of a copy that was taken from here and is lost: whose it was, and whether there is
     /// to be a dead letter.
-    pub fn epitaph(&self, queue: &config::Queue) -> (Arc<str>, bool) {
+    pub fn epitaph(&self, queue: &config::QueueConfig) -> (Arc<str>, bool) {
         let inner = &*self.lock();
         let rules = inner.rules();
         let queue = rules.as_ref().map_or(queue, |rules| &rules.queue);
@@ -723,7 +723,7 @@ mod tests {
             let message = draft.into_message(&publisher, Time::START);
             let ids = SubscriptionIds::default();
             let copy = Copy { message, qos, retain: false, ids, stored: false, band: ORDINARY };
-            let (queue, hash) = (config::Queue::default(), TextHash::new(1));
+            let (queue, hash) = (config::QueueConfig::default(), TextHash::new(1));
             let setting = Setting { queue: &queue, hash: &hash, now: Time::START, lanes: false };
             let (mut copies, mut gone, mut wakers) = (vec![copy], Gone::default(), Vec::new());
             let mut grant = Grant::default();
@@ -738,7 +738,7 @@ mod tests {
             let member = Member { session, qos, retain_as_published: false, id: 0 };
             let (mut out, mut wakers) = (Vec::new(), Vec::new());
             let waker = Waker::from(self.bells[index].clone());
-            let queue = config::Queue::default();
+            let queue = config::QueueConfig::default();
             let room = Room { window, bytes };
             let taken = self.mailbox.take_shared(
                 &member,
@@ -763,7 +763,7 @@ mod tests {
         let publisher = Arc::new(Identity::new(ClientId::new("p"), None, Meter::forever()));
         let mailbox = Mailbox::for_session(SessionId::new(1), publisher.clone());
         mailbox.attach(false);
-        let (queue, hash) = (config::Queue::default(), TextHash::new(1));
+        let (queue, hash) = (config::QueueConfig::default(), TextHash::new(1));
         let setting = Setting { queue: &queue, hash: &hash, now: Time::START, lanes: false };
         // With a Message Expiry Interval, which is not forwarded as it came.
         let draft = Draft {
@@ -800,7 +800,7 @@ mod tests {
         mailbox.attach(false);
         let bell = Arc::new(Bell::default());
         let take = || {
-            let (queue, waker) = (config::Queue::default(), Waker::from(bell.clone()));
+            let (queue, waker) = (config::QueueConfig::default(), Waker::from(bell.clone()));
             let (mut out, mut wakers) = (Vec::new(), Vec::new());
             let room = Room { window: 1, bytes: 1_000 };
             let ask = Ask { room, max: 1, pace: None };

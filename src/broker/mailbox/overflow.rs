@@ -50,7 +50,7 @@ pub(super) struct Remains {
 /// The mailbox that is full, and what is said of what goes.
 pub(super) struct Full<'a> {
     pub owner: &'a Owner,
-    pub queue: &'a config::Queue,
+    pub queue: &'a config::QueueConfig,
     pub gone: &'a mut Gone,
 }
 
@@ -103,7 +103,7 @@ impl Inner {
     }
 
     /// Sets room aside for a copy, and for some more while there is plenty.
-    fn promise(&mut self, bytes: usize, queue: &config::Queue, grant: &mut Grant) {
+    fn promise(&mut self, bytes: usize, queue: &config::QueueConfig, grant: &mut Grant) {
         let (held, held_bytes) = self.held();
         let free = u64::from(queue.messages_max) - held - 1;
         let free_bytes = queue.bytes_max.0 - held_bytes - bytes as u64;
@@ -161,7 +161,7 @@ impl Inner {
         topic: TopicName<'_>,
         bytes: usize,
         setting: &Setting<'_>,
-        queue: &config::Queue,
+        queue: &config::QueueConfig,
         grant: &mut Grant,
     ) -> bool {
         let mut topics = self.take_topics(setting.hash);
@@ -264,7 +264,7 @@ impl Inner {
     }
 
     /// Whether enough room would come of dropping `QoS` 0.
-    fn qos0_would_do(&self, queue: &config::Queue, bytes: usize) -> bool {
+    fn qos0_would_do(&self, queue: &config::QueueConfig, bytes: usize) -> bool {
         let (messages, held) = self.held();
         let waiting = || self.all().flat_map(|lists| &lists.qos0);
         let qos0: u64 = waiting().map(Entry::bytes).sum();

@@ -35,7 +35,8 @@ fn main() {
     let folder = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
     let folder = folder.map_or_else(std::env::temp_dir, Into::into);
     let root = tempfile::tempdir_in(folder).expect("a folder");
-    let section = config::Store { path: root.path().join("data"), ..config::Store::default() };
+    let section =
+        config::StoreConfig { path: root.path().join("data"), ..config::StoreConfig::default() };
     let opened = sluicemq::store::open(&section).expect("an empty folder");
     let (store, _) = opened.expect("a store on disk");
     // Lets it make its spare segment and its ballast first.

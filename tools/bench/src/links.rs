@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::task::Waker;
 
-use sluicemq::auth::{Gate, PermitAll};
+use sluicemq::auth::{PasswordAuth, PermitAll};
 use sluicemq::broker::turn::Turn;
 use sluicemq::broker::{Broker, Link, PeerInfo, Ports};
 use sluicemq::codec::{
@@ -26,7 +26,7 @@ impl Links {
     pub fn new() -> Links {
         let ports = Ports {
             store: Arc::new(MemoryStore),
-            authenticator: Arc::new(Gate::new(None)),
+            authenticator: Arc::new(PasswordAuth::new(None)),
             access: Arc::new(PermitAll),
         };
         let now = Time::from_secs(1_700_000_000);

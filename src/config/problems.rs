@@ -19,9 +19,9 @@ impl Display for Problem {
 
 /// The problems found so far.
 #[derive(Default)]
-pub(super) struct Findings(Vec<Problem>);
+pub(super) struct Problems(Vec<Problem>);
 
-impl Findings {
+impl Problems {
     /// Adds a problem with `key`.
     pub fn add(&mut self, key: impl Into<String>, message: impl Into<String>) {
         self.0.push(Problem { key: key.into(), message: message.into() });

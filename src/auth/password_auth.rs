@@ -1,4 +1,4 @@
-//! The broker's authentication port over a password file.
+//! The broker's authentication port, over a password file.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -6,30 +6,25 @@ use std::task::{Context, Poll, Waker};
 use tokio::sync::oneshot;
 
 use super::file::PasswordFile;
-use crate::broker::classes::matches;
 use crate::broker::ports::{
     AuthRequest, AuthStep, Authenticator, Exchange, ExchangeState, Verdict,
 };
 use crate::codec::Reason;
-use crate::config;
-use crate::message::Identity;
-use crate::session::Access;
-use crate::sync::RwLock;
-use crate::topic::{TopicFilter, TopicName};
 
-/// Lets in who has a certificate's identity, a right password, or, where that is allowed, no name.
+/// Admits a client with the identity of a certificate, with a right password or, where anonymous clients
+/// are allowed, without a user name.
 #[derive(Debug)]
-pub struct Gate {
+pub struct PasswordAuth {
     passwords: Option<Arc<PasswordFile>>,
 }
 
 /// A check of more iterations than this (about 0.4 µs each) runs beside the workers.
 const INLINE_ITERATIONS: u32 = 1_000;
 
-impl Gate {
-    /// A gate; without a password file user names are not checked.
-    pub fn new(passwords: Option<Arc<PasswordFile>>) -> Gate {
-        Gate { passwords }
+impl PasswordAuth {
+    /// Checks against `passwords`; without them user names are not checked.
+    pub fn new(passwords: Option<Arc<PasswordFile>>) -> PasswordAuth {
+        PasswordAuth { passwords }
     }
 
     fn check(&self, passwords: &Arc<PasswordFile>, user: &str, password: &[u8]) -> AuthStep {
@@ -41,14 +36,14 @@ impl Gate {
         let password = password.to_vec();
         tokio::task::spawn_blocking(move || {
             let right = passwords.check(&user, &password);
-            // Nobody listens any more if the client has gone.
+            // The receiver is gone if the client has gone.
             let _ = answer.send(verdict(right, &user));
         });
         AuthStep::Exchange(Box::new(Beside { answered }))
     }
 }
 
-impl Authenticator for Gate {
+impl Authenticator for PasswordAuth {
     fn begin(&self, request: &AuthRequest<'_>) -> AuthStep {
         if request.method.is_some() {
             // No method of enhanced authentication is served [MQTT5-4.12.0-1].
@@ -70,7 +65,7 @@ impl Authenticator for Gate {
     }
 }
 
-/// A password check running beside the workers.
+/// A password check that runs on a thread beside the workers.
 struct Beside {
     answered: oneshot::Receiver<Verdict>,
 }
@@ -96,69 +91,4 @@ fn verdict(right: bool, user: &str) -> Verdict {
 
 fn accept(user: Option<&str>) -> Verdict {
     Verdict::Accept { user_name: user.map(Into::into), data: None }
-}
-
-/// Everybody may do everything.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct PermitAll;
-
-impl Access for PermitAll {
-    fn may_publish(&self, _who: &Identity, _topic: TopicName<'_>) -> bool {
-        true
-    }
-
-    fn may_subscribe(&self, _who: &Identity, _filter: &TopicFilter) -> bool {
-        true
-    }
-
-    fn may_receive(&self, _who: &Identity, _topic: TopicName<'_>) -> bool {
-        true
-    }
-}
-
-/// Everybody may do everything, but read dead letters: they say what others were sent.
-#[derive(Debug, Default)]
-pub struct Rights {
-    dead_letter_users: RwLock<Option<String>>,
-}
-
-impl Rights {
-    /// The rights under `[auth]`.
-    pub fn new(auth: &config::Auth) -> Rights {
-        Rights { dead_letter_users: RwLock::new(auth.dead_letter_users.clone()) }
-    }
-
-    /// Puts the rights under another `[auth]` in force: for what is subscribed to and received from now
-    /// on.
-    pub fn set(&self, auth: &config::Auth) {
-        let mut users = self.dead_letter_users.write().expect("no code panics with it");
-        users.clone_from(&auth.dead_letter_users);
-    }
-
-    fn may_read(&self, who: &Identity, topic: &str) -> bool {
-        let dead = topic.strip_prefix("$dead");
-        let dead = dead.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        if !dead {
-            return true;
-        }
-        let pattern = self.dead_letter_users.read().expect("no code panics with it");
-        match (&*pattern, &who.user_name) {
-            (Some(pattern), Some(user)) => matches(pattern.as_bytes(), user),
-            _ => false,
-        }
-    }
-}
-
-impl Access for Rights {
-    fn may_publish(&self, _who: &Identity, _topic: TopicName<'_>) -> bool {
-        true
-    }
-
-    fn may_subscribe(&self, who: &Identity, filter: &TopicFilter) -> bool {
-        self.may_read(who, filter.pattern())
-    }
-
-    fn may_receive(&self, who: &Identity, topic: TopicName<'_>) -> bool {
-        self.may_read(who, topic.as_str())
-    }
 }

@@ -18,9 +18,9 @@ use crate::broker::restore::Restored;
 use crate::broker::turn::Turn;
 use crate::broker::{Broker, Ports};
 use crate::config::{Config, Durability};
-use crate::net::accept::Gateway;
 use crate::net::sampler;
 use crate::net::serve::Shared;
+use crate::net::tcp::TcpAcceptor;
 use crate::net::tls::{LiveTls, TlsError};
 use crate::store::engine::{Engine, Report};
 use crate::store::{DurableStore, Exports, MemoryStore, OpenError};
@@ -145,17 +145,17 @@ async fn live(
     let restored = broker.restore(before, &mut Turn::default()).map_err(RunError::Restore)?;
     let taken = report.map(|report| (restored, report.time + clock.now().since(before), report));
     let shared = Arc::new(Shared::new(broker.clone(), clock));
-    let gateways = open(config, &shared)?;
+    let acceptors = open(config, &shared)?;
     // Only now: who cannot listen says so in one line, and nothing else.
     say_taken_over(config, taken);
-    let tls: Vec<_> = gateways.iter().filter_map(|gateway| gateway.tls().cloned()).collect();
+    let tls: Vec<_> = acceptors.iter().filter_map(|acceptor| acceptor.tls().cloned()).collect();
     let mut signals = Signals::new()?;
-    let listening = gateways.iter().map(listening).collect::<Result<Vec<_>, _>>()?;
+    let listening = acceptors.iter().map(listening).collect::<Result<Vec<_>, _>>()?;
     ready(&listening);
     say_ready(&listening);
     let mut tasks = tokio::task::JoinSet::new();
-    for gateway in gateways {
-        tasks.spawn(gateway.accept());
+    for acceptor in acceptors {
+        tasks.spawn(acceptor.accept());
     }
     let wheel = shared.clone();
     tasks.spawn(async move { wheel.wheel.turn(&wheel.clock).await });
@@ -206,8 +206,11 @@ fn say_taken_over(config: &Config, taken: Option<(Restored, Duration, Report)>) 
     );
 }
 
-fn open<C: Clock>(config: &Config, shared: &Arc<Shared<C>>) -> Result<Vec<Gateway<C>>, RunError> {
-    let mut gateways = Vec::new();
+fn open<C: Clock>(
+    config: &Config,
+    shared: &Arc<Shared<C>>,
+) -> Result<Vec<TcpAcceptor<C>>, RunError> {
+    let mut acceptors = Vec::new();
     for listener in &config.listener {
         let tls = match &listener.tls {
             Some(tls) => Some(Arc::new(LiveTls::load(tls)?)),
@@ -218,15 +221,16 @@ fn open<C: Clock>(config: &Config, shared: &Arc<Shared<C>>) -> Result<Vec<Gatewa
             .socket_address()
             .ok_or_else(|| cannot(std::io::ErrorKind::InvalidInput.into()))?;
         let anonymous = listener.admits_anonymous(&config.auth);
-        let gateway = Gateway::open(shared, listener, address, anonymous, tls).map_err(cannot)?;
-        gateways.push(gateway);
+        let acceptor =
+            TcpAcceptor::open(shared, listener, address, anonymous, tls).map_err(cannot)?;
+        acceptors.push(acceptor);
     }
-    Ok(gateways)
+    Ok(acceptors)
 }
 
-fn listening<C: Clock>(gateway: &Gateway<C>) -> std::io::Result<Listening> {
-    let name = gateway.name().to_owned();
-    Ok(Listening { name, address: gateway.address()?, tls: gateway.tls().is_some() })
+fn listening<C: Clock>(acceptor: &TcpAcceptor<C>) -> std::io::Result<Listening> {
+    let name = acceptor.name().to_owned();
+    Ok(Listening { name, address: acceptor.address()?, tls: acceptor.tls().is_some() })
 }
 
 /// One line on standard output for whoever started us: every listener with its real port.

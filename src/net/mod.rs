@@ -1,10 +1,11 @@
 //! Sockets, TLS, the connection task.
 
-pub mod accept;
 mod addresses;
+pub mod listener;
 pub mod live_check;
 pub mod sampler;
 pub mod serve;
+pub mod tcp;
 pub mod tls;
 pub mod wheel;
 

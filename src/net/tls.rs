@@ -116,6 +116,11 @@ impl LiveTls {
         Arc::clone(&self.current.load().server)
     }
 
+    /// The user name in the certificate of the peer of `conn`, if it showed one.
+    pub fn identity(&self, conn: &rustls::ServerConnection) -> Option<String> {
+        identity(conn, self.settings.identity)
+    }
+
     /// Reads the files again, for new connections. Leaves what is in force if it cannot.
     pub fn reload(&self) -> Result<(), TlsError> {
         let terms = Terms::load(&self.settings, Some(&self.current.load()))?;
@@ -231,7 +236,7 @@ impl Trust {
 ///
 /// The certificate has been verified: this only reads it. A name that holds a control character is
 /// none.
-pub fn identity(conn: &rustls::ServerConnection, from: CertificateIdentity) -> Option<String> {
+fn identity(conn: &rustls::ServerConnection, from: CertificateIdentity) -> Option<String> {
     identity_in(conn.peer_certificates()?.first()?, from)
 }
 

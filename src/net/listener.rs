@@ -1,0 +1,248 @@
+//! What every listener does with a connection, whatever carries its bytes: count it against the
+//! listener's limits, bound its handshakes, serve it in a task of its own.
+//!
+//! A transport is a file beside this one ([`tcp`](super::tcp) today). It opens its socket, asks
+//! [`OpenListener::admit`] for every connection, runs its handshakes (TLS, an upgrade) in
+//! [`Admitted::handshake`], and hands a stream of bytes to [`Admitted::serve`].
+
+use std::io;
+use std::net::IpAddr;
+use std::num::NonZeroU64;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tracing::{debug, warn};
+
+use super::addresses::Addresses;
+use super::serve::{Serve, Shared, serve};
+use crate::broker::overload::SLOW;
+use crate::broker::{Link, PeerInfo};
+use crate::codec::Reason;
+use crate::config::Listener;
+use crate::shape::TokenBucket;
+use crate::time::{Clock, Time};
+
+/// A listener that is open: its name, its limits and the connections it has.
+pub struct OpenListener<C> {
+    shared: Arc<Shared<C>>,
+    name: Arc<str>,
+    /// Clients without a user name are let in.
+    anonymous: bool,
+    connections_max: u32,
+    rates: Rates,
+    admitted: OpenCount,
+    /// Connections that are answered with a refusal.
+    refused: OpenCount,
+    /// The last accept failed, and it was logged.
+    failing: bool,
+}
+
+/// A connection that the listener has counted, before it is served. Dropped, it is not counted any
+/// more.
+pub struct Admitted<C> {
+    shared: Arc<Shared<C>>,
+    peer: PeerInfo,
+    /// When it was accepted: handshakes count towards the time until CONNECT.
+    accepted: Time,
+    counted: Counted,
+}
+
+/// New connections a second, in all and from each address.
+struct Rates {
+    all: Option<TokenBucket>,
+    each: Option<Addresses>,
+}
+
+/// Refusals that a listener answers at once; beyond it connections are dropped without an answer.
+const REFUSALS_MAX: u32 = 256;
+/// Addresses whose rate is remembered; beyond it those at rest are forgotten.
+const ADDRESSES_MAX: usize = 65_536;
+/// Pause after a failed accept, which is mostly a lack of file descriptors.
+const PAUSE_FAILED: Duration = Duration::from_millis(100);
+/// Pause between two connections of a listener while the broker is under pressure.
+const PAUSE_PRESSED: Duration = Duration::from_millis(10);
+
+impl<C: Clock> OpenListener<C> {
+    /// A listener with the limits of `settings`, called `name` in logs and by classes of clients.
+    /// `anonymous`: clients without a user name are let in.
+    pub fn new(
+        shared: &Arc<Shared<C>>,
+        settings: &Listener,
+        name: &str,
+        anonymous: bool,
+    ) -> OpenListener<C> {
+        shared.broker.open_listener(settings, name);
+        OpenListener {
+            shared: shared.clone(),
+            name: name.into(),
+            anonymous,
+            connections_max: settings.connections_max,
+            rates: Rates::new(settings),
+            admitted: OpenCount::default(),
+            refused: OpenCount::default(),
+            failing: false,
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Counts a connection against the limits and rates. One beyond them is served too, so that its
+    /// CONNECT is answered with the reason; `None`: too many of those are open, drop the connection.
+    ///
+    /// - `address`: the peer's, for logs.
+    /// - `ip`: what the rate per address goes by, if the transport has such a thing.
+    pub fn admit(&mut self, address: String, ip: Option<IpAddr>) -> Option<Admitted<C>> {
+        let now = self.shared.clock.now();
+        let (mut counted, number) = self.admitted.count();
+        let refuse = if number > self.connections_max {
+            Some(Reason::QuotaExceeded)
+        } else if self.rates.allow(ip, now) {
+            None
+        } else {
+            Some(Reason::ConnectionRateExceeded) // 0x9F; 3.1.1: 0x03.
+        };
+        if refuse.is_some() {
+            // A refused connection does not count against `connections_max`.
+            let (refused, number) = self.refused.count();
+            if number > REFUSALS_MAX {
+                return None;
+            }
+            counted = refused;
+        }
+        let peer = PeerInfo {
+            address,
+            listener: self.name.clone(),
+            anonymous: self.anonymous,
+            certificate: None,
+            nonce: nonce(),
+            refuse,
+        };
+        Some(Admitted { shared: self.shared.clone(), peer, accepted: now, counted })
+    }
+
+    /// To be awaited after each accepted connection: takes its time while the broker is under pressure.
+    pub async fn pace(&mut self) {
+        self.failing = false;
+        if self.shared.broker.pressure().level >= SLOW {
+            tokio::time::sleep(PAUSE_PRESSED).await;
+        }
+    }
+
+    /// To be awaited after each failed accept: pauses. The first of several in a row is logged.
+    pub async fn pause(&mut self, error: &io::Error) {
+        if !self.failing {
+            warn!(listener = %self.name, %error, "accepting rests");
+        }
+        self.failing = true;
+        tokio::time::sleep(PAUSE_FAILED).await;
+    }
+}
+
+impl<C: Clock> Admitted<C> {
+    /// Runs a handshake of the transport within the time until CONNECT. `None`: it failed or took
+    /// too long, which is logged; `what` names it there.
+    pub async fn handshake<S>(
+        &self,
+        what: &str,
+        handshake: impl Future<Output = io::Result<S>>,
+    ) -> Option<S> {
+        let timeout = self.shared.broker.policy().limits.connect_timeout.0;
+        let left = self.accepted.after(timeout).since(self.shared.clock.now());
+        let address = &self.peer.address;
+        match tokio::time::timeout(left, handshake).await {
+            Ok(Ok(stream)) => return Some(stream),
+            Ok(Err(error)) => debug!(%address, %error, "{what} handshake failed"),
+            Err(_) => debug!(%address, "{what} handshake took too long"),
+        }
+        None
+    }
+
+    /// Notes the identity in the peer's verified certificate, if it showed one.
+    pub fn set_certificate(&mut self, identity: Option<String>) {
+        self.peer.certificate = identity;
+    }
+
+    /// Serves the connection in a task of its own until the stream or the link ends.
+    pub fn serve<S>(self, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Admitted { shared, peer, accepted, counted } = self;
+        let link = Link::new(&shared.broker, peer, accepted);
+        tokio::spawn(Served { _counted: counted, served: serve(link, stream, shared) });
+    }
+}
+
+impl Rates {
+    fn new(settings: &Listener) -> Rates {
+        let all = NonZeroU64::new(settings.connect_rate_max.into());
+        let each = NonZeroU64::new(settings.connect_rate_per_address_max.into());
+        Rates {
+            all: all.map(|rate| TokenBucket::new(rate, rate.get())),
+            each: each.map(|rate| Addresses::new(rate, ADDRESSES_MAX)),
+        }
+    }
+
+    fn allow(&mut self, ip: Option<IpAddr>, now: Time) -> bool {
+        let each = self.each.as_mut().zip(ip);
+        each.is_none_or(|(each, ip)| each.allow(ip, now))
+            && self.all.as_mut().is_none_or(|bucket| bucket.take(1, now))
+    }
+}
+
+/// Connections that are open.
+#[derive(Default)]
+struct OpenCount(Arc<AtomicU32>);
+
+/// One of them; dropped, it is not counted any more.
+struct Counted(Arc<AtomicU32>);
+
+impl OpenCount {
+    /// Counts one more; returns how many that makes.
+    fn count(&self) -> (Counted, u32) {
+        let number = self.0.fetch_add(1, Ordering::Relaxed) + 1;
+        (Counted(self.0.clone()), number)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The task of a connection, counted until it ends.
+struct Served<F> {
+    _counted: Counted,
+    served: F,
+}
+
+impl<F: Future<Output = io::Result<()>> + Unpin> Future for Served<F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.served).poll(cx).map(|ended| {
+            if let Err(error) = ended {
+                debug!(%error, "connection failed");
+            }
+        })
+    }
+}
+
+const _: () = assert!(
+    size_of::<Served<Serve<tokio::net::TcpStream, crate::time::SystemClock>>>() <= 24,
+    "the task of a connection should take 128 bytes"
+);
+
+fn nonce() -> u128 {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).expect("the system has random bytes");
+    u128::from_ne_bytes(bytes)
+}

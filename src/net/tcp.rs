@@ -1,0 +1,107 @@
+//! The TCP transport: a socket, one loop that accepts, TLS if the listener has it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tracing::debug;
+
+use super::listener::{Admitted, OpenListener};
+use super::serve::Shared;
+use super::tls::LiveTls;
+use crate::config::Listener;
+use crate::time::Clock;
+
+/// A listener on a TCP socket.
+pub struct TcpAcceptor<C> {
+    listener: OpenListener<C>,
+    socket: TcpListener,
+    tls: Option<Arc<LiveTls>>,
+}
+
+/// Connections the system completes before we accept them.
+const BACKLOG: i32 = 4096;
+
+impl<C: Clock> TcpAcceptor<C> {
+    /// Opens the socket of a listener at `address`. `anonymous`: clients without a user name are let
+    /// in. A listener without a name is called by its address, with the real port.
+    pub fn open(
+        shared: &Arc<Shared<C>>,
+        settings: &Listener,
+        address: SocketAddr,
+        anonymous: bool,
+        tls: Option<Arc<LiveTls>>,
+    ) -> io::Result<TcpAcceptor<C>> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        let socket = TcpListener::from_std(socket.into())?;
+        let name = match settings.name.as_str() {
+            "" => socket.local_addr()?.to_string(),
+            name => name.to_owned(),
+        };
+        let listener = OpenListener::new(shared, settings, &name, anonymous);
+        Ok(TcpAcceptor { listener, socket, tls })
+    }
+
+    /// Its name, for the ready line.
+    pub fn name(&self) -> &str {
+        self.listener.name()
+    }
+
+    /// Where it listens, with the real port.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Its TLS.
+    pub fn tls(&self) -> Option<&Arc<LiveTls>> {
+        self.tls.as_ref()
+    }
+
+    /// Accepts until the task is dropped.
+    pub async fn accept(mut self) {
+        loop {
+            match self.socket.accept().await {
+                Ok((stream, address)) => {
+                    self.on_connection(stream, address);
+                    self.listener.pace().await;
+                }
+                // Out of file descriptors, or the peer has gone already.
+                Err(error) => self.listener.pause(&error).await,
+            }
+        }
+    }
+
+    fn on_connection(&mut self, stream: TcpStream, address: SocketAddr) {
+        let Some(admitted) = self.listener.admit(address.to_string(), Some(address.ip())) else {
+            return;
+        };
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(%address, %error, "gone already");
+            return;
+        }
+        match &self.tls {
+            None => admitted.serve(stream),
+            Some(tls) => {
+                tokio::spawn(serve_tls(tls.clone(), admitted, stream));
+            }
+        }
+    }
+}
+
+async fn serve_tls<C: Clock>(tls: Arc<LiveTls>, mut admitted: Admitted<C>, stream: TcpStream) {
+    let handshake = async {
+        // A peer that says nothing takes no place from those that do.
+        stream.readable().await?;
+        tls.handshake(stream).await
+    };
+    let Some(stream) = admitted.handshake("TLS", handshake).await else { return };
+    admitted.set_certificate(tls.identity(stream.get_ref().1));
+    // A task of its own: this one is as large as a handshake.
+    admitted.serve(Box::new(stream));
+}

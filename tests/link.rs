@@ -248,7 +248,6 @@ impl Client {
     fn of(broker: &Broker) -> Client {
         let peer = PeerInfo {
             address: "test".to_owned(),
-            listener: "test".into(),
             anonymous: true,
             nonce: 1,
             ..PeerInfo::default()

@@ -57,13 +57,8 @@ fn broker() -> Broker {
 }
 
 fn link(broker: &Broker, now: Time) -> Link {
-    let peer = PeerInfo {
-        address: String::new(),
-        listener: Arc::from(""),
-        anonymous: true,
-        nonce: 3,
-        ..PeerInfo::default()
-    };
+    let peer =
+        PeerInfo { address: String::new(), anonymous: true, nonce: 3, ..PeerInfo::default() };
     Link::new(broker, peer, now)
 }
 

@@ -494,13 +494,8 @@ struct Client {
 
 impl Client {
     fn connect(broker: &Broker, name: &str) -> Client {
-        let peer = PeerInfo {
-            address: String::new(),
-            listener: Arc::from(""),
-            anonymous: true,
-            nonce: 0,
-            ..PeerInfo::default()
-        };
+        let peer =
+            PeerInfo { address: String::new(), anonymous: true, nonce: 0, ..PeerInfo::default() };
         let link = Link::new(broker, peer, NOW);
         let mut client =
             Client { link, bell: Arc::default(), turn: Turn::default(), inbox: Vec::new() };

@@ -23,7 +23,7 @@ pub struct Rules {
 /// Who is to be put into a class. What is not known fits no condition.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Who<'a> {
-    /// The listener it came by.
+    /// The name of the listener that accepted it.
     pub listener: Option<&'a str>,
     /// Its user name.
     pub user: Option<&'a str>,
@@ -33,7 +33,7 @@ pub struct Who<'a> {
     pub certificate: Option<&'a str>,
 }
 
-/// The classes in force, and the names of listeners, which conditions ask for.
+/// The classes in force.
 #[derive(Debug)]
 pub(super) struct Classes {
     inner: Mutex<Inner>,
@@ -45,13 +45,12 @@ pub(super) struct Classes {
 struct Inner {
     classes: Vec<(Class, Arc<Rules>)>,
     everybody: Arc<Rules>,
-    listeners: Vec<Arc<str>>,
 }
 
 impl Classes {
     pub fn new(config: &Config) -> Classes {
         let (classes, everybody) = rules(config);
-        let inner = Inner { classes, everybody, listeners: Vec::new() };
+        let inner = Inner { classes, everybody };
         let plain = AtomicBool::new(inner.is_plain());
         Classes { inner: Mutex::new(inner), plain }
     }
@@ -68,11 +67,9 @@ impl Classes {
         self.plain.load(Ordering::Relaxed)
     }
 
-    /// The rules for a client that came by the listener of this number.
-    pub fn of(&self, listener: Option<u16>, who: Who<'_>) -> Arc<Rules> {
+    /// The rules for a client that is connected.
+    pub fn of(&self, who: Who<'_>) -> Arc<Rules> {
         let inner = &*self.lock();
-        let listener = listener.and_then(|number| inner.listeners.get(usize::from(number)));
-        let who = Who { listener: listener.map(|name| &**name), ..who };
         let class = inner.classes.iter().find(|(class, _)| fits(class, &who));
         class.map_or(&inner.everybody, |(_, rules)| rules).clone()
     }
@@ -90,22 +87,6 @@ impl Classes {
         };
         let class = inner.classes.iter().find(|(class, _)| fits(class, &who) || same(class));
         class.map_or(&inner.everybody, |(_, rules)| rules).clone()
-    }
-
-    /// The name of the listener of this number.
-    pub fn listener_name(&self, number: u16) -> Option<Arc<str>> {
-        self.lock().listeners.get(usize::from(number)).cloned()
-    }
-
-    /// The number of a listener: a connection remembers it in two bytes.
-    pub fn listener(&self, name: &Arc<str>) -> u16 {
-        let inner = &mut *self.lock();
-        let known = inner.listeners.iter().position(|known| known == name);
-        let number = known.unwrap_or_else(|| {
-            inner.listeners.push(name.clone());
-            inner.listeners.len() - 1
-        });
-        u16::try_from(number).unwrap_or(u16::MAX)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -250,8 +231,7 @@ mod tests {
         )
         .unwrap();
         let classes = Classes::new(&config);
-        let (radio, other) = (classes.listener(&"radio".into()), classes.listener(&"x".into()));
-        assert_eq!(classes.listener(&"radio".into()), radio);
+        let (radio, other) = ("radio", "x");
         let who =
             |client_id, user, certificate| Who { client_id, user, certificate, listener: None };
         for (listener, who, name, messages, bytes) in [
@@ -262,12 +242,12 @@ mod tests {
             (Some(radio), who("m", Some("u1"), None), "users", 0, 1024),
             (Some(radio), who("m", Some("u12"), None), "", 1, 0),
         ] {
-            let rules = classes.of(listener, who);
+            let rules = classes.of(Who { listener, ..who });
             let shaping = &rules.shaping;
             let found = (&*rules.name, shaping.messages_rate, shaping.bytes_rate.0);
             assert_eq!(found, (name, messages, bytes), "{who:?}");
         }
         classes.set(&Config::default());
-        assert_eq!(*classes.of(Some(radio), who("meter-1", None, None)), Rules::default());
+        assert_eq!(*classes.of(who("meter-1", None, None)), Rules::default());
     }
 }

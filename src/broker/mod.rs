@@ -6,6 +6,7 @@ pub mod classes;
 mod ending;
 pub mod letters;
 pub mod link;
+mod listeners;
 pub mod mailbox;
 pub mod metrics;
 pub mod overload;
@@ -42,6 +43,7 @@ use topic_ledger::{TopicLedger, TopicLosses, Unrouted};
 use turn::{Turn, press};
 
 pub use link::{Flow, Link, NOBODY_READS, PeerInfo};
+pub use listeners::ListenerId;
 
 /// The world a broker lives in.
 #[derive(Clone)]
@@ -64,6 +66,7 @@ struct Shared {
     settings: config::BrokerConfig,
     classes: classes::Classes,
     pools: pools::Pools,
+    listeners: listeners::Listeners,
     regimes: regime::Regimes,
     ports: Ports,
     /// The store remembers anything at all: asked once.
@@ -172,6 +175,7 @@ impl Broker {
             totals: config.totals.clone(),
             classes: classes::Classes::new(config),
             pools: pools::Pools::new(config),
+            listeners: listeners::Listeners::default(),
             regimes: regime::Regimes::new(config),
             settings: config.broker.clone(),
             remembers: ports.store.remembers(),
@@ -348,9 +352,14 @@ impl Broker {
         }
     }
 
-    /// A listener of the configuration is open, and is called `name` from now on.
-    pub fn open_listener(&self, listener: &config::Listener, name: &str) {
-        self.0.pools.open(listener, name);
+    /// Enters a listener; the result is what its connections name it by. One of the same names is
+    /// entered once.
+    ///
+    /// - `configured`: what the configuration calls it ([`config::Listener::called`]); the limits of
+    ///   the listener are found by it.
+    /// - `name`: what it is called in logs and in the conditions of classes.
+    pub fn open_listener(&self, configured: &str, name: &str) -> ListenerId {
+        self.0.listeners.open(configured, name)
     }
 
     /// Looks after what no link looks after: Wills and ends of parked Sessions, retained messages

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::sync::atomic::{AtomicBool, Ordering};
 
-use crate::config::{Config, Egress, Excess, Ingress, Listener};
+use crate::config::{Config, Egress, Excess, Ingress};
 use crate::shape::{Intake, Load, Pass, Seat, TokenBucket, Turnstile};
 use crate::sync::{Mutex, MutexGuard};
 use crate::time::Time;
@@ -49,8 +49,6 @@ pub(super) struct Pools {
 struct Inner {
     /// By what the configuration calls them.
     listeners: BTreeMap<String, Shared>,
-    /// What a listener without a name in the configuration is called once it is open.
-    opened: BTreeMap<String, String>,
     connects: Connects,
     /// The way out for all clients together.
     egress: Option<Arc<Door>>,
@@ -202,23 +200,14 @@ impl Pools {
         }
     }
 
-    /// A listener is open, and is called `name` from now on.
-    pub fn open(&self, listener: &Listener, name: &str) {
-        let configured = listener.called();
-        if configured != name {
-            self.lock().opened.insert(name.to_owned(), configured.to_owned());
-        }
-    }
-
     /// Whether any client shares anything: mostly none does.
     pub fn are_some(&self) -> bool {
         self.some.load(Ordering::Relaxed)
     }
 
-    /// What a client of the listener shares with others.
+    /// What a client of the listener, as the configuration calls it, shares with others.
     pub fn of(&self, listener: &str, address: Option<IpAddr>, now: Time) -> Vec<Arc<Pool>> {
         let inner = &mut *self.lock();
-        let listener = inner.opened.get(listener).map_or(listener, String::as_str);
         let Some(shared) = inner.listeners.get_mut(listener) else { return Vec::new() };
         let each = address.and_then(|address| shared.of_address(address, now));
         shared.all.iter().cloned().chain(each).collect()
@@ -227,7 +216,6 @@ impl Pools {
     /// The doors that messages leave by for a client of the listener: its listener's, then everybody's.
     pub fn doors(&self, listener: &str) -> impl Iterator<Item = Arc<Door>> + use<> {
         let inner = &*self.lock();
-        let listener = inner.opened.get(listener).map_or(listener, String::as_str);
         let own = inner.listeners.get(listener).and_then(|shared| shared.egress.clone());
         own.into_iter().chain(inner.egress.clone())
     }
@@ -324,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_is_found_by_its_name_or_by_its_address_once_it_is_open() {
+    fn a_listener_is_found_by_its_name_or_by_its_address() {
         let config = config(
             "[[listener]]
              address = '127.0.0.1:0'
@@ -335,10 +323,8 @@ mod tests {
              ingress_per_address = { publishes_rate = 1 }",
         );
         let pools = Pools::new(&config);
-        pools.open(&config.listener[0], "127.0.0.1:40000");
-        pools.open(&config.listener[1], "radio");
         let all = |name: &str, number| pools.of(name, address(number), BEGIN);
-        assert!(Arc::ptr_eq(&all("127.0.0.1:40000", 1)[0], &all("127.0.0.1:40000", 2)[0]));
+        assert!(Arc::ptr_eq(&all("127.0.0.1:0", 1)[0], &all("127.0.0.1:0", 2)[0]));
         assert!(!Arc::ptr_eq(&all("radio", 1)[0], &all("radio", 2)[0]));
         assert!(Arc::ptr_eq(&all("radio", 1)[0], &all("radio", 1)[0]));
         assert!(pools.of("radio", None, BEGIN).is_empty() && all("other", 1).is_empty());

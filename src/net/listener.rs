@@ -20,7 +20,7 @@ use tracing::{debug, warn};
 use super::addresses::Addresses;
 use super::serve::{Serve, Shared, serve};
 use crate::broker::overload::SLOW;
-use crate::broker::{Link, PeerInfo};
+use crate::broker::{Link, ListenerId, PeerInfo};
 use crate::codec::Reason;
 use crate::config::Listener;
 use crate::shape::TokenBucket;
@@ -29,7 +29,8 @@ use crate::time::{Clock, Time};
 /// A listener that is open: its name, its limits and the connections it has.
 pub struct OpenListener<C> {
     shared: Arc<Shared<C>>,
-    name: Arc<str>,
+    id: ListenerId,
+    name: String,
     /// Clients without a user name are let in.
     anonymous: bool,
     connections_max: u32,
@@ -75,10 +76,10 @@ impl<C: Clock> OpenListener<C> {
         name: &str,
         anonymous: bool,
     ) -> OpenListener<C> {
-        shared.broker.open_listener(settings, name);
         OpenListener {
             shared: shared.clone(),
-            name: name.into(),
+            id: shared.broker.open_listener(settings.called(), name),
+            name: name.to_owned(),
             anonymous,
             connections_max: settings.connections_max,
             rates: Rates::new(settings),
@@ -118,7 +119,7 @@ impl<C: Clock> OpenListener<C> {
         }
         let peer = PeerInfo {
             address,
-            listener: self.name.clone(),
+            listener: Some(self.id),
             anonymous: self.anonymous,
             certificate: None,
             nonce: nonce(),

@@ -176,7 +176,6 @@ impl Client {
     fn new(broker: &Broker, now: Time) -> Client {
         let peer = PeerInfo {
             address: "127.0.0.1:1".to_owned(),
-            listener: Arc::from("test"),
             anonymous: true,
             nonce: 1,
             ..PeerInfo::default()

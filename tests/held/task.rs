@@ -362,7 +362,6 @@ impl House {
     async fn client(&self, connect: &Connect<'_>) -> Client {
         let peer = PeerInfo {
             address: "127.0.0.1:1".to_owned(),
-            listener: Arc::from("test"),
             anonymous: true,
             nonce: 1,
             ..PeerInfo::default()

@@ -45,7 +45,6 @@ fn link() -> Link {
     };
     let peer = PeerInfo {
         address: "127.0.0.1:1".to_owned(),
-        listener: Arc::from("test"),
         anonymous: true,
         nonce: 1,
         ..PeerInfo::default()

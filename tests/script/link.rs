@@ -64,7 +64,6 @@ pub fn config(script: &Script) -> Result<Config, String> {
 pub fn peer(number: usize) -> PeerInfo {
     PeerInfo {
         address: "127.0.0.1:1".to_owned(),
-        listener: Arc::from("test"),
         anonymous: true,
         nonce: 1 + number as u128,
         ..PeerInfo::default()

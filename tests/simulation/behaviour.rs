@@ -87,7 +87,7 @@ impl World {
     fn dial(&mut self, client: usize, connect: Connect<'_>) -> usize {
         let peer = PeerInfo {
             address: String::new(),
-            listener: Arc::from(LISTENER),
+            listener: Some(self.broker.open_listener(LISTENER, LISTENER)),
             anonymous: true,
             nonce: 0,
             ..PeerInfo::default()

@@ -37,7 +37,6 @@ impl Client {
     fn claiming(broker: &Broker, connect: &Connect<'_>) -> Client {
         let peer = PeerInfo {
             address: "127.0.0.1:1".to_owned(),
-            listener: Arc::from("test"),
             anonymous: true,
             nonce: 1,
             ..PeerInfo::default()

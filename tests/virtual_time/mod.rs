@@ -103,7 +103,7 @@ impl Town {
         let number = self.clients.len();
         let peer = PeerInfo {
             address: self.address.clone(),
-            listener: listener.into(),
+            listener: Some(self.broker.open_listener(listener, listener)),
             anonymous: true,
             nonce: number as u128,
             ..PeerInfo::default()

@@ -18,14 +18,13 @@ mod ties;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
-use std::sync::Arc;
 use std::task::Waker;
 
 use tracing::debug;
 
-use super::Broker;
 use super::metrics::Counter;
 use super::turn::{COPIES_MAX, Turn};
+use super::{Broker, ListenerId};
 use crate::codec::{
     self, ConnAck, DecodeError, Decoded, Disconnect, From, Limits, Packet, PacketId, Properties,
     Reason, Version,
@@ -37,16 +36,15 @@ use limits::Gate;
 use live::Live;
 use opening::Opening;
 
-/// Where a client came from: its address, for logs, and the listener, as the classes number them.
-/// Six bytes and two, mostly.
+/// Where a client came from: its address, for logs, and the listener. Six bytes and two, mostly.
 #[derive(Clone, Debug)]
 enum Origin {
-    V4(SocketAddrV4, u16),
-    Other(Box<(String, u16)>),
+    V4(SocketAddrV4, Option<ListenerId>),
+    Other(Box<(String, Option<ListenerId>)>),
 }
 
 impl Origin {
-    fn new(address: &str, listener: u16) -> Origin {
+    fn new(address: &str, listener: Option<ListenerId>) -> Origin {
         match address.parse() {
             Ok(address) => Origin::V4(address, listener),
             Err(_) => Origin::Other(Box::new((address.to_owned(), listener))),
@@ -61,7 +59,7 @@ impl Origin {
         }
     }
 
-    fn listener(&self) -> u16 {
+    fn listener(&self) -> Option<ListenerId> {
         match self {
             Origin::V4(_, listener) => *listener,
             Origin::Other(other) => other.1,
@@ -83,8 +81,8 @@ impl fmt::Display for Origin {
 pub struct PeerInfo {
     /// Its address, for logs.
     pub address: String,
-    /// The listener it came by, for logs.
-    pub listener: Arc<str>,
+    /// The listener that accepted it; none of a client in this process.
+    pub listener: Option<ListenerId>,
     /// Clients without a user name are let in.
     pub anonymous: bool,
     /// Identity from a verified client certificate.

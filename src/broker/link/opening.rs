@@ -116,7 +116,7 @@ impl Link {
             terms,
             will: connect.will.as_ref().map(WillMessage::new),
             method: connect.authentication_method.map(Into::into),
-            origin: Origin::new(&peer.address, self.broker.0.classes.listener(&peer.listener)),
+            origin: Origin::new(&peer.address, peer.listener),
             certificate: peer.certificate.as_deref().map(Into::into),
         };
         let deadline = now.after(self.broker.policy().limits.auth_timeout.0);

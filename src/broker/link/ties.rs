@@ -232,20 +232,21 @@ impl Ties {
         if nothing_to_say && self.extras.is_none() && self.mailbox.is_ordinary() {
             return;
         }
+        let names = self.origin.listener().and_then(|id| broker.0.listeners.names(id));
         let identity = self.identity();
         let who = Who {
             client_id: identity.client_id.as_str(),
             user: identity.user_name.as_deref(),
             certificate: self.extras.as_ref().and_then(|extras| extras.certificate.as_deref()),
-            listener: None,
+            listener: names.as_ref().map(|names| names.name()),
         };
-        let rules = broker.0.classes.of(Some(self.origin.listener()), who);
+        let rules = broker.0.classes.of(who);
         self.mailbox.set_rules(&rules);
         let fresh = Shaper::new(&rules.shaping);
-        let listener = broker.0.pools.are_some().then(|| self.origin.listener());
-        let listener = listener.and_then(|number| broker.0.classes.listener_name(number));
-        let limits = self.new_limits(listener.as_deref(), &rules.ingress, broker, now);
-        let egress = self.new_egress(listener.as_deref(), broker, now);
+        let names = names.filter(|_| broker.0.pools.are_some());
+        let listener = names.as_ref().map(|names| names.configured());
+        let limits = self.new_limits(listener, &rules.ingress, broker, now);
+        let egress = self.new_egress(listener, broker, now);
         let some = fresh.is_some() || limits.is_some() || egress.is_some();
         if self.extras.is_none() && !some && rules.name.is_empty() {
             return;

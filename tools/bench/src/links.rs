@@ -41,7 +41,6 @@ impl Links {
     pub fn connect(&mut self, name: &str, version: Version) -> Link {
         let peer = PeerInfo {
             address: "bench".to_owned(),
-            listener: Arc::from("bench"),
             anonymous: true,
             nonce: 1,
             ..PeerInfo::default()

@@ -12,13 +12,13 @@ use flowsdk::mqtt_serde::control_packet::MqttPacket;
 use flowsdk::mqtt_serde::parser::ParseOk;
 use mqttbytes::v4;
 use sluicemq::codec::{
-    DecodeError, Decoded, From, Limits, Packet, QoS, Reason, Version, connect_version, decode,
+    DecodeError, Decoded, Limits, Packet, QoS, Reason, Sender, Version, connect_version, decode,
     encode,
 };
 
-const SENDERS: [From; 2] = [From::Client, From::Server];
+const SENDERS: [Sender; 2] = [Sender::Client, Sender::Server];
 
-fn ours(bytes: &[u8], version: Option<Version>, from: From) -> Option<Packet<'_>> {
+fn ours(bytes: &[u8], version: Option<Version>, from: Sender) -> Option<Packet<'_>> {
     match decode(bytes, version, from, &Limits::NONE) {
         Ok(Decoded::Packet { packet, len }) if len == bytes.len() => Some(packet),
         _ => None,

@@ -4,11 +4,11 @@ mod arbitrary;
 
 use arbitrary::{Random, VERSIONS, frame_len, spoken};
 use sluicemq::codec::{
-    Decoded, EncodeError, From, Glance, Limits, Packet, Properties, Publish, Reason, Version,
+    Decoded, EncodeError, Glance, Limits, Packet, Properties, Publish, Reason, Sender, Version,
     decode, encode, glance,
 };
 
-const SENDERS: [From; 2] = [From::Client, From::Server];
+const SENDERS: [Sender; 2] = [Sender::Client, Sender::Server];
 
 /// A generator that says its seed if the test fails.
 fn random() -> (Random, impl Drop) {
@@ -25,7 +25,10 @@ fn random() -> (Random, impl Drop) {
 }
 
 /// `count` random packets of every version and sender, with their bytes.
-fn each(count: usize, mut check: impl FnMut(&mut Random, Packet<'static>, Version, From, Vec<u8>)) {
+fn each(
+    count: usize,
+    mut check: impl FnMut(&mut Random, Packet<'static>, Version, Sender, Vec<u8>),
+) {
     let (mut random, _say) = random();
     for version in VERSIONS {
         for from in SENDERS {
@@ -150,7 +153,7 @@ fn a_glance_sees_what_the_decoder_finds() {
     let (mut random, _say) = random();
     for version in VERSIONS {
         for _ in 0..20_000 {
-            let packet = random.packet(version, From::Client);
+            let packet = random.packet(version, Sender::Client);
             let mut bytes = Vec::new();
             encode(&packet, version, usize::MAX, &mut bytes).expect("it encodes");
             match random.below(4) {
@@ -165,7 +168,7 @@ fn a_glance_sees_what_the_decoder_finds() {
             let packet_max = random.pick(&[10, 500, usize::MAX]);
             let limits = Limits { packet_max, ..Limits::NONE };
             let seen = glance(&bytes, Some(version), packet_max);
-            match (decode(&bytes, Some(version), From::Client, &limits), seen) {
+            match (decode(&bytes, Some(version), Sender::Client, &limits), seen) {
                 (Ok(Decoded::Packet { packet, len }), Some((glance, seen))) => {
                     let wanted = match packet {
                         Packet::PingReq => Glance::PingReq,

@@ -1,7 +1,7 @@
 //! Every wire vector of `tests/vectors/codec-vectors.tsv` against the codec.
 
 use sluicemq::codec::{
-    DecodeError, Decoded, From, Limits, Packet, Publish, Version, connect_version, decode, encode,
+    DecodeError, Decoded, Limits, Packet, Publish, Sender, Version, connect_version, decode, encode,
 };
 
 /// Rows in the file, so that a lost row is noticed.
@@ -66,16 +66,16 @@ fn versions(row: &Row<'_>) -> Vec<Option<Version>> {
     }
 }
 
-fn directions(row: &Row<'_>) -> Vec<From> {
+fn directions(row: &Row<'_>) -> Vec<Sender> {
     match row.direction {
-        "c2s" => vec![From::Client],
-        "s2c" => vec![From::Server],
-        "both" => vec![From::Client, From::Server],
+        "c2s" => vec![Sender::Client],
+        "s2c" => vec![Sender::Server],
+        "both" => vec![Sender::Client, Sender::Server],
         other => panic!("direction {other}"),
     }
 }
 
-fn check(row: &Row<'_>, version: Option<Version>, from: From) -> Result<(), String> {
+fn check(row: &Row<'_>, version: Option<Version>, from: Sender) -> Result<(), String> {
     let bytes = bytes(row.hex);
     let later = LATER.iter().any(|(id, _)| *id == row.id);
     match row.verdict {
@@ -93,7 +93,11 @@ fn check(row: &Row<'_>, version: Option<Version>, from: From) -> Result<(), Stri
     }
 }
 
-fn whole_row_round_trips(bytes: &[u8], version: Option<Version>, from: From) -> Result<(), String> {
+fn whole_row_round_trips(
+    bytes: &[u8],
+    version: Option<Version>,
+    from: Sender,
+) -> Result<(), String> {
     let mut rest = bytes;
     while !rest.is_empty() {
         let version_then = version.or_else(|| connect_version(rest)).ok_or("no version")?;
@@ -126,7 +130,7 @@ fn whole_row_round_trips(bytes: &[u8], version: Option<Version>, from: From) -> 
 fn packet(
     bytes: &[u8],
     version: Option<Version>,
-    from: From,
+    from: Sender,
 ) -> Result<(Packet<'_>, usize), String> {
     match decode(bytes, version, from, &Limits::NONE) {
         Ok(Decoded::Packet { packet, len }) => Ok((packet, len)),

@@ -12,7 +12,7 @@ use arbitrary::{Random, VERSIONS};
 use sluicemq::auth::{PasswordAuth, PermitAll};
 use sluicemq::broker::turn::Turn;
 use sluicemq::broker::{Broker, Link, PeerInfo, Ports};
-use sluicemq::codec::{Connect, From, Packet, Version, encode};
+use sluicemq::codec::{Connect, Packet, Sender, Version, encode};
 use sluicemq::config::{Config, Size};
 use sluicemq::store::MemoryStore;
 use sluicemq::time::Time;
@@ -112,7 +112,7 @@ fn random_packets_never_break_a_link() {
             connect(version, &mut bytes);
         }
         for _ in 0..random.below(20) {
-            let packet = random.packet(version, From::Client);
+            let packet = random.packet(version, Sender::Client);
             let is_end = matches!(packet, Packet::Connect(_) | Packet::Disconnect(_));
             if is_end && random.below(10) > 0 {
                 continue;

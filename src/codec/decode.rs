@@ -13,7 +13,7 @@ use super::packet::{
 use super::property::{Properties, Property, carrier, read_block};
 use super::reason::{Reason, carrier as reason_carrier};
 use super::wire::{Reader, RemainingLength, remaining_length};
-use super::{Decoded, From, Limits, version3};
+use super::{Decoded, Limits, Sender, version3};
 
 pub use connect::connect_version;
 
@@ -31,13 +31,13 @@ pub use connect::connect_version;
 pub fn decode<'a>(
     bytes: &'a [u8],
     version: Option<Version>,
-    from: From,
+    sender: Sender,
     limits: &Limits,
 ) -> Result<Decoded<'a>, DecodeError> {
     let Some((&first, rest)) = bytes.split_first() else {
         return Ok(Decoded::Need(2));
     };
-    check_first_byte(first, version, from)?;
+    check_first_byte(first, version, sender)?;
     let (body_len, header_len, shortest) = match remaining_length(rest) {
         RemainingLength::Known { value, len, shortest } => (value, 1 + len, shortest),
         RemainingLength::Unfinished => return Ok(Decoded::Need(bytes.len() + 1)),
@@ -54,7 +54,7 @@ pub fn decode<'a>(
     let Some(body) = bytes.get(header_len..len) else {
         return Ok(Decoded::Need(len));
     };
-    let frame = Frame { first, shortest, v5: version == Some(Version::V5), from, limits };
+    let frame = Frame { first, shortest, v5: version == Some(Version::V5), sender, limits };
     let mut reader = Reader::new(body);
     if first >> 4 != PUBLISH {
         return Ok(Decoded::Packet { packet: frame.other(&mut reader)?, len });
@@ -96,7 +96,7 @@ pub fn glance(
     packet_max: usize,
 ) -> Option<(Glance, usize)> {
     let (&first, rest) = bytes.split_first()?;
-    check_first_byte(first, version, From::Client).ok()?;
+    check_first_byte(first, version, Sender::Client).ok()?;
     let RemainingLength::Known { value, len, shortest } = remaining_length(rest) else {
         return None;
     };
@@ -114,7 +114,11 @@ pub fn glance(
 
 /// Packet type, flags and direction: all that the first byte shows.
 #[inline]
-fn check_first_byte(first: u8, version: Option<Version>, from: From) -> Result<(), DecodeError> {
+fn check_first_byte(
+    first: u8,
+    version: Option<Version>,
+    sender: Sender,
+) -> Result<(), DecodeError> {
     let kind = first >> 4;
     if kind == PUBLISH && version.is_some() {
         return match first & 0b1110 {
@@ -136,9 +140,9 @@ fn check_first_byte(first: u8, version: Option<Version>, from: From) -> Result<(
     if first & 0x0F != flags {
         return Err(DecodeError::Malformed("fixed header flags")); // [MQTT5-2.1.3-1]
     }
-    let backwards = match from {
-        From::Client => matches!(kind, CONNACK | SUBACK | UNSUBACK | PINGRESP),
-        From::Server => {
+    let backwards = match sender {
+        Sender::Client => matches!(kind, CONNACK | SUBACK | UNSUBACK | PINGRESP),
+        Sender::Server => {
             matches!(kind, CONNECT | SUBSCRIBE | UNSUBSCRIBE | PINGREQ)
                 || (kind == DISCONNECT && !v5)
         }
@@ -189,7 +193,7 @@ struct Frame<'l> {
     shortest: bool,
     /// The connection speaks version 5 (not known before CONNECT, which does not ask).
     v5: bool,
-    from: From,
+    sender: Sender,
     limits: &'l Limits,
 }
 
@@ -242,7 +246,7 @@ impl Frame<'_> {
                 )?;
             properties = block.all;
         }
-        if subscribed && self.from == From::Client {
+        if subscribed && self.sender == Sender::Client {
             return refused("Subscription Identifier from a client"); // [MQTT5-3.3.4-6]
         }
         if topic.is_empty() && topic_alias.is_none() {
@@ -406,11 +410,11 @@ impl Frame<'_> {
         if !self.v5 || reader.is_empty() {
             return Ok(disconnect);
         }
-        let sender = match self.from {
-            From::Client => reason_carrier::DISCONNECT_CLIENT,
-            From::Server => reason_carrier::DISCONNECT_SERVER,
+        let packets = match self.sender {
+            Sender::Client => reason_carrier::DISCONNECT_CLIENT,
+            Sender::Server => reason_carrier::DISCONNECT_SERVER,
         };
-        disconnect.reason = reason(reader, sender)?;
+        disconnect.reason = reason(reader, packets)?;
         if reader.is_empty() {
             return Ok(disconnect);
         }
@@ -429,15 +433,15 @@ impl Frame<'_> {
                 },
             )?;
         disconnect.user_properties = block.user;
-        match self.from {
-            From::Client if disconnect.server_reference.is_some() => {
+        match self.sender {
+            Sender::Client if disconnect.server_reference.is_some() => {
                 refused("Server Reference from a client")
             }
             // [MQTT5-3.14.2-2]
-            From::Server if disconnect.session_expiry.is_some() => {
+            Sender::Server if disconnect.session_expiry.is_some() => {
                 refused("Session Expiry Interval from a server")
             }
-            From::Client | From::Server => Ok(disconnect),
+            Sender::Client | Sender::Server => Ok(disconnect),
         }
     }
 
@@ -449,16 +453,16 @@ impl Frame<'_> {
             reason_string: None,
             user_properties: Default::default(),
         };
-        if reader.is_empty() && self.from == From::Server {
+        if reader.is_empty() && self.sender == Sender::Server {
             return Ok(auth);
         }
         if !reader.is_empty() {
             auth.reason = reason(reader, reason_carrier::AUTH)?;
         }
         // Who may say which is in 3.15.2.1.
-        let wrong = match self.from {
-            From::Client => Reason::Success,
-            From::Server => Reason::Reauthenticate,
+        let wrong = match self.sender {
+            Sender::Client => Reason::Success,
+            Sender::Server => Reason::Reauthenticate,
         };
         if auth.reason == wrong {
             return refused("AUTH reason code of the other side");
@@ -504,7 +508,7 @@ mod tests {
 
     /// The reason for which a client's bytes are refused.
     fn check(bytes: &[u8], version: Option<Version>, limits: &Limits, expected: Reason) {
-        let decoded = decode(bytes, version, From::Client, limits);
+        let decoded = decode(bytes, version, Sender::Client, limits);
         assert_eq!(decoded.map_err(|error| error.reason()), Err(expected), "{bytes:02x?}");
     }
 
@@ -550,7 +554,7 @@ mod tests {
         connect.extend([5, 0x26, 0, 0, 0, 0, 0, 0]); // Properties, empty client identifier.
         connect.extend([5, 0x26, 0, 0, 0, 0, 0, 1, b't', 0, 0]);
         let two = Limits { user_properties_max: 2, ..Limits::NONE };
-        let decoded = decode(&connect, None, From::Client, &two);
+        let decoded = decode(&connect, None, Sender::Client, &two);
         assert!(matches!(decoded, Ok(Decoded::Packet { .. })), "{decoded:?}");
         let one = Limits { user_properties_max: 1, ..Limits::NONE };
         check(&connect, None, &one, Reason::QuotaExceeded);
@@ -583,7 +587,7 @@ mod tests {
             (b"\0\x06MQIsdp\x04", Version::V311),
         ] {
             let bytes = [&[0x10, name_and_level.len() as u8], name_and_level].concat();
-            let decoded = decode(&bytes, None, From::Client, &Limits::NONE);
+            let decoded = decode(&bytes, None, Sender::Client, &Limits::NONE);
             let level = bytes[bytes.len() - 1];
             assert_eq!(decoded, Err(DecodeError::UnsupportedVersion { level, answer }));
         }
@@ -592,7 +596,7 @@ mod tests {
     #[test]
     fn a_longer_remaining_length_is_judged_by_the_version_of_the_connect() {
         let v311 = b"\x10\x8C\0\0\x04MQTT\x04\x02\0\0\0\0";
-        let decoded = decode(v311, None, From::Client, &Limits::NONE);
+        let decoded = decode(v311, None, Sender::Client, &Limits::NONE);
         assert!(matches!(decoded, Ok(Decoded::Packet { len: 15, .. })), "{decoded:?}");
         let v5 = b"\x10\x8D\0\0\x04MQTT\x05\x02\0\0\0\0\0";
         check(v5, None, &Limits::NONE, Reason::MalformedPacket);

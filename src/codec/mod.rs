@@ -45,9 +45,9 @@ impl Limits {
     };
 }
 
-/// Which end the bytes come from: decides which packets and codes are legal.
+/// Which end sent the bytes: decides which packets and codes are legal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum From {
+pub enum Sender {
     /// Bytes a client sent.
     Client,
     /// Bytes a server sent (for test clients and the load generator).

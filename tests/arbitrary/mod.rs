@@ -7,8 +7,8 @@ use std::sync::LazyLock;
 use sluicemq::codec::property::put_user_property;
 use sluicemq::codec::reason::carrier;
 use sluicemq::codec::{
-    Ack, Auth, ConnAck, Connect, Disconnect, From, Packet, PacketId, Properties, Publish, QoS,
-    Reason, RetainHandling, SubAck, Subscribe, SubscribeOptions, Unsubscribe, Version, Will,
+    Ack, Auth, ConnAck, Connect, Disconnect, Packet, PacketId, Properties, Publish, QoS, Reason,
+    RetainHandling, Sender, SubAck, Subscribe, SubscribeOptions, Unsubscribe, Version, Will,
 };
 
 pub const VERSIONS: [Version; 3] = [Version::V31, Version::V311, Version::V5];
@@ -169,10 +169,10 @@ impl Random {
     }
 
     /// A packet that `from` may send, with nothing in it that `version` cannot say.
-    pub fn packet(&mut self, version: Version, from: From) -> Packet<'static> {
+    pub fn packet(&mut self, version: Version, from: Sender) -> Packet<'static> {
         let v5 = version == Version::V5;
         loop {
-            let client = from == From::Client;
+            let client = from == Sender::Client;
             return match self.below(15) {
                 0 if client => Packet::Connect(Box::new(self.connect(version))),
                 1 if !client => Packet::ConnAck(Box::new(self.connack(version))),
@@ -271,10 +271,10 @@ impl Random {
         }
     }
 
-    fn publish(&mut self, v5: bool, from: From) -> Publish<'static> {
+    fn publish(&mut self, v5: bool, from: Sender) -> Publish<'static> {
         let qos = self.qos();
         let topic_alias = self.maybe(Random::packet_id).filter(|_| v5);
-        let ids = if v5 && from == From::Server { self.below(IDS.len()) } else { 0 };
+        let ids = if v5 && from == Sender::Server { self.below(IDS.len()) } else { 0 };
         Publish {
             dup: qos != QoS::AtMostOnce && self.chance(),
             qos,
@@ -355,11 +355,11 @@ impl Random {
         }
     }
 
-    fn disconnect(&mut self, v5: bool, from: From) -> Disconnect<'static> {
+    fn disconnect(&mut self, v5: bool, from: Sender) -> Disconnect<'static> {
         if !v5 {
             return Disconnect::default();
         }
-        let client = from == From::Client;
+        let client = from == Sender::Client;
         let sender = if client { carrier::DISCONNECT_CLIENT } else { carrier::DISCONNECT_SERVER };
         Disconnect {
             reason: self.reason(sender),
@@ -370,12 +370,12 @@ impl Random {
         }
     }
 
-    fn auth(&mut self, from: From) -> Auth<'static> {
+    fn auth(&mut self, from: Sender) -> Auth<'static> {
         let own = match from {
-            From::Client => Reason::Reauthenticate,
-            From::Server => Reason::Success,
+            Sender::Client => Reason::Reauthenticate,
+            Sender::Server => Reason::Success,
         };
-        if from == From::Server && self.below(8) == 0 {
+        if from == Sender::Server && self.below(8) == 0 {
             return Auth {
                 reason: Reason::Success,
                 method: None,

@@ -5,7 +5,7 @@ use std::task::Waker;
 
 use sluicemq::broker::NOBODY_READS;
 use sluicemq::codec::{
-    self, Ack, Decoded, From, Limits, Packet, Properties, Publish, QoS, Reason, Version,
+    self, Ack, Decoded, Limits, Packet, Properties, Publish, QoS, Reason, Sender, Version,
 };
 use sluicemq::time::Time;
 
@@ -116,7 +116,7 @@ impl World {
             let bytes = std::mem::take(&mut conn.partial);
             let mut used = 0;
             while let Ok(Decoded::Packet { packet, len }) =
-                codec::decode(&bytes[used..], Some(conn.version), From::Server, &Limits::NONE)
+                codec::decode(&bytes[used..], Some(conn.version), Sender::Server, &Limits::NONE)
             {
                 used += len;
                 self.came(&mut conn, &packet);

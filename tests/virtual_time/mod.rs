@@ -14,8 +14,8 @@ use sluicemq::broker::turn::Turn;
 use sluicemq::broker::{Broker, Link, PeerInfo, Ports};
 use sluicemq::codec::property::put_user_property;
 use sluicemq::codec::{
-    self, Ack, Connect, Decoded, From, Limits, Packet, PacketId, Properties, Publish, QoS, Reason,
-    Subscribe, SubscribeOptions, Unsubscribe, Version,
+    self, Ack, Connect, Decoded, Limits, Packet, PacketId, Properties, Publish, QoS, Reason,
+    Sender, Subscribe, SubscribeOptions, Unsubscribe, Version,
 };
 use sluicemq::config::Config;
 use sluicemq::store::MemoryStore;
@@ -337,7 +337,7 @@ impl Client {
             filters_max: usize::MAX,
         };
         while !bytes.is_empty() {
-            let decoded = codec::decode(bytes, Some(self.version), From::Server, &limits);
+            let decoded = codec::decode(bytes, Some(self.version), Sender::Server, &limits);
             let Ok(Decoded::Packet { packet, len }) = decoded else {
                 panic!("not a packet: {decoded:?}")
             };

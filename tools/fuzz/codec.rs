@@ -1,10 +1,10 @@
 //! What both decoders promise.
 
-use sluicemq::codec::{Decoded, From, Limits, Packet, Publish, Version, decode, encode};
+use sluicemq::codec::{Decoded, Sender, Limits, Packet, Publish, Version, decode, encode};
 
 /// No panic; a packet that is taken can be written, and comes back as the same.
 pub fn check(data: &[u8], version: Version) {
-    for from in [From::Client, From::Server] {
+    for from in [Sender::Client, Sender::Server] {
         let Ok(Decoded::Packet { packet, len }) = decode(data, Some(version), from, &Limits::NONE)
         else {
             continue;

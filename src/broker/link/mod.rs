@@ -26,8 +26,8 @@ use super::metrics::Counter;
 use super::turn::{COPIES_MAX, Turn};
 use super::{Broker, ListenerId};
 use crate::codec::{
-    self, ConnAck, DecodeError, Decoded, Disconnect, From, Limits, Packet, PacketId, Properties,
-    Reason, Version,
+    self, ConnAck, DecodeError, Decoded, Disconnect, Limits, Packet, PacketId, Properties, Reason,
+    Sender, Version,
 };
 use crate::message::GroupId;
 use crate::time::Time;
@@ -171,7 +171,7 @@ impl Link {
                 limits = self.limits();
             }
             // Looked at where it is: a packet is large, and moving it costs.
-            match &codec::decode(&bytes[used..], self.version, From::Client, &limits) {
+            match &codec::decode(&bytes[used..], self.version, Sender::Client, &limits) {
                 Ok(Decoded::Packet { packet, len }) => {
                     let len = *len;
                     let gate = self.gate(packet, len, now, turn);

@@ -7,15 +7,30 @@ use std::num::{NonZeroU16, NonZeroU32};
 
 use super::error::DecodeError;
 use super::packet::{
-    Ack, Auth, Disconnect, Packet, PacketId, Publish, QoS, RetainHandling, SubAck, Subscribe,
-    SubscribeOptions, Unsubscribe, Version,
+    Ack, Auth, Disconnect, Packet, Publish, RetainHandling, SubAck, Subscribe, SubscribeOptions,
+    Unsubscribe,
 };
 use super::property::{Properties, Property, carrier, read_block};
 use super::reason::{Reason, carrier as reason_carrier};
+use super::version3;
 use super::wire::{Reader, RemainingLength, remaining_length};
-use super::{Decoded, Limits, Sender, version3};
+use super::words::{Limits, PacketId, QoS, Sender, Version};
 
 pub use connect::connect_version;
+
+/// What [`decode`] found at the front of the bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decoded<'a> {
+    /// A whole packet of `len` bytes.
+    Packet {
+        /// The packet, borrowed from the bytes.
+        packet: Packet<'a>,
+        /// Bytes it took.
+        len: usize,
+    },
+    /// Not yet whole: at least this many bytes are needed in all.
+    Need(usize),
+}
 
 /// Cuts one packet from the front of `bytes`.
 ///

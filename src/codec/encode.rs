@@ -4,13 +4,14 @@
 
 use super::error::EncodeError;
 use super::packet::{
-    Ack, Auth, ConnAck, Connect, Disconnect, Packet, Publish, QoS, SubAck, Subscribe,
-    SubscribeOptions, Unsubscribe, Version, Will,
+    Ack, Auth, ConnAck, Connect, Disconnect, Packet, Publish, SubAck, Subscribe, SubscribeOptions,
+    Unsubscribe, Will,
 };
 use super::property::{Properties, Property};
 use super::reason::Reason;
 use super::version3;
 use super::wire::{Measure, Sink, VARIABLE_MAX, variable_bytes, variable_len};
+use super::words::{QoS, Version};
 
 /// Appends `packet` to `out` in the form of `version`; returns the bytes written.
 ///
@@ -517,8 +518,8 @@ fn put_bytes(sink: &mut dyn Sink, property: Property, value: Option<&[u8]>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::packet::PacketId;
     use crate::codec::property::put_user_property;
+    use crate::codec::words::PacketId;
 
     /// What `packet` is on the wire, if it fits into `max` bytes.
     fn check(packet: Packet<'_>, version: Version, max: usize, expected: &[u8]) {

@@ -1,7 +1,7 @@
 //! Why bytes could not be read as a packet, or a packet not be written.
 
-use super::packet::Version;
 use super::reason::Reason;
+use super::words::Version;
 
 /// Why bytes could not be read as a packet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]

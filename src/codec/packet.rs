@@ -7,45 +7,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 
 use super::property::Properties;
 use super::reason::Reason;
-
-/// A Packet Identifier; zero is impossible `[MQTT5-2.2.1-3]`.
-pub type PacketId = NonZeroU16;
-
-/// Version of the protocol on one Network Connection.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub enum Version {
-    /// MQTT 3.1 (`MQIsdp`, level 3), treated like 3.1.1.
-    V31,
-    /// MQTT 3.1.1 (level 4).
-    V311,
-    /// MQTT 5.
-    V5,
-}
-
-/// Quality of service.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
-#[repr(u8)]
-pub enum QoS {
-    /// At most once.
-    #[default]
-    AtMostOnce = 0,
-    /// At least once.
-    AtLeastOnce = 1,
-    /// Exactly once.
-    ExactlyOnce = 2,
-}
-
-impl QoS {
-    /// The level whose number is `bits`, if there is one.
-    pub const fn from_bits(bits: u8) -> Option<QoS> {
-        match bits {
-            0 => Some(QoS::AtMostOnce),
-            1 => Some(QoS::AtLeastOnce),
-            2 => Some(QoS::ExactlyOnce),
-            _ => None,
-        }
-    }
-}
+use super::words::{PacketId, QoS, Version};
 
 /// One Control Packet.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,10 +2,10 @@
 //!
 //! The table drives the decoder's checks, the iteration over blocks and what is forwarded.
 
-use super::Limits;
 use super::error::DecodeError;
 use super::reason::Reason;
 use super::wire::{Reader, Sink};
+use super::words::Limits;
 
 /// Bits for the packets a property may stand in; see [`Property::allowed_in`].
 pub mod carrier {

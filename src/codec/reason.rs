@@ -1,5 +1,7 @@
 //! Reason Codes: the one table, with the packets that may carry each (MQTT 5, 2.4).
 
+use super::words::QoS;
+
 /// Bits for the packets a Reason Code may stand in; see [`Reason::allowed_in`].
 pub mod carrier {
     /// CONNACK.
@@ -127,11 +129,11 @@ impl Reason {
     }
 
     /// The SUBACK code that grants `qos`.
-    pub const fn granted(qos: super::packet::QoS) -> Reason {
+    pub const fn granted(qos: QoS) -> Reason {
         match qos {
-            super::packet::QoS::AtMostOnce => Reason::Success,
-            super::packet::QoS::AtLeastOnce => Reason::GrantedQoS1,
-            super::packet::QoS::ExactlyOnce => Reason::GrantedQoS2,
+            QoS::AtMostOnce => Reason::Success,
+            QoS::AtLeastOnce => Reason::GrantedQoS1,
+            QoS::ExactlyOnce => Reason::GrantedQoS2,
         }
     }
 }

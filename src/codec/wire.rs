@@ -4,8 +4,8 @@
 //! an error, never a wish for more bytes. Only [`remaining_length`] can find that bytes are missing.
 
 use super::error::DecodeError;
-use super::packet::PacketId;
 use super::reason::Reason;
+use super::words::PacketId;
 
 /// Largest value of a Variable Byte Integer: 268,435,455.
 pub(super) const VARIABLE_MAX: usize = 0x0FFF_FFFF;

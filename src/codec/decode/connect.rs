@@ -4,11 +4,12 @@ use std::num::{NonZeroU16, NonZeroU32};
 
 use super::{Frame, refused};
 use crate::codec::error::DecodeError;
-use crate::codec::packet::{ConnAck, Connect, QoS, Version, Will};
+use crate::codec::packet::{ConnAck, Connect, Will};
 use crate::codec::property::{Property, carrier, read_block};
 use crate::codec::reason::{Reason, carrier as reason_carrier};
 use crate::codec::version3;
 use crate::codec::wire::{Reader, RemainingLength, remaining_length};
+use crate::codec::words::{QoS, Version};
 
 /// The version that the CONNECT at the front of `bytes` asks for, if so much of it can be read:
 /// to know in which form to refuse a CONNECT that does not decode.

@@ -2,7 +2,7 @@
 
 use std::num::{NonZeroU16, NonZeroU32};
 
-use super::{Frame, refused};
+use super::{CONNECT, Frame, reason, refused};
 use crate::codec::error::DecodeError;
 use crate::codec::packet::{ConnAck, Connect, Will};
 use crate::codec::property::{Property, carrier, read_block};
@@ -17,7 +17,7 @@ use crate::codec::words::{QoS, Version};
 /// For a level that nobody here speaks it is the version whose form the client most likely reads.
 pub fn connect_version(bytes: &[u8]) -> Option<Version> {
     let (first, rest) = bytes.split_first()?;
-    if first >> 4 != super::CONNECT {
+    if first >> 4 != CONNECT {
         return None;
     }
     let RemainingLength::Known { len, .. } = remaining_length(rest) else {
@@ -170,7 +170,7 @@ impl Frame<'_> {
         }
         let mut connack = ConnAck { session_present: flags != 0, ..ConnAck::default() };
         if self.v5 {
-            connack.reason = super::reason(reader, reason_carrier::CONNACK)?;
+            connack.reason = reason(reader, reason_carrier::CONNACK)?;
             self.connack_properties(reader, &mut connack)?;
         } else {
             connack.reason = version3::connack_reason(reader.u8("Connect Return Code")?)

@@ -4,17 +4,17 @@
 //! whose denominator is the rate. So nothing is rounded away, and nothing adds up over the days;
 //! only the answer to *when* is rounded, up to the next nanosecond.
 
+mod fair_queue;
 mod intake;
 mod shaper;
-mod turnstile;
 
 use std::num::NonZeroU64;
 
 use crate::time::Time;
 
+pub use fair_queue::{Clearance, FairQueue, Slot};
 pub use intake::{Intake, Load};
 pub use shaper::{Allowance, Shaper};
-pub use turnstile::{Pass, Seat, Turnstile};
 
 /// A leaky bucket: says *when* the next bytes may leave, and never sleeps itself.
 ///

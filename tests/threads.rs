@@ -11,7 +11,7 @@ use shuttle::thread;
 use sluicemq::auth::{PasswordAuth, PermitAll};
 use sluicemq::broker::letters::Gone;
 use sluicemq::broker::mailbox::{Ask, Copy, Grant, Mailbox, Member, Setting};
-use sluicemq::broker::pools::{Door, Place};
+use sluicemq::broker::pools::{EgressPool, EgressSlot};
 use sluicemq::broker::ports::{Batch, Durability, Permit, Receipt, Refused, Store};
 use sluicemq::broker::registry::{Claim, Parked, Registry};
 use sluicemq::broker::turn::Turn;
@@ -23,7 +23,7 @@ use sluicemq::codec::{
 use sluicemq::config::{Config, Egress, QueueConfig, Size};
 use sluicemq::message::{ClientId, Draft, GroupId, Identity, Meter, SessionId, SubscriptionIds};
 use sluicemq::session::{Room, Session, Terms};
-use sluicemq::shape::Pass;
+use sluicemq::shape::Clearance;
 use sluicemq::store::MemoryStore;
 use sluicemq::time::Time;
 use sluicemq::topic::{TextHash, TopicName};
@@ -146,33 +146,33 @@ fn whoever_waits_at_a_door_gets_its_turn() {
         // The bucket is never full: they wait for each other alone.
         let egress =
             Egress { bytes_rate: Size(1 << 20), bytes_burst: Size(1 << 40), ..Egress::default() };
-        let door = Door::new(&egress).expect("it has a rate");
+        let pool = EgressPool::new(&egress).expect("it has a rate");
         let inside = Arc::new(Mutex::new(0));
         let clients: Vec<_> = (0..3)
             .map(|client| {
-                let (place, inside) = (Place::new(door.clone()), inside.clone());
-                thread::spawn(move || through_door(&place, &inside, client == 2))
+                let (slot, inside) = (EgressSlot::new(pool.clone()), inside.clone());
+                thread::spawn(move || through_pool(&slot, &inside, client == 2))
             })
             .collect();
         for client in clients {
             client.join().unwrap();
         }
         // And the line is empty: who comes now is the first.
-        let place = Place::new(door.clone());
+        let slot = EgressSlot::new(pool.clone());
         let waker = Waker::from(Arc::new(Bell::default()));
-        assert!(matches!(place.ask(&waker, NOW), Pass::Go(_)));
+        assert!(matches!(slot.ask(&waker, NOW), Clearance::Go(_)));
     });
 }
 
 /// A client with three packets, each a quantum, of which one at a time passes. One that gives up goes
 /// after the first time it had to wait.
-fn through_door(place: &Place, inside: &Mutex<u32>, gives_up: bool) {
+fn through_pool(slot: &EgressSlot, inside: &Mutex<u32>, gives_up: bool) {
     let bell = Arc::new(Bell::default());
     let waker = Waker::from(bell.clone());
     let mut left = 3;
     while left > 0 {
-        match place.ask(&waker, NOW) {
-            Pass::Go(_) => {
+        match slot.ask(&waker, NOW) {
+            Clearance::Go(_) => {
                 let mut count = inside.lock().unwrap();
                 *count += 1;
                 assert_eq!(*count, 1, "two passed at once");
@@ -182,10 +182,10 @@ fn through_door(place: &Place, inside: &Mutex<u32>, gives_up: bool) {
                 left -= 1;
                 let poured = (1, 2_000);
                 let woken =
-                    if left > 0 { place.pour(poured, NOW) } else { place.pour_last(poured, NOW) };
+                    if left > 0 { slot.pour(poured, NOW) } else { slot.pour_last(poured, NOW) };
                 woken.into_iter().for_each(Waker::wake);
             }
-            Pass::Wait(until) => {
+            Clearance::Wait(until) => {
                 assert_eq!(until, None);
                 if gives_up {
                     return;

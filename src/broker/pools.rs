@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::{Config, Egress, Excess, Ingress};
-use crate::shape::{Intake, Load, Pass, Seat, TokenBucket, Turnstile};
+use crate::shape::{Clearance, FairQueue, Intake, Load, Slot, TokenBucket};
 use crate::sync::{Mutex, MutexGuard};
 use crate::time::Time;
 
@@ -24,17 +24,17 @@ pub struct Pool {
 }
 
 /// Egress limits of several clients together: they take turns. Its lock is held for nothing else, and
-/// nobody is woken under it.
+/// no client is woken under it.
 #[derive(Debug)]
-pub struct Door {
-    turnstile: Mutex<Turnstile<Waker>>,
+pub struct EgressPool {
+    queue: Mutex<FairQueue<Waker>>,
 }
 
-/// One client's place at a door; it is given up when this is dropped.
+/// One client's slot in an egress pool; dropped, the slot is given up.
 #[derive(Debug)]
-pub struct Place {
-    door: Arc<Door>,
-    seat: Seat,
+pub struct EgressSlot {
+    pool: Arc<EgressPool>,
+    slot: Slot,
 }
 
 /// All of them, by listener, and the Client Identifiers that came lately.
@@ -51,7 +51,7 @@ struct Inner {
     listeners: BTreeMap<String, Shared>,
     connects: Connects,
     /// The way out for all clients together.
-    egress: Option<Arc<Door>>,
+    egress: Option<Arc<EgressPool>>,
 }
 
 /// What the clients of one listener share.
@@ -63,7 +63,7 @@ struct Shared {
     /// For those that find no place in the table.
     others: Option<Arc<Pool>>,
     swept: Time,
-    egress: Option<Arc<Door>>,
+    egress: Option<Arc<EgressPool>>,
 }
 
 /// When each Client Identifier came.
@@ -105,54 +105,54 @@ impl Pool {
     }
 }
 
-impl Door {
-    /// A door where nobody waits; none where nothing is limited.
-    pub fn new(egress: &Egress) -> Option<Arc<Door>> {
-        Some(Arc::new(Door { turnstile: Mutex::new(Turnstile::new(egress)?) }))
+impl EgressPool {
+    /// A pool without clients; `None` where nothing is limited.
+    pub fn new(egress: &Egress) -> Option<Arc<EgressPool>> {
+        Some(Arc::new(EgressPool { queue: Mutex::new(FairQueue::new(egress)?) }))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Turnstile<Waker>> {
-        self.turnstile.lock().expect("no code panics while it holds a turnstile")
+    fn lock(&self) -> MutexGuard<'_, FairQueue<Waker>> {
+        self.queue.lock().expect("no code panics while it holds a queue")
     }
 }
 
-impl Place {
-    /// A place for a client.
-    pub fn new(door: Arc<Door>) -> Place {
-        let seat = door.lock().sit();
-        Place { door, seat }
+impl EgressSlot {
+    /// A slot for a client.
+    pub fn new(pool: Arc<EgressPool>) -> EgressSlot {
+        let slot = pool.lock().add();
+        EgressSlot { pool, slot }
     }
 
-    /// The door it is at.
-    pub fn door(&self) -> &Arc<Door> {
-        &self.door
+    /// The pool it belongs to.
+    pub fn pool(&self) -> &Arc<EgressPool> {
+        &self.pool
     }
 
     /// What may leave for the client, which has something; if it must wait, `waker` is woken when it
     /// is its turn.
-    pub fn ask(&self, waker: &Waker, now: Time) -> Pass {
-        self.door.lock().ask(self.seat, waker, now)
+    pub fn ask(&self, waker: &Waker, now: Time) -> Clearance {
+        self.pool.lock().ask(self.slot, waker, now)
     }
 
     /// So much has left, and there is more; returns whom to wake.
     pub fn pour(&self, (messages, bytes): (usize, usize), now: Time) -> Option<Waker> {
-        self.door.lock().pour(self.seat, messages, bytes, now)
+        self.pool.lock().pour(self.slot, messages, bytes, now)
     }
 
     /// So much has left, and no more will for now; returns whom to wake.
     pub fn pour_last(&self, (messages, bytes): (usize, usize), now: Time) -> Option<Waker> {
-        self.door.lock().pour_last(self.seat, messages, bytes, now)
+        self.pool.lock().pour_last(self.slot, messages, bytes, now)
     }
 
     /// It does not wait any more; returns whom to wake.
     pub fn leave(&self) -> Option<Waker> {
-        self.door.lock().leave(self.seat)
+        self.pool.lock().leave(self.slot)
     }
 }
 
-impl Drop for Place {
+impl Drop for EgressSlot {
     fn drop(&mut self) {
-        let woken = self.door.lock().stand_up(self.seat);
+        let woken = self.pool.lock().remove(self.slot);
         if let Some(waker) = woken {
             waker.wake();
         }
@@ -175,7 +175,7 @@ impl Pools {
             let name = listener.called();
             let mut shared = inner.listeners.remove(name).unwrap_or_default();
             set(&mut shared.all, &listener.ingress, now);
-            set_door(&mut shared.egress, &listener.egress, now);
+            set_egress(&mut shared.egress, &listener.egress, now);
             shared.each = listener.ingress_per_address.clone();
             if shared.each.is_free() {
                 shared.addresses.clear();
@@ -187,7 +187,7 @@ impl Pools {
             listeners.insert(name.to_owned(), shared);
         }
         inner.listeners = listeners;
-        set_door(&mut inner.egress, &config.broker.egress, now);
+        set_egress(&mut inner.egress, &config.broker.egress, now);
         let some = inner.egress.is_some() || inner.listeners.values().any(Shared::limits);
         self.some.store(some, Ordering::Relaxed);
         let rate = NonZeroU64::new(config.limits.connects_rate.into());
@@ -213,8 +213,9 @@ impl Pools {
         shared.all.iter().cloned().chain(each).collect()
     }
 
-    /// The doors that messages leave by for a client of the listener: its listener's, then everybody's.
-    pub fn doors(&self, listener: &str) -> impl Iterator<Item = Arc<Door>> + use<> {
+    /// The egress pools of a client of the listener, as the configuration calls it: the listener's,
+    /// then the one of all clients.
+    pub fn egress(&self, listener: &str) -> impl Iterator<Item = Arc<EgressPool>> + use<> {
         let inner = &*self.lock();
         let own = inner.listeners.get(listener).and_then(|shared| shared.egress.clone());
         own.into_iter().chain(inner.egress.clone())
@@ -289,10 +290,10 @@ fn set(pool: &mut Option<Arc<Pool>>, ingress: &Ingress, now: Time) {
     }
 }
 
-fn set_door(door: &mut Option<Arc<Door>>, egress: &Egress, now: Time) {
-    match (&door, Door::new(egress)) {
-        (Some(door), Some(_)) => door.lock().set(egress, now),
-        (_, fresh) => *door = fresh,
+fn set_egress(pool: &mut Option<Arc<EgressPool>>, egress: &Egress, now: Time) {
+    match (&pool, EgressPool::new(egress)) {
+        (Some(pool), Some(_)) => pool.lock().set(egress, now),
+        (_, fresh) => *pool = fresh,
     }
 }
 

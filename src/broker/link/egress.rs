@@ -1,4 +1,4 @@
-//! What leaves for one client through doors that it shares with others.
+//! Egress of one client under limits that it shares with others.
 //!
 //! It asks before anything is taken for it, and says afterwards what has left. In between the others
 //! wait, so that is one turn at most; and whoever has nothing to send, or could not take it, stands in
@@ -8,15 +8,15 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::broker::pools::{Door, Place};
-use crate::shape::{Allowance, Pass};
+use crate::broker::pools::{EgressPool, EgressSlot};
+use crate::shape::{Allowance, Clearance};
 use crate::time::Time;
 
-/// A client's places at the doors, in the order in which it passes them.
+/// A client's slots in the egress pools, in the order in which it passes them.
 #[derive(Debug)]
 pub(super) struct Egress {
-    places: Vec<Place>,
-    /// What may still leave, once every door has let it pass.
+    slots: Vec<EgressSlot>,
+    /// What may still leave, once every pool has let it pass.
     passed: Option<Allowance>,
     /// Messages and bytes that have left since.
     poured: (usize, usize),
@@ -29,12 +29,12 @@ pub(super) struct Egress {
 }
 
 impl Egress {
-    /// None where there are no doors. `waited`: so long it has before.
-    pub fn new(doors: impl Iterator<Item = Arc<Door>>, waited: Duration) -> Option<Egress> {
-        let places: Vec<_> = doors.map(Place::new).collect();
-        let some = !places.is_empty();
+    /// `None` where there are no pools. `waited`: how long the client has waited before.
+    pub fn new(pools: impl Iterator<Item = Arc<EgressPool>>, waited: Duration) -> Option<Egress> {
+        let slots: Vec<_> = pools.map(EgressSlot::new).collect();
+        let some = !slots.is_empty();
         let (passed, poured) = (None, (0, 0));
-        some.then_some(Egress { places, passed, poured, until: None, waited, since: None })
+        some.then_some(Egress { slots, passed, poured, until: None, waited, since: None })
     }
 
     /// Asks for its turn, unless it has some of it left. `wakers`: whose turn it is instead.
@@ -44,20 +44,20 @@ impl Egress {
         }
         if self.passed.take().is_some() {
             let poured = std::mem::take(&mut self.poured);
-            wakers.extend(self.places.iter().filter_map(|place| place.pour(poured, now)));
+            wakers.extend(self.slots.iter().filter_map(|slot| slot.pour(poured, now)));
         }
         self.until = None;
         let mut least = Allowance::FREE;
-        let mut places = self.places.iter();
-        for place in places.by_ref() {
-            match place.ask(waker, now) {
-                Pass::Go(allowance) => least = least.least(allowance),
-                Pass::Wait(until) => {
-                    // Nobody waits behind it for what it cannot use; but before the door it is at it
-                    // keeps its place in front of those before.
+        let mut slots = self.slots.iter();
+        for slot in slots.by_ref() {
+            match slot.ask(waker, now) {
+                Clearance::Go(allowance) => least = least.least(allowance),
+                Clearance::Wait(until) => {
+                    // It leaves the queues of the later pools, since it cannot use its turn there; in
+                    // this pool and the ones before it keeps its turn.
                     self.until = until;
                     self.since = self.since.or(Some(now));
-                    wakers.extend(places.filter_map(Place::leave));
+                    wakers.extend(slots.filter_map(EgressSlot::leave));
                     return;
                 }
             }
@@ -72,8 +72,8 @@ impl Egress {
         self.end_wait(now);
         let poured = std::mem::take(&mut self.poured);
         let passed = self.passed.take().is_some();
-        for place in &self.places {
-            wakers.extend(if passed { place.pour_last(poured, now) } else { place.leave() });
+        for slot in &self.slots {
+            wakers.extend(if passed { slot.pour_last(poured, now) } else { slot.leave() });
         }
     }
 
@@ -102,10 +102,10 @@ impl Egress {
         self.waited + self.since.map_or(Duration::ZERO, |since| now.since(since))
     }
 
-    /// Whether its places are at these doors.
-    pub fn is_at(&self, doors: &[Arc<Door>]) -> bool {
-        let places = self.places.iter().map(Place::door);
-        places.len() == doors.len() && places.zip(doors).all(|(own, door)| Arc::ptr_eq(own, door))
+    /// Whether its slots are in these pools.
+    pub fn is_of(&self, pools: &[Arc<EgressPool>]) -> bool {
+        let slots = self.slots.iter().map(EgressSlot::pool);
+        slots.len() == pools.len() && slots.zip(pools).all(|(own, pool)| Arc::ptr_eq(own, pool))
     }
 
     fn end_wait(&mut self, now: Time) {

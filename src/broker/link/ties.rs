@@ -60,7 +60,7 @@ pub(super) struct Extras {
     pub shaper: Option<Shaper>,
     /// How much of what it sends is looked at.
     pub limits: Option<Box<Limits>>,
-    /// What leaves for it through doors that it shares.
+    /// Egress limits that it shares with others.
     pub egress: Option<Box<Egress>>,
     /// What it has brought in while the broker is pressed.
     pub brake: Option<Box<LeakyBucket>>,
@@ -304,22 +304,22 @@ impl Ties {
         broker: &Broker,
         now: Time,
     ) -> Option<Box<Egress>> {
-        let doors: Vec<_> = listener.iter().flat_map(|name| broker.0.pools.doors(name)).collect();
+        let pools: Vec<_> = listener.iter().flat_map(|name| broker.0.pools.egress(name)).collect();
         let had = self.extras.as_mut().and_then(|extras| extras.egress.take());
         if let Some(mut had) = had {
             // It asks again, under the rules of now.
             let mut wakers = Vec::new();
             had.exit(now, &mut wakers);
             wakers.into_iter().for_each(Waker::wake);
-            if had.is_at(&doors) {
+            if had.is_of(&pools) {
                 return Some(had);
             }
             self.mailbox.keep_waited(had.waited(now));
         }
-        if doors.is_empty() {
+        if pools.is_empty() {
             return None;
         }
-        Egress::new(doors.into_iter(), self.mailbox.waited()).map(Box::new)
+        Egress::new(pools.into_iter(), self.mailbox.waited()).map(Box::new)
     }
 
     /// What may leave for the client now.
@@ -330,7 +330,7 @@ impl Ties {
         shaper.into_iter().chain(egress).fold(Allowance::FREE, Allowance::least)
     }
 
-    /// Asks for its turn at the doors that it shares, if its own buckets let it.
+    /// Asks for its turn in the egress limits that it shares, if its own buckets let it.
     pub fn enter(&mut self, waker: &Waker, now: Time, turn: &mut Turn) {
         let held = self.is_held_by_itself(now);
         let Some(egress) = self.egress_mut() else { return };
@@ -353,7 +353,7 @@ impl Ties {
         self.shaper().is_some_and(|shaper| shaper.allowance(now).is_none())
     }
 
-    /// The doors that its messages leave through.
+    /// The egress limits that it shares.
     pub fn egress(&self) -> Option<&Egress> {
         self.extras.as_ref()?.egress.as_deref()
     }

@@ -17,31 +17,31 @@ use crate::time::Time;
 ///
 /// Every operation takes constant time, but for debt: a packet of many quanta costs a step for each.
 #[derive(Debug)]
-pub struct Turnstile<W> {
+pub struct FairQueue<W> {
     buckets: Shaper,
     /// Credit is counted in bytes if bytes have a rate, else in messages.
     by_bytes: bool,
     /// What a visit brings.
     quantum: i64,
-    places: Vec<Place<W>>,
+    waiters: Vec<Waiter<W>>,
     /// Places nobody has.
-    free: Vec<Seat>,
-    first: Option<Seat>,
-    last: Option<Seat>,
+    free: Vec<Slot>,
+    first: Option<Slot>,
+    last: Option<Slot>,
     /// How often the line was empty: then all debts are forgiven.
     emptied: u64,
 }
 
 /// The number of a client's place.
-pub type Seat = u32;
+pub type Slot = u32;
 
 /// One client: in the line or not.
 #[derive(Debug)]
-struct Place<W> {
+struct Waiter<W> {
     waker: Option<W>,
     waits: bool,
-    before: Option<Seat>,
-    behind: Option<Seat>,
+    before: Option<Slot>,
+    behind: Option<Slot>,
     credit: i64,
     /// Its visit has begun: it has its quantum.
     visits: bool,
@@ -51,21 +51,21 @@ struct Place<W> {
 
 /// What a client may do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Pass {
+pub enum Clearance {
     /// So much may leave now: at least a message and a byte.
     Go(Allowance),
     /// Nothing before that time; without one, before it is woken.
     Wait(Option<Time>),
 }
 
-impl<W: Clone> Turnstile<W> {
+impl<W: Clone> FairQueue<W> {
     /// Empty buckets and nobody in the line; none where nothing is limited.
-    pub fn new(egress: &Egress) -> Option<Turnstile<W>> {
-        Some(Turnstile {
+    pub fn new(egress: &Egress) -> Option<FairQueue<W>> {
+        Some(FairQueue {
             buckets: Shaper::new(&shaping(egress))?,
             by_bytes: egress.bytes_rate.0 > 0,
             quantum: quantum(egress),
-            places: Vec::new(),
+            waiters: Vec::new(),
             free: Vec::new(),
             first: None,
             last: None,
@@ -80,17 +80,17 @@ impl<W: Clone> Turnstile<W> {
         if self.by_bytes != (egress.bytes_rate.0 > 0) {
             // Old credit is in another coin.
             self.by_bytes = !self.by_bytes;
-            for place in &mut self.places {
-                place.credit = 0;
-                place.visits = false;
+            for waiter in &mut self.waiters {
+                waiter.credit = 0;
+                waiter.visits = false;
             }
         }
         self.quantum = quantum(egress);
     }
 
     /// A place for a client that may come to wait.
-    pub fn sit(&mut self) -> Seat {
-        let place = Place {
+    pub fn add(&mut self) -> Slot {
+        let waiter = Waiter {
             waker: None,
             waits: false,
             before: None,
@@ -100,88 +100,88 @@ impl<W: Clone> Turnstile<W> {
             emptied: self.emptied,
         };
         match self.free.pop() {
-            Some(seat) => {
-                self.places[seat as usize] = place;
-                seat
+            Some(slot) => {
+                self.waiters[slot as usize] = waiter;
+                slot
             }
             None => {
-                self.places.push(place);
-                u32::try_from(self.places.len() - 1).expect("fewer clients than that")
+                self.waiters.push(waiter);
+                u32::try_from(self.waiters.len() - 1).expect("fewer clients than that")
             }
         }
     }
 
     /// The client is gone. Returns whom to wake.
-    pub fn stand_up(&mut self, seat: Seat) -> Option<W> {
-        let woken = self.leave(seat);
-        self.free.push(seat);
+    pub fn remove(&mut self, slot: Slot) -> Option<W> {
+        let woken = self.leave(slot);
+        self.free.push(slot);
         woken
     }
 
     /// What may the client send, which has something to send? If it must wait it stands in the line, and
     /// `waker` is what wakes it.
-    pub fn ask(&mut self, seat: Seat, waker: &W, now: Time) -> Pass {
+    pub fn ask(&mut self, slot: Slot, waker: &W, now: Time) -> Clearance {
         let emptied = self.emptied;
-        let place = self.place_mut(seat);
-        place.waker = Some(waker.clone());
-        if !place.waits {
-            if place.emptied != emptied {
-                place.emptied = emptied;
-                place.credit = 0;
+        let waiter = self.waiter_mut(slot);
+        waiter.waker = Some(waker.clone());
+        if !waiter.waits {
+            if waiter.emptied != emptied {
+                waiter.emptied = emptied;
+                waiter.credit = 0;
             }
-            self.push(seat);
-            if self.first == Some(seat) {
+            self.push(slot);
+            if self.first == Some(slot) {
                 self.begin_visit();
             }
         }
-        if self.first != Some(seat) {
-            return Pass::Wait(None);
+        if self.first != Some(slot) {
+            return Clearance::Wait(None);
         }
         let allowance = self.buckets.allowance(now);
         if allowance.is_none() {
             self.buckets.set_waits(true, now);
-            return Pass::Wait(Some(self.buckets.ready_at()));
+            return Clearance::Wait(Some(self.buckets.ready_at()));
         }
-        Pass::Go(self.within_credit(seat, allowance))
+        Clearance::Go(self.within_credit(slot, allowance))
     }
 
     /// So much has left, and there is more: the client stays in the line. Returns whom to wake, if that
     /// is now somebody else's turn.
-    pub fn pour(&mut self, seat: Seat, messages: usize, bytes: usize, now: Time) -> Option<W> {
-        self.spend(seat, messages, bytes, now);
+    pub fn pour(&mut self, slot: Slot, messages: usize, bytes: usize, now: Time) -> Option<W> {
+        self.spend(slot, messages, bytes, now);
         let alone = self.first == self.last;
-        let place = self.place_mut(seat);
+        let waiter = self.waiter_mut(slot);
         if alone {
             // Nobody waits for it: a new visit.
-            place.credit = 0;
-            place.visits = false;
-        } else if place.credit > 0 {
+            waiter.credit = 0;
+            waiter.visits = false;
+        } else if waiter.credit > 0 {
             return None;
         }
         self.begin_visit();
-        self.first.filter(|first| *first != seat).and_then(|first| self.place(first).waker.clone())
+        self.first.filter(|first| *first != slot).and_then(|first| self.waiter(first).waker.clone())
     }
 
     /// So much has left, and there is no more that could: the client leaves the line. Returns whom to
     /// wake.
-    pub fn pour_last(&mut self, seat: Seat, messages: usize, bytes: usize, now: Time) -> Option<W> {
-        self.spend(seat, messages, bytes, now);
-        self.leave(seat)
+    pub fn pour_last(&mut self, slot: Slot, messages: usize, bytes: usize, now: Time) -> Option<W> {
+        self.spend(slot, messages, bytes, now);
+        self.leave(slot)
     }
 
     /// The client wants nothing, or cannot take anything, for now: its place in the line is the next
     /// one's. Returns whom to wake.
-    pub fn leave(&mut self, seat: Seat) -> Option<W> {
-        if !self.place(seat).waits {
+    pub fn leave(&mut self, slot: Slot) -> Option<W> {
+        if !self.waiter(slot).waits {
             return None;
         }
-        let was_first = self.first == Some(seat);
-        self.unlink(seat);
-        let place = self.place_mut(seat);
-        place.waker = None;
-        place.visits = false;
+        let was_first = self.first == Some(slot);
+        self.unlink(slot);
+        let waiter = self.waiter_mut(slot);
+        waiter.waker = None;
+        waiter.visits = false;
         // Credit is for who waits; debt stays.
-        place.credit = place.credit.min(0);
+        waiter.credit = waiter.credit.min(0);
         if self.first.is_none() {
             self.emptied += 1;
             self.buckets.end_wait();
@@ -190,25 +190,25 @@ impl<W: Clone> Turnstile<W> {
             return None;
         }
         self.begin_visit();
-        self.first.and_then(|first| self.place(first).waker.clone())
+        self.first.and_then(|first| self.waiter(first).waker.clone())
     }
 
     /// Clients in the line.
     pub fn waiting(&self) -> usize {
         let mut count = 0;
         let mut at = self.first;
-        while let Some(seat) = at {
+        while let Some(slot) = at {
             count += 1;
-            at = self.place(seat).behind;
+            at = self.waiter(slot).behind;
         }
         count
     }
 
-    fn spend(&mut self, seat: Seat, messages: usize, bytes: usize, now: Time) {
+    fn spend(&mut self, slot: Slot, messages: usize, bytes: usize, now: Time) {
         self.buckets.pour_many(messages, bytes, now);
         let cost = if self.by_bytes { bytes } else { messages };
-        let place = self.place_mut(seat);
-        place.credit = place.credit.saturating_sub(i64::try_from(cost).unwrap_or(i64::MAX));
+        let waiter = self.waiter_mut(slot);
+        waiter.credit = waiter.credit.saturating_sub(i64::try_from(cost).unwrap_or(i64::MAX));
     }
 
     /// The first of the line gets its quantum; who is in debt even so goes to the end, one quantum
@@ -217,26 +217,26 @@ impl<W: Clone> Turnstile<W> {
         let quantum = self.quantum;
         while let Some(first) = self.first {
             let alone = self.first == self.last;
-            let place = self.place_mut(first);
-            if !place.visits {
-                place.visits = true;
-                place.credit = place.credit.saturating_add(quantum);
+            let waiter = self.waiter_mut(first);
+            if !waiter.visits {
+                waiter.visits = true;
+                waiter.credit = waiter.credit.saturating_add(quantum);
             }
-            if place.credit > 0 || alone {
+            if waiter.credit > 0 || alone {
                 return;
             }
-            place.visits = false;
+            waiter.visits = false;
             self.unlink(first);
             self.push(first);
         }
     }
 
     /// With others behind it, a client gets no more than its credit.
-    fn within_credit(&self, seat: Seat, allowance: Allowance) -> Allowance {
+    fn within_credit(&self, slot: Slot, allowance: Allowance) -> Allowance {
         if self.first == self.last {
             return allowance;
         }
-        let credit = usize::try_from(self.place(seat).credit).unwrap_or(0).max(1);
+        let credit = usize::try_from(self.waiter(slot).credit).unwrap_or(0).max(1);
         if self.by_bytes {
             Allowance { bytes: allowance.bytes.min(credit), ..allowance }
         } else {
@@ -244,38 +244,38 @@ impl<W: Clone> Turnstile<W> {
         }
     }
 
-    fn push(&mut self, seat: Seat) {
-        let last = self.last.replace(seat);
+    fn push(&mut self, slot: Slot) {
+        let last = self.last.replace(slot);
         match last {
-            Some(last) => self.place_mut(last).behind = Some(seat),
-            None => self.first = Some(seat),
+            Some(last) => self.waiter_mut(last).behind = Some(slot),
+            None => self.first = Some(slot),
         }
-        let place = self.place_mut(seat);
-        place.waits = true;
-        place.before = last;
-        place.behind = None;
+        let waiter = self.waiter_mut(slot);
+        waiter.waits = true;
+        waiter.before = last;
+        waiter.behind = None;
     }
 
-    fn unlink(&mut self, seat: Seat) {
-        let place = self.place_mut(seat);
-        place.waits = false;
-        let (before, behind) = (place.before.take(), place.behind.take());
+    fn unlink(&mut self, slot: Slot) {
+        let waiter = self.waiter_mut(slot);
+        waiter.waits = false;
+        let (before, behind) = (waiter.before.take(), waiter.behind.take());
         match before {
-            Some(before) => self.place_mut(before).behind = behind,
+            Some(before) => self.waiter_mut(before).behind = behind,
             None => self.first = behind,
         }
         match behind {
-            Some(behind) => self.place_mut(behind).before = before,
+            Some(behind) => self.waiter_mut(behind).before = before,
             None => self.last = before,
         }
     }
 
-    fn place(&self, seat: Seat) -> &Place<W> {
-        &self.places[seat as usize]
+    fn waiter(&self, slot: Slot) -> &Waiter<W> {
+        &self.waiters[slot as usize]
     }
 
-    fn place_mut(&mut self, seat: Seat) -> &mut Place<W> {
-        &mut self.places[seat as usize]
+    fn waiter_mut(&mut self, slot: Slot) -> &mut Waiter<W> {
+        &mut self.waiters[slot as usize]
     }
 }
 
@@ -327,10 +327,10 @@ mod tests {
         Egress { messages_rate, messages_burst, ..Egress::default() }
     }
 
-    /// Clients with backlogs of packets, a turnstile, and a clock that jumps.
+    /// Clients with backlogs of packets, a queue, and a clock that jumps.
     struct Hall {
-        turnstile: Turnstile<usize>,
-        seats: Vec<Seat>,
+        queue: FairQueue<usize>,
+        slots: Vec<Slot>,
         backlogs: Vec<VecDeque<usize>>,
         now: Time,
         ready: VecDeque<usize>,
@@ -341,28 +341,28 @@ mod tests {
 
     impl Hall {
         fn new(egress: &Egress, backlogs: Vec<VecDeque<usize>>) -> Hall {
-            let mut turnstile = Turnstile::new(egress).unwrap();
-            let seats = backlogs.iter().map(|_| turnstile.sit()).collect();
+            let mut queue = FairQueue::new(egress).unwrap();
+            let slots = backlogs.iter().map(|_| queue.add()).collect();
             let ready = (0..backlogs.len()).collect();
             let (deadlines, left) = (BTreeMap::new(), Vec::new());
-            Hall { turnstile, seats, backlogs, now: BEGIN, ready, deadlines, left }
+            Hall { queue, slots, backlogs, now: BEGIN, ready, deadlines, left }
         }
 
         /// A client does what it can.
         fn poll(&mut self, client: usize) {
             self.deadlines.remove(&client);
-            let seat = self.seats[client];
+            let slot = self.slots[client];
             if self.backlogs[client].is_empty() {
-                let woken = self.turnstile.leave(seat);
+                let woken = self.queue.leave(slot);
                 self.ready.extend(woken);
                 return;
             }
-            let mut allowance = match self.turnstile.ask(seat, &client, self.now) {
-                Pass::Wait(until) => {
+            let mut allowance = match self.queue.ask(slot, &client, self.now) {
+                Clearance::Wait(until) => {
                     self.deadlines.extend(until.map(|until| (client, until)));
                     return;
                 }
-                Pass::Go(allowance) => allowance,
+                Clearance::Go(allowance) => allowance,
             };
             assert!(!allowance.is_none());
             let (mut messages, mut bytes) = (0, 0);
@@ -376,10 +376,10 @@ mod tests {
                 self.left.push((self.now, client, packet));
             }
             let woken = if self.backlogs[client].is_empty() {
-                self.turnstile.pour_last(seat, messages, bytes, self.now)
+                self.queue.pour_last(slot, messages, bytes, self.now)
             } else {
                 self.ready.push_back(client);
-                self.turnstile.pour(seat, messages, bytes, self.now)
+                self.queue.pour(slot, messages, bytes, self.now)
             };
             self.ready.extend(woken);
         }
@@ -489,7 +489,7 @@ mod tests {
                 let until = *hall.deadlines.values().next().unwrap();
                 assert!(until > hall.now, "seed {seed}");
             } else {
-                assert_eq!(hall.turnstile.waiting(), 0, "seed {seed}");
+                assert_eq!(hall.queue.waiting(), 0, "seed {seed}");
             }
             let mut total =
                 hall.left.len() + hall.backlogs.iter().map(VecDeque::len).sum::<usize>();
@@ -519,13 +519,13 @@ mod tests {
         hall.pass(SECOND);
         let before = hall.left.len();
         // Half of a packet's time has passed; the other half lasts as long as the new rate says.
-        hall.turnstile.set(&by_bytes(10_000, 1), hall.now);
+        hall.queue.set(&by_bytes(10_000, 1), hall.now);
         hall.ready.extend(hall.deadlines.keys());
         hall.pass(SECOND);
         let after = hall.left.len() - before;
         assert!((100..=101).contains(&after), "{before} {after}");
         // And from bytes to messages.
-        hall.turnstile.set(&by_messages(50, 1), hall.now);
+        hall.queue.set(&by_messages(50, 1), hall.now);
         hall.ready.extend(hall.deadlines.keys());
         let before = [hall.share(0).0, hall.share(1).0];
         hall.pass(SECOND);
@@ -542,14 +542,14 @@ mod tests {
             messages_burst: 1_000_000_000,
             ..by_bytes(1 << 40, 1 << 40)
         };
-        let mut turnstile = Turnstile::new(&most).unwrap();
-        let (a, b) = (turnstile.sit(), turnstile.sit());
-        assert!(matches!(turnstile.ask(a, &0, BEGIN), Pass::Go(_)));
-        assert_eq!(turnstile.ask(b, &1, BEGIN), Pass::Wait(None));
-        assert_eq!(turnstile.pour(a, usize::MAX, usize::MAX, BEGIN), Some(1));
-        assert!(matches!(turnstile.ask(b, &1, BEGIN), Pass::Wait(Some(_))));
-        assert_eq!(turnstile.stand_up(b), Some(0));
-        assert!(Turnstile::<usize>::new(&Egress::default()).is_none());
+        let mut queue = FairQueue::new(&most).unwrap();
+        let (a, b) = (queue.add(), queue.add());
+        assert!(matches!(queue.ask(a, &0, BEGIN), Clearance::Go(_)));
+        assert_eq!(queue.ask(b, &1, BEGIN), Clearance::Wait(None));
+        assert_eq!(queue.pour(a, usize::MAX, usize::MAX, BEGIN), Some(1));
+        assert!(matches!(queue.ask(b, &1, BEGIN), Clearance::Wait(Some(_))));
+        assert_eq!(queue.remove(b), Some(0));
+        assert!(FairQueue::<usize>::new(&Egress::default()).is_none());
     }
 
     /// The naive twin keeps its line in a list, and everything else in maps.
@@ -562,7 +562,7 @@ mod tests {
     }
 
     impl Twin {
-        fn ask(&mut self, client: usize, now: Time) -> Pass {
+        fn ask(&mut self, client: usize, now: Time) -> Clearance {
             if !self.line.contains(&client) {
                 self.line.push(client);
                 // Nobody else's visit ends for it: who is first may be sending.
@@ -571,17 +571,17 @@ mod tests {
                 }
             }
             if self.line[0] != client {
-                return Pass::Wait(None);
+                return Clearance::Wait(None);
             }
             let mut allowance = self.buckets.allowance(now);
             if allowance.is_none() {
                 self.buckets.set_waits(true, now);
-                return Pass::Wait(Some(self.buckets.ready_at()));
+                return Clearance::Wait(Some(self.buckets.ready_at()));
             }
             if self.line.len() > 1 {
                 allowance.bytes = allowance.bytes.min(self.credit[&client].max(1) as usize);
             }
-            Pass::Go(allowance)
+            Clearance::Go(allowance)
         }
 
         fn turn(&mut self) {
@@ -637,7 +637,7 @@ mod tests {
         for seed in 1..=500 {
             let mut dice = Dice(seed);
             let egress = by_bytes(10_000, 1 + dice.below(5_000) as u64);
-            let mut turnstile = Turnstile::new(&egress).unwrap();
+            let mut queue = FairQueue::new(&egress).unwrap();
             let mut twin = Twin {
                 buckets: Shaper::new(&shaping(&egress)).unwrap(),
                 quantum: quantum(&egress),
@@ -645,24 +645,24 @@ mod tests {
                 visiting: BTreeSet::new(),
                 credit: BTreeMap::new(),
             };
-            let seats: Vec<_> = (0..6).map(|_| turnstile.sit()).collect();
+            let slots: Vec<_> = (0..6).map(|_| queue.add()).collect();
             let mut now = BEGIN;
             for step in 0..400 {
                 let client = dice.below(6);
-                let (seat, cx) = (seats[client], format!("seed {seed} step {step}"));
+                let (slot, cx) = (slots[client], format!("seed {seed} step {step}"));
                 now = now.after(Duration::from_micros([0, 10, 50_000][dice.below(3)]));
                 if dice.below(3) == 0 {
-                    assert_eq!(turnstile.leave(seat), twin.leave(client), "{cx}");
+                    assert_eq!(queue.leave(slot), twin.leave(client), "{cx}");
                     continue;
                 }
-                let pass = turnstile.ask(seat, &client, now);
+                let pass = queue.ask(slot, &client, now);
                 assert_eq!(pass, twin.ask(client, now), "{cx}");
-                if let Pass::Go(allowance) = pass {
+                if let Clearance::Go(allowance) = pass {
                     let bytes = 1 + dice.below(allowance.bytes + 3_000);
-                    let woken = turnstile.pour(seat, 1, bytes, now);
+                    let woken = queue.pour(slot, 1, bytes, now);
                     assert_eq!(woken, twin.pour(client, 1, bytes, now), "{cx}");
                 }
-                assert_eq!(turnstile.waiting(), twin.line.len(), "{cx}");
+                assert_eq!(queue.waiting(), twin.line.len(), "{cx}");
             }
         }
     }

@@ -285,9 +285,9 @@ const TICK: Duration = Duration::from_millis(100);
 async fn stop<C: Clock>(config: &Config, shared: &Arc<Shared<C>>) {
     shared.stop();
     let deadline = shared.clock.now().after(config.broker.stop_timeout.0);
-    while shared.wheel.seated() > 0 {
+    while shared.wheel.registered() > 0 {
         if shared.clock.now() >= deadline {
-            warn!(connections = shared.wheel.seated(), "not all connections ended in time");
+            warn!(connections = shared.wheel.registered(), "not all connections ended in time");
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;

@@ -59,7 +59,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
     C: Clock,
 {
-    let ticket = shared.wheel.sit();
+    let ticket = shared.wheel.register();
     let connection = Connection {
         link,
         stream,
@@ -70,7 +70,7 @@ where
         read: true,
         unread: false,
         looked_over: false,
-        seated: false,
+        registered: false,
         stage: Stage::Open,
         armed: Time::NEVER,
         sleep: None,
@@ -99,7 +99,7 @@ struct Connection<S, C> {
     unread: bool,
     /// The link has looked over all of `partial`, while it was held up.
     looked_over: bool,
-    seated: bool,
+    registered: bool,
     stage: Stage,
     /// When the wheel wakes us at the latest.
     armed: Time,
@@ -198,8 +198,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
         let now = self.shared.clock.now();
         let Scratch { buf, turn } = scratch;
         turn.out.clear();
-        if !self.seated {
-            self.seated = true;
+        if !self.registered {
+            self.registered = true;
             self.shared.wheel.set_waker(self.ticket, cx.waker());
         }
         if let Stage::Open | Stage::Left = self.stage {

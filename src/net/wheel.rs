@@ -1,8 +1,8 @@
 //! A lazy wheel: wakes connections about a second before their deadlines.
 //!
 //! A Keep Alive deadline moves with every packet. Nothing is done when it moves later: the
-//! connection is woken at the old time, looks, and arms itself anew. So a timer costs an idle
-//! connection a few bytes, and a busy one nothing.
+//! connection is woken at the old time, sees its new deadline, and arms the wheel again. So a timer
+//! costs an idle connection a few bytes, and a busy one nothing.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use crate::time::{Clock, Time};
 
-/// Wakers by the time they are wanted, in slots of a quarter of a second.
+/// Wakers by the time they are due, in slots of a quarter of a second.
 #[derive(Debug, Default)]
 pub struct Wheel {
     inner: Mutex<Inner>,
@@ -22,60 +22,60 @@ pub struct Wheel {
 
 #[derive(Debug, Default)]
 struct Inner {
-    seats: Vec<Seat>,
+    entries: Vec<Entry>,
     free: Vec<u32>,
     slots: BTreeMap<u64, Vec<Ticket>>,
 }
 
 #[derive(Debug, Default)]
-struct Seat {
+struct Entry {
     waker: Option<Waker>,
     generation: u32,
 }
 
-/// A connection's place in the wheel.
+/// A connection's entry in the wheel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Ticket {
-    seat: u32,
+    entry: u32,
     generation: u32,
 }
 
 const SLOT_NS: u64 = 250_000_000;
 
-/// The wheel wakes so long before the deadline; the rest is slept exactly.
+/// How long before a deadline the wheel wakes; the connection sleeps the rest exactly.
 pub const LEAD: Duration = Duration::from_millis(1_000);
 
 impl Wheel {
-    /// A seat for a connection.
-    pub fn sit(&self) -> Ticket {
+    /// An entry for a connection.
+    pub fn register(&self) -> Ticket {
         let inner = &mut *self.lock();
-        if let Some(seat) = inner.free.pop() {
-            return Ticket { seat, generation: inner.seats[seat as usize].generation };
+        if let Some(entry) = inner.free.pop() {
+            return Ticket { entry, generation: inner.entries[entry as usize].generation };
         }
-        let seat = u32::try_from(inner.seats.len()).expect("fewer connections than 2^32");
-        if inner.seats.len() == inner.seats.capacity() {
-            // By an eighth, not to twice as many: what nobody sits in is memory too.
-            let more = (inner.seats.len() / 8).max(64);
-            inner.seats.reserve_exact(more);
+        let entry = u32::try_from(inner.entries.len()).expect("fewer connections than 2^32");
+        if inner.entries.len() == inner.entries.capacity() {
+            // By an eighth, not to twice as many: an unused entry takes memory too.
+            let more = (inner.entries.len() / 8).max(64);
+            inner.entries.reserve_exact(more);
         }
-        inner.seats.push(Seat::default());
-        Ticket { seat, generation: 0 }
+        inner.entries.push(Entry::default());
+        Ticket { entry, generation: 0 }
     }
 
     /// The waker to wake, for deadlines and for [`Wheel::wake_all`].
     pub fn set_waker(&self, ticket: Ticket, waker: &Waker) {
         let inner = &mut *self.lock();
-        let seat = &mut inner.seats[ticket.seat as usize];
-        if seat.generation == ticket.generation {
-            match &mut seat.waker {
+        let entry = &mut inner.entries[ticket.entry as usize];
+        if entry.generation == ticket.generation {
+            match &mut entry.waker {
                 Some(old) => old.clone_from(waker),
                 none => *none = Some(waker.clone()),
             }
         }
     }
 
-    /// Wakes the seat at `at` or up to a slot later, never earlier: whoever is woken takes it that
-    /// the time it asked for is past, and asks anew.
+    /// Wakes the connection at `at` or up to a slot later, never earlier: a connection that is woken
+    /// assumes that the time it asked for is past.
     pub fn arm(&self, ticket: Ticket, at: Time) {
         let slot = at.as_nanos().div_ceil(SLOT_NS);
         let inner = &mut *self.lock();
@@ -86,31 +86,31 @@ impl Wheel {
         }
     }
 
-    /// The connection is gone; its seat is free.
+    /// The connection is gone; its entry is free.
     pub fn leave(&self, ticket: Ticket) {
         let inner = &mut *self.lock();
-        let seat = &mut inner.seats[ticket.seat as usize];
-        seat.waker = None;
-        seat.generation = seat.generation.wrapping_add(1);
-        inner.free.push(ticket.seat);
+        let entry = &mut inner.entries[ticket.entry as usize];
+        entry.waker = None;
+        entry.generation = entry.generation.wrapping_add(1);
+        inner.free.push(ticket.entry);
     }
 
-    /// Connections seated.
-    pub fn seated(&self) -> usize {
+    /// Connections that have an entry.
+    pub fn registered(&self) -> usize {
         let inner = self.lock();
-        inner.seats.len() - inner.free.len()
+        inner.entries.len() - inner.free.len()
     }
 
     /// Wakes every connection.
     pub fn wake_all(&self) {
         let wakers: Vec<_> =
-            self.lock().seats.iter().filter_map(|seat| seat.waker.clone()).collect();
+            self.lock().entries.iter().filter_map(|entry| entry.waker.clone()).collect();
         for waker in wakers {
             waker.wake();
         }
     }
 
-    /// Turns for ever.
+    /// Wakes connections for ever, at the times of `clock`.
     pub async fn turn(&self, clock: &impl Clock) {
         loop {
             let next = self.lock().slots.first_key_value().map(|(slot, _)| *slot);
@@ -140,9 +140,9 @@ impl Wheel {
         let due = std::mem::replace(&mut inner.slots, later);
         let mut wakers = Vec::new();
         for ticket in due.into_values().flatten() {
-            let seat = &inner.seats[ticket.seat as usize];
-            if seat.generation == ticket.generation {
-                wakers.extend(seat.waker.clone());
+            let entry = &inner.entries[ticket.entry as usize];
+            if entry.generation == ticket.generation {
+                wakers.extend(entry.waker.clone());
             }
         }
         wakers
@@ -171,11 +171,11 @@ mod tests {
     }
 
     #[test]
-    fn due_seats_are_woken_and_departed_ones_are_not() {
+    fn due_entries_are_woken_and_departed_ones_are_not() {
         let wheel = Wheel::default();
         let count = Arc::new(Count::default());
         let waker = Waker::from(count.clone());
-        let (stays, leaves) = (wheel.sit(), wheel.sit());
+        let (stays, leaves) = (wheel.register(), wheel.register());
         for ticket in [stays, leaves] {
             wheel.set_waker(ticket, &waker);
             wheel.arm(ticket, Time::from_secs(10));
@@ -185,7 +185,7 @@ mod tests {
         wheel.due(Time::from_secs(10)).into_iter().for_each(Waker::wake);
         assert_eq!(count.0.load(Ordering::Relaxed), 1);
         assert!(wheel.due(Time::from_secs(11)).is_empty());
-        let again = wheel.sit();
+        let again = wheel.register();
         assert_ne!(again, leaves);
     }
 }

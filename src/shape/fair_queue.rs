@@ -1,41 +1,59 @@
-//! Egress for many clients together: one pair of buckets, shared fairly by those that wait.
+//! Egress for many clients together: one pair of buckets, shared fairly by the clients that wait.
 //!
-//! Deficit round robin. Whoever has something to send and may not yet stands in one line, and only the
-//! first of the line sends: a *visit*. A visit brings a quantum of credit; what leaves is taken from it,
-//! and the last packet may go beyond, for nobody knows its size before it is taken. When the credit is
-//! used up the next one's visit begins. Debt is carried, so in the long run everybody who waits gets
-//! the same to within a quantum and a packet, and one huge backlog starves nobody.
+//! This is deficit round robin. Clients that have something to send wait in one queue; only the first
+//! of the queue sends. Its turn is a *visit*. A visit adds a quantum of credit; what leaves is
+//! subtracted from the credit, and the last packet may exceed it, since a packet's size is not known
+//! before it is taken. When the credit is used up, the visit of the next client begins. Debt is carried
+//! over, so in the long run all waiting clients get the same to within a quantum and a packet, and one
+//! huge backlog does not starve the others.
 //!
-//! Whoever stops wanting leaves the line, and so does whoever cannot take for another reason: the
-//! others wait for nobody but the buckets.
+//! A client leaves the queue when it has nothing to send, or cannot take anything for another reason:
+//! the others wait for the buckets only.
 
 use super::{Allowance, Shaper};
 use crate::config::{Egress, Shaping, Size};
 use crate::time::Time;
 
-/// The buckets and the line. `W` is what wakes a client.
+/// The buckets and the queue of waiting clients. `W` wakes a client.
 ///
-/// Every operation takes constant time, but for debt: a packet of many quanta costs a step for each.
+/// Every operation takes constant time, except for debt: a packet of many quanta costs one step each.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use sluicemq::config::Egress;
+/// # use sluicemq::shape::{Clearance, FairQueue};
+/// # use sluicemq::time::Time;
+/// let egress = Egress { messages_rate: 1, messages_burst: 1, ..Egress::default() };
+/// let mut queue = FairQueue::new(&egress).expect("something is limited");
+/// let (a, b, now) = (queue.add(), queue.add(), Time::from_secs(1));
+/// assert!(matches!(queue.ask(a, &"a", now), Clearance::Go(_)));
+/// assert_eq!(queue.ask(b, &"b", now), Clearance::Wait(None));
+/// // One message of 100 bytes has left for `a`, and it has no more: `b` is woken, and waits for a token.
+/// assert_eq!(queue.pour_last(a, 1, 100, now), Some("b"));
+/// let later = now.after(Duration::from_secs(1));
+/// assert_eq!(queue.ask(b, &"b", now), Clearance::Wait(Some(later)));
+/// assert!(matches!(queue.ask(b, &"b", later), Clearance::Go(_)));
+/// ```
 #[derive(Debug)]
 pub struct FairQueue<W> {
     buckets: Shaper,
     /// Credit is counted in bytes if bytes have a rate, else in messages.
     by_bytes: bool,
-    /// What a visit brings.
+    /// Credit that a visit adds.
     quantum: i64,
     waiters: Vec<Waiter<W>>,
-    /// Places nobody has.
+    /// Slots that no client has.
     free: Vec<Slot>,
     first: Option<Slot>,
     last: Option<Slot>,
-    /// How often the line was empty: then all debts are forgiven.
+    /// How often the queue has become empty: then all debts are forgiven.
     emptied: u64,
 }
 
-/// The number of a client's place.
+/// A client's number in a [`FairQueue`].
 pub type Slot = u32;
 
-/// One client: in the line or not.
+/// One client: in the queue or not.
 #[derive(Debug)]
 struct Waiter<W> {
     waker: Option<W>,
@@ -45,21 +63,21 @@ struct Waiter<W> {
     credit: i64,
     /// Its visit has begun: it has its quantum.
     visits: bool,
-    /// Credit is from since the line was empty so often.
+    /// The queue's `emptied` when the credit was last set: credit of an earlier count is void.
     emptied: u64,
 }
 
-/// What a client may do.
+/// Whether a client may send.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Clearance {
-    /// So much may leave now: at least a message and a byte.
+    /// This much may leave now: at least a message and a byte.
     Go(Allowance),
-    /// Nothing before that time; without one, before it is woken.
+    /// Nothing may leave before this time; `None`: before the client is woken.
     Wait(Option<Time>),
 }
 
 impl<W: Clone> FairQueue<W> {
-    /// Empty buckets and nobody in the line; none where nothing is limited.
+    /// Empty buckets and an empty queue; `None` where nothing is limited.
     pub fn new(egress: &Egress) -> Option<FairQueue<W>> {
         Some(FairQueue {
             buckets: Shaper::new(&shaping(egress))?,
@@ -73,12 +91,12 @@ impl<W: Clone> FairQueue<W> {
         })
     }
 
-    /// Goes on under other rules: what is in the buckets stays in them, and the line stays as it is.
-    /// Whoever waits should ask again: the first may go earlier.
+    /// Changes the limits at `now`. What is in the buckets stays in them, and the queue stays as it is.
+    /// Waiting clients should ask again: the first may go earlier.
     pub fn set(&mut self, egress: &Egress, now: Time) {
         self.buckets.set(&shaping(egress), now);
         if self.by_bytes != (egress.bytes_rate.0 > 0) {
-            // Old credit is in another coin.
+            // Old credit is in another unit.
             self.by_bytes = !self.by_bytes;
             for waiter in &mut self.waiters {
                 waiter.credit = 0;
@@ -88,7 +106,7 @@ impl<W: Clone> FairQueue<W> {
         self.quantum = quantum(egress);
     }
 
-    /// A place for a client that may come to wait.
+    /// A slot for a client that may come to wait.
     pub fn add(&mut self) -> Slot {
         let waiter = Waiter {
             waker: None,
@@ -111,15 +129,15 @@ impl<W: Clone> FairQueue<W> {
         }
     }
 
-    /// The client is gone. Returns whom to wake.
+    /// Frees the slot of a client that is gone. Returns the client to wake, if any.
     pub fn remove(&mut self, slot: Slot) -> Option<W> {
         let woken = self.leave(slot);
         self.free.push(slot);
         woken
     }
 
-    /// What may the client send, which has something to send? If it must wait it stands in the line, and
-    /// `waker` is what wakes it.
+    /// What a client that has something to send may send. If it must wait it enters the queue, and
+    /// `waker` is returned by the call that makes it the first.
     pub fn ask(&mut self, slot: Slot, waker: &W, now: Time) -> Clearance {
         let emptied = self.emptied;
         let waiter = self.waiter_mut(slot);
@@ -145,14 +163,14 @@ impl<W: Clone> FairQueue<W> {
         Clearance::Go(self.within_credit(slot, allowance))
     }
 
-    /// So much has left, and there is more: the client stays in the line. Returns whom to wake, if that
-    /// is now somebody else's turn.
+    /// `messages` and `bytes` have left, and there is more: the client stays in the queue. Returns the
+    /// client to wake, if the next visit is another one's.
     pub fn pour(&mut self, slot: Slot, messages: usize, bytes: usize, now: Time) -> Option<W> {
         self.spend(slot, messages, bytes, now);
         let alone = self.first == self.last;
         let waiter = self.waiter_mut(slot);
         if alone {
-            // Nobody waits for it: a new visit.
+            // No other client waits: a new visit.
             waiter.credit = 0;
             waiter.visits = false;
         } else if waiter.credit > 0 {
@@ -162,15 +180,15 @@ impl<W: Clone> FairQueue<W> {
         self.first.filter(|first| *first != slot).and_then(|first| self.waiter(first).waker.clone())
     }
 
-    /// So much has left, and there is no more that could: the client leaves the line. Returns whom to
-    /// wake.
+    /// `messages` and `bytes` have left, and nothing more can: the client leaves the queue. Returns the
+    /// client to wake, if any.
     pub fn pour_last(&mut self, slot: Slot, messages: usize, bytes: usize, now: Time) -> Option<W> {
         self.spend(slot, messages, bytes, now);
         self.leave(slot)
     }
 
-    /// The client wants nothing, or cannot take anything, for now: its place in the line is the next
-    /// one's. Returns whom to wake.
+    /// Takes a client out of the queue that has nothing to send for now, or cannot take anything.
+    /// Returns the client to wake, if any.
     pub fn leave(&mut self, slot: Slot) -> Option<W> {
         if !self.waiter(slot).waits {
             return None;
@@ -180,7 +198,7 @@ impl<W: Clone> FairQueue<W> {
         let waiter = self.waiter_mut(slot);
         waiter.waker = None;
         waiter.visits = false;
-        // Credit is for who waits; debt stays.
+        // Credit is for clients that wait; debt stays.
         waiter.credit = waiter.credit.min(0);
         if self.first.is_none() {
             self.emptied += 1;
@@ -193,7 +211,7 @@ impl<W: Clone> FairQueue<W> {
         self.first.and_then(|first| self.waiter(first).waker.clone())
     }
 
-    /// Clients in the line.
+    /// Clients in the queue.
     pub fn waiting(&self) -> usize {
         let mut count = 0;
         let mut at = self.first;
@@ -211,8 +229,8 @@ impl<W: Clone> FairQueue<W> {
         waiter.credit = waiter.credit.saturating_sub(i64::try_from(cost).unwrap_or(i64::MAX));
     }
 
-    /// The first of the line gets its quantum; who is in debt even so goes to the end, one quantum
-    /// better off.
+    /// Gives the first of the queue its quantum. If it is still in debt it goes to the end, with a
+    /// quantum less of debt.
     fn begin_visit(&mut self) {
         let quantum = self.quantum;
         while let Some(first) = self.first {
@@ -231,7 +249,7 @@ impl<W: Clone> FairQueue<W> {
         }
     }
 
-    /// With others behind it, a client gets no more than its credit.
+    /// Limits an allowance to the client's credit, if others wait behind it.
     fn within_credit(&self, slot: Slot, allowance: Allowance) -> Allowance {
         if self.first == self.last {
             return allowance;
@@ -289,7 +307,8 @@ fn shaping(egress: &Egress) -> Shaping {
     }
 }
 
-/// About what leaves in a millisecond: less would be more wakes, more would be longer waits.
+/// Credit of a visit: about what leaves in a millisecond. Less means more wakes, more means longer
+/// waits.
 fn quantum(egress: &Egress) -> i64 {
     let Size(bytes) = egress.bytes_rate;
     let quantum = if bytes > 0 {

@@ -1,8 +1,8 @@
 //! Egress of one client under limits that it shares with others.
 //!
-//! It asks before anything is taken for it, and says afterwards what has left. In between the others
-//! wait, so that is one turn at most; and whoever has nothing to send, or could not take it, stands in
-//! no line.
+//! A client asks before anything is taken for it, and reports afterwards what has left. In between the
+//! other clients wait, so that is one turn at most; a client that has nothing to send, or could not
+//! take it, waits in no queue.
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -54,7 +54,7 @@ impl Egress {
                 Clearance::Go(allowance) => least = least.least(allowance),
                 Clearance::Wait(until) => {
                     // It leaves the queues of the later pools, since it cannot use its turn there; in
-                    // this pool and the ones before it keeps its turn.
+                    // this pool and those before it waits on.
                     self.until = until;
                     self.since = self.since.or(Some(now));
                     wakers.extend(slots.filter_map(EgressSlot::leave));

@@ -152,13 +152,6 @@ const CYCLES: &[&[&str]] = &[
         "src/broker/link/login.rs",
         "src/broker/link/ties.rs",
     ],
-    &[
-        "src/codec/error.rs",
-        "src/codec/packet.rs",
-        "src/codec/property.rs",
-        "src/codec/reason.rs",
-        "src/codec/wire.rs",
-    ],
     &["src/settings/file.rs", "src/settings/keys.rs"],
     &["src/store/engine/commit.rs", "src/store/engine/shared.rs"],
 ];

@@ -25,6 +25,7 @@ use super::rows::Blob;
 use super::schedule::Call;
 use super::shared::Shared;
 use super::table::Change;
+use super::tail::Transition;
 use crate::sync::atomic::Ordering;
 use crate::time::{Clock, Time};
 
@@ -155,9 +156,7 @@ impl Checkpointer {
     /// that the checkpoint has begun.
     pub fn freeze(&mut self) -> (Arc<Pending>, u64, u64) {
         let mut tail = self.shared.tail();
-        let frozen = Arc::new(std::mem::replace(&mut tail.active, Pending::new()));
-        tail.frozen = Some(frozen.clone());
-        let of = tail.last;
+        let (frozen, of) = tail.freeze();
         let mark = self.shared.submit_mark(&mut tail, Kind::Begun, of);
         self.shared.schedule.begun();
         (frozen, of, mark)
@@ -208,21 +207,13 @@ impl Checkpointer {
     /// The table holds it: the frozen rows are given up, and segments wholly below.
     pub fn finish(&mut self, frozen: &Arc<Pending>, transitions: &[Transition], of: u64) {
         for part in transitions.chunks(1024) {
-            let mut tail = self.shared.tail();
-            for (key, hash, there) in part {
-                if *there {
-                    tail.known.insert(key, *hash);
-                } else {
-                    tail.known.remove(key, *hash);
-                }
-            }
+            self.shared.tail().note_transitions(part);
         }
         let mut tail = self.shared.tail();
-        assert!(tail.frozen.as_ref().is_some_and(|there| Arc::ptr_eq(there, frozen)));
-        tail.frozen = None;
+        tail.forget_frozen(frozen);
         self.shared.submit_mark(&mut tail, Kind::Finished, of);
         self.shared.release(&mut tail, of);
-        self.shared.room.set_used(tail.queued_bytes, tail.pending_bytes());
+        self.shared.room.set_used(tail.queued_bytes(), tail.pending_bytes());
         drop(tail);
         self.shared.recount.store(false, Ordering::Relaxed);
         self.shared.room.wake(&self.shared.options);
@@ -249,7 +240,7 @@ impl Checkpointer {
         let options = &self.shared.options;
         let (bytes, rows) = {
             let tail = self.shared.tail();
-            let next = tail.frozen.as_deref().unwrap_or(&tail.active);
+            let next = tail.next_rows();
             (next.bytes() as u64, next.rows() as u64)
         };
         let free = self.claims.free(&*self.disk);
@@ -302,9 +293,6 @@ impl Checkpointer {
     }
 }
 
-/// A key, its hash, and whether it is in the table from now on.
-pub type Transition = (Blob, u64, bool);
-
 /// What is to be done to a row in the table, which has `old` there, if anything, and whether its key
 /// comes or goes.
 fn change(entry: &Entry, old: Option<Blob>, meta: &mut Meta) -> Option<(Change, Option<bool>)> {
@@ -327,11 +315,7 @@ fn change(entry: &Entry, old: Option<Blob>, meta: &mut Meta) -> Option<(Change, 
 
 /// Whether a checkpoint would have anything to do.
 fn has_work(shared: &Shared) -> bool {
-    let waits = {
-        let tail = shared.tail();
-        tail.active.rows() > 0 || tail.frozen.is_some()
-    };
-    waits
+    shared.tail().has_rows()
         || shared.schedule.journal() >= shared.options.checkpoint_journal_bytes / 8
         // What was repaired after a crash is counted afresh and written down.
         || shared.recount.load(Ordering::Relaxed)

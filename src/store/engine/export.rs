@@ -20,8 +20,9 @@ use super::journal::segment::Workshop;
 use super::meta::{self, Meta, Tally};
 use super::options::Options;
 use super::place::{Marker, Place};
-use super::table::{Change, Table, TableError};
-use super::{Engine, TableKind};
+use super::shared::Shared;
+use super::start;
+use super::table::{Change, Table, TableError, TableKind};
 
 /// What a file of rows holds.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -34,26 +35,20 @@ pub struct Exported {
     pub rows: u64,
 }
 
-impl Engine {
-    /// Writes every row to `out`, as of a checkpoint that is written first. The store goes on
-    /// meanwhile, but writes no other checkpoint: what changes stays in memory and in the journal
-    /// for so long.
-    pub fn export(&self, out: &mut dyn Write) -> Result<Exported, StoreError> {
-        self.checkpoint_now()?;
-        let shared = &self.shared;
-        let _quiet = shared.quiet.lock().expect("no code panics while the table is quiet");
-        let meta = shared.on_table(shared.table()?.get(meta::KEY))?;
-        let meta = Meta::decode(&meta.unwrap_or_else(|| [][..].into()));
-        let meta = meta.map_err(StoreError::Failed)?;
-        let mut writer = Writer::begin(out, meta.schema, meta.checkpoint).map_err(unwritten)?;
-        let mut written = Ok(());
-        let scanned = shared.table()?.scan(&[1], &mut |key, value| {
-            written = writer.row(key, value);
-            if written.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
-        shared.on_table(scanned)?;
-        written.and_then(|()| writer.end()).map_err(unwritten)
-    }
+/// Writes the rows of the table to `out`, as of the last checkpoint. No other is written meanwhile.
+pub fn export(shared: &Shared, out: &mut dyn Write) -> Result<Exported, StoreError> {
+    let _quiet = shared.quiet.lock().expect("no code panics while the table is quiet");
+    let meta = shared.on_table(shared.table()?.get(meta::KEY))?;
+    let meta = Meta::decode(&meta.unwrap_or_else(|| [][..].into()));
+    let meta = meta.map_err(StoreError::Failed)?;
+    let mut writer = Writer::begin(out, meta.schema, meta.checkpoint).map_err(unwritten)?;
+    let mut written = Ok(());
+    let scanned = shared.table()?.scan(&[1], &mut |key, value| {
+        written = writer.row(key, value);
+        if written.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    shared.on_table(scanned)?;
+    written.and_then(|()| writer.end()).map_err(unwritten)
 }
 
 /// Makes a store in the folder `path` of the rows in `file`. If that does not succeed there is no
@@ -70,11 +65,11 @@ pub fn import(
         return Err(StoreError::Unfit { path: path.to_owned(), what });
     }
     let mut reader = Reader::begin(file)?;
-    if let Some(what) = super::start::another_version(reader.header.schema, options) {
+    if let Some(what) = start::another_version(reader.header.schema, options) {
         return Err(StoreError::Unfit { path: path.to_owned(), what });
     }
     place.begin()?;
-    let marker = Marker { store: super::identity(), table: kind.name.to_owned() };
+    let marker = Marker::new(kind.name);
     let table_path = place.table();
     let failed = |source: TableError| StoreError::Table { path: table_path.clone(), source };
     let table = (kind.open)(&table_path).map_err(failed)?;

@@ -6,7 +6,6 @@ use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use super::TableKind;
 use super::disk::{Disk, Folder};
 use super::error::StoreError;
 use super::export::{Exported, Writer};
@@ -21,7 +20,7 @@ use super::place::Place;
 use super::rows::visit_rows;
 use super::shared::Hasher;
 use super::start::{self, Look};
-use super::table::{Table, TableError};
+use super::table::{Table, TableError, TableKind};
 
 /// What was seen of a store.
 #[derive(Debug, Default)]

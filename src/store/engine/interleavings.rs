@@ -194,7 +194,7 @@ fn reads_see_what_was_handed_in_while_a_checkpoint_runs() {
             for key in 0..4 {
                 submit(&shared, key);
                 for earlier in 0..=key {
-                    let found = super::find(&shared, &[1, earlier]);
+                    let found = shared.find(&[1, earlier]);
                     assert!(!matches!(found, super::Found::Deleted), "row {earlier}");
                 }
             }

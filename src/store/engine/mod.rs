@@ -44,10 +44,12 @@ mod stats;
 mod table;
 #[cfg(test)]
 pub mod tables;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod waiters;
 
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::task::Waker;
@@ -74,7 +76,8 @@ pub use rows::{Blob, RowBatch};
 pub use shared::Progress;
 pub use start::{Report, Visitor};
 pub use stats::{Quantiles, Stats};
-pub use table::{Change, Table, TableError, Visit};
+pub use table::{Change, OpenTable, Table, TableError, TableKind, Visit};
+pub use tail::Found;
 
 /// A store of rows that keeps what it promises. See the module for what always holds.
 pub struct Engine {
@@ -84,32 +87,10 @@ pub struct Engine {
     place: Place,
 }
 
-/// Makes or opens a table in a folder.
-pub struct TableKind {
-    /// Its name: a store made with one kind is not opened with another.
-    pub name: &'static str,
-    /// Opens the table in a folder, which is there; makes an empty one if there is none.
-    pub open: Box<OpenTable>,
-}
-
-/// Opens a table in a folder.
-pub type OpenTable = dyn Fn(&Path) -> Result<Box<dyn Table>, TableError> + Send + Sync;
-
 struct Threads {
     commit: JoinHandle<()>,
     checkpoint: JoinHandle<()>,
     spares: JoinHandle<()>,
-}
-
-/// Where a key's value is.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Found {
-    /// Here, in memory.
-    Value(Blob),
-    /// Nowhere: it was deleted.
-    Deleted,
-    /// In the table, if anywhere: to read it may need the disk.
-    InTable,
 }
 
 impl Engine {
@@ -131,7 +112,7 @@ impl Engine {
             Some(marker) => marker,
             None => {
                 place.begin()?;
-                Marker { store: identity(), table: kind.name.to_owned() }
+                Marker::new(kind.name)
             }
         };
         if marker.table != kind.name {
@@ -186,7 +167,7 @@ impl Engine {
 
     /// Where a key's value is, as far as memory knows. Does not wait.
     pub fn find(&self, key: &[u8]) -> Found {
-        find(&self.shared, key)
+        self.shared.find(key)
     }
 
     /// The value of a key. May read from the disk.
@@ -225,6 +206,14 @@ impl Engine {
     /// Writes everything handed in so far to the table, and waits for it.
     pub fn checkpoint_now(&self) -> Result<(), StoreError> {
         self.shared.schedule.ask().map_err(StoreError::Failed)
+    }
+
+    /// Writes every row to `out`, as of a checkpoint that is written first. The store goes on
+    /// meanwhile, but writes no other checkpoint: what changes stays in memory and in the journal
+    /// for so long.
+    pub fn export(&self, out: &mut dyn Write) -> Result<Exported, StoreError> {
+        self.checkpoint_now()?;
+        export::export(&self.shared, out)
     }
 
     /// The longest time from handing in to durable of what became durable since this was last asked,
@@ -294,17 +283,6 @@ impl Drop for Engine {
     }
 }
 
-fn find(shared: &Shared, key: &[u8]) -> Found {
-    let hash = shared.hash(key);
-    let tail = shared.tail();
-    let frozen = || tail.frozen.as_ref().and_then(|frozen| frozen.get(key, hash));
-    match tail.active.get(key, hash).or_else(frozen) {
-        Some(entry) => entry.value.clone().map_or(Found::Deleted, Found::Value),
-        None if tail.known.may_have(key, hash) => Found::InTable,
-        None => Found::Deleted,
-    }
-}
-
 /// A thread that dies must not leave others waiting.
 struct FailsIfItPanics(Arc<Shared>);
 
@@ -315,11 +293,4 @@ impl Drop for FailsIfItPanics {
             self.0.schedule.closed();
         }
     }
-}
-
-/// A new store's identity.
-fn identity() -> [u8; 16] {
-    let mut store = [0; 16];
-    getrandom::fill(&mut store).expect("the system has random bytes");
-    store
 }

@@ -151,6 +151,13 @@ enum Unread {
 }
 
 impl Marker {
+    /// What a new store says it is, with a table of that kind.
+    pub fn new(table: &str) -> Marker {
+        let mut store = [0; 16];
+        getrandom::fill(&mut store).expect("the system has random bytes");
+        Marker { store, table: table.to_owned() }
+    }
+
     fn text(&self) -> String {
         let mut text = format!("{FIRST_LINE}\nlayout {LAYOUT}\ntable {}\nidentity ", self.table);
         self.store.iter().for_each(|byte| text.push_str(&format!("{byte:02x}")));

@@ -12,13 +12,13 @@ use shuttle::thread::{self, Thread};
 
 use tracing::error;
 
-use super::commit::Tail;
 use super::error::StoreError;
 use super::options::{Options, Promise};
 use super::room::{Room, Shut};
 use super::schedule::Schedule;
 use super::stats::{Histogram, Stats};
 use super::table::{Table, TableError};
+use super::tail::{Found, Tail};
 use super::waiters::Waiters;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex, MutexGuard};
@@ -78,7 +78,7 @@ impl Shared {
         hasher: Hasher,
         clock: SystemClock,
     ) -> Shared {
-        let last = tail.last;
+        let last = tail.last();
         let shared = Shared {
             options,
             clock,
@@ -114,6 +114,12 @@ impl Shared {
     /// The hash of a key, in this process.
     pub fn hash(&self, key: &[u8]) -> u64 {
         self.hasher.of(key)
+    }
+
+    /// Where a key's value is, as far as memory knows.
+    pub fn find(&self, key: &[u8]) -> Found {
+        let hash = self.hash(key);
+        self.tail().find(key, hash)
     }
 
     /// How far a frame has come; while it is pending, `waker` is woken once when that changes.
@@ -223,10 +229,10 @@ impl Shared {
         };
         let tail = self.tail();
         let promised = self.promised.load(Ordering::Acquire);
-        stats.lag = tail.last.saturating_sub(promised);
-        stats.checkpoint_lag = tail.last - tail.checkpoint;
+        stats.lag = tail.last().saturating_sub(promised);
+        stats.checkpoint_lag = tail.last() - tail.checkpoint();
         stats.pending_rows = tail.pending_rows();
-        stats.cancelled_rows = tail.cancelled;
+        stats.cancelled_rows = tail.cancelled();
         drop(tail);
         (stats.queued_bytes, stats.pending_bytes, stats.journal_bytes) = self.room.used();
         stats.waiters = self.waiters.len();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tracing::debug;
 
 use super::checkpoint::Checkpointer;
-use super::commit::{Committer, Tail};
+use super::commit::Committer;
 use super::disk::Disk;
 use super::error::StoreError;
 use super::frame::Kind;
@@ -24,6 +24,7 @@ use super::rows::{Blob, visit_rows};
 use super::shared::Shared;
 use super::spares::{Keeper, Supply};
 use super::table::{Table, TableError, Visit};
+use super::tail::Tail;
 use crate::sync::atomic::Ordering;
 use crate::time::{Clock, SystemClock, Time};
 
@@ -361,10 +362,8 @@ pub fn scan(shared: &Shared, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(),
 /// What waits, in the order of keys.
 fn waiting(shared: &Shared, prefix: &[u8]) -> BTreeMap<Blob, Option<Blob>> {
     let tail = shared.tail();
-    let frozen = tail.frozen.iter().flat_map(|frozen| frozen.iter());
     // The later ones replace the earlier ones.
-    frozen
-        .chain(tail.active.iter())
+    tail.entries()
         .filter(|entry| entry.key.starts_with(prefix))
         .map(|entry| (entry.key.clone(), entry.value.clone()))
         .collect()

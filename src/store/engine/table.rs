@@ -1,6 +1,7 @@
 //! What stands behind the journal: an ordered table of rows, written by checkpoints only.
 
 use std::ops::ControlFlow;
+use std::path::Path;
 
 use super::rows::Blob;
 
@@ -42,3 +43,14 @@ pub type Change = (Blob, Option<Blob>);
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct TableError(pub String);
+
+/// Makes or opens a table in a folder.
+pub struct TableKind {
+    /// Its name: a store made with one kind is not opened with another.
+    pub name: &'static str,
+    /// Opens the table in a folder, which is there; makes an empty one if there is none.
+    pub open: Box<OpenTable>,
+}
+
+/// Opens a table in a folder.
+pub type OpenTable = dyn Fn(&Path) -> Result<Box<dyn Table>, TableError> + Send + Sync;

@@ -131,7 +131,7 @@ impl Twin {
 
     /// A new process has found this much: it must be as promised, and the rows those.
     fn found(&mut self, driven: &Driven, what: &str) {
-        let last = driven.shared().tail().last;
+        let last = driven.shared().tail().last();
         assert!(last >= self.promised, "{what}: {} promised, {last} there", self.promised);
         assert!(last <= self.history.len() as u64, "{what}: {last} was never handed in");
         self.history.truncate(usize::try_from(last).unwrap());
@@ -294,7 +294,7 @@ impl Driven {
 }
 
 fn get(shared: &Shared, key: &[u8]) -> Result<Option<super::rows::Blob>, StoreError> {
-    match super::find(shared, key) {
+    match shared.find(key) {
         super::Found::Value(value) => Ok(Some(value)),
         super::Found::Deleted => Ok(None),
         super::Found::InTable => shared.on_table(shared.table()?.get(key)),
@@ -562,7 +562,7 @@ fn whole_checkpoint(driven: &mut Driven) -> Outcome {
         let done = scope.spawn(|| checkpointer.checkpoint().unwrap());
         while !done.is_finished() {
             // Not before it has looked for room: what is written takes some.
-            if shared.tail().frozen.is_some() {
+            if shared.tail().is_freezing() {
                 committer.step();
             }
             std::thread::yield_now();

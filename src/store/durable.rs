@@ -16,7 +16,7 @@ use std::thread::JoinHandle;
 
 use foldhash::fast::FixedState;
 
-use super::engine::{Blob, Found, NoRoom, Progress, RowBatch, StoreError, Visit};
+use super::engine::{Blob, Lookup, NoRoom, Progress, RowBatch, StoreError, Visit};
 use super::facts::{self, Key, Kind};
 use crate::broker::ports::{
     Batch, Durability, Fact, Fetch, Marker, Permit, Publication, Receipt, Refused, Store, Strain,
@@ -55,7 +55,7 @@ pub trait Rows: Send + Sync + 'static {
     fn state(&self, number: u64, waker: &Waker) -> Progress;
 
     /// Where a row is, as far as memory knows.
-    fn find(&self, key: &[u8]) -> Found;
+    fn find(&self, key: &[u8]) -> Lookup;
 
     /// The value of a row; may read from the disk.
     ///

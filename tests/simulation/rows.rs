@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
-use sluicemq::store::engine::{Blob, Found, NoRoom, Progress, RowBatch, StoreError, Visit};
+use sluicemq::store::engine::{Blob, Lookup, NoRoom, Progress, RowBatch, StoreError, Visit};
 use sluicemq::store::{DurableStore, Opening, Rows};
 
 type Table = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -124,10 +124,10 @@ impl Rows for Disk {
         Progress::Pending
     }
 
-    fn find(&self, key: &[u8]) -> Found {
+    fn find(&self, key: &[u8]) -> Lookup {
         // All of it is in memory here: what a link asks for is there at once.
         let value = self.0.lock().unwrap().handed_in.get(key).map(|value| value[..].into());
-        value.map_or(Found::Deleted, Found::Value)
+        value.map_or(Lookup::Deleted, Lookup::Value)
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Blob>, StoreError> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Rows;
 use crate::broker::ports::Strain;
-use crate::store::engine::{Blob, Engine, Found, NoRoom, Progress, RowBatch, StoreError, Visit};
+use crate::store::engine::{Blob, Engine, Lookup, NoRoom, Progress, RowBatch, StoreError, Visit};
 
 impl Rows for Engine {
     fn admit(&self, bytes: usize) -> Result<(), NoRoom> {
@@ -24,7 +24,7 @@ impl Rows for Engine {
         Engine::state(self, number, waker)
     }
 
-    fn find(&self, key: &[u8]) -> Found {
+    fn find(&self, key: &[u8]) -> Lookup {
         Engine::find(self, key)
     }
 

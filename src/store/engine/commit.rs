@@ -6,18 +6,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::frame::Kind;
-use super::journal::{Journal, Refusal};
+use super::capacity::Shut;
+use super::frame::FrameKind;
+use super::journal::{AppendError, Journal};
 use super::options::Promise;
-use super::room::Shut;
 use super::rows::RowBatch;
-use super::shared::Shared;
+use super::shared::EngineShared;
 use super::spares::Supply;
 use super::tail::{Gathering, Tail};
 use crate::sync::atomic::Ordering;
 use crate::time::{Clock, Time};
 
-impl Shared {
+impl EngineShared {
     /// Hands in a batch: its number. The batch is empty afterwards.
     pub fn submit(&self, batch: &mut RowBatch) -> u64 {
         batch.seal(|key| self.hash(key));
@@ -33,7 +33,7 @@ impl Shared {
     }
 
     /// Hands in a frame that speaks of a checkpoint: its number. `tail` is locked by the caller.
-    pub fn submit_mark(&self, tail: &mut Tail, kind: Kind, of: u64) -> u64 {
+    pub fn submit_mark(&self, tail: &mut Tail, kind: FrameKind, of: u64) -> u64 {
         let lsn = tail.push_mark(kind, of, &self.options, &self.clock);
         if tail.take_idle() {
             self.committer.notify_one();
@@ -58,7 +58,7 @@ impl Shared {
 
 /// Writes and flushes, and says so to those who wait.
 pub struct Committer {
-    shared: Arc<Shared>,
+    shared: Arc<EngineShared>,
     journal: Journal,
     supply: Supply,
     /// What could not be written yet, because the disk is full.
@@ -72,7 +72,7 @@ pub struct Committer {
 
 /// What one step did.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Step {
+pub enum CommitStep {
     /// A chunk is as safe as is promised.
     Committed,
     /// There was nothing to do.
@@ -85,7 +85,7 @@ pub enum Step {
 
 impl Committer {
     /// Writes to `journal`.
-    pub fn new(shared: Arc<Shared>, journal: Journal, supply: Supply) -> Committer {
+    pub fn new(shared: Arc<EngineShared>, journal: Journal, supply: Supply) -> Committer {
         Committer {
             shared,
             journal,
@@ -101,30 +101,30 @@ impl Committer {
     pub fn run(mut self) {
         loop {
             match self.step() {
-                Step::Committed => {}
-                Step::Idle => {
+                CommitStep::Committed => {}
+                CommitStep::Idle => {
                     if !self.wait() {
                         // Whatever is promised, an orderly end loses nothing.
-                        if let Err(Refusal::Failed(error)) = self.journal.flush() {
+                        if let Err(AppendError::Failed(error)) = self.journal.flush() {
                             self.shared.fail(&error.to_string());
                         }
                         return;
                     }
                 }
-                Step::Full => {
+                CommitStep::Full => {
                     if self.shared.tail().is_closing() {
                         self.shared.fail(&self.full.take().unwrap_or_default());
                         return;
                     }
                     std::thread::sleep(AGAIN);
                 }
-                Step::Failed => return,
+                CommitStep::Failed => return,
             }
         }
     }
 
     /// Writes and flushes the next chunk, if there is one.
-    pub fn step(&mut self) -> Step {
+    pub fn step(&mut self) -> CommitStep {
         let delay = self.shared.options.commit_delay;
         if !delay.is_zero() && self.current.is_none() && self.shared.tail().has_chunk() {
             let now = self.shared.clock.now();
@@ -133,22 +133,22 @@ impl Committer {
             std::thread::sleep(wait);
         }
         self.next();
-        let Some(mut gathering) = self.current.take() else { return Step::Idle };
+        let Some(mut gathering) = self.current.take() else { return CommitStep::Idle };
         match self.commit(&mut gathering) {
             Ok(flush) => {
                 self.tell(gathering, flush);
-                Step::Committed
+                CommitStep::Committed
             }
-            Err(Refusal::Full(error)) => {
+            Err(AppendError::Full(error)) => {
                 self.full = Some(error.to_string());
                 self.shared.room.shut(Shut::Write, true);
                 self.shared.room.wake(&self.shared.options);
                 self.current = Some(gathering);
-                Step::Full
+                CommitStep::Full
             }
-            Err(Refusal::Failed(error)) => {
+            Err(AppendError::Failed(error)) => {
                 self.shared.fail(&error.to_string());
-                Step::Failed
+                CommitStep::Failed
             }
         }
     }
@@ -172,7 +172,7 @@ impl Committer {
     }
 
     /// Makes a chunk as safe as is promised; the time a flush took.
-    fn commit(&mut self, gathering: &mut Gathering) -> Result<Option<Duration>, Refusal> {
+    fn commit(&mut self, gathering: &mut Gathering) -> Result<Option<Duration>, AppendError> {
         self.journal.append(&mut gathering.chunk, &self.supply)?;
         assert!(self.journal.last() == gathering.last, "chunks are written in order");
         if self.shared.options.promise != Promise::Sync && !gathering.flush {

@@ -16,12 +16,14 @@
 //! * The order of locks is: quiet table, schedule, tail; waiters, room and figures come last and
 //!   alone. No lock is held while somebody is woken.
 
+mod budget;
+mod capacity;
 mod checkpoint;
-mod claims;
 mod commit;
 mod disk;
 mod error;
 mod export;
+mod folder;
 mod frame;
 mod inspect;
 #[cfg(all(test, feature = "shuttle"))]
@@ -31,8 +33,6 @@ mod known;
 mod meta;
 mod options;
 mod pending;
-mod place;
-mod room;
 mod rows;
 mod schedule;
 mod shared;
@@ -59,32 +59,32 @@ use std::time::Duration;
 use tracing::debug;
 
 use disk::Folder;
-use place::{Marker, Place};
-use shared::Shared;
+use folder::{StoreFolder, StoreMarker};
+use shared::EngineShared;
 use spares::Keeper;
-use start::{Parts, Site};
+use start::{EngineParts, Site};
 
 use crate::time::{Clock, SystemClock, Time};
 
+pub use capacity::NoRoom;
 pub use error::StoreError;
 pub use export::{Exported, import, rows_in};
-pub use inspect::{Findings, Salvaged, check, salvage};
+pub use folder::is_store;
+pub use inspect::{Salvaged, StoreFindings, check, salvage};
 pub use options::{Options, Promise};
-pub use place::is_store;
-pub use room::NoRoom;
 pub use rows::{Blob, RowBatch};
 pub use shared::Progress;
 pub use start::{Report, Visitor};
 pub use stats::{Quantiles, Stats};
-pub use table::{Change, OpenTable, Table, TableError, TableKind, Visit};
-pub use tail::Found;
+pub use table::{OpenTable, RowChange, Table, TableError, TableKind, Visit};
+pub use tail::Lookup;
 
 /// A store of rows that keeps what it promises. See the module for what always holds.
 pub struct Engine {
-    shared: Arc<Shared>,
+    shared: Arc<EngineShared>,
     keeper: Arc<Keeper>,
     threads: Option<Threads>,
-    place: Place,
+    place: StoreFolder,
 }
 
 struct Threads {
@@ -104,7 +104,7 @@ impl Engine {
     ) -> Result<(Engine, Report), StoreError> {
         let clock = SystemClock::start(Time::START);
         let begun = clock.now();
-        let place = Place::take(path)?;
+        let place = StoreFolder::take(path)?;
         debug!("store opening");
         let marker = place.marker()?;
         let new = marker.is_none();
@@ -112,7 +112,7 @@ impl Engine {
             Some(marker) => marker,
             None => {
                 place.begin()?;
-                Marker::new(kind.name)
+                StoreMarker::new(kind.name)
             }
         };
         if marker.table != kind.name {
@@ -166,23 +166,23 @@ impl Engine {
     }
 
     /// Where a key's value is, as far as memory knows. Does not wait.
-    pub fn find(&self, key: &[u8]) -> Found {
+    pub fn find(&self, key: &[u8]) -> Lookup {
         self.shared.find(key)
     }
 
     /// The value of a key. May read from the disk.
     pub fn get(&self, key: &[u8]) -> Result<Option<Blob>, StoreError> {
         match self.find(key) {
-            Found::Value(value) => Ok(Some(value)),
-            Found::Deleted => Ok(None),
-            Found::InTable => self.shared.on_table(self.shared.table()?.get(key)),
+            Lookup::Value(value) => Ok(Some(value)),
+            Lookup::Deleted => Ok(None),
+            Lookup::InTable => self.shared.on_table(self.shared.table()?.get(key)),
         }
     }
 
     /// The values of keys, in their order. May read from the disk, once for all of them.
     pub fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Blob>>, StoreError> {
-        let found: Vec<Found> = keys.iter().map(|key| self.find(key)).collect();
-        let there = keys.iter().zip(&found).filter(|(_, found)| **found == Found::InTable);
+        let found: Vec<Lookup> = keys.iter().map(|key| self.find(key)).collect();
+        let there = keys.iter().zip(&found).filter(|(_, found)| **found == Lookup::InTable);
         let wanted: Vec<Blob> = there.map(|(key, _)| (*key).into()).collect();
         let mut read = match wanted.is_empty() {
             true => Vec::new(),
@@ -190,9 +190,9 @@ impl Engine {
         }
         .into_iter();
         let value = |found| match found {
-            Found::Value(value) => Some(value),
-            Found::Deleted => None,
-            Found::InTable => read.next().expect("a value for each key"),
+            Lookup::Value(value) => Some(value),
+            Lookup::Deleted => None,
+            Lookup::InTable => read.next().expect("a value for each key"),
         };
         Ok(found.into_iter().map(value).collect())
     }
@@ -225,8 +225,8 @@ impl Engine {
     /// What the store has to say of itself.
     pub fn stats(&self) -> Stats {
         Stats {
-            table_bytes: place::bytes_on_disk(&self.place.table()),
-            resident_bytes: place::resident_bytes(),
+            table_bytes: folder::bytes_on_disk(&self.place.table()),
+            resident_bytes: folder::resident_bytes(),
             ..self.shared.stats()
         }
     }
@@ -238,8 +238,8 @@ impl Engine {
         self.shared.table().map(|_| ())
     }
 
-    fn run(parts: Parts, place: Place) -> Result<(Engine, Report), StoreError> {
-        let Parts { shared, committer, checkpointer, keeper, report } = parts;
+    fn run(parts: EngineParts, place: StoreFolder) -> Result<(Engine, Report), StoreError> {
+        let EngineParts { shared, committer, checkpointer, keeper, report } = parts;
         let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
             let shared = shared.clone();
             let body = move || {
@@ -284,7 +284,7 @@ impl Drop for Engine {
 }
 
 /// A thread that dies must not leave others waiting.
-struct FailsIfItPanics(Arc<Shared>);
+struct FailsIfItPanics(Arc<EngineShared>);
 
 impl Drop for FailsIfItPanics {
     fn drop(&mut self) {

@@ -12,20 +12,20 @@ use shuttle::thread::{self, Thread};
 
 use tracing::error;
 
+use super::capacity::{Capacity, Shut};
 use super::error::StoreError;
 use super::options::{Options, Promise};
-use super::room::{Room, Shut};
 use super::schedule::Schedule;
 use super::stats::{Histogram, Stats};
 use super::table::{Table, TableError};
-use super::tail::{Found, Tail};
+use super::tail::{Lookup, Tail};
 use super::waiters::Waiters;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::time::{Clock, SystemClock};
 
 /// What the callers and the threads of a store share.
-pub struct Shared {
+pub struct EngineShared {
     pub options: Options,
     pub clock: SystemClock,
     hasher: Hasher,
@@ -37,7 +37,7 @@ pub struct Shared {
     /// Frames up to this one are on stable storage.
     pub certain: AtomicU64,
     pub waiters: Waiters,
-    pub room: Arc<Room>,
+    pub room: Arc<Capacity>,
     pub schedule: Schedule,
     pub table: Box<dyn Table>,
     /// Held while a checkpoint writes to the table, or a scan reads it.
@@ -70,16 +70,16 @@ pub enum Progress {
     Failed,
 }
 
-impl Shared {
+impl EngineShared {
     pub fn new(
         options: Options,
         tail: Tail,
         table: Box<dyn Table>,
         hasher: Hasher,
         clock: SystemClock,
-    ) -> Shared {
+    ) -> EngineShared {
         let last = tail.last();
-        let shared = Shared {
+        let shared = EngineShared {
             options,
             clock,
             hasher,
@@ -117,7 +117,7 @@ impl Shared {
     }
 
     /// Where a key's value is, as far as memory knows.
-    pub fn find(&self, key: &[u8]) -> Found {
+    pub fn find(&self, key: &[u8]) -> Lookup {
         let hash = self.hash(key);
         self.tail().find(key, hash)
     }

@@ -21,7 +21,7 @@ pub trait Table: Send + Sync {
 
     /// Changes rows, all or none of them, in rising order of their keys. Not certain before
     /// [`Table::flush`], but nothing is certain of it that is not certain of what came before.
-    fn apply(&self, changes: Vec<Change>) -> Result<(), TableError>;
+    fn apply(&self, changes: Vec<RowChange>) -> Result<(), TableError>;
 
     /// Makes all changes certain.
     fn flush(&self) -> Result<(), TableError>;
@@ -37,7 +37,7 @@ pub trait Table: Send + Sync {
 pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
 
 /// A change of a row: a key with its value, or with none if it is to be deleted.
-pub type Change = (Blob, Option<Blob>);
+pub type RowChange = (Blob, Option<Blob>);
 
 /// Why a table did not do what it was asked.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -5,11 +5,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::frame::Kind;
+use super::frame::FrameKind;
 use super::journal::Chunk;
 use super::known::Known;
 use super::options::Options;
-use super::pending::{Effect, Entry, Pending};
+use super::pending::{Effect, PendingRow, PendingRows};
 use super::rows::{Blob, RowBatch};
 use crate::time::{Clock, Time};
 
@@ -24,9 +24,9 @@ pub struct Tail {
     /// Memory of chunks that were written.
     pool: Vec<Vec<u8>>,
     /// Changes since the last checkpoint began.
-    active: Pending,
+    active: PendingRows,
     /// Changes that a checkpoint is writing.
-    frozen: Option<Arc<Pending>>,
+    frozen: Option<Arc<PendingRows>>,
     /// Which keys the table has.
     known: Known,
     /// Changes that cancelled each other out.
@@ -56,7 +56,7 @@ pub struct Gathering {
 
 /// Where a key's value is.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Found {
+pub enum Lookup {
     /// Here, in memory.
     Value(Blob),
     /// Nowhere: it was deleted.
@@ -70,7 +70,7 @@ pub type Transition = (Blob, u64, bool);
 
 impl Tail {
     /// Goes on after frame `last`; `active` is what the journal held that the table does not.
-    pub fn new(last: u64, checkpoint: u64, active: Pending, known: Known) -> Tail {
+    pub fn new(last: u64, checkpoint: u64, active: PendingRows, known: Known) -> Tail {
         Tail {
             last,
             queue: VecDeque::new(),
@@ -109,13 +109,19 @@ impl Tail {
     }
 
     /// Adds a frame that speaks of checkpoint `of`: its number.
-    pub fn push_mark(&mut self, kind: Kind, of: u64, options: &Options, clock: &impl Clock) -> u64 {
+    pub fn push_mark(
+        &mut self,
+        kind: FrameKind,
+        of: u64,
+        options: &Options,
+        clock: &impl Clock,
+    ) -> u64 {
         self.last += 1;
         let lsn = self.last;
         if !self.dead {
             let gathering = self.chunk(MARK, options, clock);
             gathering.last = lsn;
-            gathering.flush |= kind == Kind::Begun;
+            gathering.flush |= kind == FrameKind::Begun;
             gathering.chunk.push_mark(kind, of);
             self.queued_bytes += MARK;
         }
@@ -175,14 +181,14 @@ impl Tail {
     }
 
     /// A checkpoint begins: the rows it is to write, and the last frame they came with.
-    pub fn freeze(&mut self) -> (Arc<Pending>, u64) {
-        let frozen = Arc::new(std::mem::replace(&mut self.active, Pending::new()));
+    pub fn freeze(&mut self) -> (Arc<PendingRows>, u64) {
+        let frozen = Arc::new(std::mem::replace(&mut self.active, PendingRows::new()));
         self.frozen = Some(frozen.clone());
         (frozen, self.last)
     }
 
     /// A checkpoint has written `frozen`.
-    pub fn forget_frozen(&mut self, frozen: &Arc<Pending>) {
+    pub fn forget_frozen(&mut self, frozen: &Arc<PendingRows>) {
         assert!(self.frozen.as_ref().is_some_and(|there| Arc::ptr_eq(there, frozen)));
         self.frozen = None;
     }
@@ -214,23 +220,23 @@ impl Tail {
     }
 
     /// Where the value of a key is.
-    pub fn find(&self, key: &[u8], hash: u64) -> Found {
+    pub fn find(&self, key: &[u8], hash: u64) -> Lookup {
         let frozen = || self.frozen.as_ref().and_then(|frozen| frozen.get(key, hash));
         match self.active.get(key, hash).or_else(frozen) {
-            Some(entry) => entry.value.clone().map_or(Found::Deleted, Found::Value),
-            None if self.known.may_have(key, hash) => Found::InTable,
-            None => Found::Deleted,
+            Some(entry) => entry.value.clone().map_or(Lookup::Deleted, Lookup::Value),
+            None if self.known.may_have(key, hash) => Lookup::InTable,
+            None => Lookup::Deleted,
         }
     }
 
     /// Changes that are not in the table yet; of two of one key the later one comes last.
-    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+    pub fn entries(&self) -> impl Iterator<Item = &PendingRow> {
         let frozen = self.frozen.iter().flat_map(|frozen| frozen.iter());
         frozen.chain(self.active.iter())
     }
 
     /// The changes that the checkpoint under way writes, or else the next one.
-    pub fn next_rows(&self) -> &Pending {
+    pub fn next_rows(&self) -> &PendingRows {
         self.frozen.as_deref().unwrap_or(&self.active)
     }
 

@@ -11,7 +11,7 @@ use crate::sync::{Mutex, MutexGuard};
 
 /// What is in use of memory and disk, against what may be.
 #[derive(Debug, Default)]
-pub struct Room {
+pub struct Capacity {
     queued: AtomicUsize,
     pending: AtomicUsize,
     journal: AtomicU64,
@@ -64,7 +64,7 @@ pub enum Shut {
     Table = 16,
 }
 
-impl Room {
+impl Capacity {
     /// Whether there is room for so many bytes.
     pub fn check(&self, bytes: usize, options: &Options) -> Result<(), NoRoom> {
         let (queued, pending, journal) = self.used();
@@ -108,7 +108,7 @@ impl Room {
     }
 
     /// Sets or takes back a reason to admit nothing; who waits hears of it with the next
-    /// [`Room::wake`].
+    /// [`Capacity::wake`].
     pub fn shut(&self, why: Shut, shut: bool) {
         if shut {
             let before = self.shut.fetch_or(why as u8, Ordering::SeqCst);
@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn who_is_refused_above_the_high_mark_is_woken_below_the_low_one() {
-        let (room, options) = (Room::default(), options());
+        let (room, options) = (Capacity::default(), options());
         let counted = Arc::new(Counted::default());
         let waker = Waker::from(counted.clone());
         let wakes = || counted.0.load(Ordering::Relaxed);
@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn another_reason_is_told_to_those_who_wait() {
-        let (room, options) = (Room::default(), options());
+        let (room, options) = (Capacity::default(), options());
         let counted = Arc::new(Counted::default());
         let waker = Waker::from(counted.clone());
         let wakes = || counted.0.load(Ordering::Relaxed);

@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
-use sluicemq::store::engine::{Blob, Lookup, NoRoom, Progress, RowBatch, StoreError, Visit};
+use sluicemq::broker::ports::{Progress, Refused};
+use sluicemq::store::engine::{Blob, Lookup, RowBatch, StoreError, Visit};
 use sluicemq::store::{DurableStore, Opening, Rows};
 
 type Table = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -92,11 +93,11 @@ fn apply(table: &mut Table, changes: &Changes) {
 }
 
 impl Rows for Disk {
-    fn room(&self, _waker: &Waker) -> Result<(), NoRoom> {
+    fn room(&self, _waker: &Waker) -> Result<(), Refused> {
         Ok(())
     }
 
-    fn admit(&self, _bytes: usize) -> Result<(), NoRoom> {
+    fn admit(&self, _bytes: usize) -> Result<(), Refused> {
         Ok(())
     }
 

@@ -49,7 +49,7 @@ pub enum CheckpointOutcome {
     /// It is on stable storage.
     Written,
     /// It could have filled the disk: not begun.
-    NoRoom,
+    Refused,
 }
 
 impl Checkpointer {
@@ -87,10 +87,10 @@ impl Checkpointer {
                 Call::Due(answered) => answered,
             };
             let outcome = self.checkpoint();
-            let full = outcome.as_ref().is_ok_and(|outcome| *outcome == CheckpointOutcome::NoRoom);
+            let full = outcome.as_ref().is_ok_and(|outcome| *outcome == CheckpointOutcome::Refused);
             let answer = match &outcome {
                 Ok(CheckpointOutcome::Written) => Ok(()),
-                Ok(CheckpointOutcome::NoRoom) => Err("there is no room on the disk".to_owned()),
+                Ok(CheckpointOutcome::Refused) => Err("there is no room on the disk".to_owned()),
                 Err(error) => Err(error.to_string()),
             };
             self.shared.schedule.answer(answered, answer);
@@ -121,8 +121,8 @@ impl Checkpointer {
         shared.table()?;
         let _quiet = shared.quiet.lock().expect("no code panics while the table is quiet");
         // One that had begun when there was no more room comes first.
-        if self.write_frozen()? == CheckpointOutcome::NoRoom || self.make_room().is_none() {
-            return Ok(CheckpointOutcome::NoRoom);
+        if self.write_frozen()? == CheckpointOutcome::Refused || self.make_room().is_none() {
+            return Ok(CheckpointOutcome::Refused);
         }
         let (frozen, of, mark) = self.freeze();
         shared.wait_until_certain(mark)?;
@@ -140,7 +140,7 @@ impl Checkpointer {
         let begun = shared.clock.now();
         let wanted = self.make_room();
         let claimed = wanted.and_then(|wanted| budget.reserve_checkpoint(&*self.disk, wanted));
-        let Some(claimed) = claimed else { return Ok(CheckpointOutcome::NoRoom) };
+        let Some(claimed) = claimed else { return Ok(CheckpointOutcome::Refused) };
         let (rows, kept) = self.write(&frozen, of)?;
         drop(claimed);
         debug!(rows, "checkpoint written");

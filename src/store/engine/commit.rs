@@ -9,11 +9,11 @@ use std::time::Duration;
 use super::capacity::Shut;
 use super::frame::FrameKind;
 use super::journal::{AppendError, Journal};
-use super::options::Promise;
 use super::rows::RowBatch;
 use super::shared::EngineShared;
 use super::spares::Supply;
 use super::tail::{Gathering, Tail};
+use crate::config::Durability;
 use crate::sync::atomic::Ordering;
 use crate::time::{Clock, Time};
 
@@ -175,7 +175,7 @@ impl Committer {
     fn commit(&mut self, gathering: &mut Gathering) -> Result<Option<Duration>, AppendError> {
         self.journal.append(&mut gathering.chunk, &self.supply)?;
         assert!(self.journal.last() == gathering.last, "chunks are written in order");
-        if self.shared.options.promise != Promise::Sync && !gathering.flush {
+        if self.shared.options.durability != Durability::Sync && !gathering.flush {
             return Ok(None);
         }
         let begun = self.shared.clock.now();

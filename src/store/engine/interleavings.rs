@@ -7,12 +7,12 @@ use std::task::{Wake, Waker};
 use shuttle::sync::atomic::{AtomicUsize, Ordering};
 use shuttle::thread::{self, JoinHandle};
 
-use super::capacity::NoRoom;
 use super::options::Options;
 use super::rows::RowBatch;
-use super::shared::{EngineShared, Progress};
+use super::shared::EngineShared;
 use super::simulation::{SimDisk, SimTable};
 use super::start::{self, EngineParts, Site};
+use crate::broker::ports::{Progress, Refused};
 use crate::time::{Clock, SystemClock, Time};
 
 /// An engine whose threads are the scheduler's.
@@ -165,7 +165,7 @@ fn whoever_waits_for_room_gets_it_after_a_checkpoint() {
                             }
                             match shared.room.is_back(&shared.options, &waker) {
                                 Ok(()) => {}
-                                Err(NoRoom::Slow) => thread::park(),
+                                Err(Refused::Slow) => thread::park(),
                                 Err(other) => panic!("{other:?}"),
                             }
                         }

@@ -9,7 +9,7 @@
 //!
 //! * A batch is there whole or not at all, after whatever crash, and batches are there in the order
 //!   of their numbers: if one is, so are all before it.
-//! * [`Progress::Durable`] means, at [`Promise::Sync`], that neither a killed process nor a power
+//! * [`Progress::Durable`] means, at [`Durability::Sync`], that neither a killed process nor a power
 //!   cut loses the batch. It is never taken back.
 //! * Reads see what was handed in, durable or not.
 //! * What is damaged is refused by name at the next start, and never read as "not there".
@@ -54,7 +54,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::task::Waker;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use tracing::debug;
 
@@ -64,16 +63,15 @@ use shared::EngineShared;
 use spares::Keeper;
 use start::{EngineParts, Site};
 
+use crate::broker::ports::{Progress, Refused, Strain};
 use crate::time::{Clock, SystemClock, Time};
 
-pub use capacity::NoRoom;
 pub use error::StoreError;
 pub use export::{Exported, import, rows_in};
 pub use folder::is_store;
 pub use inspect::{Salvaged, StoreFindings, check, salvage};
-pub use options::{Options, Promise};
+pub use options::Options;
 pub use rows::{Blob, RowBatch};
-pub use shared::Progress;
 pub use start::{Report, Visitor};
 pub use stats::{Quantiles, Stats};
 pub use table::{OpenTable, RowChange, Table, TableError, TableKind, Visit};
@@ -138,18 +136,18 @@ impl Engine {
 
     /// Whether there is room for so many more bytes of rows: to be asked before anything that
     /// depends on it is changed. What makes room, or is needed to, may be handed in unasked.
-    pub fn admit(&self, bytes: usize) -> Result<(), NoRoom> {
+    pub fn admit(&self, bytes: usize) -> Result<(), Refused> {
         self.shared.room.check(bytes, &self.shared.options)
     }
 
     /// The same; if there is no room now, `waker` is woken once when there is some again.
-    pub fn admit_or_wake(&self, bytes: usize, waker: &Waker) -> Result<(), NoRoom> {
+    pub fn admit_or_wake(&self, bytes: usize, waker: &Waker) -> Result<(), Refused> {
         self.admit(bytes).or_else(|_| self.room(waker))
     }
 
     /// Whether there is room again, well below the limits; if not, `waker` is woken once when there
     /// is, or when there is another reason why not.
-    pub fn room(&self, waker: &Waker) -> Result<(), NoRoom> {
+    pub fn room(&self, waker: &Waker) -> Result<(), Refused> {
         self.shared.room.is_back(&self.shared.options, waker)
     }
 
@@ -218,7 +216,7 @@ impl Engine {
 
     /// The longest time from handing in to durable of what became durable since this was last asked,
     /// or of what is still under way; and the bytes handed in and not yet written.
-    pub fn strain(&self) -> (Duration, usize) {
+    pub fn strain(&self) -> Strain {
         self.shared.strain()
     }
 

@@ -14,12 +14,14 @@ use tracing::error;
 
 use super::capacity::{Capacity, Shut};
 use super::error::StoreError;
-use super::options::{Options, Promise};
+use super::options::Options;
 use super::schedule::Schedule;
 use super::stats::{Histogram, Stats};
 use super::table::{Table, TableError};
 use super::tail::{Lookup, Tail};
 use super::waiters::Waiters;
+use crate::broker::ports::{Progress, Strain};
+use crate::config::Durability;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::time::{Clock, SystemClock};
@@ -57,17 +59,6 @@ pub struct Figures {
     commit: Histogram,
     /// The longest commit since somebody asked.
     longest: Duration,
-}
-
-/// How far a frame has come.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Progress {
-    /// Not yet as safe as is promised.
-    Pending,
-    /// As safe as is promised.
-    Durable,
-    /// It never will be.
-    Failed,
 }
 
 impl EngineShared {
@@ -124,7 +115,7 @@ impl EngineShared {
 
     /// How far a frame has come; while it is pending, `waker` is woken once when that changes.
     pub fn state(&self, lsn: u64, waker: &Waker) -> Progress {
-        if self.options.promise == Promise::None && self.failed.get().is_none() {
+        if self.options.durability == Durability::None && self.failed.get().is_none() {
             return Progress::Durable;
         }
         match self.progress(lsn) {
@@ -213,11 +204,11 @@ impl EngineShared {
     }
 
     /// The longest commit since this was last asked, or the one under way; bytes not yet written.
-    pub fn strain(&self) -> (Duration, usize) {
+    pub fn strain(&self) -> Strain {
         let oldest = self.tail().oldest();
         let waits = oldest.map_or(Duration::ZERO, |since| self.clock.now().since(since));
         let longest = std::mem::take(&mut self.figures().longest);
-        (waits.max(longest), self.room.used().0)
+        Strain { commit: waits.max(longest), unwritten: self.room.used().0 as u64 }
     }
 
     /// What this store has to say of itself.

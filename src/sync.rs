@@ -2,7 +2,11 @@
 //! which threads can take them.
 
 #[cfg(not(feature = "shuttle"))]
-pub use std::sync::{Condvar, Mutex, MutexGuard, RwLock, atomic};
+pub use std::sync::{
+    Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic,
+};
 
 #[cfg(feature = "shuttle")]
-pub use shuttle::sync::{Condvar, Mutex, MutexGuard, RwLock, atomic};
+pub use shuttle::sync::{
+    Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic,
+};

@@ -23,7 +23,7 @@ impl Broker {
             return Ok(());
         }
         if draft.retain && !draft.payload.is_empty() {
-            let may = shared.router.may_retain(draft.topic, bytes, &shared.totals);
+            let may = shared.router.retained().has_room(draft.topic, bytes, &shared.totals);
             if !may {
                 return Err(Reason::QuotaExceeded);
             }

@@ -9,7 +9,7 @@ use thin_vec::ThinVec;
 use super::Broker;
 use super::mailbox::Mailbox;
 use super::registry::Parked;
-use super::router::{Change, Subscriber};
+use super::router::{RouteChange, Subscriber};
 use super::turn::Turn;
 use crate::message::{Delivery, GroupId, Loss, ReceiverId, SessionId};
 use crate::session::{Action, Session};
@@ -53,14 +53,11 @@ impl Broker {
         self.give_back(back, turn);
         let changes: Vec<_> = session
             .subscriptions()
-            .map(|(filter, _)| Change::Unsubscribe(filter.clone()))
+            .map(|(filter, _)| RouteChange::Unsubscribe(filter.clone()))
             .collect();
         let subscriber = Subscriber { session: id, mailbox, lasts: false, connected };
         if !changes.is_empty() {
-            let batch = shared.remembers.then_some(&mut turn.batch);
-            let (none, mut fallen) = (&mut ThinVec::new(), Vec::new());
-            shared.router.change(&subscriber, changes, none, &mut fallen, batch);
-            fallen.iter().for_each(|fallen| self.note_fallen(fallen, turn));
+            self.change_routes(&subscriber, changes, &mut ThinVec::new(), turn);
         }
         self.note_fallen(&mailbox.close(loss, &mut [0, 0]), turn);
     }

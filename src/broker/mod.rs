@@ -8,6 +8,7 @@ pub mod letters;
 pub mod link;
 mod listeners;
 pub mod mailbox;
+pub mod matches;
 pub mod metrics;
 pub mod overload;
 pub mod pools;
@@ -19,6 +20,7 @@ pub mod registry;
 pub mod restore;
 pub mod router;
 mod staged;
+mod subscribing;
 pub mod sys;
 pub mod topic_ledger;
 pub mod turn;
@@ -298,11 +300,11 @@ impl Broker {
             self.0.metrics.add(Counter::Stored, turn.batch.publishes.len() as u64);
             let mut batch = std::mem::take(&mut turn.batch);
             if !turn.stamps.is_empty() {
-                batch.oldest = self.0.router.oldest_stamp();
+                batch.oldest = self.0.router.retained().oldest_open();
             }
             Some(self.0.ports.store.submit(permit, batch))
         };
-        self.0.router.stored(&mut turn.stamps);
+        self.0.router.retained().submitted(&mut turn.stamps);
         turn.permit = ports::Permit::default();
         self.flush_and_tell(now, turn);
         self.0.meter.settle();
@@ -382,7 +384,7 @@ impl Broker {
             more = round == TICK_MAX;
         }
         let mut forgotten = Vec::new();
-        more |= shared.router.expire_retained(now, shared.remembers, &mut forgotten);
+        more |= shared.router.retained().expire(now, shared.remembers, &mut forgotten);
         turn.stamps.extend(forgotten.iter().map(|(_, stamp)| stamp));
         turn.batch.forgotten.append(&mut forgotten);
         let sys = self.tick_sys(now, turn);
@@ -392,7 +394,7 @@ impl Broker {
         if more {
             return Some(now);
         }
-        [shared.registry.deadline(), shared.router.retained_deadline(), sys, letters]
+        [shared.registry.deadline(), shared.router.retained().deadline(), sys, letters]
             .into_iter()
             .flatten()
             .min()
@@ -475,7 +477,7 @@ impl Broker {
         View {
             sessions: sessions.collect(),
             groups: groups.iter().map(|(id, mailbox)| (*id, mailbox.account())).collect(),
-            retained: shared.router.retained_totals(),
+            retained: shared.router.retained().totals(),
             subscriptions: shared.router.subscriptions(),
             topics: shared.metrics.topics().losses(),
             message_bytes: shared.meter.bytes(),

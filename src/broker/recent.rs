@@ -1,7 +1,7 @@
 //! Receivers found lately, by topic: publishers mostly send to the same topics again and again, and
 //! Subscriptions change seldom. Each thread has its own, in its turn's scratch memory.
 
-use super::router::Match;
+use super::matches::Match;
 use crate::topic::TopicName;
 
 /// The receivers of topics that were published to lately.
@@ -92,7 +92,7 @@ mod tests {
 
     use super::*;
     use crate::broker::mailbox::Mailbox;
-    use crate::broker::router::{Change, Router, Subscriber};
+    use crate::broker::router::{RouteChange, Router, Subscriber};
     use crate::codec::{QoS, RetainHandling, SubscribeOptions};
     use crate::message::{ClientId, Identity, Meter, SessionId};
     use crate::session::Subscription;
@@ -135,17 +135,13 @@ mod tests {
                     retain_handling: RetainHandling::Always,
                 };
                 let change = match draw(2) {
-                    0 => Change::Subscribe(filter, Subscription { options, id: draw(3) as u32 }),
-                    _ => Change::Unsubscribe(filter),
+                    0 => {
+                        RouteChange::Subscribe(filter, Subscription { options, id: draw(3) as u32 })
+                    }
+                    _ => RouteChange::Unsubscribe(filter),
                 };
                 let subscriber = Subscriber { session, mailbox, lasts: false, connected: true };
-                router.change(
-                    &subscriber,
-                    vec![change],
-                    &mut ThinVec::new(),
-                    &mut Vec::new(),
-                    None,
-                );
+                let _ = router.change(&subscriber, vec![change], ThinVec::new());
             }
             let (topic, publisher) = (TopicName::trusted(TOPICS[draw(6)]), &clients[draw(5)]);
             let say = |matches: &[Match]| {

@@ -9,7 +9,7 @@ use super::mailbox::{Mailbox, Setting};
 use super::metrics::Counter;
 use super::ports::{Fact, FlightState, Mark, Queued};
 use super::registry::Parked;
-use super::router::{Change, Subscriber};
+use super::router::{RouteChange, Subscriber};
 use super::turn::Turn;
 use super::{Broker, Op};
 use crate::codec::{PacketId, Properties};
@@ -90,7 +90,7 @@ impl Broker {
         shared.ports.store.replay(shared.meter, &mark, &mut |fact| match fact {
             Fact::Retained(message) => {
                 restored.retained += usize::from(!message.expired(now));
-                shared.router.restore_retained(message);
+                shared.router.retained().restore(message);
             }
             Fact::Queued(message) => {
                 let revived = revived.get_or_insert_with(|| {
@@ -116,8 +116,7 @@ impl Broker {
             self.publish_will(&Arc::new(identity), &will, now, turn);
             turn.batch.ops.push((id, Op::WillGone));
         }
-        let fallen = shared.router.forget_lonely_groups(&mut turn.batch);
-        fallen.iter().for_each(|fallen| self.note_fallen(fallen, turn));
+        self.after_change(shared.router.forget_lonely_groups(), turn);
         self.flush(now, turn);
         turn.forget();
         // Whoever had a Will at the crash may connect at once: what is due was due before.
@@ -185,10 +184,12 @@ impl Broker {
             }
         }
         let changes = subscriptions.iter();
-        let changes = changes.map(|(filter, s)| Change::Subscribe(filter.clone(), *s)).collect();
+        let changes =
+            changes.map(|(filter, s)| RouteChange::Subscribe(filter.clone(), *s)).collect();
         let subscriber =
             Subscriber { session: id, mailbox: &mailbox, lasts: expiry > 0, connected: false };
-        self.0.router.change(&subscriber, changes, &mut ThinVec::new(), &mut Vec::new(), None);
+        let changed = self.0.router.change(&subscriber, changes, ThinVec::new());
+        debug_assert!(changed.lost.is_empty() && changed.wakers.is_empty(), "nothing waits yet");
         let delay = will.as_ref().map(|will| will.delay.min(expiry));
         let session = Session::restore(identity, expiry, subscriptions, flights, received, will);
         let since = parked.unwrap_or(now);

@@ -1,54 +1,52 @@
-//! The router: who receives a message, what is retained, which groups there are.
+//! The router: which receivers get a message, and what changes in the same moment as that.
 //!
-//! A PUBLISH runs under the read lock {stamp, set retained, match}; a SUBSCRIBE under the write
-//! lock {insert, note the stamp}. So every retained message is either below the stamp a new
+//! It owns the tree of Subscriptions, the groups of Shared Subscriptions and the retained messages. A
+//! PUBLISH runs under the read lock of the routes {stamp, set retained, match}; a SUBSCRIBE under the
+//! write lock {insert, note the stamp}. So every retained message is either below the stamp that a new
 //! Subscription noted, and its cursor's, or above it and delivered live: none missed, none twice.
+//!
+//! Lock order: the routes, then the retained messages or one mailbox. No waker is woken under them: it
+//! is returned, in [`Changed`].
+
+mod change;
+mod groups;
+mod retained;
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use thin_vec::ThinVec;
 
-use super::mailbox::{Fallen, Mailbox, Member, Owner};
-use super::ports::Batch;
+use super::mailbox::{Mailbox, Owner};
+use super::matches::{Match, merge};
 use super::recent::Recent;
 use crate::codec::QoS;
-use crate::config;
-use crate::message::{
-    Delivery, GroupId, Identity, Loss, Message, ReceiverId, SessionId, SubscriptionIds,
-};
-use crate::session::{Cursor, Groups, Subscription};
-use crate::sync::{Mutex, MutexGuard, RwLock};
-use crate::time::Time;
-use crate::topic::{Retained, TextHash, TopicFilter, TopicName, Tree};
+use crate::message::{GroupId, Identity, Loss, ReceiverId, SessionId, SubscriptionIds};
+use crate::session::{Groups, Subscription};
+use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use crate::topic::{TextHash, TopicFilter, TopicName, Tree};
+
+pub use change::{Changed, Membership, RouteChange, Subscriber};
+use groups::{Ended, GroupTable, Joined, Left};
+pub use retained::{Retain, RetainedMessages, Retaining};
 
 /// All routes of a broker.
 #[derive(Debug)]
 pub struct Router {
     routes: RwLock<Routes>,
-    retained: Mutex<RetainedStore>,
-    subscriptions: AtomicUsize,
-    groups: AtomicUsize,
-    /// Subscriptions whose filter starts with `$SYS`.
-    sys: AtomicUsize,
-    /// Of those, the ones that ask for figures of single clients.
-    sys_clients: AtomicUsize,
+    retained: RetainedMessages,
+    counts: Counts,
     /// Another one after each change of the routes: what was found before may be wrong then.
     version: AtomicU64,
     hash: TextHash,
 }
 
-/// Versions are of all routers there are: threads' memories outlive a router.
-static VERSIONS: AtomicU64 = AtomicU64::new(1);
-
 #[derive(Debug)]
 struct Routes {
+    /// Sessions' Subscriptions, and each group as one receiver.
     tree: Tree<ReceiverId, Route>,
-    groups: BTreeMap<TopicFilter, Group>,
-    mailboxes: BTreeMap<GroupId, Arc<Mailbox>>,
-    next_group: GroupId,
+    groups: GroupTable,
 }
 
 #[derive(Debug)]
@@ -60,104 +58,28 @@ struct Route {
     id: u32,
 }
 
-#[derive(Debug)]
-struct Group {
-    id: GroupId,
-    mailbox: Arc<Mailbox>,
-    /// Members, and whether each makes the group durable.
-    members: BTreeMap<SessionId, bool>,
-    /// The store knows of it.
-    kept: bool,
-}
-
-/// A receiver of one message, its overlapping Subscriptions merged `[MQTT5-3.3.4-2]`.
-#[derive(Debug)]
-pub struct Match {
-    /// Its receiver.
-    pub receiver: ReceiverId,
-    /// Where its messages wait.
-    pub mailbox: Arc<Mailbox>,
-    /// The highest `QoS` granted by a matching Subscription.
-    pub qos: QoS,
-    /// One of them keeps the RETAIN flag.
-    pub retain_as_published: bool,
-    /// All their identifiers.
-    pub ids: SubscriptionIds,
-    /// Where the turn has it, if it has.
-    pub(super) open: Cell<u32>,
-}
-
-/// What a Session asks of the tree.
-#[derive(Clone, Debug)]
-pub enum Change {
-    /// Put in or replace.
-    Subscribe(TopicFilter, Subscription),
-    /// Take out.
-    Unsubscribe(TopicFilter),
-}
-
-/// A Session's part in a group.
-#[derive(Clone, Debug)]
-pub struct Membership {
-    /// The whole filter.
-    filter: TopicFilter,
-    /// The group's mailbox.
-    pub mailbox: Arc<Mailbox>,
-    /// What it was granted.
-    pub member: Member,
-}
-
-/// Who asks for a change.
-#[derive(Clone, Copy, Debug)]
-pub struct Subscriber<'a> {
-    /// Its Session.
-    pub session: SessionId,
-    /// Its own mailbox.
-    pub mailbox: &'a Arc<Mailbox>,
-    /// It outlives its connection.
-    pub lasts: bool,
-    /// It is connected.
-    pub connected: bool,
-}
-
+/// How many there are, to be read without the lock.
 #[derive(Debug, Default)]
-struct RetainedStore {
-    topics: Retained<Kept>,
-    bytes: u64,
-    /// How many of them, and how many bytes, are the broker's own: clients' totals leave them out.
-    own: (usize, u64),
-    stamp: u64,
-    /// Stamps of what the store is still to be given.
-    open: BTreeSet<u64>,
-    expiries: BTreeMap<(Time, u64), Box<str>>,
+struct Counts {
+    subscriptions: AtomicUsize,
+    groups: AtomicUsize,
+    /// Subscriptions whose filter starts with `$SYS`.
+    sys: AtomicUsize,
+    /// Of those, the ones that ask for figures of single clients.
+    sys_clients: AtomicUsize,
 }
 
-#[derive(Debug)]
-struct Kept {
-    message: Message,
-    stamp: u64,
-}
+/// Versions are unique over all routers of the process: threads' memories outlive a router.
+static VERSIONS: AtomicU64 = AtomicU64::new(1);
 
 impl Router {
     /// An empty router; `seed` feeds the hashes of its tree.
     pub fn new(seed: u64) -> Router {
-        let routes = Routes {
-            tree: Tree::new(seed),
-            groups: BTreeMap::new(),
-            mailboxes: BTreeMap::new(),
-            next_group: GroupId::new(1),
-        };
         Router {
-            routes: RwLock::new(routes),
+            routes: RwLock::new(Routes { tree: Tree::new(seed), groups: GroupTable::new() }),
             // The seed is secret here too: strangers name the topics.
-            retained: Mutex::new(RetainedStore {
-                topics: Retained::with_seed(seed.rotate_left(16)),
-                ..RetainedStore::default()
-            }),
-            subscriptions: AtomicUsize::new(0),
-            groups: AtomicUsize::new(0),
-            sys: AtomicUsize::new(0),
-            sys_clients: AtomicUsize::new(0),
+            retained: RetainedMessages::new(seed.rotate_left(16)),
+            counts: Counts::default(),
             version: AtomicU64::new(VERSIONS.fetch_add(1, Ordering::Relaxed)),
             hash: TextHash::new(seed.rotate_left(48)),
         }
@@ -173,20 +95,16 @@ impl Router {
         recent: &'r mut Recent,
     ) -> (Option<u64>, &'r [Match]) {
         let hash = self.hash.of(topic.as_str().as_bytes());
-        // As good as the read lock: who was found at this version is who is found now.
+        // As good as the read lock: what was found at this version is what is found now.
         let version = self.version.load(Ordering::Acquire);
         if retained.is_none() && recent.knows(topic, hash, version) {
             return (None, recent.known(hash));
         }
-        let routes = self.routes.read().expect("no code panics while it holds the routes");
+        let routes = self.read();
         let version = self.version.load(Ordering::Acquire);
         let mut stamp = None;
         let matches = recent.find_anew(topic, hash, version, |matches| {
-            if let Some(Retaining { what, kept }) = retained {
-                let mut store = self.retained();
-                store.set(topic, what);
-                stamp = kept.then(|| store.open_stamp());
-            }
+            stamp = retained.and_then(|retaining| self.retained.change(topic, retaining));
             let mut for_all = true;
             routes.tree.visit(topic, &mut |receiver, route: &Route| {
                 for_all &= !route.no_local;
@@ -208,69 +126,74 @@ impl Router {
         (stamp, matches)
     }
 
-    /// No stamp below this one is still to come to the store.
-    pub fn oldest_stamp(&self) -> u64 {
-        let retained = self.retained();
-        retained.open.first().copied().unwrap_or(retained.stamp + 1)
-    }
-
-    /// The store has been given what has these stamps.
-    pub fn stored(&self, stamps: &mut Vec<u64>) {
-        if !stamps.is_empty() {
-            let mut retained = self.retained();
-            for stamp in stamps.drain(..) {
-                retained.open.remove(&stamp);
-            }
-        }
-    }
-
-    /// Carries out a client's changes in one moment; returns its stamp. `fallen` is told what is lost with
-    /// groups that end.
+    /// Carries out a client's changes in one moment. `memberships` are those of the client in groups: it
+    /// gets them back, changed.
     pub fn change(
         &self,
         subscriber: &Subscriber<'_>,
-        changes: Vec<Change>,
-        memberships: &mut ThinVec<Membership>,
-        fallen: &mut Vec<Fallen>,
-        mut batch: Option<&mut Batch>,
-    ) -> u64 {
-        let mut routes = self.routes.write().expect("no code panics while it holds the routes");
+        changes: Vec<RouteChange>,
+        memberships: ThinVec<Membership>,
+    ) -> Changed {
+        let mut changed = Changed { memberships, ..Changed::default() };
+        let routes = &mut *self.write();
         for change in changes {
             match change {
-                Change::Subscribe(filter, subscription) if filter.share().is_some() => {
-                    let made =
-                        self.join(&mut routes, subscriber, filter, subscription, memberships);
-                    if let Some(batch) = &mut batch {
-                        batch.groups.extend(made.map(|(id, filter)| (id, Some(filter))));
+                RouteChange::Subscribe(filter, subscription) if filter.share().is_some() => {
+                    let joined = routes.groups.join(subscriber, filter, &subscription);
+                    self.on_joined(&mut routes.tree, joined, &mut changed);
+                }
+                RouteChange::Subscribe(filter, subscription) => {
+                    let receiver = ReceiverId::session(subscriber.session);
+                    let route = Route::to_session(subscriber.mailbox, &subscription);
+                    if routes.tree.insert_filter(&filter, receiver, route).is_none() {
+                        self.counts.subscribed(&filter, 1);
                     }
                 }
-                Change::Subscribe(filter, subscription) => {
-                    let route = Route {
-                        mailbox: subscriber.mailbox.clone(),
-                        qos: subscription.options.qos,
-                        no_local: subscription.options.no_local,
-                        retain_as_published: subscription.options.retain_as_published,
-                        id: subscription.id,
-                    };
-                    let key = ReceiverId::session(subscriber.session);
-                    if routes.tree.insert_filter(&filter, key, route).is_none() {
-                        self.count(&filter, 1);
+                RouteChange::Unsubscribe(filter) if filter.share().is_some() => {
+                    changed.memberships.retain(|membership| *membership.filter() != filter);
+                    if let Some(Left { waker, ended }) = routes.groups.leave(subscriber, &filter) {
+                        self.counts.subscribed(&filter, -1);
+                        changed.wakers.extend(waker);
+                        self.on_ended(&mut routes.tree, ended, &mut changed);
                     }
                 }
-                Change::Unsubscribe(filter) if filter.share().is_some() => {
-                    let batch = batch.as_deref_mut();
-                    self.part(&mut routes, subscriber, &filter, memberships, fallen, batch);
-                }
-                Change::Unsubscribe(filter) => {
-                    let key = ReceiverId::session(subscriber.session);
-                    if routes.tree.remove(filter.pattern(), key).is_some() {
-                        self.count(&filter, -1);
+                RouteChange::Unsubscribe(filter) => {
+                    let receiver = ReceiverId::session(subscriber.session);
+                    if routes.tree.remove(filter.pattern(), receiver).is_some() {
+                        self.counts.subscribed(&filter, -1);
                     }
                 }
             }
         }
-        self.version.store(VERSIONS.fetch_add(1, Ordering::Relaxed), Ordering::Release);
-        self.retained().stamp
+        self.renew_version();
+        changed.stamp = self.retained.stamp();
+        changed
+    }
+
+    /// Takes in the groups the store knows, still without members. Numbers up to `last` were used
+    /// before.
+    pub fn restore_groups(&self, groups: Vec<(GroupId, TopicFilter)>, last: GroupId) {
+        let routes = &mut *self.write();
+        routes.groups.restore_last(last);
+        for (id, filter) in groups {
+            let mailbox = routes.groups.restore(id, &filter);
+            self.add_group(&mut routes.tree, id, &filter, mailbox);
+        }
+    }
+
+    /// Groups from the store whose members are all gone end.
+    pub fn forget_lonely_groups(&self) -> Changed {
+        let mut changed = Changed::default();
+        let routes = &mut *self.write();
+        let lonely = routes.groups.take_lonely();
+        self.on_ended(&mut routes.tree, lonely, &mut changed);
+        self.renew_version();
+        changed
+    }
+
+    /// The retained messages.
+    pub fn retained(&self) -> &RetainedMessages {
+        &self.retained
     }
 
     /// By which topics are told apart.
@@ -280,14 +203,13 @@ impl Router {
 
     /// The mailbox of a group, if it still exists.
     pub fn group(&self, id: GroupId) -> Option<Arc<Mailbox>> {
-        let routes = self.routes.read().expect("no code panics while it holds the routes");
-        routes.mailboxes.get(&id).cloned()
+        self.read().groups.mailbox(id).cloned()
     }
 
     /// All groups' mailboxes, by number.
     pub fn groups(&self) -> Vec<(GroupId, Arc<Mailbox>)> {
-        let routes = self.routes.read().expect("no code panics while it holds the routes");
-        routes.mailboxes.iter().map(|(id, mailbox)| (*id, mailbox.clone())).collect()
+        let routes = self.read();
+        routes.groups.mailboxes().map(|(id, mailbox)| (id, mailbox.clone())).collect()
     }
 
     /// The Session's part in the group of `filter`, for one that comes back.
@@ -297,329 +219,115 @@ impl Router {
         filter: &TopicFilter,
         subscription: &Subscription,
     ) -> Option<Membership> {
-        let routes = self.routes.read().expect("no code panics while it holds the routes");
-        let group = routes.groups.get(filter)?;
-        Some(Membership {
-            filter: filter.clone(),
-            mailbox: group.mailbox.clone(),
-            member: member(session, subscription),
-        })
-    }
-
-    /// Takes in a retained message from the store.
-    pub fn restore_retained(&self, message: Message) {
-        self.retained().set(message.topic(), Retain::Set(message.clone()));
-    }
-
-    /// Takes in the groups the store knows, still without members. Numbers up to `last` were used
-    /// before.
-    pub fn restore_groups(&self, groups: Vec<(GroupId, TopicFilter)>, last: GroupId) {
-        let mut routes = self.routes.write().expect("no code panics while it holds the routes");
-        routes.next_group = routes.next_group.max(last.next());
-        for (id, filter) in groups {
-            routes.next_group = routes.next_group.max(id.next());
-            self.found(&mut routes, id, &filter);
-            if let Some(group) = routes.groups.get_mut(&filter) {
-                group.kept = true;
-            }
-        }
-    }
-
-    /// Groups from the store whose members are all gone end. Returns what is lost with them.
-    pub fn forget_lonely_groups(&self, batch: &mut Batch) -> Vec<Fallen> {
-        let mut routes = self.routes.write().expect("no code panics while it holds the routes");
-        let routes = &mut *routes;
-        let lonely = routes.groups.iter().filter(|(_, group)| group.members.is_empty());
-        let lonely: Vec<_> = lonely.map(|(filter, group)| (filter.clone(), group.id)).collect();
-        let mut fallen = Vec::new();
-        for (filter, id) in lonely {
-            routes.groups.remove(&filter);
-            routes.tree.remove(filter.pattern(), ReceiverId::group(id));
-            if let Some(mailbox) = routes.mailboxes.remove(&id) {
-                fallen.push(mailbox.close(Loss::GroupGone, &mut [0, 0]));
-            }
-            batch.groups.push((id, None));
-            self.groups.fetch_sub(1, Ordering::Relaxed);
-        }
-        self.version.store(VERSIONS.fetch_add(1, Ordering::Relaxed), Ordering::Release);
-        fallen
-    }
-
-    /// Pulls retained messages for `cursor` into `out`: at most `max`, looking at a bounded number
-    /// of topics. Returns true when the cursor is at its end.
-    pub fn pull(
-        &self,
-        cursor: &mut Cursor,
-        room: crate::session::Room,
-        max: usize,
-        now: Time,
-        out: &mut Vec<Delivery>,
-    ) -> bool {
-        let Some(stamp) = cursor.stamp else { return false };
-        let crate::session::Room { mut window, mut bytes } = room;
-        let mut resume = None;
-        let mut after = cursor.after.take();
-        let mut last = None::<String>;
-        let mut left = max;
-        let done = self.retained().topics.scan(
-            cursor.filter.pattern(),
-            after.as_deref(),
-            SCAN_STEPS,
-            &mut resume,
-            &mut |name, kept| {
-                let wanted = kept.stamp <= stamp && !kept.message.expired(now);
-                let qos = kept.message.qos.min(cursor.qos);
-                if wanted {
-                    if left == 0 || bytes == 0 || (qos > QoS::AtMostOnce && window == 0) {
-                        return false;
-                    }
-                    left -= 1;
-                    window -= usize::from(qos > QoS::AtMostOnce);
-                    bytes = bytes.saturating_sub(kept.message.bytes());
-                    out.push(Delivery {
-                        message: kept.message.clone(),
-                        qos,
-                        retain: true,
-                        ids: SubscriptionIds::new(cursor.id),
-                        group: None,
-                        stored: false,
-                    });
-                }
-                name.clone_into(last.get_or_insert_default());
-                true
-            },
-        );
-        if !done {
-            after = resume.or(last).or(after);
-            cursor.after = after;
-        }
-        done
-    }
-
-    /// Whether one more retained message of a client, of `bytes` for `topic`, is within the totals.
-    pub fn may_retain(&self, topic: TopicName<'_>, bytes: usize, totals: &config::Totals) -> bool {
-        let retained = self.retained();
-        let (old_count, old_bytes) = match retained.topics.get(topic) {
-            Some(kept) => (1, kept.message.bytes() as u64),
-            None => (0, 0),
-        };
-        let (own_count, own_bytes) = retained.own;
-        let count = (retained.topics.len() - own_count - old_count) as u64 + 1;
-        let bytes = retained.bytes - own_bytes - old_bytes + bytes as u64;
-        count <= u64::from(totals.retained_max) && bytes <= totals.retained_bytes_max.0
-    }
-
-    /// Forgets retained messages that have expired, a bounded number; `gone` is told their topics
-    /// and the stamps of that, if they are `kept`. Returns whether more are due.
-    pub fn expire_retained(&self, now: Time, kept: bool, gone: &mut Vec<(Box<str>, u64)>) -> bool {
-        let retained = &mut *self.retained();
-        for _ in 0..EXPIRE_MAX {
-            match retained.expiries.first_key_value() {
-                Some(((due, _), _)) if *due <= now => {}
-                _ => return false,
-            }
-            let Some(((_, stamp), topic)) = retained.expiries.pop_first() else { return false };
-            let name = TopicName::trusted(&topic);
-            if retained.topics.get(name).is_some_and(|kept| kept.stamp == stamp) {
-                retained.set(name, Retain::Clear);
-                if kept {
-                    gone.push((topic, retained.open_stamp()));
-                }
-            }
-        }
-        true
-    }
-
-    /// When the next retained message expires.
-    pub fn retained_deadline(&self) -> Option<Time> {
-        self.retained().expiries.first_key_value().map(|((due, _), _)| *due)
-    }
-
-    /// Retained messages and their bytes.
-    pub fn retained_totals(&self) -> (usize, u64) {
-        let retained = self.retained();
-        (retained.topics.len(), retained.bytes)
+        self.read().groups.membership(session, filter, subscription)
     }
 
     /// Subscriptions there are, shared ones counted by member.
     pub fn subscriptions(&self) -> usize {
-        self.subscriptions.load(Ordering::Relaxed)
+        self.counts.subscriptions.load(Ordering::Relaxed)
     }
 
     /// Groups there are.
     pub fn group_count(&self) -> usize {
-        self.groups.load(Ordering::Relaxed)
+        self.counts.groups.load(Ordering::Relaxed)
     }
 
-    /// Whether anybody subscribes to `$SYS` topics.
+    /// Whether there is a Subscription to `$SYS` topics.
     pub fn sys_wanted(&self) -> bool {
-        self.sys.load(Ordering::Relaxed) > 0
+        self.counts.sys.load(Ordering::Relaxed) > 0
     }
 
-    /// Whether anybody subscribes to figures of single clients.
+    /// Whether there is a Subscription to figures of single clients.
     pub fn sys_clients_wanted(&self) -> bool {
-        self.sys_clients.load(Ordering::Relaxed) > 0
+        self.counts.sys_clients.load(Ordering::Relaxed) > 0
     }
 
-    fn join(
-        &self,
-        routes: &mut Routes,
-        subscriber: &Subscriber<'_>,
-        filter: TopicFilter,
-        subscription: Subscription,
-        memberships: &mut ThinVec<Membership>,
-    ) -> Option<(GroupId, TopicFilter)> {
-        let session = subscriber.session;
-        if !routes.groups.contains_key(&filter) {
-            let id = routes.next_group;
-            routes.next_group = id.next();
-            self.found(routes, id, &filter);
+    fn on_joined(&self, tree: &mut Tree<ReceiverId, Route>, joined: Joined, changed: &mut Changed) {
+        let Joined { membership, created, is_new, to_keep } = joined;
+        let filter = membership.filter();
+        if let Some((id, mailbox)) = created {
+            self.add_group(tree, id, filter, mailbox);
         }
-        let group = routes.groups.get_mut(&filter)?;
-        let durable = subscriber.lasts && subscription.options.qos > QoS::AtMostOnce;
-        if group.members.insert(session, durable).is_none() {
-            self.count(&filter, 1);
-            if subscriber.connected {
-                group.mailbox.join();
-            }
+        if is_new {
+            self.counts.subscribed(filter, 1);
         }
-        group.mailbox.set_durable(group.members.values().any(|durable| *durable));
-        // From the first on whom something may wait the store has to know it.
-        let made = durable && !std::mem::replace(&mut group.kept, true);
-        let made = made.then(|| (group.id, filter.clone()));
-        memberships.retain(|membership| membership.filter != filter);
-        memberships.push(Membership {
-            filter,
-            mailbox: group.mailbox.clone(),
-            member: member(session, &subscription),
-        });
-        made
+        changed.groups.extend(to_keep.map(|id| (id, Some(filter.clone()))));
+        changed.memberships.retain(|before| before.filter() != filter);
+        changed.memberships.push(membership);
     }
 
-    /// A new group, still without members.
-    fn found(&self, routes: &mut Routes, id: GroupId, filter: &TopicFilter) {
-        let mailbox = Arc::new(Mailbox::for_group(id, filter.as_str()));
-        let route = Route {
-            mailbox: mailbox.clone(),
-            qos: QoS::ExactlyOnce,
-            no_local: false,
-            retain_as_published: true,
-            id: 0,
-        };
-        routes.tree.insert(filter.pattern(), ReceiverId::group(id), route);
-        routes.mailboxes.insert(id, mailbox.clone());
-        let group = Group { id, mailbox, members: BTreeMap::new(), kept: false };
-        routes.groups.insert(filter.clone(), group);
-        self.groups.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn part(
+    fn on_ended(
         &self,
-        routes: &mut Routes,
-        subscriber: &Subscriber<'_>,
-        filter: &TopicFilter,
-        memberships: &mut ThinVec<Membership>,
-        fallen: &mut Vec<Fallen>,
-        batch: Option<&mut Batch>,
+        tree: &mut Tree<ReceiverId, Route>,
+        ended: impl IntoIterator<Item = Ended>,
+        changed: &mut Changed,
     ) {
-        memberships.retain(|membership| membership.filter != *filter);
-        let Some(group) = routes.groups.get_mut(filter) else { return };
-        if group.members.remove(&subscriber.session).is_none() {
-            return;
+        for Ended { id, filter, mailbox, kept } in ended {
+            tree.remove(filter.pattern(), ReceiverId::group(id));
+            self.counts.groups.fetch_sub(1, Ordering::Relaxed);
+            changed.lost.push(mailbox.close(Loss::GroupGone, &mut [0, 0]));
+            changed.groups.extend(kept.then_some((id, None)));
         }
-        self.count(filter, -1);
-        if subscriber.connected {
-            // Waking under the lock is harmless here: a wake only schedules.
-            if let Some(waker) = group.mailbox.part(subscriber.session) {
-                waker.wake();
-            }
-        }
-        group.mailbox.set_durable(group.members.values().any(|durable| *durable));
-        if !group.members.is_empty() {
-            return;
-        }
-        let id = group.id;
-        fallen.push(group.mailbox.close(Loss::GroupGone, &mut [0, 0]));
-        if let Some(batch) = batch {
-            batch.groups.extend(group.kept.then_some((id, None)));
-        }
-        routes.groups.remove(filter);
-        routes.mailboxes.remove(&id);
-        routes.tree.remove(filter.pattern(), ReceiverId::group(id));
-        self.groups.fetch_sub(1, Ordering::Relaxed);
     }
 
-    fn count(&self, filter: &TopicFilter, by: isize) {
+    fn add_group(
+        &self,
+        tree: &mut Tree<ReceiverId, Route>,
+        id: GroupId,
+        filter: &TopicFilter,
+        mailbox: Arc<Mailbox>,
+    ) {
+        tree.insert(filter.pattern(), ReceiverId::group(id), Route::to_group(mailbox));
+        self.counts.groups.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What threads remember of the routes is wrong from now on. The routes are locked.
+    fn renew_version(&self) {
+        self.version.store(VERSIONS.fetch_add(1, Ordering::Relaxed), Ordering::Release);
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Routes> {
+        self.routes.read().expect("no code panics while it holds the routes")
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Routes> {
+        self.routes.write().expect("no code panics while it holds the routes")
+    }
+}
+
+impl Groups for Router {
+    fn exists(&self, filter: &TopicFilter) -> bool {
+        self.read().groups.contains(filter)
+    }
+}
+
+impl Route {
+    fn to_session(mailbox: &Arc<Mailbox>, subscription: &Subscription) -> Route {
+        Route {
+            mailbox: mailbox.clone(),
+            qos: subscription.options.qos,
+            no_local: subscription.options.no_local,
+            retain_as_published: subscription.options.retain_as_published,
+            id: subscription.id,
+        }
+    }
+
+    /// What a member was granted counts when it takes a message.
+    fn to_group(mailbox: Arc<Mailbox>) -> Route {
+        let qos = QoS::ExactlyOnce;
+        Route { mailbox, qos, no_local: false, retain_as_published: true, id: 0 }
+    }
+}
+
+impl Counts {
+    /// Counts a Subscription in (1) or out (-1).
+    fn subscribed(&self, filter: &TopicFilter, by: isize) {
         self.subscriptions.fetch_add(by.cast_unsigned(), Ordering::Relaxed);
         if filter.pattern().starts_with("$SYS") {
             self.sys.fetch_add(by.cast_unsigned(), Ordering::Relaxed);
             if asks_for_clients(filter.pattern()) {
                 self.sys_clients.fetch_add(by.cast_unsigned(), Ordering::Relaxed);
             }
-        }
-    }
-
-    fn retained(&self) -> MutexGuard<'_, RetainedStore> {
-        self.retained.lock().expect("no code panics while it holds the retained messages")
-    }
-}
-
-impl Groups for Router {
-    fn exists(&self, filter: &TopicFilter) -> bool {
-        let routes = self.routes.read().expect("no code panics while it holds the routes");
-        routes.groups.contains_key(filter)
-    }
-}
-
-/// A PUBLISH with RETAIN.
-#[derive(Debug)]
-pub struct Retaining {
-    /// What it does.
-    pub what: Retain,
-    /// The store is given it.
-    pub kept: bool,
-}
-
-/// What a PUBLISH with RETAIN does to the retained message of its topic.
-#[derive(Debug)]
-pub enum Retain {
-    /// Replace it `[MQTT5-3.3.1-5]`.
-    Set(Message),
-    /// Remove it: the payload was empty `[MQTT5-3.3.1-6]`.
-    Clear,
-}
-
-impl RetainedStore {
-    /// The last stamp, which the store is still to be given.
-    fn open_stamp(&mut self) -> u64 {
-        self.open.insert(self.stamp);
-        self.stamp
-    }
-
-    fn set(&mut self, topic: TopicName<'_>, retain: Retain) {
-        self.stamp += 1;
-        self.remove(topic);
-        let Retain::Set(message) = retain else { return };
-        let stamp = self.stamp;
-        self.bytes += message.bytes() as u64;
-        if is_own(topic) {
-            self.own.0 += 1;
-            self.own.1 += message.bytes() as u64;
-        }
-        if message.expires != Time::NEVER {
-            self.expiries.insert((message.expires, stamp), topic.as_str().into());
-        }
-        self.topics.insert(topic, Kept { message, stamp });
-    }
-
-    fn remove(&mut self, topic: TopicName<'_>) {
-        if let Some(kept) = self.topics.remove(topic) {
-            self.bytes -= kept.message.bytes() as u64;
-            if is_own(topic) {
-                self.own.0 -= 1;
-                self.own.1 -= kept.message.bytes() as u64;
-            }
-            self.expiries.remove(&(kept.message.expires, kept.stamp));
         }
     }
 }
@@ -630,48 +338,10 @@ pub(super) fn asks_for_clients(pattern: &str) -> bool {
     rest.is_some_and(|rest| rest.contains('/') || rest == "#")
 }
 
-/// Whether it is a topic that only the broker publishes to.
-fn is_own(topic: TopicName<'_>) -> bool {
-    topic.as_str().starts_with("$SYS/")
-}
-
-/// Topics looked at in one pull.
-const SCAN_STEPS: usize = 4096;
-/// Retained messages forgotten in one sweep.
-const EXPIRE_MAX: usize = 1024;
-
-fn member(session: SessionId, subscription: &Subscription) -> Member {
-    Member {
-        session,
-        qos: subscription.options.qos,
-        retain_as_published: subscription.options.retain_as_published,
-        id: subscription.id,
-    }
-}
-
 /// No Local compares Client Identifiers, across reconnects too `[MQTT5-3.8.3-3]`.
 fn own(mailbox: &Mailbox, publisher: &Identity) -> bool {
     match &mailbox.owner {
         Owner::Session { identity, .. } => identity.client_id == publisher.client_id,
         Owner::Group { .. } => false,
     }
-}
-
-/// Makes each receiver stand once: the highest `QoS`, every identifier `[MQTT5-3.3.4-4]`.
-fn merge(matches: &mut Vec<Match>) {
-    if matches.is_sorted_by(|a, b| a.receiver < b.receiver) {
-        return;
-    }
-    matches.sort_by_key(|found| found.receiver);
-    matches.dedup_by(|next, kept| {
-        if next.receiver != kept.receiver {
-            return false;
-        }
-        kept.qos = kept.qos.max(next.qos);
-        kept.retain_as_published |= next.retain_as_published;
-        for id in next.ids.as_slice() {
-            kept.ids.add(*id);
-        }
-        true
-    });
 }

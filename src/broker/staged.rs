@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::mailbox::{Copy, Grant, Mailbox};
-use super::router::Match;
+use super::matches::Match;
 use crate::message::ReceiverId;
 
 /// What a turn has for its receivers, by receiver, in the order of routing.

@@ -149,7 +149,7 @@ impl Broker {
         let connected = metrics.connected.load(std::sync::atomic::Ordering::Relaxed);
         let maximum = metrics.connected_max.load(std::sync::atomic::Ordering::Relaxed);
         let sessions = shared.registry.sessions();
-        let (retained, retained_bytes) = shared.router.retained_totals();
+        let (retained, retained_bytes) = shared.router.retained().totals();
         let mut values = Vec::new();
         let mut say = |topic: &str, value: String| {
             values.push((format!("$SYS/broker/{topic}"), value));

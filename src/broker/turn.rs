@@ -10,7 +10,7 @@ use super::overload::Pressure;
 use super::ports::{Batch, Permit};
 use super::recent::Recent;
 use super::regime::Regime;
-use super::router::Change;
+use super::router::RouteChange;
 use super::staged::Staged;
 use crate::codec::{PacketId, QoS, Reason};
 use crate::message::Delivery;
@@ -34,7 +34,7 @@ pub struct Turn {
     pub(super) drained: Vec<Delivery>,
     pub(super) pressed: Vec<Arc<Mailbox>>,
     pub(super) answers: Vec<Answer>,
-    pub(super) changes: Vec<Change>,
+    pub(super) changes: Vec<RouteChange>,
     pub(super) batch: Batch,
     pub(super) gone: Gone,
     pub(super) permit: Permit,

@@ -253,7 +253,7 @@ impl Live {
         let cursor = self.session.cursor()?;
         let before = cursor.after.clone();
         let max = TAKE_MAX.min(allowance.messages);
-        let done = broker.0.router.pull(cursor, room, max, now, &mut drained);
+        let done = broker.0.router.retained().pull(cursor, room, max, now, &mut drained);
         let moved = done || cursor.after != before;
         if done {
             self.session.close_cursor();

@@ -13,7 +13,7 @@ use crate::broker::mailbox::{Ask, Mailbox};
 use crate::broker::metrics::Counter;
 use crate::broker::ports::{Progress, Receipt, Refused};
 use crate::broker::registry::Parked;
-use crate::broker::router::{Change, Subscriber, asks_for_clients};
+use crate::broker::router::{RouteChange, Subscriber, asks_for_clients};
 use crate::broker::turn::{Answer, Due, Owed, Turn};
 use crate::codec::{self, ConnAck, Packet, PacketId, Publish, QoS, Reason, Version};
 use crate::message::{ClientId, GroupId, Loss, SessionId};
@@ -438,8 +438,8 @@ impl Live {
         let changes = std::mem::take(&mut turn.changes);
         let filters = || {
             changes.iter().filter_map(|change| match change {
-                Change::Subscribe(filter, _) => Some(filter.pattern()),
-                Change::Unsubscribe(_) => None,
+                RouteChange::Subscribe(filter, _) => Some(filter.pattern()),
+                RouteChange::Unsubscribe(_) => None,
             })
         };
         if filters().any(|filter| filter.starts_with("$SYS")) {
@@ -456,10 +456,7 @@ impl Live {
             connected: true,
         };
         let memberships = &mut self.ties.memberships;
-        let batch = broker.0.remembers.then_some(&mut turn.batch);
-        let mut fallen = Vec::new();
-        let stamp = broker.0.router.change(&subscriber, changes, memberships, &mut fallen, batch);
-        fallen.iter().for_each(|fallen| broker.note_fallen(fallen, turn));
+        let stamp = broker.change_routes(&subscriber, changes, memberships, turn);
         self.run(Input::Subscribed { stamp }, &broker.context(now), broker, turn);
     }
 

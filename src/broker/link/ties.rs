@@ -18,7 +18,7 @@ use crate::broker::mailbox::{Mailbox, Owner, Pace};
 use crate::broker::metrics::Counter;
 use crate::broker::overload::SHED;
 use crate::broker::ports::{Fetch, Receipt};
-use crate::broker::router::{Change, Membership};
+use crate::broker::router::{Membership, RouteChange};
 use crate::broker::topic_ledger::Unrouted;
 use crate::broker::turn::{Answer, Due, Owed, Turn};
 use crate::codec::{self, Packet, PacketId, Publish, Reason, Version};
@@ -202,10 +202,10 @@ impl Ties {
     fn carry_out_other(&mut self, action: Action<'_>, broker: &Broker, turn: &mut Turn) {
         match action {
             Action::Subscribe { filter, subscription } => {
-                turn.changes.push(Change::Subscribe(filter.clone(), subscription));
+                turn.changes.push(RouteChange::Subscribe(filter.clone(), subscription));
             }
             Action::Unsubscribe { filter } => {
-                turn.changes.push(Change::Unsubscribe(filter.clone()))
+                turn.changes.push(RouteChange::Unsubscribe(filter.clone()))
             }
             Action::Remember(op) => turn.batch.ops.push((self.id(), op)),
             Action::Settle { above_qos0, group, loss, mid } => {

@@ -1,0 +1,186 @@
+//! The groups of Shared Subscriptions: one for each filter, with its mailbox and its members.
+//!
+//! A group is there from its first member to its last, or from the start if the store knows of it. It
+//! is told to the store when its first durable member joins: from then on messages may wait for it there.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::task::Waker;
+
+use super::change::{Membership, Subscriber};
+use crate::broker::mailbox::{Mailbox, Member};
+use crate::codec::QoS;
+use crate::message::{GroupId, SessionId};
+use crate::session::Subscription;
+use crate::topic::TopicFilter;
+
+/// All groups, by filter and by number.
+#[derive(Debug)]
+pub(super) struct GroupTable {
+    by_filter: BTreeMap<TopicFilter, SharedGroup>,
+    mailboxes: BTreeMap<GroupId, Arc<Mailbox>>,
+    /// The number of the next one.
+    next: GroupId,
+}
+
+/// One group.
+#[derive(Debug)]
+struct SharedGroup {
+    id: GroupId,
+    mailbox: Arc<Mailbox>,
+    /// Members, and whether each makes the group durable.
+    members: BTreeMap<SessionId, bool>,
+    /// The store knows of it.
+    kept: bool,
+}
+
+/// A Session has joined a group, or its Subscription there was replaced.
+#[derive(Debug)]
+pub(super) struct Joined {
+    pub membership: Membership,
+    /// The group, if it is new: it is still to be put into the tree.
+    pub created: Option<(GroupId, Arc<Mailbox>)>,
+    /// It was no member before.
+    pub is_new: bool,
+    /// The group, if the store is to know of it from now on.
+    pub to_keep: Option<GroupId>,
+}
+
+/// A member has left a group.
+#[derive(Debug)]
+pub(super) struct Left {
+    /// Another member, which takes its turn.
+    pub waker: Option<Waker>,
+    /// The group, if that was its last member.
+    pub ended: Option<Ended>,
+}
+
+/// A group without members: it is out of the table, and still in the tree.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub id: GroupId,
+    pub filter: TopicFilter,
+    pub mailbox: Arc<Mailbox>,
+    /// The store knows of it.
+    pub kept: bool,
+}
+
+impl GroupTable {
+    pub fn new() -> GroupTable {
+        let next = GroupId::new(1);
+        GroupTable { by_filter: BTreeMap::new(), mailboxes: BTreeMap::new(), next }
+    }
+
+    /// A group that the store knows, still without members. Returns its mailbox, for the tree.
+    pub fn restore(&mut self, id: GroupId, filter: &TopicFilter) -> Arc<Mailbox> {
+        self.insert(id, filter, true)
+    }
+
+    /// Numbers up to `last` were used before.
+    pub fn restore_last(&mut self, last: GroupId) {
+        self.next = self.next.max(last.next());
+    }
+
+    /// Makes a Session a member of the group of `filter`; its first member makes the group.
+    pub fn join(
+        &mut self,
+        subscriber: &Subscriber<'_>,
+        filter: TopicFilter,
+        subscription: &Subscription,
+    ) -> Joined {
+        let next = self.next;
+        let created = (!self.contains(&filter)).then(|| (next, self.insert(next, &filter, false)));
+        let group = self.by_filter.get_mut(&filter).expect("it is there or was made");
+        let durable = subscriber.lasts && subscription.options.qos > QoS::AtMostOnce;
+        let is_new = group.members.insert(subscriber.session, durable).is_none();
+        if is_new && subscriber.connected {
+            group.mailbox.join();
+        }
+        group.set_durable();
+        let to_keep = durable && !std::mem::replace(&mut group.kept, true);
+        let to_keep = to_keep.then_some(group.id);
+        let membership = group.membership(subscriber.session, filter, subscription);
+        Joined { membership, created, is_new, to_keep }
+    }
+
+    /// Takes a member out of the group of `filter`; `None` if it is none.
+    pub fn leave(&mut self, subscriber: &Subscriber<'_>, filter: &TopicFilter) -> Option<Left> {
+        let group = self.by_filter.get_mut(filter)?;
+        group.members.remove(&subscriber.session)?;
+        let mailbox = &group.mailbox;
+        let waker = subscriber.connected.then(|| mailbox.part(subscriber.session)).flatten();
+        group.set_durable();
+        let is_last = group.members.is_empty();
+        Some(Left { waker, ended: if is_last { self.remove(filter) } else { None } })
+    }
+
+    /// Takes out the groups that have no members: those from the store whose members are all gone.
+    pub fn take_lonely(&mut self) -> Vec<Ended> {
+        let lonely = self.by_filter.iter().filter(|(_, group)| group.members.is_empty());
+        let lonely: Vec<_> = lonely.map(|(filter, _)| filter.clone()).collect();
+        lonely.iter().filter_map(|filter| self.remove(filter)).collect()
+    }
+
+    /// Whether there is one for `filter`.
+    pub fn contains(&self, filter: &TopicFilter) -> bool {
+        self.by_filter.contains_key(filter)
+    }
+
+    /// The mailbox of a group, if it still exists.
+    pub fn mailbox(&self, id: GroupId) -> Option<&Arc<Mailbox>> {
+        self.mailboxes.get(&id)
+    }
+
+    /// All groups' mailboxes, by number.
+    pub fn mailboxes(&self) -> impl Iterator<Item = (GroupId, &Arc<Mailbox>)> {
+        self.mailboxes.iter().map(|(id, mailbox)| (*id, mailbox))
+    }
+
+    /// A Session's part in the group of `filter`.
+    pub fn membership(
+        &self,
+        session: SessionId,
+        filter: &TopicFilter,
+        subscription: &Subscription,
+    ) -> Option<Membership> {
+        let group = self.by_filter.get(filter)?;
+        Some(group.membership(session, filter.clone(), subscription))
+    }
+
+    fn insert(&mut self, id: GroupId, filter: &TopicFilter, kept: bool) -> Arc<Mailbox> {
+        self.restore_last(id);
+        let mailbox = Arc::new(Mailbox::for_group(id, filter.as_str()));
+        self.mailboxes.insert(id, mailbox.clone());
+        let group = SharedGroup { id, mailbox: mailbox.clone(), members: BTreeMap::new(), kept };
+        self.by_filter.insert(filter.clone(), group);
+        mailbox
+    }
+
+    fn remove(&mut self, filter: &TopicFilter) -> Option<Ended> {
+        let (filter, group) = self.by_filter.remove_entry(filter)?;
+        let SharedGroup { id, mailbox, kept, .. } = group;
+        self.mailboxes.remove(&id);
+        Some(Ended { id, filter, mailbox, kept })
+    }
+}
+
+impl SharedGroup {
+    fn set_durable(&self) {
+        self.mailbox.set_durable(self.members.values().any(|durable| *durable));
+    }
+
+    fn membership(
+        &self,
+        session: SessionId,
+        filter: TopicFilter,
+        subscription: &Subscription,
+    ) -> Membership {
+        let member = Member {
+            session,
+            qos: subscription.options.qos,
+            retain_as_published: subscription.options.retain_as_published,
+            id: subscription.id,
+        };
+        Membership::new(filter, self.mailbox.clone(), member)
+    }
+}

@@ -1,0 +1,388 @@
+//! The retained messages of a broker, each with the stamp of the PUBLISH that set it.
+//!
+//! Stamps rise with every change. A Subscription notes the stamp at which it entered the tree, and its
+//! cursor yields only what is not newer. A change that the store is to be given stays *open* until its
+//! batch has been submitted: two turns may submit in another order than they changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::codec::QoS;
+use crate::config;
+use crate::message::{Delivery, Message, SubscriptionIds};
+use crate::session::{Cursor, Room};
+use crate::sync::{Mutex, MutexGuard};
+use crate::time::Time;
+use crate::topic::{Retained, TopicName};
+
+/// The retained messages. Its lock comes after that of the routes; under it nothing else is locked
+/// and nothing is woken.
+#[derive(Debug)]
+pub struct RetainedMessages {
+    inner: Mutex<RetainedTopics>,
+}
+
+/// A PUBLISH with RETAIN.
+#[derive(Debug)]
+pub struct Retaining {
+    /// What it does.
+    pub what: Retain,
+    /// The store is given it.
+    pub kept: bool,
+}
+
+/// What a PUBLISH with RETAIN does to the retained message of its topic.
+#[derive(Debug)]
+pub enum Retain {
+    /// Replace it `[MQTT5-3.3.1-5]`.
+    Set(Message),
+    /// Remove it: the payload was empty `[MQTT5-3.3.1-6]`.
+    Clear,
+}
+
+#[derive(Debug, Default)]
+struct RetainedTopics {
+    topics: Retained<Stamped>,
+    all: Sum,
+    /// The part of `all` that the broker publishes itself: clients' totals leave it out.
+    own: Sum,
+    /// Of the last change.
+    stamp: u64,
+    /// Stamps of changes that the store is still to be given.
+    open: BTreeSet<u64>,
+    /// Topics of messages that expire, by time and stamp.
+    expiries: BTreeMap<(Time, u64), Box<str>>,
+}
+
+#[derive(Debug)]
+struct Stamped {
+    message: Message,
+    stamp: u64,
+}
+
+/// A number of messages, and their bytes.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Sum {
+    messages: usize,
+    bytes: u64,
+}
+
+/// Topics looked at in one pull.
+const SCAN_STEPS: usize = 4096;
+/// Retained messages forgotten in one sweep.
+const EXPIRE_MAX: usize = 1024;
+
+impl RetainedMessages {
+    /// None; `seed` feeds the hash of their topics.
+    pub(super) fn new(seed: u64) -> RetainedMessages {
+        let topics = Retained::with_seed(seed);
+        RetainedMessages {
+            inner: Mutex::new(RetainedTopics { topics, ..RetainedTopics::default() }),
+        }
+    }
+
+    /// Carries out a PUBLISH with RETAIN. Returns its stamp if the store is to be given it: then
+    /// [`RetainedMessages::submitted`] follows.
+    pub(super) fn change(&self, topic: TopicName<'_>, retaining: Retaining) -> Option<u64> {
+        let inner = &mut *self.lock();
+        inner.set(topic, retaining.what);
+        retaining.kept.then(|| inner.open_stamp())
+    }
+
+    /// The stamp of the last change.
+    pub(super) fn stamp(&self) -> u64 {
+        self.lock().stamp
+    }
+
+    /// Takes in a retained message from the store.
+    pub fn restore(&self, message: Message) {
+        self.lock().set(message.topic(), Retain::Set(message.clone()));
+    }
+
+    /// No stamp below this one is still to come to the store.
+    pub fn oldest_open(&self) -> u64 {
+        let inner = self.lock();
+        inner.open.first().copied().unwrap_or(inner.stamp + 1)
+    }
+
+    /// The store has been given the changes of these stamps; leaves `stamps` empty.
+    pub fn submitted(&self, stamps: &mut Vec<u64>) {
+        if stamps.is_empty() {
+            return;
+        }
+        let mut inner = self.lock();
+        for stamp in stamps.drain(..) {
+            inner.open.remove(&stamp);
+        }
+    }
+
+    /// Pulls retained messages for `cursor` into `out`: at most `max` and within `room`, looking at a
+    /// bounded number of topics. Returns true when the cursor is at its end.
+    pub fn pull(
+        &self,
+        cursor: &mut Cursor,
+        mut room: Room,
+        max: usize,
+        now: Time,
+        out: &mut Vec<Delivery>,
+    ) -> bool {
+        let Some(stamp) = cursor.stamp else { return false };
+        let Cursor { filter, qos: granted, id, after, .. } = cursor;
+        let start = after.take();
+        let mut resume = None;
+        let mut last = None::<String>;
+        let mut left = max;
+        let mut visit = |name: &str, found: &Stamped| {
+            let message = &found.message;
+            if found.stamp <= stamp && !message.expired(now) {
+                let qos = message.qos.min(*granted);
+                let takes_slot = qos > QoS::AtMostOnce;
+                if left == 0 || room.bytes == 0 || (takes_slot && room.window == 0) {
+                    return false;
+                }
+                left -= 1;
+                room.window -= usize::from(takes_slot);
+                room.bytes = room.bytes.saturating_sub(message.bytes());
+                out.push(Delivery {
+                    message: message.clone(),
+                    qos,
+                    retain: true,
+                    ids: SubscriptionIds::new(*id),
+                    group: None,
+                    stored: false,
+                });
+            }
+            name.clone_into(last.get_or_insert_default());
+            true
+        };
+        let topics = &self.lock().topics;
+        let done =
+            topics.scan(filter.pattern(), start.as_deref(), SCAN_STEPS, &mut resume, &mut visit);
+        if !done {
+            *after = resume.or(last).or(start);
+        }
+        done
+    }
+
+    /// Whether one more retained message of a client, of `bytes` for `topic`, is within the totals.
+    pub fn has_room(&self, topic: TopicName<'_>, bytes: usize, totals: &config::Totals) -> bool {
+        let inner = self.lock();
+        let old = inner.topics.get(topic).map_or(Sum::default(), |old| Sum::of(&old.message));
+        let messages = inner.all.messages - inner.own.messages - old.messages + 1;
+        let bytes = inner.all.bytes - inner.own.bytes - old.bytes + bytes as u64;
+        messages as u64 <= u64::from(totals.retained_max) && bytes <= totals.retained_bytes_max.0
+    }
+
+    /// Forgets retained messages that have expired, a bounded number. If the store is to be given that
+    /// (`kept`), their topics and the stamps of the change are added to `gone`. Returns whether more are
+    /// due.
+    pub fn expire(&self, now: Time, kept: bool, gone: &mut Vec<(Box<str>, u64)>) -> bool {
+        let inner = &mut *self.lock();
+        for _ in 0..EXPIRE_MAX {
+            match inner.expiries.first_key_value() {
+                Some(((due, _), _)) if *due <= now => {}
+                _ => return false,
+            }
+            let Some((_, topic)) = inner.expiries.pop_first() else { return false };
+            inner.set(TopicName::trusted(&topic), Retain::Clear);
+            if kept {
+                gone.push((topic, inner.open_stamp()));
+            }
+        }
+        true
+    }
+
+    /// When the next one expires.
+    pub fn deadline(&self) -> Option<Time> {
+        self.lock().expiries.first_key_value().map(|((due, _), _)| *due)
+    }
+
+    /// How many there are, and their bytes.
+    pub fn totals(&self) -> (usize, u64) {
+        let all = self.lock().all;
+        (all.messages, all.bytes)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, RetainedTopics> {
+        self.inner.lock().expect("no code panics while it holds the retained messages")
+    }
+}
+
+impl RetainedTopics {
+    /// The stamp of the last change, which the store is still to be given.
+    fn open_stamp(&mut self) -> u64 {
+        self.open.insert(self.stamp);
+        self.stamp
+    }
+
+    fn set(&mut self, topic: TopicName<'_>, retain: Retain) {
+        self.stamp += 1;
+        self.remove(topic);
+        let Retain::Set(message) = retain else { return };
+        let (stamp, sum) = (self.stamp, Sum::of(&message));
+        self.all.add(sum);
+        if is_own(topic) {
+            self.own.add(sum);
+        }
+        if message.expires != Time::NEVER {
+            self.expiries.insert((message.expires, stamp), topic.as_str().into());
+        }
+        self.topics.insert(topic, Stamped { message, stamp });
+    }
+
+    fn remove(&mut self, topic: TopicName<'_>) {
+        let Some(Stamped { message, stamp }) = self.topics.remove(topic) else { return };
+        let sum = Sum::of(&message);
+        self.all.subtract(sum);
+        if is_own(topic) {
+            self.own.subtract(sum);
+        }
+        self.expiries.remove(&(message.expires, stamp));
+    }
+}
+
+impl Sum {
+    fn of(message: &Message) -> Sum {
+        Sum { messages: 1, bytes: message.bytes() as u64 }
+    }
+
+    fn add(&mut self, other: Sum) {
+        self.messages += other.messages;
+        self.bytes += other.bytes;
+    }
+
+    fn subtract(&mut self, other: Sum) {
+        self.messages -= other.messages;
+        self.bytes -= other.bytes;
+    }
+}
+
+/// Whether only the broker publishes to it.
+fn is_own(topic: TopicName<'_>) -> bool {
+    topic.as_str().starts_with("$SYS/")
+}
+
+#[cfg(test)]
+#[cfg(not(feature = "shuttle"))] // Its locks work only in its own runs.
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::codec::Properties;
+    use crate::message::{ClientId, Draft, Identity, Meter};
+    use crate::topic::TopicFilter;
+
+    const TOPICS: [&str; 5] = ["a", "a/b", "b", "$SYS/a", "$SYS/b"];
+
+    fn message(topic: &str, expiry: Option<u32>, size: usize, now: Time) -> Message {
+        let publisher = Identity::new(ClientId::new("p"), None, Meter::forever());
+        let draft = Draft {
+            topic: TopicName::trusted(topic),
+            qos: QoS::AtLeastOnce,
+            retain: true,
+            expiry,
+            properties: Properties::EMPTY,
+            payload: &b"payload"[..size],
+        };
+        draft.into_message(&publisher, now)
+    }
+
+    fn names(retained: &RetainedMessages, stamp: u64, max: usize, now: Time) -> Vec<String> {
+        let limits = crate::topic::Limits { bytes_max: 100, levels_max: 10 };
+        let mut all = Vec::new();
+        // `#` leaves out the topics that begin with `$`.
+        for pattern in ["#", "$SYS/#"] {
+            let filter = TopicFilter::parse(pattern, &limits).expect("a filter");
+            let (qos, stamp) = (QoS::ExactlyOnce, Some(stamp));
+            let mut cursor = Cursor { filter, qos, id: 0, stamp, after: None };
+            let room = Room { window: usize::MAX, bytes: usize::MAX };
+            let mut out = Vec::new();
+            while !retained.pull(&mut cursor, room, max, now, &mut out) {
+                assert!(out.len() <= TOPICS.len(), "the cursor goes forward");
+            }
+            all.extend(out.iter().map(|found| found.message.topic().as_str().to_owned()));
+        }
+        all.sort();
+        all
+    }
+
+    /// The naive twin counts again what is there each time.
+    #[test]
+    fn totals_expiry_and_cursors_agree_with_counting_again() {
+        for seed in 0..20u64 {
+            let mut random = seed;
+            let mut draw = |below: usize| {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (random >> 33) as usize % below
+            };
+            let retained = RetainedMessages::new(seed);
+            let mut twin = BTreeMap::<&str, (Message, u64)>::new();
+            let (mut open, mut stamp) = (BTreeSet::new(), 0);
+            let mut now = Time::from_secs(1_000);
+            for step in 0..300 {
+                let topic = TOPICS[draw(TOPICS.len())];
+                let name = TopicName::trusted(topic);
+                match draw(6) {
+                    0..3 => {
+                        let expiry = [None, Some(1 + draw(5) as u32)][draw(2)];
+                        let message = message(topic, expiry, draw(7), now);
+                        let kept = draw(2) == 0;
+                        let what = Retain::Set(message.clone());
+                        let given = retained.change(name, Retaining { what, kept });
+                        stamp += 1;
+                        assert_eq!(given, kept.then_some(stamp), "{seed} {step}");
+                        open.extend(given);
+                        twin.insert(topic, (message, stamp));
+                    }
+                    3 => {
+                        let (what, kept) = (Retain::Clear, false);
+                        assert_eq!(retained.change(name, Retaining { what, kept }), None);
+                        stamp += 1;
+                        twin.remove(topic);
+                    }
+                    4 => {
+                        now = now.after(Duration::from_secs(1));
+                        let mut gone = Vec::new();
+                        assert!(!retained.expire(now, true, &mut gone));
+                        for (topic, given) in gone {
+                            stamp += 1;
+                            assert_eq!(given, stamp, "{seed} {step}");
+                            open.insert(given);
+                            let (message, _) = twin.remove(&*topic).expect("it was there");
+                            assert!(message.expired(now));
+                        }
+                        assert!(twin.values().all(|(message, _)| !message.expired(now)));
+                    }
+                    _ => {
+                        let mut some: Vec<_> = open.iter().copied().take(draw(3)).collect();
+                        some.iter().for_each(|stamp| assert!(open.remove(stamp)));
+                        retained.submitted(&mut some);
+                        assert!(some.is_empty());
+                    }
+                }
+                let bytes = |own: bool| {
+                    let all = twin.iter().filter(|(topic, _)| own || !topic.starts_with("$SYS"));
+                    all.map(|(_, (message, _))| message.bytes() as u64).collect::<Vec<_>>()
+                };
+                let (all, clients) = (bytes(true), bytes(false));
+                assert_eq!(retained.totals(), (all.len(), all.iter().sum()), "{seed} {step}");
+                let totals = config::Totals {
+                    retained_max: clients.len() as u32 + 1,
+                    retained_bytes_max: config::Size(clients.iter().sum::<u64>() + 9),
+                    ..config::Totals::default()
+                };
+                let new = TopicName::trusted("new");
+                assert!(retained.has_room(new, 9, &totals) && !retained.has_room(new, 10, &totals));
+                let soonest = twin.values().map(|(message, _)| message.expires).min();
+                let soonest = soonest.filter(|time| *time != Time::NEVER);
+                assert_eq!(retained.deadline(), soonest, "{seed} {step}");
+                let oldest = open.first().copied().unwrap_or(stamp + 1);
+                assert_eq!((retained.stamp(), retained.oldest_open()), (stamp, oldest));
+                let noted = draw(stamp as usize + 1) as u64;
+                let seen = twin.iter().filter(|(_, (_, stamp))| *stamp <= noted);
+                let mut seen: Vec<_> = seen.map(|(topic, _)| (*topic).to_owned()).collect();
+                seen.sort();
+                assert_eq!(names(&retained, noted, 1 + draw(3), now), seen, "{seed} {step}");
+            }
+        }
+    }
+}

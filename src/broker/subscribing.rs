@@ -1,0 +1,36 @@
+//! Changes of the routes within a turn, and what comes of them.
+
+use thin_vec::ThinVec;
+
+use super::Broker;
+use super::router::{Changed, Membership, RouteChange, Subscriber};
+use super::turn::Turn;
+
+impl Broker {
+    /// Carries out in one moment what a Session asks of the routes. Returns the stamp of the retained
+    /// messages in that moment.
+    pub(super) fn change_routes(
+        &self,
+        subscriber: &Subscriber<'_>,
+        changes: Vec<RouteChange>,
+        memberships: &mut ThinVec<Membership>,
+        turn: &mut Turn,
+    ) -> u64 {
+        let before = std::mem::take(memberships);
+        let mut changed = self.0.router.change(subscriber, changes, before);
+        *memberships = std::mem::take(&mut changed.memberships);
+        let stamp = changed.stamp;
+        self.after_change(changed, turn);
+        stamp
+    }
+
+    /// What has come of a change is counted, given to the store and woken with the turn.
+    pub(super) fn after_change(&self, changed: Changed, turn: &mut Turn) {
+        let Changed { lost, wakers, groups, .. } = changed;
+        lost.iter().for_each(|fallen| self.note_fallen(fallen, turn));
+        turn.wakers.extend(wakers);
+        if self.0.remembers {
+            turn.batch.groups.extend(groups);
+        }
+    }
+}

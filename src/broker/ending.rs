@@ -76,7 +76,7 @@ impl Broker {
             let given_back = match self.0.router.group(group) {
                 None => Err(deliveries),
                 Some(mailbox) => mailbox.give_back(deliveries, |message| {
-                    turn.regime.band(message.topic(), &message.properties())
+                    turn.settings.band(message.topic(), &message.properties())
                 }),
             };
             match given_back {

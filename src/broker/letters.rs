@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tracing::warn;
 
+use super::dropped::{DEAD, DropLine, Gone, Letter, is_dead};
 use super::mailbox::{Fallen, Mailbox, Refusal};
 use super::metrics::Counter;
 use super::ports::Fetch;
@@ -20,43 +21,10 @@ use super::{Broker, Owned};
 use crate::codec::QoS;
 use crate::codec::property::put_user_property;
 use crate::codec::{Properties, Reason};
-use crate::message::{Delivery, Draft, Loss, Message, Mid, ReceiverId};
+use crate::message::{Delivery, Draft, Loss, Message, ReceiverId};
 use crate::sync::{Mutex, MutexGuard};
 use crate::time::Time;
 use crate::topic::TopicName;
-
-/// What a turn has lost and not yet told.
-#[derive(Debug, Default)]
-pub struct Gone {
-    /// What mailboxes gave up, as it was: neither counted nor told.
-    fallen: Vec<Letter>,
-    /// What is counted: for the log.
-    told: Vec<(Drop, u64)>,
-    /// What is counted and told, and wants a dead letter.
-    letters: Vec<Letter>,
-}
-
-/// A copy that was lost, and what is still to be done about it.
-#[derive(Debug)]
-pub struct Letter {
-    /// Client Identifier, or the filter of a group; empty if that is not to be told.
-    pub name: Arc<str>,
-    /// The receiver.
-    pub receiver: ReceiverId,
-    /// Why.
-    pub loss: Loss,
-    /// The copy's.
-    pub qos: QoS,
-    /// `None`: only the store has it.
-    pub message: Option<Message>,
-    /// What is to be settled with the store, once all is told.
-    pub mid: Option<Mid>,
-    /// It is to be published: else its topic alone is of interest.
-    pub wanted: bool,
-}
-
-/// What one line of the log is of: whose they were, of which topics, and why.
-type Drop = (Arc<str>, TopicClass, Loss);
 
 /// What waits between two ticks.
 #[derive(Debug, Default)]
@@ -69,7 +37,7 @@ struct Inner {
     waiting: VecDeque<Letter>,
     fetching: Option<(Vec<Letter>, Fetch)>,
     /// Drops that are to be logged.
-    drops: BTreeMap<Drop, Drops>,
+    drops: BTreeMap<DropLine, Drops>,
     /// Of more receivers than are remembered.
     others: u64,
     look: Time,
@@ -91,48 +59,6 @@ const TICK_MAX: usize = 256;
 const DROPS_MAX: usize = 4096;
 /// At most one line for each of them in so long.
 const QUIET: Duration = Duration::from_secs(10);
-/// How often a letter may push out another copy, whose letter pushes out another, in one turn.
-const ROUNDS_MAX: usize = 4;
-
-/// Where dead letters are published.
-const DEAD: &str = "$dead/";
-
-impl Gone {
-    /// A mailbox gave a copy up.
-    pub fn fall(&mut self, letter: Letter) {
-        self.fallen.push(letter);
-    }
-
-    /// For the log: a copy that is counted.
-    fn tell(&mut self, receiver: &Arc<str>, class: TopicClass, loss: Loss) {
-        match self.told.last_mut() {
-            Some(((last, of, why), sum)) if *why == loss && *of == class && last == receiver => {
-                *sum += 1;
-            }
-            _ => self.told.push(((receiver.clone(), class, loss), 1)),
-        }
-    }
-
-    /// Nothing was lost that is not told.
-    pub fn is_empty(&self) -> bool {
-        // What wants a letter is told too.
-        self.fallen.is_empty() && self.told.is_empty()
-    }
-}
-
-impl Letter {
-    /// There is to be a dead letter, and it is none itself.
-    fn is_to_be_published(&self) -> bool {
-        let own = self.message.as_ref().is_some_and(|message| is_dead(message.topic()));
-        self.wanted && self.loss.is_drop() && !own
-    }
-}
-
-/// Whether it is a topic of dead letters.
-pub(super) fn is_dead(topic: TopicName<'_>) -> bool {
-    topic.as_str().starts_with(DEAD)
-}
-
 impl Broker {
     /// Counts a copy that was taken from a mailbox and is lost; without it nobody knows its topic.
     pub(super) fn count_lost(&self, delivery: Option<&Delivery>, loss: Loss) {
@@ -156,14 +82,14 @@ impl Broker {
             Some(Some(group)) => group,
             Some(None) => return,
         };
-        let (name, wanted) = mailbox.epitaph(&turn.regime.queue);
+        let (name, wanted) = mailbox.epitaph(turn.settings.queue());
         turn.gone.tell(&name, class, loss);
         let (receiver, qos) = (mailbox.receiver(), delivery.qos);
         let message = Some(delivery.message.clone());
         // With the store it is settled where the receiver's account is.
         let letter = Letter { name, receiver, loss, qos, message, mid: None, wanted };
         if letter.is_to_be_published() {
-            turn.gone.letters.push(letter);
+            turn.gone.want_letter(letter);
         }
     }
 
@@ -183,7 +109,7 @@ impl Broker {
         gone.tell(&name, class, loss);
         if wanted && !is_dead(owned.draft.topic) {
             let message = Some(owned.share());
-            gone.letters.push(Letter { name, receiver, loss, qos, message, mid: None, wanted });
+            gone.want_letter(Letter { name, receiver, loss, qos, message, mid: None, wanted });
         }
     }
 
@@ -232,10 +158,10 @@ impl Broker {
 
     /// Counts what a turn has lost and notes it for the log. Returns what wants a letter, or is to be
     /// read.
-    fn digest(&self, turn: &mut Turn) -> Vec<Letter> {
+    pub(super) fn digest(&self, turn: &mut Turn) -> Vec<Letter> {
         let mut gone = std::mem::take(&mut turn.gone);
         let metrics = &self.0.metrics;
-        for letter in std::mem::take(&mut gone.fallen) {
+        for letter in gone.take_fallen() {
             let class = match (&letter.message, letter.mid) {
                 (Some(message), _) => metrics.topics().class_of(message.topic()),
                 (None, Some(_)) if metrics.topics().is_kept() => TopicClass::UNREAD,
@@ -247,37 +173,13 @@ impl Broker {
                 gone.tell(&letter.name, class, letter.loss);
             }
             if letter.is_to_be_published() || unread {
-                gone.letters.push(letter);
+                gone.want_letter(letter);
             } else {
                 turn.batch.settled.extend(letter.mid.map(|mid| (letter.receiver, mid)));
             }
         }
-        self.note_drops(gone.told);
-        gone.letters
-    }
-
-    /// Pushes what is staged. What had to go for it is told, and pushed in its turn.
-    pub(super) fn flush_and_tell(&self, now: Time, turn: &mut Turn) {
-        for round in 0.. {
-            self.flush_copies(now, turn);
-            if turn.gone.is_empty() {
-                return;
-            }
-            if round < ROUNDS_MAX {
-                self.tell_gone(now, turn);
-            } else {
-                // The rest is the next tick's.
-                for letter in self.digest(turn) {
-                    self.put_aside(letter, turn);
-                }
-            }
-            self.0.metrics.add_all(&mut turn.tally);
-            let permit = std::mem::take(&mut turn.permit);
-            let batch = std::mem::take(&mut turn.batch);
-            if !batch.is_empty() {
-                self.0.ports.store.submit(permit, batch);
-            }
-        }
+        self.note_drops(gone.take_told());
+        gone.take_letters()
     }
 
     /// Works off the letters that wait, and tells the log of drops. Returns when it is next needed.
@@ -358,7 +260,7 @@ impl Broker {
     }
 
     /// Keeps a letter for a tick, if there is room.
-    fn put_aside(&self, letter: Letter, turn: &mut Turn) {
+    pub(super) fn put_aside(&self, letter: Letter, turn: &mut Turn) {
         {
             let inner = &mut *self.letters();
             if inner.waiting.len() < WAITING_MAX {
@@ -415,7 +317,7 @@ impl Broker {
         topic.map_or(TopicClass::OTHER, |topic| self.0.metrics.topics().class_of(topic))
     }
 
-    fn note_drops(&self, told: Vec<(Drop, u64)>) {
+    fn note_drops(&self, told: Vec<(DropLine, u64)>) {
         if told.is_empty() {
             return;
         }

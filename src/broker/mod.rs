@@ -3,8 +3,9 @@
 
 mod admit;
 pub mod classes;
+mod dropped;
 mod ending;
-pub mod letters;
+mod letters;
 pub mod link;
 mod listeners;
 pub mod mailbox;
@@ -14,9 +15,10 @@ pub mod overload;
 pub mod pools;
 pub mod ports;
 mod priorities;
+mod queue_settings;
 mod recent;
-mod regime;
 pub mod registry;
+mod reload;
 pub mod restore;
 pub mod router;
 mod staged;
@@ -69,7 +71,7 @@ struct Shared {
     classes: classes::Classes,
     pools: pools::Pools,
     listeners: listeners::Listeners,
-    regimes: regime::Regimes,
+    queue_settings: queue_settings::CurrentQueueSettings,
     ports: Ports,
     /// The store remembers anything at all: asked once.
     remembers: bool,
@@ -164,6 +166,9 @@ pub struct SessionView {
     pub pace: Option<Pace>,
 }
 
+/// How often a letter may push out another copy, whose letter pushes out another, in one turn.
+const ROUNDS_MAX: usize = 4;
+
 /// Parked Sessions and retained messages looked after in one tick.
 const TICK_MAX: usize = 256;
 
@@ -178,7 +183,7 @@ impl Broker {
             classes: classes::Classes::new(config),
             pools: pools::Pools::new(config),
             listeners: listeners::Listeners::default(),
-            regimes: regime::Regimes::new(config),
+            queue_settings: queue_settings::CurrentQueueSettings::new(config),
             settings: config.broker.clone(),
             remembers: ports.store.remembers(),
             ports,
@@ -230,8 +235,8 @@ impl Broker {
         let found = matches.len();
         let mut admitted = 0;
         let mut refused = 0;
-        let setting = self.setting(&turn.regime, now);
-        let band = turn.regime.band(draft.topic, &draft.properties);
+        let setting = turn.settings.setting(shared.router.topic_hash(), now);
+        let band = turn.settings.band(draft.topic, &draft.properties);
         let mut copies = Vec::new();
         let remembers = shared.remembers;
         let whole = !retains && !remembers;
@@ -312,6 +317,30 @@ impl Broker {
         receipt
     }
 
+    /// Pushes what is staged. What had to go for it is told, and pushed in its turn.
+    fn flush_and_tell(&self, now: Time, turn: &mut Turn) {
+        for round in 0.. {
+            self.flush_copies(now, turn);
+            if turn.gone.is_empty() {
+                return;
+            }
+            if round < ROUNDS_MAX {
+                self.tell_gone(now, turn);
+            } else {
+                // The rest is the next tick's.
+                for letter in self.digest(turn) {
+                    self.put_aside(letter, turn);
+                }
+            }
+            self.0.metrics.add_all(&mut turn.tally);
+            let permit = std::mem::take(&mut turn.permit);
+            let batch = std::mem::take(&mut turn.batch);
+            if !batch.is_empty() {
+                self.0.ports.store.submit(permit, batch);
+            }
+        }
+    }
+
     /// Hands facts to the store that nobody waits for.
     pub(crate) fn remember_unawaited(&self, ops: Vec<(SessionId, Op)>) {
         if !ops.is_empty() {
@@ -322,8 +351,8 @@ impl Broker {
 
     /// Pushes the copies routed so far: the store has them.
     fn flush_copies(&self, now: Time, turn: &mut Turn) {
-        let Turn { staged, wakers, pressed, gone, regime, .. } = turn;
-        let setting = self.setting(regime, now);
+        let Turn { staged, wakers, pressed, gone, settings, .. } = turn;
+        let setting = settings.setting(self.0.router.topic_hash(), now);
         staged.drain(|open| {
             open.mailbox.push(&setting, &mut open.copies, &mut open.grant, wakers, gone);
             if open.grant.pressed {

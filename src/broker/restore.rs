@@ -82,10 +82,10 @@ impl Broker {
         let mut remembered = Remembered::default();
         let mut revived = None;
         let mut restored = Restored::default();
-        let regime = turn.regime.clone();
+        let settings = turn.settings.clone();
         let mark = |topic: TopicName<'_>| Mark {
             hash: shared.router.topic_hash().of(topic.as_str().as_bytes()),
-            band: regime.band(topic, &Properties::EMPTY),
+            band: settings.band(topic, &Properties::EMPTY),
         };
         shared.ports.store.replay(shared.meter, &mark, &mut |fact| match fact {
             Fact::Retained(message) => {
@@ -102,7 +102,7 @@ impl Broker {
         })?;
         let revived = revived.unwrap_or_else(|| self.revive_all(remembered, now, &mut restored));
         if revived.moved {
-            shared.regimes.keep_lanes();
+            shared.queue_settings.keep_lanes();
             self.begin(turn);
         }
         // They were routed to their receivers before.
@@ -189,7 +189,8 @@ impl Broker {
         let subscriber =
             Subscriber { session: id, mailbox: &mailbox, lasts: expiry > 0, connected: false };
         let changed = self.0.router.change(&subscriber, changes, ThinVec::new());
-        debug_assert!(changed.lost.is_empty() && changed.wakers.is_empty(), "nothing waits yet");
+        let (lost, wakers, _) = changed.into_parts();
+        debug_assert!(lost.is_empty() && wakers.is_empty(), "nothing waits yet");
         let delay = will.as_ref().map(|will| will.delay.min(expiry));
         let session = Session::restore(identity, expiry, subscriptions, flights, received, will);
         let since = parked.unwrap_or(now);
@@ -214,8 +215,8 @@ impl Broker {
         now: Time,
         turn: &mut Turn,
     ) {
-        let lanes = turn.regime.has_priorities();
-        let setting = Setting { lanes, ..self.setting(&turn.regime, now) };
+        let lanes = turn.settings.has_priorities();
+        let setting = Setting { lanes, ..turn.settings.setting(self.0.router.topic_hash(), now) };
         for copy in &message.copies {
             if revived.in_flight.contains(&(copy.receiver, message.mid)) {
                 continue;

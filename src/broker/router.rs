@@ -15,10 +15,11 @@ mod retained;
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::Waker;
 
 use thin_vec::ThinVec;
 
-use super::mailbox::{Mailbox, Owner};
+use super::mailbox::{Fallen, Mailbox, Owner};
 use super::matches::{Match, merge};
 use super::recent::Recent;
 use crate::codec::QoS;
@@ -27,8 +28,8 @@ use crate::session::{Groups, Subscription};
 use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::topic::{TextHash, TopicFilter, TopicName, Tree};
 
-pub use change::{Changed, Membership, RouteChange, Subscriber};
-use groups::{Ended, GroupTable, Joined, Left};
+pub use change::{Membership, RouteChange, Subscriber};
+use groups::GroupTable;
 pub use retained::{Retain, RetainedMessages, Retaining};
 
 /// All routes of a broker.
@@ -56,6 +57,53 @@ struct Route {
     no_local: bool,
     retain_as_published: bool,
     id: u32,
+}
+
+/// What came of a change, for the caller to carry out with no lock held.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct Changed {
+    /// The stamp of the retained messages in the moment of the change.
+    stamp: u64,
+    /// The client's memberships in groups, as they are now.
+    memberships: ThinVec<Membership>,
+    /// What is lost with groups that have ended.
+    lost: Vec<Fallen>,
+    /// Members of groups that take the turn of one that has left.
+    wakers: Vec<Waker>,
+    /// Groups that the store is to know or, with no filter, to forget.
+    groups: Vec<(GroupId, Option<TopicFilter>)>,
+}
+
+/// A Session has joined a group, or its Subscription there was replaced.
+#[derive(Debug)]
+struct Joined {
+    membership: Membership,
+    /// The group, if it is new: it is still to be put into the tree.
+    created: Option<(GroupId, Arc<Mailbox>)>,
+    /// It was no member before.
+    is_new: bool,
+    /// The group, if the store is to know of it from now on.
+    to_keep: Option<GroupId>,
+}
+
+/// A member has left a group.
+#[derive(Debug)]
+struct Left {
+    /// Another member, which takes its turn.
+    waker: Option<Waker>,
+    /// The group, if that was its last member.
+    ended: Option<Ended>,
+}
+
+/// A group without members: it is out of the table, and still in the tree.
+#[derive(Debug)]
+struct Ended {
+    id: GroupId,
+    filter: TopicFilter,
+    mailbox: Arc<Mailbox>,
+    /// The store knows of it.
+    kept: bool,
 }
 
 /// How many there are, to be read without the lock.
@@ -316,6 +364,24 @@ impl Route {
     fn to_group(mailbox: Arc<Mailbox>) -> Route {
         let qos = QoS::ExactlyOnce;
         Route { mailbox, qos, no_local: false, retain_as_published: true, id: 0 }
+    }
+}
+
+impl Changed {
+    /// The stamp of the retained messages in the moment of the change.
+    pub fn stamp(&self) -> u64 {
+        self.stamp
+    }
+
+    /// The client's memberships in groups, as they are now; they are taken out.
+    pub fn take_memberships(&mut self) -> ThinVec<Membership> {
+        std::mem::take(&mut self.memberships)
+    }
+
+    /// What is lost with groups that have ended, members to be woken, and groups that the store is to know
+    /// or, with no filter, to forget.
+    pub fn into_parts(self) -> (Vec<Fallen>, Vec<Waker>, Vec<(GroupId, Option<TopicFilter>)>) {
+        (self.lost, self.wakers, self.groups)
     }
 }
 

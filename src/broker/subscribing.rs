@@ -18,15 +18,15 @@ impl Broker {
     ) -> u64 {
         let before = std::mem::take(memberships);
         let mut changed = self.0.router.change(subscriber, changes, before);
-        *memberships = std::mem::take(&mut changed.memberships);
-        let stamp = changed.stamp;
+        *memberships = changed.take_memberships();
+        let stamp = changed.stamp();
         self.after_change(changed, turn);
         stamp
     }
 
     /// What has come of a change is counted, given to the store and woken with the turn.
     pub(super) fn after_change(&self, changed: Changed, turn: &mut Turn) {
-        let Changed { lost, wakers, groups, .. } = changed;
+        let (lost, wakers, groups) = changed.into_parts();
         lost.iter().for_each(|fallen| self.note_fallen(fallen, turn));
         turn.wakers.extend(wakers);
         if self.0.remembers {

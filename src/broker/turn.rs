@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::task::Waker;
 
-use super::letters::Gone;
+use super::Broker;
+use super::dropped::Gone;
 use super::mailbox::Mailbox;
 use super::metrics::Tally;
 use super::overload::Pressure;
 use super::ports::{Batch, Permit};
+use super::queue_settings::QueueSettings;
 use super::recent::Recent;
-use super::regime::Regime;
 use super::router::RouteChange;
 use super::staged::Staged;
 use crate::codec::{PacketId, QoS, Reason};
@@ -25,8 +26,8 @@ pub struct Turn {
     pub copies: usize,
     /// How hard the broker is pressed, as this turn has found it.
     pub(super) pressure: Pressure,
-    /// What holds for all receivers, as this turn has found it.
-    pub(super) regime: Arc<Regime>,
+    /// The rules for queues, as this turn has found them.
+    pub(super) settings: Arc<QueueSettings>,
     pub(super) tally: Tally,
     pub(super) recent: Recent,
     pub(super) staged: Staged,
@@ -78,6 +79,15 @@ pub const COPIES_MAX: usize = 4096;
 pub(super) fn press(pressed: &mut Vec<Arc<Mailbox>>, mailbox: &Arc<Mailbox>) {
     if !pressed.iter().any(|pressed| Arc::ptr_eq(pressed, mailbox)) {
         pressed.push(mailbox.clone());
+    }
+}
+
+impl Broker {
+    /// Begins a turn: with the rules of now, which it keeps to its end.
+    #[inline]
+    pub fn begin(&self, turn: &mut Turn) {
+        turn.pressure = self.pressure();
+        self.0.queue_settings.renew(&mut turn.settings);
     }
 }
 

@@ -72,7 +72,7 @@ impl Live {
             let bytes = OUT_MAX.saturating_sub(unwritten + turn.out.len()).min(allowance.bytes);
             let cx = broker.context(now);
             let room = self.session.room(&cx, turn.pressure.level, bytes);
-            let queue = &turn.regime.queue;
+            let queue = turn.settings.queue();
             let pace = if plain { None } else { self.ties.pace(held, now) };
             let ask = Ask { room, max, pace: pace.as_ref() };
             let ties = &mut self.ties;

@@ -297,7 +297,7 @@ impl Live {
             self.await_greeting(broker, waker, now, turn);
             return false;
         }
-        let linger = turn.regime.linger_max;
+        let linger = turn.settings.linger_max();
         if self.lingers(linger, now) {
             return false;
         }
@@ -315,9 +315,9 @@ impl Live {
 
     /// CONNACK waits for the store: nothing is taken, but another claimant is heard.
     fn await_greeting(&mut self, broker: &Broker, waker: &Waker, now: Time, turn: &mut Turn) {
-        let Turn { drained, wakers, regime, .. } = turn;
+        let Turn { drained, wakers, settings, .. } = turn;
         let ties = &mut self.ties;
-        let queue = &regime.queue;
+        let queue = settings.queue();
         let ask = Ask::default();
         let taken = ties.mailbox.take(ask, &mut ties.settled, waker, drained, wakers, queue);
         if taken.kicked {
@@ -380,7 +380,7 @@ impl Live {
         }
         let newest = ties.queue.as_ref().and_then(|queue| queue.newest);
         let newest = broker.flush(now, turn).or(newest);
-        let keep_qos0 = ties.mailbox.keeps_qos0(&turn.regime.queue);
+        let keep_qos0 = ties.mailbox.keeps_qos0(turn.settings.queue());
         if let Some(limits) = ties.limits_mut() {
             limits.give_back(now);
         }
@@ -522,7 +522,7 @@ impl Live {
             }
             Some(Pause::Rate { until }) => *until <= now,
             Some(Pause::Receivers { until, mailboxes }) => {
-                let queue = &turn.regime.queue;
+                let queue = turn.settings.queue();
                 mailboxes.retain(|(mailbox, _)| !mailbox.pause_over(queue, waker));
                 let expired = *until <= now;
                 if expired {

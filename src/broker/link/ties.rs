@@ -445,7 +445,7 @@ impl Ties {
         if mailboxes.is_empty() || self.pause.is_some() {
             return;
         }
-        let until = now.after(turn.regime.queue.pause_max.0);
+        let until = now.after(turn.settings.queue().pause_max.0);
         self.pause = Some(Box::new(Pause::Receivers { until, mailboxes }));
     }
 }

@@ -23,7 +23,7 @@ use overflow::Full;
 pub use told::{Account, Ask, Fallen, Pace, Refusal, Taken};
 
 use super::classes::Rules;
-use super::letters::{Gone, Letter};
+use super::dropped::{Gone, Letter};
 use crate::codec::QoS;
 use crate::config::{self, QueuePolicy};
 use crate::message::{

@@ -8,7 +8,7 @@ use std::task::Waker;
 use super::bands::{BANDS, ORDINARY};
 use super::lists::{Entry, Inner, Place};
 use super::{Copy, Grant, Owner, Refusal, Setting};
-use crate::broker::letters::{Gone, Letter};
+use crate::broker::dropped::{Gone, Letter};
 use crate::codec::QoS;
 use crate::config::{self, QueuePolicy};
 use crate::message::{Loss, Message, Mid};

@@ -1,12 +1,9 @@
-//! What a Session asks of the routes, and what comes of it: plain data.
+//! What a Session asks of the routes, and its part in a group: plain data.
 
 use std::sync::Arc;
-use std::task::Waker;
 
-use thin_vec::ThinVec;
-
-use crate::broker::mailbox::{Fallen, Mailbox, Member};
-use crate::message::{GroupId, SessionId};
+use crate::broker::mailbox::{Mailbox, Member};
+use crate::message::SessionId;
 use crate::session::Subscription;
 use crate::topic::TopicFilter;
 
@@ -53,20 +50,4 @@ impl Membership {
     pub fn filter(&self) -> &TopicFilter {
         &self.filter
     }
-}
-
-/// What came of a change, for the caller to carry out with no lock held.
-#[derive(Debug, Default)]
-#[must_use]
-pub struct Changed {
-    /// The stamp of the retained messages in the moment of the change.
-    pub stamp: u64,
-    /// The client's memberships in groups, as they are now.
-    pub memberships: ThinVec<Membership>,
-    /// What is lost with groups that have ended.
-    pub lost: Vec<Fallen>,
-    /// Members of groups that take the turn of one that has left.
-    pub wakers: Vec<Waker>,
-    /// Groups that the store is to know or, with no filter, to forget.
-    pub groups: Vec<(GroupId, Option<TopicFilter>)>,
 }

@@ -5,9 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::task::Waker;
 
-use super::change::{Membership, Subscriber};
+use super::{Ended, Joined, Left, Membership, Subscriber};
 use crate::broker::mailbox::{Mailbox, Member};
 use crate::codec::QoS;
 use crate::message::{GroupId, SessionId};
@@ -32,37 +31,6 @@ struct SharedGroup {
     members: BTreeMap<SessionId, bool>,
     /// The store knows of it.
     kept: bool,
-}
-
-/// A Session has joined a group, or its Subscription there was replaced.
-#[derive(Debug)]
-pub(super) struct Joined {
-    pub membership: Membership,
-    /// The group, if it is new: it is still to be put into the tree.
-    pub created: Option<(GroupId, Arc<Mailbox>)>,
-    /// It was no member before.
-    pub is_new: bool,
-    /// The group, if the store is to know of it from now on.
-    pub to_keep: Option<GroupId>,
-}
-
-/// A member has left a group.
-#[derive(Debug)]
-pub(super) struct Left {
-    /// Another member, which takes its turn.
-    pub waker: Option<Waker>,
-    /// The group, if that was its last member.
-    pub ended: Option<Ended>,
-}
-
-/// A group without members: it is out of the table, and still in the tree.
-#[derive(Debug)]
-pub(super) struct Ended {
-    pub id: GroupId,
-    pub filter: TopicFilter,
-    pub mailbox: Arc<Mailbox>,
-    /// The store knows of it.
-    pub kept: bool,
 }
 
 impl GroupTable {

@@ -1,0 +1,101 @@
+//! What a turn has lost, as plain data: filled by mailboxes and by the ledger, which tells it at the
+//! end of the turn.
+
+use std::sync::Arc;
+
+use super::topic_ledger::TopicClass;
+use crate::codec::QoS;
+use crate::message::{Loss, Message, Mid, ReceiverId};
+use crate::topic::TopicName;
+
+/// What a turn has lost and not yet told.
+#[derive(Debug, Default)]
+pub struct Gone {
+    /// What mailboxes gave up, as it was: neither counted nor told.
+    fallen: Vec<Letter>,
+    /// What is counted: for the log.
+    told: Vec<(DropLine, u64)>,
+    /// What is counted and told, and wants a dead letter.
+    letters: Vec<Letter>,
+}
+
+/// A copy that was lost, and what is still to be done about it.
+#[derive(Debug)]
+pub struct Letter {
+    /// Client Identifier, or the filter of a group; empty if that is not to be told.
+    pub name: Arc<str>,
+    /// The receiver.
+    pub receiver: ReceiverId,
+    /// Why.
+    pub loss: Loss,
+    /// The copy's.
+    pub qos: QoS,
+    /// `None`: only the store has it.
+    pub message: Option<Message>,
+    /// What is to be settled with the store, once all is told.
+    pub mid: Option<Mid>,
+    /// It is to be published: else its topic alone is of interest.
+    pub wanted: bool,
+}
+
+/// What one line of the log is about: the receiver's name, the class of topics, and the reason.
+pub(super) type DropLine = (Arc<str>, TopicClass, Loss);
+
+/// Topics of dead letters begin with this.
+pub(super) const DEAD: &str = "$dead/";
+
+impl Gone {
+    /// A mailbox gave a copy up.
+    pub fn fall(&mut self, letter: Letter) {
+        self.fallen.push(letter);
+    }
+
+    /// A copy that is counted and told is to have a dead letter.
+    pub(super) fn want_letter(&mut self, letter: Letter) {
+        self.letters.push(letter);
+    }
+
+    /// Takes out what mailboxes gave up.
+    pub(super) fn take_fallen(&mut self) -> Vec<Letter> {
+        std::mem::take(&mut self.fallen)
+    }
+
+    /// Takes out what the log is to be told.
+    pub(super) fn take_told(&mut self) -> Vec<(DropLine, u64)> {
+        std::mem::take(&mut self.told)
+    }
+
+    /// Takes out what wants a dead letter.
+    pub(super) fn take_letters(&mut self) -> Vec<Letter> {
+        std::mem::take(&mut self.letters)
+    }
+
+    /// For the log: a copy that is counted.
+    pub(super) fn tell(&mut self, receiver: &Arc<str>, class: TopicClass, loss: Loss) {
+        match self.told.last_mut() {
+            Some(((last, of, why), sum)) if *why == loss && *of == class && last == receiver => {
+                *sum += 1;
+            }
+            _ => self.told.push(((receiver.clone(), class, loss), 1)),
+        }
+    }
+
+    /// Nothing was lost that is not told.
+    pub fn is_empty(&self) -> bool {
+        // What wants a letter is told too.
+        self.fallen.is_empty() && self.told.is_empty()
+    }
+}
+
+impl Letter {
+    /// There is to be a dead letter, and it is none itself.
+    pub(super) fn is_to_be_published(&self) -> bool {
+        let own = self.message.as_ref().is_some_and(|message| is_dead(message.topic()));
+        self.wanted && self.loss.is_drop() && !own
+    }
+}
+
+/// Whether it is a topic of dead letters.
+pub(super) fn is_dead(topic: TopicName<'_>) -> bool {
+    topic.as_str().starts_with(DEAD)
+}

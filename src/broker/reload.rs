@@ -1,0 +1,41 @@
+//! What another configuration changes while the broker runs.
+
+use super::mailbox::Mailbox;
+use super::{Broker, classes};
+use crate::config::Config;
+use crate::time::Time;
+
+impl Broker {
+    /// Puts in force what of another configuration concerns the broker, for clients that are connected
+    /// too. What waits stays, in the band that it has; a turn that has begun goes on under the rules
+    /// before.
+    pub fn reload(&self, config: &Config, now: Time) {
+        self.0.queue_settings.set(config);
+        self.0.classes.set(config);
+        self.0.pools.set(config, now);
+        self.reload_overload(config, now);
+        for (_, mailbox, connected) in self.0.registry.mailboxes() {
+            if !connected {
+                self.classify_absent(&mailbox);
+            }
+            mailbox.forget_topics(&config.queue);
+            if let Some(waker) = mailbox.reclassify() {
+                waker.wake();
+            }
+        }
+        for (_, group) in self.0.router.groups() {
+            group.forget_topics(&config.queue);
+        }
+    }
+
+    /// The rules for a client that is not connected.
+    pub(super) fn classify_absent(&self, mailbox: &Mailbox) {
+        let Some(identity) = mailbox.owner.identity() else { return };
+        let who = classes::Who {
+            client_id: identity.client_id.as_str(),
+            user: identity.user_name.as_deref(),
+            ..classes::Who::default()
+        };
+        mailbox.set_rules(&self.0.classes.of_absent(&mailbox.class(), who));
+    }
+}

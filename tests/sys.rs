@@ -1,5 +1,5 @@
-//! `$SYS` of the real process: the README names every topic and no other, and what came and was not
-//! routed, of which nobody is told, can be read there.
+//! `$SYS` of the real process: `docs/sys-topics.md` names every topic and no other, and messages that were
+//! not routed, of which no client is told, are counted there.
 
 mod process;
 mod wire;
@@ -64,15 +64,13 @@ fn figures_when(at: SocketAddr, topic: &str, value: &str) -> BTreeMap<String, St
     }
 }
 
-/// The topics in the README's table, in full: what stands behind the first of a row shares all of it
-/// but its last level.
+/// The topics of the document's table, in full: the later names of a row replace the last level of the
+/// first.
 fn documented() -> BTreeSet<String> {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let readme = fs::read_to_string(readme).unwrap();
-    let (_, part) = readme.split_once("\n### What `$SYS` says\n").unwrap();
-    let part = part.split("\n#").next().unwrap();
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/sys-topics.md");
+    let document = fs::read_to_string(document).unwrap();
     let mut topics = BTreeSet::new();
-    for row in part.lines().filter(|line| line.starts_with("| `")) {
+    for row in document.lines().filter(|line| line.starts_with("| `")) {
         let names: Vec<_> = row.split('|').nth(1).unwrap().split('`').skip(1).step_by(2).collect();
         let stem = names[0].rsplit_once('/').map_or(String::new(), |(stem, _)| format!("{stem}/"));
         for (index, name) in names.into_iter().enumerate() {
@@ -91,7 +89,7 @@ fn is_meant(topic: &str, documented: &str) -> bool {
 }
 
 #[test]
-fn the_readme_names_all_that_is_said_and_what_is_not_routed_is_there() {
+fn the_document_names_every_topic_and_unrouted_messages_are_counted() {
     let broker = Sluice::start(NARROW);
     let at = broker.address("tcp");
     let mut meter = Client::connect(at, Version::V5, "meter-1");
@@ -126,10 +124,10 @@ fn the_readme_names_all_that_is_said_and_what_is_not_routed_is_there() {
     let documented = documented();
     for topic in said.keys() {
         let meant = documented.iter().filter(|documented| is_meant(topic, documented)).count();
-        assert_eq!(meant, 1, "{topic} in the README");
+        assert_eq!(meant, 1, "{topic} in docs/sys-topics.md");
     }
     for documented in &documented {
         let is_said = said.keys().any(|topic| is_meant(topic, documented));
-        assert!(is_said, "nobody says {documented}, which the README names");
+        assert!(is_said, "docs/sys-topics.md names {documented}, which is never published");
     }
 }

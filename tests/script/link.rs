@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use sluicemq::broker::link::{Link, PeerInfo};
 use sluicemq::broker::ports::{
-    AuthRequest, AuthStep, Authenticator, Batch, Permit, Progress, Receipt, Refused, Store, Verdict,
+    AuthRequest, AuthStep, Authenticator, Batch, Durability, Permit, Receipt, Refused, Store,
+    Verdict,
 };
 use sluicemq::broker::turn::Turn;
 use sluicemq::broker::{Broker, Ports};
@@ -278,13 +279,13 @@ impl Store for LateStore {
         Receipt(state.submitted)
     }
 
-    fn state(&self, receipt: Receipt, waker: &Waker) -> Progress {
+    fn state(&self, receipt: Receipt, waker: &Waker) -> Durability {
         let mut state = self.state.lock().expect("no panic holds it");
         if receipt.0 <= state.durable {
-            return Progress::Durable;
+            return Durability::Durable;
         }
         state.wakers.push(waker.clone());
-        Progress::Pending
+        Durability::Pending
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Mutex;
 use std::task::Waker;
 
-use sluicemq::broker::ports::{Batch, Permit, Progress, Receipt, Refused, Store};
+use sluicemq::broker::ports::{Batch, Durability, Permit, Receipt, Refused, Store};
 use sluicemq::message::{Message, SessionId};
 use sluicemq::session::Op;
 
@@ -243,17 +243,17 @@ impl Store for SimStore {
         Receipt(inner.last)
     }
 
-    fn state(&self, receipt: Receipt, waker: &Waker) -> Progress {
+    fn state(&self, receipt: Receipt, waker: &Waker) -> Durability {
         let inner = &mut *self.inner.lock().unwrap();
         if receipt.0 <= inner.durable {
-            return Progress::Durable;
+            return Durability::Durable;
         }
         if inner.failed {
-            return Progress::Failed;
+            return Durability::Failed;
         }
         assert!(receipt.0 <= inner.last, "a receipt nobody was given");
         inner.waiting.push((receipt.0, waker.clone()));
-        Progress::Pending
+        Durability::Pending
     }
 }
 

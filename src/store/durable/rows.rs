@@ -4,15 +4,15 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::Rows;
-use crate::broker::ports::{Progress, Refused, Strain};
-use crate::store::engine::{Blob, Engine, Lookup, RowBatch, StoreError, Visit};
+use crate::broker::ports::Strain;
+use crate::store::engine::{Blob, Engine, Found, NoRoom, Progress, RowBatch, StoreError, Visit};
 
 impl Rows for Engine {
-    fn admit(&self, bytes: usize) -> Result<(), Refused> {
+    fn admit(&self, bytes: usize) -> Result<(), NoRoom> {
         Engine::admit(self, bytes)
     }
 
-    fn room(&self, waker: &Waker) -> Result<(), Refused> {
+    fn room(&self, waker: &Waker) -> Result<(), NoRoom> {
         Engine::room(self, waker)
     }
 
@@ -24,7 +24,7 @@ impl Rows for Engine {
         Engine::state(self, number, waker)
     }
 
-    fn find(&self, key: &[u8]) -> Lookup {
+    fn find(&self, key: &[u8]) -> Found {
         Engine::find(self, key)
     }
 
@@ -33,7 +33,8 @@ impl Rows for Engine {
     }
 
     fn strain(&self) -> Strain {
-        Engine::strain(self)
+        let (commit, unwritten) = Engine::strain(self);
+        Strain { commit, unwritten: unwritten as u64 }
     }
 
     fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Blob>>, StoreError> {

@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use crate::config::Durability;
-
 /// What can be chosen about a store.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// What is promised when a batch is called durable.
-    pub durability: Durability,
+    pub promise: Promise,
     /// A commit begins so long after the one before at the earliest, so that more come together: for
     /// slow disks. After a rest none waits.
     pub commit_delay: Duration,
@@ -52,7 +50,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Options {
         Options {
-            durability: Durability::Sync,
+            promise: Promise::Sync,
             commit_delay: Duration::ZERO,
             commit_frames_max: 4096,
             commit_bytes_max: 1 << 20,
@@ -72,4 +70,16 @@ impl Default for Options {
             schema: 1,
         }
     }
+}
+
+/// What is promised when a batch is called durable.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Promise {
+    /// It is on stable storage: neither a killed process nor a power cut loses it.
+    #[default]
+    Sync,
+    /// The operating system has it: a killed process loses nothing, a power cut the last seconds.
+    Os,
+    /// It was handed in: a killed process loses what was not yet written.
+    None,
 }

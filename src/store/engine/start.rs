@@ -9,22 +9,21 @@ use std::time::Duration;
 use tracing::debug;
 
 use super::checkpoint::Checkpointer;
-use super::commit::Committer;
+use super::commit::{Committer, Tail};
 use super::disk::Disk;
 use super::error::StoreError;
-use super::frame::FrameKind;
+use super::frame::Kind;
 use super::journal::Journal;
-use super::journal::recovery::{self, JournalEnd};
+use super::journal::recovery::{self, Found};
 use super::journal::segment::{Segment, Workshop};
 use super::known::Known;
-use super::meta::{self, Meta, RowTally};
+use super::meta::{self, Meta, Tally};
 use super::options::Options;
-use super::pending::PendingRows;
+use super::pending::Pending;
 use super::rows::{Blob, visit_rows};
-use super::shared::EngineShared;
+use super::shared::Shared;
 use super::spares::{Keeper, Supply};
 use super::table::{Table, TableError, Visit};
-use super::tail::Tail;
 use crate::sync::atomic::Ordering;
 use crate::time::{Clock, SystemClock, Time};
 
@@ -50,8 +49,8 @@ pub struct Report {
 }
 
 /// The parts of a store, before its threads run.
-pub struct EngineParts {
-    pub shared: Arc<EngineShared>,
+pub struct Parts {
+    pub shared: Arc<Shared>,
     pub committer: Committer,
     pub checkpointer: Checkpointer,
     pub keeper: Arc<Keeper>,
@@ -92,11 +91,7 @@ pub fn lay_out(site: &Site, options: &Options) -> Result<(), StoreError> {
 
 /// Puts a store together from what is there. Every row is visited once, in the order of keys; if
 /// an error is returned, what was visited is to be forgotten.
-pub fn start(
-    site: Site,
-    options: Options,
-    visit: &mut Visitor<'_>,
-) -> Result<EngineParts, StoreError> {
+pub fn start(site: Site, options: Options, visit: &mut Visitor<'_>) -> Result<Parts, StoreError> {
     let Site { disk, table, table_path, store, begun, clock } = site;
     let meta = read_meta(&*table, &table_path, store, &options)?;
     let hasher = super::shared::Hasher::default();
@@ -122,7 +117,7 @@ pub fn start(
         ..Report::default()
     };
     let tail = Tail::new(found.last, meta.checkpoint, pending, known);
-    let shared = Arc::new(EngineShared::new(options, tail, table, hasher, clock));
+    let shared = Arc::new(Shared::new(options, tail, table, hasher, clock));
     shared.recount.store(repaired, Ordering::Relaxed);
     let meta = Meta { tally: seen.tally, ..meta };
     let mut parts = put_together(shared, disk, workshop, active, found, meta, report);
@@ -133,24 +128,24 @@ pub fn start(
 }
 
 fn put_together(
-    shared: Arc<EngineShared>,
+    shared: Arc<Shared>,
     disk: Arc<dyn Disk>,
     workshop: Workshop,
     active: Segment,
-    found: JournalEnd,
+    found: Found,
     meta: Meta,
     report: Report,
-) -> EngineParts {
+) -> Parts {
     let old = found.leftovers().collect();
     let keeper = Keeper::new(workshop.clone(), &shared.options, active.sequence + 1, old);
     let keeper = Arc::new(keeper);
-    let budget = workshop.budget().clone();
+    let claims = workshop.claims().clone();
     let journal = Journal::new(workshop, active, found.last, found.sealed);
     shared.room.set_journal(journal.bytes());
     let supply = Supply { keeper: keeper.clone(), room: shared.room.clone() };
     let committer = Committer::new(shared.clone(), journal, supply);
-    let checkpointer = Checkpointer::new(shared.clone(), disk, budget, meta);
-    EngineParts { shared, committer, checkpointer, keeper, report }
+    let checkpointer = Checkpointer::new(shared.clone(), disk, claims, meta);
+    Parts { shared, committer, checkpointer, keeper, report }
 }
 
 /// How far the table goes and what it should hold.
@@ -199,9 +194,9 @@ pub fn another_version(schema: u32, options: &Options) -> Option<String> {
 
 /// What the journal said.
 pub struct Replayed {
-    pub found: JournalEnd,
+    pub found: Found,
     /// Rows as they are to become.
-    pub pending: PendingRows,
+    pub pending: Pending,
     /// The last checkpoint that began did not finish.
     pub repaired: bool,
 }
@@ -213,18 +208,18 @@ pub fn replay(
     meta: &Meta,
     hasher: &super::shared::Hasher,
 ) -> Result<Replayed, StoreError> {
-    let mut pending = PendingRows::new();
+    let mut pending = Pending::new();
     let (mut begun, mut finished) = (0, 0);
     let found = recovery::read(disk, store, meta.checkpoint, &mut |_, kind, body| {
         match kind {
-            FrameKind::Rows => visit_rows(body, &mut |key, value| {
+            Kind::Rows => visit_rows(body, &mut |key, value| {
                 let hash = hasher.of(key);
                 // Until the table is looked at, it may have every key.
                 pending.set(key.into(), value.map(Blob::from), hash, |_| true);
             })?,
-            FrameKind::Begun => begun = number(body)?,
-            FrameKind::Finished => finished = number(body)?,
-            FrameKind::Settled | FrameKind::Sealed => {}
+            Kind::Begun => begun = number(body)?,
+            Kind::Finished => finished = number(body)?,
+            Kind::Settled | Kind::Sealed => {}
         }
         Ok(())
     })?;
@@ -257,9 +252,9 @@ pub struct Look<'a> {
 }
 
 /// What was seen.
-pub struct ScanSummary {
+pub struct Seen {
     /// What the table holds.
-    pub tally: RowTally,
+    pub tally: Tally,
     /// Rows there are, with what waits.
     pub rows: u64,
 }
@@ -269,11 +264,11 @@ impl Look<'_> {
     /// which keys the table has.
     pub fn at_rows(
         &self,
-        pending: &mut PendingRows,
+        pending: &mut Pending,
         known: &mut Known,
         visit: &mut Visitor<'_>,
-    ) -> Result<ScanSummary, StoreError> {
-        let mut seen = ScanSummary { tally: RowTally::default(), rows: 0 };
+    ) -> Result<Seen, StoreError> {
+        let mut seen = Seen { tally: Tally::default(), rows: 0 };
         let mut waiting: Vec<(Blob, u64, bool)> =
             pending.sorted().iter().map(|entry| (entry.key.clone(), entry.hash, false)).collect();
         let mut next = 0;
@@ -325,7 +320,7 @@ impl Look<'_> {
 }
 
 /// Visits the rows whose keys begin with `prefix`, as they are now.
-pub fn scan(shared: &EngineShared, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {
+pub fn scan(shared: &Shared, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {
     let _quiet = shared.quiet.lock().expect("no code panics while the table is quiet");
     let waiting = waiting(shared, prefix);
     let mut waiting = waiting.iter().peekable();
@@ -364,10 +359,12 @@ pub fn scan(shared: &EngineShared, prefix: &[u8], visit: &mut Visit<'_>) -> Resu
 }
 
 /// What waits, in the order of keys.
-fn waiting(shared: &EngineShared, prefix: &[u8]) -> BTreeMap<Blob, Option<Blob>> {
+fn waiting(shared: &Shared, prefix: &[u8]) -> BTreeMap<Blob, Option<Blob>> {
     let tail = shared.tail();
+    let frozen = tail.frozen.iter().flat_map(|frozen| frozen.iter());
     // The later ones replace the earlier ones.
-    tail.entries()
+    frozen
+        .chain(tail.active.iter())
         .filter(|entry| entry.key.starts_with(prefix))
         .map(|entry| (entry.key.clone(), entry.value.clone()))
         .collect()

@@ -19,7 +19,8 @@ use std::time::Duration;
 
 use random::Random;
 use shim::{CUT, Shim};
-use sluicemq::store::engine::{Engine, NoRoom, Options, Progress, RowBatch};
+use sluicemq::broker::ports::{Progress, Refused};
+use sluicemq::store::engine::{Engine, Options, RowBatch};
 use sluicemq::store::sled_kind;
 
 type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -311,8 +312,8 @@ fn writer() -> ExitCode {
         if next <= count && waiting.len() < 8 {
             fill(&mut batch, number("POWER_SEED"), next);
             while let Err(none) = engine.admit_or_wake(batch.bytes(), &waker) {
-                assert_ne!(none, NoRoom::Failed, "{:?}", engine.stats());
-                if none == NoRoom::Full && std::env::var_os("POWER_FULL").is_some() {
+                assert_ne!(none, Refused::Failed, "{:?}", engine.stats());
+                if none == Refused::Full && std::env::var_os("POWER_FULL").is_some() {
                     say(&format!("full {next}"));
                 }
                 std::thread::park_timeout(Duration::from_millis(100));

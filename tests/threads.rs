@@ -12,7 +12,7 @@ use sluicemq::auth::{PasswordAuth, PermitAll};
 use sluicemq::broker::letters::Gone;
 use sluicemq::broker::mailbox::{Ask, Copy, Grant, Mailbox, Member, Setting};
 use sluicemq::broker::pools::{EgressPool, EgressSlot};
-use sluicemq::broker::ports::{Batch, Durability, Permit, Receipt, Refused, Store};
+use sluicemq::broker::ports::{Batch, Permit, Progress, Receipt, Refused, Store};
 use sluicemq::broker::registry::{Claim, Parked, Registry};
 use sluicemq::broker::turn::Turn;
 use sluicemq::broker::{Broker, Link, PeerInfo, Ports};
@@ -465,13 +465,13 @@ impl Store for Disk {
         Receipt(inner.submitted)
     }
 
-    fn state(&self, receipt: Receipt, waker: &Waker) -> Durability {
+    fn state(&self, receipt: Receipt, waker: &Waker) -> Progress {
         let mut inner = self.inner.lock().unwrap();
         if receipt.0 <= inner.durable {
-            return Durability::Durable;
+            return Progress::Durable;
         }
         inner.waiting.push((receipt.0, waker.clone()));
-        Durability::Pending
+        Progress::Pending
     }
 }
 

@@ -146,7 +146,6 @@ const CYCLES: &[&[&str]] = &[
         "src/broker/link/ties.rs",
     ],
     &["src/settings/file.rs", "src/settings/keys.rs"],
-    &["src/store/engine/commit.rs", "src/store/engine/shared.rs"],
 ];
 
 /// Lines of detail below a measure that is above its ratchet.

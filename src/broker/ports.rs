@@ -39,7 +39,7 @@ pub trait Store: Send + Sync {
 
     /// How far the batch behind `receipt` has come; while it is pending, `waker` is woken once
     /// when that changes.
-    fn state(&self, receipt: Receipt, waker: &Waker) -> Durability;
+    fn state(&self, receipt: Receipt, waker: &Waker) -> Progress;
 
     /// Reads messages back, to be counted by `meter`: what they say waits in the store while their
     /// receivers are away. `waker` is woken when they are there. A store that gives no message a
@@ -290,7 +290,7 @@ pub struct Receipt(pub u64);
 
 /// How far a batch has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Durability {
+pub enum Progress {
     /// Not yet on stable storage.
     Pending,
     /// On stable storage.

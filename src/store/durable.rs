@@ -16,10 +16,10 @@ use std::thread::JoinHandle;
 
 use foldhash::fast::FixedState;
 
-use super::engine::{Blob, Found, NoRoom, Progress, RowBatch, StoreError, Visit};
+use super::engine::{Blob, Lookup, RowBatch, StoreError, Visit};
 use super::facts::{self, Key, Kind};
 use crate::broker::ports::{
-    Batch, Durability, Fact, Fetch, Marker, Permit, Publication, Receipt, Refused, Store, Strain,
+    Batch, Fact, Fetch, Marker, Permit, Progress, Publication, Receipt, Refused, Store, Strain,
 };
 use crate::message::{Meter, Mid, ReceiverId, SessionId};
 use crate::session::Op;
@@ -37,7 +37,7 @@ pub trait Rows: Send + Sync + 'static {
     /// # Errors
     ///
     /// Why there is none.
-    fn admit(&self, bytes: usize) -> Result<(), NoRoom>;
+    fn admit(&self, bytes: usize) -> Result<(), Refused>;
 
     /// Whether there is room again for those who had to wait; if not, `waker` is woken once when
     /// that may have changed.
@@ -45,7 +45,7 @@ pub trait Rows: Send + Sync + 'static {
     /// # Errors
     ///
     /// Why there is none.
-    fn room(&self, waker: &Waker) -> Result<(), NoRoom>;
+    fn room(&self, waker: &Waker) -> Result<(), Refused>;
 
     /// Hands in a batch, empties it, and gives its number.
     fn submit(&self, batch: &mut RowBatch) -> u64;
@@ -55,7 +55,7 @@ pub trait Rows: Send + Sync + 'static {
     fn state(&self, number: u64, waker: &Waker) -> Progress;
 
     /// Where a row is, as far as memory knows.
-    fn find(&self, key: &[u8]) -> Found;
+    fn find(&self, key: &[u8]) -> Lookup;
 
     /// The value of a row; may read from the disk.
     ///
@@ -228,11 +228,11 @@ impl<R: Rows> Store for DurableStore<R> {
     }
 
     fn admit(&self, bytes: usize) -> Result<Permit, Refused> {
-        self.shared.rows.admit(bytes).map(|()| Permit::new(bytes)).map_err(refusal)
+        self.shared.rows.admit(bytes).map(|()| Permit::new(bytes))
     }
 
     fn room(&self, waker: &Waker) -> Result<(), Refused> {
-        self.shared.rows.room(waker).map_err(refusal)
+        self.shared.rows.room(waker)
     }
 
     fn submit(&self, _permit: Permit, batch: Batch) -> Receipt {
@@ -245,12 +245,8 @@ impl<R: Rows> Store for DurableStore<R> {
         })
     }
 
-    fn state(&self, receipt: Receipt, waker: &Waker) -> Durability {
-        match self.shared.rows.state(receipt.0, waker) {
-            Progress::Pending => Durability::Pending,
-            Progress::Durable => Durability::Durable,
-            Progress::Failed => Durability::Failed,
-        }
+    fn state(&self, receipt: Receipt, waker: &Waker) -> Progress {
+        self.shared.rows.state(receipt.0, waker)
     }
 
     fn strain(&self) -> Strain {
@@ -272,14 +268,6 @@ impl<R: Rows> Store for DurableStore<R> {
         visit: &mut dyn FnMut(Fact),
     ) -> Result<(), String> {
         self.shared.replay(meter, mark, visit)
-    }
-}
-
-fn refusal(why: NoRoom) -> Refused {
-    match why {
-        NoRoom::Slow => Refused::Slow,
-        NoRoom::Full => Refused::Full,
-        NoRoom::Failed => Refused::Failed,
     }
 }
 

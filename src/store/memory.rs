@@ -2,7 +2,7 @@
 
 use std::task::Waker;
 
-use crate::broker::ports::{Batch, Durability, Permit, Receipt, Refused, Store};
+use crate::broker::ports::{Batch, Permit, Progress, Receipt, Refused, Store};
 
 /// Keeps nothing, so nobody waits for it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,7 +21,7 @@ impl Store for MemoryStore {
         Receipt(0)
     }
 
-    fn state(&self, _receipt: Receipt, _waker: &Waker) -> Durability {
-        Durability::Durable
+    fn state(&self, _receipt: Receipt, _waker: &Waker) -> Progress {
+        Progress::Durable
     }
 }

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::durable::{DurableStore, Opening};
-use super::engine::{Engine, Options, Promise, Report, RowBatch, StoreError, TableKind};
+use super::engine::{Engine, Options, Report, RowBatch, StoreError, TableKind};
 use super::facts::{self, Key, Kind, Torn};
-use crate::config::{Durability, StoreConfig as Section, StoreKind};
+use crate::config::{StoreConfig as Section, StoreKind};
 
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -68,11 +68,7 @@ pub fn table_kind(section: &Section) -> Result<Option<TableKind>, OpenError> {
 pub fn options(section: &Section) -> Options {
     let small = section.segment_bytes.0 < 16 << 20;
     Options {
-        promise: match section.durability {
-            Durability::Sync => Promise::Sync,
-            Durability::Os => Promise::Os,
-            Durability::None => Promise::None,
-        },
+        durability: section.durability,
         commit_delay: section.commit_delay.0,
         segment_bytes: section.segment_bytes.0,
         // What is kept for a full disk is in proportion.

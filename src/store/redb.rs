@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::{Builder, Database, Durability, ReadableDatabase, TableDefinition};
 
-use super::engine::{Blob, Change, Table, TableError, TableKind, Visit};
+use super::engine::{Blob, RowChange, Table, TableError, TableKind, Visit};
 use super::watched;
 
 /// A table in redb.
@@ -59,7 +59,7 @@ impl RedbTable {
     }
 
     /// Commits changes, certain or not.
-    fn commit(&self, changes: &[Change], durability: Durability) -> Result<(), TableError> {
+    fn commit(&self, changes: &[RowChange], durability: Durability) -> Result<(), TableError> {
         self.with(|database| {
             let mut transaction = database.begin_write()?;
             transaction.set_durability(durability)?;
@@ -84,7 +84,7 @@ impl Table for RedbTable {
         })
     }
 
-    fn apply(&self, changes: Vec<Change>) -> Result<(), TableError> {
+    fn apply(&self, changes: Vec<RowChange>) -> Result<(), TableError> {
         self.commit(&changes, Durability::None)
     }
 

@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use sled::{Batch, Config, Db, InlineArray};
 
-use super::engine::{Blob, Change, Table, TableError, TableKind, Visit};
+use super::engine::{Blob, RowChange, Table, TableError, TableKind, Visit};
 use super::watched::{Handover, Watched};
 
 /// A table in sled.
@@ -154,8 +154,9 @@ impl Table for SledTable {
         self.note(CANNOT_READ, got.and_then(|got| got))
     }
 
-    fn apply(&self, changes: Vec<Change>) -> Result<(), TableError> {
-        let len = |(key, value): &Change| key.len() + value.as_ref().map_or(0, |value| value.len());
+    fn apply(&self, changes: Vec<RowChange>) -> Result<(), TableError> {
+        let len =
+            |(key, value): &RowChange| key.len() + value.as_ref().map_or(0, |value| value.len());
         self.written.fetch_add(changes.iter().map(len).sum(), Ordering::Relaxed);
         self.call(move |db| {
             let mut batch = Batch::default();
@@ -403,7 +404,7 @@ mod tests {
     #[test]
     fn a_start_that_died_before_its_log_loses_nothing_at_the_next_one() {
         let root = tempfile::tempdir().unwrap();
-        let row: Change = (b"\x01key"[..].into(), Some(b"value"[..].into()));
+        let row: RowChange = (b"\x01key"[..].into(), Some(b"value"[..].into()));
         let table = SledTable::open(root.path(), 1 << 20).unwrap();
         table.apply(vec![row]).unwrap();
         table.flush().unwrap();
@@ -433,7 +434,7 @@ mod tests {
         let mut reopened = 0;
         for batch in 0..20 {
             let rows = batch * 100..(batch + 1) * 100;
-            let mut changes: Vec<Change> = rows.map(|n| (key(n), Some(value(n)))).collect();
+            let mut changes: Vec<RowChange> = rows.map(|n| (key(n), Some(value(n)))).collect();
             if batch > 0 {
                 changes.insert(0, (key(batch), None));
             }

@@ -19,19 +19,19 @@ type Job = Box<dyn FnOnce() + Send>;
 
 /// A few things on their way from one thread to another.
 pub struct Handover<T> {
-    state: Mutex<State<T>>,
+    state: Mutex<HandoverState<T>>,
     changed: Condvar,
     max: usize,
 }
 
-struct State<T> {
+struct HandoverState<T> {
     things: VecDeque<T>,
     closed: bool,
 }
 
 /// What came out of a handover.
 #[derive(Debug, Eq, PartialEq)]
-pub enum Taken<T> {
+pub enum Handed<T> {
     /// This.
     Thing(T),
     /// Nothing, and nothing will come any more.
@@ -46,7 +46,7 @@ impl Watched {
         let jobs = Arc::new(Handover::<Job>::new(1));
         let todo = jobs.clone();
         std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            while let Taken::Thing(job) = todo.take(Duration::MAX) {
+            while let Handed::Thing(job) = todo.take(Duration::MAX) {
                 job();
             }
         })?;
@@ -64,9 +64,9 @@ impl Watched {
         let answer = reply.clone();
         self.begin(move || drop(answer.put(catch_unwind(AssertUnwindSafe(job)))));
         match reply.take(self.limit) {
-            Taken::Thing(Ok(returned)) => Ok(returned),
-            Taken::Thing(Err(panic)) => Err(words(&*panic)),
-            Taken::Closed | Taken::TooLate => Err(self.too_late()),
+            Handed::Thing(Ok(returned)) => Ok(returned),
+            Handed::Thing(Err(panic)) => Err(words(&*panic)),
+            Handed::Closed | Handed::TooLate => Err(self.too_late()),
         }
     }
 
@@ -88,19 +88,19 @@ impl Watched {
         });
         loop {
             match things.take(self.limit) {
-                Taken::Thing(thing) => {
+                Handed::Thing(thing) => {
                     if !look(thing) {
                         things.close();
                         break;
                     }
                 }
-                Taken::Closed => break,
-                Taken::TooLate => return Err(self.too_late()),
+                Handed::Closed => break,
+                Handed::TooLate => return Err(self.too_late()),
             }
         }
         match reply.take(self.limit) {
-            Taken::Thing(ended) => ended,
-            Taken::Closed | Taken::TooLate => Err(self.too_late()),
+            Handed::Thing(ended) => ended,
+            Handed::Closed | Handed::TooLate => Err(self.too_late()),
         }
     }
 
@@ -133,7 +133,7 @@ impl Drop for Watched {
 impl<T> Handover<T> {
     /// Room for so many things.
     pub fn new(max: usize) -> Handover<T> {
-        let state = State { things: VecDeque::new(), closed: false };
+        let state = HandoverState { things: VecDeque::new(), closed: false };
         Handover { state: Mutex::new(state), changed: Condvar::new(), max }
     }
 
@@ -152,8 +152,8 @@ impl<T> Handover<T> {
     }
 
     /// Takes the first thing.
-    pub fn take(&self, limit: Duration) -> Taken<T> {
-        let nothing = |state: &mut State<T>| state.things.is_empty() && !state.closed;
+    pub fn take(&self, limit: Duration) -> Handed<T> {
+        let nothing = |state: &mut HandoverState<T>| state.things.is_empty() && !state.closed;
         let state = self.lock();
         let mut state = if limit == Duration::MAX {
             self.changed.wait_while(state, nothing).expect(PANIC_FREE)
@@ -163,10 +163,10 @@ impl<T> Handover<T> {
         match state.things.pop_front() {
             Some(thing) => {
                 self.changed.notify_all();
-                Taken::Thing(thing)
+                Handed::Thing(thing)
             }
-            None if state.closed => Taken::Closed,
-            None => Taken::TooLate,
+            None if state.closed => Handed::Closed,
+            None => Handed::TooLate,
         }
     }
 
@@ -176,7 +176,7 @@ impl<T> Handover<T> {
         self.changed.notify_all();
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
+    fn lock(&self) -> MutexGuard<'_, HandoverState<T>> {
         self.state.lock().expect(PANIC_FREE)
     }
 }

@@ -5,7 +5,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use sluicemq::auth::{PasswordAuth, PermitAll};
-use sluicemq::broker::ports::{Batch, Durability, Permit, Receipt, Refused, Store};
+use sluicemq::broker::ports::{Batch, Permit, Progress, Receipt, Refused, Store};
 use sluicemq::broker::turn::Turn;
 use sluicemq::broker::{Broker, Link, PeerInfo, Ports};
 use sluicemq::codec::{Connect, Packet, PacketId, Publish, Version};
@@ -32,8 +32,8 @@ impl Store for Never {
         Receipt(1)
     }
 
-    fn state(&self, _receipt: Receipt, _waker: &Waker) -> Durability {
-        Durability::Pending
+    fn state(&self, _receipt: Receipt, _waker: &Waker) -> Progress {
+        Progress::Pending
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sluicemq::auth::{PasswordAuth, PermitAll};
 use sluicemq::broker::metrics::Counter;
-use sluicemq::broker::ports::{Batch, Durability, Permit, Receipt, Refused, Store};
+use sluicemq::broker::ports::{Batch, Permit, Progress, Receipt, Refused, Store};
 use sluicemq::broker::{Broker, Flow, Ports};
 use sluicemq::config::Config;
 
@@ -258,7 +258,7 @@ impl Store for Narrow {
         Receipt(1)
     }
 
-    fn state(&self, _: Receipt, _: &Waker) -> Durability {
-        if self.0.lock().unwrap().held { Durability::Pending } else { Durability::Durable }
+    fn state(&self, _: Receipt, _: &Waker) -> Progress {
+        if self.0.lock().unwrap().held { Progress::Pending } else { Progress::Durable }
     }
 }

@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use sluicemq::auth::{PasswordAuth, PermitAll};
 use sluicemq::broker::ports::Store;
+use sluicemq::broker::ports::{Progress, Refused};
 use sluicemq::broker::turn::Turn;
 use sluicemq::broker::{Broker, Ports};
 use sluicemq::config::Config;
-use sluicemq::store::engine::{Blob, Found, NoRoom, Progress, RowBatch, StoreError, Visit};
+use sluicemq::store::engine::{Blob, Lookup, RowBatch, StoreError, Visit};
 use sluicemq::store::{Opening, Rows};
 
 use super::{Client, NOW, hex};
@@ -111,11 +112,11 @@ fn unreadable(disk: &Disk) -> Arc<dyn Store> {
 struct Unreadable(Disk);
 
 impl Rows for Unreadable {
-    fn room(&self, waker: &Waker) -> Result<(), NoRoom> {
+    fn room(&self, waker: &Waker) -> Result<(), Refused> {
         self.0.room(waker)
     }
 
-    fn admit(&self, bytes: usize) -> Result<(), NoRoom> {
+    fn admit(&self, bytes: usize) -> Result<(), Refused> {
         self.0.admit(bytes)
     }
 
@@ -127,8 +128,8 @@ impl Rows for Unreadable {
         self.0.state(number, waker)
     }
 
-    fn find(&self, _key: &[u8]) -> Found {
-        Found::InTable
+    fn find(&self, _key: &[u8]) -> Lookup {
+        Lookup::InTable
     }
 
     fn get(&self, _key: &[u8]) -> Result<Option<Blob>, StoreError> {

@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use sluicemq::broker::link::{Link, PeerInfo};
 use sluicemq::broker::ports::{
-    AuthRequest, AuthStep, Authenticator, Batch, Durability, Permit, Receipt, Refused, Store,
-    Verdict,
+    AuthRequest, AuthStep, Authenticator, Batch, Permit, Progress, Receipt, Refused, Store, Verdict,
 };
 use sluicemq::broker::turn::Turn;
 use sluicemq::broker::{Broker, Ports};
@@ -279,13 +278,13 @@ impl Store for LateStore {
         Receipt(state.submitted)
     }
 
-    fn state(&self, receipt: Receipt, waker: &Waker) -> Durability {
+    fn state(&self, receipt: Receipt, waker: &Waker) -> Progress {
         let mut state = self.state.lock().expect("no panic holds it");
         if receipt.0 <= state.durable {
-            return Durability::Durable;
+            return Progress::Durable;
         }
         state.wakers.push(waker.clone());
-        Durability::Pending
+        Progress::Pending
     }
 }
 

@@ -6,7 +6,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use sluicemq::auth::{PasswordAuth, PermitAll};
-use sluicemq::broker::ports::{Durability, Fact, Mark, Receipt, Store};
+use sluicemq::broker::ports::{Fact, Mark, Progress, Receipt, Store};
 use sluicemq::broker::turn::Turn;
 use sluicemq::broker::{Broker, Ports};
 use sluicemq::codec::{Properties, QoS};
@@ -145,7 +145,7 @@ impl Race {
     fn acknowledge(&mut self) {
         let Race { ended, store, histories, .. } = self;
         ended.retain(|(receipt, begun)| {
-            let durable = store.state(*receipt, Waker::noop()) == Durability::Durable;
+            let durable = store.state(*receipt, Waker::noop()) == Progress::Durable;
             for (topic, count) in begun.iter().filter(|_| durable) {
                 let acknowledged = &mut histories[*topic].acknowledged;
                 *acknowledged = (*acknowledged).max(*count);

@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
-use sluicemq::store::engine::{Blob, Found, NoRoom, Progress, RowBatch, StoreError, Visit};
+use sluicemq::broker::ports::{Progress, Refused};
+use sluicemq::store::engine::{Blob, Lookup, RowBatch, StoreError, Visit};
 use sluicemq::store::{DurableStore, Opening, Rows};
 
 type Table = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -92,11 +93,11 @@ fn apply(table: &mut Table, changes: &Changes) {
 }
 
 impl Rows for Disk {
-    fn room(&self, _waker: &Waker) -> Result<(), NoRoom> {
+    fn room(&self, _waker: &Waker) -> Result<(), Refused> {
         Ok(())
     }
 
-    fn admit(&self, _bytes: usize) -> Result<(), NoRoom> {
+    fn admit(&self, _bytes: usize) -> Result<(), Refused> {
         Ok(())
     }
 
@@ -124,10 +125,10 @@ impl Rows for Disk {
         Progress::Pending
     }
 
-    fn find(&self, key: &[u8]) -> Found {
+    fn find(&self, key: &[u8]) -> Lookup {
         // All of it is in memory here: what a link asks for is there at once.
         let value = self.0.lock().unwrap().handed_in.get(key).map(|value| value[..].into());
-        value.map_or(Found::Deleted, Found::Value)
+        value.map_or(Lookup::Deleted, Lookup::Value)
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Blob>, StoreError> {

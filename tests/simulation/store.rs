@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Mutex;
 use std::task::Waker;
 
-use sluicemq::broker::ports::{Batch, Durability, Permit, Receipt, Refused, Store};
+use sluicemq::broker::ports::{Batch, Permit, Progress, Receipt, Refused, Store};
 use sluicemq::message::{Message, SessionId};
 use sluicemq::session::Op;
 
@@ -243,17 +243,17 @@ impl Store for SimStore {
         Receipt(inner.last)
     }
 
-    fn state(&self, receipt: Receipt, waker: &Waker) -> Durability {
+    fn state(&self, receipt: Receipt, waker: &Waker) -> Progress {
         let inner = &mut *self.inner.lock().unwrap();
         if receipt.0 <= inner.durable {
-            return Durability::Durable;
+            return Progress::Durable;
         }
         if inner.failed {
-            return Durability::Failed;
+            return Progress::Failed;
         }
         assert!(receipt.0 <= inner.last, "a receipt nobody was given");
         inner.waiting.push((receipt.0, waker.clone()));
-        Durability::Pending
+        Progress::Pending
     }
 }
 

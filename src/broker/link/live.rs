@@ -11,7 +11,7 @@ use super::ties::{Extras, Held, Pause, Queue, Ties};
 use crate::broker::Broker;
 use crate::broker::mailbox::{Ask, Mailbox};
 use crate::broker::metrics::Counter;
-use crate::broker::ports::{Durability, Receipt, Refused};
+use crate::broker::ports::{Progress, Receipt, Refused};
 use crate::broker::registry::Parked;
 use crate::broker::router::{RouteChange, Subscriber, asks_for_clients};
 use crate::broker::turn::{Answer, Due, Owed, Turn};
@@ -483,9 +483,9 @@ impl Live {
             if let Some(receipt) = held.receipt {
                 let Some(waker) = waker else { return };
                 match broker.0.ports.store.state(receipt, waker) {
-                    Durability::Pending => return,
-                    Durability::Durable => {}
-                    Durability::Failed => {
+                    Progress::Pending => return,
+                    Progress::Durable => {}
+                    Progress::Failed => {
                         self.ties.closing = Some(Reason::UnspecifiedError);
                         return;
                     }

@@ -10,7 +10,7 @@ use tracing::error;
 use super::Rows;
 use crate::broker::ports::{Fetch, Fetched, Fetcher};
 use crate::message::{Message, Meter, Mid};
-use crate::store::engine::Found;
+use crate::store::engine::Lookup;
 use crate::store::facts::{self, Key};
 use crate::sync::{Condvar, Mutex};
 
@@ -48,9 +48,9 @@ impl Jobs {
         let mut found = Fetched::with_capacity(want.len());
         for (index, mid) in want.iter().enumerate() {
             match rows.find(Key::message(*mid).as_bytes()) {
-                Found::Value(value) => found.push((*mid, read(*mid, &value, meter))),
-                Found::Deleted => found.push((*mid, None)),
-                Found::InTable => {
+                Lookup::Value(value) => found.push((*mid, read(*mid, &value, meter))),
+                Lookup::Deleted => found.push((*mid, None)),
+                Lookup::InTable => {
                     let (fetch, fetcher) = Fetch::begin(waker);
                     let want = want[index..].to_vec();
                     self.add(Job { found, want, meter, fetcher });

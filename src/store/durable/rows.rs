@@ -4,15 +4,15 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::Rows;
-use crate::broker::ports::Strain;
-use crate::store::engine::{Blob, Engine, Found, NoRoom, Progress, RowBatch, StoreError, Visit};
+use crate::broker::ports::{Progress, Refused, Strain};
+use crate::store::engine::{Blob, Engine, Lookup, RowBatch, StoreError, Visit};
 
 impl Rows for Engine {
-    fn admit(&self, bytes: usize) -> Result<(), NoRoom> {
+    fn admit(&self, bytes: usize) -> Result<(), Refused> {
         Engine::admit(self, bytes)
     }
 
-    fn room(&self, waker: &Waker) -> Result<(), NoRoom> {
+    fn room(&self, waker: &Waker) -> Result<(), Refused> {
         Engine::room(self, waker)
     }
 
@@ -24,7 +24,7 @@ impl Rows for Engine {
         Engine::state(self, number, waker)
     }
 
-    fn find(&self, key: &[u8]) -> Found {
+    fn find(&self, key: &[u8]) -> Lookup {
         Engine::find(self, key)
     }
 
@@ -33,8 +33,7 @@ impl Rows for Engine {
     }
 
     fn strain(&self) -> Strain {
-        let (commit, unwritten) = Engine::strain(self);
-        Strain { commit, unwritten: unwritten as u64 }
+        Engine::strain(self)
     }
 
     fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Blob>>, StoreError> {

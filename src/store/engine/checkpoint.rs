@@ -14,53 +14,54 @@ use std::time::Duration;
 
 use tracing::debug;
 
-use super::claims::Claims;
+use super::budget::DiskBudget;
+use super::capacity::Shut;
 use super::disk::Disk;
 use super::error::StoreError;
-use super::frame::Kind;
+use super::frame::FrameKind;
 use super::meta::{self, Meta};
-use super::pending::{Entry, Pending};
-use super::room::Shut;
+use super::pending::{PendingRow, PendingRows};
 use super::rows::Blob;
 use super::schedule::Call;
-use super::shared::Shared;
-use super::table::Change;
+use super::shared::EngineShared;
+use super::table::RowChange;
+use super::tail::Transition;
 use crate::sync::atomic::Ordering;
 use crate::time::{Clock, Time};
 
 /// Writes checkpoints.
 pub struct Checkpointer {
-    shared: Arc<Shared>,
+    shared: Arc<EngineShared>,
     disk: Arc<dyn Disk>,
-    claims: Arc<Claims>,
+    budget: Arc<DiskBudget>,
     /// What the table holds.
     meta: Meta,
     begun: Time,
     /// Rows of a checkpoint that has begun, and the last frame they came with: not in the table yet.
-    frozen: Option<(Arc<Pending>, u64)>,
+    frozen: Option<(Arc<PendingRows>, u64)>,
     /// The disk has no room for all the rows at once: the table is flushed between batches.
     sparing: bool,
 }
 
 /// What became of a checkpoint.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Outcome {
+pub enum CheckpointOutcome {
     /// It is on stable storage.
     Written,
     /// It could have filled the disk: not begun.
-    NoRoom,
+    Refused,
 }
 
 impl Checkpointer {
     /// Writes to the table, which holds what `meta` says.
     pub fn new(
-        shared: Arc<Shared>,
+        shared: Arc<EngineShared>,
         disk: Arc<dyn Disk>,
-        claims: Arc<Claims>,
+        budget: Arc<DiskBudget>,
         meta: Meta,
     ) -> Checkpointer {
         let begun = shared.clock.now();
-        Checkpointer { shared, disk, claims, meta, begun, frozen: None, sparing: false }
+        Checkpointer { shared, disk, budget, meta, begun, frozen: None, sparing: false }
     }
 
     /// Writes checkpoints when they are due, until told to stop: the body of a thread.
@@ -86,10 +87,10 @@ impl Checkpointer {
                 Call::Due(answered) => answered,
             };
             let outcome = self.checkpoint();
-            let full = outcome.as_ref().is_ok_and(|outcome| *outcome == Outcome::NoRoom);
+            let full = outcome.as_ref().is_ok_and(|outcome| *outcome == CheckpointOutcome::Refused);
             let answer = match &outcome {
-                Ok(Outcome::Written) => Ok(()),
-                Ok(Outcome::NoRoom) => Err("there is no room on the disk".to_owned()),
+                Ok(CheckpointOutcome::Written) => Ok(()),
+                Ok(CheckpointOutcome::Refused) => Err("there is no room on the disk".to_owned()),
                 Err(error) => Err(error.to_string()),
             };
             self.shared.schedule.answer(answered, answer);
@@ -114,14 +115,14 @@ impl Checkpointer {
     }
 
     /// Writes everything handed in so far to the table.
-    pub fn checkpoint(&mut self) -> Result<Outcome, StoreError> {
+    pub fn checkpoint(&mut self) -> Result<CheckpointOutcome, StoreError> {
         let shared = self.shared.clone();
         shared.check()?;
         shared.table()?;
         let _quiet = shared.quiet.lock().expect("no code panics while the table is quiet");
         // One that had begun when there was no more room comes first.
-        if self.write_frozen()? == Outcome::NoRoom || self.make_room().is_none() {
-            return Ok(Outcome::NoRoom);
+        if self.write_frozen()? == CheckpointOutcome::Refused || self.make_room().is_none() {
+            return Ok(CheckpointOutcome::Refused);
         }
         let (frozen, of, mark) = self.freeze();
         shared.wait_until_certain(mark)?;
@@ -133,13 +134,13 @@ impl Checkpointer {
     /// Writes the rows that are frozen, if there are any, to the table. The room for that is spoken
     /// for only now: the frame that says it has begun may itself have needed another segment, and
     /// what came since room was looked for is among the rows.
-    fn write_frozen(&mut self) -> Result<Outcome, StoreError> {
-        let Some((frozen, of)) = self.frozen.clone() else { return Ok(Outcome::Written) };
-        let (shared, claims) = (self.shared.clone(), self.claims.clone());
+    fn write_frozen(&mut self) -> Result<CheckpointOutcome, StoreError> {
+        let Some((frozen, of)) = self.frozen.clone() else { return Ok(CheckpointOutcome::Written) };
+        let (shared, budget) = (self.shared.clone(), self.budget.clone());
         let begun = shared.clock.now();
         let wanted = self.make_room();
-        let claimed = wanted.and_then(|wanted| claims.checkpoint(&*self.disk, wanted));
-        let Some(claimed) = claimed else { return Ok(Outcome::NoRoom) };
+        let claimed = wanted.and_then(|wanted| budget.reserve_checkpoint(&*self.disk, wanted));
+        let Some(claimed) = claimed else { return Ok(CheckpointOutcome::Refused) };
         let (rows, kept) = self.write(&frozen, of)?;
         drop(claimed);
         debug!(rows, "checkpoint written");
@@ -148,17 +149,15 @@ impl Checkpointer {
         let now = shared.clock.now();
         shared.figures().checkpoint(rows, now.since(begun), self.meta.tally.rows());
         self.begun = begun;
-        Ok(Outcome::Written)
+        Ok(CheckpointOutcome::Written)
     }
 
     /// Freezes the rows that wait: they, the last frame they came with, and the frame that says
     /// that the checkpoint has begun.
-    pub fn freeze(&mut self) -> (Arc<Pending>, u64, u64) {
+    pub fn freeze(&mut self) -> (Arc<PendingRows>, u64, u64) {
         let mut tail = self.shared.tail();
-        let frozen = Arc::new(std::mem::replace(&mut tail.active, Pending::new()));
-        tail.frozen = Some(frozen.clone());
-        let of = tail.last;
-        let mark = self.shared.submit_mark(&mut tail, Kind::Begun, of);
+        let (frozen, of) = tail.freeze();
+        let mark = self.shared.submit_mark(&mut tail, FrameKind::Begun, of);
         self.shared.schedule.begun();
         (frozen, of, mark)
     }
@@ -167,7 +166,7 @@ impl Checkpointer {
     /// and went.
     pub fn write(
         &mut self,
-        frozen: &Pending,
+        frozen: &PendingRows,
         of: u64,
     ) -> Result<(u64, Vec<Transition>), StoreError> {
         let shared = self.shared.clone();
@@ -206,30 +205,22 @@ impl Checkpointer {
     }
 
     /// The table holds it: the frozen rows are given up, and segments wholly below.
-    pub fn finish(&mut self, frozen: &Arc<Pending>, transitions: &[Transition], of: u64) {
+    pub fn finish(&mut self, frozen: &Arc<PendingRows>, transitions: &[Transition], of: u64) {
         for part in transitions.chunks(1024) {
-            let mut tail = self.shared.tail();
-            for (key, hash, there) in part {
-                if *there {
-                    tail.known.insert(key, *hash);
-                } else {
-                    tail.known.remove(key, *hash);
-                }
-            }
+            self.shared.tail().note_transitions(part);
         }
         let mut tail = self.shared.tail();
-        assert!(tail.frozen.as_ref().is_some_and(|there| Arc::ptr_eq(there, frozen)));
-        tail.frozen = None;
-        self.shared.submit_mark(&mut tail, Kind::Finished, of);
+        tail.forget_frozen(frozen);
+        self.shared.submit_mark(&mut tail, FrameKind::Finished, of);
         self.shared.release(&mut tail, of);
-        self.shared.room.set_used(tail.queued_bytes, tail.pending_bytes());
+        self.shared.room.set_used(tail.queued_bytes(), tail.pending_bytes());
         drop(tail);
         self.shared.recount.store(false, Ordering::Relaxed);
         self.shared.room.wake(&self.shared.options);
     }
 
     /// What the table has of those entries that may be in it.
-    fn old(&self, entries: &[&Entry]) -> Result<Vec<Option<Blob>>, StoreError> {
+    fn old(&self, entries: &[&PendingRow]) -> Result<Vec<Option<Blob>>, StoreError> {
         let there = entries.iter().filter(|entry| entry.in_table);
         let keys: Vec<Blob> = there.map(|entry| entry.key.clone()).collect();
         if keys.is_empty() {
@@ -249,10 +240,10 @@ impl Checkpointer {
         let options = &self.shared.options;
         let (bytes, rows) = {
             let tail = self.shared.tail();
-            let next = tail.frozen.as_deref().unwrap_or(&tail.active);
+            let next = tail.next_rows();
             (next.bytes() as u64, next.rows() as u64)
         };
-        let free = self.claims.free(&*self.disk);
+        let free = self.budget.free(&*self.disk);
         let for_rows = |rows: u64| bytes * 2 + rows * ROW_OVERHEAD + TABLE_OVERHEAD;
         self.sparing = free < for_rows(rows).saturating_add(options.ballast_bytes * 2);
         let at_once = if self.sparing { options.checkpoint_rows_max as u64 } else { rows };
@@ -274,7 +265,7 @@ impl Checkpointer {
         }
         let removed = self.disk.remove(BALLAST);
         let there = removed.is_ok() && self.disk.sync().is_ok();
-        (there && self.claims.free(&*self.disk) >= wanted).then_some(wanted)
+        (there && self.budget.free(&*self.disk) >= wanted).then_some(wanted)
     }
 
     /// Makes the ballast, if there is none; whether it is there.
@@ -302,12 +293,13 @@ impl Checkpointer {
     }
 }
 
-/// A key, its hash, and whether it is in the table from now on.
-pub type Transition = (Blob, u64, bool);
-
 /// What is to be done to a row in the table, which has `old` there, if anything, and whether its key
 /// comes or goes.
-fn change(entry: &Entry, old: Option<Blob>, meta: &mut Meta) -> Option<(Change, Option<bool>)> {
+fn change(
+    entry: &PendingRow,
+    old: Option<Blob>,
+    meta: &mut Meta,
+) -> Option<(RowChange, Option<bool>)> {
     if old == entry.value {
         return None;
     }
@@ -326,12 +318,8 @@ fn change(entry: &Entry, old: Option<Blob>, meta: &mut Meta) -> Option<(Change, 
 }
 
 /// Whether a checkpoint would have anything to do.
-fn has_work(shared: &Shared) -> bool {
-    let waits = {
-        let tail = shared.tail();
-        tail.active.rows() > 0 || tail.frozen.is_some()
-    };
-    waits
+fn has_work(shared: &EngineShared) -> bool {
+    shared.tail().has_rows()
         || shared.schedule.journal() >= shared.options.checkpoint_journal_bytes / 8
         // What was repaired after a crash is counted afresh and written down.
         || shared.recount.load(Ordering::Relaxed)

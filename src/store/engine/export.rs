@@ -15,13 +15,14 @@ use std::path::Path;
 
 use super::disk::Folder;
 use super::error::StoreError;
+use super::folder::{StoreFolder, StoreMarker};
 use super::frame::checksum_from;
 use super::journal::segment::Workshop;
-use super::meta::{self, Meta, Tally};
+use super::meta::{self, Meta, RowTally};
 use super::options::Options;
-use super::place::{Marker, Place};
-use super::table::{Change, Table, TableError};
-use super::{Engine, TableKind};
+use super::shared::EngineShared;
+use super::start;
+use super::table::{RowChange, Table, TableError, TableKind};
 
 /// What a file of rows holds.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -34,26 +35,20 @@ pub struct Exported {
     pub rows: u64,
 }
 
-impl Engine {
-    /// Writes every row to `out`, as of a checkpoint that is written first. The store goes on
-    /// meanwhile, but writes no other checkpoint: what changes stays in memory and in the journal
-    /// for so long.
-    pub fn export(&self, out: &mut dyn Write) -> Result<Exported, StoreError> {
-        self.checkpoint_now()?;
-        let shared = &self.shared;
-        let _quiet = shared.quiet.lock().expect("no code panics while the table is quiet");
-        let meta = shared.on_table(shared.table()?.get(meta::KEY))?;
-        let meta = Meta::decode(&meta.unwrap_or_else(|| [][..].into()));
-        let meta = meta.map_err(StoreError::Failed)?;
-        let mut writer = Writer::begin(out, meta.schema, meta.checkpoint).map_err(unwritten)?;
-        let mut written = Ok(());
-        let scanned = shared.table()?.scan(&[1], &mut |key, value| {
-            written = writer.row(key, value);
-            if written.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
-        shared.on_table(scanned)?;
-        written.and_then(|()| writer.end()).map_err(unwritten)
-    }
+/// Writes the rows of the table to `out`, as of the last checkpoint. No other is written meanwhile.
+pub fn export(shared: &EngineShared, out: &mut dyn Write) -> Result<Exported, StoreError> {
+    let _quiet = shared.quiet.lock().expect("no code panics while the table is quiet");
+    let meta = shared.on_table(shared.table()?.get(meta::KEY))?;
+    let meta = Meta::decode(&meta.unwrap_or_else(|| [][..].into()));
+    let meta = meta.map_err(StoreError::Failed)?;
+    let mut writer = ExportWriter::begin(out, meta.schema, meta.checkpoint).map_err(unwritten)?;
+    let mut written = Ok(());
+    let scanned = shared.table()?.scan(&[1], &mut |key, value| {
+        written = writer.row(key, value);
+        if written.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    shared.on_table(scanned)?;
+    written.and_then(|()| writer.end()).map_err(unwritten)
 }
 
 /// Makes a store in the folder `path` of the rows in `file`. If that does not succeed there is no
@@ -64,21 +59,21 @@ pub fn import(
     kind: &TableKind,
     file: &mut dyn Read,
 ) -> Result<Exported, StoreError> {
-    let place = Place::take(path)?;
+    let place = StoreFolder::take(path)?;
     if place.marker()?.is_some() {
         let what = "there is a store here already: give a new folder".to_owned();
         return Err(StoreError::Unfit { path: path.to_owned(), what });
     }
-    let mut reader = Reader::begin(file)?;
-    if let Some(what) = super::start::another_version(reader.header.schema, options) {
+    let mut reader = ExportReader::begin(file)?;
+    if let Some(what) = start::another_version(reader.header.schema, options) {
         return Err(StoreError::Unfit { path: path.to_owned(), what });
     }
     place.begin()?;
-    let marker = Marker { store: super::identity(), table: kind.name.to_owned() };
+    let marker = StoreMarker::new(kind.name);
     let table_path = place.table();
     let failed = |source: TableError| StoreError::Table { path: table_path.clone(), source };
     let table = (kind.open)(&table_path).map_err(failed)?;
-    let mut tally = Tally::default();
+    let mut tally = RowTally::default();
     let mut batch = Vec::new();
     while let Some((key, value)) = reader.row()? {
         tally.add(&key, &value);
@@ -99,12 +94,12 @@ pub fn import(
 
 /// Reads a file of rows to its end: what is in it, if all of it is as it was written.
 pub fn rows_in(file: &mut dyn Read) -> Result<Exported, StoreError> {
-    let mut reader = Reader::begin(file)?;
+    let mut reader = ExportReader::begin(file)?;
     while reader.row()?.is_some() {}
     Ok(reader.header)
 }
 
-fn finish(table: &dyn Table, rest: Vec<Change>, meta: &Meta) -> Result<(), TableError> {
+fn finish(table: &dyn Table, rest: Vec<RowChange>, meta: &Meta) -> Result<(), TableError> {
     table.apply(rest)?;
     table.apply(vec![(meta::KEY.into(), Some(meta.encode()[..].into()))])?;
     table.flush()?;
@@ -112,21 +107,25 @@ fn finish(table: &dyn Table, rest: Vec<Change>, meta: &Meta) -> Result<(), Table
 }
 
 /// Writes rows to a file.
-pub struct Writer<'a> {
+pub struct ExportWriter<'a> {
     out: &'a mut dyn Write,
     header: Exported,
 }
 
-impl<'a> Writer<'a> {
+impl<'a> ExportWriter<'a> {
     /// Begins a file.
-    pub fn begin(out: &'a mut dyn Write, schema: u32, checkpoint: u64) -> io::Result<Writer<'a>> {
+    pub fn begin(
+        out: &'a mut dyn Write,
+        schema: u32,
+        checkpoint: u64,
+    ) -> io::Result<ExportWriter<'a>> {
         let mut head = MAGIC.to_vec();
         head.extend_from_slice(&schema.to_le_bytes());
         head.extend_from_slice(&checkpoint.to_le_bytes());
         let checksum = checksum_from(0, &head);
         head.extend_from_slice(&checksum.to_le_bytes());
         out.write_all(&head)?;
-        Ok(Writer { out, header: Exported { schema, checkpoint, rows: 0 } })
+        Ok(ExportWriter { out, header: Exported { schema, checkpoint, rows: 0 } })
     }
 
     /// Writes a row; they come in the order of keys.
@@ -157,7 +156,7 @@ impl<'a> Writer<'a> {
 }
 
 /// Reads rows from a file.
-pub struct Reader<'a> {
+pub struct ExportReader<'a> {
     file: &'a mut dyn Read,
     /// What it says of itself; all rows it has had so far.
     pub header: Exported,
@@ -165,10 +164,11 @@ pub struct Reader<'a> {
     at: u64,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> ExportReader<'a> {
     /// Begins to read.
-    pub fn begin(file: &'a mut dyn Read) -> Result<Reader<'a>, StoreError> {
-        let mut reader = Reader { file, header: Exported::default(), last: Vec::new(), at: 0 };
+    pub fn begin(file: &'a mut dyn Read) -> Result<ExportReader<'a>, StoreError> {
+        let mut reader =
+            ExportReader { file, header: Exported::default(), last: Vec::new(), at: 0 };
         let head = reader.take(MAGIC.len() + 16)?;
         let (said, checksum) = head.split_at(MAGIC.len() + 12);
         if !said.starts_with(MAGIC) || checksum != checksum_from(0, said).to_le_bytes() {

@@ -22,7 +22,7 @@ pub const BODY_MAX: usize = u32::MAX as usize - 64;
 /// What a frame is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
-pub enum Kind {
+pub enum FrameKind {
     /// Rows that change together.
     Rows = 1,
     /// A checkpoint of all rows up to this number is about to touch the table.
@@ -35,24 +35,30 @@ pub enum Kind {
     Sealed = 5,
 }
 
-impl Kind {
-    fn from_byte(byte: u8) -> Option<Kind> {
-        [Kind::Rows, Kind::Begun, Kind::Finished, Kind::Settled, Kind::Sealed]
-            .into_iter()
-            .find(|&kind| kind as u8 == byte)
+impl FrameKind {
+    fn from_byte(byte: u8) -> Option<FrameKind> {
+        [
+            FrameKind::Rows,
+            FrameKind::Begun,
+            FrameKind::Finished,
+            FrameKind::Settled,
+            FrameKind::Sealed,
+        ]
+        .into_iter()
+        .find(|&kind| kind as u8 == byte)
     }
 
     /// Whether frames of this kind have a number of their own.
     pub fn counts(self) -> bool {
-        matches!(self, Kind::Rows | Kind::Begun | Kind::Finished)
+        matches!(self, FrameKind::Rows | FrameKind::Begun | FrameKind::Finished)
     }
 }
 
 /// A frame that was read.
 #[derive(Clone, Copy, Debug)]
-pub struct Frame<'a> {
+pub struct JournalFrame<'a> {
     /// What it is.
-    pub kind: Kind,
+    pub kind: FrameKind,
     /// Its number, or for the kinds that have none the number it speaks of.
     pub lsn: u64,
     /// Every number up to this one was certain when the frame was written.
@@ -62,7 +68,7 @@ pub struct Frame<'a> {
 }
 
 /// Writes what is known of a frame before it has a number. `head` is its first [`HEAD`] bytes.
-pub fn draft(head: &mut [u8], kind: Kind, body_len: usize, body_checksum: u32) {
+pub fn draft(head: &mut [u8], kind: FrameKind, body_len: usize, body_checksum: u32) {
     let len = u32::try_from(body_len).expect("no body is longer than BODY_MAX");
     head[4..8].copy_from_slice(&len.to_le_bytes());
     head[16..20].copy_from_slice(&body_checksum.to_le_bytes());
@@ -89,10 +95,10 @@ pub fn padded(len: usize) -> usize {
 }
 
 /// The frame that begins at `at`, if it is a good one.
-pub fn read(bytes: &[u8], at: usize, salt: u32) -> Option<Frame<'_>> {
+pub fn read(bytes: &[u8], at: usize, salt: u32) -> Option<JournalFrame<'_>> {
     let frame = bytes.get(at..)?;
     let head = frame.get(..HEAD)?;
-    let kind = Kind::from_byte(head[20])?;
+    let kind = FrameKind::from_byte(head[20])?;
     if number(head, 0) != checksum_from(salt, &head[4..]) {
         return None;
     }
@@ -105,7 +111,7 @@ pub fn read(bytes: &[u8], at: usize, salt: u32) -> Option<Frame<'_>> {
         FAR => 0,
         open => lsn.checked_sub(u64::from(open))?,
     };
-    Some(Frame { kind, lsn, certain, body })
+    Some(JournalFrame { kind, lsn, certain, body })
 }
 
 /// Good frames from `from` on with a number of at least `lsn`, wherever they begin.
@@ -114,7 +120,7 @@ pub fn scan(
     from: usize,
     lsn: u64,
     salt: u32,
-) -> impl Iterator<Item = (usize, Frame<'_>)> {
+) -> impl Iterator<Item = (usize, JournalFrame<'_>)> {
     (from.next_multiple_of(ALIGN)..bytes.len().saturating_sub(HEAD - 1))
         .step_by(ALIGN)
         .filter(move |&at| {
@@ -151,7 +157,7 @@ const FAR: u32 = 0x00FF_FFFF;
 mod tests {
     use super::*;
 
-    fn frame(kind: Kind, body: &[u8], lsn: u64, certain: u64, salt: u32) -> Vec<u8> {
+    fn frame(kind: FrameKind, body: &[u8], lsn: u64, certain: u64, salt: u32) -> Vec<u8> {
         let mut bytes = vec![0; HEAD];
         bytes.extend_from_slice(body);
         bytes.resize(padded(bytes.len()), 0);
@@ -164,12 +170,12 @@ mod tests {
     fn a_frame_is_read_as_it_was_written() {
         for len in 0..40 {
             let body: Vec<u8> = (0..len).collect();
-            let bytes = frame(Kind::Rows, &body, 77, 70, 9);
+            let bytes = frame(FrameKind::Rows, &body, 77, 70, 9);
             assert_eq!(bytes.len(), len_at(&bytes));
             let read = read(&bytes, 0, 9).unwrap();
             assert_eq!(
                 (read.kind, read.lsn, read.certain, read.body),
-                (Kind::Rows, 77, 70, &*body)
+                (FrameKind::Rows, 77, 70, &*body)
             );
         }
     }
@@ -177,7 +183,7 @@ mod tests {
     #[test]
     fn any_changed_bit_of_head_or_body_makes_a_bad_frame() {
         let body = b"some rows that change together";
-        let good = frame(Kind::Finished, body, 1 << 33, (1 << 33) - 5, 1234);
+        let good = frame(FrameKind::Finished, body, 1 << 33, (1 << 33) - 5, 1234);
         for bit in 0..(HEAD + body.len()) * 8 {
             let mut bytes = good.clone();
             bytes[bit / 8] ^= 1 << (bit % 8);
@@ -187,26 +193,26 @@ mod tests {
 
     #[test]
     fn a_frame_of_another_salt_or_cut_short_is_bad() {
-        let good = frame(Kind::Rows, b"body", 5, 4, 1);
+        let good = frame(FrameKind::Rows, b"body", 5, 4, 1);
         assert!((2..1000).all(|salt| read(&good, 0, salt).is_none()));
         assert!((0..HEAD + 4).all(|len| read(&good[..len], 0, 1).is_none()));
     }
 
     #[test]
     fn what_is_too_far_back_to_be_said_is_not_called_certain() {
-        let far = frame(Kind::Rows, b"", 1 << 30, 3, 0);
+        let far = frame(FrameKind::Rows, b"", 1 << 30, 3, 0);
         assert_eq!(read(&far, 0, 0).unwrap().certain, 0);
-        let near = frame(Kind::Rows, b"", 1 << 30, (1 << 30) - 0xFF_FFFE, 0);
+        let near = frame(FrameKind::Rows, b"", 1 << 30, (1 << 30) - 0xFF_FFFE, 0);
         assert_eq!(read(&near, 0, 0).unwrap().certain, (1 << 30) - 0xFF_FFFE);
     }
 
     #[test]
     fn a_scan_finds_later_frames_behind_garbage_and_passes_over_earlier_ones() {
         let mut bytes = vec![0xA5; 64];
-        bytes.extend(frame(Kind::Rows, b"old", 8, 8, 3));
-        bytes.extend(frame(Kind::Rows, b"new", 10, 9, 3));
+        bytes.extend(frame(FrameKind::Rows, b"old", 8, 8, 3));
+        bytes.extend(frame(FrameKind::Rows, b"new", 10, 9, 3));
         bytes.extend(vec![0; 256]);
-        bytes.extend(frame(Kind::Settled, b"", 11, 11, 3));
+        bytes.extend(frame(FrameKind::Settled, b"", 11, 11, 3));
         let found: Vec<u64> = scan(&bytes, 1, 9, 3).map(|(_, frame)| frame.lsn).collect();
         assert_eq!(found, [10, 11]);
     }

@@ -6,26 +6,25 @@ use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use super::TableKind;
 use super::disk::{Disk, Folder};
 use super::error::StoreError;
-use super::export::{Exported, Writer};
-use super::frame::{self, Kind};
+use super::export::{ExportWriter, Exported};
+use super::folder::StoreFolder;
+use super::frame::{self, FrameKind};
 use super::journal::recovery;
 use super::journal::segment::START;
 use super::known::Known;
 use super::meta::{self, Meta};
 use super::options::Options;
-use super::pending::Pending;
-use super::place::Place;
+use super::pending::PendingRows;
 use super::rows::visit_rows;
 use super::shared::Hasher;
 use super::start::{self, Look};
-use super::table::{Table, TableError};
+use super::table::{Table, TableError, TableKind};
 
 /// What was seen of a store.
 #[derive(Debug, Default)]
-pub struct Findings {
+pub struct StoreFindings {
     /// Rows there are.
     pub rows: u64,
     /// Rows in the table, by the first byte of their keys.
@@ -46,16 +45,20 @@ pub struct Findings {
 
 /// Looks at every byte of a store that is not damaged, and as far as possible of one that is.
 /// Changes nothing; an error if it cannot be looked at at all.
-pub fn check(path: &Path, options: &Options, kind: &TableKind) -> Result<Findings, StoreError> {
-    let place = Place::hold(path)?;
+pub fn check(
+    path: &Path,
+    options: &Options,
+    kind: &TableKind,
+) -> Result<StoreFindings, StoreError> {
+    let place = StoreFolder::hold(path)?;
     let Some(marker) = place.marker()? else {
         let what = "there is no store here".to_owned();
         return Err(StoreError::Unfit { path: path.to_owned(), what });
     };
-    let bytes = |path| super::place::bytes_on_disk(path);
-    let mut findings = Findings {
+    let bytes = |path| super::folder::bytes_on_disk(path);
+    let mut findings = StoreFindings {
         disk_bytes: (bytes(&place.table()), bytes(&place.journal())),
-        ..Findings::default()
+        ..StoreFindings::default()
     };
     let (disk, table_path) = (Folder::at(&place.journal()), place.table());
     let opened = (kind.open)(&table_path)
@@ -75,7 +78,7 @@ pub fn check(path: &Path, options: &Options, kind: &TableKind) -> Result<Finding
     };
     (findings.schema, findings.checkpoint) = (meta.schema, meta.checkpoint);
     let hasher = Hasher::default();
-    let mut pending = Pending::new();
+    let mut pending = PendingRows::new();
     let mut repaired = true;
     match start::replay(&disk, marker.store, &meta, &hasher) {
         Ok(replayed) => {
@@ -113,7 +116,7 @@ pub struct Salvaged {
 /// Copies every row that can be read to `out`, as a file of rows, and lists what cannot. What is
 /// damaged may have been later than what is written: it is the best there is, not what was.
 pub fn salvage(path: &Path, kind: &TableKind, out: &mut dyn Write) -> Result<Salvaged, StoreError> {
-    let place = Place::hold(path)?;
+    let place = StoreFolder::hold(path)?;
     let mut salvaged = Salvaged::default();
     let mut rows = BTreeMap::new();
     let meta = read_table(&place.table(), kind, &mut rows, &mut salvaged.lost);
@@ -121,7 +124,7 @@ pub fn salvage(path: &Path, kind: &TableKind, out: &mut dyn Write) -> Result<Sal
     read_journal(&Folder::at(&place.journal()), from, &mut rows, &mut salvaged.lost);
     let schema = meta.map_or(1, |meta| meta.schema);
     let mut write = || {
-        let mut writer = Writer::begin(out, schema, from)?;
+        let mut writer = ExportWriter::begin(out, schema, from)?;
         for (key, value) in &rows {
             writer.row(key, value)?;
         }
@@ -132,13 +135,13 @@ pub fn salvage(path: &Path, kind: &TableKind, out: &mut dyn Write) -> Result<Sal
     Ok(salvaged)
 }
 
-type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+type SalvagedRows = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// Reads what can be read of a table: where it cannot, from further and further behind.
 fn read_table(
     path: &Path,
     kind: &TableKind,
-    rows: &mut Rows,
+    rows: &mut SalvagedRows,
     lost: &mut Vec<String>,
 ) -> Option<Meta> {
     let mut meta = None;
@@ -181,7 +184,7 @@ fn read_table(
     }
 }
 
-fn read_on(table: &dyn Table, from: &[u8], rows: &mut Rows) -> Result<(), TableError> {
+fn read_on(table: &dyn Table, from: &[u8], rows: &mut SalvagedRows) -> Result<(), TableError> {
     table.scan(from, &mut |key, value| {
         if key != meta::KEY {
             rows.insert(key.to_vec(), value.to_vec());
@@ -209,7 +212,7 @@ fn behind(key: &[u8], step: u64) -> Option<Vec<u8>> {
 
 /// Reads every good frame above `from`, wherever it is, and applies them in the order of their
 /// numbers.
-fn read_journal(disk: &dyn Disk, from: u64, rows: &mut Rows, lost: &mut Vec<String>) {
+fn read_journal(disk: &dyn Disk, from: u64, rows: &mut SalvagedRows, lost: &mut Vec<String>) {
     let sequences = match recovery::sequences(disk) {
         Ok(sequences) => sequences,
         Err(error) => return lost.push(error.to_string()),
@@ -226,7 +229,7 @@ fn read_journal(disk: &dyn Disk, from: u64, rows: &mut Rows, lost: &mut Vec<Stri
         let start = usize::try_from(START).expect("a small number");
         for (_, found) in frame::scan(&bytes, start, from + 1, header.salt) {
             if found.kind.counts() {
-                let body = if found.kind == Kind::Rows { found.body } else { &[] };
+                let body = if found.kind == FrameKind::Rows { found.body } else { &[] };
                 frames.insert(found.lsn, body.to_vec());
             }
         }

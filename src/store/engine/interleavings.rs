@@ -8,16 +8,16 @@ use shuttle::sync::atomic::{AtomicUsize, Ordering};
 use shuttle::thread::{self, JoinHandle};
 
 use super::options::Options;
-use super::room::NoRoom;
 use super::rows::RowBatch;
-use super::shared::{Progress, Shared};
+use super::shared::EngineShared;
 use super::simulation::{SimDisk, SimTable};
-use super::start::{self, Parts, Site};
+use super::start::{self, EngineParts, Site};
+use crate::broker::ports::{Progress, Refused};
 use crate::time::{Clock, SystemClock, Time};
 
 /// An engine whose threads are the scheduler's.
 struct Running {
-    shared: Arc<Shared>,
+    shared: Arc<EngineShared>,
     disk: SimDisk,
     commit: JoinHandle<()>,
     checkpoint: JoinHandle<()>,
@@ -39,7 +39,7 @@ impl Running {
         start::lay_out(&new, &options).unwrap();
         let parts = start::start(new, options, &mut |_, _| ()).unwrap();
         // The keeper works alone: a segment is made when it is asked for.
-        let Parts { shared, committer, checkpointer, .. } = parts;
+        let EngineParts { shared, committer, checkpointer, .. } = parts;
         let commit = thread::spawn(move || committer.run());
         let checkpoint = thread::spawn(move || checkpointer.run());
         Running { shared, disk, commit, checkpoint }
@@ -76,14 +76,14 @@ fn waker() -> Waker {
     Waker::from(Arc::new(Unpark(thread::current())))
 }
 
-fn submit(shared: &Shared, key: u8) -> u64 {
+fn submit(shared: &EngineShared, key: u8) -> u64 {
     let mut batch = RowBatch::new();
     batch.put(&[1, key], &[key; 50]);
     shared.submit(&mut batch)
 }
 
 /// Asks, and sleeps until woken, as a task does.
-fn settled(shared: &Shared, lsn: u64) -> Progress {
+fn settled(shared: &EngineShared, lsn: u64) -> Progress {
     let waker = waker();
     loop {
         match shared.state(lsn, &waker) {
@@ -165,7 +165,7 @@ fn whoever_waits_for_room_gets_it_after_a_checkpoint() {
                             }
                             match shared.room.is_back(&shared.options, &waker) {
                                 Ok(()) => {}
-                                Err(NoRoom::Slow) => thread::park(),
+                                Err(Refused::Slow) => thread::park(),
                                 Err(other) => panic!("{other:?}"),
                             }
                         }
@@ -194,8 +194,8 @@ fn reads_see_what_was_handed_in_while_a_checkpoint_runs() {
             for key in 0..4 {
                 submit(&shared, key);
                 for earlier in 0..=key {
-                    let found = super::find(&shared, &[1, earlier]);
-                    assert!(!matches!(found, super::Found::Deleted), "row {earlier}");
+                    let found = shared.find(&[1, earlier]);
+                    assert!(!matches!(found, super::Lookup::Deleted), "row {earlier}");
                 }
             }
         });

@@ -18,14 +18,14 @@ pub struct Meta {
     /// The table holds what was up to this frame of the journal.
     pub checkpoint: u64,
     /// What it holds, by the first byte of the keys.
-    pub tally: Tally,
+    pub tally: RowTally,
 }
 
 /// How many rows there are and what they add up to, by the first byte of their keys.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Tally(BTreeMap<u8, (u64, u64)>);
+pub struct RowTally(BTreeMap<u8, (u64, u64)>);
 
-impl Tally {
+impl RowTally {
     /// Counts a row in.
     pub fn add(&mut self, key: &[u8], value: &[u8]) {
         let (rows, sum) = self.0.entry(prefix(key)).or_default();
@@ -54,11 +54,11 @@ impl Tally {
     }
 
     /// How this differs from what is `wanted`, in words.
-    pub fn difference(&self, wanted: &Tally) -> Option<String> {
+    pub fn difference(&self, wanted: &RowTally) -> Option<String> {
         let prefixes = self.0.keys().chain(wanted.0.keys());
         let differs = |prefix: &&u8| self.0.get(prefix) != wanted.0.get(prefix);
         let prefix = prefixes.filter(differs).min()?;
-        let rows = |tally: &Tally| tally.0.get(prefix).map_or(0, |(rows, _)| *rows);
+        let rows = |tally: &RowTally| tally.0.get(prefix).map_or(0, |(rows, _)| *rows);
         let (found, wanted) = (rows(self), rows(wanted));
         Some(if found == wanted {
             format!("its {found} rows of kind {prefix:02x} are not the ones that were stored")
@@ -96,7 +96,7 @@ impl Meta {
             return Err(format!("its row of figures has version {}, not {VERSION}", bytes[4]));
         }
         let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight"));
-        let mut tally = Tally::default();
+        let mut tally = RowTally::default();
         for at in (33..bytes.len()).step_by(17) {
             if bytes.len() < at + 17 {
                 return Err(bad());
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_tally_knows_a_row_that_is_gone_or_other() {
-        let mut wanted = Tally::default();
+        let mut wanted = RowTally::default();
         wanted.add(b"\x01a", b"1");
         wanted.add(b"\x01b", b"2");
         let mut found = wanted.clone();
@@ -166,9 +166,9 @@ mod tests {
 
     #[test]
     fn counting_everything_out_leaves_nothing() {
-        let mut tally = Tally::default();
+        let mut tally = RowTally::default();
         tally.add(b"\x07k", b"v");
         tally.subtract(b"\x07k", b"v");
-        assert_eq!(tally, Tally::default());
+        assert_eq!(tally, RowTally::default());
     }
 }

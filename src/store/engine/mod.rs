@@ -9,19 +9,21 @@
 //!
 //! * A batch is there whole or not at all, after whatever crash, and batches are there in the order
 //!   of their numbers: if one is, so are all before it.
-//! * [`Progress::Durable`] means, at [`Promise::Sync`], that neither a killed process nor a power
+//! * [`Progress::Durable`] means, at [`Durability::Sync`], that neither a killed process nor a power
 //!   cut loses the batch. It is never taken back.
 //! * Reads see what was handed in, durable or not.
 //! * What is damaged is refused by name at the next start, and never read as "not there".
 //! * The order of locks is: quiet table, schedule, tail; waiters, room and figures come last and
 //!   alone. No lock is held while somebody is woken.
 
+mod budget;
+mod capacity;
 mod checkpoint;
-mod claims;
 mod commit;
 mod disk;
 mod error;
 mod export;
+mod folder;
 mod frame;
 mod inspect;
 #[cfg(all(test, feature = "shuttle"))]
@@ -31,8 +33,6 @@ mod known;
 mod meta;
 mod options;
 mod pending;
-mod place;
-mod room;
 mod rows;
 mod schedule;
 mod shared;
@@ -44,72 +44,51 @@ mod stats;
 mod table;
 #[cfg(test)]
 pub mod tables;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod waiters;
 
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::task::Waker;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use tracing::debug;
 
 use disk::Folder;
-use place::{Marker, Place};
-use shared::Shared;
+use folder::{StoreFolder, StoreMarker};
+use shared::EngineShared;
 use spares::Keeper;
-use start::{Parts, Site};
+use start::{EngineParts, Site};
 
+use crate::broker::ports::{Progress, Refused, Strain};
 use crate::time::{Clock, SystemClock, Time};
 
 pub use error::StoreError;
 pub use export::{Exported, import, rows_in};
-pub use inspect::{Findings, Salvaged, check, salvage};
-pub use options::{Options, Promise};
-pub use place::is_store;
-pub use room::NoRoom;
+pub use folder::is_store;
+pub use inspect::{Salvaged, StoreFindings, check, salvage};
+pub use options::Options;
 pub use rows::{Blob, RowBatch};
-pub use shared::Progress;
 pub use start::{Report, Visitor};
 pub use stats::{Quantiles, Stats};
-pub use table::{Change, Table, TableError, Visit};
+pub use table::{OpenTable, RowChange, Table, TableError, TableKind, Visit};
+pub use tail::Lookup;
 
 /// A store of rows that keeps what it promises. See the module for what always holds.
 pub struct Engine {
-    shared: Arc<Shared>,
+    shared: Arc<EngineShared>,
     keeper: Arc<Keeper>,
     threads: Option<Threads>,
-    place: Place,
+    place: StoreFolder,
 }
-
-/// Makes or opens a table in a folder.
-pub struct TableKind {
-    /// Its name: a store made with one kind is not opened with another.
-    pub name: &'static str,
-    /// Opens the table in a folder, which is there; makes an empty one if there is none.
-    pub open: Box<OpenTable>,
-}
-
-/// Opens a table in a folder.
-pub type OpenTable = dyn Fn(&Path) -> Result<Box<dyn Table>, TableError> + Send + Sync;
 
 struct Threads {
     commit: JoinHandle<()>,
     checkpoint: JoinHandle<()>,
     spares: JoinHandle<()>,
-}
-
-/// Where a key's value is.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Found {
-    /// Here, in memory.
-    Value(Blob),
-    /// Nowhere: it was deleted.
-    Deleted,
-    /// In the table, if anywhere: to read it may need the disk.
-    InTable,
 }
 
 impl Engine {
@@ -123,7 +102,7 @@ impl Engine {
     ) -> Result<(Engine, Report), StoreError> {
         let clock = SystemClock::start(Time::START);
         let begun = clock.now();
-        let place = Place::take(path)?;
+        let place = StoreFolder::take(path)?;
         debug!("store opening");
         let marker = place.marker()?;
         let new = marker.is_none();
@@ -131,7 +110,7 @@ impl Engine {
             Some(marker) => marker,
             None => {
                 place.begin()?;
-                Marker { store: identity(), table: kind.name.to_owned() }
+                StoreMarker::new(kind.name)
             }
         };
         if marker.table != kind.name {
@@ -157,18 +136,18 @@ impl Engine {
 
     /// Whether there is room for so many more bytes of rows: to be asked before anything that
     /// depends on it is changed. What makes room, or is needed to, may be handed in unasked.
-    pub fn admit(&self, bytes: usize) -> Result<(), NoRoom> {
+    pub fn admit(&self, bytes: usize) -> Result<(), Refused> {
         self.shared.room.check(bytes, &self.shared.options)
     }
 
     /// The same; if there is no room now, `waker` is woken once when there is some again.
-    pub fn admit_or_wake(&self, bytes: usize, waker: &Waker) -> Result<(), NoRoom> {
+    pub fn admit_or_wake(&self, bytes: usize, waker: &Waker) -> Result<(), Refused> {
         self.admit(bytes).or_else(|_| self.room(waker))
     }
 
     /// Whether there is room again, well below the limits; if not, `waker` is woken once when there
     /// is, or when there is another reason why not.
-    pub fn room(&self, waker: &Waker) -> Result<(), NoRoom> {
+    pub fn room(&self, waker: &Waker) -> Result<(), Refused> {
         self.shared.room.is_back(&self.shared.options, waker)
     }
 
@@ -185,23 +164,23 @@ impl Engine {
     }
 
     /// Where a key's value is, as far as memory knows. Does not wait.
-    pub fn find(&self, key: &[u8]) -> Found {
-        find(&self.shared, key)
+    pub fn find(&self, key: &[u8]) -> Lookup {
+        self.shared.find(key)
     }
 
     /// The value of a key. May read from the disk.
     pub fn get(&self, key: &[u8]) -> Result<Option<Blob>, StoreError> {
         match self.find(key) {
-            Found::Value(value) => Ok(Some(value)),
-            Found::Deleted => Ok(None),
-            Found::InTable => self.shared.on_table(self.shared.table()?.get(key)),
+            Lookup::Value(value) => Ok(Some(value)),
+            Lookup::Deleted => Ok(None),
+            Lookup::InTable => self.shared.on_table(self.shared.table()?.get(key)),
         }
     }
 
     /// The values of keys, in their order. May read from the disk, once for all of them.
     pub fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Blob>>, StoreError> {
-        let found: Vec<Found> = keys.iter().map(|key| self.find(key)).collect();
-        let there = keys.iter().zip(&found).filter(|(_, found)| **found == Found::InTable);
+        let found: Vec<Lookup> = keys.iter().map(|key| self.find(key)).collect();
+        let there = keys.iter().zip(&found).filter(|(_, found)| **found == Lookup::InTable);
         let wanted: Vec<Blob> = there.map(|(key, _)| (*key).into()).collect();
         let mut read = match wanted.is_empty() {
             true => Vec::new(),
@@ -209,9 +188,9 @@ impl Engine {
         }
         .into_iter();
         let value = |found| match found {
-            Found::Value(value) => Some(value),
-            Found::Deleted => None,
-            Found::InTable => read.next().expect("a value for each key"),
+            Lookup::Value(value) => Some(value),
+            Lookup::Deleted => None,
+            Lookup::InTable => read.next().expect("a value for each key"),
         };
         Ok(found.into_iter().map(value).collect())
     }
@@ -227,17 +206,25 @@ impl Engine {
         self.shared.schedule.ask().map_err(StoreError::Failed)
     }
 
+    /// Writes every row to `out`, as of a checkpoint that is written first. The store goes on
+    /// meanwhile, but writes no other checkpoint: what changes stays in memory and in the journal
+    /// for so long.
+    pub fn export(&self, out: &mut dyn Write) -> Result<Exported, StoreError> {
+        self.checkpoint_now()?;
+        export::export(&self.shared, out)
+    }
+
     /// The longest time from handing in to durable of what became durable since this was last asked,
     /// or of what is still under way; and the bytes handed in and not yet written.
-    pub fn strain(&self) -> (Duration, usize) {
+    pub fn strain(&self) -> Strain {
         self.shared.strain()
     }
 
     /// What the store has to say of itself.
     pub fn stats(&self) -> Stats {
         Stats {
-            table_bytes: place::bytes_on_disk(&self.place.table()),
-            resident_bytes: place::resident_bytes(),
+            table_bytes: folder::bytes_on_disk(&self.place.table()),
+            resident_bytes: folder::resident_bytes(),
             ..self.shared.stats()
         }
     }
@@ -249,8 +236,8 @@ impl Engine {
         self.shared.table().map(|_| ())
     }
 
-    fn run(parts: Parts, place: Place) -> Result<(Engine, Report), StoreError> {
-        let Parts { shared, committer, checkpointer, keeper, report } = parts;
+    fn run(parts: EngineParts, place: StoreFolder) -> Result<(Engine, Report), StoreError> {
+        let EngineParts { shared, committer, checkpointer, keeper, report } = parts;
         let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
             let shared = shared.clone();
             let body = move || {
@@ -294,19 +281,8 @@ impl Drop for Engine {
     }
 }
 
-fn find(shared: &Shared, key: &[u8]) -> Found {
-    let hash = shared.hash(key);
-    let tail = shared.tail();
-    let frozen = || tail.frozen.as_ref().and_then(|frozen| frozen.get(key, hash));
-    match tail.active.get(key, hash).or_else(frozen) {
-        Some(entry) => entry.value.clone().map_or(Found::Deleted, Found::Value),
-        None if tail.known.may_have(key, hash) => Found::InTable,
-        None => Found::Deleted,
-    }
-}
-
 /// A thread that dies must not leave others waiting.
-struct FailsIfItPanics(Arc<Shared>);
+struct FailsIfItPanics(Arc<EngineShared>);
 
 impl Drop for FailsIfItPanics {
     fn drop(&mut self) {
@@ -315,11 +291,4 @@ impl Drop for FailsIfItPanics {
             self.0.schedule.closed();
         }
     }
-}
-
-/// A new store's identity.
-fn identity() -> [u8; 16] {
-    let mut store = [0; 16];
-    getrandom::fill(&mut store).expect("the system has random bytes");
-    store
 }

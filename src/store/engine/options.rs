@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use crate::config::Durability;
+
 /// What can be chosen about a store.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// What is promised when a batch is called durable.
-    pub promise: Promise,
+    pub durability: Durability,
     /// A commit begins so long after the one before at the earliest, so that more come together: for
     /// slow disks. After a rest none waits.
     pub commit_delay: Duration,
@@ -50,7 +52,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Options {
         Options {
-            promise: Promise::Sync,
+            durability: Durability::Sync,
             commit_delay: Duration::ZERO,
             commit_frames_max: 4096,
             commit_bytes_max: 1 << 20,
@@ -70,16 +72,4 @@ impl Default for Options {
             schema: 1,
         }
     }
-}
-
-/// What is promised when a batch is called durable.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Promise {
-    /// It is on stable storage: neither a killed process nor a power cut loses it.
-    #[default]
-    Sync,
-    /// The operating system has it: a killed process loses nothing, a power cut the last seconds.
-    Os,
-    /// It was handed in: a killed process loses what was not yet written.
-    None,
 }

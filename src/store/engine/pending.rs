@@ -8,16 +8,16 @@ use hashbrown::HashTable;
 use super::rows::Blob;
 
 /// A map from keys to what they are to become.
-pub struct Pending {
+pub struct PendingRows {
     /// Many small tables instead of one: what one of them must do to grow is short.
-    shards: Vec<HashTable<Entry>>,
+    shards: Vec<HashTable<PendingRow>>,
     rows: usize,
     bytes: usize,
 }
 
 /// What a row is to become.
 #[derive(Debug)]
-pub struct Entry {
+pub struct PendingRow {
     /// Its key.
     pub key: Blob,
     /// Its value; none: deleted.
@@ -39,11 +39,11 @@ pub enum Effect {
     Nothing,
 }
 
-impl Pending {
+impl PendingRows {
     /// Nothing.
-    pub fn new() -> Pending {
+    pub fn new() -> PendingRows {
         let shards = std::iter::repeat_with(HashTable::new).take(SHARDS).collect();
-        Pending { shards, rows: 0, bytes: 0 }
+        PendingRows { shards, rows: 0, bytes: 0 }
     }
 
     /// Notes a change. `in_table` says whether the table may have a row of that key, if nothing
@@ -74,7 +74,7 @@ impl Pending {
         if value.is_none() && !in_table {
             return Effect::Nothing;
         }
-        let entry = Entry { key, value, hash, in_table };
+        let entry = PendingRow { key, value, hash, in_table };
         self.bytes += entry.bytes();
         self.rows += 1;
         shard.insert_unique(hash, entry, |entry| entry.hash);
@@ -82,7 +82,7 @@ impl Pending {
     }
 
     /// What is known of a key.
-    pub fn get(&self, key: &[u8], hash: u64) -> Option<&Entry> {
+    pub fn get(&self, key: &[u8], hash: u64) -> Option<&PendingRow> {
         self.shards[shard_of(hash)].find(hash, |entry| entry.hash == hash && *entry.key == *key)
     }
 
@@ -101,13 +101,13 @@ impl Pending {
     }
 
     /// All of it, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
+    pub fn iter(&self) -> impl Iterator<Item = &PendingRow> {
         self.shards.iter().flat_map(HashTable::iter)
     }
 
     /// All of it, in the order of keys.
-    pub fn sorted(&self) -> Vec<&Entry> {
-        let mut sorted: Vec<&Entry> = self.iter().collect();
+    pub fn sorted(&self) -> Vec<&PendingRow> {
+        let mut sorted: Vec<&PendingRow> = self.iter().collect();
         sorted.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         sorted
     }
@@ -123,7 +123,7 @@ impl Pending {
     }
 }
 
-impl Entry {
+impl PendingRow {
     fn bytes(&self) -> usize {
         ENTRY + self.key.outside() + self.value.as_ref().map_or(0, Blob::outside)
     }
@@ -137,4 +137,4 @@ fn shard_of(hash: u64) -> usize {
 const SHARDS: usize = 64;
 
 /// Memory of an entry: itself, and its share of an unfilled table.
-const ENTRY: usize = size_of::<Entry>() * 3 / 2;
+const ENTRY: usize = size_of::<PendingRow>() * 3 / 2;

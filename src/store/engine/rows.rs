@@ -4,14 +4,14 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use super::frame::{self, HEAD, Kind};
+use super::frame::{self, FrameKind, HEAD};
 
 /// Bytes of a key or a value: short ones lie in it, long ones are shared.
 #[derive(Clone)]
-pub struct Blob(Inner);
+pub struct Blob(BlobBytes);
 
 #[derive(Clone)]
-enum Inner {
+enum BlobBytes {
     Short { len: u8, bytes: [u8; SHORT] },
     Long(Arc<[u8]>),
 }
@@ -20,8 +20,8 @@ impl Blob {
     /// Bytes it holds outside of itself.
     pub fn outside(&self) -> usize {
         match &self.0 {
-            Inner::Short { .. } => 0,
-            Inner::Long(bytes) => bytes.len() + 2 * size_of::<usize>(),
+            BlobBytes::Short { .. } => 0,
+            BlobBytes::Long(bytes) => bytes.len() + 2 * size_of::<usize>(),
         }
     }
 }
@@ -29,12 +29,12 @@ impl Blob {
 impl From<&[u8]> for Blob {
     fn from(from: &[u8]) -> Blob {
         if from.len() > SHORT {
-            return Blob(Inner::Long(from.into()));
+            return Blob(BlobBytes::Long(from.into()));
         }
         let mut bytes = [0; SHORT];
         bytes[..from.len()].copy_from_slice(from);
         let len = u8::try_from(from.len()).expect("SHORT fits into a byte");
-        Blob(Inner::Short { len, bytes })
+        Blob(BlobBytes::Short { len, bytes })
     }
 }
 
@@ -43,8 +43,8 @@ impl Deref for Blob {
 
     fn deref(&self) -> &[u8] {
         match &self.0 {
-            Inner::Short { len, bytes } => &bytes[..usize::from(*len)],
-            Inner::Long(bytes) => bytes,
+            BlobBytes::Short { len, bytes } => &bytes[..usize::from(*len)],
+            BlobBytes::Long(bytes) => bytes,
         }
     }
 }
@@ -83,11 +83,11 @@ impl fmt::Debug for Blob {
 pub struct RowBatch {
     /// A frame without its head, behind room for the head.
     frame: Vec<u8>,
-    rows: Vec<Row>,
+    rows: Vec<HashedRow>,
 }
 
 /// A key, its value or none if it is deleted, and the key's hash.
-pub(super) type Row = (Blob, Option<Blob>, u64);
+pub(super) type HashedRow = (Blob, Option<Blob>, u64);
 
 impl RowBatch {
     /// An empty batch.
@@ -155,7 +155,7 @@ impl RowBatch {
         let body = &self.frame[HEAD..];
         assert!(body.len() <= frame::BODY_MAX, "a batch of less than 4 GiB");
         let (len, checksum) = (body.len(), frame::checksum(body));
-        frame::draft(&mut self.frame, Kind::Rows, len, checksum);
+        frame::draft(&mut self.frame, FrameKind::Rows, len, checksum);
         self.rows.iter_mut().for_each(|(key, _, hashed)| *hashed = hash(key));
     }
 
@@ -170,7 +170,7 @@ impl RowBatch {
     }
 
     /// Takes the rows; nothing is left.
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = Row> + '_ {
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = HashedRow> + '_ {
         self.frame.truncate(HEAD);
         self.rows.drain(..)
     }

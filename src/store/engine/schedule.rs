@@ -9,7 +9,7 @@ use crate::sync::{Condvar, Mutex, MutexGuard};
 /// When checkpoints are due.
 #[derive(Default)]
 pub struct Schedule {
-    state: Mutex<State>,
+    state: Mutex<Requests>,
     changed: Condvar,
     /// The checkpoint thread sleeps until something changes.
     dormant: AtomicBool,
@@ -19,7 +19,7 @@ pub struct Schedule {
 }
 
 #[derive(Default)]
-struct State {
+struct Requests {
     /// Checkpoints asked for, and how many of these are done.
     wanted: u64,
     done: u64,
@@ -144,7 +144,7 @@ impl Schedule {
         self.call(&state).unwrap_or(Call::Look)
     }
 
-    fn call(&self, state: &State) -> Option<Call> {
+    fn call(&self, state: &Requests) -> Option<Call> {
         if state.closing {
             Some(Call::Close)
         } else if state.wanted > state.done || self.due.load(Ordering::Relaxed) {
@@ -154,11 +154,11 @@ impl Schedule {
         }
     }
 
-    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+    fn wait<'a>(&self, state: MutexGuard<'a, Requests>) -> MutexGuard<'a, Requests> {
         self.changed.wait(state).expect("no code panics while it holds the schedule")
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Requests> {
         self.state.lock().expect("no code panics while it holds the schedule")
     }
 }

@@ -12,20 +12,22 @@ use shuttle::thread::{self, Thread};
 
 use tracing::error;
 
-use super::commit::Tail;
+use super::capacity::{Capacity, Shut};
 use super::error::StoreError;
-use super::options::{Options, Promise};
-use super::room::{Room, Shut};
+use super::options::Options;
 use super::schedule::Schedule;
 use super::stats::{Histogram, Stats};
 use super::table::{Table, TableError};
+use super::tail::{Lookup, Tail};
 use super::waiters::Waiters;
+use crate::broker::ports::{Progress, Strain};
+use crate::config::Durability;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::time::{Clock, SystemClock};
 
 /// What the callers and the threads of a store share.
-pub struct Shared {
+pub struct EngineShared {
     pub options: Options,
     pub clock: SystemClock,
     hasher: Hasher,
@@ -37,7 +39,7 @@ pub struct Shared {
     /// Frames up to this one are on stable storage.
     pub certain: AtomicU64,
     pub waiters: Waiters,
-    pub room: Arc<Room>,
+    pub room: Arc<Capacity>,
     pub schedule: Schedule,
     pub table: Box<dyn Table>,
     /// Held while a checkpoint writes to the table, or a scan reads it.
@@ -59,27 +61,16 @@ pub struct Figures {
     longest: Duration,
 }
 
-/// How far a frame has come.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Progress {
-    /// Not yet as safe as is promised.
-    Pending,
-    /// As safe as is promised.
-    Durable,
-    /// It never will be.
-    Failed,
-}
-
-impl Shared {
+impl EngineShared {
     pub fn new(
         options: Options,
         tail: Tail,
         table: Box<dyn Table>,
         hasher: Hasher,
         clock: SystemClock,
-    ) -> Shared {
-        let last = tail.last;
-        let shared = Shared {
+    ) -> EngineShared {
+        let last = tail.last();
+        let shared = EngineShared {
             options,
             clock,
             hasher,
@@ -116,9 +107,15 @@ impl Shared {
         self.hasher.of(key)
     }
 
+    /// Where a key's value is, as far as memory knows.
+    pub fn find(&self, key: &[u8]) -> Lookup {
+        let hash = self.hash(key);
+        self.tail().find(key, hash)
+    }
+
     /// How far a frame has come; while it is pending, `waker` is woken once when that changes.
     pub fn state(&self, lsn: u64, waker: &Waker) -> Progress {
-        if self.options.promise == Promise::None && self.failed.get().is_none() {
+        if self.options.durability == Durability::None && self.failed.get().is_none() {
             return Progress::Durable;
         }
         match self.progress(lsn) {
@@ -207,11 +204,11 @@ impl Shared {
     }
 
     /// The longest commit since this was last asked, or the one under way; bytes not yet written.
-    pub fn strain(&self) -> (Duration, usize) {
+    pub fn strain(&self) -> Strain {
         let oldest = self.tail().oldest();
         let waits = oldest.map_or(Duration::ZERO, |since| self.clock.now().since(since));
         let longest = std::mem::take(&mut self.figures().longest);
-        (waits.max(longest), self.room.used().0)
+        Strain { commit: waits.max(longest), unwritten: self.room.used().0 as u64 }
     }
 
     /// What this store has to say of itself.
@@ -223,10 +220,10 @@ impl Shared {
         };
         let tail = self.tail();
         let promised = self.promised.load(Ordering::Acquire);
-        stats.lag = tail.last.saturating_sub(promised);
-        stats.checkpoint_lag = tail.last - tail.checkpoint;
+        stats.lag = tail.last().saturating_sub(promised);
+        stats.checkpoint_lag = tail.last() - tail.checkpoint();
         stats.pending_rows = tail.pending_rows();
-        stats.cancelled_rows = tail.cancelled;
+        stats.cancelled_rows = tail.cancelled();
         drop(tail);
         (stats.queued_bytes, stats.pending_bytes, stats.journal_bytes) = self.room.used();
         stats.waiters = self.waiters.len();

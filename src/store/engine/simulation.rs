@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::disk::{Disk, DiskFile};
 use super::rows::Blob;
-use super::table::{Change, Table, TableError, Visit};
+use super::table::{RowChange, Table, TableError, Visit};
 
 /// Chance from a seed, the same everywhere.
 #[derive(Clone, Debug)]
@@ -380,7 +380,7 @@ pub struct SimTable {
 struct Rows {
     certain: BTreeMap<Vec<u8>, Vec<u8>>,
     seen: BTreeMap<Vec<u8>, Vec<u8>>,
-    open: Vec<Vec<Change>>,
+    open: Vec<Vec<RowChange>>,
     /// Every call fails from now on.
     broken: bool,
     /// Calls after the first one that failed: there must be none.
@@ -470,7 +470,7 @@ impl Table for SimTable {
         Ok(self.call()?.seen.get(key).map(|value| value[..].into()))
     }
 
-    fn apply(&self, changes: Vec<Change>) -> Result<(), TableError> {
+    fn apply(&self, changes: Vec<RowChange>) -> Result<(), TableError> {
         let mut rows = self.call()?;
         assert!(changes.is_sorted_by(|a, b| a.0 < b.0), "batches are sorted");
         self.line.tick().map_err(|error| TableError(error.to_string()))?;
@@ -510,7 +510,7 @@ impl Table for SimTable {
     }
 }
 
-fn change(rows: &mut BTreeMap<Vec<u8>, Vec<u8>>, changes: &[Change]) {
+fn change(rows: &mut BTreeMap<Vec<u8>, Vec<u8>>, changes: &[RowChange]) {
     for (key, value) in changes {
         match value {
             Some(value) => drop(rows.insert(key.to_vec(), value.to_vec())),

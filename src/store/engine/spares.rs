@@ -8,11 +8,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::capacity::{Capacity, Shut};
 use super::disk::is_full;
 use super::journal::Spares;
 use super::journal::segment::{Segment, Workshop};
 use super::options::Options;
-use super::room::{Room, Shut};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// Makes segments, and gives them to the journal one at a time.
@@ -20,12 +20,12 @@ pub struct Keeper {
     workshop: Workshop,
     segment_bytes: u64,
     reserve_bytes: u64,
-    state: Mutex<State>,
+    state: Mutex<Stock>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct Stock {
     ready: Option<Segment>,
     /// Number of the next segment that is made.
     next: u64,
@@ -50,7 +50,7 @@ pub enum Made {
 impl Keeper {
     /// A keeper whose first segment is number `next`; `old` ones have served.
     pub fn new(workshop: Workshop, options: &Options, next: u64, old: Vec<u64>) -> Keeper {
-        let state = State { next, old, alone: true, ..State::default() };
+        let state = Stock { next, old, alone: true, ..Stock::default() };
         Keeper {
             workshop,
             segment_bytes: options.segment_bytes,
@@ -72,7 +72,7 @@ impl Keeper {
     }
 
     /// Makes segments until told to stop: the body of the keeper's thread.
-    pub fn run(&self, room: &Room, options: &Options) {
+    pub fn run(&self, room: &Capacity, options: &Options) {
         loop {
             let made = self.make(room);
             room.wake(options);
@@ -95,7 +95,7 @@ impl Keeper {
     }
 
     /// Makes what is missing.
-    pub fn make(&self, room: &Room) -> Made {
+    pub fn make(&self, room: &Capacity) -> Made {
         let (sequence, old, surplus) = {
             let mut state = self.lock();
             let missing = state.ready.is_none();
@@ -151,7 +151,7 @@ impl Keeper {
         self.workshop.make(sequence, self.segment_bytes)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Stock> {
         self.state.lock().expect("no code panics while it holds the spares")
     }
 }
@@ -161,7 +161,7 @@ pub struct Supply {
     /// The keeper.
     pub keeper: Arc<Keeper>,
     /// Who is told.
-    pub room: Arc<Room>,
+    pub room: Arc<Capacity>,
 }
 
 impl Spares for Supply {

@@ -9,21 +9,22 @@ use std::time::Duration;
 use tracing::debug;
 
 use super::checkpoint::Checkpointer;
-use super::commit::{Committer, Tail};
+use super::commit::Committer;
 use super::disk::Disk;
 use super::error::StoreError;
-use super::frame::Kind;
+use super::frame::FrameKind;
 use super::journal::Journal;
-use super::journal::recovery::{self, Found};
+use super::journal::recovery::{self, JournalEnd};
 use super::journal::segment::{Segment, Workshop};
 use super::known::Known;
-use super::meta::{self, Meta, Tally};
+use super::meta::{self, Meta, RowTally};
 use super::options::Options;
-use super::pending::Pending;
+use super::pending::PendingRows;
 use super::rows::{Blob, visit_rows};
-use super::shared::Shared;
+use super::shared::EngineShared;
 use super::spares::{Keeper, Supply};
 use super::table::{Table, TableError, Visit};
+use super::tail::Tail;
 use crate::sync::atomic::Ordering;
 use crate::time::{Clock, SystemClock, Time};
 
@@ -49,8 +50,8 @@ pub struct Report {
 }
 
 /// The parts of a store, before its threads run.
-pub struct Parts {
-    pub shared: Arc<Shared>,
+pub struct EngineParts {
+    pub shared: Arc<EngineShared>,
     pub committer: Committer,
     pub checkpointer: Checkpointer,
     pub keeper: Arc<Keeper>,
@@ -91,7 +92,11 @@ pub fn lay_out(site: &Site, options: &Options) -> Result<(), StoreError> {
 
 /// Puts a store together from what is there. Every row is visited once, in the order of keys; if
 /// an error is returned, what was visited is to be forgotten.
-pub fn start(site: Site, options: Options, visit: &mut Visitor<'_>) -> Result<Parts, StoreError> {
+pub fn start(
+    site: Site,
+    options: Options,
+    visit: &mut Visitor<'_>,
+) -> Result<EngineParts, StoreError> {
     let Site { disk, table, table_path, store, begun, clock } = site;
     let meta = read_meta(&*table, &table_path, store, &options)?;
     let hasher = super::shared::Hasher::default();
@@ -117,7 +122,7 @@ pub fn start(site: Site, options: Options, visit: &mut Visitor<'_>) -> Result<Pa
         ..Report::default()
     };
     let tail = Tail::new(found.last, meta.checkpoint, pending, known);
-    let shared = Arc::new(Shared::new(options, tail, table, hasher, clock));
+    let shared = Arc::new(EngineShared::new(options, tail, table, hasher, clock));
     shared.recount.store(repaired, Ordering::Relaxed);
     let meta = Meta { tally: seen.tally, ..meta };
     let mut parts = put_together(shared, disk, workshop, active, found, meta, report);
@@ -128,24 +133,24 @@ pub fn start(site: Site, options: Options, visit: &mut Visitor<'_>) -> Result<Pa
 }
 
 fn put_together(
-    shared: Arc<Shared>,
+    shared: Arc<EngineShared>,
     disk: Arc<dyn Disk>,
     workshop: Workshop,
     active: Segment,
-    found: Found,
+    found: JournalEnd,
     meta: Meta,
     report: Report,
-) -> Parts {
+) -> EngineParts {
     let old = found.leftovers().collect();
     let keeper = Keeper::new(workshop.clone(), &shared.options, active.sequence + 1, old);
     let keeper = Arc::new(keeper);
-    let claims = workshop.claims().clone();
+    let budget = workshop.budget().clone();
     let journal = Journal::new(workshop, active, found.last, found.sealed);
     shared.room.set_journal(journal.bytes());
     let supply = Supply { keeper: keeper.clone(), room: shared.room.clone() };
     let committer = Committer::new(shared.clone(), journal, supply);
-    let checkpointer = Checkpointer::new(shared.clone(), disk, claims, meta);
-    Parts { shared, committer, checkpointer, keeper, report }
+    let checkpointer = Checkpointer::new(shared.clone(), disk, budget, meta);
+    EngineParts { shared, committer, checkpointer, keeper, report }
 }
 
 /// How far the table goes and what it should hold.
@@ -194,9 +199,9 @@ pub fn another_version(schema: u32, options: &Options) -> Option<String> {
 
 /// What the journal said.
 pub struct Replayed {
-    pub found: Found,
+    pub found: JournalEnd,
     /// Rows as they are to become.
-    pub pending: Pending,
+    pub pending: PendingRows,
     /// The last checkpoint that began did not finish.
     pub repaired: bool,
 }
@@ -208,18 +213,18 @@ pub fn replay(
     meta: &Meta,
     hasher: &super::shared::Hasher,
 ) -> Result<Replayed, StoreError> {
-    let mut pending = Pending::new();
+    let mut pending = PendingRows::new();
     let (mut begun, mut finished) = (0, 0);
     let found = recovery::read(disk, store, meta.checkpoint, &mut |_, kind, body| {
         match kind {
-            Kind::Rows => visit_rows(body, &mut |key, value| {
+            FrameKind::Rows => visit_rows(body, &mut |key, value| {
                 let hash = hasher.of(key);
                 // Until the table is looked at, it may have every key.
                 pending.set(key.into(), value.map(Blob::from), hash, |_| true);
             })?,
-            Kind::Begun => begun = number(body)?,
-            Kind::Finished => finished = number(body)?,
-            Kind::Settled | Kind::Sealed => {}
+            FrameKind::Begun => begun = number(body)?,
+            FrameKind::Finished => finished = number(body)?,
+            FrameKind::Settled | FrameKind::Sealed => {}
         }
         Ok(())
     })?;
@@ -252,9 +257,9 @@ pub struct Look<'a> {
 }
 
 /// What was seen.
-pub struct Seen {
+pub struct ScanSummary {
     /// What the table holds.
-    pub tally: Tally,
+    pub tally: RowTally,
     /// Rows there are, with what waits.
     pub rows: u64,
 }
@@ -264,11 +269,11 @@ impl Look<'_> {
     /// which keys the table has.
     pub fn at_rows(
         &self,
-        pending: &mut Pending,
+        pending: &mut PendingRows,
         known: &mut Known,
         visit: &mut Visitor<'_>,
-    ) -> Result<Seen, StoreError> {
-        let mut seen = Seen { tally: Tally::default(), rows: 0 };
+    ) -> Result<ScanSummary, StoreError> {
+        let mut seen = ScanSummary { tally: RowTally::default(), rows: 0 };
         let mut waiting: Vec<(Blob, u64, bool)> =
             pending.sorted().iter().map(|entry| (entry.key.clone(), entry.hash, false)).collect();
         let mut next = 0;
@@ -320,7 +325,7 @@ impl Look<'_> {
 }
 
 /// Visits the rows whose keys begin with `prefix`, as they are now.
-pub fn scan(shared: &Shared, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {
+pub fn scan(shared: &EngineShared, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {
     let _quiet = shared.quiet.lock().expect("no code panics while the table is quiet");
     let waiting = waiting(shared, prefix);
     let mut waiting = waiting.iter().peekable();
@@ -359,12 +364,10 @@ pub fn scan(shared: &Shared, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(),
 }
 
 /// What waits, in the order of keys.
-fn waiting(shared: &Shared, prefix: &[u8]) -> BTreeMap<Blob, Option<Blob>> {
+fn waiting(shared: &EngineShared, prefix: &[u8]) -> BTreeMap<Blob, Option<Blob>> {
     let tail = shared.tail();
-    let frozen = tail.frozen.iter().flat_map(|frozen| frozen.iter());
     // The later ones replace the earlier ones.
-    frozen
-        .chain(tail.active.iter())
+    tail.entries()
         .filter(|entry| entry.key.starts_with(prefix))
         .map(|entry| (entry.key.clone(), entry.value.clone()))
         .collect()

@@ -1,6 +1,7 @@
 //! What stands behind the journal: an ordered table of rows, written by checkpoints only.
 
 use std::ops::ControlFlow;
+use std::path::Path;
 
 use super::rows::Blob;
 
@@ -20,7 +21,7 @@ pub trait Table: Send + Sync {
 
     /// Changes rows, all or none of them, in rising order of their keys. Not certain before
     /// [`Table::flush`], but nothing is certain of it that is not certain of what came before.
-    fn apply(&self, changes: Vec<Change>) -> Result<(), TableError>;
+    fn apply(&self, changes: Vec<RowChange>) -> Result<(), TableError>;
 
     /// Makes all changes certain.
     fn flush(&self) -> Result<(), TableError>;
@@ -36,9 +37,20 @@ pub trait Table: Send + Sync {
 pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
 
 /// A change of a row: a key with its value, or with none if it is to be deleted.
-pub type Change = (Blob, Option<Blob>);
+pub type RowChange = (Blob, Option<Blob>);
 
 /// Why a table did not do what it was asked.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct TableError(pub String);
+
+/// Makes or opens a table in a folder.
+pub struct TableKind {
+    /// Its name: a store made with one kind is not opened with another.
+    pub name: &'static str,
+    /// Opens the table in a folder, which is there; makes an empty one if there is none.
+    pub open: Box<OpenTable>,
+}
+
+/// Opens a table in a folder.
+pub type OpenTable = dyn Fn(&Path) -> Result<Box<dyn Table>, TableError> + Send + Sync;

@@ -8,17 +8,18 @@ use std::sync::atomic::AtomicUsize;
 use std::task::Waker;
 use std::time::Duration;
 
-use super::checkpoint::Outcome;
-use super::commit::Step;
+use super::checkpoint::CheckpointOutcome;
+use super::commit::CommitStep;
 use super::error::StoreError;
 use super::journal::Spares;
-use super::options::{Options, Promise};
-use super::room::NoRoom;
+use super::options::Options;
 use super::rows::RowBatch;
-use super::shared::{Progress, Shared};
+use super::shared::EngineShared;
 use super::simulation::{Random, SimDisk, SimTable, Told, seed};
 use super::spares::Supply;
-use super::start::{self, Parts, Site};
+use super::start::{self, EngineParts, Site};
+use crate::broker::ports::{Progress, Refused};
+use crate::config::Durability;
 use crate::sync::atomic::Ordering;
 use crate::time::{Clock, SystemClock, Time};
 
@@ -37,7 +38,7 @@ struct World {
 /// A store driven by hand.
 struct Driven {
     world: World,
-    parts: Parts,
+    parts: EngineParts,
     /// Rows that were shown at the start.
     shown: Rows,
 }
@@ -131,7 +132,7 @@ impl Twin {
 
     /// A new process has found this much: it must be as promised, and the rows those.
     fn found(&mut self, driven: &Driven, what: &str) {
-        let last = driven.shared().tail().last;
+        let last = driven.shared().tail().last();
         assert!(last >= self.promised, "{what}: {} promised, {last} there", self.promised);
         assert!(last <= self.history.len() as u64, "{what}: {last} was never handed in");
         self.history.truncate(usize::try_from(last).unwrap());
@@ -168,7 +169,7 @@ impl Twin {
 }
 
 impl Driven {
-    fn shared(&self) -> &Arc<Shared> {
+    fn shared(&self) -> &Arc<EngineShared> {
         &self.parts.shared
     }
 
@@ -190,21 +191,21 @@ impl Driven {
         lsn
     }
 
-    fn commit(&mut self, twin: &mut Twin) -> Step {
+    fn commit(&mut self, twin: &mut Twin) -> CommitStep {
         let step = self.parts.committer.step();
-        twin.promised = match self.shared().options.promise {
-            Promise::Sync => self.shared().promised.load(Ordering::Acquire),
+        twin.promised = match self.shared().options.durability {
+            Durability::Sync => self.shared().promised.load(Ordering::Acquire),
             // What a power cut cannot take.
-            Promise::Os | Promise::None => self.shared().certain.load(Ordering::Acquire),
+            Durability::Os | Durability::None => self.shared().certain.load(Ordering::Acquire),
         };
         step
     }
 
-    fn commit_all(&mut self, twin: &mut Twin) -> Result<(), Step> {
+    fn commit_all(&mut self, twin: &mut Twin) -> Result<(), CommitStep> {
         loop {
             match self.commit(twin) {
-                Step::Committed => {}
-                Step::Idle => return Ok(()),
+                CommitStep::Committed => {}
+                CommitStep::Idle => return Ok(()),
                 other => return Err(other),
             }
         }
@@ -293,11 +294,11 @@ impl Driven {
     }
 }
 
-fn get(shared: &Shared, key: &[u8]) -> Result<Option<super::rows::Blob>, StoreError> {
-    match super::find(shared, key) {
-        super::Found::Value(value) => Ok(Some(value)),
-        super::Found::Deleted => Ok(None),
-        super::Found::InTable => shared.on_table(shared.table()?.get(key)),
+fn get(shared: &EngineShared, key: &[u8]) -> Result<Option<super::rows::Blob>, StoreError> {
+    match shared.find(key) {
+        super::Lookup::Value(value) => Ok(Some(value)),
+        super::Lookup::Deleted => Ok(None),
+        super::Lookup::InTable => shared.on_table(shared.table()?.get(key)),
     }
 }
 
@@ -349,7 +350,7 @@ fn a_power_cut_after_any_operation_leaves_what_was_promised() {
 
 #[test]
 fn a_weaker_promise_loses_the_last_batches_at_a_power_cut_and_nothing_else() {
-    let weaker = || Options { promise: Promise::Os, ..options() };
+    let weaker = || Options { durability: Durability::Os, ..options() };
     let first = seed(3);
     for seed in first..first + 2 {
         let _told = Told(seed);
@@ -492,11 +493,11 @@ fn a_failed_flush_fails_the_store_for_good_and_everybody_is_told() {
     let lsn = driven.submit(&vec![(vec![2], Some(vec![2]))], &mut twin);
     let shared = driven.shared().clone();
     assert_eq!(shared.state(lsn, Waker::noop()), Progress::Pending);
-    assert_eq!(driven.commit(&mut twin), Step::Failed);
+    assert_eq!(driven.commit(&mut twin), CommitStep::Failed);
     assert_eq!(shared.waiters.len(), 0);
     assert_eq!(shared.state(lsn, Waker::noop()), Progress::Failed);
     assert_eq!(shared.state(lsn - 1, Waker::noop()), Progress::Durable);
-    assert_eq!(shared.room.check(1, &shared.options), Err(NoRoom::Failed));
+    assert_eq!(shared.room.check(1, &shared.options), Err(Refused::Failed));
     let later = driven.submit(&vec![(vec![3], Some(vec![3]))], &mut twin);
     assert_eq!(shared.state(later, Waker::noop()), Progress::Failed);
     assert!(driven.parts.checkpointer.checkpoint().is_err());
@@ -526,12 +527,12 @@ fn full_disk(copy_on_write: bool) {
         let mut full = false;
         for number in 0..200_u8 {
             let admitted = shared.room.check(400, &options);
-            full |= admitted == Err(NoRoom::Full);
+            full |= admitted == Err(Refused::Full);
             // What makes room is handed in even then.
             let value = admitted.is_ok().then(|| vec![round; 400]);
             driven.submit(&vec![(vec![1, number], value)], &mut twin);
-            if driven.commit(&mut twin) == Step::Full {
-                full |= shared.room.check(400, &options) == Err(NoRoom::Full);
+            if driven.commit(&mut twin) == CommitStep::Full {
+                full |= shared.room.check(400, &options) == Err(Refused::Full);
                 break;
             }
             driven.parts.keeper.make(&shared.room);
@@ -556,13 +557,13 @@ fn full_disk(copy_on_write: bool) {
 }
 
 /// The whole of a checkpoint, while the journal is written.
-fn whole_checkpoint(driven: &mut Driven) -> Outcome {
-    let Parts { shared, committer, checkpointer, .. } = &mut driven.parts;
+fn whole_checkpoint(driven: &mut Driven) -> CheckpointOutcome {
+    let EngineParts { shared, committer, checkpointer, .. } = &mut driven.parts;
     std::thread::scope(|scope| {
         let done = scope.spawn(|| checkpointer.checkpoint().unwrap());
         while !done.is_finished() {
             // Not before it has looked for room: what is written takes some.
-            if shared.tail().frozen.is_some() {
+            if shared.tail().is_freezing() {
                 committer.step();
             }
             std::thread::yield_now();
@@ -571,7 +572,7 @@ fn whole_checkpoint(driven: &mut Driven) -> Outcome {
     })
 }
 
-fn put(shared: &Shared, key: u8, len: usize) {
+fn put(shared: &EngineShared, key: u8, len: usize) {
     let mut batch = RowBatch::new();
     batch.put(&[1, key], &vec![key; len]);
     shared.submit(&mut batch);
@@ -583,14 +584,14 @@ fn a_checkpoint_that_could_fill_the_disk_waits_and_the_ballast_gives_it_room() {
     let mut driven = World::new_store(options.clone());
     let shared = driven.shared().clone();
     put(&shared, 1, 100);
-    assert_eq!(whole_checkpoint(&mut driven), Outcome::Written);
+    assert_eq!(whole_checkpoint(&mut driven), CheckpointOutcome::Written);
     put(&shared, 1, 100);
     driven.world.disk.set_room(Some(100));
-    assert_eq!(driven.parts.checkpointer.checkpoint().unwrap(), Outcome::NoRoom);
-    assert_eq!(shared.room.check(1, &options), Err(NoRoom::Full));
+    assert_eq!(driven.parts.checkpointer.checkpoint().unwrap(), CheckpointOutcome::Refused);
+    assert_eq!(shared.room.check(1, &options), Err(Refused::Full));
     assert!(shared.stats().full.unwrap().contains("checkpoint"));
     driven.world.disk.set_room(None);
-    assert_eq!(whole_checkpoint(&mut driven), Outcome::Written);
+    assert_eq!(whole_checkpoint(&mut driven), CheckpointOutcome::Written);
     assert_eq!(shared.room.check(1, &options), Ok(()));
 }
 
@@ -614,10 +615,10 @@ fn a_journal_that_grows_while_a_checkpoint_is_written_leaves_it_its_room() {
             counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         }
     });
-    assert_eq!(whole_checkpoint(&mut driven), Outcome::Written);
+    assert_eq!(whole_checkpoint(&mut driven), CheckpointOutcome::Written);
     let taken = taken.load(std::sync::atomic::Ordering::Relaxed) as u64;
     assert!(taken > 1 && taken * segment < 1 << 20, "{taken} segments beside a checkpoint");
-    assert_eq!(shared.room.check(1, &options()), Err(NoRoom::Full), "the journal has none");
+    assert_eq!(shared.room.check(1, &options()), Err(Refused::Full), "the journal has none");
     driven.world.disk.set_room(None);
     driven.parts.keeper.make(&shared.room);
     assert_eq!(shared.room.check(1, &options()), Ok(()));
@@ -650,17 +651,17 @@ fn a_checkpoint_that_has_begun_when_its_room_is_gone_waits_for_more_and_loses_no
     driven.submit(&vec![(vec![1, 1], Some(large.clone()))], &mut twin);
     // Enough for the checkpoint, but the journal is still to be made longer for what it begins with.
     driven.world.disk.set_room(Some(15 << 20));
-    assert_eq!(whole_checkpoint(&mut driven), Outcome::NoRoom);
+    assert_eq!(whole_checkpoint(&mut driven), CheckpointOutcome::Refused);
     twin.history.push(Changes::new());
     driven.submit(&vec![(vec![1, 2], Some(small.clone()))], &mut twin);
-    assert_eq!(whole_checkpoint(&mut driven), Outcome::NoRoom);
+    assert_eq!(whole_checkpoint(&mut driven), CheckpointOutcome::Refused);
     assert_eq!(driven.world.table.with_rows(|rows| rows.len()), 1, "it is not begun in part");
-    assert_eq!(shared.room.check(1, &options()), Err(NoRoom::Full));
+    assert_eq!(shared.room.check(1, &options()), Err(Refused::Full));
     driven.commit_all(&mut twin).unwrap();
     assert!(driven.scan(&[]) == twin.rows());
     twin.clone().found(&driven.world.after_kill().start(options()).unwrap(), "killed meanwhile");
     driven.world.disk.set_room(None);
-    assert_eq!(whole_checkpoint(&mut driven), Outcome::Written);
+    assert_eq!(whole_checkpoint(&mut driven), CheckpointOutcome::Written);
     (0..3).for_each(|_| twin.history.push(Changes::new()));
     assert_eq!(shared.tail().pending_rows(), 0, "both are written");
     assert_eq!(shared.room.check(1, &options()), Ok(()));

@@ -10,7 +10,7 @@ use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
-use sluicemq::broker::ports::{Batch, Durability, Publication, Store, StoredCopy};
+use sluicemq::broker::ports::{Batch, Progress, Publication, Store, StoredCopy};
 use sluicemq::codec::{Properties, QoS};
 use sluicemq::config;
 use sluicemq::message::{
@@ -100,7 +100,7 @@ fn run(
         let begun = cpu(ClockId::ThreadCPUTime);
         let receipt = store.submit(permit, batch);
         own += cpu(ClockId::ThreadCPUTime) - begun;
-        while store.state(receipt, &waker) == Durability::Pending {
+        while store.state(receipt, &waker) == Progress::Pending {
             std::thread::park();
         }
     }

@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex};
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
-use sluicemq::store::engine::{Engine, Options, Progress, Promise, RowBatch};
+use sluicemq::broker::ports::Progress;
+use sluicemq::config::Durability;
+use sluicemq::store::engine::{Engine, Options, RowBatch};
 use sluicemq::store::sled_kind;
 
 /// One that waits: tells the driver that it may go on.
@@ -54,7 +56,7 @@ fn main() {
     submit_alone(&folder);
     println!(
         "{:<10} {:>6} {:<14} {:>10} {:>9} {:>9} {:>9} {:>8} {:>8} {:>9} {:>8}",
-        "promise",
+        "durability",
         "links",
         "consumed",
         "batches/s",
@@ -66,30 +68,31 @@ fn main() {
         "rows to",
         "MB/s"
     );
-    for promise in [Promise::Sync, Promise::None] {
+    for durability in [Durability::Sync, Durability::None] {
         for consumed in [Consumed::AtOnce, Consumed::Behind(20_000), Consumed::Never] {
             for links in [1, 16, 128, 1024].into_iter().filter(|&l| only.is_none_or(|o| o == l)) {
-                run(&folder, promise, consumed, links, Duration::from_secs_f64(seconds));
+                run(&folder, durability, consumed, links, Duration::from_secs_f64(seconds));
             }
         }
     }
 }
 
-fn options(promise: Promise) -> Options {
-    Options { promise, growing: vec![4], ..Options::default() }
+fn options(durability: Durability) -> Options {
+    Options { durability, growing: vec![4], ..Options::default() }
 }
 
 fn run(
     folder: &std::path::Path,
-    promise: Promise,
+    durability: Durability,
     consumed: Consumed,
     links: usize,
     time: Duration,
 ) {
     let root = tempfile::tempdir_in(folder).expect("a folder");
     let path = root.path().join("data");
-    let (engine, _) = Engine::open(&path, options(promise), &sled_kind(64 << 20), &mut |_, _| ())
-        .expect("an empty folder");
+    let (engine, _) =
+        Engine::open(&path, options(durability), &sled_kind(64 << 20), &mut |_, _| ())
+            .expect("an empty folder");
     warm_up(&engine);
     let ready =
         Arc::new(Ready { links: Mutex::new((0..links).collect()), driver: std::thread::current() });
@@ -142,7 +145,7 @@ fn run(
     let at = |part: usize| waits.get(count * part / 100).map_or(0.0, |w| w.as_secs_f64() * 1e6);
     println!(
         "{:<10} {links:>6} {:<14} {:>10.0} {:>9.2} {:>9.0} {:>9.0} {:>8.0} {:>8.1} {:>9} {:>8.1}",
-        format!("{promise:?}"),
+        format!("{durability:?}"),
         format!("{consumed:?}"),
         count as f64 / passed.as_secs_f64(),
         cpu.as_secs_f64() * 1e6 / count as f64,
@@ -172,7 +175,7 @@ fn restart(folder: &std::path::Path) {
     let open = || {
         let mut rows = 0_u64;
         let opened =
-            Engine::open(&path, options(Promise::Sync), &sled_kind(64 << 20), &mut |_, _| {
+            Engine::open(&path, options(Durability::Sync), &sled_kind(64 << 20), &mut |_, _| {
                 rows += 1;
             });
         let (engine, report) = opened.expect("a good store");
@@ -207,7 +210,7 @@ fn submit_alone(folder: &std::path::Path) {
         checkpoint_interval: Duration::from_secs(3600),
         pending_bytes_max: usize::MAX,
         queued_bytes_max: usize::MAX,
-        ..options(Promise::None)
+        ..options(Durability::None)
     };
     let (engine, _) =
         Engine::open(&root.path().join("data"), slow, &sled_kind(8 << 20), &mut |_, _| ())

@@ -16,7 +16,7 @@ use std::io;
 
 use super::disk;
 use super::error::StoreError;
-use super::frame::{self, HEAD, Kind};
+use super::frame::{self, FrameKind, HEAD};
 use segment::{START, Segment, Workshop};
 
 /// The end of the journal, where it is written.
@@ -68,7 +68,7 @@ pub struct Chunk {
 
 /// Why frames were not written.
 #[derive(Debug)]
-pub enum Refusal {
+pub enum AppendError {
     /// There is no room, and nothing is broken: what is left of the chunk may be tried again.
     Full(StoreError),
     /// Never again.
@@ -92,7 +92,7 @@ impl Journal {
     }
 
     /// Writes what is not yet written of a chunk. Not certain before [`Journal::flush`].
-    pub fn append(&mut self, chunk: &mut Chunk, spares: &dyn Spares) -> Result<(), Refusal> {
+    pub fn append(&mut self, chunk: &mut Chunk, spares: &dyn Spares) -> Result<(), AppendError> {
         self.check()?;
         while chunk.written < chunk.bytes.len() {
             let room = self.active.capacity.saturating_sub(self.at + RESERVE);
@@ -114,7 +114,7 @@ impl Journal {
     }
 
     /// Makes everything written certain.
-    pub fn flush(&mut self) -> Result<(), Refusal> {
+    pub fn flush(&mut self) -> Result<(), AppendError> {
         self.check()?;
         if self.certain == self.last {
             return Ok(());
@@ -122,11 +122,11 @@ impl Journal {
         if let Err(error) = self.active.file.sync() {
             let error = StoreError::io("flush", &self.active.path)(error);
             self.poisoned = Some(error.to_string());
-            return Err(Refusal::Failed(error));
+            return Err(AppendError::Failed(error));
         }
         self.certain = self.last;
         if let Some((before, at)) = self.unsealed.take() {
-            mark(&before, at, Kind::Sealed, self.certain);
+            mark(&before, at, FrameKind::Sealed, self.certain);
         }
         Ok(())
     }
@@ -135,7 +135,7 @@ impl Journal {
     /// bad frame before it is then known to be damage. The mark itself is not flushed.
     pub fn settle(&mut self) {
         if self.poisoned.is_none() && self.settled != self.at && self.certain == self.last {
-            mark(&self.active, self.at, Kind::Settled, self.certain);
+            mark(&self.active, self.at, FrameKind::Settled, self.certain);
             self.settled = self.at;
         }
     }
@@ -181,17 +181,17 @@ impl Journal {
 
     /// Makes room for a frame of `len` bytes: in the next segment, or if even an empty one is too
     /// small by making it longer.
-    fn turn(&mut self, len: u64, spares: &dyn Spares) -> Result<(), Refusal> {
+    fn turn(&mut self, len: u64, spares: &dyn Spares) -> Result<(), AppendError> {
         if self.at == START {
             let grown = self.workshop.grow(&mut self.active, START + len + RESERVE);
             return grown.map_err(|error| {
-                Refusal::Full(StoreError::io("make longer", &self.active.path)(error))
+                AppendError::Full(StoreError::io("make longer", &self.active.path)(error))
             });
         }
         // A segment that is not the last one must not have anything uncertain in it.
         self.flush()?;
         let next = spares.take().map_err(|error| {
-            Refusal::Full(StoreError::io("go on after", &self.active.path)(error))
+            AppendError::Full(StoreError::io("go on after", &self.active.path)(error))
         })?;
         assert!(next.sequence == self.active.sequence + 1, "segments follow each other");
         let before = std::mem::replace(&mut self.active, next);
@@ -206,27 +206,27 @@ impl Journal {
         Ok(())
     }
 
-    fn check(&self) -> Result<(), Refusal> {
+    fn check(&self) -> Result<(), AppendError> {
         match &self.poisoned {
-            Some(reason) => Err(Refusal::Failed(StoreError::Failed(reason.clone()))),
+            Some(reason) => Err(AppendError::Failed(StoreError::Failed(reason.clone()))),
             None => Ok(()),
         }
     }
 
-    fn refuse(&mut self, doing: &'static str, error: io::Error) -> Refusal {
+    fn refuse(&mut self, doing: &'static str, error: io::Error) -> AppendError {
         let full = disk::is_full(&error);
         let error = StoreError::io(doing, &self.active.path)(error);
         if full {
-            return Refusal::Full(error);
+            return AppendError::Full(error);
         }
         self.poisoned = Some(error.to_string());
-        Refusal::Failed(error)
+        AppendError::Failed(error)
     }
 }
 
 impl Chunk {
     /// Appends a frame that speaks of a checkpoint.
-    pub fn push_mark(&mut self, kind: Kind, of: u64) {
+    pub fn push_mark(&mut self, kind: FrameKind, of: u64) {
         let start = self.bytes.len();
         self.bytes.resize(start + frame::padded(HEAD + 8), 0);
         let body = of.to_le_bytes();
@@ -255,7 +255,7 @@ impl Chunk {
 /// Writes a frame that is only evidence, behind `at` but in another page, so that no single page
 /// holds both a frame and the evidence for it. If it cannot be written, less can be said of damage later,
 /// and what stands behind a failed disk shows at the next frame that counts.
-fn mark(segment: &Segment, at: u64, kind: Kind, lsn: u64) {
+fn mark(segment: &Segment, at: u64, kind: FrameKind, lsn: u64) {
     let mut bytes = [0; HEAD];
     frame::draft(&mut bytes, kind, 0, frame::checksum(&[]));
     frame::complete(&mut bytes, lsn, lsn, segment.salt);

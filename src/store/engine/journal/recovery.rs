@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use super::super::disk::{Disk, DiskFile};
 use super::super::error::StoreError;
-use super::super::frame::{self, Kind};
+use super::super::frame::{self, FrameKind};
 use super::Sealed;
 use super::segment::{self, Header, START, Segment, Workshop};
 
 /// What was found.
 #[derive(Debug)]
-pub struct Found {
+pub struct JournalEnd {
     /// Number of the last frame.
     pub last: u64,
     /// Frames that were visited.
@@ -35,7 +35,7 @@ pub struct Found {
 }
 
 /// Looks at a frame: its number, kind and body; an error in words if it makes no sense.
-pub type VisitFrame<'a> = dyn FnMut(u64, Kind, &[u8]) -> Result<(), String> + 'a;
+pub type VisitFrame<'a> = dyn FnMut(u64, FrameKind, &[u8]) -> Result<(), String> + 'a;
 
 /// Visits every frame numbered above `from` with its number, kind and body.
 ///
@@ -45,19 +45,19 @@ pub fn read(
     store: [u8; 16],
     from: u64,
     visit: &mut VisitFrame<'_>,
-) -> Result<Found, StoreError> {
+) -> Result<JournalEnd, StoreError> {
     let all = sequences(disk)?;
     // Older segments than those that follow each other to the end are leftovers of a removal.
     let first = (1..all.len()).rev().find(|&at| all[at - 1] + 1 != all[at]).unwrap_or(0);
     let followed = &all[first..];
     let start = start(disk, store, followed, from)?;
-    let mut reader = Reader {
+    let mut reader = JournalReader {
         disk,
         store,
         from,
         visit,
         expected: 0,
-        found: Found {
+        found: JournalEnd {
             last: 0,
             frames: 0,
             bytes: 0,
@@ -72,7 +72,7 @@ pub fn read(
     Ok(reader.found)
 }
 
-impl Found {
+impl JournalEnd {
     /// Begins a new segment behind what was found, and takes away what is in the way. Segments all
     /// of whose frames are below `from` are given back to be used again.
     pub fn go_on(&self, workshop: &Workshop, capacity: u64) -> Result<Segment, StoreError> {
@@ -120,7 +120,7 @@ impl Found {
                 file,
                 path: disk.path(&segment::name(self.tail)),
             };
-            super::mark(&segment, self.end, Kind::Sealed, self.last);
+            super::mark(&segment, self.end, FrameKind::Sealed, self.last);
         }
         Ok(())
     }
@@ -157,17 +157,17 @@ fn start(
     Ok(0)
 }
 
-struct Reader<'a> {
+struct JournalReader<'a> {
     disk: &'a dyn Disk,
     store: [u8; 16],
     from: u64,
     visit: &'a mut VisitFrame<'a>,
     /// Number of the next frame; 0 before the first.
     expected: u64,
-    found: Found,
+    found: JournalEnd,
 }
 
-impl Reader<'_> {
+impl JournalReader<'_> {
     fn read(&mut self, followed: &[u64]) -> Result<(), StoreError> {
         for (at, &sequence) in followed.iter().enumerate() {
             let (header, bytes) = load(self.disk, self.store, sequence, usize::MAX)?;
@@ -255,7 +255,8 @@ impl Reader<'_> {
                     );
                     return Err(StoreError::damaged(&self.path(tail), end, what));
                 }
-                sealed_and_last |= frame.kind == Kind::Sealed && followed.last() == Some(&tail);
+                sealed_and_last |=
+                    frame.kind == FrameKind::Sealed && followed.last() == Some(&tail);
                 if frame.kind.counts() && frame.lsn >= missing {
                     torn = at + frame::len_at(&bytes[at..]) - from;
                 }

@@ -18,7 +18,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::super::claims::{Claims, Making};
+use super::super::budget::{DiskBudget, FileReservation};
 use super::super::disk::{Disk, DiskFile};
 use super::super::frame;
 
@@ -44,7 +44,7 @@ pub struct Segment {
 pub struct Workshop {
     disk: Arc<dyn Disk>,
     store: [u8; 16],
-    claims: Arc<Claims>,
+    budget: Arc<DiskBudget>,
 }
 
 /// What the beginning of a segment says.
@@ -63,7 +63,7 @@ pub struct Header {
 impl Workshop {
     /// A workshop on `disk` for the store with this identity.
     pub fn new(disk: Arc<dyn Disk>, store: [u8; 16]) -> Workshop {
-        Workshop { disk, store, claims: Arc::default() }
+        Workshop { disk, store, budget: Arc::default() }
     }
 
     /// Makes a new segment of `capacity` bytes. When this returns, a power cut cannot undo it.
@@ -122,7 +122,7 @@ impl Workshop {
 
     /// Gives a segment room for a frame that is larger than a whole one.
     pub fn grow(&self, segment: &mut Segment, capacity: u64) -> io::Result<()> {
-        let mut room = self.claims.file(capacity.saturating_sub(segment.capacity))?;
+        let mut room = self.budget.reserve_file(capacity.saturating_sub(segment.capacity))?;
         zeros(&*segment.file, segment.capacity, capacity, &mut room)?;
         segment.file.sync()?;
         segment.capacity = capacity;
@@ -136,8 +136,8 @@ impl Workshop {
     }
 
     /// What of the room on the disk is spoken for.
-    pub fn claims(&self) -> &Arc<Claims> {
-        &self.claims
+    pub fn budget(&self) -> &Arc<DiskBudget> {
+        &self.budget
     }
 
     /// The disk the segments are on.
@@ -159,7 +159,7 @@ impl Workshop {
     }
 
     fn fill(&self, sequence: u64, capacity: u64) -> io::Result<Segment> {
-        let mut room = self.claims.file(capacity.max(START))?;
+        let mut room = self.budget.reserve_file(capacity.max(START))?;
         let file = self.disk.create(UNFINISHED)?;
         let segment = self.segment(sequence, FIRST_SALT, capacity.max(START), file);
         zeros(&*segment.file, 0, segment.capacity, &mut room)?;
@@ -242,7 +242,12 @@ pub fn sequence_of(name: &str) -> Option<u64> {
     (digits.len() >= 10).then(|| digits.parse().ok()).flatten()
 }
 
-fn zeros(file: &dyn DiskFile, from: u64, to: u64, room: &mut Making<'_>) -> io::Result<()> {
+fn zeros(
+    file: &dyn DiskFile,
+    from: u64,
+    to: u64,
+    room: &mut FileReservation<'_>,
+) -> io::Result<()> {
     let block = vec![0; BLOCK];
     let mut at = from;
     while at < to {

@@ -4,12 +4,12 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::sync::Arc;
 
-use super::recovery::{self, Found};
+use super::recovery::{self, JournalEnd};
 use super::segment::{self, START, Segment, Workshop};
-use super::{Chunk, Journal, RESERVE, Refusal, Spares};
+use super::{AppendError, Chunk, Journal, RESERVE, Spares};
 use crate::store::engine::disk::Disk;
 use crate::store::engine::error::StoreError;
-use crate::store::engine::frame::{self, HEAD, Kind};
+use crate::store::engine::frame::{self, FrameKind, HEAD};
 use crate::store::engine::simulation::{Random, SimDisk, Told, seed};
 
 const STORE: [u8; 16] = *b"a store of tests";
@@ -86,11 +86,11 @@ fn recover(disk: &SimDisk, known: &mut Known) -> Result<Life, StoreError> {
 }
 
 /// Reads the journal: every promised frame must be there, and nothing that was not written.
-fn check(disk: &SimDisk, known: &Known) -> Result<Found, StoreError> {
+fn check(disk: &SimDisk, known: &Known) -> Result<JournalEnd, StoreError> {
     let mut expected = known.table;
     let found = recovery::read(disk, STORE, known.table, &mut |lsn, kind, body| {
         expected += 1;
-        assert_eq!((lsn, kind), (expected, Kind::Rows));
+        assert_eq!((lsn, kind), (expected, FrameKind::Rows));
         assert!(lsn <= known.bodies.len() as u64, "frame {lsn} was never written");
         assert!(body == known.bodies[usize::try_from(lsn).unwrap() - 1], "frame {lsn} differs");
         Ok(())
@@ -110,7 +110,7 @@ impl Life {
         }
     }
 
-    fn step(&mut self, random: &mut Random, known: &mut Known) -> Result<(), Refusal> {
+    fn step(&mut self, random: &mut Random, known: &mut Known) -> Result<(), AppendError> {
         let mut chunk = Chunk::default();
         for _ in 0..1 + random.below(4) {
             let len = if random.percent(5) { random.below(12_000) } else { random.below(700) };
@@ -141,7 +141,7 @@ impl Life {
 fn push(chunk: &mut Chunk, body: &[u8]) {
     let mut draft = vec![0; HEAD];
     draft.extend_from_slice(body);
-    frame::draft(&mut draft, Kind::Rows, body.len(), frame::checksum(body));
+    frame::draft(&mut draft, FrameKind::Rows, body.len(), frame::checksum(body));
     chunk.push_draft(&draft);
 }
 
@@ -308,7 +308,7 @@ fn a_full_disk_is_waited_for_and_written_to_at_the_same_place() {
         disk.set_room(Some(100 * (round % 4)));
         let mut refused = 0;
         while let Err(refusal) = life.journal.append(&mut chunk, &life.spares) {
-            assert!(matches!(refusal, Refusal::Full(_)));
+            assert!(matches!(refusal, AppendError::Full(_)));
             refused += 1;
             check(&disk.after_kill(), &known).unwrap();
             disk.set_room(if refused < 3 { Some(200) } else { None });
@@ -329,17 +329,17 @@ fn after_a_failed_flush_nothing_is_written_and_none_is_tried_again() {
     push(&mut chunk, b"never certain");
     life.journal.append(&mut chunk, &life.spares).unwrap();
     disk.break_flushes();
-    assert!(matches!(life.journal.flush(), Err(Refusal::Failed(_))));
+    assert!(matches!(life.journal.flush(), Err(AppendError::Failed(_))));
     let operations = disk.operations();
-    assert!(matches!(life.journal.flush(), Err(Refusal::Failed(_))));
+    assert!(matches!(life.journal.flush(), Err(AppendError::Failed(_))));
     assert!(matches!(
         life.journal.append(&mut Chunk::default(), &life.spares),
-        Err(Refusal::Failed(_))
+        Err(AppendError::Failed(_))
     ));
     life.journal.settle();
     assert_eq!(disk.operations(), operations);
     assert_eq!(life.journal.certain(), known.certain);
-    let Err(Refusal::Failed(error)) = life.journal.flush() else { panic!("it flushed") };
+    let Err(AppendError::Failed(error)) = life.journal.flush() else { panic!("it flushed") };
     assert!(error.to_string().contains("flush"), "{error}");
 }
 

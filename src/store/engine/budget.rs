@@ -9,10 +9,10 @@ use crate::sync::{Mutex, MutexGuard};
 
 /// What of the room on the disk is spoken for.
 #[derive(Debug, Default)]
-pub struct Claims(Mutex<Account>);
+pub struct DiskBudget(Mutex<Reserved>);
 
 #[derive(Debug, Default)]
-struct Account {
+struct Reserved {
     /// What files that are being made will still take.
     making: u64,
     /// While a checkpoint is being written: what it leaves to files begun meanwhile.
@@ -21,16 +21,16 @@ struct Account {
 
 /// The room of a file that is being made.
 #[derive(Debug)]
-pub struct Making<'a> {
-    claims: &'a Claims,
+pub struct FileReservation<'a> {
+    budget: &'a DiskBudget,
     bytes: u64,
 }
 
 /// The room of a checkpoint that is being written.
 #[derive(Debug)]
-pub struct Writing<'a>(&'a Claims);
+pub struct CheckpointReservation<'a>(&'a DiskBudget);
 
-impl Claims {
+impl DiskBudget {
     /// What is free on the disk and not spoken for.
     pub fn free(&self, disk: &dyn Disk) -> u64 {
         self.lock().free(disk)
@@ -38,50 +38,54 @@ impl Claims {
 
     /// Speaks for the room of a checkpoint, until what is returned is dropped; none: there is not
     /// so much.
-    pub fn checkpoint(&self, disk: &dyn Disk, bytes: u64) -> Option<Writing<'_>> {
+    pub fn reserve_checkpoint(
+        &self,
+        disk: &dyn Disk,
+        bytes: u64,
+    ) -> Option<CheckpointReservation<'_>> {
         let mut account = self.lock();
         account.left = Some(account.free(disk).checked_sub(bytes)?);
-        Some(Writing(self))
+        Some(CheckpointReservation(self))
     }
 
     /// Speaks for the room of a file. An error that says that the disk is full if a checkpoint
     /// needs it; else the disk itself says so when it is.
-    pub fn file(&self, bytes: u64) -> io::Result<Making<'_>> {
+    pub fn reserve_file(&self, bytes: u64) -> io::Result<FileReservation<'_>> {
         let mut account = self.lock();
         if let Some(left) = &mut account.left {
             *left = left.checked_sub(bytes).ok_or(io::ErrorKind::StorageFull)?;
         }
         account.making += bytes;
-        Ok(Making { claims: self, bytes })
+        Ok(FileReservation { budget: self, bytes })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Account> {
-        self.0.lock().expect("no code panics while it holds the claims")
+    fn lock(&self) -> MutexGuard<'_, Reserved> {
+        self.0.lock().expect("no code panics while it holds the budget")
     }
 }
 
-impl Account {
+impl Reserved {
     fn free(&self, disk: &dyn Disk) -> u64 {
         disk.free().unwrap_or(u64::MAX).saturating_sub(self.making)
     }
 }
 
-impl Making<'_> {
+impl FileReservation<'_> {
     /// So much of it is taken: the disk says so itself from now on.
     pub fn took(&mut self, bytes: u64) {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;
-        self.claims.lock().making -= bytes;
+        self.budget.lock().making -= bytes;
     }
 }
 
-impl Drop for Making<'_> {
+impl Drop for FileReservation<'_> {
     fn drop(&mut self) {
         self.took(self.bytes);
     }
 }
 
-impl Drop for Writing<'_> {
+impl Drop for CheckpointReservation<'_> {
     fn drop(&mut self) {
         self.0.lock().left = None;
     }
@@ -94,24 +98,24 @@ mod tests {
 
     #[test]
     fn a_file_and_a_checkpoint_never_have_the_same_room() {
-        let (claims, disk) = (Claims::default(), SimDisk::default());
+        let (budget, disk) = (DiskBudget::default(), SimDisk::default());
         disk.set_room(Some(100));
-        let mut file = claims.file(60).unwrap();
-        assert!(claims.checkpoint(&disk, 41).is_none(), "the file is not written yet");
-        assert!(claims.file(1000).is_ok(), "no checkpoint forbids it: the disk will");
+        let mut file = budget.reserve_file(60).unwrap();
+        assert!(budget.reserve_checkpoint(&disk, 41).is_none(), "the file is not written yet");
+        assert!(budget.reserve_file(1000).is_ok(), "no checkpoint forbids it: the disk will");
         disk.set_room(Some(70));
         file.took(30);
-        assert_eq!(claims.free(&disk), 40, "what is taken is not counted twice");
-        let checkpoint = claims.checkpoint(&disk, 30).unwrap();
-        let refused = claims.file(11).unwrap_err();
+        assert_eq!(budget.free(&disk), 40, "what is taken is not counted twice");
+        let checkpoint = budget.reserve_checkpoint(&disk, 30).unwrap();
+        let refused = budget.reserve_file(11).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::StorageFull);
-        let other = claims.file(10).unwrap();
+        let other = budget.reserve_file(10).unwrap();
         // The checkpoint has taken some of its own by now, which is no room for others.
-        assert!(claims.file(1).is_err());
+        assert!(budget.reserve_file(1).is_err());
         drop((file, other));
-        assert!(claims.file(1).is_err(), "it may have been written");
+        assert!(budget.reserve_file(1).is_err(), "it may have been written");
         drop(checkpoint);
-        assert_eq!(claims.free(&disk), 70);
-        assert!(claims.file(1).is_ok());
+        assert_eq!(budget.free(&disk), 70);
+        assert!(budget.reserve_file(1).is_ok());
     }
 }

@@ -22,29 +22,29 @@ use super::frame;
 
 /// A store's folder, held by this process.
 #[derive(Debug)]
-pub struct Place {
+pub struct StoreFolder {
     path: PathBuf,
     _lock: File,
 }
 
 /// What a store says it is.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Marker {
+pub struct StoreMarker {
     /// The store's identity.
     pub store: [u8; 16],
     /// Kind of its table.
     pub table: String,
 }
 
-impl Place {
+impl StoreFolder {
     /// Takes hold of the folder at `path`; it is made if it is not there.
-    pub fn take(path: &Path) -> Result<Place, StoreError> {
+    pub fn take(path: &Path) -> Result<StoreFolder, StoreError> {
         make_folder(path)?;
-        Place::hold(path)
+        StoreFolder::hold(path)
     }
 
     /// Takes hold of a folder that is there.
-    pub fn hold(path: &Path) -> Result<Place, StoreError> {
+    pub fn hold(path: &Path) -> Result<StoreFolder, StoreError> {
         let lock_path = path.join(LOCK);
         let lock = OpenOptions::new()
             .create(true)
@@ -55,7 +55,7 @@ impl Place {
             .map_err(StoreError::io("open", &lock_path))?;
         for _ in 0..TRIES {
             match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Place { path: path.to_owned(), _lock: lock }),
+                Ok(()) => return Ok(StoreFolder { path: path.to_owned(), _lock: lock }),
                 // Whoever has it may be about to end.
                 Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(AGAIN),
                 Err(error) => return Err(StoreError::io("lock", &lock_path)(error.into())),
@@ -66,7 +66,7 @@ impl Place {
 
     /// What the store says it is; none: there is no store here yet, or one that was never
     /// finished.
-    pub fn marker(&self) -> Result<Option<Marker>, StoreError> {
+    pub fn marker(&self) -> Result<Option<StoreMarker>, StoreError> {
         let path = self.path.join(STORE);
         match fs::read(&path) {
             Ok(bytes) => {
@@ -74,7 +74,7 @@ impl Place {
                     Unread::Damaged(what) => StoreError::damaged(&path, 0, what),
                     Unread::Other(what) => StoreError::Unfit { path: path.clone(), what },
                 };
-                Marker::parse(&bytes).map(Some).map_err(unread)
+                StoreMarker::parse(&bytes).map(Some).map_err(unread)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let remains = [JOURNAL, TABLE].iter().any(|name| self.path.join(name).exists());
@@ -107,7 +107,7 @@ impl Place {
     }
 
     /// The store is made: from now on it is one.
-    pub fn finish(&self, marker: &Marker) -> Result<(), StoreError> {
+    pub fn finish(&self, marker: &StoreMarker) -> Result<(), StoreError> {
         sync_folder(&self.journal())?;
         sync_folder(&self.table())?;
         self.write(STORE, marker.text().as_bytes())?;
@@ -150,7 +150,14 @@ enum Unread {
     Other(String),
 }
 
-impl Marker {
+impl StoreMarker {
+    /// What a new store says it is, with a table of that kind.
+    pub fn new(table: &str) -> StoreMarker {
+        let mut store = [0; 16];
+        getrandom::fill(&mut store).expect("the system has random bytes");
+        StoreMarker { store, table: table.to_owned() }
+    }
+
     fn text(&self) -> String {
         let mut text = format!("{FIRST_LINE}\nlayout {LAYOUT}\ntable {}\nidentity ", self.table);
         self.store.iter().for_each(|byte| text.push_str(&format!("{byte:02x}")));
@@ -158,7 +165,7 @@ impl Marker {
         format!("{text}\nchecksum {checksum:08x}\n")
     }
 
-    fn parse(bytes: &[u8]) -> Result<Marker, Unread> {
+    fn parse(bytes: &[u8]) -> Result<StoreMarker, Unread> {
         let bad = || Unread::Damaged("this is not what a store says of itself".to_owned());
         let text = std::str::from_utf8(bytes).map_err(|_| bad())?;
         let (said, checksum) = text.rsplit_once("\nchecksum ").ok_or_else(bad)?;
@@ -185,7 +192,7 @@ impl Marker {
             let digits = digits.get(at * 2..at * 2 + 2).ok_or_else(bad)?;
             *byte = u8::from_str_radix(digits, 16).map_err(|_| bad())?;
         }
-        Ok(Marker { store, table })
+        Ok(StoreMarker { store, table })
     }
 }
 
@@ -257,24 +264,24 @@ mod tests {
 
     #[test]
     fn a_marker_is_read_as_it_was_written_and_no_changed_byte_is_taken() {
-        let marker = Marker { store: [0xA7; 16], table: "sled".to_owned() };
+        let marker = StoreMarker { store: [0xA7; 16], table: "sled".to_owned() };
         let text = marker.text().into_bytes();
-        assert_eq!(Marker::parse(&text), Ok(marker.clone()));
+        assert_eq!(StoreMarker::parse(&text), Ok(marker.clone()));
         for at in 0..text.len() {
             for flip in [1, 2, 4, 8, 16, 32, 64, 128] {
                 let mut text = text.clone();
                 text[at] ^= flip;
-                assert!(Marker::parse(&text).is_err(), "byte {at}");
+                assert!(StoreMarker::parse(&text).is_err(), "byte {at}");
             }
-            assert!(Marker::parse(&text[..at]).is_err(), "{at} bytes");
+            assert!(StoreMarker::parse(&text[..at]).is_err(), "{at} bytes");
         }
     }
 
     #[test]
     fn a_store_laid_out_in_another_version_is_refused_in_words() {
         let root = tempfile::tempdir().unwrap();
-        let place = Place::take(root.path()).unwrap();
-        let marker = Marker { store: [7; 16], table: "sled".to_owned() };
+        let place = StoreFolder::take(root.path()).unwrap();
+        let marker = StoreMarker { store: [7; 16], table: "sled".to_owned() };
         for layout in ["0", "2"] {
             let text = marker.text();
             let (said, _) = text.rsplit_once("\nchecksum ").unwrap();
@@ -306,24 +313,24 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("a/b");
-        let held = Place::take(&path).unwrap();
+        let held = StoreFolder::take(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
-        assert!(matches!(Place::take(&path), Err(StoreError::InUse { .. })));
+        assert!(matches!(StoreFolder::take(&path), Err(StoreError::InUse { .. })));
         drop(held);
-        Place::take(&path).unwrap();
+        StoreFolder::take(&path).unwrap();
     }
 
     #[test]
     fn a_store_that_was_never_finished_is_begun_again_and_one_without_its_marker_is_refused() {
         let root = tempfile::tempdir().unwrap();
-        let place = Place::take(root.path()).unwrap();
+        let place = StoreFolder::take(root.path()).unwrap();
         assert_eq!(place.marker().unwrap(), None);
         place.begin().unwrap();
         fs::write(place.table().join("left"), b"over").unwrap();
         assert_eq!(place.marker().unwrap(), None);
         place.begin().unwrap();
         assert!(!place.table().join("left").exists());
-        let marker = Marker { store: [1; 16], table: "sled".to_owned() };
+        let marker = StoreMarker { store: [1; 16], table: "sled".to_owned() };
         place.finish(&marker).unwrap();
         assert_eq!(place.marker().unwrap(), Some(marker));
         fs::remove_file(root.path().join(STORE)).unwrap();

@@ -6,12 +6,13 @@ use std::task::Waker;
 use tracing::{info, warn};
 
 use super::options::Options;
+use crate::broker::ports::Refused;
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 use crate::sync::{Mutex, MutexGuard};
 
 /// What is in use of memory and disk, against what may be.
 #[derive(Debug, Default)]
-pub struct Room {
+pub struct Capacity {
     queued: AtomicUsize,
     pending: AtomicUsize,
     journal: AtomicU64,
@@ -24,28 +25,17 @@ pub struct Room {
 
 /// Whether there is room, if what was handed in is `written` as far as it must be, and what was
 /// written is `in_table` as far as it must be.
-fn verdict(shut: u8, written: bool, in_table: bool) -> Result<(), NoRoom> {
+fn verdict(shut: u8, written: bool, in_table: bool) -> Result<(), Refused> {
     let is = |why: Shut| shut & why as u8 != 0;
     if is(Shut::Failed) || (is(Shut::Table) && !in_table) {
-        Err(NoRoom::Failed)
+        Err(Refused::Failed)
     } else if is(Shut::Journal) || is(Shut::Checkpoint) || is(Shut::Write) {
-        Err(NoRoom::Full)
+        Err(Refused::Full)
     } else if written && in_table {
         Ok(())
     } else {
-        Err(NoRoom::Slow)
+        Err(Refused::Slow)
     }
-}
-
-/// Why there is no room.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum NoRoom {
-    /// Not before what was handed in is written: soon.
-    Slow,
-    /// Not before the disk has room again.
-    Full,
-    /// Never again in this process.
-    Failed,
 }
 
 /// Reasons to admit nothing at all.
@@ -64,9 +54,9 @@ pub enum Shut {
     Table = 16,
 }
 
-impl Room {
+impl Capacity {
     /// Whether there is room for so many bytes.
-    pub fn check(&self, bytes: usize, options: &Options) -> Result<(), NoRoom> {
+    pub fn check(&self, bytes: usize, options: &Options) -> Result<(), Refused> {
         let (queued, pending, journal) = self.used();
         // A batch counts for what is between the marks at most: or a large one would never be
         // admitted, not even below the lower ones.
@@ -81,13 +71,13 @@ impl Room {
 
     /// Whether there is room again, below the lower marks; if not, `waker` is woken once when there
     /// is, or when there is another reason.
-    pub fn is_back(&self, options: &Options, waker: &Waker) -> Result<(), NoRoom> {
+    pub fn is_back(&self, options: &Options, waker: &Waker) -> Result<(), Refused> {
         let mut waiting = self.lock();
         // Told before the look, so that whoever makes room after it sees that somebody waits.
         self.anybody.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         let found = self.check_low(options);
-        if matches!(found, Err(NoRoom::Slow | NoRoom::Full))
+        if matches!(found, Err(Refused::Slow | Refused::Full))
             && !waiting.iter().any(|there| there.will_wake(waker))
         {
             waiting.push(waker.clone());
@@ -108,7 +98,7 @@ impl Room {
     }
 
     /// Sets or takes back a reason to admit nothing; who waits hears of it with the next
-    /// [`Room::wake`].
+    /// [`Capacity::wake`].
     pub fn shut(&self, why: Shut, shut: bool) {
         if shut {
             let before = self.shut.fetch_or(why as u8, Ordering::SeqCst);
@@ -163,7 +153,7 @@ impl Room {
     }
 
     /// Below every lower mark, so that those who are woken find room.
-    fn check_low(&self, options: &Options) -> Result<(), NoRoom> {
+    fn check_low(&self, options: &Options) -> Result<(), Refused> {
         let (queued, pending, journal) = self.used();
         let written = queued <= options.queued_bytes_low;
         let in_table = pending <= options.pending_bytes_low && journal <= options.journal_bytes_max;
@@ -218,7 +208,7 @@ mod tests {
 
     #[test]
     fn who_is_refused_above_the_high_mark_is_woken_below_the_low_one() {
-        let (room, options) = (Room::default(), options());
+        let (room, options) = (Capacity::default(), options());
         let counted = Arc::new(Counted::default());
         let waker = Waker::from(counted.clone());
         let wakes = || counted.0.load(Ordering::Relaxed);
@@ -226,12 +216,12 @@ mod tests {
         room.set_used(40, 900);
         assert_eq!(room.check(usize::MAX, &options), Ok(()), "and below the low marks");
         room.set_used(101, 0);
-        assert_eq!(room.check(0, &options), Err(NoRoom::Slow));
-        assert_eq!(room.is_back(&options, &waker), Err(NoRoom::Slow));
+        assert_eq!(room.check(0, &options), Err(Refused::Slow));
+        assert_eq!(room.is_back(&options, &waker), Err(Refused::Slow));
         room.set_used(41, 0);
         room.wake(&options);
         assert_eq!(wakes(), 0);
-        assert_eq!(room.is_back(&options, &waker), Err(NoRoom::Slow), "between the marks");
+        assert_eq!(room.is_back(&options, &waker), Err(Refused::Slow), "between the marks");
         assert_eq!(room.check(59, &options), Ok(()), "for those who did not have to wait");
         room.set_used(40, 0);
         room.wake(&options);
@@ -239,24 +229,24 @@ mod tests {
         assert_eq!(wakes(), 1, "once, however often it asked");
         assert_eq!(room.is_back(&options, &waker), Ok(()));
         room.set_journal(10_001);
-        assert_eq!(room.check(0, &options), Err(NoRoom::Slow));
+        assert_eq!(room.check(0, &options), Err(Refused::Slow));
         room.set_journal(0);
         room.set_used(0, 1001);
-        assert_eq!(room.check(0, &options), Err(NoRoom::Slow));
+        assert_eq!(room.check(0, &options), Err(Refused::Slow));
     }
 
     #[test]
     fn another_reason_is_told_to_those_who_wait() {
-        let (room, options) = (Room::default(), options());
+        let (room, options) = (Capacity::default(), options());
         let counted = Arc::new(Counted::default());
         let waker = Waker::from(counted.clone());
         let wakes = || counted.0.load(Ordering::Relaxed);
         room.set_used(0, 1001);
-        assert_eq!(room.is_back(&options, &waker), Err(NoRoom::Slow));
+        assert_eq!(room.is_back(&options, &waker), Err(Refused::Slow));
         room.shut(Shut::Checkpoint, true);
         room.wake(&options);
         assert_eq!(wakes(), 1);
-        assert_eq!(room.is_back(&options, &waker), Err(NoRoom::Full));
+        assert_eq!(room.is_back(&options, &waker), Err(Refused::Full));
         room.shut(Shut::Checkpoint, true);
         room.wake(&options);
         assert_eq!(wakes(), 1, "it is the same reason");
@@ -264,13 +254,13 @@ mod tests {
         room.shut(Shut::Table, true);
         room.wake(&options);
         assert_eq!(wakes(), 2);
-        assert_eq!(room.is_back(&options, &waker), Err(NoRoom::Failed));
+        assert_eq!(room.is_back(&options, &waker), Err(Refused::Failed));
         room.shut(Shut::Checkpoint, false);
         room.set_used(0, 0);
         assert_eq!(room.check(1, &options), Ok(()), "the journal alone goes on");
         room.set_used(101, 0);
-        assert_eq!(room.check(1, &options), Err(NoRoom::Slow));
+        assert_eq!(room.check(1, &options), Err(Refused::Slow));
         room.shut(Shut::Failed, true);
-        assert_eq!(room.check(1, &options), Err(NoRoom::Failed));
+        assert_eq!(room.check(1, &options), Err(Refused::Failed));
     }
 }

@@ -1,19 +1,32 @@
-//! `$SYS` of the real process: `docs/sys-topics.md` names every topic and no other, and messages that were
-//! not routed, of which no client is told, are counted there.
+//! `$SYS` of the real process: it says every metric of the table and no other, as `docs/sys-topics.md` does,
+//! and what came and was not routed, of which no client is told, can be read there.
 
 mod process;
 mod wire;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use process::Sluice;
-use sluicemq::broker::metrics::Counter;
+use sluicemq::broker::metrics::{self, Counter};
 use sluicemq::codec::{Connect, Packet, Publish, QoS, Reason, Version, Will};
 use wire::{Client, connect, connect_with_will};
+
+/// How `docs/sys-topics.md` begins: its table follows.
+const INTRODUCTION: &str = "\
+# `$SYS` topics
+
+Below `$SYS/broker/` each figure is a retained message. It is said again every `broker.sys_interval` if it
+has changed, while a client subscribes to it. Counters start from 0 when the broker starts. Figures of
+single clients (`clients/<id>/…`) are said while a client subscribes to `$SYS/broker/clients/…` by name, of
+clients that have lost a message or whose messages are shaped. The names are for exporters.
+
+| Topic below `$SYS/broker/` | Name | Kind | Unit | Meaning |
+|---|---|---|---|---|
+";
 
 /// No retained message is taken, and the queue of a session has room for one.
 const NARROW: &str = "
@@ -64,21 +77,15 @@ fn figures_when(at: SocketAddr, topic: &str, value: &str) -> BTreeMap<String, St
     }
 }
 
-/// The topics of the document's table, in full: the later names of a row replace the last level of the
-/// first.
-fn documented() -> BTreeSet<String> {
-    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/sys-topics.md");
-    let document = fs::read_to_string(document).unwrap();
-    let mut topics = BTreeSet::new();
-    for row in document.lines().filter(|line| line.starts_with("| `")) {
-        let names: Vec<_> = row.split('|').nth(1).unwrap().split('`').skip(1).step_by(2).collect();
-        let stem = names[0].rsplit_once('/').map_or(String::new(), |(stem, _)| format!("{stem}/"));
-        for (index, name) in names.into_iter().enumerate() {
-            let topic = if index == 0 { name.to_owned() } else { format!("{stem}{name}") };
-            assert!(topics.insert(topic.clone()), "{topic} is there twice");
-        }
+/// The document, as the table of metrics says it.
+fn document() -> String {
+    let mut text = String::from(INTRODUCTION);
+    for metric in metrics::all() {
+        let (name, kind, unit) = (metric.name(), metric.kind().name(), metric.unit().name());
+        let (topic, help) = (metric.topic(), metric.help());
+        text += &format!("| `{topic}` | `{name}` | {kind} | {unit} | {help} |\n");
     }
-    topics
+    text
 }
 
 /// Whether `topic` is meant by a documented one, whose levels in angle brackets stand for any.
@@ -89,7 +96,14 @@ fn is_meant(topic: &str, documented: &str) -> bool {
 }
 
 #[test]
-fn the_document_names_every_topic_and_unrouted_messages_are_counted() {
+fn the_document_says_what_the_table_of_metrics_says() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/sys-topics.md");
+    let (found, wanted) = (fs::read_to_string(path).unwrap_or_default(), document());
+    assert!(found == wanted, "docs/sys-topics.md should be:\n{wanted}");
+}
+
+#[test]
+fn every_metric_is_said_and_no_other_and_what_is_not_routed_is_there() {
     let broker = Sluice::start(NARROW);
     let at = broker.address("tcp");
     let mut meter = Client::connect(at, Version::V5, "meter-1");
@@ -121,13 +135,12 @@ fn the_document_names_every_topic_and_unrouted_messages_are_counted() {
     for counter in Counter::ALL {
         assert!(said.contains_key(counter.topic()), "{counter:?} is not shown");
     }
-    let documented = documented();
     for topic in said.keys() {
-        let meant = documented.iter().filter(|documented| is_meant(topic, documented)).count();
-        assert_eq!(meant, 1, "{topic} in docs/sys-topics.md");
+        let meant = metrics::all().filter(|metric| is_meant(topic, metric.topic())).count();
+        assert_eq!(meant, 1, "{topic} in the table of metrics");
     }
-    for documented in &documented {
-        let is_said = said.keys().any(|topic| is_meant(topic, documented));
-        assert!(is_said, "docs/sys-topics.md names {documented}, which is never published");
+    for metric in metrics::all() {
+        let is_said = said.keys().any(|topic| is_meant(topic, metric.topic()));
+        assert!(is_said, "{} is in the table of metrics and not in $SYS", metric.topic());
     }
 }

@@ -1,147 +1,75 @@
-//! Counters: many writers, summed when somebody reads.
+//! Counters: many writers, summed when they are read. Every counter has its row in the [table] of
+//! metrics.
+
+mod measure;
+mod table;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::topic_ledger::{TopicClass, TopicLedger, Unrouted};
 use crate::message::Loss;
 
-/// What is counted. PUBLISH packets are those on the wire, clients' and ours.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[repr(usize)]
-pub enum Counter {
-    /// PUBLISH packets received.
-    Received,
-    /// PUBLISH packets of `QoS` 1 and 2 received: the second law starts from these.
-    ReceivedAboveQos0,
-    /// PUBLISH packets sent.
-    Sent,
-    /// Payload bytes received in them.
-    PayloadReceived,
-    /// Payload bytes sent in them.
-    PayloadSent,
-    /// Bytes read from clients.
-    BytesReceived,
-    /// Bytes written to clients.
-    BytesSent,
-    /// `QoS` 1 and 2 PUBLISHes answered as accepted.
-    Accepted,
-    /// `QoS` 1 and 2 PUBLISHes answered with a refusing Reason Code, or, on 3.1.1, accepted in name only.
-    Refused,
-    /// `QoS` 2 PUBLISHes absorbed as repeats.
-    Repeats,
-    /// `QoS` 1 and 2 PUBLISHes whose connection went before they were answered.
-    LostWithConnection,
-    /// CONNECTs accepted.
-    Connects,
-    /// CONNECTs refused.
-    ConnectsRefused,
-    /// Network Connections accepted.
-    SocketsOpened,
-    /// Copies routed to receivers.
-    Routed,
-    /// Packets written to clients.
-    Packets,
-    /// Copies completed.
-    Completed,
+pub use measure::all;
+pub use table::{Metric, MetricKind, MetricUnit, MetricValue};
+pub(super) use table::{counters, figures};
+
+counters! {
+    Received "publish_received" Count "publish/messages/received" "PUBLISH packets received.";
+    ReceivedAboveQos0 "publish_qos12_received" Count "publish/qos 1 and 2/received"
+        "PUBLISH packets of QoS 1 and 2 received: the second law starts from these.";
+    Sent "publish_sent" Count "publish/messages/sent" "PUBLISH packets sent.";
+    PayloadReceived "payload_received" Bytes "publish/bytes/received"
+        "Payload received in PUBLISH packets.";
+    PayloadSent "payload_sent" Bytes "publish/bytes/sent" "Payload sent in PUBLISH packets.";
+    BytesReceived "received" Bytes "bytes/received" "Read from clients.";
+    BytesSent "sent" Bytes "bytes/sent" "Written to clients.";
+    Accepted "publish_qos12_accepted" Count "publish/qos 1 and 2/accepted"
+        "PUBLISHes of QoS 1 and 2 answered as accepted.";
+    Refused "publish_qos12_refused" Count "publish/qos 1 and 2/refused"
+        "PUBLISHes of QoS 1 and 2 answered with a refusing Reason Code or, on 3.1.1, accepted in name only.";
+    Repeats "publish_qos12_repeats" Count "publish/qos 1 and 2/repeats"
+        "PUBLISHes of QoS 2 absorbed as repeats.";
+    LostWithConnection "publish_qos12_unanswered" Count "publish/qos 1 and 2/unanswered"
+        "PUBLISHes of QoS 1 and 2 whose connection went before they were answered.";
+    Connects "connects_accepted" Count "connects/accepted" "CONNECTs accepted.";
+    ConnectsRefused "connects_refused" Count "connects/refused" "CONNECTs refused.";
+    SocketsOpened "connections_opened" Count "connects/opened" "Network Connections accepted.";
+    Routed "copies_routed" Count "copies/routed" "Copies of messages routed to receivers.";
+    Packets "packets_written" Count "batch/packets" "Packets written to clients.";
+    Completed "copies_completed" Count "copies/completed"
+        "Copies that reached their receivers; the others wait, are in flight or in the ledger.";
     // Those from here on are seldom: a turn does not gather them.
-    /// PUBLISHes of `QoS` 0 and Wills not routed, of which nobody is told: topic, rights, memory, rate
-    /// or load.
-    Unrouted,
-    /// PUBLISHes of `QoS` 0 dropped for a rate; they are among those not routed.
-    RateDropped,
-    /// PUBLISHes of `QoS` 1 and 2, and SUBSCRIBEs, refused for a rate.
-    RateRefused,
-    /// Times that a client was not read from for a rate.
-    RatePauses,
-    /// Clients disconnected for a rate.
-    RateDisconnects,
-    /// CONNECTs refused because their Client Identifier came too often; they are among those refused.
-    RateConnects,
-    /// Writes to clients: each of one packet or many.
-    Writes,
-    /// Messages handed to the store.
-    Stored,
-    /// Times that a publisher was held up, the broker being pressed.
-    HeldUp,
-    /// PUBLISHes of `QoS` 0 dropped, the broker being pressed; they are among those not routed.
-    Shed,
-    /// Dead letters published.
-    Letters,
-    /// Dead letters that were wanted and could not be written.
-    LettersLost,
+    Unrouted "publish_unrouted" Count "publish/messages/unrouted"
+        "PUBLISHes of QoS 0 and Wills not routed, of which nobody is told: topic, rights, memory, rate or load.";
+    RateDropped "ingress_dropped" Count "ingress/dropped"
+        "PUBLISHes of QoS 0 dropped for a rate; they are among those not routed.";
+    RateRefused "ingress_refused" Count "ingress/refused"
+        "PUBLISHes of QoS 1 and 2, and SUBSCRIBEs, refused for a rate.";
+    RatePauses "ingress_pauses" Count "ingress/pauses"
+        "Times that a client was not read from for a rate.";
+    RateDisconnects "ingress_disconnects" Count "ingress/disconnects"
+        "Clients disconnected for a rate.";
+    RateConnects "ingress_connects" Count "ingress/connects"
+        "CONNECTs refused because their Client Identifier came too often; they are among those refused.";
+    Writes "writes" Count "batch/writes" "Writes to clients, each of one packet or many.";
+    Stored "messages_stored" Count "batch/messages" "Messages handed to the store.";
+    HeldUp "overload_held_up" Count "overload/held up"
+        "Times that a publisher was held up, the broker being pressed.";
+    Shed "overload_shed" Count "overload/shed"
+        "PUBLISHes of QoS 0 dropped, the broker being pressed; they are among those not routed.";
+    Letters "letters_published" Count "letters/published" "Dead letters published.";
+    LettersLost "letters_lost" Count "letters/lost"
+        "Dead letters that were wanted and could not be written.";
 }
 
 impl Counter {
-    /// Every counter, in the order of its number.
-    pub const ALL: [Counter; COUNTERS] = [
-        Counter::Received,
-        Counter::ReceivedAboveQos0,
-        Counter::Sent,
-        Counter::PayloadReceived,
-        Counter::PayloadSent,
-        Counter::BytesReceived,
-        Counter::BytesSent,
-        Counter::Accepted,
-        Counter::Refused,
-        Counter::Repeats,
-        Counter::LostWithConnection,
-        Counter::Connects,
-        Counter::ConnectsRefused,
-        Counter::SocketsOpened,
-        Counter::Routed,
-        Counter::Packets,
-        Counter::Completed,
-        Counter::Unrouted,
-        Counter::RateDropped,
-        Counter::RateRefused,
-        Counter::RatePauses,
-        Counter::RateDisconnects,
-        Counter::RateConnects,
-        Counter::Writes,
-        Counter::Stored,
-        Counter::HeldUp,
-        Counter::Shed,
-        Counter::Letters,
-        Counter::LettersLost,
-    ];
-
     /// Its topic below `$SYS/broker/`.
-    pub const fn topic(self) -> &'static str {
-        match self {
-            Counter::Received => "publish/messages/received",
-            Counter::ReceivedAboveQos0 => "publish/qos 1 and 2/received",
-            Counter::Sent => "publish/messages/sent",
-            Counter::PayloadReceived => "publish/bytes/received",
-            Counter::PayloadSent => "publish/bytes/sent",
-            Counter::BytesReceived => "bytes/received",
-            Counter::BytesSent => "bytes/sent",
-            Counter::Accepted => "publish/qos 1 and 2/accepted",
-            Counter::Refused => "publish/qos 1 and 2/refused",
-            Counter::Repeats => "publish/qos 1 and 2/repeats",
-            Counter::LostWithConnection => "publish/qos 1 and 2/unanswered",
-            Counter::Connects => "connects/accepted",
-            Counter::ConnectsRefused => "connects/refused",
-            Counter::SocketsOpened => "connects/opened",
-            Counter::Routed => "copies/routed",
-            Counter::Packets => "batch/packets",
-            Counter::Completed => "copies/completed",
-            Counter::Unrouted => "publish/messages/unrouted",
-            Counter::RateDropped => "ingress/dropped",
-            Counter::RateRefused => "ingress/refused",
-            Counter::RatePauses => "ingress/pauses",
-            Counter::RateDisconnects => "ingress/disconnects",
-            Counter::RateConnects => "ingress/connects",
-            Counter::Writes => "batch/writes",
-            Counter::Stored => "batch/messages",
-            Counter::HeldUp => "overload/held up",
-            Counter::Shed => "overload/shed",
-            Counter::Letters => "letters/published",
-            Counter::LettersLost => "letters/lost",
-        }
+    pub fn topic(self) -> &'static str {
+        self.metric().topic()
     }
 }
 
-const COUNTERS: usize = Counter::LettersLost as usize + 1;
+const COUNTERS: usize = Counter::ALL.len();
 /// Counters that a turn gathers.
 const TALLIED: usize = Counter::Completed as usize + 1;
 const SHARDS: usize = 8;
@@ -292,12 +220,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counters_are_numbered_in_order_and_have_topics_of_their_own() {
-        let topics: BTreeSet<_> = Counter::ALL.into_iter().map(Counter::topic).collect();
-        assert_eq!(topics.len(), Counter::ALL.len());
-        for (index, counter) in Counter::ALL.into_iter().enumerate() {
-            assert_eq!(counter as usize, index);
+    fn counters_are_numbered_in_order_and_metrics_have_names_and_topics_of_their_own() {
+        for (index, counter) in Counter::ALL.iter().enumerate() {
+            assert_eq!(*counter as usize, index);
         }
+        let of = |what: fn(&Metric) -> &'static str| all().map(what).collect::<BTreeSet<_>>();
+        let (names, topics) = (of(Metric::name), of(Metric::topic));
+        assert_eq!((names.len(), topics.len()), (all().count(), all().count()));
     }
 
     #[test]

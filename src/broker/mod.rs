@@ -22,32 +22,33 @@ mod reload;
 pub mod restore;
 pub mod router;
 mod staged;
+mod store_figures;
 mod subscribing;
 pub mod sys;
 pub mod topic_ledger;
 pub mod turn;
+mod view;
 
 use std::sync::Arc;
 
 use crate::codec::{QoS, Reason};
 use crate::config::{self, Config};
-use crate::message::{
-    ClientId, Draft, GroupId, Identity, Loss, Message, Meter, ReceiverKind, SessionId,
-};
+use crate::message::{ClientId, Draft, GroupId, Identity, Loss, Message, Meter, SessionId};
 use crate::session::{Access, Context, Op, Policy, WillMessage};
 use crate::time::Time;
 
-use mailbox::{Account, Copy, Mailbox, Pace};
+use mailbox::{Copy, Mailbox};
 use metrics::{Counter, Metrics};
-use overload::{Cause, Pressure, Reading};
 use ports::{Authenticator, Publication, Receipt, Store, StoredCopy};
 use registry::{Due, Registry};
 use router::{Retain, Retaining, Router};
-use topic_ledger::{TopicLedger, TopicLosses, Unrouted};
+use topic_ledger::{TopicLedger, Unrouted};
 use turn::{Turn, press};
 
 pub use link::{Flow, Link, NOBODY_READS, PeerInfo};
 pub use listeners::ListenerId;
+pub use registry::PageStart;
+pub use view::{Batching, ClientPage, ClientView, OverloadView, View};
 
 /// The world a broker lives in.
 #[derive(Clone)]
@@ -100,70 +101,6 @@ pub struct Published {
     pub stored: bool,
     /// The store did not take it: it is not kept, and must not be called accepted.
     pub no_room: bool,
-}
-
-/// Figures of a broker at one moment: plain data.
-#[derive(Clone, Debug, Default)]
-pub struct View {
-    /// Each Session, by client.
-    pub sessions: Vec<SessionView>,
-    /// Each group's account, by number.
-    pub groups: Vec<(GroupId, Account)>,
-    /// Retained messages and their bytes.
-    pub retained: (usize, u64),
-    /// Subscriptions.
-    pub subscriptions: usize,
-    /// The ledger by class of topics; empty where none is configured.
-    pub topics: Vec<TopicLosses>,
-    /// Bytes of messages in memory.
-    pub message_bytes: u64,
-    /// What the store has to say of itself.
-    pub store: Vec<(&'static str, u64)>,
-    /// How hard the broker is pressed, and by what.
-    pub overload: OverloadView,
-    /// How much is done in one go.
-    pub batch: Batching,
-}
-
-/// How much is done in one go, since the start.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Batching {
-    /// Packets written to clients.
-    pub packets: u64,
-    /// Writes that they took.
-    pub writes: u64,
-    /// Messages handed to the store.
-    pub stored: u64,
-    /// Commits of the store.
-    pub commits: u64,
-}
-
-/// How hard the broker is pressed at one moment.
-#[derive(Clone, Debug, Default)]
-pub struct OverloadView {
-    /// The level, and what each publisher may bring in.
-    pub pressure: Pressure,
-    /// What the level is due to.
-    pub cause: Option<Cause>,
-    /// Each cause as it stands.
-    pub readings: Vec<Reading>,
-}
-
-/// One Session at one moment.
-#[derive(Clone, Debug)]
-pub struct SessionView {
-    /// Its client.
-    pub client_id: ClientId,
-    /// Its number: another Session of the same client has another.
-    pub id: SessionId,
-    /// A client is connected to it.
-    pub connected: bool,
-    /// What was routed to it and what became of it.
-    pub account: Account,
-    /// Bytes of what waits.
-    pub queued_bytes: u64,
-    /// How its messages are shaped, if they are.
-    pub pace: Option<Pace>,
 }
 
 /// How often a letter may push out another copy, whose letter pushes out another, in one turn.
@@ -483,55 +420,6 @@ impl Broker {
     /// The rules every Session obeys.
     pub fn policy(&self) -> &Policy {
         &self.0.policy
-    }
-
-    /// Figures at this moment.
-    pub fn view(&self) -> View {
-        let shared = &*self.0;
-        let sessions = shared.registry.mailboxes().into_iter();
-        let sessions = sessions.filter_map(|(client_id, mailbox, connected)| {
-            let ReceiverKind::Session(id) = mailbox.receiver().kind() else { return None };
-            Some(SessionView {
-                client_id,
-                id,
-                connected,
-                account: mailbox.account(),
-                queued_bytes: mailbox.depth().1,
-                pace: mailbox.pace(),
-            })
-        });
-        let groups = shared.router.groups();
-        let (cause, readings) = self.readings();
-        let store = shared.ports.store.figures();
-        View {
-            sessions: sessions.collect(),
-            groups: groups.iter().map(|(id, mailbox)| (*id, mailbox.account())).collect(),
-            retained: shared.router.retained().totals(),
-            subscriptions: shared.router.subscriptions(),
-            topics: shared.metrics.topics().losses(),
-            message_bytes: shared.meter.bytes(),
-            batch: self.batching(&store),
-            store,
-            overload: OverloadView { pressure: self.pressure(), cause, readings },
-        }
-    }
-
-    /// How much is done in one go, by the store's `figures` too.
-    pub(crate) fn batching(&self, figures: &[(&'static str, u64)]) -> Batching {
-        let sum = |counter| self.0.metrics.sum(counter);
-        let commits = figures.iter().find(|(name, _)| *name == "commits");
-        Batching {
-            packets: sum(Counter::Packets),
-            writes: sum(Counter::Writes),
-            stored: sum(Counter::Stored),
-            commits: commits.map_or(0, |(_, count)| *count),
-        }
-    }
-
-    /// What is in flight in parked Sessions, by client and the group it came from: for checks of
-    /// the first law.
-    pub fn parked_in_flight(&self) -> Vec<(ClientId, Vec<Option<GroupId>>)> {
-        self.0.registry.parked_in_flight()
     }
 
     /// Puts a message into the turn's batch, if it is to be kept.

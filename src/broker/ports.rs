@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
+pub use super::store_figures::StoreFigures;
 use crate::codec::{PacketId, QoS, Reason};
 use crate::message::{
     Delivery, GroupId, Identity, Message, Meter, Mid, ReceiverId, SessionId, SubscriptionIds,
@@ -54,9 +55,9 @@ pub trait Store: Send + Sync {
         Strain::default()
     }
 
-    /// Its figures, by name: plain numbers, times in microseconds.
-    fn figures(&self) -> Vec<(&'static str, u64)> {
-        Vec::new()
+    /// Its figures; none for a store that keeps nothing to be counted.
+    fn figures(&self) -> Option<StoreFigures> {
+        None
     }
 
     /// Tells all that is remembered, in the order of [`Fact`]'s variants; once, at the start. Messages

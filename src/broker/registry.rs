@@ -33,6 +33,17 @@ struct Inner {
     last_session: SessionId,
     last_claim: u64,
     sessions: usize,
+    /// Another one each time that slots may have changed their places.
+    layout: u64,
+}
+
+/// Where a page of clients begins: see [`Broker::clients`].
+///
+/// [`Broker::clients`]: super::Broker::clients
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct PageStart {
+    layout: u64,
+    bucket: usize,
 }
 
 #[derive(Debug)]
@@ -115,6 +126,9 @@ pub enum Due {
     End(Box<Parked>),
 }
 
+/// Places in the table that are looked at for each client of a page.
+const LOOKS: usize = 8;
+
 impl Inner {
     fn slot(&mut self, client_id: &ClientId) -> Option<&mut Slot> {
         let hash = self.hash.of(client_id.as_str().as_bytes());
@@ -122,7 +136,9 @@ impl Inner {
     }
 
     fn slot_or_new(&mut self, client_id: &ClientId) -> &mut Slot {
-        let Inner { slots, hash, .. } = self;
+        let Inner { slots, hash, layout, .. } = self;
+        // Making room moves slots.
+        *layout += u64::from(slots.len() == slots.capacity());
         let of = |client_id: &ClientId| hash.of(client_id.as_str().as_bytes());
         let same = |slot: &Slot| slot.client_id() == client_id;
         let entry = slots.entry(of(client_id), same, |slot| of(slot.client_id()));
@@ -151,6 +167,15 @@ impl Slot {
             (None, None) => unreachable!("a slot without holder is there for its claims"),
         }
     }
+
+    /// The mailbox of its Session, and whether its client is connected.
+    fn mailbox(&self) -> Option<(&Arc<Mailbox>, bool)> {
+        match &self.holder {
+            Holder::Empty | Holder::Taken(_) => None,
+            Holder::Attached(mailbox) => Some((mailbox, true)),
+            Holder::Parked(parked) => Some((&parked.mailbox, false)),
+        }
+    }
 }
 
 impl Claims {
@@ -169,6 +194,7 @@ impl Registry {
             last_session: SessionId::default(),
             last_claim: 0,
             sessions: 0,
+            layout: 0,
         };
         Registry { inner: Mutex::new(inner) }
     }
@@ -381,15 +407,46 @@ impl Registry {
         let mut all: Vec<_> = inner
             .slots
             .iter()
-            .filter_map(|slot| match &slot.holder {
-                Holder::Empty | Holder::Taken(_) => None,
-                Holder::Attached(mailbox) => Some((slot.client_id(), mailbox, true)),
-                Holder::Parked(parked) => Some((slot.client_id(), &parked.mailbox, false)),
+            .filter_map(|slot| slot.mailbox().map(|found| (slot.client_id(), found)))
+            .map(|(client_id, (mailbox, connected))| {
+                (client_id.clone(), mailbox.clone(), connected)
             })
-            .map(|(client_id, mailbox, connected)| (client_id.clone(), mailbox.clone(), connected))
             .collect();
         all.sort_by(|a, b| a.0.cmp(&b.0));
         all
+    }
+
+    /// The mailbox of a client's Session, and whether the client is connected.
+    pub fn mailbox(&self, client_id: &ClientId) -> Option<(Arc<Mailbox>, bool)> {
+        let inner = &mut *self.lock();
+        let (mailbox, connected) = inner.slot(client_id)?.mailbox()?;
+        Some((mailbox.clone(), connected))
+    }
+
+    /// At most `max` Sessions' clients and mailboxes from `from` on, and where the next page begins.
+    /// Looks at a number of slots that depends on `max` alone.
+    pub fn page(
+        &self,
+        from: PageStart,
+        max: usize,
+    ) -> (Vec<(ClientId, Arc<Mailbox>, bool)>, Option<PageStart>) {
+        let inner = &*self.lock();
+        let layout = inner.layout;
+        let first = if from.layout == layout { from.bucket } else { 0 };
+        let last =
+            first.saturating_add(max.max(1).saturating_mul(LOOKS)).min(inner.slots.num_buckets());
+        let mut found = Vec::new();
+        for bucket in first..last {
+            if found.len() == max.max(1) {
+                return (found, Some(PageStart { layout, bucket }));
+            }
+            let Some(slot) = inner.slots.get_bucket(bucket) else { continue };
+            if let Some((mailbox, connected)) = slot.mailbox() {
+                found.push((slot.client_id().clone(), mailbox.clone(), connected));
+            }
+        }
+        let more = last < inner.slots.num_buckets();
+        (found, more.then_some(PageStart { layout, bucket: last }))
     }
 
     /// Messages in flight of parked Sessions, by the group they came from.
@@ -407,5 +464,71 @@ impl Registry {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().expect("no code panics while it holds the registry")
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(feature = "shuttle"))] // Its locks work only in its own runs.
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::message::Meter;
+
+    fn come(registry: &Registry, name: &str) {
+        let meter = Meter::forever();
+        let identity = Arc::new(Identity::new(ClientId::new(name), None, meter));
+        let id = &identity.client_id;
+        let claim = registry.claim(id, None, false, &mut Vec::new()).expect("it is of one user");
+        let settled = registry.settle(id, claim, &identity, u32::MAX, Waker::noop());
+        let Claim::New(session) = settled else { panic!("{settled:?}") };
+        registry.attach(id, &Arc::new(Mailbox::for_session(session, identity.clone())));
+    }
+
+    /// All pages, with as many as `between` says of others that come after each.
+    fn pages(registry: &Registry, max: usize, mut between: impl FnMut()) -> BTreeMap<String, u32> {
+        let (mut seen, mut next) = (BTreeMap::new(), Some(PageStart::default()));
+        while let Some(from) = next {
+            let (found, then) = registry.page(from, max);
+            assert!(found.len() <= max);
+            for (client_id, _, connected) in found {
+                assert!(connected);
+                *seen.entry(client_id.as_str().to_owned()).or_default() += 1;
+            }
+            next = then;
+            between();
+        }
+        seen
+    }
+
+    #[test]
+    fn each_client_that_stays_is_in_a_page() {
+        let registry = Registry::new(7);
+        assert!(pages(&registry, 3, || {}).is_empty());
+        (0..500).for_each(|n| come(&registry, &format!("c{n}")));
+        for max in [1, 7, 100, 1000] {
+            let seen = pages(&registry, max, || {});
+            assert_eq!((seen.len(), seen.values().max()), (500, Some(&1)), "each once");
+        }
+        // The table grows meanwhile.
+        let mut more = 0..2_000;
+        let seen = pages(&registry, 10, || {
+            more.by_ref().take(20).for_each(|n| come(&registry, &format!("d{n}")));
+        });
+        assert!((0..500).all(|n| seen.contains_key(&format!("c{n}"))));
+        let knows = |name: &str| registry.mailbox(&ClientId::new(name)).is_some();
+        assert!(knows("c7") && knows("d7") && !knows("e7"));
+    }
+
+    #[test]
+    fn a_page_of_a_table_that_many_have_left_costs_no_more() {
+        let registry = Registry::new(7);
+        (0..5_000).for_each(|n| come(&registry, &format!("c{n}")));
+        for n in 0..4_990 {
+            let _ = registry.release(&ClientId::new(&format!("c{n}")));
+        }
+        let mut rounds = 0;
+        assert_eq!(pages(&registry, 10, || rounds += 1).len(), 10);
+        assert_eq!(rounds, registry.lock().slots.num_buckets().div_ceil(10 * LOOKS));
     }
 }

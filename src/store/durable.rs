@@ -19,7 +19,8 @@ use foldhash::fast::FixedState;
 use super::engine::{Blob, Lookup, RowBatch, StoreError, Visit};
 use super::facts::{self, Key, Kind};
 use crate::broker::ports::{
-    Batch, Fact, Fetch, Marker, Permit, Progress, Publication, Receipt, Refused, Store, Strain,
+    Batch, Fact, Fetch, Marker, Permit, Progress, Publication, Receipt, Refused, Store,
+    StoreFigures, Strain,
 };
 use crate::message::{Meter, Mid, ReceiverId, SessionId};
 use crate::session::Op;
@@ -78,9 +79,9 @@ pub trait Rows: Send + Sync + 'static {
         keys.iter().map(|key| self.get(key)).collect()
     }
 
-    /// Figures, by name.
-    fn figures(&self) -> Vec<(&'static str, u64)> {
-        Vec::new()
+    /// Their figures, if they have any.
+    fn figures(&self) -> Option<StoreFigures> {
+        None
     }
 
     /// Visits the rows whose keys begin with `prefix`, in the order of keys.
@@ -253,7 +254,7 @@ impl<R: Rows> Store for DurableStore<R> {
         self.shared.rows.strain()
     }
 
-    fn figures(&self) -> Vec<(&'static str, u64)> {
+    fn figures(&self) -> Option<StoreFigures> {
         self.shared.rows.figures()
     }
 

@@ -4,7 +4,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::Rows;
-use crate::broker::ports::{Progress, Refused, Strain};
+use crate::broker::ports::{Progress, Refused, StoreFigures, Strain};
 use crate::store::engine::{Blob, Engine, Lookup, RowBatch, StoreError, Visit};
 
 impl Rows for Engine {
@@ -40,39 +40,39 @@ impl Rows for Engine {
         Engine::get_many(self, keys)
     }
 
-    fn figures(&self) -> Vec<(&'static str, u64)> {
+    fn figures(&self) -> Option<StoreFigures> {
         let stats = self.stats();
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        vec![
-            ("commits", stats.commits),
-            ("commit/batches", stats.frames),
-            ("commit/bytes", stats.bytes),
-            ("commit/batches max", stats.frames_max),
-            ("commit/p50", micros(stats.commit.p50)),
-            ("commit/p99", micros(stats.commit.p99)),
-            ("commit/max", micros(stats.commit.max)),
-            ("flush/p50", micros(stats.flush.p50)),
-            ("flush/p99", micros(stats.flush.p99)),
-            ("flush/max", micros(stats.flush.max)),
-            ("waiters", stats.waiters as u64),
-            ("lag", stats.lag),
-            ("unwritten bytes", stats.queued_bytes as u64),
-            ("journal bytes", stats.journal_bytes),
-            ("pending/rows", stats.pending_rows as u64),
-            ("pending/bytes", stats.pending_bytes as u64),
-            ("pending/cancelled rows", stats.cancelled_rows),
-            ("checkpoints", stats.checkpoints),
-            ("checkpoint/rows", stats.checkpoint_rows),
-            ("checkpoint/time", micros(stats.checkpoint_time)),
-            ("checkpoint/lag", stats.checkpoint_lag),
-            ("table rows", stats.table_rows),
-            ("table bytes", stats.table_bytes),
-            ("resident bytes", stats.resident_bytes),
-            ("recovery time", micros(stats.recovery_time)),
-            ("disk full", stats.full.is_some().into()),
-            ("failed", stats.poisoned.is_some().into()),
-            ("table failed", stats.table_failed.is_some().into()),
-        ]
+        Some(StoreFigures {
+            commits: stats.commits,
+            commit_batches: stats.frames,
+            commit_bytes: stats.bytes,
+            commit_batches_max: stats.frames_max,
+            commit_p50: micros(stats.commit.p50),
+            commit_p99: micros(stats.commit.p99),
+            commit_max: micros(stats.commit.max),
+            flush_p50: micros(stats.flush.p50),
+            flush_p99: micros(stats.flush.p99),
+            flush_max: micros(stats.flush.max),
+            waiters: stats.waiters as u64,
+            lag: stats.lag,
+            unwritten: stats.queued_bytes as u64,
+            journal: stats.journal_bytes,
+            pending_rows: stats.pending_rows as u64,
+            pending: stats.pending_bytes as u64,
+            pending_cancelled_rows: stats.cancelled_rows,
+            checkpoints: stats.checkpoints,
+            checkpoint_rows: stats.checkpoint_rows,
+            checkpoint_time: micros(stats.checkpoint_time),
+            checkpoint_lag: stats.checkpoint_lag,
+            table_rows: stats.table_rows,
+            table: stats.table_bytes,
+            resident: stats.resident_bytes,
+            recovery_time: micros(stats.recovery_time),
+            disk_full: stats.full.is_some().into(),
+            failed: stats.poisoned.is_some().into(),
+            table_failed: stats.table_failed.is_some().into(),
+        })
     }
 
     fn scan(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {

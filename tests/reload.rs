@@ -14,6 +14,7 @@ use std::time::Duration;
 use rows::Disk;
 use sluicemq::broker::overload::Sample;
 use sluicemq::broker::turn::Turn;
+use sluicemq::broker::{Publisher, Submission};
 use sluicemq::codec::{Properties, QoS};
 use sluicemq::config::Config;
 use sluicemq::message::{ClientId, Draft, Identity, Loss, Meter};
@@ -379,7 +380,8 @@ fn a_turn_under_the_rules_before_does_not_mix_up_a_topic() {
             properties: Properties::EMPTY,
             payload: payload.as_bytes(),
         };
-        town.broker.publish(&draft, &publisher, None, town.now, turn);
+        let submission = Submission::new(&draft, Publisher::Client(&publisher));
+        town.broker.publish(submission, town.now, turn);
         town.broker.flush(town.now, turn);
     };
     let (mut before, mut after) = (Turn::default(), Turn::default());

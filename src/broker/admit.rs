@@ -1,27 +1,16 @@
 //! Whether there is room for a message, in memory and in the store: asked before anything is changed,
 //! so that who is refused has changed nothing.
 
-use std::sync::Arc;
-
 use super::Broker;
 use super::ports::{Permit, Refused};
 use super::turn::Turn;
 use crate::codec::{QoS, Reason};
-use crate::message::{Draft, Identity};
+use crate::message::Draft;
 
 impl Broker {
-    /// Room for a message, asked before anything is changed.
-    pub(super) fn admit(
-        &self,
-        draft: &Draft<'_>,
-        publisher: &Arc<Identity>,
-        bytes: usize,
-    ) -> Result<(), Reason> {
+    /// Room for a client's message in memory.
+    pub(super) fn admit(&self, draft: &Draft<'_>, bytes: usize) -> Result<(), Reason> {
         let shared = &*self.0;
-        // What the broker says of itself is little, and is wanted most when room is short.
-        if std::ptr::eq(&**publisher, &*shared.system) {
-            return Ok(());
-        }
         if draft.retain && !draft.payload.is_empty() {
             let may = shared.router.retained().has_room(draft.topic, bytes, &shared.totals);
             if !may {
@@ -39,13 +28,12 @@ impl Broker {
     pub(super) fn admit_to_store(
         &self,
         draft: &Draft<'_>,
-        publisher: &Arc<Identity>,
         bytes: usize,
         turn: &mut Turn,
     ) -> Result<(), Reason> {
         let shared = &*self.0;
         let kept = shared.remembers && (draft.qos > QoS::AtMostOnce || draft.retain);
-        if !kept || std::ptr::eq(&**publisher, &*shared.system) {
+        if !kept {
             return Ok(());
         }
         let admitted = turn.room.take().map_or_else(|| shared.ports.store.admit(bytes), Ok);

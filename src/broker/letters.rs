@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use tracing::warn;
 
+use super::Broker;
 use super::dropped::{DEAD, DropLine, Gone, Letter, is_dead};
 use super::mailbox::{Fallen, Mailbox, Refusal};
 use super::metrics::Counter;
 use super::ports::Fetch;
+use super::publish::{Publisher, Record, Submission};
 use super::topic_ledger::{TopicClass, Unrouted};
 use super::turn::Turn;
-use super::{Broker, Owned};
 use crate::codec::QoS;
 use crate::codec::property::put_user_property;
 use crate::codec::{Properties, Reason};
@@ -99,16 +100,16 @@ impl Broker {
         &self,
         refusal: Refusal,
         (receiver, qos): (ReceiverId, QoS),
-        owned: &mut Owned<'_>,
+        record: &mut Record<'_>,
         gone: &mut Gone,
     ) {
         let Refusal { loss, receiver: name, letter: wanted } = refusal;
-        let class = self.class_of(Some(owned.draft.topic));
+        let class = self.class_of(Some(record.topic()));
         self.0.metrics.lose(class, loss, 1);
         let Some(name) = name else { return };
         gone.tell(&name, class, loss);
-        if wanted && !is_dead(owned.draft.topic) {
-            let message = Some(owned.share());
+        if wanted && !is_dead(record.topic()) {
+            let message = Some(record.share());
             gone.want_letter(Letter { name, receiver, loss, qos, message, mid: None, wanted });
         }
     }
@@ -305,8 +306,9 @@ impl Broker {
         let full = shared.meter.about() + draft.bytes(&shared.system) as u64
             > shared.totals.queued_bytes_max.0;
         let lost = topic.len() > usize::from(u16::MAX) || full || {
-            let published = self.publish(&draft, &shared.system, None, now, turn);
-            published.reason.is_error() && published.reason != Reason::NoMatchingSubscribers
+            let submission = Submission::new(&draft, Publisher::System);
+            let reason = self.publish(submission, now, turn).reason();
+            reason.is_error() && reason != Reason::NoMatchingSubscribers
         };
         let counter = if lost { Counter::LettersLost } else { Counter::Letters };
         shared.metrics.add(counter, 1);

@@ -15,6 +15,7 @@ pub mod overload;
 pub mod pools;
 pub mod ports;
 mod priorities;
+pub mod publish;
 mod queue_settings;
 mod recent;
 pub mod registry;
@@ -31,22 +32,22 @@ mod view;
 
 use std::sync::Arc;
 
-use crate::codec::{QoS, Reason};
 use crate::config::{self, Config};
-use crate::message::{ClientId, Draft, GroupId, Identity, Loss, Message, Meter, SessionId};
-use crate::session::{Access, Context, Op, Policy, WillMessage};
+use crate::message::{ClientId, GroupId, Identity, Loss, Meter, SessionId};
+use crate::session::{Access, Context, Op, Policy};
 use crate::time::Time;
 
-use mailbox::{Copy, Mailbox};
+use mailbox::Mailbox;
 use metrics::{Counter, Metrics};
-use ports::{Authenticator, Publication, Receipt, Store, StoredCopy};
+use ports::{Authenticator, Receipt, Store};
 use registry::{Due, Registry};
-use router::{Retain, Retaining, Router};
-use topic_ledger::{TopicLedger, Unrouted};
+use router::Router;
+use topic_ledger::TopicLedger;
 use turn::{Turn, press};
 
 pub use link::{Flow, Link, NOBODY_READS, PeerInfo};
 pub use listeners::ListenerId;
+pub use publish::{Published, Publisher, Submission};
 pub use registry::PageStart;
 pub use view::{Batching, ClientPage, ClientView, OverloadView, View};
 
@@ -88,21 +89,6 @@ struct Shared {
     started: Time,
 }
 
-/// What became of a PUBLISH.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Published {
-    /// Receivers that have it or will have it.
-    pub admitted: u32,
-    /// Receivers that refused their copy.
-    pub refused: u32,
-    /// What the publisher is told.
-    pub reason: Reason,
-    /// It was handed to the store: the answer waits for this turn's receipt.
-    pub stored: bool,
-    /// The store did not take it: it is not kept, and must not be called accepted.
-    pub no_room: bool,
-}
-
 /// How often a letter may push out another copy, whose letter pushes out another, in one turn.
 const ROUNDS_MAX: usize = 4;
 
@@ -134,94 +120,6 @@ impl Broker {
             letters: letters::Letters::default(),
             started: now,
         }))
-    }
-
-    /// The one way in for a message: routes `draft` to everybody who wants it.
-    ///
-    /// Copies are admitted here and pushed by [`Broker::flush`], after the store has them. The turn was
-    /// begun with [`Broker::begin`].
-    pub fn publish(
-        &self,
-        draft: &Draft<'_>,
-        publisher: &Arc<Identity>,
-        with: Option<(SessionId, Op)>,
-        now: Time,
-        turn: &mut Turn,
-    ) -> Published {
-        let shared = &*self.0;
-        let bytes = draft.bytes(publisher);
-        let admitted = self.admit(draft, publisher, bytes).map_err(|reason| (reason, false));
-        let admitted = admitted.and_then(|()| {
-            self.admit_to_store(draft, publisher, bytes, turn).map_err(|reason| (reason, true))
-        });
-        if let Err((reason, no_room)) = admitted {
-            return Published { admitted: 0, refused: 0, reason, stored: false, no_room };
-        }
-        let mut owned = Owned { draft, publisher, now, message: None };
-        let retained = match (draft.retain, draft.payload.is_empty()) {
-            (false, _) => None,
-            (true, true) => Some(Retain::Clear),
-            (true, false) => Some(Retain::Set(owned.share())),
-        };
-        let retains = retained.is_some();
-        // What the broker says of itself is kept in memory alone.
-        let kept = shared.remembers && !std::ptr::eq(&**publisher, &*shared.system);
-        let retained = retained.map(|what| Retaining { what, kept });
-        let recent = &mut turn.recent;
-        let (stamp, matches) = shared.router.route(draft.topic, publisher, retained, recent);
-        let found = matches.len();
-        let mut admitted = 0;
-        let mut refused = 0;
-        let setting = turn.settings.setting(shared.router.topic_hash(), now);
-        let band = turn.settings.band(draft.topic, &draft.properties);
-        let mut copies = Vec::new();
-        let remembers = shared.remembers;
-        let whole = !retains && !remembers;
-        let before = turn.staged.receivers();
-        for (index, found) in matches.iter().enumerate() {
-            let qos = found.qos.min(draft.qos);
-            let open = turn.staged.of(found, before);
-            if !open.grant.spend(qos, bytes) {
-                let grant = &mut open.grant;
-                let mailbox = &found.mailbox;
-                let room = (qos, bytes);
-                if let Err(refusal) =
-                    mailbox.reserve(&setting, draft.topic, room, grant, &mut turn.gone)
-                {
-                    refused += u32::from(refusal.loss.is_refusal());
-                    let copy = (found.receiver, qos);
-                    self.note_refused(refusal, copy, &mut owned, &mut turn.gone);
-                    continue;
-                }
-                if open.grant.pressed {
-                    press(&mut turn.pressed, &found.mailbox);
-                }
-                let spent = open.grant.spend(qos, bytes);
-                debug_assert!(spent, "room was reserved for it");
-            }
-            let stored = remembers && open.grant.durable && qos > QoS::AtMostOnce;
-            let retain = draft.retain && found.retain_as_published;
-            if stored {
-                let (receiver, ids) = (found.receiver, found.ids.clone());
-                copies.push(StoredCopy { receiver, qos, retain, ids, band });
-            }
-            let message =
-                if whole && index + 1 == matches.len() { owned.give_away() } else { owned.share() };
-            let ids = found.ids.clone();
-            open.copies.push(Copy { message, qos, retain, ids, stored, band });
-            admitted += 1;
-        }
-        turn.copies += found;
-        turn.tally.add(Counter::Routed, found as u64);
-        turn.stamps.extend(stamp);
-        let stored = self.store(&mut owned, copies, stamp, with, turn);
-        let reason = match (found, admitted, refused) {
-            (0, _, _) => Reason::NoMatchingSubscribers,
-            (_, 0, 1..) => Reason::QuotaExceeded,
-            _ => Reason::Success,
-        };
-        let stored = stored && draft.qos > QoS::AtMostOnce;
-        Published { admitted, refused, reason, stored, no_room: false }
     }
 
     /// Ends a turn: hands its changes to the store, pushes the copies, wakes their receivers.
@@ -296,28 +194,6 @@ impl Broker {
                 press(pressed, &open.mailbox);
             }
         });
-    }
-
-    /// Publishes a Will, if its Session may.
-    pub(crate) fn publish_will(
-        &self,
-        identity: &Arc<Identity>,
-        will: &WillMessage,
-        now: Time,
-        turn: &mut Turn,
-    ) {
-        let draft = will.draft();
-        if self.0.ports.access.may_publish(identity, draft.topic) {
-            // It was acknowledged with CONNECT: no room in the store is no reason to lose it now.
-            turn.room = Some(ports::Permit::default());
-            let published = self.publish(&draft, identity, None, now, turn);
-            turn.room = None;
-            if published.reason.is_error() && published.refused == 0 {
-                self.note_unrouted(Some(draft.topic), Unrouted::Refused);
-            }
-        } else {
-            self.note_unrouted(Some(draft.topic), Unrouted::Refused);
-        }
     }
 
     /// Enters a listener; the result is what its connections name it by. One of the same names is
@@ -420,49 +296,6 @@ impl Broker {
     /// The rules every Session obeys.
     pub fn policy(&self) -> &Policy {
         &self.0.policy
-    }
-
-    /// Puts a message into the turn's batch, if it is to be kept.
-    fn store(
-        &self,
-        owned: &mut Owned<'_>,
-        copies: Vec<StoredCopy>,
-        retained: Option<u64>,
-        with: Option<(SessionId, Op)>,
-        turn: &mut Turn,
-    ) -> bool {
-        if !self.0.remembers {
-            return false;
-        }
-        let mut stored = with.is_some();
-        turn.batch.ops.extend(with);
-        if retained.is_some() || !copies.is_empty() {
-            turn.batch.publishes.push(Publication { message: owned.share(), copies, retained });
-            stored = true;
-        }
-        stored
-    }
-}
-
-/// The message of a PUBLISH, made when the first receiver wants it.
-struct Owned<'d> {
-    draft: &'d Draft<'d>,
-    publisher: &'d Identity,
-    now: Time,
-    message: Option<Message>,
-}
-
-impl Owned<'_> {
-    fn share(&mut self) -> Message {
-        let message = self.give_away();
-        self.message = Some(message.clone());
-        message
-    }
-
-    /// For the last who wants it: nothing is counted up and down again.
-    fn give_away(&mut self) -> Message {
-        let make = || self.draft.into_message(self.publisher, self.now);
-        self.message.take().unwrap_or_else(make)
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Broker;
 use super::metrics::{Metric, MetricValue};
+use super::publish::{Publisher, Submission};
 use super::turn::Turn;
 use crate::codec::{Properties, QoS};
 use crate::message::Draft;
@@ -88,7 +89,7 @@ impl Broker {
                 properties: Properties::EMPTY,
                 payload: value.as_bytes(),
             };
-            self.publish(&draft, &self.0.system, None, now, turn);
+            self.publish(Submission::new(&draft, Publisher::System), now, turn);
         }
     }
 

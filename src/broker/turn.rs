@@ -67,7 +67,7 @@ pub(super) enum Due {
 #[derive(Debug)]
 pub(super) enum Owed {
     /// A PUBLISH was routed: its PUBACK or PUBREC.
-    Published { packet_id: PacketId, qos: QoS, reason: Reason },
+    Published { packet_id: PacketId, qos: QoS, reason: Reason, over_rate: bool },
     /// A packet, encoded.
     Bytes(Box<[u8]>),
 }

@@ -114,7 +114,7 @@ pub fn capped_expiry(seconds: u32, policy: &Policy) -> u32 {
 }
 
 /// Topics only the broker itself publishes to.
-pub(super) fn reserved(topic: &str) -> bool {
+pub fn reserved(topic: &str) -> bool {
     topic.starts_with('$')
         && (["$SYS/", "$dead/", "$share/"].iter().any(|own| topic.starts_with(own))
             || topic == "$SYS"

@@ -1,6 +1,5 @@
 //! What the client publishes: PUBLISH and PUBREL in, PUBACK, PUBREC and PUBCOMP out.
 
-use super::connect::reserved;
 use super::{Action, Context, Count, Op, Outcome, Session, Violation, answer};
 use crate::codec::{Ack, Packet, PacketId, Publish, QoS, Reason, Version};
 use crate::message::Draft;
@@ -32,12 +31,7 @@ impl Session {
             None => {}
         }
         let topic = self.topic_of(publish).unwrap_or(publish.topic);
-        match self.allowed(topic, cx) {
-            Ok(topic) if cx.over_rate => {
-                out(Action::Count(Count::refused(publish, Some(topic), true)));
-                self.refuse(publish, Reason::QuotaExceeded, out);
-                Ok(())
-            }
+        match well_formed(topic, cx) {
             Ok(topic) => {
                 let lasting = cx.remembers && self.lasts();
                 let with = publish
@@ -52,12 +46,13 @@ impl Session {
                     properties: publish.properties,
                     payload: publish.payload,
                 };
-                out(Action::Publish { draft, packet_id: publish.packet_id, with });
+                let (packet_id, over_rate) = (publish.packet_id, cx.over_rate);
+                out(Action::Publish { draft, packet_id, with, over_rate });
                 Ok(())
             }
             Err(reason) => {
                 let topic = TopicName::within(topic, &cx.policy.topic).ok();
-                out(Action::Count(Count::refused(publish, topic, false)));
+                out(Action::Count(Count::refused(publish, topic)));
                 self.refuse(publish, reason, out);
                 Ok(())
             }
@@ -75,17 +70,20 @@ impl Session {
         }
     }
 
-    /// The client's PUBLISH is routed and safe: answer it.
+    /// The client's PUBLISH is routed and safe, or refused: answer it. `words`: a refusal has a
+    /// Reason String.
     pub(super) fn on_published(
         &mut self,
         packet_id: PacketId,
         qos: QoS,
         reason: Reason,
+        words: bool,
         out: &mut impl FnMut(Action<'_>),
     ) {
         // 3.1.1 has no refusal: the ledger has it, the client gets its ordinary answer.
         let refused = reason.is_error();
-        let text = if refused { self.reason_string("no room for the message") } else { None };
+        let text =
+            if refused && words { self.reason_string("no room for the message") } else { None };
         let reason = self.answerable(reason);
         let ack = answer(packet_id, reason, text);
         if qos == QoS::ExactlyOnce {
@@ -156,19 +154,7 @@ impl Session {
         Ok(())
     }
 
-    fn allowed<'t>(&self, topic: &'t str, cx: &Context<'_>) -> Result<TopicName<'t>, Reason> {
-        let name =
-            TopicName::within(topic, &cx.policy.topic).map_err(|_| Reason::TopicNameInvalid)?;
-        if topic.starts_with("$share/") {
-            return Err(Reason::TopicNameInvalid);
-        }
-        if reserved(topic) || !cx.access.may_publish(&self.identity, name) {
-            return Err(Reason::NotAuthorized);
-        }
-        Ok(name)
-    }
-
-    /// Refused before routing, and counted: answered in turn, but at `QoS` 0.
+    /// Refused for its form, and counted: answered in turn, but at `QoS` 0.
     fn refuse(&mut self, publish: &Publish<'_>, reason: Reason, out: &mut impl FnMut(Action<'_>)) {
         let Some(packet_id) = publish.packet_id else { return };
         let reason = self.answerable(reason);
@@ -191,4 +177,10 @@ impl Session {
         let told = self.terms.version == Version::V5 || reason == Reason::UnspecifiedError;
         if told { reason } else { Reason::Success }
     }
+}
+
+/// The topic, if a client may name it in a PUBLISH. Whether this client may is asked by the broker.
+fn well_formed<'t>(topic: &'t str, cx: &Context<'_>) -> Result<TopicName<'t>, Reason> {
+    let name = TopicName::within(topic, &cx.policy.topic).map_err(|_| Reason::TopicNameInvalid)?;
+    if topic.starts_with("$share/") { Err(Reason::TopicNameInvalid) } else { Ok(name) }
 }

@@ -26,7 +26,7 @@ use crate::message::{Delivery, Draft, GroupId, Identity, Loss, Mid};
 use crate::time::Time;
 use crate::topic::{self, TopicFilter, TopicName};
 
-pub use connect::Terms;
+pub use connect::{Terms, reserved};
 pub use record::Op;
 pub use subscribe::Cursor;
 pub use will::WillMessage;
@@ -46,6 +46,8 @@ pub enum Input<'a> {
         qos: QoS,
         /// What to answer.
         reason: Reason,
+        /// It was refused for a rate.
+        over_rate: bool,
     },
     /// All [`Action::Subscribe`]s of the last packet were carried out at this retained stamp.
     Subscribed {
@@ -74,6 +76,8 @@ pub enum Action<'a> {
         packet_id: Option<PacketId>,
         /// Remembered in the same batch as the message.
         with: Option<Op>,
+        /// It is beyond the client's rate: it is refused, if rights do not refuse it first.
+        over_rate: bool,
     },
     /// Put a Subscription into the tree, or replace it there.
     Subscribe {
@@ -124,23 +128,21 @@ pub enum Action<'a> {
 pub enum Count<'a> {
     /// A `QoS` 2 PUBLISH came again before it was released: absorbed.
     Repeat,
-    /// A PUBLISH of `QoS` 1 or 2 was refused before routing (topic, rights, rate).
+    /// A PUBLISH of `QoS` 1 or 2 was refused for its form.
     Refused,
     /// One of `QoS` 0 was: it asks for no answer.
     Unrouted {
         /// Where it was for, if that can be said.
         topic: Option<TopicName<'a>>,
-        /// It was beyond a rate.
-        over_rate: bool,
     },
 }
 
 impl<'a> Count<'a> {
     /// A PUBLISH was refused before routing.
-    fn refused(publish: &Publish<'_>, topic: Option<TopicName<'a>>, over_rate: bool) -> Count<'a> {
+    fn refused(publish: &Publish<'_>, topic: Option<TopicName<'a>>) -> Count<'a> {
         match publish.packet_id {
             Some(_) => Count::Refused,
-            None => Count::Unrouted { topic, over_rate },
+            None => Count::Unrouted { topic },
         }
     }
 }
@@ -363,8 +365,10 @@ impl Session {
                 self.on_deliver(delivery, cx, out);
                 Ok(())
             }
-            Input::Published { packet_id, qos, reason } => {
-                self.on_published(packet_id, qos, reason, out);
+            Input::Published { packet_id, qos, reason, over_rate } => {
+                // A refusal for want of room says so in words.
+                let words = !over_rate && reason != Reason::NotAuthorized;
+                self.on_published(packet_id, qos, reason, words, out);
                 Ok(())
             }
             Input::Subscribed { stamp } => {
@@ -558,7 +562,7 @@ impl Session {
             Packet::Publish(publish) => {
                 let outcome = self.on_publish(publish, cx, out);
                 if outcome.is_err() {
-                    out(Action::Count(Count::refused(publish, None, false)));
+                    out(Action::Count(Count::refused(publish, None)));
                 }
                 outcome
             }

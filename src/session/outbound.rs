@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 use super::window::State;
 use super::{Action, Context, Op, Session, answer};
 use crate::codec::{self, Ack, Packet, PacketId, Publish, QoS, Reason};
-use crate::message::{Delivery, Loss};
+use crate::message::{Delivery, Identity, Loss};
 use crate::topic::TopicName;
 
 impl Session {
@@ -22,7 +22,7 @@ impl Session {
         let (group, mid) = (delivery.group, delivery.mid());
         let loss = if message.expired(cx.now) {
             Some(Loss::Expired) // [MQTT5-3.3.2-5]
-        } else if !cx.access.may_receive(&self.identity, name) {
+        } else if !may_receive(&self.identity, &delivery, cx) {
             Some(Loss::NotAuthorized)
         } else {
             None
@@ -92,6 +92,15 @@ impl Session {
                     out(Action::Send { packet: &packet, after_ops: false });
                 }
                 State::Sent(delivery) => {
+                    let mut lose = |loss| {
+                        out(Action::Undeliverable { delivery: Some(delivery), loss });
+                        let (qos, group, mid) = (delivery.qos, delivery.group, delivery.mid());
+                        gone.push((packet_id, qos, group, mid, loss));
+                    };
+                    if !may_receive(&self.identity, delivery, cx) {
+                        lose(Loss::NotAuthorized);
+                        continue;
+                    }
                     let mut publish = outgoing(delivery, delivery.message.topic(), cx);
                     publish.dup = true; // [MQTT5-3.3.1-1]
                     publish.packet_id = Some(packet_id);
@@ -99,19 +108,15 @@ impl Session {
                     if packet_max != u32::MAX
                         && codec::publish_len(&publish, version) > packet_max as usize
                     {
-                        out(Action::Undeliverable {
-                            delivery: Some(delivery),
-                            loss: Loss::TooLarge,
-                        });
-                        gone.push((packet_id, delivery.qos, delivery.group, delivery.mid()));
+                        lose(Loss::TooLarge);
                         continue;
                     }
                     out(Action::Send { packet: &Packet::Publish(publish), after_ops: false });
                 }
             }
         }
-        for (packet_id, qos, group, mid) in gone {
-            let loss = Some(Loss::TooLarge);
+        for (packet_id, qos, group, mid, loss) in gone {
+            let loss = Some(loss);
             if qos < QoS::ExactlyOnce {
                 self.finish(packet_id, qos, false, loss, cx, out);
                 continue;
@@ -202,6 +207,12 @@ impl Session {
         self.terms.packet_max == u32::MAX
             || codec::publish_len(publish, self.terms.version) <= self.terms.packet_max as usize
     }
+}
+
+/// Whether the client may receive it: asked whenever a message is about to be sent, the first time or
+/// again.
+fn may_receive(identity: &Identity, delivery: &Delivery, cx: &Context<'_>) -> bool {
+    cx.access.may_receive(identity, delivery.message.topic())
 }
 
 /// The PUBLISH for a delivery, without identifier and alias.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use sluicemq::auth::{PasswordAuth, PermitAll};
 use sluicemq::broker::ports::{Fact, Mark, Progress, Receipt, Store};
+use sluicemq::broker::publish::{Publisher, Submission};
 use sluicemq::broker::turn::Turn;
 use sluicemq::broker::{Broker, Ports};
 use sluicemq::codec::{Properties, QoS};
@@ -113,7 +114,8 @@ impl Race {
             payload: value.as_bytes(),
         };
         self.broker.begin(&mut self.turns[who]);
-        self.broker.publish(&draft, &self.publisher, None, self.now, &mut self.turns[who]);
+        let submission = Submission::new(&draft, Publisher::Client(&self.publisher));
+        self.broker.publish(submission, self.now, &mut self.turns[who]);
         let after = |seconds: u32| self.now.after(Duration::from_secs(seconds.into()));
         let expires = draft.expiry.map_or(Time::NEVER, after);
         let history = &mut self.histories[topic];

@@ -336,9 +336,9 @@ impl Live {
         let held = held.into_iter().flatten().map(|held| held.what);
         let answers = turn.answers.drain(..).map(|answer| answer.what);
         for what in held.chain(answers) {
-            if let Owed::Published { packet_id, qos, reason } = what {
+            if let Owed::Published { packet_id, qos, reason, over_rate } = what {
                 broker.metrics().add(Counter::LostWithConnection, 1);
-                let input = Input::Published { packet_id, qos, reason };
+                let input = Input::Published { packet_id, qos, reason, over_rate };
                 self.session.handle(input, &cx, &mut |_| {});
             }
         }
@@ -504,10 +504,10 @@ impl Live {
                 turn.tally.add(Counter::Packets, 1);
                 turn.out.extend_from_slice(&bytes);
             }
-            Owed::Published { packet_id, qos, reason } => {
+            Owed::Published { packet_id, qos, reason, over_rate } => {
                 let counter = if reason.is_error() { Counter::Refused } else { Counter::Accepted };
                 turn.tally.add(counter, 1);
-                let published = Input::Published { packet_id, qos, reason };
+                let published = Input::Published { packet_id, qos, reason, over_rate };
                 self.run(published, &broker.context(now), broker, turn);
             }
         }

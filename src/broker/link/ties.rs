@@ -16,8 +16,8 @@ use crate::broker::Broker;
 use crate::broker::classes::Who;
 use crate::broker::mailbox::{Mailbox, Owner, Pace};
 use crate::broker::metrics::Counter;
-use crate::broker::overload::SHED;
 use crate::broker::ports::{Fetch, Receipt};
+use crate::broker::publish::{Publisher, Submission};
 use crate::broker::router::{Membership, RouteChange};
 use crate::broker::topic_ledger::Unrouted;
 use crate::broker::turn::{Answer, Due, Owed, Turn};
@@ -85,6 +85,15 @@ pub(super) struct Held {
     pub what: Owed,
 }
 
+/// A PUBLISH of the client, as its Session hands it over.
+struct ClientPublish<'a> {
+    draft: Draft<'a>,
+    /// `None` at `QoS` 0.
+    packet_id: Option<PacketId>,
+    with: Option<Op>,
+    over_rate: bool,
+}
+
 /// Why this publisher is not read from.
 #[derive(Debug)]
 pub(super) enum Pause {
@@ -121,8 +130,9 @@ impl Ties {
                 self.settled[usize::from(above_qos0)] += 1;
                 turn.tally.add(Counter::Completed, 1);
             }
-            Action::Publish { draft, packet_id, with } => {
-                self.on_publish(&draft, packet_id, with, broker, now, turn);
+            Action::Publish { draft, packet_id, with, over_rate } => {
+                let incoming = ClientPublish { draft, packet_id, with, over_rate };
+                self.on_publish(incoming, broker, now, turn);
             }
             action => self.carry_out_other(action, broker, turn),
         }
@@ -154,48 +164,39 @@ impl Ties {
     #[inline(never)]
     fn on_publish(
         &mut self,
-        draft: &Draft<'_>,
-        packet_id: Option<PacketId>,
-        with: Option<Op>,
+        incoming: ClientPublish<'_>,
         broker: &Broker,
         now: Time,
         turn: &mut Turn,
     ) {
-        // What is retained is of few messages, and its loss would last.
-        if turn.pressure.level >= SHED && packet_id.is_none() && !draft.retain {
-            broker.note_unrouted(Some(draft.topic), Unrouted::Shed);
-            return;
-        }
+        let ClientPublish { draft, packet_id, with, over_rate } = incoming;
         let received = with.is_some();
         let with = with.map(|op| (self.id(), op));
-        let published = broker.publish(draft, self.identity(), with, now, turn);
+        let submission = Submission::new(&draft, Publisher::Client(self.identity()));
+        let published = broker.publish(submission.with(with).over_rate(over_rate), now, turn);
         let v5 = self.version == Version::V5;
-        let refused = published.reason.is_error() && v5;
         // An older client cannot be told that the store has failed, and must not be told that
         // it has not: it comes again.
-        let untold = published.no_room && !v5;
-        let reason = if untold { Reason::UnspecifiedError } else { published.reason };
-        match packet_id {
-            Some(packet_id) => {
-                if received && published.stored && refused {
-                    // The refusal frees the identifier, in the same batch: else a crash between the
-                    // two would let it absorb another message.
-                    turn.batch.ops.push((self.id(), Op::Forgotten { packet_id }));
-                }
-                if reason == Reason::UnspecifiedError {
-                    // The store has failed: this can be neither kept nor, on 3.1.1, refused.
-                    self.closing = Some(Reason::UnspecifiedError);
-                }
-                let qos = draft.qos;
-                let due = if published.stored { Due::ThisTurn } else { Due::Now };
-                let what = Owed::Published { packet_id, qos, reason };
-                turn.answers.push(Answer { due, what });
+        let untold = published.no_room() && !v5;
+        let reason = if untold { Reason::UnspecifiedError } else { published.reason() };
+        let Some(packet_id) = packet_id else {
+            if let Some(why) = published.why_unrouted() {
+                broker.note_unrouted(Some(draft.topic), why);
             }
-            None if published.reason.is_error() && published.refused == 0 => {
-                broker.note_unrouted(Some(draft.topic), Unrouted::Refused);
-            }
-            None => {}
+            return;
+        };
+        if received && published.is_stored() && published.reason().is_error() && v5 {
+            // The refusal frees the identifier, in the same batch: else a crash between the
+            // two would let it absorb another message.
+            turn.batch.ops.push((self.id(), Op::Forgotten { packet_id }));
         }
+        if reason == Reason::UnspecifiedError {
+            // The store has failed: this can be neither kept nor, on 3.1.1, refused.
+            self.closing = Some(Reason::UnspecifiedError);
+        }
+        let due = if published.is_stored() { Due::ThisTurn } else { Due::Now };
+        let what = Owed::Published { packet_id, qos: draft.qos, reason, over_rate };
+        turn.answers.push(Answer { due, what });
     }
 
     #[inline(never)]
@@ -454,9 +455,6 @@ fn count_in(count: Count<'_>, broker: &Broker, turn: &mut Turn) {
     match count {
         Count::Repeat => turn.tally.add(Counter::Repeats, 1),
         Count::Refused => turn.tally.add(Counter::Refused, 1),
-        Count::Unrouted { topic, over_rate } => {
-            let why = if over_rate { Unrouted::OverRate } else { Unrouted::Refused };
-            broker.note_unrouted(topic, why);
-        }
+        Count::Unrouted { topic } => broker.note_unrouted(topic, Unrouted::Refused),
     }
 }

@@ -1,0 +1,332 @@
+//! The one way in for a message, in two halves. [`Broker::publish`] decides whether it may come in:
+//! rights, rates, room. `apply` carries it out: it takes the message's place in the order, and decides
+//! everything that depends on this place (receivers, queues, what is retained, keys of the store).
+//!
+//! A broker alone applies at once what it lets in. A log that several brokers share would stand
+//! between the halves: it carries a [`Record`], and nothing that `publish` decides depends on order.
+
+use std::sync::Arc;
+
+use super::Broker;
+use super::mailbox::Copy;
+use super::metrics::Counter;
+use super::overload::SHED;
+use super::ports::{Publication, StoredCopy};
+use super::router::{Retain, Retaining};
+use super::topic_ledger::Unrouted;
+use super::turn::{Turn, press};
+use crate::codec::{QoS, Reason};
+use crate::message::{Draft, Identity, Message, SessionId};
+use crate::session::{Op, WillMessage, reserved};
+use crate::time::Time;
+use crate::topic::TopicName;
+
+/// Where a message comes from.
+#[derive(Clone, Copy, Debug)]
+pub enum Publisher<'a> {
+    /// A client: its rights are asked for, and an overloaded broker drops its `QoS` 0.
+    Client(&'a Arc<Identity>),
+    /// The Will of a client. Its rights are asked for; it has room in the store, since it was
+    /// acknowledged with CONNECT.
+    Will(&'a Arc<Identity>),
+    /// The broker itself: `$SYS` and dead letters. It may publish everything, nothing limits it, and
+    /// what it retains is in memory alone.
+    System,
+}
+
+/// A message on its way in: what [`Broker::publish`] is asked for.
+#[derive(Debug)]
+pub struct Submission<'a> {
+    draft: &'a Draft<'a>,
+    publisher: Publisher<'a>,
+    with: Option<(SessionId, Op)>,
+    over_rate: bool,
+}
+
+/// What became of a PUBLISH.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Published {
+    admitted: u32,
+    refused: u32,
+    reason: Reason,
+    stored: bool,
+    no_room: bool,
+    pressed: bool,
+    unrouted: Option<Unrouted>,
+}
+
+/// One message as it takes its place in the order: all that a broker needs to know to apply it.
+pub(super) struct Record<'a> {
+    draft: &'a Draft<'a>,
+    publisher: &'a Arc<Identity>,
+    /// When it came in.
+    received: Time,
+    /// Bytes that it takes in memory.
+    bytes: usize,
+    /// What it retains is given to the store.
+    kept: bool,
+    /// Made when the first receiver wants it.
+    message: Option<Message>,
+}
+
+impl<'a> Submission<'a> {
+    /// `draft` of `publisher`.
+    pub fn new(draft: &'a Draft<'a>, publisher: Publisher<'a>) -> Submission<'a> {
+        Submission { draft, publisher, with: None, over_rate: false }
+    }
+
+    /// A fact that the store is given together with the message. If the message is refused it is not.
+    pub fn with(self, with: Option<(SessionId, Op)>) -> Submission<'a> {
+        Submission { with, ..self }
+    }
+
+    /// Whether it is beyond the rate of its publisher: then it is refused, if the rights do not
+    /// refuse it first.
+    pub fn over_rate(self, over_rate: bool) -> Submission<'a> {
+        Submission { over_rate, ..self }
+    }
+}
+
+impl Published {
+    /// It was refused before it was routed.
+    fn unrouted(reason: Reason, why: Unrouted) -> Published {
+        Published {
+            admitted: 0,
+            refused: 0,
+            reason,
+            stored: false,
+            no_room: false,
+            pressed: false,
+            unrouted: Some(why),
+        }
+    }
+
+    /// Receivers that have it or will have it.
+    pub fn admitted(&self) -> u32 {
+        self.admitted
+    }
+
+    /// Receivers that refused their copy.
+    pub fn refused(&self) -> u32 {
+        self.refused
+    }
+
+    /// The Reason Code for the publisher.
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// It was handed to the store: it is not accepted before the receipt that the end of the turn
+    /// gives is durable.
+    pub fn is_stored(&self) -> bool {
+        self.stored
+    }
+
+    /// The store did not take it: it is not kept, and must not be called accepted.
+    pub fn no_room(&self) -> bool {
+        self.no_room
+    }
+
+    /// A receiver of this turn is above half full and drains its queue: the publisher should pause.
+    pub fn is_pressed(&self) -> bool {
+        self.pressed
+    }
+
+    /// Why it was refused before it was routed; `None` if it was routed.
+    pub fn why_unrouted(&self) -> Option<Unrouted> {
+        self.unrouted
+    }
+}
+
+impl Broker {
+    /// Routes a message to every receiver that wants it, if it may come in. In this order it is asked
+    /// for rights, rate and load, and room in memory and in the store.
+    ///
+    /// Copies are admitted here and pushed by [`Broker::flush`], after the store has them. The turn was
+    /// begun with [`Broker::begin`].
+    pub fn publish(&self, submission: Submission<'_>, now: Time, turn: &mut Turn) -> Published {
+        let (identity, system) = match submission.publisher {
+            Publisher::Client(identity) | Publisher::Will(identity) => (identity, false),
+            Publisher::System => (&self.0.system, true),
+        };
+        let bytes = submission.draft.bytes(identity);
+        if !system && let Err(refused) = self.let_in(&submission, bytes, turn) {
+            // Room that was asked for it is given back.
+            turn.room = None;
+            return refused;
+        }
+        let Submission { draft, with, .. } = submission;
+        let kept = self.0.remembers && !system;
+        let record =
+            Record { draft, publisher: identity, received: now, bytes, kept, message: None };
+        self.apply(record, with, now, turn)
+    }
+
+    /// Whether a client's message may come in; nothing but the turn's permit is changed.
+    fn let_in(
+        &self,
+        submission: &Submission<'_>,
+        bytes: usize,
+        turn: &mut Turn,
+    ) -> Result<(), Published> {
+        let Submission { draft, publisher, over_rate, .. } = submission;
+        if !self.may_publish(*publisher, draft.topic) {
+            return Err(Published::unrouted(Reason::NotAuthorized, Unrouted::Refused));
+        }
+        if *over_rate {
+            return Err(Published::unrouted(Reason::QuotaExceeded, Unrouted::OverRate));
+        }
+        let is_will = matches!(publisher, Publisher::Will(_));
+        // What is retained is of few messages, and its loss would last.
+        let sheds = draft.qos == QoS::AtMostOnce && !draft.retain && !is_will;
+        if sheds && turn.pressure.level >= SHED {
+            return Err(Published::unrouted(Reason::QuotaExceeded, Unrouted::Shed));
+        }
+        let refuse = |reason| Published::unrouted(reason, Unrouted::Refused);
+        self.admit(draft, bytes).map_err(refuse)?;
+        if is_will {
+            return Ok(());
+        }
+        let admitted = self.admit_to_store(draft, bytes, turn);
+        admitted.map_err(|reason| Published { no_room: true, ..refuse(reason) })
+    }
+
+    /// Whether the publisher may publish to this topic: asked here and nowhere else.
+    fn may_publish(&self, publisher: Publisher<'_>, topic: TopicName<'_>) -> bool {
+        match publisher {
+            Publisher::Client(identity) | Publisher::Will(identity) => {
+                !reserved(topic.as_str()) && self.0.ports.access.may_publish(identity, topic)
+            }
+            Publisher::System => true,
+        }
+    }
+
+    /// Carries out a message in its place in the order.
+    fn apply(
+        &self,
+        mut record: Record<'_>,
+        with: Option<(SessionId, Op)>,
+        now: Time,
+        turn: &mut Turn,
+    ) -> Published {
+        let shared = &*self.0;
+        let record = &mut record;
+        let draft = record.draft;
+        let retained = record.retaining();
+        let whole = retained.is_none() && !shared.remembers;
+        let recent = &mut turn.recent;
+        let (stamp, matches) = shared.router.route(draft.topic, record.publisher, retained, recent);
+        let found = matches.len();
+        let (mut admitted, mut refused) = (0, 0);
+        let setting = turn.settings.setting(shared.router.topic_hash(), now);
+        let band = turn.settings.band(draft.topic, &draft.properties);
+        let mut copies = Vec::new();
+        let before = turn.staged.receivers();
+        for (index, found) in matches.iter().enumerate() {
+            let qos = found.qos.min(draft.qos);
+            let open = turn.staged.of(found, before);
+            if !open.grant.spend(qos, record.bytes) {
+                let (room, grant) = ((qos, record.bytes), &mut open.grant);
+                if let Err(refusal) =
+                    found.mailbox.reserve(&setting, draft.topic, room, grant, &mut turn.gone)
+                {
+                    refused += u32::from(refusal.loss.is_refusal());
+                    self.note_refused(refusal, (found.receiver, qos), record, &mut turn.gone);
+                    continue;
+                }
+                if open.grant.pressed {
+                    press(&mut turn.pressed, &found.mailbox);
+                }
+                let spent = open.grant.spend(qos, record.bytes);
+                debug_assert!(spent, "room was reserved for it");
+            }
+            let stored = shared.remembers && open.grant.durable && qos > QoS::AtMostOnce;
+            let retain = draft.retain && found.retain_as_published;
+            if stored {
+                let (receiver, ids) = (found.receiver, found.ids.clone());
+                copies.push(StoredCopy { receiver, qos, retain, ids, band });
+            }
+            let last = whole && index + 1 == matches.len();
+            let message = if last { record.give_away() } else { record.share() };
+            open.copies.push(Copy { message, qos, retain, ids: found.ids.clone(), stored, band });
+            admitted += 1;
+        }
+        turn.copies += found;
+        turn.tally.add(Counter::Routed, found as u64);
+        turn.stamps.extend(stamp);
+        let stored = self.store(record, copies, stamp, with, turn) && draft.qos > QoS::AtMostOnce;
+        let reason = match (found, admitted, refused) {
+            (0, _, _) => Reason::NoMatchingSubscribers,
+            (_, 0, 1..) => Reason::QuotaExceeded,
+            _ => Reason::Success,
+        };
+        let pressed = !turn.pressed.is_empty();
+        Published { admitted, refused, reason, stored, no_room: false, pressed, unrouted: None }
+    }
+
+    /// Puts a message into the turn's batch, if it is to be kept.
+    fn store(
+        &self,
+        record: &mut Record<'_>,
+        copies: Vec<StoredCopy>,
+        retained: Option<u64>,
+        with: Option<(SessionId, Op)>,
+        turn: &mut Turn,
+    ) -> bool {
+        if !self.0.remembers {
+            return false;
+        }
+        let mut stored = with.is_some();
+        turn.batch.ops.extend(with);
+        if retained.is_some() || !copies.is_empty() {
+            turn.batch.publishes.push(Publication { message: record.share(), copies, retained });
+            stored = true;
+        }
+        stored
+    }
+
+    /// Publishes a Will, if its Session may.
+    pub(crate) fn publish_will(
+        &self,
+        identity: &Arc<Identity>,
+        will: &WillMessage,
+        now: Time,
+        turn: &mut Turn,
+    ) {
+        let draft = will.draft();
+        let submission = Submission::new(&draft, Publisher::Will(identity));
+        if let Some(why) = self.publish(submission, now, turn).why_unrouted() {
+            self.note_unrouted(Some(draft.topic), why);
+        }
+    }
+}
+
+impl<'a> Record<'a> {
+    /// Its topic.
+    pub fn topic(&self) -> TopicName<'a> {
+        self.draft.topic
+    }
+
+    /// The message, for one receiver of several.
+    pub fn share(&mut self) -> Message {
+        let message = self.give_away();
+        self.message = Some(message.clone());
+        message
+    }
+
+    /// The message, for the last that wants it: nothing is counted up and down again.
+    fn give_away(&mut self) -> Message {
+        let make = || self.draft.into_message(self.publisher, self.received);
+        self.message.take().unwrap_or_else(make)
+    }
+
+    /// What it does to the retained message of its topic.
+    fn retaining(&mut self) -> Option<Retaining> {
+        let what = match (self.draft.retain, self.draft.payload.is_empty()) {
+            (false, _) => return None,
+            (true, true) => Retain::Clear,
+            (true, false) => Retain::Set(self.share()),
+        };
+        Some(Retaining { what, kept: self.kept })
+    }
+}

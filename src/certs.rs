@@ -18,7 +18,7 @@ const FILES: [&str; 6] =
     ["ca.key", "ca.pem", "server.key", "server.pem", "client.key", "client.pem"];
 /// Names in a development server's certificate.
 const DEVELOPMENT_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
-/// For clients whose clocks are slow.
+/// For clients with slow clocks.
 const BEFORE_NOW: Duration = Duration::from_secs(86_400);
 const CA_LIFE: Duration = Duration::from_secs(3650 * 86_400);
 /// The longest that common clients accept in a server's certificate.
@@ -69,7 +69,7 @@ pub enum CertsError {
 
 /// Makes a development set in `dir` if it holds none; true if it did.
 ///
-/// A set with files missing is an error: somebody's own, half copied.
+/// A set with files missing is an error: it may be the user's own, half copied.
 pub fn ensure_development(dir: &Path) -> Result<bool, CertsError> {
     let (present, missing): (Vec<_>, Vec<_>) =
         FILES.into_iter().partition(|name| dir.join(name).exists());

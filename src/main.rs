@@ -26,22 +26,22 @@ struct Cli {
 
 const AFTER_HELP: &str = "\
 Without a configuration file, the broker serves MQTT on 127.0.0.1:1883 and MQTT over TLS on
-127.0.0.1:8883, with certificates it makes in certs/. Environment variables SLUICE_SECTION__KEY go
-over files, --set goes over both. SLUICE_LOG sets the log level.";
+127.0.0.1:8883, with certificates that it makes in certs/. Environment variables SLUICE_SECTION__KEY
+override files, --set overrides both. SLUICE_LOG sets the log level.";
 
 #[derive(Subcommand)]
 enum Command {
     /// Run the broker (also without any command).
     Run,
-    /// Read and check the configuration: exit code 0 if it is good, 2 if not.
+    /// Read and check the configuration: exit code 0 if it is valid, 2 if not.
     Check {
         /// Open the certificates, keys and password file too.
         #[arg(long)]
         files: bool,
-        /// Instead, ask a running broker: connect, subscribe, publish to itself; exit code 0 or 1.
+        /// Check a running broker instead: connect, subscribe, receive its own message; exit code 0 or 1.
         #[arg(long, conflicts_with = "files")]
         live: bool,
-        /// Where it runs; the first listener without TLS if not given.
+        /// Address of that broker; by default the first listener without TLS.
         #[arg(long, value_name = "ADDRESS", requires = "live")]
         address: Option<SocketAddr>,
         /// User name to connect with; the password is taken from SLUICE_CHECK_PASSWORD.
@@ -52,7 +52,7 @@ enum Command {
     Config,
     /// Make a CA, a server certificate and a client certificate.
     Certs {
-        /// Directory for the files. A CA that is there is used; nothing is overwritten.
+        /// Directory for the files. An existing CA is used; no file is overwritten.
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
         /// Host name or address of the server; more than one may be given.
@@ -62,7 +62,7 @@ enum Command {
         #[arg(long, value_name = "NAME", default_value = "client")]
         client: String,
     },
-    /// Look at, copy or repair the store; all but `export` need a broker that is not running.
+    /// Check, copy or repair the store; only `export` works while a broker has it open.
     Store {
         #[command(subcommand)]
         command: store_command::StoreCommand,
@@ -71,7 +71,7 @@ enum Command {
     ///
     /// Asks for the password on a terminal, else reads one line from standard input.
     Passwd {
-        /// Password file; made if it is not there.
+        /// Password file; made if it is missing.
         file: PathBuf,
         /// User name.
         user: String,
@@ -87,7 +87,7 @@ enum Command {
 /// Where the configuration comes from.
 #[derive(Args)]
 struct Layers {
-    /// Configuration file; given more than once, later ones go over earlier ones.
+    /// Configuration file; if there are several, later ones override earlier ones.
     #[arg(short, long = "config", value_name = "FILE", global = true)]
     configs: Vec<PathBuf>,
     /// Set one key, as in --set session.qos_max=1 or --set listener.0.address=127.0.0.1:1884.
@@ -117,8 +117,8 @@ fn main() -> ExitCode {
         }),
         Some(Command::Certs { out, names, client }) => make_certs(out, names, client),
         Some(Command::Store { command }) => {
-            let done =
-                layers_store(&cli.layers).and_then(|section| store_command::run(command, &section));
+            let done = store_section(&cli.layers)
+                .and_then(|section| store_command::run(command, &section));
             match done {
                 Ok(code) => return code,
                 Err(error) => Err(error),
@@ -166,7 +166,7 @@ fn run(layers: &Layers, settings: &Settings) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The values, with paths as they are seen from the current folder.
+/// The values, with paths relative to the current folder.
 fn seen_from_here(settings: &Settings) -> Config {
     Config { store: settings.store(), ..settings.config.clone() }
 }
@@ -223,7 +223,7 @@ fn open_files(config: &Config) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn layers_store(layers: &Layers) -> Result<sluicemq::config::StoreConfig, Box<dyn Error>> {
+fn store_section(layers: &Layers) -> Result<sluicemq::config::StoreConfig, Box<dyn Error>> {
     Ok(layers.load()?.store())
 }
 
@@ -243,21 +243,21 @@ fn passwd(file: &Path, user: &str, delete: bool, stdin: bool) -> Result<(), Box<
     Ok(())
 }
 
-/// The commands to try the development broker with, on each of its ports.
+/// The commands that try the development broker, on each of its ports.
 fn try_lines(listening: &[Listening]) -> String {
     let mut lines = vec!["try it, in two terminals:".to_owned()];
     for listener in listening {
-        let whither = whither(listener);
-        lines.push(format!("  mosquitto_sub {whither} -t 'hello/#' -v"));
-        lines.push(format!("  mosquitto_pub {whither} -t hello/world -m 'it works'"));
+        let target = target(listener);
+        lines.push(format!("  mosquitto_sub {target} -t 'hello/#' -v"));
+        lines.push(format!("  mosquitto_pub {target} -t hello/world -m 'it works'"));
     }
     lines.join("\n")
 }
 
-fn whither(listener: &Listening) -> String {
+fn target(listener: &Listening) -> String {
     let port = listener.address.port();
     if listener.tls {
-        // The name that is in the certificate, for the client checks it.
+        // The client compares the host with the name in the certificate.
         format!("--cafile {DEVELOPMENT_CERTS}/ca.pem -h localhost -p {port}")
     } else {
         format!("-h {} -p {port}", listener.address.ip())

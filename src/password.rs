@@ -1,4 +1,4 @@
-//! Asks for a password: twice and unseen on a terminal, else one line of standard input.
+//! Asks for a password: twice and without echo on a terminal, else one line of standard input.
 
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 
@@ -40,7 +40,7 @@ fn line() -> io::Result<Vec<u8>> {
     Ok(line)
 }
 
-/// The terminal shows nothing of what is typed but the line's end, until this is dropped.
+/// Turns off the terminal's echo, except for the end of the line, until this is dropped.
 struct Quiet(Termios);
 
 impl Quiet {

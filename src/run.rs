@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use reload::Reloader;
@@ -73,7 +74,7 @@ pub struct Listening {
     pub tls: bool,
 }
 
-/// Reads the configuration again; what is wrong with it is said in words, a line for each mistake.
+/// Reads the configuration again; the error has a line for each mistake.
 pub type Reread<'a> = dyn Fn() -> Result<Config, Vec<String>> + 'a;
 
 /// Runs a broker until SIGTERM or SIGINT. `ready` is called once every listener is open, before the
@@ -108,7 +109,7 @@ pub fn run(
 fn close(durable: Arc<DurableStore<Engine>>) {
     let closed = match Arc::try_unwrap(durable).map(DurableStore::into_rows) {
         Ok(Some(engine)) => engine.close(),
-        // Somebody still looks at it: what it was given is written all the same.
+        // Another owner still reads it: everything that it was given is written all the same.
         Ok(None) => Ok(()),
         Err(durable) => durable.rows().checkpoint_now(),
     };
@@ -126,40 +127,29 @@ async fn live(
 ) -> Result<(), RunError> {
     let newest = durable.as_ref().map_or(Time::START, |durable| durable.newest());
     let clock = SystemClock::start(newest);
-    let passwords = match &config.auth.password_file {
-        Some(path) => Some(Arc::new(PasswordFile::load(path)?)),
-        None => None,
-    };
+    let passwords = config.auth.password_file.as_ref().map(PasswordFile::load).transpose()?;
+    let passwords = passwords.map(Arc::new);
+    let rights = Arc::new(Rights::new(&config.auth));
     let store: Arc<dyn Store> = match durable {
         Some(durable) => durable,
         None => Arc::new(MemoryStore),
     };
-    let rights = Arc::new(Rights::new(&config.auth));
-    let ports = Ports {
-        store,
-        authenticator: Arc::new(PasswordAuth::new(passwords.clone())),
-        access: rights.clone(),
-    };
+    let authenticator = Arc::new(PasswordAuth::new(passwords.clone()));
+    let ports = Ports { store, authenticator, access: rights.clone() };
     let broker = Broker::new(config, ports, seed(), clock.now());
     let before = clock.now();
     let restored = broker.restore(before, &mut Turn::default()).map_err(RunError::Restore)?;
     let taken = report.map(|report| (restored, report.time + clock.now().since(before), report));
     let shared = Arc::new(Shared::new(broker.clone(), clock));
     let acceptors = open(config, &shared)?;
-    // Only now: who cannot listen says so in one line, and nothing else.
-    say_taken_over(config, taken);
+    // Not before the listeners are open: if one cannot be, that error is the only line.
+    say_restored(config, taken);
     let tls: Vec<_> = acceptors.iter().filter_map(|acceptor| acceptor.tls().cloned()).collect();
     let mut signals = Signals::new()?;
     let listening = acceptors.iter().map(listening).collect::<Result<Vec<_>, _>>()?;
     ready(&listening);
     say_ready(&listening);
-    let mut tasks = tokio::task::JoinSet::new();
-    for acceptor in acceptors {
-        tasks.spawn(acceptor.accept());
-    }
-    let wheel = shared.clone();
-    tasks.spawn(async move { wheel.wheel.turn(&wheel.clock).await });
-    tasks.spawn(tick(shared.clone()));
+    let mut tasks = start(&shared, acceptors);
     let mut reload = Reloader {
         sampling: tokio::spawn(sampler::sample(shared.clone(), &config.overload)),
         shared: shared.clone(),
@@ -182,8 +172,23 @@ async fn live(
     Ok(())
 }
 
-/// What the store remembers is in force, before anybody can connect.
-fn say_taken_over(config: &Config, taken: Option<(Restored, Duration, Report)>) {
+/// Starts the tasks that accept connections, keep deadlines and look after what no connection owns.
+fn start(
+    shared: &Arc<Shared<SystemClock>>,
+    acceptors: Vec<TcpAcceptor<SystemClock>>,
+) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    for acceptor in acceptors {
+        tasks.spawn(acceptor.accept());
+    }
+    let wheel = shared.clone();
+    tasks.spawn(async move { wheel.wheel.turn(&wheel.clock).await });
+    tasks.spawn(tick(shared.clone()));
+    tasks
+}
+
+/// Logs what was restored from the store; it is in force before the first client connects.
+fn say_restored(config: &Config, taken: Option<(Restored, Duration, Report)>) {
     let Some((restored, time, report)) = taken else {
         info!("the store is memory: a restart forgets sessions and messages");
         return;
@@ -233,7 +238,8 @@ fn listening<C: Clock>(acceptor: &TcpAcceptor<C>) -> std::io::Result<Listening> 
     Ok(Listening { name, address: acceptor.address()?, tls: acceptor.tls().is_some() })
 }
 
-/// One line on standard output for whoever started us: every listener with its real port.
+/// Prints one line on standard output, for the program that started this one: every listener with its
+/// real port.
 fn say_ready(listening: &[Listening]) {
     let mut listeners = Vec::new();
     for Listening { name, address, tls } in listening {
@@ -247,7 +253,7 @@ fn say_ready(listening: &[Listening]) {
         listeners.join(",")
     );
     let mut out = std::io::stdout().lock();
-    // Whoever started us may not listen: that is no reason to stop.
+    // A closed standard output is no reason to stop.
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
@@ -278,10 +284,10 @@ async fn tick<C: Clock>(shared: Arc<Shared<C>>) {
     }
 }
 
-/// How late the Will of a parked Session may be at most.
+/// Upper bound on the delay of a parked Session's Will.
 const TICK: Duration = Duration::from_millis(100);
 
-/// DISCONNECT 0x8B to everybody, and time to write it.
+/// Sends DISCONNECT 0x8B to every client, and waits until it is written.
 async fn stop<C: Clock>(config: &Config, shared: &Arc<Shared<C>>) {
     shared.stop();
     let deadline = shared.clock.now().after(config.broker.stop_timeout.0);

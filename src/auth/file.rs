@@ -29,7 +29,7 @@ const SALT_LEN: usize = 12;
 pub struct PasswordFile {
     path: PathBuf,
     users: ArcSwap<Users>,
-    /// Chooses which entry an unknown user is checked against; unknown to strangers.
+    /// Chooses the entry that an unknown user is checked against; a client cannot guess it.
     lottery: RandomState,
 }
 
@@ -92,7 +92,7 @@ impl PasswordFile {
         Ok(count)
     }
 
-    /// Whether `password` is the one of `user`. Takes as long for a user who is not there.
+    /// Whether `password` is the one of `user`. Takes as long for an unknown user.
     pub fn check(&self, user: &str, password: &[u8]) -> bool {
         let users = self.users.load();
         let (entry, known) = self.entry(&users, user);
@@ -104,8 +104,8 @@ impl PasswordFile {
         self.entry(&self.users.load(), user).0.iterations
     }
 
-    /// The entry of `user`, or for a stranger always the same one of the others': a stranger's
-    /// check costs what a user's does, also in a file of mixed costs.
+    /// The entry of `user`; for an unknown user always the same one of the decoys. So its check costs
+    /// what a known user's does, also in a file of mixed costs.
     fn entry<'a>(&self, users: &'a Users, user: &str) -> (&'a StoredPassword, bool) {
         if let Some(entry) = users.by_name.get(user) {
             return (entry, true);
@@ -119,7 +119,7 @@ impl PasswordFile {
 #[derive(Debug)]
 struct Users {
     by_name: HashMap<Box<str>, StoredPassword>,
-    /// Entries as costly as those of the users, that no password opens; at least one.
+    /// Entries as costly as those of the users, which no password matches; at least one.
     decoys: Vec<StoredPassword>,
 }
 

@@ -1,4 +1,4 @@
-//! Who may connect.
+//! Which clients may connect.
 
 use std::path::PathBuf;
 
@@ -7,14 +7,14 @@ use super::section::InForce::{Live, Restart};
 use super::section::{key, rows};
 
 rows! {
-    /// Who may connect.
+    /// Which clients may connect.
     pub struct AuthConfig {
         /// Users and passwords in mosquitto's `$7$` format. SIGHUP reads the file again. Not set: user
         /// names are not checked.
         password_file: Option<PathBuf> =
             key(Restart, None).example(Some("passwords".into())).names_file();
-        /// The users who may read dead letters, under `$dead/`: a pattern as in `[[class]]`. Not set:
-        /// nobody may.
+        /// User names that may read dead letters, under `$dead/`: a pattern as in `[[class]]`. Not set: no
+        /// user may.
         dead_letter_users: Option<String> =
             key(Live, None).example(Some("operator-*".to_owned()));
     }

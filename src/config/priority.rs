@@ -8,8 +8,8 @@ use super::topic_class::is_filter;
 rows! {
     /// Messages that overtake others on their way to each receiver where some wait: one `[[priority]]`
     /// for each kind; the first that fits a message counts. All conditions that are set must fit.
-    /// Messages of one band keep their order, and so do those of one topic: a message whose topic still
-    /// waits in another band joins it there. A message that fits none is of band 1. After a reload,
+    /// Messages of one band keep their order, and so do those of one topic: if messages of its topic still
+    /// wait in another band, a message joins them there. A message that fits none is of band 1. After a reload,
     /// messages that wait keep their band; if some of them are in the store alone, new ones overtake none
     /// of them. After a restart without any `[[priority]]`, nothing overtakes anything.
     pub struct Priority {

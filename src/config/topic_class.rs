@@ -30,9 +30,9 @@ const FILTERS_MAX: usize = 1000;
 /// The longest name, in bytes.
 const NAME_BYTES_MAX: usize = 64;
 
-/// The class of topics that fit no section, and of losses whose topic is unknown.
+/// The class of topics that fit no section, and of losses of an unknown topic.
 pub const OTHER: &str = "other";
-/// The class of losses whose topic only the store knows, until it is read.
+/// The class of losses of a topic that only the store knows, until it is read.
 pub const UNREAD: &str = "unread";
 
 impl TopicClassConfig {

@@ -10,6 +10,10 @@
 //!   adapters to the world
 //! * above them: [`run`], which puts the house together
 
+//!
+//! # A broker inside a program
+//!
+#![doc = concat!("```\n", include_str!("../examples/embed.rs"), "```")]
 #![forbid(unsafe_code)]
 
 pub mod auth;

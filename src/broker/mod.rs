@@ -16,7 +16,9 @@ pub mod pools;
 pub mod ports;
 mod priorities;
 pub mod publish;
+mod publish_handle;
 mod queue_settings;
+mod receiver;
 mod recent;
 pub mod registry;
 mod reload;
@@ -47,7 +49,10 @@ use turn::{Turn, press};
 
 pub use link::{Flow, Link, NOBODY_READS, PeerInfo};
 pub use listeners::ListenerId;
+pub use mailbox::{Account, Pace};
 pub use publish::{Published, Publisher, Submission};
+pub use publish_handle::{PublishHandle, Sent};
+pub use receiver::{DeliveryOutcome, Receiver};
 pub use registry::PageStart;
 pub use view::{Batching, ClientPage, ClientView, OverloadView, View};
 

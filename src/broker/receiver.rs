@@ -1,0 +1,220 @@
+//! Receiving messages inside the process, without a Network Connection: for bridges, tails, tests and
+//! programs that embed a broker.
+
+use std::sync::Arc;
+use std::task::Waker;
+
+use thin_vec::ThinVec;
+
+use super::Broker;
+use super::mailbox::{Ask, Mailbox};
+use super::router::{RouteChange, Subscriber};
+use super::turn::Turn;
+use crate::codec::{Reason, SubscribeOptions};
+use crate::message::{ClientId, Delivery, Identity, Loss, SessionId};
+use crate::session::{Room, Subscription};
+use crate::time::Time;
+use crate::topic::TopicFilter;
+
+/// A receiver of messages inside the process. It has a queue like a client's, with the limits and the
+/// policy of `[queue]` or of its `[[class]]`, and the same rights are asked for. It lives until it is
+/// dropped: nothing waits for it in the store.
+///
+/// What is taken is in flight until it is settled; how much may be in flight is the caller's choice.
+/// See `examples/embed.rs`.
+pub struct Receiver {
+    broker: Broker,
+    id: SessionId,
+    mailbox: Arc<Mailbox>,
+    filters: Vec<TopicFilter>,
+    /// Taken and not settled, `QoS` 0 and above.
+    unsettled: [u64; 2],
+    /// The last moment it was told.
+    now: Time,
+}
+
+/// What has become of a message that a [`Receiver`] took.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum DeliveryOutcome {
+    /// It was handled.
+    Completed,
+    /// It was refused: it is counted as a client's refusal is, and has a dead letter where those are
+    /// wanted.
+    Refused,
+}
+
+/// Copies taken in one go.
+const TAKE_MAX: usize = 256;
+
+impl Broker {
+    /// An identity for a [`Receiver`] or a [`PublishHandle`]; its messages are counted by this broker.
+    ///
+    /// [`PublishHandle`]: super::PublishHandle
+    pub fn identity(&self, client_id: &str, user_name: Option<&str>) -> Arc<Identity> {
+        let user_name = user_name.map(Arc::from);
+        Arc::new(Identity::new(ClientId::new(client_id), user_name, self.0.meter))
+    }
+}
+
+impl Receiver {
+    /// Subscribes to `filters`. What is published from now on waits for it; retained messages are not
+    /// sent.
+    ///
+    /// # Errors
+    ///
+    /// The Reason Code that a client would find in SUBACK: rights, or the broker has as many
+    /// Subscriptions as it may. A Receiver is no member of a group: those are refused.
+    pub fn open(
+        broker: &Broker,
+        identity: &Arc<Identity>,
+        filters: &[(TopicFilter, SubscribeOptions)],
+        now: Time,
+        turn: &mut Turn,
+    ) -> Result<Receiver, Reason> {
+        let cx = broker.context_to_subscribe(now);
+        if filters.len() > cx.subscriptions_free {
+            return Err(Reason::QuotaExceeded);
+        }
+        for (filter, _) in filters {
+            if filter.share().is_some() {
+                return Err(Reason::SharedSubscriptionsNotSupported);
+            }
+            if !cx.access.may_subscribe(identity, filter) {
+                return Err(Reason::NotAuthorized);
+            }
+        }
+        let id = broker.0.registry.next_session();
+        let mailbox = Arc::new(Mailbox::for_session(id, identity.clone()));
+        broker.classify_absent(&mailbox);
+        mailbox.attach(false);
+        let receiver = Receiver {
+            broker: broker.clone(),
+            id,
+            mailbox,
+            filters: filters.iter().map(|(filter, _)| filter.clone()).collect(),
+            unsettled: [0, 0],
+            now,
+        };
+        let subscribe = |(filter, options): &(TopicFilter, SubscribeOptions)| {
+            let subscription = Subscription { options: *options, id: 0 };
+            RouteChange::Subscribe(filter.clone(), subscription)
+        };
+        broker.begin(turn);
+        receiver.change(filters.iter().map(subscribe).collect(), turn);
+        Ok(receiver)
+    }
+
+    /// Takes what waits and `room` allows, in order, at most 256 messages; each is to be given back to
+    /// [`Receiver::settle`]. When it returns none, `waker` is woken once there is more; with a full
+    /// window, call again after settling.
+    pub fn take(&mut self, room: Room, waker: &Waker, now: Time, turn: &mut Turn) -> Vec<Delivery> {
+        self.now = now;
+        let broker = &self.broker;
+        broker.begin(turn);
+        let access = &broker.0.ports.access;
+        let mut taken = Vec::new();
+        let mut more = true;
+        while more && taken.is_empty() {
+            let ask = Ask { room, max: TAKE_MAX, pace: None };
+            let queue = turn.settings.queue();
+            let wakers = &mut turn.wakers;
+            more = self.mailbox.take(ask, &mut [0, 0], waker, &mut taken, wakers, queue).more;
+            taken.retain(|delivery| {
+                let loss = if delivery.message.expired(now) {
+                    Loss::Expired // [MQTT5-3.3.2-5]
+                } else if !self.identity_may_receive(&**access, delivery) {
+                    Loss::NotAuthorized
+                } else {
+                    return true;
+                };
+                broker.note_lost(&self.mailbox, Some(delivery), loss, turn);
+                broker.settle(&self.mailbox, delivery.counts_above_qos0(), None, Some(loss));
+                false
+            });
+        }
+        broker.flush(now, turn);
+        turn.forget();
+        for delivery in &taken {
+            self.unsettled[usize::from(delivery.counts_above_qos0())] += 1;
+        }
+        taken
+    }
+
+    /// Says what has become of a message that was taken from this Receiver.
+    pub fn settle(
+        &mut self,
+        delivery: Delivery,
+        outcome: DeliveryOutcome,
+        now: Time,
+        turn: &mut Turn,
+    ) {
+        self.now = now;
+        let above_qos0 = delivery.counts_above_qos0();
+        let unsettled = &mut self.unsettled[usize::from(above_qos0)];
+        assert!(*unsettled > 0, "it was taken from this Receiver");
+        *unsettled -= 1;
+        let broker = &self.broker;
+        broker.begin(turn);
+        let loss = match outcome {
+            DeliveryOutcome::Completed => None,
+            DeliveryOutcome::Refused => Some(Loss::RefusedByReceiver),
+        };
+        if let Some(loss) = loss {
+            broker.note_lost(&self.mailbox, Some(&delivery), loss, turn);
+        }
+        broker.settle(&self.mailbox, above_qos0, None, loss);
+        broker.flush(now, turn);
+        turn.forget();
+    }
+
+    /// Messages that wait, and their bytes.
+    pub fn waiting(&self) -> (usize, u64) {
+        self.mailbox.depth()
+    }
+
+    fn identity_may_receive(
+        &self,
+        access: &dyn crate::session::Access,
+        delivery: &Delivery,
+    ) -> bool {
+        let identity = self.mailbox.owner.identity();
+        identity.is_some_and(|identity| access.may_receive(identity, delivery.message.topic()))
+    }
+
+    /// Carries out what it asks of the tree, in one moment, and ends the turn.
+    fn change(&self, changes: Vec<RouteChange>, turn: &mut Turn) {
+        let subscriber =
+            Subscriber { session: self.id, mailbox: &self.mailbox, lasts: false, connected: true };
+        let broker = &self.broker;
+        broker.change_routes(&subscriber, changes, &mut ThinVec::new(), turn);
+        broker.flush(self.now, turn);
+        turn.forget();
+    }
+}
+
+/// Leaves the tree. What waits, and what was taken and not settled, goes to the ledger.
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        let filters = std::mem::take(&mut self.filters);
+        let (turn, loss) = (&mut Turn::default(), Loss::SessionEnded);
+        self.broker.begin(turn);
+        self.change(filters.into_iter().map(RouteChange::Unsubscribe).collect(), turn);
+        let (wakers, fallen) = self.mailbox.detach(&mut [0, 0], true);
+        turn.wakers.extend(wakers);
+        self.broker.note_fallen(&fallen, turn);
+        for (class, count) in self.unsettled.into_iter().enumerate() {
+            for _ in 0..count {
+                self.broker.count_lost(None, loss);
+                self.broker.settle(&self.mailbox, class > 0, None, Some(loss));
+            }
+        }
+        self.broker.note_fallen(&self.mailbox.close(loss, &mut [0, 0]), turn);
+        self.broker.flush(self.now, turn);
+    }
+}
+
+impl std::fmt::Debug for Receiver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Receiver").field("id", &self.id).finish_non_exhaustive()
+    }
+}

@@ -5,11 +5,9 @@ use std::task::Waker;
 use std::time::Duration;
 
 pub use super::store_figures::StoreFigures;
-use crate::codec::{PacketId, QoS, Reason};
-use crate::message::{
-    Delivery, GroupId, Identity, Message, Meter, Mid, ReceiverId, SessionId, SubscriptionIds,
-};
-use crate::session::{Op, Subscription, WillMessage};
+use crate::codec::{QoS, Reason};
+use crate::message::{GroupId, Message, Meter, Mid, ReceiverId, SessionId, SubscriptionIds};
+use crate::session::Op;
 use crate::sync::Mutex;
 use crate::time::Time;
 use crate::topic::{TopicFilter, TopicName};
@@ -60,8 +58,9 @@ pub trait Store: Send + Sync {
         None
     }
 
-    /// Tells all that is remembered, in the order of [`Fact`]'s variants; once, at the start. Messages
-    /// that wait are told with the `mark` of their topics.
+    /// Tells all that is remembered, once, at the start: all Sessions before what else they have, and
+    /// [`Fact::Last`] and then [`Fact::Queued`] last. Messages that wait are told with the `mark` of
+    /// their topics.
     ///
     /// # Errors
     ///
@@ -152,50 +151,19 @@ impl Fetcher {
 /// One thing that a store remembers.
 #[derive(Debug)]
 pub enum Fact {
-    /// A Session that outlives its connection.
-    Session {
-        /// Its number.
-        id: SessionId,
-        /// Whose it is.
-        identity: Identity,
-        /// Session Expiry Interval.
-        expiry: u32,
-    },
-    /// Since when its client is not connected; without it, it was connected to the end.
-    Parked(SessionId, Time),
-    /// A Subscription of it.
-    Subscribed(SessionId, TopicFilter, Subscription),
-    /// A Will; its Session may be one that did not last.
-    Will(SessionId, Identity, WillMessage),
-    /// `QoS` 2 identifier received and not released.
-    Received(SessionId, PacketId),
+    /// What a Session has, as the Op that states it: first for each that it exists, which lasts longer
+    /// than its connection. A Will may be of a Session that did not last. What is in flight comes in the
+    /// order of sending.
+    Session(SessionId, Op),
     /// A group of Shared Subscriptions.
     Group(GroupId, TopicFilter),
     /// A retained message.
     Retained(Message),
-    /// In flight to the client; for each Session in the order of sending.
-    Flight(SessionId, PacketId, FlightState),
     /// The highest numbers ever used: Sessions, groups.
     Last(SessionId, GroupId),
     /// A message that waits, and for whom; in the order of numbers. Some of the receivers may
     /// have it in flight.
     Queued(Queued),
-}
-
-/// How far a copy in flight had come.
-#[derive(Debug)]
-pub enum FlightState {
-    /// PUBLISH sent.
-    Sent(Delivery),
-    /// PUBREC seen.
-    Released {
-        /// The group it came from.
-        group: Option<GroupId>,
-        /// The message, if it is still kept for the receiver.
-        mid: Option<Mid>,
-        /// The ledger had it.
-        lost: bool,
-    },
 }
 
 /// What is kept of the topic of a message that waits in the store.

@@ -7,15 +7,15 @@ use thin_vec::ThinVec;
 
 use super::mailbox::{Mailbox, Setting};
 use super::metrics::Counter;
-use super::ports::{Fact, FlightState, Mark, Queued};
+use super::ports::{Fact, Mark, Queued};
 use super::registry::Parked;
 use super::router::{RouteChange, Subscriber};
 use super::turn::Turn;
 use super::{Broker, Op};
-use crate::codec::{PacketId, Properties};
+use crate::codec::Properties;
 use crate::message::{GroupId, Identity, Loss, Mid, ReceiverId, ReceiverKind, SessionId};
 use crate::session::window::State;
-use crate::session::{Session, Subscription, WillMessage};
+use crate::session::{Record, Session, WillMessage};
 use crate::time::Time;
 use crate::topic::{TopicFilter, TopicName};
 
@@ -37,9 +37,9 @@ pub struct Restored {
 /// All that the store told.
 #[derive(Debug, Default)]
 struct Remembered {
-    sessions: BTreeMap<SessionId, Former>,
+    sessions: BTreeMap<SessionId, Record>,
     /// Of connections whose Sessions did not last.
-    wills: Vec<(SessionId, Identity, WillMessage)>,
+    wills: Vec<(SessionId, Arc<Identity>, Arc<WillMessage>)>,
     groups: Vec<(GroupId, TopicFilter)>,
     last: (SessionId, GroupId),
 }
@@ -53,19 +53,7 @@ struct Revived {
     moved: bool,
     /// Sessions that do not outlast the broker.
     ended: Vec<Parked>,
-    wills: Vec<(SessionId, Identity, WillMessage)>,
-}
-
-/// A Session as it was.
-#[derive(Debug)]
-struct Former {
-    identity: Arc<Identity>,
-    expiry: u32,
-    parked: Option<Time>,
-    subscriptions: Vec<(TopicFilter, Subscription)>,
-    flights: Vec<(PacketId, State)>,
-    received: Vec<PacketId>,
-    will: Option<WillMessage>,
+    wills: Vec<(SessionId, Arc<Identity>, Arc<WillMessage>)>,
 }
 
 impl Broker {
@@ -113,7 +101,7 @@ impl Broker {
         for (id, identity, will) in revived.wills {
             restored.wills += 1;
             // The Session ended with the connection, and no delay outlasts it [MQTT5-3.1.3-9].
-            self.publish_will(&Arc::new(identity), &will, now, turn);
+            self.publish_will(&identity, &will, now, turn);
             turn.batch.ops.push((id, Op::WillGone));
         }
         self.after_change(shared.router.forget_lonely_groups(), turn);
@@ -132,17 +120,17 @@ impl Broker {
         let newest: BTreeMap<_, _> = all
             .sessions
             .iter()
-            .map(|(id, former)| (former.identity.client_id.clone(), *id))
+            .map(|(id, record)| (record.identity().client_id.clone(), *id))
             .collect();
-        for (id, former) in all.sessions {
-            let replaced = newest.get(&former.identity.client_id) != Some(&id);
+        for (id, record) in all.sessions {
+            let replaced = newest.get(&record.identity().client_id) != Some(&id);
             restored.sessions += 1;
-            restored.subscriptions += former.subscriptions.len();
+            restored.subscriptions += record.subscriptions().len();
             let lost = |state: &State| matches!(state, State::Released { lost: true, .. });
-            let flights = former.flights.iter().filter(|(_, state)| !lost(state));
+            let flights = record.flights().iter().filter(|(_, state)| !lost(state));
             restored.messages += flights.count();
-            restored.wills += usize::from(former.parked.is_none() && former.will.is_some());
-            let (parked, mailbox) = self.revive(id, former, now, &mut revived.in_flight);
+            restored.wills += usize::from(record.parked().is_none() && record.will().is_some());
+            let (parked, mailbox) = self.revive(id, record, now, &mut revived.in_flight);
             revived.mailboxes.insert(id, mailbox);
             if parked.session.lasts() && !replaced {
                 shared.registry.restore(parked);
@@ -158,17 +146,17 @@ impl Broker {
     fn revive(
         &self,
         id: SessionId,
-        former: Former,
+        record: Record,
         now: Time,
         in_flight: &mut BTreeSet<(ReceiverId, Mid)>,
     ) -> (Parked, Arc<Mailbox>) {
-        let Former { identity, expiry, parked, subscriptions, flights, received, will } = former;
-        let mailbox = Arc::new(Mailbox::for_session(id, identity.clone()));
+        let expiry = record.expiry();
+        let mailbox = Arc::new(Mailbox::for_session(id, record.identity().clone()));
         mailbox.attach(expiry > 0);
         let (_, nothing) = mailbox.detach(&mut [0, 0], true);
         debug_assert!(nothing.is_empty(), "nothing waits yet");
         self.classify_absent(&mailbox);
-        for (_, state) in &flights {
+        for (_, state) in record.flights() {
             let (group, mid) = match state {
                 State::Sent(delivery) => (delivery.group, delivery.mid()),
                 State::Released { group, mid, .. } => (*group, *mid),
@@ -183,7 +171,7 @@ impl Broker {
                 }
             }
         }
-        let changes = subscriptions.iter();
+        let changes = record.subscriptions().iter();
         let changes =
             changes.map(|(filter, s)| RouteChange::Subscribe(filter.clone(), *s)).collect();
         let subscriber =
@@ -191,9 +179,9 @@ impl Broker {
         let changed = self.0.router.change(&subscriber, changes, ThinVec::new());
         let (lost, wakers, _) = changed.into_parts();
         debug_assert!(lost.is_empty() && wakers.is_empty(), "nothing waits yet");
-        let delay = will.as_ref().map(|will| will.delay.min(expiry));
-        let session = Session::restore(identity, expiry, subscriptions, flights, received, will);
-        let since = parked.unwrap_or(now);
+        let delay = record.will().map(|will| will.delay.min(expiry));
+        let since = record.parked().unwrap_or(now);
+        let session = Session::restore(record);
         let seconds = |seconds: u32| std::time::Duration::from_secs(seconds.into());
         let parked = Parked {
             id,
@@ -241,49 +229,18 @@ impl Broker {
 impl Remembered {
     fn note(&mut self, fact: Fact) {
         match fact {
-            Fact::Session { id, identity, expiry } => {
-                let identity = Arc::new(identity);
-                let former = Former {
-                    identity,
-                    expiry,
-                    parked: None,
-                    subscriptions: Vec::new(),
-                    flights: Vec::new(),
-                    received: Vec::new(),
-                    will: None,
-                };
-                self.sessions.insert(id, former);
+            Fact::Session(id, Op::Session { identity, expiry }) => {
+                self.sessions.insert(id, Record::new(identity, expiry));
             }
-            Fact::Parked(id, since) => self.with(id, |former| former.parked = Some(since)),
-            Fact::Subscribed(id, filter, subscription) => {
-                self.with(id, |former| former.subscriptions.push((filter, subscription)));
-            }
-            Fact::Will(id, identity, will) => match self.sessions.get_mut(&id) {
-                Some(former) => former.will = Some(will),
-                None => self.wills.push((id, identity, will)),
+            Fact::Session(id, op) => match (self.sessions.get_mut(&id), op) {
+                (Some(record), op) => record.add(op),
+                (None, Op::Will(will, identity)) => self.wills.push((id, identity, will)),
+                // What a Session left that ended.
+                (None, _) => {}
             },
-            Fact::Received(id, packet_id) => {
-                self.with(id, |former| former.received.push(packet_id));
-            }
             Fact::Group(id, filter) => self.groups.push((id, filter)),
-            Fact::Flight(id, packet_id, state) => {
-                let state = match state {
-                    FlightState::Sent(delivery) => State::Sent(delivery),
-                    FlightState::Released { group, mid, lost } => {
-                        State::Released { group, mid, lost }
-                    }
-                };
-                self.with(id, |former| former.flights.push((packet_id, state)));
-            }
             Fact::Last(session, group) => self.last = (session, group),
             Fact::Retained(_) | Fact::Queued(_) => {}
-        }
-    }
-
-    /// Facts of a Session that is not remembered itself are of one that ended.
-    fn with(&mut self, id: SessionId, change: impl FnOnce(&mut Former)) {
-        if let Some(former) = self.sessions.get_mut(&id) {
-            change(former);
         }
     }
 }

@@ -27,7 +27,7 @@ use crate::time::Time;
 use crate::topic::{self, TopicFilter, TopicName};
 
 pub use connect::{Terms, reserved};
-pub use record::Op;
+pub use record::{Op, Record};
 pub use subscribe::Cursor;
 pub use will::WillMessage;
 
@@ -290,21 +290,15 @@ impl Session {
     }
 
     /// A Session as it was when the broker stopped, without a connection.
-    pub fn restore(
-        identity: Arc<Identity>,
-        expiry: u32,
-        subscriptions: Vec<(TopicFilter, Subscription)>,
-        flights: Vec<(PacketId, window::State)>,
-        received: impl IntoIterator<Item = PacketId>,
-        will: Option<WillMessage>,
-    ) -> Session {
+    pub fn restore(record: Record) -> Session {
+        let Record { identity, expiry, parked: _, subscriptions, flights, received, will } = record;
         let mut session = Session::new(identity, Terms::parked(expiry), Time::START);
         for (filter, subscription) in subscriptions {
             session.subscriptions.insert(filter, subscription);
         }
         session.window = window::Window::restore(flights);
         session.received = received.into_iter().collect();
-        session.will = will.map(Arc::new);
+        session.will = will;
         session.remembered = true;
         session
     }

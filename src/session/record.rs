@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use super::Subscription;
 use super::will::WillMessage;
+use super::window::State;
 use crate::codec::{PacketId, SubscribeOptions};
 use crate::message::{Delivery, GroupId, Identity, Mid};
 use crate::time::Time;
@@ -79,4 +81,87 @@ pub enum Op {
     Will(Arc<WillMessage>, Arc<Identity>),
     /// No Will any more.
     WillGone,
+}
+
+/// A Session as a store remembers it, put together at a start.
+#[derive(Clone, Debug)]
+pub struct Record {
+    pub(super) identity: Arc<Identity>,
+    pub(super) expiry: u32,
+    pub(super) parked: Option<Time>,
+    pub(super) subscriptions: Vec<(TopicFilter, Subscription)>,
+    pub(super) flights: Vec<(PacketId, State)>,
+    pub(super) received: Vec<PacketId>,
+    pub(super) will: Option<Arc<WillMessage>>,
+}
+
+impl Record {
+    /// A Session of which nothing else is known yet.
+    pub fn new(identity: Arc<Identity>, expiry: u32) -> Record {
+        Record {
+            identity,
+            expiry,
+            parked: None,
+            subscriptions: Vec::new(),
+            flights: Vec::new(),
+            received: Vec::new(),
+            will: None,
+        }
+    }
+
+    /// Adds what a store has: each of its rows is the Op that states it.
+    pub fn add(&mut self, op: Op) {
+        match op {
+            Op::Session { identity, expiry } => (self.identity, self.expiry) = (identity, expiry),
+            Op::Parked { since } => self.parked = Some(since),
+            Op::Subscribed { filter, options, id } => {
+                self.subscriptions.push((filter, Subscription { options, id }));
+            }
+            Op::Sent { packet_id, delivery } => {
+                self.flights.push((packet_id, State::Sent(delivery)));
+            }
+            Op::Released { packet_id, group, mid, lost } => {
+                self.flights.push((packet_id, State::Released { group, mid, lost }));
+            }
+            Op::Received { packet_id } => self.received.push(packet_id),
+            Op::Will(will, _) => self.will = Some(will),
+            // These delete a row: a store has none of them.
+            Op::Attached
+            | Op::Ended
+            | Op::Unsubscribed { .. }
+            | Op::Done { .. }
+            | Op::Forgotten { .. }
+            | Op::WillGone => {}
+        }
+    }
+
+    /// Whose it is.
+    pub fn identity(&self) -> &Arc<Identity> {
+        &self.identity
+    }
+
+    /// Session Expiry Interval.
+    pub fn expiry(&self) -> u32 {
+        self.expiry
+    }
+
+    /// Since when its client is not connected; `None`: it was connected to the end.
+    pub fn parked(&self) -> Option<Time> {
+        self.parked
+    }
+
+    /// Its Subscriptions.
+    pub fn subscriptions(&self) -> &[(TopicFilter, Subscription)] {
+        &self.subscriptions
+    }
+
+    /// What is in flight to its client, in the order of sending.
+    pub fn flights(&self) -> &[(PacketId, State)] {
+        &self.flights
+    }
+
+    /// The Will of its last connection.
+    pub fn will(&self) -> Option<&WillMessage> {
+        self.will.as_deref()
+    }
 }

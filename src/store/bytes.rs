@@ -1,14 +1,17 @@
 //! Numbers and texts in the values of rows: written one after the other, and read so again.
 
+/// The first version of a value's form: that of all values so far but of copies in flight.
+pub const FORM: u8 = 1;
+
 /// Writes a value, behind whatever stands there already.
 #[derive(Debug)]
-pub struct Writer<'a>(&'a mut Vec<u8>);
+pub struct ValueWriter<'a>(&'a mut Vec<u8>);
 
-impl Writer<'_> {
+impl ValueWriter<'_> {
     /// A value that begins with the version of its form.
-    pub fn begin(form: u8, out: &mut Vec<u8>) -> Writer<'_> {
+    pub fn begin(form: u8, out: &mut Vec<u8>) -> ValueWriter<'_> {
         out.push(form);
-        Writer(out)
+        ValueWriter(out)
     }
 
     /// Makes room for so many more bytes.
@@ -51,15 +54,21 @@ impl Writer<'_> {
 
 /// Reads a value. What does not fit is [`Torn`]; nothing is guessed.
 #[derive(Debug)]
-pub struct Reader<'a>(&'a [u8]);
+pub struct ValueReader<'a>(&'a [u8]);
 
 /// A value ends too early, or says what it cannot mean.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Torn;
 
-impl<'a> Reader<'a> {
-    pub fn new(bytes: &'a [u8]) -> Reader<'a> {
-        Reader(bytes)
+impl<'a> ValueReader<'a> {
+    pub fn new(bytes: &'a [u8]) -> ValueReader<'a> {
+        ValueReader(bytes)
+    }
+
+    /// Reads a value behind the version of its form, which must be this one.
+    pub fn begin(form: u8, bytes: &'a [u8]) -> Result<ValueReader<'a>, Torn> {
+        let mut reader = ValueReader(bytes);
+        if reader.u8()? == form { Ok(reader) } else { Err(Torn) }
     }
 
     pub fn u8(&mut self) -> Result<u8, Torn> {
@@ -127,13 +136,13 @@ mod tests {
     fn what_is_written_is_read_again() {
         for n in [0, 1, 127, 128, 300, u64::from(u32::MAX), u64::MAX] {
             let mut bytes = Vec::new();
-            let mut value = Writer::begin(1, &mut bytes);
+            let mut value = ValueWriter::begin(1, &mut bytes);
             value.varint(n);
             value.u32(8);
             value.u64(n);
             value.block(b"text");
             value.rest(b"rest");
-            let mut reader = Reader::new(&bytes);
+            let mut reader = ValueReader::new(&bytes);
             assert_eq!(reader.u8(), Ok(1));
             assert_eq!(reader.varint(), Ok(n));
             assert_eq!((reader.u32(), reader.u64()), (Ok(8), Ok(n)));
@@ -145,10 +154,10 @@ mod tests {
     #[test]
     fn what_ends_too_early_is_torn() {
         let mut bytes = Vec::new();
-        Writer(&mut bytes).block(b"text");
+        ValueWriter(&mut bytes).block(b"text");
         for len in 0..bytes.len() {
-            assert_eq!(Reader::new(&bytes[..len]).block(), Err(Torn));
+            assert_eq!(ValueReader::new(&bytes[..len]).block(), Err(Torn));
         }
-        assert_eq!(Reader::new(&[0xff; 11]).varint(), Err(Torn));
+        assert_eq!(ValueReader::new(&[0xff; 11]).varint(), Err(Torn));
     }
 }

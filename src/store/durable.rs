@@ -17,19 +17,18 @@ use std::thread::JoinHandle;
 use foldhash::fast::FixedState;
 
 use super::engine::{Blob, Lookup, RowBatch, StoreError, Visit};
-use super::facts::{self, Key, Kind};
+use super::facts::{self, GROUPS, MESSAGES, RowKey, RowKind, SESSIONS};
 use crate::broker::ports::{
     Batch, Fact, Fetch, Marker, Permit, Progress, Publication, Receipt, Refused, Store,
     StoreFigures, Strain,
 };
-use crate::message::{Meter, Mid, ReceiverId, SessionId};
-use crate::session::Op;
+use crate::message::{Meter, Mid, ReceiverId};
 use crate::sync::{Mutex, MutexGuard};
 use crate::time::Time;
 
 use fetch::Jobs;
 use newest::Newest;
-use replay::Kept;
+use replay::KeptRows;
 
 /// What stands under the facts: rows that change in batches.
 pub trait Rows: Send + Sync + 'static {
@@ -94,11 +93,11 @@ pub trait Rows: Send + Sync + 'static {
 
 /// Sessions and messages in rows that outlast the process.
 pub struct DurableStore<R: Rows> {
-    shared: Arc<Shared<R>>,
+    shared: Arc<DurableShared<R>>,
     reader: Option<JoinHandle<()>>,
 }
 
-struct Shared<R> {
+struct DurableShared<R> {
     rows: R,
     next_mid: AtomicU64,
     next_order: AtomicU64,
@@ -107,7 +106,7 @@ struct Shared<R> {
     many: Mutex<HashMap<Mid, Many, FixedState>>,
     newest: Mutex<Newest>,
     /// What the start has read and nobody has been told yet.
-    kept: Mutex<Kept>,
+    kept: Mutex<KeptRows>,
     latest: Time,
     jobs: Jobs,
 }
@@ -126,10 +125,6 @@ struct Numbers {
     change: Mutex<()>,
 }
 
-const SESSIONS: usize = 0;
-const GROUPS: usize = 1;
-const MESSAGES: usize = 2;
-
 /// So many numbers are reserved in one go; the next block when half of this is left.
 const BLOCK: u64 = 1 << 16;
 
@@ -140,12 +135,12 @@ thread_local! {
 
 /// Reads what the engine shows when it is opened.
 #[derive(Debug, Default)]
-pub struct Opening {
-    kept: Kept,
+pub struct Loader {
+    kept: KeptRows,
     wrong: Option<String>,
 }
 
-impl Opening {
+impl Loader {
     /// Looks at a row.
     pub fn visit(&mut self, key: &[u8], value: &[u8]) {
         if let Err(facts::Torn) = self.kept.note(key, value) {
@@ -163,15 +158,15 @@ impl Opening {
             return Err(wrong);
         }
         let kept = self.kept;
-        let used = kept.numbers;
-        let shared = Arc::new(Shared {
+        let used = kept.noted.numbers;
+        let shared = Arc::new(DurableShared {
             rows,
             next_mid: AtomicU64::new(used[MESSAGES] + 1),
-            next_order: AtomicU64::new(kept.order + 1),
+            next_order: AtomicU64::new(kept.noted.order + 1),
             numbers: Numbers { reserved: used.map(AtomicU64::new), change: Mutex::new(()) },
             many: Mutex::new(HashMap::with_hasher(FixedState::with_seed(0))),
             newest: Mutex::default(),
-            latest: kept.newest,
+            latest: kept.noted.newest,
             kept: Mutex::new(kept),
             jobs: Jobs::default(),
         });
@@ -186,7 +181,7 @@ impl Opening {
 
 impl<R: Rows> DurableStore<R> {
     /// First bytes of keys that mostly rise: messages, by their numbers.
-    pub const GROWING: [u8; 1] = [Kind::Message as u8];
+    pub const GROWING: [u8; 1] = [RowKind::Message as u8];
     /// The version of what the rows say.
     pub const SCHEMA: u32 = 1;
 
@@ -272,7 +267,7 @@ impl<R: Rows> Store for DurableStore<R> {
     }
 }
 
-impl<R: Rows> Shared<R> {
+impl<R: Rows> DurableShared<R> {
     /// The rows of a batch.
     fn encode(&self, batch: Batch, mut newest: Option<&mut Newest>, rows: &mut RowBatch) {
         let mut is_late = |topic: &str, stamp| {
@@ -283,17 +278,16 @@ impl<R: Rows> Shared<R> {
             late |= self.publish(publication, &mut is_late, rows);
         }
         for (session, op) in &batch.ops {
-            self.change(*session, op, rows);
+            if facts::may_be_first(op) {
+                self.use_number(SESSIONS, session.get(), rows);
+            }
+            facts::write(*session, op, || self.next_order.fetch_add(1, Ordering::Relaxed), rows);
         }
         for (group, filter) in batch.groups {
-            let key = Key::group(group);
-            match filter {
-                Some(filter) => {
-                    self.use_number(GROUPS, group.get(), rows);
-                    rows.put_with(key.as_bytes(), |out| facts::filter(&filter, out));
-                }
-                None => rows.delete(key.as_bytes()),
+            if filter.is_some() {
+                self.use_number(GROUPS, group.get(), rows);
             }
+            facts::write_group(group, filter.as_ref(), rows);
         }
         for (topic, stamp) in batch.forgotten {
             if !is_late(&topic, stamp) {
@@ -333,62 +327,9 @@ impl<R: Rows> Shared<R> {
         if copies.len() > 1 {
             self.note_many(mid, copies.len(), BTreeSet::new());
         }
-        let key = Key::message(mid);
+        let key = RowKey::message(mid);
         rows.put_with(key.as_bytes(), |out| facts::message(&parts, &mut copies, out));
         late
-    }
-
-    /// The rows of one fact.
-    fn change(&self, id: SessionId, op: &Op, rows: &mut RowBatch) {
-        let own = |kind| Key::session(kind, id);
-        match op {
-            Op::Session { identity, expiry } => {
-                self.use_number(SESSIONS, id.get(), rows);
-                let key = own(Kind::Session);
-                rows.put_with(key.as_bytes(), |out| facts::session(identity, *expiry, out));
-            }
-            Op::Parked { since } => {
-                rows.put_with(own(Kind::Parked).as_bytes(), |out| facts::time(*since, out));
-            }
-            Op::Attached => rows.delete(own(Kind::Parked).as_bytes()),
-            Op::Ended => {
-                for kind in [Kind::Session, Kind::Parked, Kind::Will] {
-                    rows.delete(own(kind).as_bytes());
-                }
-            }
-            Op::Subscribed { filter, options, id: number } => {
-                let key = facts::subscription_key(id, filter);
-                rows.put_with(&key, |out| facts::subscription(*options, *number, out));
-            }
-            Op::Unsubscribed { filter } => rows.delete(&facts::subscription_key(id, filter)),
-            Op::Sent { packet_id, delivery } => {
-                let order = self.next_order.fetch_add(1, Ordering::Relaxed);
-                let key = Key::packet(Kind::Flight, id, *packet_id);
-                rows.put_with(key.as_bytes(), |out| facts::sent(order, delivery, out));
-            }
-            Op::Released { packet_id, group, mid, lost } => {
-                let order = self.next_order.fetch_add(1, Ordering::Relaxed);
-                let key = Key::packet(Kind::Flight, id, *packet_id);
-                rows.put_with(key.as_bytes(), |out| {
-                    facts::released(order, *group, *mid, *lost, out);
-                });
-            }
-            Op::Done { packet_id } => {
-                rows.delete(Key::packet(Kind::Flight, id, *packet_id).as_bytes());
-            }
-            Op::Received { packet_id } => {
-                let key = Key::packet(Kind::Received, id, *packet_id);
-                rows.put(key.as_bytes(), &facts::MARK);
-            }
-            Op::Forgotten { packet_id } => {
-                rows.delete(Key::packet(Kind::Received, id, *packet_id).as_bytes());
-            }
-            Op::Will(will, identity) => {
-                self.use_number(SESSIONS, id.get(), rows);
-                rows.put_with(own(Kind::Will).as_bytes(), |out| facts::will(will, identity, out));
-            }
-            Op::WillGone => rows.delete(own(Kind::Will).as_bytes()),
-        }
     }
 
     /// Receivers are done with messages.
@@ -398,7 +339,7 @@ impl<R: Rows> Shared<R> {
         }
         let mut all = self.many.lock().expect("no code panics while it holds the list");
         for &(receiver, mid) in settled {
-            let message = Key::message(mid);
+            let message = RowKey::message(mid);
             let Some(many) = all.get_mut(&mid) else {
                 rows.delete(message.as_bytes());
                 continue;
@@ -409,13 +350,13 @@ impl<R: Rows> Shared<R> {
             }
             many.left -= 1;
             if many.left > 0 {
-                rows.put(Key::done(mid, receiver).as_bytes(), &facts::MARK);
+                rows.put(RowKey::done(mid, receiver).as_bytes(), &facts::MARK);
                 many.done.insert(receiver);
                 continue;
             }
             rows.delete(message.as_bytes());
             for receiver in &many.done {
-                rows.delete(Key::done(mid, *receiver).as_bytes());
+                rows.delete(RowKey::done(mid, *receiver).as_bytes());
             }
             all.remove(&mid);
         }
@@ -448,6 +389,6 @@ impl<R: Rows> Shared<R> {
     fn write_numbers(&self, rows: &mut RowBatch) {
         let [sessions, groups, messages] = &self.numbers.reserved;
         let numbers = [sessions, groups, messages].map(|number| number.load(Ordering::Relaxed));
-        rows.put_with(Key::of(Kind::Numbers).as_bytes(), |out| facts::numbers(numbers, out));
+        facts::write_numbers(numbers, rows);
     }
 }

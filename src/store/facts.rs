@@ -1,4 +1,6 @@
-//! Facts as rows: what stands under which key. Every value begins with the version of its form.
+//! Facts as rows: one table says of each kind of rows which key it stands under, which form its values
+//! have, what a start notes of it and how it is told again. Every value begins with the version of its
+//! form.
 //!
 //! | key | value |
 //! |---|---|
@@ -15,23 +17,36 @@
 //! | `0c` message, receiver | that receiver is done with a message that others still wait for |
 //!
 //! Numbers in keys are big-endian, so that their order is the order of the rows.
+//!
+//! A new fact of a Session is an [`Op`] in `session/record.rs`, which says what it does to the record
+//! of the Session, and in this file a [`RowKind`], its line in [`KINDS`] and its arm in [`write`].
 
-pub use super::bytes::Torn;
-use super::bytes::{Reader, Writer};
-use crate::broker::ports::{FlightState, Marker, Queued, StoredCopy};
-use crate::codec::{PacketId, Properties, QoS, RetainHandling, SubscribeOptions};
-use crate::message::{
-    ClientId, Delivery, Draft, GroupId, Identity, Message, Meter, Mid, Parts, ReceiverId,
-    SessionId, SubscriptionIds,
+mod key;
+mod message;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+pub use self::key::{RowKey, message_of, retained_key, subscription_key};
+pub use self::message::{
+    message, message_of_flight, read_message, read_queued, read_received, retained,
 };
-use crate::session::{Subscription, WillMessage};
+pub use super::bytes::Torn;
+use super::bytes::{FORM, ValueReader, ValueWriter};
+use super::engine::RowBatch;
+use crate::broker::ports::Fact;
+use crate::codec::{Properties, QoS, RetainHandling, SubscribeOptions};
+use crate::message::{
+    ClientId, Draft, GroupId, Identity, Message, Meter, Mid, ReceiverId, SessionId,
+};
+use crate::session::{Op, WillMessage};
 use crate::time::Time;
 use crate::topic::{TopicFilter, TopicName};
 
 /// The first byte of a key: what the row is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
-pub enum Kind {
+pub enum RowKind {
     Session = 0x01,
     Parked = 0x02,
     Subscription = 0x03,
@@ -45,182 +60,302 @@ pub enum Kind {
     Done = 0x0c,
 }
 
-impl Kind {
-    /// What the row under `key` is about.
-    pub fn of(key: &[u8]) -> Result<Kind, Torn> {
-        let all = [
-            Kind::Session,
-            Kind::Parked,
-            Kind::Subscription,
-            Kind::Message,
-            Kind::Flight,
-            Kind::Received,
-            Kind::Retained,
-            Kind::Will,
-            Kind::Numbers,
-            Kind::Group,
-            Kind::Done,
-        ];
+/// What holds of all rows of one kind.
+pub struct Line {
+    pub kind: RowKind,
+    /// In words, for people.
+    pub name: &'static str,
+    /// The newest version of the form of its values; all from 1 on are read.
+    newest_form: u8,
+    /// Its rows belong to the Session in their keys: where that is not there, they are strays.
+    pub of_session: bool,
+    /// What a start notes of each row before anything is told.
+    pub note: fn(&mut Noted, &[u8], &[u8]) -> Result<(), Torn>,
+    pub replay: Replay,
+}
+
+/// How the rows of a kind become facts again.
+#[derive(Clone, Copy)]
+pub enum Replay {
+    /// Each is a fact, in the order of keys.
+    Told(Tell),
+    /// Each is a fact, in the order in which they were written: the value says it first.
+    InOrder(Tell),
+    /// They are no facts by themselves, or are read again one by one when all else is told.
+    Apart,
+}
+
+/// Makes a fact of a row.
+pub type Tell = fn(&[u8], &[u8], &Source<'_>) -> Result<Fact, Unread>;
+
+/// What facts are made with.
+pub struct Source<'a> {
+    /// Counts the messages.
+    pub meter: &'static Meter,
+    /// Finds a message that waits in the store.
+    pub message: &'a dyn Fn(Mid) -> Result<Message, Unread>,
+}
+
+/// Why a row was not made a fact.
+#[derive(Debug)]
+pub enum Unread {
+    /// It says what it cannot mean.
+    Torn,
+    /// The message that it speaks of is not there.
+    Missing(Mid),
+    /// Something else is wrong, in words.
+    Other(String),
+}
+
+impl From<Torn> for Unread {
+    fn from(_: Torn) -> Unread {
+        Unread::Torn
+    }
+}
+
+/// What a start notes of all rows before anything is told.
+#[derive(Debug, Default)]
+pub struct Noted {
+    /// Numbers that may have been used: by [`SESSIONS`], [`GROUPS`], [`MESSAGES`].
+    pub numbers: [u64; 3],
+    /// Highest order of what is in flight.
+    pub order: u64,
+    /// Latest moment in any row.
+    pub newest: Time,
+    /// Receivers that are done with messages that others still wait for.
+    pub done: HashMap<Mid, Vec<ReceiverId>>,
+}
+
+/// The places of [`Noted::numbers`], and of the row that keeps them.
+pub const SESSIONS: usize = 0;
+pub const GROUPS: usize = 1;
+pub const MESSAGES: usize = 2;
+
+/// All kinds, in the order in which a start tells them.
+pub const KINDS: [Line; 11] = [
+    Line {
+        note: |noted, key, value| {
+            noted.uses(MESSAGES, message_of(key)?.get());
+            noted.newest = noted.newest.max(read_received(value)?);
+            Ok(())
+        },
+        ..line(RowKind::Message, "messages", Replay::Apart)
+    },
+    Line {
+        note: |noted, key, _| noted.uses_session(key),
+        ..line(RowKind::Session, "sessions", Replay::Told(tell_session))
+    },
+    Line {
+        of_session: true,
+        note: |noted, _, value| {
+            noted.newest = noted.newest.max(read_time(value)?);
+            Ok(())
+        },
+        ..line(RowKind::Parked, "parked", Replay::Told(tell_parked))
+    },
+    Line {
+        of_session: true,
+        ..line(RowKind::Subscription, "subscriptions", Replay::Told(tell_subscription))
+    },
+    Line {
+        // It may be of a Session that did not last.
+        note: |noted, key, _| noted.uses_session(key),
+        ..line(RowKind::Will, "wills", Replay::Told(tell_will))
+    },
+    Line {
+        of_session: true,
+        ..line(RowKind::Received, "received ids", Replay::Told(tell_received))
+    },
+    Line {
+        note: |noted, key, _| {
+            noted.uses(GROUPS, key::group_of(key)?.get());
+            Ok(())
+        },
+        ..line(RowKind::Group, "groups", Replay::Told(tell_group))
+    },
+    line(RowKind::Retained, "retained", Replay::Told(message::tell_retained)),
+    Line {
+        newest_form: message::FLIGHT_FORM,
+        of_session: true,
+        note: |noted, _, value| {
+            noted.order = noted.order.max(order_of(value)?);
+            Ok(())
+        },
+        ..line(RowKind::Flight, "in flight", Replay::InOrder(message::tell_flight))
+    },
+    Line {
+        note: |noted, _, value| {
+            for (which, number) in read_numbers(value)?.into_iter().enumerate() {
+                noted.uses(which, number);
+            }
+            Ok(())
+        },
+        ..line(RowKind::Numbers, "numbers", Replay::Apart)
+    },
+    Line {
+        note: |noted, key, _| {
+            let (mid, receiver) = key::done_of(key)?;
+            noted.done.entry(mid).or_default().push(receiver);
+            Ok(())
+        },
+        ..line(RowKind::Done, "copies done", Replay::Apart)
+    },
+];
+
+/// A kind of rows whose values are of the first form and of which a start notes nothing.
+const fn line(kind: RowKind, name: &'static str, replay: Replay) -> Line {
+    Line { kind, name, newest_form: FORM, of_session: false, note: |_, _, _| Ok(()), replay }
+}
+
+impl Line {
+    /// What holds of the row under `key`.
+    pub fn of(key: &[u8]) -> Result<&'static Line, Torn> {
+        const ALL: &[Line] = &KINDS;
         let first = key.first().ok_or(Torn)?;
-        all.into_iter().find(|kind| *kind as u8 == *first).ok_or(Torn)
+        ALL.iter().find(|line| line.kind as u8 == *first).ok_or(Torn)
+    }
+}
+
+impl RowKind {
+    /// What the row under `key` is about.
+    pub fn of(key: &[u8]) -> Result<RowKind, Torn> {
+        Line::of(key).map(|line| line.kind)
+    }
+}
+
+impl Noted {
+    fn uses(&mut self, which: usize, number: u64) {
+        self.numbers[which] = self.numbers[which].max(number);
+    }
+
+    fn uses_session(&mut self, key: &[u8]) -> Result<(), Torn> {
+        self.uses(SESSIONS, key::session_of(key)?.0.get());
+        Ok(())
     }
 }
 
 /// What rows whose keys begin with `prefix` are about, in words.
 pub fn row_name(prefix: u8) -> &'static str {
-    match Kind::of(&[prefix]) {
-        Ok(Kind::Session) => "sessions",
-        Ok(Kind::Parked) => "parked",
-        Ok(Kind::Subscription) => "subscriptions",
-        Ok(Kind::Message) => "messages",
-        Ok(Kind::Flight) => "in flight",
-        Ok(Kind::Received) => "received ids",
-        Ok(Kind::Retained) => "retained",
-        Ok(Kind::Will) => "wills",
-        Ok(Kind::Numbers) => "numbers",
-        Ok(Kind::Group) => "groups",
-        Ok(Kind::Done) => "copies done",
-        Err(Torn) => "unknown",
-    }
+    Line::of(&[prefix]).map_or("unknown", |line| line.name)
 }
-
-/// The version of every value's form so far, but of copies in flight.
-const FORM: u8 = 1;
 
 /// The version of the form of a value under `key`, if it is not one that is read here.
 pub fn other_form(key: &[u8], value: &[u8]) -> Option<u8> {
-    let newest = if Kind::of(key).ok()? == Kind::Flight { FLIGHT_FORM } else { FORM };
+    let newest = Line::of(key).ok()?.newest_form;
     value.first().copied().filter(|form| !(FORM..=newest).contains(form))
 }
 
-/// A key of numbers, up to three.
-#[derive(Clone, Copy, Debug)]
-pub struct Key {
-    bytes: [u8; 17],
-    len: usize,
+/// The order of a row of a kind that is told [in order](Replay::InOrder).
+pub fn order_of(value: &[u8]) -> Result<u64, Torn> {
+    message::read_order(value)
 }
 
-impl Key {
-    pub fn of(kind: Kind) -> Key {
-        let mut bytes = [0; 17];
-        bytes[0] = kind as u8;
-        Key { bytes, len: 1 }
+/// Whether this may be the first row of its Session: its number is to be among those reserved.
+pub fn may_be_first(op: &Op) -> bool {
+    matches!(op, Op::Session { .. } | Op::Will(..))
+}
+
+/// Adds the change of the rows of Session `id` that an Op states. `order` gives what is in flight its
+/// place.
+pub fn write(id: SessionId, op: &Op, order: impl FnOnce() -> u64, rows: &mut RowBatch) {
+    let own = |kind| RowKey::session(kind, id);
+    let packet = |kind, packet_id| RowKey::packet(kind, id, packet_id);
+    match op {
+        Op::Session { identity, expiry } => {
+            let key = own(RowKind::Session);
+            rows.put_with(key.as_bytes(), |out| put_session(identity, *expiry, out));
+        }
+        Op::Parked { since } => {
+            rows.put_with(own(RowKind::Parked).as_bytes(), |out| put_time(*since, out));
+        }
+        Op::Attached => rows.delete(own(RowKind::Parked).as_bytes()),
+        Op::Ended => {
+            for kind in [RowKind::Session, RowKind::Parked, RowKind::Will] {
+                rows.delete(own(kind).as_bytes());
+            }
+        }
+        Op::Subscribed { filter, options, id: number } => {
+            let key = subscription_key(id, filter);
+            rows.put_with(&key, |out| put_subscription(*options, *number, out));
+        }
+        Op::Unsubscribed { filter } => rows.delete(&subscription_key(id, filter)),
+        Op::Sent { packet_id, delivery } => {
+            let key = packet(RowKind::Flight, *packet_id);
+            rows.put_with(key.as_bytes(), |out| message::sent(order(), delivery, out));
+        }
+        Op::Released { packet_id, group, mid, lost } => {
+            let key = packet(RowKind::Flight, *packet_id);
+            rows.put_with(key.as_bytes(), |out| {
+                message::released(order(), *group, *mid, *lost, out);
+            });
+        }
+        Op::Done { packet_id } => rows.delete(packet(RowKind::Flight, *packet_id).as_bytes()),
+        Op::Received { packet_id } => {
+            rows.put(packet(RowKind::Received, *packet_id).as_bytes(), &MARK);
+        }
+        Op::Forgotten { packet_id } => {
+            rows.delete(packet(RowKind::Received, *packet_id).as_bytes());
+        }
+        Op::Will(will, identity) => {
+            let key = own(RowKind::Will);
+            rows.put_with(key.as_bytes(), |out| put_will(will, identity, out));
+        }
+        Op::WillGone => rows.delete(own(RowKind::Will).as_bytes()),
     }
+}
 
-    /// Of a fact of a Session.
-    pub fn session(kind: Kind, session: SessionId) -> Key {
-        Key::number(kind, session.get())
-    }
-
-    /// Of a group.
-    pub fn group(group: GroupId) -> Key {
-        Key::number(Kind::Group, group.get())
-    }
-
-    /// Of a message.
-    pub fn message(mid: Mid) -> Key {
-        Key::number(Kind::Message, mid.get())
-    }
-
-    /// Of a Session and a Packet Identifier.
-    pub fn packet(kind: Kind, session: SessionId, packet_id: PacketId) -> Key {
-        let mut key = Key::session(kind, session);
-        key.push(&packet_id.get().to_be_bytes());
-        key
-    }
-
-    pub fn done(mid: Mid, receiver: ReceiverId) -> Key {
-        let mut key = Key::number(Kind::Done, mid.get());
-        key.push(&receiver.to_bits().to_be_bytes());
-        key
-    }
-
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-
-    fn number(kind: Kind, number: u64) -> Key {
-        let mut key = Key::of(kind);
-        key.push(&number.to_be_bytes());
-        key
-    }
-
-    fn push(&mut self, bytes: &[u8]) {
-        self.bytes[self.len..self.len + bytes.len()].copy_from_slice(bytes);
-        self.len += bytes.len();
+/// Adds the change of a group's row.
+pub fn write_group(group: GroupId, filter: Option<&TopicFilter>, rows: &mut RowBatch) {
+    let key = RowKey::group(group);
+    match filter {
+        Some(filter) => rows.put_with(key.as_bytes(), |out| {
+            ValueWriter::begin(FORM, out).rest(filter.as_str().as_bytes());
+        }),
+        None => rows.delete(key.as_bytes()),
     }
 }
 
-/// The key of a Session's Subscription.
-pub fn subscription_key(session: SessionId, filter: &TopicFilter) -> Vec<u8> {
-    [Key::session(Kind::Subscription, session).as_bytes(), filter.as_str().as_bytes()].concat()
+/// Adds the row of the numbers that may have been used.
+pub fn write_numbers(numbers: [u64; 3], rows: &mut RowBatch) {
+    rows.put_with(RowKey::of(RowKind::Numbers).as_bytes(), |out| {
+        let mut value = ValueWriter::begin(FORM, out);
+        numbers.iter().for_each(|number| value.u64(*number));
+    });
 }
 
-/// The key of a retained message.
-pub fn retained_key(topic: &str) -> Vec<u8> {
-    [&[Kind::Retained as u8], topic.as_bytes()].concat()
+fn read_numbers(value: &[u8]) -> Result<[u64; 3], Torn> {
+    let mut value = ValueReader::begin(FORM, value)?;
+    Ok([value.u64()?, value.u64()?, value.u64()?])
 }
 
-/// The Session of a key, and what follows it.
-pub fn session_of(key: &[u8]) -> Result<(SessionId, &[u8]), Torn> {
-    let (number, rest) = number_of(key)?;
-    Ok((SessionId::checked(number).ok_or(Torn)?, rest))
-}
-
-/// The group of a key.
-pub fn group_of(key: &[u8]) -> Result<GroupId, Torn> {
-    GroupId::checked(number_of(key)?.0).ok_or(Torn)
-}
-
-/// The message of a key.
-pub fn message_of(key: &[u8]) -> Result<Mid, Torn> {
-    Ok(Mid::new(number_of(key)?.0))
-}
-
-/// The number behind the kind, and what follows it.
-fn number_of(key: &[u8]) -> Result<(u64, &[u8]), Torn> {
-    let mut reader = Reader::new(key.get(1..).ok_or(Torn)?);
-    Ok((reader.u64()?, reader.rest()))
-}
-
-/// The numbers of a Session and of a packet.
-pub fn packet_of(key: &[u8]) -> Result<(SessionId, PacketId), Torn> {
-    let (session, rest) = session_of(key)?;
-    let packet_id = PacketId::new(Reader::new(rest).u16()?).ok_or(Torn)?;
-    Ok((session, packet_id))
-}
-
-/// The numbers of a message and of a receiver that is done with it.
-pub fn done_of(key: &[u8]) -> Result<(Mid, ReceiverId), Torn> {
-    let (mid, rest) = number_of(key)?;
-    Ok((Mid::new(mid), ReceiverId::from_bits(Reader::new(rest).u64()?)))
-}
-
-pub fn session(identity: &Identity, expiry: u32, out: &mut Vec<u8>) {
-    let mut value = Writer::begin(FORM, out);
+fn put_session(identity: &Identity, expiry: u32, out: &mut Vec<u8>) {
+    let mut value = ValueWriter::begin(FORM, out);
     value.u32(expiry);
     put_identity(identity, &mut value);
 }
 
-pub fn read_session(value: &[u8], meter: &'static Meter) -> Result<(Identity, u32), Torn> {
-    let mut value = begin(value)?;
+fn tell_session(key: &[u8], value: &[u8], source: &Source<'_>) -> Result<Fact, Unread> {
+    let mut value = ValueReader::begin(FORM, value)?;
     let expiry = value.u32()?;
-    let identity = read_identity(&mut value, meter)?;
+    let identity = Arc::new(read_identity(&mut value, source.meter)?);
     value.end()?;
-    Ok((identity, expiry))
+    Ok(Fact::Session(key::session_of(key)?.0, Op::Session { identity, expiry }))
 }
 
-pub fn time(time: Time, out: &mut Vec<u8>) {
-    let mut value = Writer::begin(FORM, out);
-    value.u64(time.as_nanos());
+fn put_time(time: Time, out: &mut Vec<u8>) {
+    ValueWriter::begin(FORM, out).u64(time.as_nanos());
 }
 
-pub fn read_time(value: &[u8]) -> Result<Time, Torn> {
-    Ok(Time::from_nanos(begin(value)?.u64()?))
+fn read_time(value: &[u8]) -> Result<Time, Torn> {
+    Ok(Time::from_nanos(ValueReader::begin(FORM, value)?.u64()?))
 }
 
-pub fn subscription(options: SubscribeOptions, id: u32, out: &mut Vec<u8>) {
-    let mut value = Writer::begin(FORM, out);
+fn tell_parked(key: &[u8], value: &[u8], _: &Source<'_>) -> Result<Fact, Unread> {
+    Ok(Fact::Session(key::session_of(key)?.0, Op::Parked { since: read_time(value)? }))
+}
+
+fn put_subscription(options: SubscribeOptions, id: u32, out: &mut Vec<u8>) {
+    let mut value = ValueWriter::begin(FORM, out);
     value.u8(options.qos as u8
         | u8::from(options.no_local) << 2
         | u8::from(options.retain_as_published) << 3
@@ -228,14 +363,15 @@ pub fn subscription(options: SubscribeOptions, id: u32, out: &mut Vec<u8>) {
     value.u32(id);
 }
 
-pub fn read_subscription(value: &[u8]) -> Result<Subscription, Torn> {
-    let mut value = begin(value)?;
+fn tell_subscription(key: &[u8], value: &[u8], _: &Source<'_>) -> Result<Fact, Unread> {
+    let (session, filter) = key::session_of(key)?;
+    let mut value = ValueReader::begin(FORM, value)?;
     let bits = value.u8()?;
     let retain_handling = match bits >> 4 {
         0 => RetainHandling::Always,
         1 => RetainHandling::IfNew,
         2 => RetainHandling::Never,
-        _ => return Err(Torn),
+        _ => return Err(Unread::Torn),
     };
     let options = SubscribeOptions {
         qos: QoS::from_bits(bits & 3).ok_or(Torn)?,
@@ -243,12 +379,13 @@ pub fn read_subscription(value: &[u8]) -> Result<Subscription, Torn> {
         retain_as_published: bits & 8 != 0,
         retain_handling,
     };
-    Ok(Subscription { options, id: value.u32()? })
+    let (filter, id) = (filter_of(filter)?, value.u32()?);
+    Ok(Fact::Session(session, Op::Subscribed { filter, options, id }))
 }
 
-pub fn will(will: &WillMessage, identity: &Identity, out: &mut Vec<u8>) {
+fn put_will(will: &WillMessage, identity: &Identity, out: &mut Vec<u8>) {
     let draft = will.draft();
-    let mut value = Writer::begin(FORM, out);
+    let mut value = ValueWriter::begin(FORM, out);
     put_identity(identity, &mut value);
     value.u32(will.delay);
     value.u8(draft.qos as u8 | u8::from(draft.retain) << 2 | u8::from(draft.expiry.is_some()) << 3);
@@ -258,9 +395,9 @@ pub fn will(will: &WillMessage, identity: &Identity, out: &mut Vec<u8>) {
     value.rest(draft.payload);
 }
 
-pub fn read_will(value: &[u8], meter: &'static Meter) -> Result<(Identity, WillMessage), Torn> {
-    let mut value = begin(value)?;
-    let identity = read_identity(&mut value, meter)?;
+fn tell_will(key: &[u8], value: &[u8], source: &Source<'_>) -> Result<Fact, Unread> {
+    let mut value = ValueReader::begin(FORM, value)?;
+    let identity = Arc::new(read_identity(&mut value, source.meter)?);
     let delay = value.u32()?;
     let bits = value.u8()?;
     let expiry = value.u32()?;
@@ -272,323 +409,39 @@ pub fn read_will(value: &[u8], meter: &'static Meter) -> Result<(Identity, WillM
         properties: Properties::trusted(value.block()?),
         payload: value.rest(),
     };
-    Ok((identity, WillMessage::restore(&draft, delay)))
+    let will = Arc::new(WillMessage::restore(&draft, delay));
+    Ok(Fact::Session(key::session_of(key)?.0, Op::Will(will, identity)))
 }
 
-/// The numbers that may have been used: of Sessions, groups, messages.
-pub fn numbers(numbers: [u64; 3], out: &mut Vec<u8>) {
-    let mut value = Writer::begin(FORM, out);
-    numbers.iter().for_each(|number| value.u64(*number));
+fn tell_received(key: &[u8], _: &[u8], _: &Source<'_>) -> Result<Fact, Unread> {
+    let (session, packet_id) = key::packet_of(key)?;
+    Ok(Fact::Session(session, Op::Received { packet_id }))
 }
 
-pub fn read_numbers(value: &[u8]) -> Result<[u64; 3], Torn> {
-    let mut value = begin(value)?;
-    Ok([value.u64()?, value.u64()?, value.u64()?])
-}
-
-pub fn filter(filter: &TopicFilter, out: &mut Vec<u8>) {
-    let mut value = Writer::begin(FORM, out);
-    value.rest(filter.as_str().as_bytes());
-}
-
-pub fn read_filter(value: &[u8]) -> Result<TopicFilter, Torn> {
-    filter_of(begin(value)?.rest())
+fn tell_group(key: &[u8], value: &[u8], _: &Source<'_>) -> Result<Fact, Unread> {
+    let filter = filter_of(ValueReader::begin(FORM, value)?.rest())?;
+    Ok(Fact::Group(key::group_of(key)?, filter))
 }
 
 /// A filter that was checked when it was subscribed to.
-pub fn filter_of(text: &[u8]) -> Result<TopicFilter, Torn> {
+fn filter_of(text: &[u8]) -> Result<TopicFilter, Torn> {
     let text = std::str::from_utf8(text).map_err(|_| Torn)?;
     let limits = crate::topic::Limits { bytes_max: usize::MAX, levels_max: usize::MAX };
     TopicFilter::parse(text, &limits).map_err(|_| Torn)
 }
 
-/// A value that says nothing but that it is there.
-pub const MARK: [u8; 1] = [FORM];
-
-/// A message and its receivers. The receivers come in the order of their numbers, as distances; what
-/// they were granted is said once for all that were granted the same.
-pub fn message(parts: &Parts<'_>, copies: &mut [StoredCopy], out: &mut Vec<u8>) {
-    let mut value = Writer::begin(FORM, out);
-    let room = parts.topic.len() + parts.payload.len() + parts.publisher.len();
-    value.reserve(64 + room + copies.len() * 2);
-    match copies {
-        [copy] => {
-            value.varint(1);
-            put_grant(copy, &mut value);
-            value.varint(1);
-            value.varint(copy.receiver.to_bits());
-        }
-        _ => put_copies(copies, &mut value),
-    }
-    put_parts(parts, &mut value);
-}
-
-/// The receivers of a message, and what is needed of it until it is fetched.
-pub fn read_queued(mid: Mid, value: &[u8], mark: &Marker<'_>) -> Result<Queued, Torn> {
-    let mut value = begin(value)?;
-    let copies = read_copies(&mut value)?;
-    let parts = read_parts(&mut value)?;
-    let mark = mark(TopicName::trusted(parts.topic));
-    Ok(Queued { mid, mark, bytes: parts.bytes(), expires: parts.expires, copies })
-}
-
-/// When a message was received.
-pub fn read_received(value: &[u8]) -> Result<Time, Torn> {
-    let mut value = begin(value)?;
-    read_copies(&mut value)?;
-    Ok(read_parts(&mut value)?.received)
-}
-
-pub fn read_message(value: &[u8], meter: &'static Meter) -> Result<Message, Torn> {
-    let mut value = begin(value)?;
-    read_copies(&mut value)?;
-    Ok(Message::new(&read_parts(&mut value)?, meter))
-}
-
-pub fn retained(parts: &Parts<'_>, out: &mut Vec<u8>) {
-    let mut value = Writer::begin(FORM, out);
-    put_parts(parts, &mut value);
-}
-
-pub fn read_retained(value: &[u8], meter: &'static Meter) -> Result<Message, Torn> {
-    Ok(Message::new(&read_parts(&mut begin(value)?)?, meter))
-}
-
-/// A copy in flight, the `order`th of all that were sent. What the store does not keep for its
-/// receiver anyway (a retained message, say) is written down with it.
-pub fn sent(order: u64, delivery: &Delivery, out: &mut Vec<u8>) {
-    let mid = delivery.mid();
-    let state = if mid.is_some() { SENT } else { SENT_WHOLE };
-    let mut value = put_flight(order, state, mid, delivery.group, out);
-    value.u8(delivery.qos as u8 | u8::from(delivery.retain) << 2);
-    put_ids(&delivery.ids, &mut value);
-    if mid.is_none() {
-        put_parts(&delivery.message.parts(), &mut value);
-    }
-}
-
-pub fn released(
-    order: u64,
-    group: Option<GroupId>,
-    mid: Option<Mid>,
-    lost: bool,
-    out: &mut Vec<u8>,
-) {
-    put_flight(order, if lost { RELEASED_LOST } else { RELEASED }, mid, group, out);
-}
-
-/// The order of a copy in flight.
-pub fn read_order(value: &[u8]) -> Result<u64, Torn> {
-    Ok(begin_flight(value)?.0.order)
-}
-
-/// The message that a copy in flight cannot be without.
-pub fn message_of_flight(value: &[u8]) -> Result<Option<Mid>, Torn> {
-    let (flight, _) = begin_flight(value)?;
-    Ok((flight.state == SENT).then_some(flight.mid.unwrap_or(Mid::new(0))))
-}
-
-/// Reads a copy in flight, and its order; `fetch` finds the message of a number.
-pub fn read_flight(
-    value: &[u8],
-    meter: &'static Meter,
-    fetch: impl FnOnce(Mid) -> Result<Message, String>,
-) -> Result<(u64, FlightState), String> {
-    let torn = |_: Torn| "it is torn".to_owned();
-    let (flight, mut value) = begin_flight(value).map_err(torn)?;
-    let Flight { order, state, mid, group } = flight;
-    match (state, mid) {
-        (RELEASED | RELEASED_LOST, mid) => {
-            Ok((order, FlightState::Released { group, mid, lost: state == RELEASED_LOST }))
-        }
-        (SENT, Some(_)) | (SENT_WHOLE, None) => {
-            let bits = value.u8().map_err(torn)?;
-            let qos = QoS::from_bits(bits & 3).ok_or_else(|| torn(Torn))?;
-            let ids = read_ids(&mut value).map_err(torn)?;
-            let message = match mid {
-                Some(mid) => {
-                    let message = fetch(mid)?;
-                    message.set_mid(mid);
-                    message
-                }
-                None => Message::new(&read_parts(&mut value).map_err(torn)?, meter),
-            };
-            let delivery =
-                Delivery { message, qos, retain: bits & 4 != 0, ids, group, stored: mid.is_some() };
-            Ok((order, FlightState::Sent(delivery)))
-        }
-        _ => Err(torn(Torn)),
-    }
-}
-
-/// What every copy in flight says first.
-struct Flight {
-    order: u64,
-    state: u8,
-    mid: Option<Mid>,
-    group: Option<GroupId>,
-}
-
-/// There are two such rows for each message that is delivered, put and deleted: short ones, that need
-/// no memory of their own, are worth a form.
-fn put_flight(
-    order: u64,
-    state: u8,
-    mid: Option<Mid>,
-    group: Option<GroupId>,
-    out: &mut Vec<u8>,
-) -> Writer<'_> {
-    let mut value = Writer::begin(FLIGHT_FORM, out);
-    value.varint(order);
-    value.u8(state);
-    value.varint(mid.map_or(0, Mid::get));
-    value.varint(group.map_or(0, GroupId::get));
-    value
-}
-
-fn begin_flight<'v>(value: &'v [u8]) -> Result<(Flight, Reader<'v>), Torn> {
-    let mut value = Reader::new(value);
-    let number: fn(&mut Reader<'v>) -> Result<u64, Torn> = match value.u8()? {
-        FORM => Reader::u64,
-        FLIGHT_FORM => Reader::varint,
-        _ => return Err(Torn),
-    };
-    let order = number(&mut value)?;
-    let state = value.u8()?;
-    let mut some = || number(&mut value).map(|number| (number > 0).then_some(number));
-    let (mid, group) = (some()?.map(Mid::new), some()?);
-    let group = group.map(|number| GroupId::checked(number).ok_or(Torn)).transpose()?;
-    Ok((Flight { order, state, mid, group }, value))
-}
-
-/// The form of a copy in flight: its numbers are as short as they can be. In the first they were not.
-const FLIGHT_FORM: u8 = 2;
-const SENT: u8 = 0;
-const SENT_WHOLE: u8 = 1;
-const RELEASED: u8 = 2;
-const RELEASED_LOST: u8 = 3;
-
-fn begin(value: &[u8]) -> Result<Reader<'_>, Torn> {
-    let mut reader = Reader::new(value);
-    if reader.u8()? == FORM { Ok(reader) } else { Err(Torn) }
-}
-
-fn put_identity(identity: &Identity, value: &mut Writer<'_>) {
+fn put_identity(identity: &Identity, value: &mut ValueWriter<'_>) {
     value.block(identity.client_id.as_str().as_bytes());
     value.u8(u8::from(identity.user_name.is_some()));
     value.block(identity.user_name.as_deref().unwrap_or("").as_bytes());
 }
 
-fn read_identity(value: &mut Reader<'_>, meter: &'static Meter) -> Result<Identity, Torn> {
+fn read_identity(value: &mut ValueReader<'_>, meter: &'static Meter) -> Result<Identity, Torn> {
     let client_id = ClientId::new(value.text()?);
     let named = value.u8()? != 0;
     let user_name = value.text()?;
     Ok(Identity::new(client_id, named.then(|| user_name.into()), meter))
 }
 
-fn put_ids(ids: &SubscriptionIds, value: &mut Writer<'_>) {
-    let ids = ids.as_slice();
-    value.varint(ids.len() as u64);
-    ids.iter().for_each(|id| value.varint((*id).into()));
-}
-
-fn read_ids(value: &mut Reader<'_>) -> Result<SubscriptionIds, Torn> {
-    let mut ids = SubscriptionIds::default();
-    for _ in 0..value.varint()? {
-        ids.add(u32::try_from(value.varint()?).map_err(|_| Torn)?);
-    }
-    Ok(ids)
-}
-
-fn put_parts(parts: &Parts<'_>, value: &mut Writer<'_>) {
-    value.u8(parts.qos as u8
-        | u8::from(parts.retain) << 2
-        | u8::from(parts.user_name.is_some()) << 3);
-    value.u64(parts.received.as_nanos());
-    value.u64(parts.expires.as_nanos());
-    value.block(parts.topic.as_bytes());
-    value.block(parts.publisher.as_bytes());
-    value.block(parts.user_name.unwrap_or("").as_bytes());
-    value.block(parts.properties.as_bytes());
-    value.rest(parts.payload);
-}
-
-fn read_parts<'a>(value: &mut Reader<'a>) -> Result<Parts<'a>, Torn> {
-    let bits = value.u8()?;
-    let received = Time::from_nanos(value.u64()?);
-    let expires = Time::from_nanos(value.u64()?);
-    let topic = value.text()?;
-    let publisher = value.text()?;
-    let user_name = value.text()?;
-    Ok(Parts {
-        topic,
-        properties: Properties::trusted(value.block()?),
-        payload: value.rest(),
-        publisher,
-        user_name: (bits & 8 != 0).then_some(user_name),
-        qos: QoS::from_bits(bits & 3).ok_or(Torn)?,
-        retain: bits & 4 != 0,
-        received,
-        expires,
-    })
-}
-
-fn put_copies(copies: &mut [StoredCopy], value: &mut Writer<'_>) {
-    copies.sort_by_key(|copy| copy.receiver);
-    let mut grants: Vec<&StoredCopy> = Vec::new();
-    let same = |a: &StoredCopy, b: &StoredCopy| {
-        (a.qos, a.retain, &a.ids, a.band) == (b.qos, b.retain, &b.ids, b.band)
-    };
-    let granted: Vec<usize> = copies
-        .iter()
-        .map(|copy| {
-            grants.iter().position(|grant| same(grant, copy)).unwrap_or_else(|| {
-                grants.push(copy);
-                grants.len() - 1
-            })
-        })
-        .collect();
-    value.varint(grants.len() as u64);
-    grants.iter().for_each(|grant| put_grant(grant, value));
-    value.varint(copies.len() as u64);
-    let mut before = 0;
-    for (copy, grant) in copies.iter().zip(&granted) {
-        let receiver = copy.receiver.to_bits();
-        value.varint(receiver - before);
-        before = receiver;
-        if grants.len() > 1 {
-            value.varint(*grant as u64);
-        }
-    }
-}
-
-/// The band of what no rule speaks of.
-const ORDINARY_BAND: u8 = 1;
-
-fn put_grant(copy: &StoredCopy, value: &mut Writer<'_>) {
-    // The ordinary band is written as nothing, as it was before there were others.
-    let band = copy.band ^ ORDINARY_BAND;
-    value.u8(copy.qos as u8 | u8::from(copy.retain) << 2 | band << 3);
-    put_ids(&copy.ids, value);
-}
-
-fn read_copies(value: &mut Reader<'_>) -> Result<Vec<StoredCopy>, Torn> {
-    let mut grants = Vec::new();
-    for _ in 0..value.varint()? {
-        let bits = value.u8()?;
-        let qos = QoS::from_bits(bits & 3).ok_or(Torn)?;
-        let band = (bits >> 3 & 3) ^ ORDINARY_BAND;
-        grants.push((qos, bits & 4 != 0, read_ids(value)?, band));
-    }
-    let mut copies = Vec::new();
-    let mut receiver = 0u64;
-    for _ in 0..value.varint()? {
-        receiver = receiver.checked_add(value.varint()?).ok_or(Torn)?;
-        let grant = if grants.len() > 1 { value.varint()? } else { 0 };
-        let grant = grants.get(usize::try_from(grant).map_err(|_| Torn)?).ok_or(Torn)?;
-        let (qos, retain, ids, band) = grant.clone();
-        let receiver = ReceiverId::from_bits(receiver);
-        copies.push(StoredCopy { receiver, qos, retain, ids, band });
-    }
-    Ok(copies)
-}
+/// A value that says nothing but that it is there.
+pub const MARK: [u8; 1] = [FORM];

@@ -12,7 +12,7 @@ mod redb;
 mod sled;
 mod watched;
 
-pub use self::durable::{DurableStore, Opening, Rows};
+pub use self::durable::{DurableStore, Loader, Rows};
 pub use self::facts::row_name;
 pub use self::memory::MemoryStore;
 pub use self::online::{Exports, ask};

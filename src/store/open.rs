@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::durable::{DurableStore, Opening};
+use super::durable::{DurableStore, Loader};
 use super::engine::{Engine, Options, Report, RowBatch, StoreError, TableKind};
-use super::facts::{self, Key, Kind, Torn};
+use super::facts::{self, RowKey, RowKind, Torn};
 use crate::config::{StoreConfig as Section, StoreKind};
 
 /// Why a store cannot be opened.
@@ -37,7 +37,7 @@ pub enum OpenError {
 /// What is wrong, by path and place.
 pub fn open(section: &Section) -> Result<Option<(DurableStore<Engine>, Report)>, OpenError> {
     let Some(kind) = table_kind(section)? else { return Ok(None) };
-    let mut opening = Opening::default();
+    let mut opening = Loader::default();
     let (engine, report) =
         Engine::open(&section.path, options(section), &kind, &mut |key, value| {
             opening.visit(key, value)
@@ -97,14 +97,14 @@ pub fn options(section: &Section) -> Options {
 pub fn mend(path: &Path, options: Options, kind: &TableKind) -> Result<usize, StoreError> {
     let mut flights = Vec::new();
     let (engine, _) = Engine::open(path, options, kind, &mut |key, value| {
-        if let Ok(Kind::Flight) = Kind::of(key) {
+        if let Ok(RowKind::Flight) = RowKind::of(key) {
             flights.push((key.to_vec(), facts::message_of_flight(value)));
         }
     })?;
     let mut lost = RowBatch::new();
     for (key, mid) in flights {
         let there = match mid {
-            Ok(Some(mid)) => engine.get(Key::message(mid).as_bytes())?.is_some(),
+            Ok(Some(mid)) => engine.get(RowKey::message(mid).as_bytes())?.is_some(),
             Ok(None) => true,
             Err(Torn) => false,
         };

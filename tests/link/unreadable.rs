@@ -17,7 +17,7 @@ use sluicemq::broker::turn::Turn;
 use sluicemq::broker::{Broker, Ports};
 use sluicemq::config::Config;
 use sluicemq::store::engine::{Blob, Lookup, RowBatch, StoreError, Visit};
-use sluicemq::store::{Opening, Rows};
+use sluicemq::store::{Loader, Rows};
 
 use super::{Client, NOW, hex};
 use rows::Disk;
@@ -100,13 +100,13 @@ fn broker_on(store: Arc<dyn Store>) -> Broker {
 
 /// A store on a disk whose rows are there, but cannot be read after the start.
 fn unreadable(disk: &Disk) -> Arc<dyn Store> {
-    let mut opening = Opening::default();
+    let mut loader = Loader::default();
     let shown = disk.scan(&[], &mut |key, value| {
-        opening.visit(key, value);
+        loader.visit(key, value);
         ControlFlow::Continue(())
     });
     shown.expect("a scan");
-    Arc::new(opening.finish(Unreadable(disk.clone())).expect("rows that mean something"))
+    Arc::new(loader.finish(Unreadable(disk.clone())).expect("rows that mean something"))
 }
 
 struct Unreadable(Disk);

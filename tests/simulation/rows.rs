@@ -7,7 +7,7 @@ use std::task::Waker;
 
 use sluicemq::broker::ports::{Progress, Refused};
 use sluicemq::store::engine::{Blob, Lookup, RowBatch, StoreError, Visit};
-use sluicemq::store::{DurableStore, Opening, Rows};
+use sluicemq::store::{DurableStore, Loader, Rows};
 
 type Table = BTreeMap<Vec<u8>, Vec<u8>>;
 type Changes = Vec<(Vec<u8>, Option<Vec<u8>>)>;
@@ -63,11 +63,11 @@ impl Disk {
 
     /// A store on what is written.
     pub fn open(&self) -> DurableStore<Disk> {
-        let mut opening = Opening::default();
+        let mut loader = Loader::default();
         for (key, value) in &self.0.lock().unwrap().written {
-            opening.visit(key, value);
+            loader.visit(key, value);
         }
-        opening.finish(self.clone()).expect("rows that mean something")
+        loader.finish(self.clone()).expect("rows that mean something")
     }
 
     /// Rows there are, by the first byte of their keys, but for the one that is always there.

@@ -11,24 +11,24 @@ use super::Rows;
 use crate::broker::ports::{Fetch, Fetched, Fetcher};
 use crate::message::{Message, Meter, Mid};
 use crate::store::engine::Lookup;
-use crate::store::facts::{self, Key};
+use crate::store::facts::{self, RowKey};
 use crate::sync::{Condvar, Mutex};
 
 /// What waits for the thread that reads.
 #[derive(Debug, Default)]
 pub struct Jobs {
-    queue: Mutex<Queue>,
+    queue: Mutex<JobQueue>,
     added: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Queue {
-    jobs: VecDeque<Job>,
+struct JobQueue {
+    jobs: VecDeque<FetchJob>,
     closed: bool,
 }
 
 #[derive(Debug)]
-struct Job {
+struct FetchJob {
     found: Fetched,
     /// Still to be read, in order.
     want: Vec<Mid>,
@@ -47,13 +47,13 @@ impl Jobs {
     ) -> Fetch {
         let mut found = Fetched::with_capacity(want.len());
         for (index, mid) in want.iter().enumerate() {
-            match rows.find(Key::message(*mid).as_bytes()) {
+            match rows.find(RowKey::message(*mid).as_bytes()) {
                 Lookup::Value(value) => found.push((*mid, read(*mid, &value, meter))),
                 Lookup::Deleted => found.push((*mid, None)),
                 Lookup::InTable => {
                     let (fetch, fetcher) = Fetch::begin(waker);
                     let want = want[index..].to_vec();
-                    self.add(Job { found, want, meter, fetcher });
+                    self.add(FetchJob { found, want, meter, fetcher });
                     return fetch;
                 }
             }
@@ -64,9 +64,9 @@ impl Jobs {
     /// Reads until it is closed.
     pub fn run(&self, rows: &impl Rows) {
         while let Some(job) = self.next() {
-            let Job { mut found, want, meter, fetcher } = job;
-            let keys: Vec<Key> = want.iter().map(|mid| Key::message(*mid)).collect();
-            let keys: Vec<&[u8]> = keys.iter().map(Key::as_bytes).collect();
+            let FetchJob { mut found, want, meter, fetcher } = job;
+            let keys: Vec<RowKey> = want.iter().map(|mid| RowKey::message(*mid)).collect();
+            let keys: Vec<&[u8]> = keys.iter().map(RowKey::as_bytes).collect();
             match rows.get_many(&keys) {
                 Ok(values) => {
                     found.extend(want.into_iter().zip(values).map(|(mid, value)| {
@@ -89,12 +89,12 @@ impl Jobs {
         self.added.notify_all();
     }
 
-    fn add(&self, job: Job) {
+    fn add(&self, job: FetchJob) {
         self.lock().jobs.push_back(job);
         self.added.notify_one();
     }
 
-    fn next(&self) -> Option<Job> {
+    fn next(&self) -> Option<FetchJob> {
         let mut queue = self.lock();
         loop {
             if queue.closed {
@@ -107,7 +107,7 @@ impl Jobs {
         }
     }
 
-    fn lock(&self) -> crate::sync::MutexGuard<'_, Queue> {
+    fn lock(&self) -> crate::sync::MutexGuard<'_, JobQueue> {
         self.queue.lock().expect("no code panics while it holds the jobs")
     }
 }

@@ -141,8 +141,8 @@ fn main() -> ExitCode {
 fn start(layers: &Layers) -> Result<(), Box<dyn Error>> {
     let settings = layers.load()?;
     let levels = std::env::var("SLUICE_LOG").ok();
-    logging::start(&settings.config.log, levels.as_deref())?;
-    if settings.development && certs::ensure_development(Path::new(DEVELOPMENT_CERTS))? {
+    logging::start(&settings.config().log, levels.as_deref())?;
+    if settings.is_development() && certs::ensure_development(Path::new(DEVELOPMENT_CERTS))? {
         println!(
             "made a development CA, a server certificate for localhost and a client certificate in certs/"
         );
@@ -152,23 +152,18 @@ fn start(layers: &Layers) -> Result<(), Box<dyn Error>> {
 
 /// Runs the broker until it is told to stop.
 fn run(layers: &Layers, settings: &Settings) -> Result<(), Box<dyn Error>> {
-    let config = seen_from_here(settings);
+    let config = settings.from_here();
     let ready = |listening: &[Listening]| {
-        if settings.development {
+        if settings.is_development() {
             println!("{}", try_lines(listening));
         }
     };
     let reread = || match layers.load() {
-        Ok(settings) => Ok(seen_from_here(&settings)),
+        Ok(settings) => Ok(settings.from_here()),
         Err(error) => Err(error.lines().to_vec()),
     };
     sluicemq::run::run(&config, ready, &reread)?;
     Ok(())
-}
-
-/// The values, with paths relative to the current folder.
-fn seen_from_here(settings: &Settings) -> Config {
-    Config { store: settings.store(), ..settings.config.clone() }
 }
 
 /// Exit code 0 if a running broker takes a message and gives it back, else 1.
@@ -178,7 +173,7 @@ fn live(layers: &Layers, address: Option<SocketAddr>, user: Option<&str>) -> Exi
         Some(address) => Ok(address),
         None => layers.load().map_err(|error| error.to_string()).and_then(|settings| {
             let plain = |listener: &&Listener| listener.tls.is_none();
-            let listener = settings.config.listener.iter().find(plain);
+            let listener = settings.config().listener.iter().find(plain);
             listener
                 .and_then(Listener::socket_address)
                 .ok_or_else(|| "no listener without TLS: give --address".to_owned())
@@ -203,7 +198,7 @@ fn live(layers: &Layers, address: Option<SocketAddr>, user: Option<&str>) -> Exi
 fn check(layers: &Layers, files: bool) -> Result<(), Box<dyn Error>> {
     let settings = layers.load()?;
     if files {
-        open_files(&settings.config)?;
+        open_files(settings.config())?;
     }
     println!(
         "the configuration is good{}",

@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-use reload::Reloader;
+use reload::{Files, Reloader};
 
 use crate::auth::{PasswordAuth, PasswordFile, PasswordFileError, Rights};
 use crate::broker::ports::Store;
@@ -19,7 +19,6 @@ use crate::broker::restore::Restored;
 use crate::broker::turn::Turn;
 use crate::broker::{Broker, Ports};
 use crate::config::{Config, Durability};
-use crate::net::sampler;
 use crate::net::serve::Shared;
 use crate::net::tcp::TcpAcceptor;
 use crate::net::tls::{LiveTls, TlsError};
@@ -150,23 +149,16 @@ async fn live(
     ready(&listening);
     say_ready(&listening);
     let mut tasks = start(&shared, acceptors);
-    let mut reload = Reloader {
-        sampling: tokio::spawn(sampler::sample(shared.clone(), &config.overload)),
-        shared: shared.clone(),
-        config: config.clone(),
-        tls,
-        passwords,
-        rights,
-        reread,
-    };
+    let files = Files { tls, passwords };
+    let mut reloader = Reloader::start(shared.clone(), config.clone(), files, rights, reread);
     notify(&[sd_notify::NotifyState::Ready]);
     while let Wish::Reload = signals.next().await {
-        reload.reload();
+        reloader.reload();
     }
     notify(&[sd_notify::NotifyState::Stopping]);
     info!("stopping");
     tasks.abort_all();
-    reload.sampling.abort();
+    reloader.stop();
     stop(config, &shared).await;
     info!("stopped");
     Ok(())

@@ -260,7 +260,7 @@ fn each_layer_goes_over_the_one_before() {
     let env = [("SLUICE_QUEUE__MESSAGES_MAX", "2"), ("SLUICE_SESSION__QOS_MAX", "1")];
     let settings =
         load(&text, &env, &["session.qos_max=0", "listener.0.address=127.0.0.1:0"]).unwrap();
-    let config = &settings.config;
+    let config = settings.config();
     assert!(config.queue.qos0_offline);
     assert_eq!((config.queue.messages_max, config.session.qos_max), (2, 0));
     assert_eq!(config.listener[0].address, "127.0.0.1:0");
@@ -272,11 +272,15 @@ fn each_layer_goes_over_the_one_before() {
         ("listener.0.address", "--set listener.0.address"),
         ("session.inflight_max", "built-in"),
     ] {
-        assert!(settings.origin[key].ends_with(wanted), "{key}: {}", settings.origin[key]);
+        assert!(
+            settings.origin(key).unwrap().ends_with(wanted),
+            "{key}: {:?}",
+            settings.origin(key)
+        );
     }
     let shown = settings.show();
     let again: Config = toml::from_str(&shown).unwrap_or_else(|error| panic!("{error}\n{shown}"));
-    assert_eq!(again, settings.config);
+    assert_eq!(again, *settings.config());
     assert!(shown.contains("# environment SLUICE_QUEUE__MESSAGES_MAX\n"), "{shown}");
 }
 
@@ -288,11 +292,11 @@ fn a_list_of_texts_has_its_layers_too_and_is_shown_as_a_whole() {
     let text = class("a", "\"a/#\", \"b\"") + &class("c", "\"c/#\", \"d\"") + LISTENER;
     let env = [("SLUICE_TOPIC_CLASS__0__FILTERS__1", "e")];
     let settings = load(&text, &env, &["topic_class.1.filters.0=f/#"]).unwrap();
-    let filters: Vec<_> = settings.config.topic_class.iter().map(|c| c.filters.clone()).collect();
+    let filters: Vec<_> = settings.config().topic_class.iter().map(|c| c.filters.clone()).collect();
     assert_eq!(filters, [["a/#", "e"], ["f/#", "d"]]);
     let shown = settings.show();
     let again: Config = toml::from_str(&shown).unwrap_or_else(|error| panic!("{error}\n{shown}"));
-    assert_eq!(again, settings.config);
+    assert_eq!(again, *settings.config());
     let error = load(&text, &[], &["topic_class.0.filters.5=f"]).unwrap_err();
     let wanted = "--set topic_class.0.filters.5: topic_class.0.filters has no such place";
     assert!(error.to_string().starts_with(wanted), "{error}");
@@ -301,7 +305,7 @@ fn a_list_of_texts_has_its_layers_too_and_is_shown_as_a_whole() {
 #[test]
 fn numbers_may_be_written_in_every_way_toml_has() {
     let text = format!("[queue]\nmessages_max = 0x10\n[session]\ninflight_max = +1_0\n{LISTENER}");
-    let config = load(&text, &[], &[]).unwrap().config;
+    let config = load(&text, &[], &[]).unwrap().config().clone();
     assert_eq!((config.queue.messages_max, config.session.inflight_max), (16, 10));
 }
 
@@ -315,7 +319,7 @@ fn a_later_file_goes_over_an_earlier_one_and_files_are_beside_their_own() {
     let tls =
         "[listener.tls]\ncertificate = \"c.pem\"\nkey = \"/k\"\n[auth]\npassword_file = \"../p\"";
     fs::write(&other, format!("[queue]\nmessages_max = 2\n{LISTENER}{tls}")).unwrap();
-    let config = settings::load(&[one, other], [], &[]).unwrap().config;
+    let config = settings::load(&[one, other], [], &[]).unwrap().config().clone();
     assert_eq!((config.queue.messages_max, config.session.qos_max), (2, 1));
     let tls = config.listener[0].tls.as_ref().unwrap();
     assert_eq!(tls.certificate, dir.path().join("sub/c.pem"));
@@ -326,19 +330,19 @@ fn a_later_file_goes_over_an_earlier_one_and_files_are_beside_their_own() {
 #[test]
 fn a_pattern_for_certificates_is_no_file() {
     let text = format!("[[class]]\nname = \"a\"\ncertificate = \"*.example\"\n{LISTENER}");
-    let config = load(&text, &[], &[]).unwrap().config;
+    let config = load(&text, &[], &[]).unwrap().config().clone();
     assert_eq!(config.class[0].certificate.as_deref(), Some("*.example"));
 }
 
 #[test]
 fn without_a_file_the_development_configuration_is_in_force() {
     let settings = settings::load(&[], [], &[]).unwrap();
-    assert!(settings.development);
-    assert_eq!(settings.config, Config::development());
+    assert!(settings.is_development());
+    assert_eq!(*settings.config(), Config::development());
     let sets = ["listener.1.address=127.0.0.1:9999".to_owned()];
-    let changed = settings::load(&[], [], &sets).unwrap().config;
+    let changed = settings::load(&[], [], &sets).unwrap().config().clone();
     assert_eq!(changed.listener[1].address, "127.0.0.1:9999");
-    assert_eq!(changed.listener[1].tls, settings.config.listener[1].tls);
+    assert_eq!(changed.listener[1].tls, settings.config().listener[1].tls);
 }
 
 fn sluice(dir: &Path, arguments: &[&str]) -> Output {

@@ -131,10 +131,13 @@ pub(super) struct KeyRow<T> {
     example: Option<T>,
     allowed: Option<Allowed>,
     /// What is wrong with a value, if anything.
-    problem: Option<Box<dyn Fn(&T) -> Option<String>>>,
+    problem: Option<Box<Judge<T>>>,
     is_required: bool,
     names_file: bool,
 }
+
+/// Says what is wrong with a value, if anything.
+type Judge<T> = dyn Fn(&T) -> Option<String>;
 
 /// A section that is always there: [`section`].
 pub(super) struct SectionRow {

@@ -1,4 +1,4 @@
-//! SIGHUP: what can be read again while the broker runs.
+//! SIGHUP: reads again everything that can change while the broker runs.
 
 use std::sync::Arc;
 
@@ -13,22 +13,47 @@ use crate::net::serve::Shared;
 use crate::net::tls::LiveTls;
 use crate::time::{Clock, SystemClock};
 
-/// What a reload changes, and what it goes by.
+/// Carries out a reload.
 pub(super) struct Reloader<'a> {
-    pub shared: Arc<Shared<SystemClock>>,
+    shared: Arc<Shared<SystemClock>>,
     /// In force: a key that needs a restart is as it was at the start.
-    pub config: Config,
-    pub tls: Vec<Arc<LiveTls>>,
-    pub passwords: Option<Arc<PasswordFile>>,
-    pub rights: Arc<Rights>,
+    config: Config,
+    files: Files,
+    rights: Arc<Rights>,
     /// Feeds the overload controller.
-    pub sampling: JoinHandle<()>,
-    pub reread: &'a Reread<'a>,
+    sampling: JoinHandle<()>,
+    reread: &'a Reread<'a>,
 }
 
-impl Reloader<'_> {
-    /// Reads the configuration again, and if nothing is wrong with it, certificates and passwords too;
-    /// of those what cannot be read stays as it was. What is changed and needs a restart is named.
+/// What was read from files that the configuration names.
+pub(super) struct Files {
+    /// Certificates, of each listener with TLS.
+    pub tls: Vec<Arc<LiveTls>>,
+    /// Users and passwords, if there is a password file.
+    pub passwords: Option<Arc<PasswordFile>>,
+}
+
+impl<'a> Reloader<'a> {
+    /// Starts what depends on reloads: the samples for the overload controller.
+    pub fn start(
+        shared: Arc<Shared<SystemClock>>,
+        config: Config,
+        files: Files,
+        rights: Arc<Rights>,
+        reread: &'a Reread<'a>,
+    ) -> Reloader<'a> {
+        let sampling = tokio::spawn(sampler::sample(shared.clone(), &config.overload));
+        Reloader { shared, config, files, rights, sampling, reread }
+    }
+
+    /// Ends what [`Reloader::start`] started.
+    pub fn stop(&self) {
+        self.sampling.abort();
+    }
+
+    /// Reads the configuration again and, if nothing is wrong with it, certificates and passwords too. A
+    /// file that cannot be read leaves the old one in force. The log names each changed key that needs a
+    /// restart.
     pub fn reload(&mut self) {
         notify(&[sd_notify::NotifyState::Reloading]);
         match self.read() {
@@ -48,7 +73,7 @@ impl Reloader<'_> {
         notify(&[sd_notify::NotifyState::Ready]);
     }
 
-    /// What is to be in force, and the keys that are left to a restart.
+    /// The configuration to put in force, and the changed keys that need a restart.
     fn read(&self) -> Result<(Config, Vec<String>), Vec<String>> {
         let read = (self.reread)()?;
         let config = self.config.reloaded(&read);
@@ -66,7 +91,7 @@ impl Reloader<'_> {
         broker.reload(&config, now);
         self.rights.set(&config.auth);
         if config.overload != self.config.overload {
-            // What it looks at may be something else.
+            // The sampler may have to look at other causes.
             self.sampling.abort();
             self.sampling = tokio::spawn(sampler::sample(self.shared.clone(), &config.overload));
         }
@@ -76,7 +101,7 @@ impl Reloader<'_> {
     }
 
     fn reload_files(&self) {
-        for tls in &self.tls {
+        for tls in &self.files.tls {
             match tls.reload() {
                 Ok(()) => info!("certificates reloaded"),
                 Err(error) => {
@@ -84,7 +109,7 @@ impl Reloader<'_> {
                 }
             }
         }
-        if let Some(passwords) = &self.passwords {
+        if let Some(passwords) = &self.files.passwords {
             match passwords.reload() {
                 Ok(users) => info!(users, "passwords reloaded"),
                 Err(error) => error!(%error, "passwords not reloaded, the old ones stay in force"),

@@ -12,19 +12,38 @@ use crate::config::{Config, Problem, StoreConfig};
 /// A configuration that was checked, and where its values came from.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The values.
-    pub config: Config,
-    /// Where each value came from, by key: `built-in`, `config/sluice.toml:12`,
-    /// `environment SLUICE_LOG__LEVEL` or `--set`.
-    pub origin: BTreeMap<String, String>,
+    /// Passed [`Config::check`].
+    config: Config,
+    /// Where each value came from, by key.
+    origin: BTreeMap<String, String>,
     /// The last configuration file's folder, where the store's relative path begins; empty without a
     /// file.
-    pub folder: PathBuf,
-    /// Whether this is the built-in development configuration: no file was given.
-    pub development: bool,
+    folder: PathBuf,
+    is_development: bool,
 }
 
 impl Settings {
+    /// The values; they have passed [`Config::check`].
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The values, with the path of the store relative to the current folder.
+    pub fn from_here(&self) -> Config {
+        Config { store: self.store(), ..self.config.clone() }
+    }
+
+    /// Where the value of `key` came from: `built-in`, `config/sluice.toml:12`,
+    /// `environment SLUICE_LOG__LEVEL` or `--set log.level`. None if the key is not set.
+    pub fn origin(&self, key: &str) -> Option<&str> {
+        self.origin.get(key).map(String::as_str)
+    }
+
+    /// Whether this is the built-in development configuration: no file was given.
+    pub fn is_development(&self) -> bool {
+        self.is_development
+    }
+
     /// The store's section, its path as it is seen from the current folder.
     pub fn store(&self) -> StoreConfig {
         let store = self.config.store.clone();
@@ -113,7 +132,7 @@ fn merge(
     layers: &[Layer],
     lists: &[String],
     folder: &Path,
-    development: bool,
+    is_development: bool,
 ) -> Result<Settings, SettingsError> {
     let one = |line: String| SettingsError(vec![line]);
     if let Some(line) = lists.iter().find_map(|list| beyond(list, layers)) {
@@ -139,7 +158,7 @@ fn merge(
         };
         return Err(SettingsError(problems.iter().map(line).collect()));
     }
-    Ok(Settings { config, origin, folder: folder.to_owned(), development })
+    Ok(Settings { config, origin, folder: folder.to_owned(), is_development })
 }
 
 /// What is wrong with the layer that changes an item of `list` that is not there, if one does.

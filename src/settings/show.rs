@@ -9,7 +9,8 @@ use super::load::Settings;
 impl Settings {
     /// The effective values as a configuration file, each with where it came from as a comment.
     pub fn show(&self) -> String {
-        let table = toml::Table::try_from(&self.config).expect("every key of ours has a TOML form");
+        let table =
+            toml::Table::try_from(self.config()).expect("every key of ours has a TOML form");
         let table = toml::Value::Table(table);
         let mut out = String::new();
         let mut section = String::new();
@@ -35,7 +36,7 @@ impl Settings {
             }
             let _ = match at(&table, path) {
                 Some(value) => {
-                    let origin = self.origin.get(&first).map_or(BUILT_IN, String::as_str);
+                    let origin = self.origin(&first).unwrap_or(BUILT_IN);
                     writeln!(out, "{:<44} # {origin}", format!("{key} = {value}"))
                 }
                 None => writeln!(out, "# {key} is not set"),

@@ -10,7 +10,7 @@ use shuttle::thread;
 
 use sluicemq::auth::{PasswordAuth, PermitAll};
 use sluicemq::broker::letters::Gone;
-use sluicemq::broker::mailbox::{Ask, Copy, Grant, Mailbox, Member, Setting};
+use sluicemq::broker::mailbox::{Ask, Copy, Grant, Mailbox, Member, Notice, Setting};
 use sluicemq::broker::pools::{EgressPool, EgressSlot};
 use sluicemq::broker::ports::{Batch, Permit, Progress, Receipt, Refused, Store};
 use sluicemq::broker::registry::{Claim, Parked, Registry};
@@ -137,6 +137,40 @@ fn whatever_is_pushed_is_taken() {
             publisher.join().unwrap();
         }
         assert_eq!(mailbox.account().queued, [0, 0]);
+    });
+}
+
+#[test]
+fn a_link_that_has_seen_an_empty_mailbox_is_told_of_every_notice() {
+    schedules(|| {
+        let mailbox = Arc::new(Mailbox::for_session(SessionId::new(1), identity("c")));
+        mailbox.attach(true);
+        let teller = {
+            let mailbox = mailbox.clone();
+            thread::spawn(move || {
+                for notice in [Notice::Reclassify, Notice::Kick(Reason::SessionTakenOver)] {
+                    mailbox.notify(notice).into_iter().for_each(Waker::wake);
+                }
+            })
+        };
+        let bell = Arc::new(Bell::default());
+        let waker = Waker::from(bell.clone());
+        let mut reclassified = 0;
+        loop {
+            if !mailbox.is_quiet() {
+                let (queue, mut out) = (QueueConfig::default(), Vec::new());
+                let ask = Ask::default();
+                let taken =
+                    mailbox.take(ask, &mut [0, 0], &waker, &mut out, &mut Vec::new(), &queue);
+                reclassified += u32::from(taken.notices.reclassify());
+                if taken.notices.kick().is_some() {
+                    break;
+                }
+            }
+            bell.wait();
+        }
+        teller.join().unwrap();
+        assert_eq!(reclassified, 1);
     });
 }
 
@@ -357,7 +391,7 @@ fn claimant(registry: &Registry, newest: u64, lasts: bool, held: &Mutex<u32>) ->
         let mut out = Vec::new();
         let ask = Ask::default();
         let taken = mailbox.take(ask, &mut [0, 0], &waker, &mut out, &mut wakers, &queue);
-        if taken.kicked {
+        if taken.notices.kick().is_some() {
             break;
         }
         // Nobody claims after us: nobody will ring.

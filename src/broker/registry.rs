@@ -9,7 +9,7 @@ use std::task::Waker;
 
 use hashbrown::HashTable;
 
-use super::mailbox::Mailbox;
+use super::mailbox::{Mailbox, Notice};
 use super::ports::Receipt;
 use crate::codec::Reason;
 use crate::message::{ClientId, GroupId, Identity, SessionId};
@@ -17,6 +17,9 @@ use crate::session::Session;
 use crate::sync::{Mutex, MutexGuard};
 use crate::time::Time;
 use crate::topic::TextHash;
+
+/// What the link of a Session is told when another connection claims the Session `[MQTT5-3.1.4-3]`.
+const TAKEN_OVER: Notice = Notice::Kick(Reason::SessionTakenOver);
 
 /// All Sessions of a broker.
 #[derive(Debug)]
@@ -232,7 +235,7 @@ impl Registry {
         claims.clean |= clean;
         wakers.extend(claims.claimant.take());
         if let Holder::Attached(mailbox) = &slot.holder {
-            wakers.extend(mailbox.kick());
+            wakers.extend(mailbox.notify(TAKEN_OVER));
         }
         Ok(claim)
     }
@@ -314,7 +317,8 @@ impl Registry {
         let inner = &mut *self.lock();
         let slot = inner.slot(client_id).expect("a settled claim has a slot");
         if slot.claims.is_some() {
-            mailbox.kick();
+            // Its link is in its turn, and looks at its mailbox before it waits.
+            let _ = mailbox.notify(TAKEN_OVER);
         }
         slot.holder = Holder::Attached(mailbox.clone());
     }

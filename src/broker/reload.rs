@@ -1,6 +1,6 @@
 //! What another configuration changes while the broker runs.
 
-use super::mailbox::Mailbox;
+use super::mailbox::{Mailbox, Notice};
 use super::{Broker, classes};
 use crate::config::Config;
 use crate::time::Time;
@@ -19,7 +19,7 @@ impl Broker {
                 self.classify_absent(&mailbox);
             }
             mailbox.forget_topics(&config.queue);
-            if let Some(waker) = mailbox.reclassify() {
+            if let Some(waker) = mailbox.notify(Notice::Reclassify) {
                 waker.wake();
             }
         }

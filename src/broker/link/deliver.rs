@@ -128,12 +128,12 @@ impl Live {
             if self.session.room(&cx, turn.pressure.level, bytes).window > left.window {
                 (more, asked_groups) = (true, false);
             }
-            if taken.kicked {
-                self.ties.closing = Some(Reason::SessionTakenOver);
+            if let Some(reason) = taken.notices.kick() {
+                self.ties.closing = Some(reason);
                 self.ties.exit(now, turn);
                 return false;
             }
-            if taken.reclassified {
+            if taken.notices.reclassify() {
                 self.ties.classify(broker, now);
                 continue;
             }

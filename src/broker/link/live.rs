@@ -320,10 +320,10 @@ impl Live {
         let queue = settings.queue();
         let ask = Ask::default();
         let taken = ties.mailbox.take(ask, &mut ties.settled, waker, drained, wakers, queue);
-        if taken.kicked {
-            ties.closing = Some(Reason::SessionTakenOver);
+        if let Some(reason) = taken.notices.kick() {
+            ties.closing = Some(reason);
         }
-        if taken.reclassified {
+        if taken.notices.reclassify() {
             ties.classify(broker, now);
         }
     }

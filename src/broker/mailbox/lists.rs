@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::bands::{Bands, Lanes, Lists, ORDINARY};
 use super::overflow::{Full, Remains, Topics};
-use super::{Copy, Pace};
+use super::{Copy, Notices, Pace};
 use crate::broker::classes::Rules;
 use crate::codec::QoS;
 use crate::config;
@@ -30,7 +30,7 @@ pub(super) struct Inner {
     pub expires: Time,
     pub expiring: bool,
     pub waker: Option<Waker>,
-    pub kicked: bool,
+    pub notices: Notices,
     /// Its receiver is no more: what comes is lost for this reason.
     pub closed: Option<Loss>,
     /// A receiver is connected.
@@ -39,8 +39,6 @@ pub(super) struct Inner {
     pub durable: bool,
     /// What waits here waits for its receiver's buckets: a push wakes nobody.
     pub paced: bool,
-    /// Other classes are in force than the attached link knows.
-    pub reclassified: bool,
     /// Took nothing while a publisher waited: pauses nobody until it takes again.
     pub slow: bool,
     /// Copies ever taken, as far as 32 bits tell: only whether it moves is of interest.

@@ -8,6 +8,7 @@ mod above;
 mod bands;
 mod lasting;
 mod lists;
+mod notice;
 mod overflow;
 mod told;
 
@@ -19,6 +20,7 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 use bands::Lists;
 pub use bands::{BANDS, ORDINARY};
 use lists::{Entry, GROUP_START, Inner, Members, Waiting};
+pub use notice::{Notice, Notices};
 use overflow::Full;
 pub use told::{Account, Ask, Fallen, Pace, Refusal, Taken};
 
@@ -293,10 +295,10 @@ impl Mailbox {
             Some(old) if old.will_wake(waker) => {}
             _ => inner.waker = Some(waker.clone()),
         }
-        let reclassified = std::mem::take(&mut inner.reclassified);
-        let quiet = inner.is_empty() && !inner.kicked && !inner.paced;
+        let notices = inner.notices.take();
+        let quiet = inner.is_empty() && inner.notices.is_empty() && !inner.paced;
         self.quiet.store(quiet, Ordering::Relaxed);
-        Taken { more, kicked: inner.kicked, reclassified, cold }
+        Taken { more, notices, cold }
     }
 
     /// Whether [`Mailbox::take`] has nothing to say that it has not said. Asked without the lock: who
@@ -341,7 +343,7 @@ impl Mailbox {
                 members.waiting.retain(|waiting| waiting.session != member.session);
             }
             wakers.extend(inner.whom_to_wake(left));
-            return Taken { more: true, kicked: false, reclassified: false, cold: false };
+            return Taken { more: true, notices: Notices::default(), cold: false };
         }
         let above = out[before..].iter().filter(|d| d.qos > QoS::AtMostOnce).count();
         let left_above = inner.has_above();
@@ -363,7 +365,7 @@ impl Mailbox {
             // Woken, and cannot take: pass the wake on.
             wakers.extend(inner.whom_to_wake(QoS::AtLeastOnce));
         }
-        Taken { more, kicked: false, reclassified: false, cold }
+        Taken { more, notices: Notices::default(), cold }
     }
 
     /// Puts unacknowledged messages of a departed member back at the head, in order; returns whom
@@ -437,9 +439,8 @@ impl Mailbox {
     pub fn attach(&self, durable: bool) {
         let inner = &mut *self.lock();
         inner.attached = true;
-        inner.kicked = false;
+        inner.notices = Notices::default();
         inner.slow = false;
-        inner.reclassified = false;
         inner.durable = durable;
     }
 
@@ -471,11 +472,12 @@ impl Mailbox {
         self.lock().durable = durable;
     }
 
-    /// Other classes are in force: the attached link is told at its next turn, to which it is to be
-    /// woken.
-    pub fn reclassify(&self) -> Option<Waker> {
+    /// Tells the attached link something: its next take returns it. Returns the link's waker, to be
+    /// woken with no lock held; none if the link is in its turn, or none is attached. A link that
+    /// attaches later is told nothing of it.
+    pub fn notify(&self, notice: Notice) -> Option<Waker> {
         let inner = &mut *self.lock();
-        inner.reclassified = true;
+        inner.notices.add(notice);
         inner.waker.take()
     }
 
@@ -555,13 +557,6 @@ impl Mailbox {
     /// The ingress limits of its client when it was here last.
     pub fn take_intake(&self) -> Option<Intake> {
         self.lock().rare.as_mut()?.intake.take().map(|intake| *intake)
-    }
-
-    /// Tells the attached link to give its Session up.
-    pub fn kick(&self) -> Option<Waker> {
-        let inner = &mut *self.lock();
-        inner.kicked = true;
-        inner.waker.take()
     }
 
     /// A member of the group has connected.
@@ -682,9 +677,11 @@ mod tests {
     use std::task::Wake;
 
     use super::*;
-    use crate::codec::Properties;
+    use crate::codec::{Properties, Reason};
     use crate::message::{ClientId, Draft, Identity, Meter};
     use crate::topic::TopicName;
+
+    const KICK: Notice = Notice::Kick(Reason::SessionTakenOver);
 
     #[derive(Default)]
     struct Bell(AtomicBool);
@@ -804,7 +801,7 @@ mod tests {
             let (mut out, mut wakers) = (Vec::new(), Vec::new());
             let room = Room { window: 1, bytes: 1_000 };
             let ask = Ask { room, max: 1, pace: None };
-            mailbox.take(ask, &mut [0, 0], &waker, &mut out, &mut wakers, &queue);
+            mailbox.take(ask, &mut [0, 0], &waker, &mut out, &mut wakers, &queue).notices
         };
         assert!(!mailbox.is_quiet());
         take();
@@ -817,14 +814,21 @@ mod tests {
             Some(Waker::noop().clone())
         };
         let events: [&dyn Fn() -> Option<Waker>; 3] =
-            [&leave_and_return, &|| mailbox.reclassify(), &|| mailbox.kick()];
+            [&leave_and_return, &|| mailbox.notify(Notice::Reclassify), &|| mailbox.notify(KICK)];
         for event in events {
             take();
             assert!(mailbox.is_quiet());
             assert!(event().is_some() && !mailbox.is_quiet());
         }
         take();
-        assert!(!mailbox.is_quiet(), "it says again that somebody else claims the Session");
+        assert!(!mailbox.is_quiet(), "a kick is repeated until another link attaches");
+        assert_eq!(take().kick(), Some(Reason::SessionTakenOver));
+        assert_eq!(mailbox.notify(Notice::Kick(Reason::NotAuthorized)).is_some(), true);
+        assert_eq!(take().kick(), Some(Reason::SessionTakenOver), "the first reason stands");
+        mailbox.attach(false);
+        assert!(take().is_empty() && mailbox.is_quiet());
+        let _ = mailbox.notify(Notice::Reclassify);
+        assert!(take().reclassify() && !take().reclassify());
     }
 
     #[test]

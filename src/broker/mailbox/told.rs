@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::bands::Lists;
 use super::lists::{Entry, Place};
+use super::notice::Notices;
 use crate::message::{Loss, Mid, ReceiverId};
 use crate::session::Room;
 use crate::topic::TopicName;
@@ -55,10 +56,8 @@ pub struct Ask<'a> {
 pub struct Taken {
     /// There is more that could be taken with more room for bytes.
     pub more: bool,
-    /// Somebody else claims the Session: stop.
-    pub kicked: bool,
-    /// Other classes are in force: see [`super::Mailbox::reclassify`].
-    pub reclassified: bool,
+    /// What the link is told: see [`super::Mailbox::notify`].
+    pub notices: Notices,
     /// What comes next is only in the store: fetch it.
     pub cold: bool,
 }

@@ -9,8 +9,9 @@ use shuttle::sync::{Condvar, Mutex};
 use shuttle::thread;
 
 use sluicemq::auth::{PasswordAuth, PermitAll};
-use sluicemq::broker::letters::Gone;
-use sluicemq::broker::mailbox::{Ask, Copy, Grant, Mailbox, Member, Notice, Setting};
+use sluicemq::broker::mailbox::{
+    Ask, Copy, Effects, Gone, Grant, Mailbox, Member, Notice, Offer, Setting,
+};
 use sluicemq::broker::pools::{EgressPool, EgressSlot};
 use sluicemq::broker::ports::{Batch, Permit, Progress, Receipt, Refused, Store};
 use sluicemq::broker::registry::{Claim, Parked, Registry};
@@ -93,9 +94,11 @@ fn push(mailbox: &Mailbox, publisher: &Arc<Identity>, qos: QoS) {
     let setting = Setting { queue: &queue, hash: &hash, now: NOW, lanes: false };
     let (mut grant, mut gone, mut wakers) = (Grant::default(), Gone::default(), Vec::new());
     let topic = TopicName::trusted("t");
-    mailbox.reserve(&setting, topic, (qos, bytes), &mut grant, &mut gone).expect("there is room");
+    let offer = Offer { topic, qos, bytes };
+    mailbox.reserve(offer, &setting, &mut grant, &mut gone).expect("there is room");
     assert!(grant.spend(qos, bytes));
-    mailbox.push(&setting, &mut vec![copy], &mut grant, &mut wakers, &mut gone);
+    let effects = &mut Effects { wakers: &mut wakers, gone: &mut gone };
+    mailbox.push(&mut vec![copy], &setting, &mut grant, effects);
     assert!(gone.is_empty());
     wakers.into_iter().for_each(Waker::wake);
 }
@@ -124,10 +127,10 @@ fn whatever_is_pushed_is_taken() {
             let before = out.len();
             let room = Room { window: 2, bytes: 1_000_000 };
             let queue = QueueConfig::default();
-            let ask = Ask { room, max: 2, ..Ask::default() };
+            let ask = Ask { room, max: 2, ..Ask::nothing(&waker, &queue) };
             // As a link does: not if it is known that there is nothing.
             if !mailbox.is_quiet() {
-                mailbox.take(ask, &mut [0, 0], &waker, &mut out, &mut Vec::new(), &queue);
+                mailbox.take(&ask, &mut [0, 0], &mut out, &mut Vec::new());
             }
             if out.len() == before {
                 bell.wait();
@@ -159,11 +162,10 @@ fn a_link_that_has_seen_an_empty_mailbox_is_told_of_every_notice() {
         loop {
             if !mailbox.is_quiet() {
                 let (queue, mut out) = (QueueConfig::default(), Vec::new());
-                let ask = Ask::default();
-                let taken =
-                    mailbox.take(ask, &mut [0, 0], &waker, &mut out, &mut Vec::new(), &queue);
-                reclassified += u32::from(taken.notices.reclassify());
-                if taken.notices.kick().is_some() {
+                let ask = Ask::nothing(&waker, &queue);
+                let taken = mailbox.take(&ask, &mut [0, 0], &mut out, &mut Vec::new());
+                reclassified += u32::from(taken.notices().reclassify());
+                if taken.notices().kick().is_some() {
                     break;
                 }
             }
@@ -261,12 +263,13 @@ fn member(group: &Mailbox, session: SessionId, left: &Left, bell: &Arc<Bell>) {
         let mut wakers = Vec::new();
         let room = Room { window: 1, bytes: 1_000_000 };
         let queue = QueueConfig::default();
-        let taken = group.take_shared(&member, room, 64, &waker, &mut out, &mut wakers, &queue);
+        let ask = Ask { room, max: 64, ..Ask::nothing(&waker, &queue) };
+        let taken = group.take_shared(&member, &ask, &mut out, &mut wakers);
         wakers.into_iter().for_each(Waker::wake);
         left.took(out.len());
         // What is answered makes room, and a link looks again; else it looks when it is woken.
         let answered = out.iter().any(|delivery| delivery.qos > QoS::AtMostOnce);
-        if !answered && !taken.more && !left.none() {
+        if !answered && !taken.more() && !left.none() {
             bell.wait();
         }
     }
@@ -322,8 +325,9 @@ fn what_a_departing_member_gives_back_finds_another_one() {
                 let room = Room { window: 2, bytes: 1_000_000 };
                 let waker = Waker::from(bell);
                 let queue = QueueConfig::default();
-                group.take_shared(&member, room, 64, &waker, &mut out, &mut wakers, &queue);
-                wakers.extend(group.part(session));
+                let ask = Ask { room, max: 64, ..Ask::nothing(&waker, &queue) };
+                group.take_shared(&member, &ask, &mut out, &mut wakers);
+                wakers.extend(group.part(9));
                 wakers.extend(group.give_back(out, |_| 1).expect("the group is there"));
                 wakers.into_iter().for_each(Waker::wake);
             })
@@ -389,9 +393,9 @@ fn claimant(registry: &Registry, newest: u64, lasts: bool, held: &Mutex<u32>) ->
     loop {
         let queue = QueueConfig::default();
         let mut out = Vec::new();
-        let ask = Ask::default();
-        let taken = mailbox.take(ask, &mut [0, 0], &waker, &mut out, &mut wakers, &queue);
-        if taken.notices.kick().is_some() {
+        let ask = Ask::nothing(&waker, &queue);
+        let taken = mailbox.take(&ask, &mut [0, 0], &mut out, &mut wakers);
+        if taken.notices().kick().is_some() {
             break;
         }
         // Nobody claims after us: nobody will ring.

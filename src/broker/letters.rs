@@ -13,7 +13,7 @@ use tracing::warn;
 
 use super::Broker;
 use super::dropped::{DEAD, DropLine, Gone, Letter, is_dead};
-use super::mailbox::{Fallen, Mailbox, Refusal};
+use super::mailbox::{DroppedCopies, Mailbox, Refusal};
 use super::metrics::Counter;
 use super::ports::Fetch;
 use super::publish::{Publisher, Record, Submission};
@@ -83,7 +83,7 @@ impl Broker {
             Some(Some(group)) => group,
             Some(None) => return,
         };
-        let (name, wanted) = mailbox.epitaph(turn.settings.queue());
+        let (name, wanted) = mailbox.drop_label(turn.settings.queue());
         turn.gone.tell(&name, class, loss);
         let (receiver, qos) = (mailbox.receiver(), delivery.qos);
         let message = Some(delivery.message.clone());
@@ -103,10 +103,10 @@ impl Broker {
         record: &mut Record<'_>,
         gone: &mut Gone,
     ) {
-        let Refusal { loss, receiver: name, letter: wanted } = refusal;
+        let (loss, wanted) = (refusal.loss(), refusal.wants_dead_letter());
         let class = self.class_of(Some(record.topic()));
         self.0.metrics.lose(class, loss, 1);
-        let Some(name) = name else { return };
+        let Some(name) = refusal.into_name() else { return };
         gone.tell(&name, class, loss);
         if wanted && !is_dead(record.topic()) {
             let message = Some(record.share());
@@ -115,9 +115,9 @@ impl Broker {
     }
 
     /// Copies were lost all at once, with their receiver or with its connection.
-    pub(super) fn note_fallen(&self, fallen: &Fallen, turn: &mut Turn) {
+    pub(super) fn note_fallen(&self, fallen: &DroppedCopies, turn: &mut Turn) {
         let metrics = &self.0.metrics;
-        let (loss, receiver) = (fallen.loss, fallen.receiver);
+        let (loss, receiver) = (fallen.loss(), fallen.receiver());
         if !metrics.topics().is_kept() {
             metrics.lose(TopicClass::OTHER, loss, fallen.len() as u64);
             fallen.visit(|_, mid| turn.batch.settled.extend(mid.map(|mid| (receiver, mid))));

@@ -39,7 +39,7 @@ use crate::message::{ClientId, GroupId, Identity, Loss, Meter, SessionId};
 use crate::session::{Access, Context, Op, Policy};
 use crate::time::Time;
 
-use mailbox::Mailbox;
+use mailbox::{Effects, Mailbox};
 use metrics::{Counter, Metrics};
 use ports::{Authenticator, Receipt, Store};
 use registry::{Due, Registry};
@@ -193,9 +193,10 @@ impl Broker {
     fn flush_copies(&self, now: Time, turn: &mut Turn) {
         let Turn { staged, wakers, pressed, gone, settings, .. } = turn;
         let setting = settings.setting(self.0.router.topic_hash(), now);
+        let effects = &mut Effects { wakers, gone };
         staged.drain(|open| {
-            open.mailbox.push(&setting, &mut open.copies, &mut open.grant, wakers, gone);
-            if open.grant.pressed {
+            open.mailbox.push(&mut open.copies, &setting, &mut open.grant, effects);
+            if open.grant.is_pressed() {
                 press(pressed, &open.mailbox);
             }
         });

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::Broker;
-use super::mailbox::Copy;
+use super::mailbox::{Copy, Offer};
 use super::metrics::Counter;
 use super::overload::SHED;
 use super::ports::{Publication, StoredCopy};
@@ -226,21 +226,20 @@ impl Broker {
             let qos = found.qos.min(draft.qos);
             let open = turn.staged.of(found, before);
             if !open.grant.spend(qos, record.bytes) {
-                let (room, grant) = ((qos, record.bytes), &mut open.grant);
-                if let Err(refusal) =
-                    found.mailbox.reserve(&setting, draft.topic, room, grant, &mut turn.gone)
-                {
-                    refused += u32::from(refusal.loss.is_refusal());
+                let offer = Offer { topic: draft.topic, qos, bytes: record.bytes };
+                let (grant, gone) = (&mut open.grant, &mut turn.gone);
+                if let Err(refusal) = found.mailbox.reserve(offer, &setting, grant, gone) {
+                    refused += u32::from(refusal.loss().is_refusal());
                     self.note_refused(refusal, (found.receiver, qos), record, &mut turn.gone);
                     continue;
                 }
-                if open.grant.pressed {
+                if open.grant.is_pressed() {
                     press(&mut turn.pressed, &found.mailbox);
                 }
                 let spent = open.grant.spend(qos, record.bytes);
                 debug_assert!(spent, "room was reserved for it");
             }
-            let stored = shared.remembers && open.grant.durable && qos > QoS::AtMostOnce;
+            let stored = shared.remembers && open.grant.is_durable() && qos > QoS::AtMostOnce;
             let retain = draft.retain && found.retain_as_published;
             if stored {
                 let (receiver, ids) = (found.receiver, found.ids.clone());

@@ -115,10 +115,9 @@ impl Receiver {
         let mut taken = Vec::new();
         let mut more = true;
         while more && taken.is_empty() {
-            let ask = Ask { room, max: TAKE_MAX, pace: None };
             let queue = turn.settings.queue();
-            let wakers = &mut turn.wakers;
-            more = self.mailbox.take(ask, &mut [0, 0], waker, &mut taken, wakers, queue).more;
+            let ask = Ask { room, max: TAKE_MAX, ..Ask::nothing(waker, queue) };
+            more = self.mailbox.take(&ask, &mut [0, 0], &mut taken, &mut turn.wakers).more();
             taken.retain(|delivery| {
                 let loss = if delivery.message.expired(now) {
                     Loss::Expired // [MQTT5-3.3.2-5]
@@ -177,7 +176,7 @@ impl Receiver {
         access: &dyn crate::session::Access,
         delivery: &Delivery,
     ) -> bool {
-        let identity = self.mailbox.owner.identity();
+        let identity = self.mailbox.owner().identity();
         identity.is_some_and(|identity| access.may_receive(identity, delivery.message.topic()))
     }
 

@@ -161,7 +161,7 @@ impl Slot {
         let identity = match &self.holder {
             Holder::Empty => None,
             Holder::Taken(identity) => Some(identity),
-            Holder::Attached(mailbox) => mailbox.owner.identity(),
+            Holder::Attached(mailbox) => mailbox.owner().identity(),
             Holder::Parked(parked) => Some(parked.session.identity()),
         };
         match (identity, &self.claims) {
@@ -223,7 +223,7 @@ impl Registry {
         let owner = match &slot.holder {
             Holder::Empty => None,
             Holder::Taken(identity) => Some(identity),
-            Holder::Attached(mailbox) => mailbox.owner.identity(),
+            Holder::Attached(mailbox) => mailbox.owner().identity(),
             Holder::Parked(parked) => Some(parked.session.identity()),
         };
         if owner.is_some_and(|owner| owner.user_name.as_deref() != user_name) {

@@ -30,7 +30,7 @@ impl Broker {
 
     /// The rules for a client that is not connected.
     pub(super) fn classify_absent(&self, mailbox: &Mailbox) {
-        let Some(identity) = mailbox.owner.identity() else { return };
+        let Some(identity) = mailbox.owner().identity() else { return };
         let who = classes::Who {
             client_id: identity.client_id.as_str(),
             user: identity.user_name.as_deref(),

@@ -19,7 +19,7 @@ use std::task::Waker;
 
 use thin_vec::ThinVec;
 
-use super::mailbox::{Fallen, Mailbox, Owner};
+use super::mailbox::{DroppedCopies, Mailbox, Owner};
 use super::matches::{Match, merge};
 use super::recent::Recent;
 use crate::codec::QoS;
@@ -68,7 +68,7 @@ pub struct Changed {
     /// The client's memberships in groups, as they are now.
     memberships: ThinVec<Membership>,
     /// What is lost with groups that have ended.
-    lost: Vec<Fallen>,
+    lost: Vec<DroppedCopies>,
     /// Members of groups that take the turn of one that has left.
     wakers: Vec<Waker>,
     /// Groups that the store is to know or, with no filter, to forget.
@@ -380,7 +380,9 @@ impl Changed {
 
     /// What is lost with groups that have ended, members to be woken, and groups that the store is to know
     /// or, with no filter, to forget.
-    pub fn into_parts(self) -> (Vec<Fallen>, Vec<Waker>, Vec<(GroupId, Option<TopicFilter>)>) {
+    pub fn into_parts(
+        self,
+    ) -> (Vec<DroppedCopies>, Vec<Waker>, Vec<(GroupId, Option<TopicFilter>)>) {
         (self.lost, self.wakers, self.groups)
     }
 }
@@ -406,7 +408,7 @@ pub(super) fn asks_for_clients(pattern: &str) -> bool {
 
 /// No Local compares Client Identifiers, across reconnects too `[MQTT5-3.8.3-3]`.
 fn own(mailbox: &Mailbox, publisher: &Identity) -> bool {
-    match &mailbox.owner {
+    match mailbox.owner() {
         Owner::Session { identity, .. } => identity.client_id == publisher.client_id,
         Owner::Group { .. } => false,
     }

@@ -169,7 +169,7 @@ impl ClientView {
         let ReceiverKind::Session(id) = mailbox.receiver().kind() else { return None };
         Some(ClientView {
             client_id,
-            user_name: mailbox.owner.identity().and_then(|owner| owner.user_name.clone()),
+            user_name: mailbox.owner().identity().and_then(|owner| owner.user_name.clone()),
             id,
             connected,
             account: mailbox.account(),

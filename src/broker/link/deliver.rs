@@ -74,18 +74,12 @@ impl Live {
             let room = self.session.room(&cx, turn.pressure.level, bytes);
             let queue = turn.settings.queue();
             let pace = if plain { None } else { self.ties.pace(held, now) };
-            let ask = Ask { room, max, pace: pace.as_ref() };
+            let ask = Ask { room, max, pace: pace.as_ref(), waker, queue };
             let ties = &mut self.ties;
-            let taken = ties.mailbox.take(
-                ask,
-                &mut ties.settled,
-                waker,
-                &mut drained,
-                &mut turn.wakers,
-                queue,
-            );
-            let mut more = taken.more || from_retained.is_some_and(|more| more);
-            let mut cold = taken.cold.then(|| ties.mailbox.clone());
+            let wakers = &mut turn.wakers;
+            let taken = ties.mailbox.take(&ask, &mut ties.settled, &mut drained, wakers);
+            let mut more = taken.more() || from_retained.is_some_and(|more| more);
+            let mut cold = taken.cold().then(|| ties.mailbox.clone());
             let mut left = left_after(room, &drained);
             for membership in &ties.memberships {
                 if asked_groups || (max == 0 && !held) {
@@ -94,18 +88,12 @@ impl Live {
                 let before = drained.len();
                 // Who is held up passes the wake on.
                 let room = if held { Room { bytes: 0, ..left } } else { left };
-                let taken = membership.mailbox.take_shared(
-                    &membership.member,
-                    room,
-                    max - before.min(max),
-                    waker,
-                    &mut drained,
-                    &mut turn.wakers,
-                    queue,
-                );
+                let ask = Ask { room, max: max - before.min(max), pace: None, ..ask };
+                let member = &membership.member;
+                let taken = membership.mailbox.take_shared(member, &ask, &mut drained, wakers);
                 left = left_after(room, &drained[before..]);
-                groups_have_more |= taken.more;
-                cold = cold.or_else(|| taken.cold.then(|| membership.mailbox.clone()));
+                groups_have_more |= taken.more();
+                cold = cold.or_else(|| taken.cold().then(|| membership.mailbox.clone()));
             }
             asked_groups = true;
             if left.bytes == 0 && ties.memberships.len() > 1 {
@@ -128,12 +116,12 @@ impl Live {
             if self.session.room(&cx, turn.pressure.level, bytes).window > left.window {
                 (more, asked_groups) = (true, false);
             }
-            if let Some(reason) = taken.notices.kick() {
+            if let Some(reason) = taken.notices().kick() {
                 self.ties.closing = Some(reason);
                 self.ties.exit(now, turn);
                 return false;
             }
-            if taken.notices.reclassify() {
+            if taken.notices().reclassify() {
                 self.ties.classify(broker, now);
                 continue;
             }

@@ -318,12 +318,12 @@ impl Live {
         let Turn { drained, wakers, settings, .. } = turn;
         let ties = &mut self.ties;
         let queue = settings.queue();
-        let ask = Ask::default();
-        let taken = ties.mailbox.take(ask, &mut ties.settled, waker, drained, wakers, queue);
-        if let Some(reason) = taken.notices.kick() {
+        let ask = Ask::nothing(waker, queue);
+        let taken = ties.mailbox.take(&ask, &mut ties.settled, drained, wakers);
+        if let Some(reason) = taken.notices().kick() {
             ties.closing = Some(reason);
         }
-        if taken.notices.reclassify() {
+        if taken.notices().reclassify() {
             ties.classify(broker, now);
         }
     }

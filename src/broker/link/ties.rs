@@ -108,14 +108,14 @@ pub(super) enum Pause {
 impl Ties {
     /// The Session's number.
     pub fn id(&self) -> SessionId {
-        match self.mailbox.owner {
-            Owner::Session { id, .. } => id,
+        match self.mailbox.owner() {
+            Owner::Session { id, .. } => *id,
             Owner::Group { .. } => unreachable!("a Session's mailbox is its own"),
         }
     }
 
     fn identity(&self) -> &Arc<Identity> {
-        self.mailbox.owner.identity().expect("a Session's mailbox is its own")
+        self.mailbox.owner().identity().expect("a Session's mailbox is its own")
     }
 
     /// Carries out one wish of the Session. What every message brings stands here, so that where the

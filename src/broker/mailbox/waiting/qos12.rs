@@ -1,16 +1,16 @@
-//! The copies above `QoS` 0, in order: first those that may be here, then those that are only in the
+//! The copies of `QoS` 1 and 2, in order: first those that may be here, then those that are only in the
 //! store and take a few bytes each, then what came behind them.
 
 use std::collections::VecDeque;
 use std::collections::vec_deque;
 
-use super::lists::{Entry, Place};
+use super::entry::{Entry, Place};
 use crate::codec::QoS;
 use crate::message::{Mid, SubscriptionIds};
 
-/// The copies above `QoS` 0, in order.
+/// The copies of `QoS` 1 and 2, in order.
 #[derive(Debug, Default)]
-pub(super) struct Above {
+pub(super) struct Qos12 {
     front: VecDeque<Entry>,
     /// There only while something is packed.
     rest: Option<Box<Rest>>,
@@ -40,7 +40,7 @@ struct Base {
     arrival: u64,
 }
 
-impl Above {
+impl Qos12 {
     pub fn len(&self) -> usize {
         self.front.len() + self.rest.as_ref().map_or(0, |rest| rest.packed.count + rest.back.len())
     }
@@ -329,9 +329,9 @@ mod tests {
         (entry.cold(), entry.bytes(), arrival, qos, retain, ids, entry.expires())
     }
 
-    fn all(above: &Above) -> Vec<Seen> {
+    fn all(list: &Qos12) -> Vec<Seen> {
         let mut all = Vec::new();
-        above.visit(|entry| all.push(seen(entry)));
+        list.visit(|entry| all.push(seen(entry)));
         all
     }
 
@@ -369,7 +369,7 @@ mod tests {
     fn packed_or_not_it_is_one_list() {
         for seed in 0..50 {
             let random = &mut Random(seed);
-            let (mut above, mut twin) = (Above::default(), VecDeque::new());
+            let (mut list, mut twin) = (Qos12::default(), VecDeque::new());
             let (mut arrival, mut head) = (1 << 40, 1 << 40);
             for _ in 0..200 {
                 match random.below(8) {
@@ -377,40 +377,40 @@ mod tests {
                         arrival += 1 + random.below(2);
                         let entry = cold(random, arrival);
                         twin.push_back(seen(&entry));
-                        above.push_back(entry, VecDeque::new);
+                        list.push_back(entry, VecDeque::new);
                     }
                     3 => {
                         head -= 1;
                         let entry = cold(random, head);
                         twin.push_front(seen(&entry));
-                        above.push_front(entry);
+                        list.push_front(entry);
                     }
-                    4 => above.cool(),
-                    5 => above.unpack(random.below(30) as usize),
+                    4 => list.cool(),
+                    5 => list.unpack(random.below(30) as usize),
                     6 => {
-                        if let Some(entry) = above.pop_front() {
+                        if let Some(entry) = list.pop_front() {
                             assert_eq!(Some(seen(&entry)), twin.pop_front());
                         }
                     }
                     _ => {
                         let parity = random.below(2);
                         if random.below(5) == 0 {
-                            above.retain(|entry| entry.bytes() % 2 == parity);
+                            list.retain(|entry| entry.bytes() % 2 == parity);
                             twin.retain(|(_, bytes, ..)| bytes % 2 == parity);
                         }
                     }
                 }
-                assert_eq!(all(&above), Vec::from(twin.clone()));
-                assert_eq!(above.len(), twin.len());
-                assert_eq!(above.is_empty(), twin.is_empty());
-                assert_eq!(above.first_is_cold(), !twin.is_empty());
+                assert_eq!(all(&list), Vec::from(twin.clone()));
+                assert_eq!(list.len(), twin.len());
+                assert_eq!(list.is_empty(), twin.is_empty());
+                assert_eq!(list.first_is_cold(), !twin.is_empty());
             }
         }
     }
 
     #[test]
     fn a_copy_that_waits_in_the_store_takes_a_few_bytes() {
-        let mut above = Above::default();
+        let mut list = Qos12::default();
         for number in 0..1000 {
             let entry = Entry {
                 message: Place::cold(Mid::new(1_000_000 + number * 1000), 300, Time::NEVER),
@@ -420,9 +420,9 @@ mod tests {
                 retain: false,
                 stored: true,
             };
-            above.push_back(entry, VecDeque::new);
+            list.push_back(entry, VecDeque::new);
         }
-        let packed = &above.rest.as_ref().unwrap().packed;
+        let packed = &list.rest.as_ref().unwrap().packed;
         assert!(packed.bytes.len() < 5100, "{}", packed.bytes.len());
     }
 }

@@ -1,0 +1,41 @@
+//! A receiver's account: the first law.
+
+use super::inner::Inner;
+use crate::message::Loss;
+
+/// What a receiver's account says: the first law is `routed = completed + in flight + queued +
+/// ledger`, each by class: `QoS` 0, and `QoS` 1 and 2.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Account {
+    /// Copies routed here: admitted or refused.
+    pub routed: [u64; 2],
+    /// Copies that reached the client, and were answered if they ask for it.
+    pub completed: [u64; 2],
+    /// Copies waiting.
+    pub queued: [u64; 2],
+    /// Copies lost, by [`Loss`].
+    pub ledger: [[u32; Loss::ALL.len()]; 2],
+}
+
+impl Inner {
+    pub fn account(&self) -> Account {
+        Account {
+            routed: self.routed,
+            completed: self.completed,
+            queued: self.waiting.queued().map(|count| count as u64),
+            ledger: self.rare.as_ref().map_or_else(Default::default, |rare| rare.ledger),
+        }
+    }
+
+    pub fn lose(&mut self, class: usize, loss: Loss, count: usize) {
+        if count > 0 {
+            self.rare.get_or_insert_default().ledger[class][loss as usize] += count as u32;
+        }
+    }
+
+    pub fn settle(&mut self, settled: &mut [u32; 2]) {
+        for (completed, settled) in self.completed.iter_mut().zip(settled) {
+            *completed += u64::from(std::mem::take(settled));
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! A receiver connects, leaves and ends; what waits in the store comes back into memory.
+
+use std::task::Waker;
+
+use super::waiting::Waiting;
+use super::{DroppedCopies, Mailbox, Notice, Notices};
+use crate::message::{Loss, Message, Mid};
+
+/// Messages and bytes fetched from the store in one go.
+const PAGE_MESSAGES: usize = 256;
+const PAGE_BYTES: u64 = 256 * 1024;
+
+impl Mailbox {
+    /// A Session is connected to it.
+    pub fn attach(&self, durable: bool) {
+        let inner = &mut *self.lock();
+        inner.attached = true;
+        inner.notices = Notices::default();
+        inner.slow = false;
+        inner.durable = durable;
+    }
+
+    /// The connection is gone; the mailbox stays in the tree. `QoS` 0 does not wait for a parked
+    /// Session unless so configured. Returns paused publishers to wake, and what is lost.
+    pub fn detach(&self, settled: &mut [u32; 2], keep_qos0: bool) -> (Vec<Waker>, DroppedCopies) {
+        let inner = &mut *self.lock();
+        inner.settle(settled);
+        inner.attached = false;
+        inner.waker = None;
+        inner.forget_pace();
+        inner.waiting.cool();
+        let waiting = if keep_qos0 { Waiting::default() } else { inner.waiting.take_qos0() };
+        let loss = Loss::OfflineQos0;
+        inner.lose(0, loss, waiting.len());
+        let dropped = DroppedCopies::new(waiting, loss, self.receiver());
+        (inner.take_paused(), dropped)
+    }
+
+    /// Everything that waits, or was admitted and is still to come, is lost for `loss`: its receiver
+    /// is no more. Returns what waited.
+    pub fn close(&self, loss: Loss, settled: &mut [u32; 2]) -> DroppedCopies {
+        let inner = &mut *self.lock();
+        inner.settle(settled);
+        for (class, count) in inner.waiting.queued().into_iter().enumerate() {
+            inner.lose(class, loss, count);
+        }
+        inner.attached = false;
+        inner.closed = Some(loss);
+        DroppedCopies::new(inner.waiting.take_all(), loss, self.receiver())
+    }
+
+    /// Tells the attached link something: its next take returns it. Returns the link's waker, to be
+    /// woken with no lock held; none if the link is in its turn, or none is attached. A link that
+    /// attaches later is told nothing of it.
+    pub fn notify(&self, notice: Notice) -> Option<Waker> {
+        let inner = &mut *self.lock();
+        inner.notices.add(notice);
+        inner.waker.take()
+    }
+
+    /// Sets whether what is routed here is stored first.
+    pub fn set_durable(&self, durable: bool) {
+        self.lock().durable = durable;
+    }
+
+    /// Messages to be fetched from the store next, in order.
+    pub fn cold_page(&self) -> Vec<Mid> {
+        self.lock().waiting.cold_page(PAGE_MESSAGES, PAGE_BYTES)
+    }
+
+    /// Messages have come from the store. Returns those it could not read: they are lost.
+    pub fn warm(&self, found: Vec<(Mid, Option<Message>)>) -> Vec<Mid> {
+        let inner = &mut *self.lock();
+        if !inner.attached {
+            return Vec::new();
+        }
+        let unreadable = inner.waiting.warm(found);
+        inner.lose(1, Loss::Unreadable, unreadable.len());
+        unreadable
+    }
+}

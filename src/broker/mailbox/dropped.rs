@@ -1,0 +1,77 @@
+//! Copies that a mailbox refuses or drops, as they are reported.
+
+use std::sync::Arc;
+
+use super::waiting::Waiting;
+use crate::message::{Loss, Mid, ReceiverId};
+use crate::topic::TopicName;
+
+/// A copy was not admitted: it is in the receiver's account.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Refusal {
+    loss: Loss,
+    name: Option<Arc<str>>,
+    dead_letter: bool,
+}
+
+/// Copies that are lost all at once: they are in the receiver's account, and still to be reported.
+#[derive(Debug)]
+#[must_use]
+pub struct DroppedCopies {
+    waiting: Waiting,
+    loss: Loss,
+    receiver: ReceiverId,
+}
+
+impl Refusal {
+    pub(super) fn new(loss: Loss, name: Option<Arc<str>>, dead_letter: bool) -> Refusal {
+        Refusal { loss, name, dead_letter }
+    }
+
+    /// Why.
+    pub fn loss(&self) -> Loss {
+        self.loss
+    }
+
+    /// The receiver's name for the log; none if the refusal is not logged.
+    pub fn into_name(self) -> Option<Arc<str>> {
+        self.name
+    }
+
+    /// The receiver's queue asks for a dead letter.
+    pub fn wants_dead_letter(&self) -> bool {
+        self.dead_letter
+    }
+}
+
+impl DroppedCopies {
+    pub(super) fn new(waiting: Waiting, loss: Loss, receiver: ReceiverId) -> DroppedCopies {
+        DroppedCopies { waiting, loss, receiver }
+    }
+
+    /// Why.
+    pub fn loss(&self) -> Loss {
+        self.loss
+    }
+
+    /// The receiver.
+    pub fn receiver(&self) -> ReceiverId {
+        self.receiver
+    }
+
+    /// Shows each: its topic, if its message is in memory, and its message's number, if the store keeps
+    /// it.
+    pub fn visit(&self, visit: impl FnMut(Option<TopicName<'_>>, Option<Mid>)) {
+        self.waiting.visit(visit);
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// There is none.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}

@@ -1,0 +1,108 @@
+//! What a mailbox holds, behind its lock.
+
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use super::ask::Pace;
+use super::members::Members;
+use super::notice::Notices;
+use super::waiting::Waiting;
+use crate::broker::classes::Rules;
+use crate::codec::QoS;
+use crate::config;
+use crate::message::Loss;
+use crate::shape::{Intake, Shaper};
+
+#[derive(Debug, Default)]
+pub(super) struct Inner {
+    pub waiting: Waiting,
+    pub reserved: u32,
+    pub reserved_bytes: u64,
+    pub waker: Option<Waker>,
+    pub notices: Notices,
+    /// Its receiver is no more: what comes is lost for this reason.
+    pub closed: Option<Loss>,
+    /// A receiver is connected: the Session's client, or a member of the group.
+    pub attached: bool,
+    /// Its Session outlives its connection.
+    pub durable: bool,
+    /// What waits here waits for its receiver's buckets: a push wakes nothing.
+    pub paced: bool,
+    /// Took nothing while a publisher waited: pauses no publisher until it takes again.
+    pub slow: bool,
+    /// Copies ever taken, modulo 2^32: only whether it moves is of interest.
+    pub taken: u32,
+    pub routed: [u64; 2],
+    pub completed: [u64; 2],
+    pub rare: Option<Box<Rare>>,
+}
+
+/// What most mailboxes never need.
+#[derive(Debug, Default)]
+pub(super) struct Rare {
+    /// Publishers that wait for it to be below a quarter.
+    pub paused: Vec<Waker>,
+    pub ledger: [[u32; Loss::ALL.len()]; 2],
+    /// How its receiver is shaped.
+    pub pace: Option<Pace>,
+    /// The buckets of a receiver that is not connected.
+    pub shaper: Option<Shaper>,
+    /// How long its receiver has waited at buckets that it shares, on connections that are over.
+    pub waited: Duration,
+    /// The rules of its receiver's class, if it is in one.
+    pub rules: Option<Arc<Rules>>,
+    /// The ingress limits of a client that is not connected.
+    pub intake: Option<Box<Intake>>,
+    /// The members of a group.
+    pub members: Option<Box<Members>>,
+}
+
+const _: () = assert!(size_of::<Inner>() <= 184, "an idle mailbox should stay small");
+
+impl Inner {
+    /// Copies and bytes that wait or are promised room.
+    pub fn held(&self) -> (u64, u64) {
+        let waiting = &self.waiting;
+        (waiting.len() as u64 + u64::from(self.reserved), waiting.bytes() + self.reserved_bytes)
+    }
+
+    pub fn has_room(&self, queue: &config::QueueConfig, bytes: usize) -> bool {
+        let (messages, held) = self.held();
+        messages < u64::from(queue.messages_max) && held + bytes as u64 <= queue.bytes_max.0
+    }
+
+    /// A Session's own waker, or one waiting member for which a copy of `qos` is of use.
+    #[inline]
+    pub fn whom_to_wake(&mut self, qos: QoS) -> Option<Waker> {
+        if self.paced {
+            return None;
+        }
+        // A group has none.
+        self.waker.take().or_else(|| self.rare.as_mut()?.members.as_mut()?.next(qos))
+    }
+
+    /// The members of a group. A Session's mailbox has none, and none asks it.
+    pub fn members(&mut self) -> &mut Members {
+        self.rare.get_or_insert_default().members.get_or_insert_default()
+    }
+
+    /// The rules of its receiver's class, if it is in one.
+    pub fn rules(&self) -> Option<Arc<Rules>> {
+        self.rare.as_ref()?.rules.clone()
+    }
+
+    /// Notes how the receiver is shaped.
+    pub fn set_pace(&mut self, pace: Pace) {
+        self.paced = pace.waits;
+        self.rare.get_or_insert_default().pace = Some(pace);
+    }
+
+    /// It is not shaped any more, or not connected.
+    pub fn forget_pace(&mut self) {
+        self.paced = false;
+        if let Some(rare) = &mut self.rare {
+            rare.pace = None;
+        }
+    }
+}

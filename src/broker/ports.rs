@@ -16,13 +16,13 @@ use crate::topic::{TopicFilter, TopicName};
 ///
 /// No call waits: what takes time is done elsewhere and wakes.
 pub trait Store: Send + Sync {
-    /// Whether anything is remembered at all: if not, nobody waits and no batch is made.
+    /// Whether anything is remembered at all: if not, no answer waits and no batch is made.
     fn remembers(&self) -> bool;
 
     /// Asks for room in bounded memory for `bytes`, before anything else is changed.
     fn admit(&self, bytes: usize) -> Result<Permit, Refused>;
 
-    /// Whether there is room again for those who were refused: well below its marks, so that they
+    /// Whether there is room again for callers that were refused: well below its marks, so that they
     /// are not refused again at once. If not, `waker` is woken once when that may have changed.
     ///
     /// # Errors
@@ -161,7 +161,7 @@ pub enum Fact {
     Retained(Message),
     /// The highest numbers ever used: Sessions, groups.
     Last(SessionId, GroupId),
-    /// A message that waits, and for whom; in the order of numbers. Some of the receivers may
+    /// A message that waits, and its receivers; in the order of numbers. Some of the receivers may
     /// have it in flight.
     Queued(Queued),
 }
@@ -189,7 +189,7 @@ pub struct Queued {
     pub bytes: usize,
     /// When it ends.
     pub expires: Time,
-    /// Those who are not done with it.
+    /// The copies of receivers that are not done with it.
     pub copies: Vec<StoredCopy>,
 }
 
@@ -279,7 +279,7 @@ pub struct Batch {
     pub settled: Vec<(ReceiverId, Mid)>,
     /// Groups made or, with no filter, gone.
     pub groups: Vec<(GroupId, Option<TopicFilter>)>,
-    /// Topics whose retained message has expired, with their stamps as in
+    /// Topics with a retained message that has expired, with their stamps as in
     /// [`Publication::retained`].
     pub forgotten: Vec<(Box<str>, u64)>,
     /// No stamp of a retained message below this one is still to come in another batch.
@@ -302,7 +302,7 @@ impl Batch {
 pub struct Publication {
     /// The message.
     pub message: Message,
-    /// Who waits for it.
+    /// Its lasting receivers.
     pub copies: Vec<StoredCopy>,
     /// It is now the retained message of its topic; an empty payload: there is none any more. The
     /// stamp says in which order: the highest holds, in whichever order they come to the store.

@@ -16,7 +16,7 @@ use crate::topic::TopicFilter;
 pub enum Op {
     /// The Session exists and outlives its connection by so many seconds.
     Session {
-        /// Whose it is.
+        /// Its client.
         identity: Arc<Identity>,
         /// Session Expiry Interval.
         expiry: u32,
@@ -77,7 +77,7 @@ pub enum Op {
         /// Chosen by the client.
         packet_id: PacketId,
     },
-    /// The Will of the connection, and whose it is: it is kept for every connection that has one.
+    /// The Will of the connection, and its client: it is kept for every connection that has one.
     Will(Arc<WillMessage>, Arc<Identity>),
     /// No Will any more.
     WillGone,
@@ -135,7 +135,7 @@ impl Record {
         }
     }
 
-    /// Whose it is.
+    /// Its client.
     pub fn identity(&self) -> &Arc<Identity> {
         &self.identity
     }

@@ -39,7 +39,7 @@ pub trait Rows: Send + Sync + 'static {
     /// Why there is none.
     fn admit(&self, bytes: usize) -> Result<(), Refused>;
 
-    /// Whether there is room again for those who had to wait; if not, `waker` is woken once when
+    /// Whether there is room again for callers that had to wait; if not, `waker` is woken once when
     /// that may have changed.
     ///
     /// # Errors
@@ -83,7 +83,7 @@ pub trait Rows: Send + Sync + 'static {
         None
     }
 
-    /// Visits the rows whose keys begin with `prefix`, in the order of keys.
+    /// Visits the rows with keys that begin with `prefix`, in the order of keys.
     ///
     /// # Errors
     ///
@@ -102,10 +102,10 @@ struct DurableShared<R> {
     next_mid: AtomicU64,
     next_order: AtomicU64,
     numbers: Numbers,
-    /// Messages with more than one receiver, and who is done with them.
+    /// Messages with more than one receiver, and the receivers that are done with them.
     many: Mutex<HashMap<Mid, Many, FixedState>>,
     newest: Mutex<Newest>,
-    /// What the start has read and nobody has been told yet.
+    /// What the start has read and not told yet.
     kept: Mutex<KeptRows>,
     latest: Time,
     jobs: Jobs,
@@ -195,7 +195,7 @@ impl<R: Rows> DurableStore<R> {
         &self.shared.rows
     }
 
-    /// Gives the rows back, if nobody else has them.
+    /// Gives the rows back, unless they are in use elsewhere.
     pub fn into_rows(mut self) -> Option<R> {
         self.stop_reading();
         let shared = self.shared.clone();

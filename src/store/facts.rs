@@ -4,14 +4,14 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `01` Session | whose it is, its expiry |
+//! | `01` Session | its client, its expiry |
 //! | `02` Session | since when it is parked |
 //! | `03` Session, filter | options, Subscription Identifier |
 //! | `04` message | its receivers, each message once; what it says |
 //! | `06` Session, Packet Identifier | a copy in flight |
 //! | `07` Session, Packet Identifier | `QoS` 2 identifier of the client, not released |
 //! | `08` topic | the retained message |
-//! | `09` Session | the Will, and whose it is |
+//! | `09` Session | its client, the Will |
 //! | `0a` | numbers that may have been used |
 //! | `0b` group | its filter |
 //! | `0c` message, receiver | that receiver is done with a message that others still wait for |
@@ -202,7 +202,7 @@ pub const KINDS: [Line; 11] = [
     },
 ];
 
-/// A kind of rows whose values are of the first form and of which a start notes nothing.
+/// A kind of rows with values of the first form, of which a start notes nothing.
 const fn line(kind: RowKind, name: &'static str, replay: Replay) -> Line {
     Line { kind, name, newest_form: FORM, of_session: false, note: |_, _, _| Ok(()), replay }
 }
@@ -234,7 +234,7 @@ impl Noted {
     }
 }
 
-/// What rows whose keys begin with `prefix` are about, in words.
+/// What rows with keys that begin with `prefix` are about, in words.
 pub fn row_name(prefix: u8) -> &'static str {
     Line::of(&[prefix]).map_or("unknown", |line| line.name)
 }

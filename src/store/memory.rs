@@ -4,7 +4,7 @@ use std::task::Waker;
 
 use crate::broker::ports::{Batch, Permit, Progress, Receipt, Refused, Store};
 
-/// Keeps nothing, so nobody waits for it.
+/// Keeps nothing: no batch is made for it, and no answer waits for it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MemoryStore;
 

@@ -2,13 +2,13 @@
 //! folder, and the broker leaves the rows there.
 //!
 //! ```text
-//! EXPORT.wanted     the request: a name that nobody else chooses; the broker takes it away
+//! EXPORT.wanted     the request: a random name; the broker takes it away
 //! export-NAME.part  what is written so far
 //! export-NAME       all rows, as of one checkpoint
 //! export-NAME.not   why there are none, in words
 //! ```
 //!
-//! Whoever may write to the folder may have everything in it anyway: it is its owner's.
+//! A process that may write to the folder may read everything in it anyway: the folder is its owner's.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Write};
@@ -70,7 +70,7 @@ impl Drop for Exports {
 ///
 /// # Errors
 ///
-/// Nobody answers, or the answer is no: in words.
+/// No answer comes, or the answer is no: in words.
 pub fn ask(folder: &Path, file: &Path) -> Result<Exported, String> {
     ask_within(folder, file, PATIENCE)
 }
@@ -245,9 +245,9 @@ const PREFIX: &str = "export-";
 const NAME: usize = 32;
 /// How often the broker looks for a request.
 const LOOK: Duration = Duration::from_millis(500);
-/// How often whoever asked looks for the answer.
+/// Time between two looks for the answer.
 const AGAIN: Duration = Duration::from_millis(50);
-/// How long nothing may happen before whoever asked gives up.
+/// How long nothing may happen before the request is given up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

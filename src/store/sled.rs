@@ -37,7 +37,7 @@ use super::watched::{Handover, Watched};
 pub struct SledTable {
     /// For the thread that can be left behind, and for no other. None: closed.
     writer: Handle,
-    /// The other thread's own handle. Whoever reads holds the outer lock, and gets away with it.
+    /// The other thread's own handle. A reader holds the outer lock while it waits for a limited time.
     reader: Mutex<Handle>,
     thread: Watched,
     reads: Watched,
@@ -88,8 +88,7 @@ impl SledTable {
         })
     }
 
-    /// Closes it and opens it anew: what was written is no longer in memory. Whoever reads meanwhile
-    /// waits.
+    /// Closes it and opens it anew: what was written is no longer in memory. Readers wait meanwhile.
     fn reopen(&self) -> Result<(), TableError> {
         let reader = self.reader.lock().expect(PANIC_FREE);
         self.check()?;

@@ -1,4 +1,4 @@
-//! A thread that does what may never return, so that whoever asks for it gets away.
+//! A thread for calls that may never return: the caller waits for a limited time and goes on.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -70,8 +70,8 @@ impl Watched {
         }
     }
 
-    /// Runs a job on the thread that hands over things, and looks at each. The job ends when
-    /// nobody takes what it hands over any more.
+    /// Runs a job on the thread that hands over things, and looks at each. When `look` returns false,
+    /// the next `put` of the job fails, and the job is to end.
     pub fn stream<T: Send + 'static>(
         &self,
         job: impl FnOnce(&Handover<T>) -> Result<(), String> + Send + 'static,
@@ -108,8 +108,8 @@ impl Watched {
         let _ = self.jobs.put(Box::new(job));
     }
 
-    /// Whether the thread was left behind. What a job holds that is not run any more is dropped
-    /// by whoever brings it.
+    /// Whether the thread was left behind. A job that comes later is dropped, with what it holds, by
+    /// its caller.
     pub fn is_stuck(&self) -> bool {
         self.stuck.load(Ordering::Acquire)
     }
@@ -137,7 +137,7 @@ impl<T> Handover<T> {
         Handover { state: Mutex::new(state), changed: Condvar::new(), max }
     }
 
-    /// Hands something over, when there is room for it; back if nobody takes it any more.
+    /// Hands something over, when there is room for it; gives it back if the handover is closed.
     pub fn put(&self, thing: T) -> Result<(), T> {
         let mut state = self.lock();
         while state.things.len() == self.max && !state.closed {

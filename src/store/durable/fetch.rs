@@ -74,7 +74,7 @@ impl Jobs {
                     }));
                     fetcher.end(found);
                 }
-                // It stays where it is, for the next start: nobody is told that it is lost.
+                // It stays where it is, for the next start: it is not reported as lost.
                 Err(error) => {
                     error!(%error, "what waits in the store cannot be read");
                     fetcher.fail();

@@ -1,43 +1,42 @@
-//! What of the room on the disk is spoken for: a table does not survive a disk that is full, and the
-//! journal grows while a checkpoint is being written. Both take from one account, so that neither
-//! counts on what the other is about to take.
+//! Disk space reserved by the journal and by running checkpoints. A table does not survive a full
+//! disk, and the journal grows while a checkpoint is being written: both reserve from one account, so
+//! that neither counts on space that the other is about to take.
 
 use std::io;
 
 use super::disk::Disk;
 use crate::sync::{Mutex, MutexGuard};
 
-/// What of the room on the disk is spoken for.
+/// Disk space reserved by the journal and by running checkpoints.
 #[derive(Debug, Default)]
 pub struct DiskBudget(Mutex<Reserved>);
 
 #[derive(Debug, Default)]
 struct Reserved {
-    /// What files that are being made will still take.
+    /// Bytes that files being made will still take.
     making: u64,
-    /// While a checkpoint is being written: what it leaves to files begun meanwhile.
+    /// While a checkpoint is being written: bytes that it leaves to files begun meanwhile.
     left: Option<u64>,
 }
 
-/// The room of a file that is being made.
+/// Space reserved for a file that is being made; given back on drop.
 #[derive(Debug)]
 pub struct FileReservation<'a> {
     budget: &'a DiskBudget,
     bytes: u64,
 }
 
-/// The room of a checkpoint that is being written.
+/// Space reserved for a checkpoint that is being written; given back on drop.
 #[derive(Debug)]
 pub struct CheckpointReservation<'a>(&'a DiskBudget);
 
 impl DiskBudget {
-    /// What is free on the disk and not spoken for.
+    /// Bytes free on the disk and not reserved.
     pub fn free(&self, disk: &dyn Disk) -> u64 {
         self.lock().free(disk)
     }
 
-    /// Speaks for the room of a checkpoint, until what is returned is dropped; none: there is not
-    /// so much.
+    /// Reserves space for a checkpoint; `None` if there is not enough.
     pub fn reserve_checkpoint(
         &self,
         disk: &dyn Disk,
@@ -48,8 +47,8 @@ impl DiskBudget {
         Some(CheckpointReservation(self))
     }
 
-    /// Speaks for the room of a file. An error that says that the disk is full if a checkpoint
-    /// needs it; else the disk itself says so when it is.
+    /// Reserves space for a file. An error that says that the disk is full if a checkpoint needs the
+    /// space; without a checkpoint the disk itself says so when the file is written.
     pub fn reserve_file(&self, bytes: u64) -> io::Result<FileReservation<'_>> {
         let mut account = self.lock();
         if let Some(left) = &mut account.left {
@@ -71,7 +70,7 @@ impl Reserved {
 }
 
 impl FileReservation<'_> {
-    /// So much of it is taken: the disk says so itself from now on.
+    /// So many bytes are written: the disk itself counts them from now on.
     pub fn took(&mut self, bytes: u64) {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;

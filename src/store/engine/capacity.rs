@@ -19,7 +19,7 @@ pub struct Capacity {
     shut: AtomicU8,
     waiting: Mutex<Vec<Waker>>,
     anybody: AtomicBool,
-    /// The disk has become the reason: those who wait are to hear of it.
+    /// The disk has become the reason: the wakers that wait are to be woken.
     turned: AtomicBool,
 }
 
@@ -73,7 +73,7 @@ impl Capacity {
     /// is, or when there is another reason.
     pub fn is_back(&self, options: &Options, waker: &Waker) -> Result<(), Refused> {
         let mut waiting = self.lock();
-        // Told before the look, so that whoever makes room after it sees that somebody waits.
+        // Noted before the look, so that a thread that makes room after it sees that a waker waits.
         self.anybody.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         let found = self.check_low(options);
@@ -97,7 +97,7 @@ impl Capacity {
         self.journal.store(bytes, Ordering::Relaxed);
     }
 
-    /// Sets or takes back a reason to admit nothing; who waits hears of it with the next
+    /// Sets or takes back a reason to admit nothing. Wakers that wait are woken by the next
     /// [`Capacity::wake`].
     pub fn shut(&self, why: Shut, shut: bool) {
         if shut {
@@ -121,8 +121,8 @@ impl Capacity {
         self.shut.load(Ordering::SeqCst) & why as u8 != 0
     }
 
-    /// Wakes those who wait, if there is room again or another reason why there is none: to be
-    /// called, with no lock held, when something may have become less.
+    /// Wakes all that wait, if there is room again or another reason why there is none: to be called,
+    /// with no lock held, when something may have become less.
     pub fn wake(&self, options: &Options) {
         fence(Ordering::SeqCst);
         if !self.anybody.load(Ordering::SeqCst) {
@@ -152,7 +152,7 @@ impl Capacity {
         )
     }
 
-    /// Below every lower mark, so that those who are woken find room.
+    /// Whether all is below its lower mark, so that a caller that is woken finds room.
     fn check_low(&self, options: &Options) -> Result<(), Refused> {
         let (queued, pending, journal) = self.used();
         let written = queued <= options.queued_bytes_low;

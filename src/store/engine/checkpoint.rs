@@ -75,7 +75,7 @@ impl Checkpointer {
             } else {
                 let mut most = work.then(|| interval.saturating_sub(passed));
                 if self.shared.room.is_shut(Shut::Checkpoint) {
-                    // There may be nothing to write, but somebody waits for room.
+                    // There may be nothing to write, but callers wait for room.
                     self.make_room();
                     most = Some(AGAIN);
                 }
@@ -101,7 +101,7 @@ impl Checkpointer {
             if full {
                 self.shared.schedule.put_off();
                 if self.shared.schedule.is_closing() {
-                    // The journal has it all: whoever stops a broker does not wait for a disk.
+                    // The journal has it all: a broker that stops does not wait for a disk.
                     break;
                 }
                 std::thread::sleep(AGAIN);
@@ -328,7 +328,7 @@ fn has_work(shared: &EngineShared) -> bool {
 const BALLAST: &str = "ballast";
 const BLOCK: usize = 1 << 20;
 
-/// Rows whose values are read at once.
+/// Rows that are read from the table in one call.
 const READ_ROWS: usize = 64;
 /// Bytes of one batch of a checkpoint.
 const BATCH_BYTES: usize = 8 << 20;

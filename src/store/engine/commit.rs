@@ -56,7 +56,7 @@ impl EngineShared {
     }
 }
 
-/// Writes and flushes, and says so to those who wait.
+/// Writes and flushes chunks, and wakes the callers that wait for them.
 pub struct Committer {
     shared: Arc<EngineShared>,
     journal: Journal,
@@ -186,7 +186,7 @@ impl Committer {
         Ok(Some(time))
     }
 
-    /// Tells those who wait, and makes room.
+    /// Notes that a chunk is written: wakes the callers that wait for it, and gives its memory back.
     fn tell(&mut self, gathering: Gathering, flush: Option<Duration>) {
         if self.full.take().is_some() {
             self.shared.room.shut(Shut::Write, false);
@@ -194,7 +194,7 @@ impl Committer {
         let shared = &self.shared;
         let since = gathering.since;
         let (frames, bytes) = (gathering.chunk.frames, gathering.chunk.bytes.len());
-        // Counted first: who was acknowledged finds it among the figures.
+        // Counted first: a client that was acknowledged finds its batch among the figures.
         shared.figures().commit(frames, bytes, flush, shared.clock.now().since(since));
         shared.certain.store(self.journal.certain(), Ordering::Release);
         shared.promised.store(gathering.last, Ordering::Release);

@@ -1,4 +1,4 @@
-//! A store's folder: who may be in it, and what it says it is.
+//! A store's folder: its lock, and the file that says what kind of store it is.
 //!
 //! ```text
 //! STORE       what this is: written last when a store is made, so that without it nothing was
@@ -56,7 +56,7 @@ impl StoreFolder {
         for _ in 0..TRIES {
             match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(StoreFolder { path: path.to_owned(), _lock: lock }),
-                // Whoever has it may be about to end.
+                // The process that holds it may be about to end.
                 Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(AGAIN),
                 Err(error) => return Err(StoreError::io("lock", &lock_path)(error.into())),
             }

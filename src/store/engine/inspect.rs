@@ -1,4 +1,4 @@
-//! Looking at a store that nobody has open: whether it is as it was written, and what can still be
+//! Looks at a store that no process has open: whether it is as it was written, and what can still be
 //! read of one that is not.
 
 use std::collections::BTreeMap;
@@ -248,7 +248,7 @@ fn read_journal(disk: &dyn Disk, from: u64, rows: &mut SalvagedRows, lost: &mut 
     }
 }
 
-/// Segments whose header is not good.
+/// Segments with a bad header.
 fn bad_segments(disk: &dyn Disk, store: [u8; 16]) -> Vec<StoreError> {
     match recovery::sequences(disk) {
         Ok(sequences) => sequences

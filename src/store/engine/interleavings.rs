@@ -15,7 +15,7 @@ use super::start::{self, EngineParts, Site};
 use crate::broker::ports::{Progress, Refused};
 use crate::time::{Clock, SystemClock, Time};
 
-/// An engine whose threads are the scheduler's.
+/// An engine on threads of the scheduler.
 struct Running {
     shared: Arc<EngineShared>,
     disk: SimDisk,

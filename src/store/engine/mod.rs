@@ -1,7 +1,7 @@
 //! The row engine: keys and values as bytes, a journal that promises, a table behind it.
 //!
 //! ```text
-//! callers ─ submit ─▶ chunk ─▶ commit thread: one write, one flush ─▶ wakes who waits
+//! callers ─ submit ─▶ chunk ─▶ commit thread: one write, one flush ─▶ wakes the callers
 //!                       └▶ rows that wait ─▶ checkpoint thread ─▶ table, then old segments go
 //! ```
 //!
@@ -14,7 +14,7 @@
 //! * Reads see what was handed in, durable or not.
 //! * What is damaged is refused by name at the next start, and never read as "not there".
 //! * The order of locks is: quiet table, schedule, tail; waiters, room and figures come last and
-//!   alone. No lock is held while somebody is woken.
+//!   alone. No lock is held while a waker is woken.
 
 mod budget;
 mod capacity;
@@ -195,7 +195,7 @@ impl Engine {
         Ok(found.into_iter().map(value).collect())
     }
 
-    /// Visits the rows whose keys begin with `prefix`, in the order of keys, as they are now. No
+    /// Visits the rows with keys that begin with `prefix`, in the order of keys, as they are now. No
     /// checkpoint is written meanwhile, so this should not take long. Reads from the disk.
     pub fn scan(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {
         start::scan(&self.shared, prefix, visit)
@@ -220,7 +220,7 @@ impl Engine {
         self.shared.strain()
     }
 
-    /// What the store has to say of itself.
+    /// Figures of the store.
     pub fn stats(&self) -> Stats {
         Stats {
             table_bytes: folder::bytes_on_disk(&self.place.table()),

@@ -33,11 +33,11 @@ pub struct Options {
     pub checkpoint_rows_max: usize,
     /// Above this nothing is admitted: bytes handed in and not yet written.
     pub queued_bytes_max: usize,
-    /// Those who wait for room are woken below this: bytes handed in and not yet written.
+    /// Callers that wait for room are woken below this: bytes handed in and not yet written.
     pub queued_bytes_low: usize,
     /// Above this nothing is admitted: memory of changes that no checkpoint has written yet.
     pub pending_bytes_max: usize,
-    /// Those who wait for room are woken below this: memory of changes that no checkpoint has
+    /// Callers that wait for room are woken below this: memory of changes that no checkpoint has
     /// written yet.
     pub pending_bytes_low: usize,
     /// Above this nothing is admitted: length of the whole journal.

@@ -1,4 +1,4 @@
-//! When checkpoints are due. While nothing changes nobody is woken.
+//! When checkpoints are due. While nothing changes the checkpoint thread is not woken.
 
 use std::time::Duration;
 
@@ -95,7 +95,7 @@ impl Schedule {
         }
     }
 
-    /// Answers those who asked: the first so many.
+    /// Answers the first so many requests.
     pub fn answer(&self, answered: u64, outcome: Result<(), String>) {
         let mut state = self.lock();
         state.done = state.done.max(answered);
@@ -134,7 +134,7 @@ impl Schedule {
             }
             None => {
                 self.dormant.store(true, Ordering::SeqCst);
-                // After the note that we sleep, so that whoever changes something sees it.
+                // After the note that we sleep, so that a thread that changes something sees it.
                 if !anything() {
                     state = self.wait(state);
                 }

@@ -57,7 +57,7 @@ pub struct Figures {
     stats: Stats,
     flush: Histogram,
     commit: Histogram,
-    /// The longest commit since somebody asked.
+    /// The longest commit since [`EngineShared::strain`] was last asked.
     longest: Duration,
 }
 
@@ -153,7 +153,7 @@ impl EngineShared {
         }
     }
 
-    /// The journal has failed, for good: whoever waits is told.
+    /// The journal has failed, for good: wakes all that wait.
     pub fn fail(&self, why: &str) {
         if self.failed.set(why.to_owned()).is_ok() {
             error!(
@@ -211,7 +211,7 @@ impl EngineShared {
         Strain { commit: waits.max(longest), unwritten: self.room.used().0 as u64 }
     }
 
-    /// What this store has to say of itself.
+    /// Figures of this store.
     pub fn stats(&self) -> Stats {
         let mut stats = {
             let figures = self.figures();

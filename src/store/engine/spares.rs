@@ -60,13 +60,13 @@ impl Keeper {
         }
     }
 
-    /// Takes back segments whose frames are no longer needed.
+    /// Takes back segments. No frame of them may be needed any more.
     pub fn retire(&self, sequences: impl Iterator<Item = u64>) {
         self.lock().old.extend(sequences);
         self.changed.notify_all();
     }
 
-    /// From now on a thread makes segments, and nobody else: to be called before there is one.
+    /// From now on only a thread makes segments: to be called before that thread runs.
     pub fn expect_thread(&self) {
         self.lock().alone = false;
     }
@@ -156,11 +156,11 @@ impl Keeper {
     }
 }
 
-/// A keeper and whom it tells when the disk is full.
+/// A keeper, and the capacity that it shuts when the disk is full.
 pub struct Supply {
     /// The keeper.
     pub keeper: Arc<Keeper>,
-    /// Who is told.
+    /// Shut when the disk is full.
     pub room: Arc<Capacity>,
 }
 

@@ -58,7 +58,7 @@ pub struct EngineParts {
     pub report: Report,
 }
 
-/// Where a store's files are, and whose they are.
+/// The files of a store, and its identity.
 pub struct Site {
     /// The journal's folder.
     pub disk: Arc<dyn Disk>,
@@ -324,7 +324,7 @@ impl Look<'_> {
     }
 }
 
-/// Visits the rows whose keys begin with `prefix`, as they are now.
+/// Visits the rows with keys that begin with `prefix`, as they are now.
 pub fn scan(shared: &EngineShared, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {
     let _quiet = shared.quiet.lock().expect("no code panics while the table is quiet");
     let waiting = waiting(shared, prefix);

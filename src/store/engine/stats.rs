@@ -1,4 +1,4 @@
-//! What a store has to say of itself.
+//! Figures of a store.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub struct Stats {
     pub flush: Quantiles,
     /// Time from handing in to durable, of the first batch of each commit.
     pub commit: Quantiles,
-    /// Links, or whoever else waits for something to become durable.
+    /// Wakers, of links mostly, that wait for a frame to become durable.
     pub waiters: usize,
     /// Frames handed in and not yet durable.
     pub lag: u64,

@@ -14,7 +14,7 @@ pub trait Table: Send + Sync {
     /// The value of a row.
     fn get(&self, key: &[u8]) -> Result<Option<Blob>, TableError>;
 
-    /// The values of rows, in the order of their keys here: for those who want many at once.
+    /// The values of many rows, in the order of `keys`.
     fn get_many(&self, keys: Vec<Blob>) -> Result<Vec<Option<Blob>>, TableError> {
         keys.iter().map(|key| self.get(key)).collect()
     }

@@ -315,5 +315,5 @@ const MARK: usize = 32;
 /// Batches above this are moved into a chunk of their own instead of being copied under the lock.
 const LARGE: usize = 64 << 10;
 
-/// Chunks whose memory is kept.
+/// Chunks of which the memory is kept.
 const POOL: usize = 4;

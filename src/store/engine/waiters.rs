@@ -1,4 +1,4 @@
-//! Who waits for a frame to be settled: each is woken once, with no lock held.
+//! Wakers that wait for a frame to be settled: each is woken once, with no lock held.
 
 use std::collections::VecDeque;
 use std::task::Waker;
@@ -11,8 +11,8 @@ pub struct Waiters(Mutex<VecDeque<(u64, Waker)>>);
 
 impl Waiters {
     /// Waits for frame `lsn`, unless `settled` says under the lock that there is nothing to wait
-    /// for any more. Whoever settles frames says so before they call [`Waiters::wake`]: so no wake
-    /// is lost.
+    /// for any more. A thread that settles frames notes it before it calls [`Waiters::wake`]: so no
+    /// wake is lost.
     pub fn add(&self, lsn: u64, waker: &Waker, settled: impl FnOnce() -> bool) -> bool {
         let mut waiting = self.lock();
         if settled() {
@@ -27,7 +27,7 @@ impl Waiters {
         true
     }
 
-    /// Wakes those who wait for frames up to `lsn`.
+    /// Wakes all that wait for frames up to `lsn`.
     pub fn wake(&self, lsn: u64) {
         let woken = {
             let mut waiting = self.lock();
@@ -42,7 +42,7 @@ impl Waiters {
         woken.into_iter().for_each(|(_, waker)| waker.wake());
     }
 
-    /// How many wait.
+    /// Wakers that wait.
     pub fn len(&self) -> usize {
         self.lock().len()
     }

@@ -1,4 +1,4 @@
-//! The journal: frames in segments, flushed by whoever commits.
+//! The journal: frames in segments, written and flushed by the commit thread.
 //!
 //! * A frame is there whole or not at all, and frames are numbered without a gap.
 //! * Only one write at a time is not yet certain (unless flushing is switched off), so what a
@@ -155,7 +155,7 @@ impl Journal {
         self.sealed.iter().map(|segment| segment.bytes).sum::<u64>() + self.at
     }
 
-    /// Gives away the segments all of whose frames are numbered `lsn` or below.
+    /// Gives away the segments that have no frame above number `lsn`.
     pub fn release(&mut self, lsn: u64) -> Vec<Sealed> {
         let free = self.sealed.partition_point(|segment| segment.last <= lsn);
         self.sealed.drain(..free).collect()

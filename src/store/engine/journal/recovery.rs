@@ -73,8 +73,8 @@ pub fn read(
 }
 
 impl JournalEnd {
-    /// Begins a new segment behind what was found, and takes away what is in the way. Segments all
-    /// of whose frames are below `from` are given back to be used again.
+    /// Begins a new segment behind what was found, and takes away what is in the way. Segments
+    /// without a frame above `from` are given back to be used again.
     pub fn go_on(&self, workshop: &Workshop, capacity: u64) -> Result<Segment, StoreError> {
         let disk = workshop.disk();
         let folder = disk.path("");
@@ -138,7 +138,7 @@ pub fn sequences(disk: &dyn Disk) -> Result<Vec<u64>, StoreError> {
     Ok(all)
 }
 
-/// Where to begin: the last segment whose first frame is not above `from + 1`.
+/// Where to begin: the last segment that begins with frame `from + 1` or an earlier one.
 fn start(
     disk: &dyn Disk,
     store: [u8; 16],

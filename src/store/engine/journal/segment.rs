@@ -52,7 +52,7 @@ pub struct Workshop {
 pub struct Header {
     /// What the frames' checksums begin with.
     pub salt: u32,
-    /// Whose it is.
+    /// Identity of the store that it belongs to.
     pub store: [u8; 16],
     /// Its place in the order of segments.
     pub sequence: u64,
@@ -77,8 +77,8 @@ impl Workshop {
         self.enter(made?)
     }
 
-    /// Makes segment `sequence` of segment `old`, whose frames are no longer needed, if it has the
-    /// right length; else it is gone.
+    /// Makes segment `sequence` of segment `old`, if that has the right length; else removes it. No
+    /// frame of `old` may be needed any more.
     pub fn remake(&self, old: u64, sequence: u64, capacity: u64) -> io::Result<Option<Segment>> {
         self.clear()?;
         if header_of(&*self.disk.open(&name(old))?)?.capacity != capacity {
@@ -130,12 +130,12 @@ impl Workshop {
         self.write_header(segment)
     }
 
-    /// Removes a segment whose frames are no longer needed.
+    /// Removes a segment. No frame of it may be needed any more.
     pub fn remove(&self, sequence: u64) -> io::Result<()> {
         self.disk.remove(&name(sequence))
     }
 
-    /// What of the room on the disk is spoken for.
+    /// Disk space reserved by the journal and by checkpoints.
     pub fn budget(&self) -> &Arc<DiskBudget> {
         &self.budget
     }

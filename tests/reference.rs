@@ -66,6 +66,15 @@ fn every_number_has_a_range() {
     }
 }
 
+#[test]
+fn every_default_and_every_example_is_in_its_range() {
+    for config in [Config::default(), Config::example()] {
+        let problems = config.check().err().unwrap_or_default();
+        let outside = problems.iter().find(|problem| problem.message.contains("out of range"));
+        assert_eq!(outside, None);
+    }
+}
+
 /// The keys of the table.
 fn keys() -> impl Iterator<Item = KeyEntry> {
     Config::entries().into_iter().filter_map(|entry| match entry {

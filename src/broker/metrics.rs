@@ -1,4 +1,4 @@
-//! Counters: many writers, summed when they are read. Every counter has its row in the [table] of
+//! Counters: many writers, summed when they are read. Every counter has its row in the `table` of
 //! metrics.
 
 mod measure;

@@ -3,7 +3,7 @@
 //! everything that depends on this place (receivers, queues, what is retained, keys of the store).
 //!
 //! A broker alone applies at once what it lets in. A log that several brokers share would stand
-//! between the halves: it carries a [`Record`], and nothing that `publish` decides depends on order.
+//! between the halves: it carries a `Record`, and nothing that `publish` decides depends on order.
 
 use std::sync::Arc;
 

@@ -9,7 +9,7 @@
 //!
 //! * A batch is there whole or not at all, after whatever crash, and batches are there in the order
 //!   of their numbers: if one is, so are all before it.
-//! * [`Progress::Durable`] means, at [`Durability::Sync`], that neither a killed process nor a power
+//! * [`Progress::Durable`] means, at [`Durability::Sync`](crate::config::Durability::Sync), that neither a killed process nor a power
 //!   cut loses the batch. It is never taken back.
 //! * Reads see what was handed in, durable or not.
 //! * What is damaged is refused by name at the next start, and never read as "not there".

@@ -1,5 +1,5 @@
-//! A broker inside a program, without a socket: it receives, publishes, sees back-pressure and looks
-//! at a client. Run it with `cargo run --example embed`.
+//! A broker inside a program, without a socket: it receives, publishes, sees back-pressure, looks at
+//! a client and disconnects it. Run it with `cargo run --example embed`.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // A program with a task or a thread to wake has a waker of its own.
     let waker = Waker::noop();
 
-    // A receiver. Whoever owns it decides how much may be in flight.
+    // A receiver. The program decides how much may be in flight.
     let filters = [(TopicFilter::parse("meters/#", &limits)?, options(QoS::AtLeastOnce))];
     let tail = broker.identity("tail", None);
     let mut receiver =
@@ -87,6 +87,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let meter = ClientId::new("meter-1");
     let client = broker.client(&meter).ok_or("it is connected")?;
     assert!(client.connected && client.account.routed == [0, 0]);
+    // A client is told to go: its link closes with this Reason Code.
+    turn.out.clear();
+    assert!(broker.kick(&meter, Reason::AdministrativeAction));
+    let flow = link.poll(waker, clock.now(), 0, &mut turn);
+    assert!(flow.close && turn.out[0] == 0xE0, "DISCONNECT is written, then the end");
+    assert!(broker.client(&meter).is_none(), "its Session did not outlive it");
     Ok(())
 }
 

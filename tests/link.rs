@@ -2,6 +2,8 @@
 //! have (enhanced authentication, topics that a client may not publish to), and what only the
 //! broker's own figures show.
 
+#[path = "link/kick.rs"]
+mod kick;
 #[path = "link/rights.rs"]
 mod rights;
 #[path = "link/room.rs"]

@@ -3,6 +3,7 @@
 
 mod admit;
 pub mod classes;
+mod command;
 mod dropped;
 mod ending;
 mod letters;

@@ -14,11 +14,11 @@ use sluicemq::topic::{TopicFilter, TopicName};
 use super::{Client, broker_with, hex};
 
 /// CONNECT of version 5 as `c`: its Session lasts for an hour.
-const CONNECT: &str = "10 13 0004 4d515454 05 00 0000 05 11 00000e10 0001 63";
+pub const CONNECT: &str = "10 13 0004 4d515454 05 00 0000 05 11 00000e10 0001 63";
 
 /// No client may publish to `a`; while it is set, none may receive anything.
 #[derive(Default)]
-struct Denies(AtomicBool);
+pub struct Denies(AtomicBool);
 
 impl Access for Denies {
     fn may_publish(&self, _who: &Identity, topic: TopicName<'_>) -> bool {
@@ -34,7 +34,7 @@ impl Access for Denies {
     }
 }
 
-fn broker() -> (Broker, Arc<Denies>) {
+pub fn broker() -> (Broker, Arc<Denies>) {
     let denies = Arc::new(Denies::default());
     (broker_with(Arc::new(PasswordAuth::new(None)), denies.clone()), denies)
 }

@@ -1,5 +1,5 @@
 //! Whether there is room for a message, in memory and in the store: asked before anything is changed,
-//! so that who is refused has changed nothing.
+//! so that a refused message has changed nothing.
 
 use super::Broker;
 use super::ports::{Permit, Refused};

@@ -2,7 +2,7 @@
 //! no file, no clock. A [`Broker`] is told the time, and asks the world only through [`ports`].
 
 mod admit;
-pub mod classes;
+pub(crate) mod classes;
 mod command;
 mod dropped;
 mod ending;
@@ -10,7 +10,7 @@ mod letters;
 pub mod link;
 mod listeners;
 pub mod mailbox;
-pub mod matches;
+mod matches;
 pub mod metrics;
 pub mod overload;
 pub mod pools;
@@ -23,12 +23,12 @@ mod receiver;
 mod recent;
 pub mod registry;
 mod reload;
-pub mod restore;
-pub mod router;
+pub(crate) mod restore;
+mod router;
 mod staged;
 mod store_figures;
 mod subscribing;
-pub mod sys;
+mod sys;
 pub mod topic_ledger;
 pub mod turn;
 mod view;

@@ -93,7 +93,7 @@ impl PublishHandle {
         let queue = turn.settings.queue();
         self.pressed.retain(|(mailbox, _)| !mailbox.pause_over(queue, waker));
         if self.until <= now {
-            // Who took nothing meanwhile is slow: nobody waits for it any more.
+            // A receiver that took nothing meanwhile is slow: no publisher waits for it any more.
             for (mailbox, taken) in self.pressed.drain(..) {
                 mailbox.pause_expired(taken);
             }

@@ -1,6 +1,6 @@
 //! `$SYS/broker/…`: the broker's figures as retained topics, with mosquitto's names.
 //!
-//! Nothing is computed while nobody subscribes; a topic is sent when its value changed.
+//! Nothing is computed while no client subscribes; a topic is sent when its value has changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,7 +37,7 @@ impl Sys {
 }
 
 impl Broker {
-    /// Publishes what has changed, if it is time and somebody wants it.
+    /// Publishes what has changed, if it is time and a client subscribes.
     pub(super) fn tick_sys(&self, now: Time, turn: &mut Turn) -> Option<Time> {
         let interval = self.0.settings.sys_interval.0;
         if interval.is_zero() || !self.0.router.sys_wanted() {

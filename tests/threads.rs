@@ -264,7 +264,7 @@ fn member(group: &Mailbox, session: SessionId, left: &Left, bell: &Arc<Bell>) {
         let room = Room { window: 1, bytes: 1_000_000 };
         let queue = QueueConfig::default();
         let ask = Ask { room, max: 64, ..Ask::nothing(&waker, &queue) };
-        let taken = group.take_shared(&member, &ask, &mut out, &mut wakers);
+        let taken = group.take_shared(member.unrestricted(), &ask, &mut out, &mut wakers);
         wakers.into_iter().for_each(Waker::wake);
         left.took(out.len());
         // What is answered makes room, and a link looks again; else it looks when it is woken.
@@ -326,7 +326,7 @@ fn what_a_departing_member_gives_back_finds_another_one() {
                 let waker = Waker::from(bell);
                 let queue = QueueConfig::default();
                 let ask = Ask { room, max: 64, ..Ask::nothing(&waker, &queue) };
-                group.take_shared(&member, &ask, &mut out, &mut wakers);
+                group.take_shared(member.unrestricted(), &ask, &mut out, &mut wakers);
                 wakers.extend(group.part(9));
                 wakers.extend(group.give_back(out, |_| 1).expect("the group is there"));
                 wakers.into_iter().for_each(Waker::wake);

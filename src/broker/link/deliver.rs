@@ -9,11 +9,11 @@ use super::OUT_MAX;
 use super::egress::Egress;
 use super::live::Live;
 use crate::broker::Broker;
-use crate::broker::mailbox::{Ask, Mailbox};
+use crate::broker::mailbox::{Ask, Mailbox, Puller};
 use crate::broker::metrics::Counter;
 use crate::broker::turn::{COPIES_MAX, Turn};
 use crate::codec::{QoS, Reason};
-use crate::message::{Delivery, Loss};
+use crate::message::{Delivery, Loss, Message};
 use crate::session::{Input, Room};
 use crate::shape::Allowance;
 use crate::time::Time;
@@ -81,6 +81,7 @@ impl Live {
             let mut more = taken.more() || from_retained.is_some_and(|more| more);
             let mut cold = taken.cold().then(|| ties.mailbox.clone());
             let mut left = left_after(room, &drained);
+            let identity = self.session.identity();
             for membership in &ties.memberships {
                 if asked_groups || (max == 0 && !held) {
                     break;
@@ -89,8 +90,12 @@ impl Live {
                 // Who is held up passes the wake on.
                 let room = if held { Room { bytes: 0, ..left } } else { left };
                 let ask = Ask { room, max: max - before.min(max), pace: None, ..ask };
-                let member = &membership.member;
-                let taken = membership.mailbox.take_shared(member, &ask, &mut drained, wakers);
+                // One that has expired is taken, and is lost here.
+                let may = |message: &Message| {
+                    message.expired(now) || cx.access.may_receive(identity, message.topic())
+                };
+                let puller = Puller { member: &membership.member, may: &may };
+                let taken = membership.mailbox.take_shared(puller, &ask, &mut drained, wakers);
                 left = left_after(room, &drained[before..]);
                 groups_have_more |= taken.more();
                 cold = cold.or_else(|| taken.cold().then(|| membership.mailbox.clone()));

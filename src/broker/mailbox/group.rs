@@ -2,7 +2,7 @@
 
 use std::task::Waker;
 
-use super::members::Member;
+use super::members::Puller;
 use super::waiting::Limits;
 use super::{Ask, Copy, Mailbox, Notices, Taken};
 use crate::codec::QoS;
@@ -12,16 +12,23 @@ use crate::session::Room;
 /// A member takes at most this many copies in a turn, so that the others get their share.
 pub(super) const SHARE_MAX: usize = 64;
 
+/// How many of them are of `QoS` 1 or 2.
+fn qos12_of(copies: &[Delivery]) -> usize {
+    copies.iter().filter(|copy| copy.qos > QoS::AtMostOnce).count()
+}
+
 impl Mailbox {
-    /// A member of the group takes its share of what `ask` allows into `out`; then its waker is
-    /// registered. Others to wake, with no lock held, are added to `wakers`.
+    /// A member of the group takes its share of what `ask` allows into `out`, up to the first copy that it
+    /// may not have: that waits for another member; if no connected member may have it, the last one that
+    /// is asked takes it, to lose it. Then the member's waker is registered. Others to wake, with no lock held, are added to `wakers`.
     pub fn take_shared(
         &self,
-        member: &Member,
+        puller: Puller<'_>,
         ask: &Ask<'_>,
         out: &mut Vec<Delivery>,
         wakers: &mut Vec<Waker>,
     ) -> Taken {
+        let Puller { member, may } = puller;
         let inner = &mut *self.lock();
         let connected = inner.members().connected().max(1) as usize;
         let max = inner.waiting.len().div_ceil(connected).min(SHARE_MAX).min(ask.max);
@@ -31,14 +38,32 @@ impl Mailbox {
         let room = Room { window, ..ask.room };
         let limits = Limits { room, max, share: ask.queue.lower_band_share };
         let group = self.owner.group();
-        let drained = inner.waiting.take(limits, out, |copy| Delivery {
+        let deliver = |copy: Copy| Delivery {
             qos: copy.qos.min(member.qos),
             retain: copy.message.retain && member.retain_as_published,
             message: copy.message,
             ids: SubscriptionIds::new(member.id),
             group,
             stored: copy.stored,
-        });
+        };
+        let mut drained = inner.waiting.take_allowed(limits, out, may, deliver);
+        if drained.copies > 0 && inner.members().unbar() && !inner.waiting.is_empty() {
+            // Another copy is the first: a member that waited for this one to go looks again.
+            wakers.extend(inner.whom_to_wake(QoS::AtLeastOnce));
+        }
+        if let Some(arrival) = drained.barred {
+            if inner.members().bar(member.session, arrival) {
+                // No member may have it: it is taken to be lost.
+                let slots = qos12_of(&out[before..]);
+                let room = Room { window: window.saturating_sub(slots), ..ask.room };
+                let limits = Limits { room, max: 1, ..limits };
+                drained.copies += inner.waiting.take(limits, out, deliver).copies;
+                drained.more = !inner.waiting.is_empty();
+                inner.members().unbar();
+            } else {
+                wakers.extend(inner.members().next_not_barred());
+            }
+        }
         inner.note_taken(drained.copies);
         inner.release_paused(ask.queue, wakers);
         let left = inner.waiting.has_qos12();
@@ -49,7 +74,7 @@ impl Mailbox {
             wakers.extend(inner.whom_to_wake(qos));
             return Taken::new(true, Notices::default(), false);
         }
-        let slots = out[before..].iter().filter(|copy| copy.qos > QoS::AtMostOnce).count();
+        let slots = qos12_of(&out[before..]);
         let qos0_only = window <= slots;
         inner.members().wait(member.session, ask.waker, qos0_only);
         if left && qos0_only {

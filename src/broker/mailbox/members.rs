@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::task::Waker;
 
 use crate::codec::QoS;
-use crate::message::SessionId;
+use crate::message::{Message, SessionId};
 
 /// A member's wishes when it pulls from its group.
 #[derive(Clone, Copy, Debug)]
@@ -19,12 +19,30 @@ pub struct Member {
     pub id: u32,
 }
 
+/// A member that pulls, and what it may have.
+#[derive(Clone, Copy)]
+pub struct Puller<'a> {
+    /// The member.
+    pub member: &'a Member,
+    /// Whether it may receive a message: asked before the copy is taken, so that it stays for the others.
+    pub may: &'a dyn Fn(&Message) -> bool,
+}
+
+impl Member {
+    /// Pulls whatever waits.
+    pub fn unrestricted(&self) -> Puller<'_> {
+        Puller { member: self, may: &|_| true }
+    }
+}
+
 /// The members of a group that are connected.
 #[derive(Debug, Default)]
 pub(super) struct Members {
     connected: u32,
     /// In the order of their waiting.
     waiting: VecDeque<WaitingMember>,
+    /// The first copy, by its arrival, and the members that may not have it.
+    barred: Option<(u64, Vec<SessionId>)>,
 }
 
 /// A member that has seen that there is nothing for it.
@@ -55,6 +73,32 @@ impl Members {
         self.waiting.retain(|waiting| waiting.session != session);
     }
 
+    /// The member may not have the first copy. Returns whether no connected member may: then it is to be
+    /// taken all the same, and lost.
+    pub fn bar(&mut self, session: SessionId, arrival: u64) -> bool {
+        let (first, members) = self.barred.get_or_insert_with(|| (arrival, Vec::new()));
+        if *first != arrival {
+            (*first, *members) = (arrival, Vec::new());
+        }
+        if !members.contains(&session) {
+            members.push(session);
+        }
+        members.len() >= self.connected as usize
+    }
+
+    /// The first waiting member that may have the first copy, as far as is known: it waits no longer.
+    pub fn next_not_barred(&mut self) -> Option<Waker> {
+        let (_, members) = self.barred.as_ref()?;
+        let fits = |waiting: &WaitingMember| !members.contains(&waiting.session);
+        let index = self.waiting.iter().position(fits)?;
+        self.waiting.remove(index).map(|waiting| waiting.waker)
+    }
+
+    /// Copies were taken: another one may be the first. Returns whether members were barred.
+    pub fn unbar(&mut self) -> bool {
+        self.barred.take().is_some()
+    }
+
     /// Connected members.
     pub fn connected(&self) -> u32 {
         self.connected
@@ -69,6 +113,9 @@ impl Members {
     pub fn disconnect(&mut self, session: SessionId) -> bool {
         self.connected = self.connected.saturating_sub(1);
         self.forget(session);
+        if let Some((_, members)) = &mut self.barred {
+            members.retain(|member| *member != session);
+        }
         self.connected > 0
     }
 

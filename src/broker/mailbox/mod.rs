@@ -35,7 +35,7 @@ pub use copy::{BANDS, Copy, ORDINARY};
 pub use dropped::{DroppedCopies, Refusal};
 pub use grant::Grant;
 use inner::Inner;
-pub use members::Member;
+pub use members::{Member, Puller};
 pub use notice::{Notice, Notices};
 pub use overflow::Effects;
 use overflow::Full;

@@ -70,7 +70,7 @@ impl Group {
         let queue = config::QueueConfig::default();
         let room = Room { window, bytes };
         let ask = Ask { room, max: usize::MAX, ..Ask::nothing(&waker, &queue) };
-        let taken = self.mailbox.take_shared(&member, &ask, &mut out, &mut wakers);
+        let taken = self.mailbox.take_shared(member.unrestricted(), &ask, &mut out, &mut wakers);
         wakers.into_iter().for_each(Waker::wake);
         (out.len(), taken)
     }
@@ -188,4 +188,43 @@ fn a_full_window_leaves_no_qos0_copy_behind() {
     let (count, taken) = group.take(0, 0, 1_000_000);
     assert_eq!((count, taken.more()), (SHARE_MAX, true));
     assert_eq!(group.take(0, 0, 1_000_000).0, 1);
+}
+
+#[test]
+fn a_copy_that_a_member_may_not_have_is_left_to_another_and_lost_if_none_may() {
+    let (mut out, mut wakers) = (Vec::new(), Vec::new());
+    let group = Group::new(&[]);
+    group.mailbox.join();
+    let pull = |index: usize, may: bool, out: &mut Vec<Delivery>, wakers: &mut Vec<Waker>| {
+        let session = SessionId::new(index as u64);
+        let qos = QoS::ExactlyOnce;
+        let member = Member { session, qos, retain_as_published: false, id: 0 };
+        let (waker, queue) = (Waker::from(group.bells[index].clone()), Default::default());
+        let room = Room { window: 1, bytes: 1_000 };
+        let ask = Ask { room, max: usize::MAX, ..Ask::nothing(&waker, &queue) };
+        let puller = Puller { member: &member, may: &|_| may };
+        out.clear();
+        let taken = group.mailbox.take_shared(puller, &ask, out, wakers);
+        wakers.drain(..).for_each(Waker::wake);
+        (out.len(), taken.more())
+    };
+    assert_eq!(pull(0, true, &mut out, &mut wakers), (0, false));
+    assert_eq!(pull(1, true, &mut out, &mut wakers), (0, false));
+    group.push(QoS::AtLeastOnce);
+    // The first is woken, may not have it, and passes the wake on.
+    assert!(group.rang(0) && !group.rang(1));
+    assert_eq!(pull(0, false, &mut out, &mut wakers), (0, false));
+    assert!(group.rang(1) && !group.rang(0));
+    assert_eq!(pull(1, true, &mut out, &mut wakers), (1, false));
+    // No connected member may have the next one: the last that is asked takes it.
+    group.push(QoS::AtLeastOnce);
+    assert_eq!(pull(0, false, &mut out, &mut wakers), (0, false));
+    assert_eq!(pull(1, false, &mut out, &mut wakers), (1, false));
+    // The other member has gone: this one is woken, and is the last.
+    group.push(QoS::AtMostOnce);
+    assert_eq!(pull(0, false, &mut out, &mut wakers), (0, false));
+    group.bells.iter().for_each(|bell| bell.0.store(false, Ordering::Relaxed));
+    group.mailbox.part(SessionId::new(1)).into_iter().for_each(Waker::wake);
+    assert!(group.rang(0));
+    assert_eq!(pull(0, false, &mut out, &mut wakers), (1, false));
 }

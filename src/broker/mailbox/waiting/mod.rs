@@ -248,9 +248,21 @@ impl Waiting {
         out: &mut Vec<Delivery>,
         deliver: impl Fn(Copy) -> Delivery,
     ) -> Drained {
+        self.take_allowed(limits, out, |_| true, deliver)
+    }
+
+    /// The same, up to the first copy whose message the receiver may not have.
+    #[inline]
+    pub fn take_allowed(
+        &mut self,
+        limits: Limits,
+        out: &mut Vec<Delivery>,
+        may: impl Fn(&Message) -> bool,
+        deliver: impl Fn(Copy) -> Delivery,
+    ) -> Drained {
         let drained = match self.bands() {
-            None => drain(&mut self.ordinary, limits, out, deliver),
-            Some(_) => self.take_banded(limits, out, deliver),
+            None => drain(&mut self.ordinary, limits, out, may, deliver),
+            Some(_) => self.take_banded(limits, out, may, deliver),
         };
         if drained.copies > 0 {
             self.bytes -= drained.bytes;
@@ -264,13 +276,14 @@ impl Waiting {
         &mut self,
         limits: Limits,
         out: &mut Vec<Delivery>,
+        may: impl Fn(&Message) -> bool,
         deliver: impl Fn(Copy) -> Delivery,
     ) -> Drained {
         let more = self.more.get_or_insert_default();
         let barrier = more.topics.as_ref().map_or(0, |topics| topics.barrier());
         let (ordinary, share) = (&mut self.ordinary, limits.share.into());
         let bands = more.bands.get_or_insert_default();
-        drain(&mut Banded { ordinary, bands, share, barrier }, limits, out, deliver)
+        drain(&mut Banded { ordinary, bands, share, barrier }, limits, out, may, deliver)
     }
 }
 

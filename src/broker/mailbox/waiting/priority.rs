@@ -48,7 +48,7 @@ impl Bands {
         &mut self.bands[slot]
     }
 
-    fn of<'a>(&'a self, ordinary: &'a Band, band: usize) -> &'a Band {
+    pub fn of<'a>(&'a self, ordinary: &'a Band, band: usize) -> &'a Band {
         slot(band as u8).map_or(ordinary, |slot| &self.bands[slot])
     }
 

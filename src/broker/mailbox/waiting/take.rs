@@ -1,10 +1,10 @@
 //! Taking copies for a receiver: one loop, over one band or over all.
 
 use super::band::Band;
-use super::entry::Entry;
+use super::entry::{Entry, Place};
 use super::priority::{Bands, Choice};
 use crate::broker::mailbox::copy::Copy;
-use crate::message::Delivery;
+use crate::message::{Delivery, Message};
 use crate::session::Room;
 
 /// How much is taken at most.
@@ -26,6 +26,8 @@ pub(in crate::broker::mailbox) struct Drained {
     /// More copies could be taken with more bytes or a higher maximum.
     pub more: bool,
     pub bytes: u64,
+    /// The arrival of the next copy, which the receiver may not have.
+    pub barred: Option<u64>,
 }
 
 /// Where copies are taken from, in its order.
@@ -38,6 +40,9 @@ pub(super) trait Source {
 
     /// It is of `QoS` 0, and needs no slot of the window.
     fn is_qos0(choice: Self::Choice) -> bool;
+
+    /// The copy of a choice, left where it is.
+    fn peek(&self, choice: Self::Choice) -> Option<&Entry>;
 
     fn pop(&mut self, choice: Self::Choice) -> Option<Copy>;
 }
@@ -54,6 +59,10 @@ impl Source for Band {
     #[inline]
     fn is_qos0(choice: bool) -> bool {
         choice
+    }
+
+    fn peek(&self, choice: bool) -> Option<&Entry> {
+        if choice { self.qos0.front() } else { self.qos12.first() }
     }
 
     #[inline]
@@ -82,6 +91,10 @@ impl Source for Banded<'_> {
         choice.is_qos0()
     }
 
+    fn peek(&self, choice: Choice) -> Option<&Entry> {
+        self.bands.of(self.ordinary, choice.band().into()).peek(choice.is_qos0())
+    }
+
     fn pop(&mut self, choice: Choice) -> Option<Copy> {
         self.bands.charge(choice, self.share);
         let band = self.bands.of_mut(self.ordinary, choice.band());
@@ -89,12 +102,14 @@ impl Source for Banded<'_> {
     }
 }
 
-/// Takes what `limits` allow into `out`, as `deliver` makes it.
+/// Takes what `limits` allow into `out`, as `deliver` makes it, up to the first copy that the receiver may
+/// not have.
 #[inline]
 pub(super) fn drain<S: Source>(
     source: &mut S,
     limits: Limits,
     out: &mut Vec<Delivery>,
+    may: impl Fn(&Message) -> bool,
     deliver: impl Fn(Copy) -> Delivery,
 ) -> Drained {
     let Limits { room: Room { mut window, bytes: mut left }, max, .. } = limits;
@@ -102,6 +117,13 @@ pub(super) fn drain<S: Source>(
     while let Some(choice) = source.next(window) {
         if drained.copies == max || left == 0 {
             drained.more = true;
+            break;
+        }
+        if let Some(entry) = source.peek(choice)
+            && let Place::Warm(message) = &entry.message
+            && !may(message)
+        {
+            drained.barred = Some(entry.arrival);
             break;
         }
         let Some(copy) = source.pop(choice) else { break };

@@ -1,8 +1,8 @@
 //! Buckets that are told the time and answer *when*; they never sleep.
 //!
-//! Both keep one moment: when they will be empty. It is exact: whole nanoseconds and a fraction
-//! whose denominator is the rate. So nothing is rounded away, and nothing adds up over the days;
-//! only the answer to *when* is rounded, up to the next nanosecond.
+//! Both kinds store one moment: when they will be empty. It is exact: whole nanoseconds and a fraction
+//! with the rate as its denominator. So no rounding error adds up over the days; only the answer to
+//! *when* is rounded, up to the next nanosecond.
 
 mod fair_queue;
 mod intake;
@@ -68,9 +68,11 @@ impl LeakyBucket {
         self.drained_to(self.burst)
     }
 
-    /// How much may leave at `now`, if the first of it should have left at `since`: until the next would
-    /// have to wait. At least 1 unless nothing may leave. The last may be larger than that: what is
-    /// poured in beyond keeps the next back for as much longer.
+    /// Bytes that may leave at `now` before the next has to wait; 0 if nothing may leave.
+    ///
+    /// - `since`: when the first of them should have left. What drained since then is added.
+    ///
+    /// The last packet may exceed the allowance: the bytes poured in beyond it delay the next packet.
     pub fn allowance(&self, since: Time, now: Time) -> usize {
         if self.ready_at() > now {
             return 0;
@@ -99,7 +101,7 @@ impl LeakyBucket {
 
     /// Forgets the time the bucket stood empty: it does not count for later.
     fn settle(&mut self, now: Time) {
-        // Within the nanosecond in which it runs empty the fraction is kept: whoever
+        // Within the nanosecond in which it runs empty the fraction is kept: a sender that
         // sends exactly at `ready_at` would else lose a little each time.
         if now > self.drained_to(0) {
             self.empty_at = now;

@@ -1,5 +1,5 @@
-//! Bytes to packets. Framing comes first and is the only part that can ask for more bytes; what
-//! reads a body sees exactly its frame.
+//! Bytes to packets. Framing comes first and is the only part that can ask for more bytes; the readers
+//! of bodies see exactly their frame.
 
 mod frame;
 
@@ -12,13 +12,16 @@ pub use frame::{Decoded, connect_version};
 
 /// Cuts one packet from the front of `bytes`.
 ///
-/// `version` is `None` until a CONNECT has been read; then only a CONNECT is accepted. A CONNECT
-/// is read by the version it names itself. Nothing is allocated for a PUBLISH.
+/// - `version`: of the connection. `None` until a CONNECT has been read: then only a CONNECT is
+///   accepted, and it is read by the version that it names.
+/// - `sender`: which end sent the bytes.
+///
+/// A PUBLISH allocates nothing.
 ///
 /// # Errors
 ///
-/// What is wrong is said as soon as it can be seen: a bad first byte before the length is there, a
-/// packet above `limits.packet_max` before its body is. A complete frame is a packet or an error,
+/// An error is returned as soon as it can be seen: a bad first byte before the length has arrived, a
+/// packet above `limits.packet_max` before its body has. A complete frame is a packet or an error,
 /// never [`Decoded::Need`].
 #[inline]
 pub fn decode<'a>(
@@ -55,7 +58,7 @@ pub fn decode<'a>(
     frame.decoded_publish(reader, len)
 }
 
-/// What a packet of a client is, by its first byte and its length alone.
+/// The kind of a client's packet, as far as [`glance`] tells them apart.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Glance {
     /// PINGREQ.
@@ -66,9 +69,9 @@ pub enum Glance {
     Other,
 }
 
-/// What a client has sent in front of `bytes`, and how long it is: nothing of its body is looked at.
+/// The kind and length of the client's packet at the front of `bytes`, by its fixed header alone.
 ///
-/// `None`: it is not there whole, or [`decode`] refuses it without looking further.
+/// `None`: the packet is not complete, or [`decode`] refuses it by its fixed header.
 pub fn glance(
     bytes: &[u8],
     version: Option<Version>,

@@ -1,6 +1,6 @@
-//! Packets to bytes. Every body is written by one function, run twice: into a [`Measure`] to know
-//! the length, then into the buffer, which is therefore never left with half a packet. Only
-//! PUBLISH, the hot path, computes its length by itself.
+//! Packets to bytes. One function writes a body; it runs twice: into a [`Measure`] to know the length,
+//! then into the buffer, so that the buffer never holds half a packet. Only PUBLISH, the hot path,
+//! computes its length by itself.
 
 mod body;
 mod fields;
@@ -19,11 +19,11 @@ pub use publish::publish_len;
 
 /// Appends `packet` to `out` in the form of `version`; returns the bytes written.
 ///
-/// What `version` lacks is left out or mapped. What a version 3 server cannot say writes nothing
+/// What `version` lacks is left out or mapped. A packet that version 3 does not have writes nothing
 /// and returns 0: AUTH, a CONNACK reason without a return code (such as that of a malformed
-/// CONNECT), and a DISCONNECT with any reason but Success. A DISCONNECT with Success is a version
-/// 3 client's goodbye, `E0 00`; a server never says it. A password without a user name, which 3.1.1
-/// forbids, is left out `[MQTT311-3.1.2-22]`.
+/// CONNECT), and a DISCONNECT with any reason but Success. A DISCONNECT with Success is what a
+/// version 3 client ends its connection with, `E0 00`; a server never sends it. A password without a
+/// user name, which 3.1.1 forbids, is left out `[MQTT311-3.1.2-22]`.
 ///
 /// A reason code of an acknowledgement or of DISCONNECT always comes with its property length:
 /// the shorter forms are legal, but common clients hang on them.
@@ -53,7 +53,7 @@ pub fn encode(
     }
 }
 
-/// An answer with nothing but its code, as nearly all are, needs no measuring.
+/// Whether an acknowledgement has nothing but its code, as nearly all have: it needs no measuring.
 fn is_bare(ack: &Ack<'_>, max: usize) -> bool {
     max >= 6 && ack.reason_string.is_none() && ack.user_properties.is_empty()
 }

@@ -7,10 +7,10 @@ use super::words::Version;
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// Cannot be parsed.
+    /// The bytes cannot be parsed; the field or rule.
     #[error("malformed packet: {0}")]
     Malformed(&'static str),
-    /// Parsed, not allowed; carries the Reason Code to close with.
+    /// The bytes can be parsed and are not allowed; the Reason Code to close with, and the rule.
     #[error("{1}")]
     Refused(Reason, &'static str),
     /// Larger than the limit.
@@ -21,7 +21,7 @@ pub enum DecodeError {
         /// The limit.
         max: usize,
     },
-    /// CONNECT of a version nobody here speaks; answered in the form of the version given.
+    /// CONNECT of a version that the codec does not know; to be answered in the form of `answer`.
     #[error("unsupported protocol level {level}")]
     UnsupportedVersion {
         /// The level byte.

@@ -1,7 +1,19 @@
-//! The codec: bytes to packets and back, for MQTT 3.1, 3.1.1 and 5. Two doors, [`decode`] and
-//! [`encode`]. Knows nothing of sessions, topics' meaning, or limits beyond [`Limits`].
+//! The codec: bytes to packets and back, for MQTT 3.1, 3.1.1 and 5. Two functions: [`decode`] and
+//! [`encode`]. The codec does not know sessions, the meaning of topics, or limits other than
+//! [`Limits`].
 //!
-//! Version 5 is the house language: 3.1.1 packets come out in the shape of version 5.
+//! All packets have the shape of version 5: packets of 3.1.1 are decoded into it and encoded from it.
+//!
+//! ```
+//! use sluicemq::codec::{self, Decoded, Limits, Packet, Publish, Sender, Version};
+//!
+//! let publish = Publish { topic: "a/b", payload: b"hello", ..Publish::default() };
+//! let mut bytes = Vec::new();
+//! codec::encode(&Packet::Publish(publish.clone()), Version::V5, usize::MAX, &mut bytes)?;
+//! let decoded = codec::decode(&bytes, Some(Version::V5), Sender::Client, &Limits::NONE)?;
+//! assert_eq!(decoded, Decoded::Packet { packet: Packet::Publish(publish), len: bytes.len() });
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod decode;
 mod encode;

@@ -34,11 +34,11 @@ pub enum Packet<'a> {
     Unsubscribe(Unsubscribe<'a>),
     /// Server answers it. On 3.1.1 it has no reason codes: they are lost on the wire.
     UnsubAck(SubAck<'a>),
-    /// Client shows that it lives.
+    /// Client shows that it is alive.
     PingReq,
     /// Server answers it.
     PingResp,
-    /// Either side says why it closes.
+    /// Either side closes, with its reason.
     Disconnect(Disconnect<'a>),
     /// Enhanced authentication, either way.
     Auth(Auth<'a>),
@@ -82,8 +82,8 @@ pub struct Connect<'a> {
     pub password: Option<&'a [u8]>,
 }
 
-/// What a client of version 5 says that asks for nothing: the properties it leaves out are at the
-/// standard's defaults, and its Session begins and ends with the connection.
+/// A client of version 5 that leaves all properties out: they are at the standard's defaults, and the
+/// Session begins and ends with the connection.
 impl Default for Connect<'_> {
     fn default() -> Self {
         Connect {

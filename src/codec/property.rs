@@ -270,7 +270,7 @@ impl<'a> Value<'a> {
     }
 }
 
-/// What [`read_block`] found.
+/// A block of properties that [`read_block`] has checked.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Block<'a> {
     /// The whole block.

@@ -1,6 +1,6 @@
 //! How often each address may connect.
 //!
-//! The table is bounded, and so is what one connection costs: no more than a few places are looked at.
+//! The table is bounded, and so is the cost of one connection: it looks at a few entries at most.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -9,18 +9,18 @@ use std::num::NonZeroU64;
 use crate::shape::TokenBucket;
 use crate::time::Time;
 
-/// A bucket for each address that came lately.
+/// A bucket for each address that has connected lately.
 pub(super) struct Addresses {
     /// Connections a second, and at once.
     rate: NonZeroU64,
-    /// Places in the table.
+    /// Most entries in the table.
     max: usize,
     buckets: HashMap<IpAddr, TokenBucket, foldhash::fast::RandomState>,
-    /// The same addresses: whoever is in front has been there longest.
+    /// The same addresses, the oldest entry in front.
     order: VecDeque<IpAddr>,
 }
 
-/// Places looked at for one that is at rest.
+/// Entries looked at to find one that is at rest.
 const LOOKS: usize = 8;
 
 impl Addresses {
@@ -28,7 +28,7 @@ impl Addresses {
         Addresses { rate, max, buckets: HashMap::default(), order: VecDeque::new() }
     }
 
-    /// Whether a connection from `address` is let in. One for which there is no place is not.
+    /// Whether a connection from `address` is let in at `now`. It is not if the table has no room.
     pub fn allow(&mut self, address: IpAddr, now: Time) -> bool {
         if let Some(bucket) = self.buckets.get_mut(&address) {
             return bucket.take(1, now);
@@ -43,7 +43,8 @@ impl Addresses {
         allowed
     }
 
-    /// Forgets an address at rest: to forget it changes nothing. One that is not goes to the end.
+    /// Forgets an address at rest (a new bucket is the same) and returns true. One that is not at rest
+    /// goes to the end.
     fn forget_one(&mut self, now: Time) -> bool {
         for _ in 0..LOOKS {
             let Some(oldest) = self.order.pop_front() else { return false };
@@ -81,7 +82,7 @@ mod tests {
         state.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 16
     }
 
-    /// One that forgets nobody.
+    /// A table that forgets no address.
     struct Twin(NonZeroU64, HashMap<IpAddr, TokenBucket>);
 
     impl Twin {

@@ -60,7 +60,7 @@ struct Rates {
 
 /// Refusals that a listener answers at once; beyond it connections are dropped without an answer.
 const REFUSALS_MAX: u32 = 256;
-/// Addresses whose rate is remembered; beyond it those at rest are forgotten.
+/// Most addresses in the table of rates; beyond it those at rest are forgotten.
 const ADDRESSES_MAX: usize = 65_536;
 /// Pause after a failed accept, which is mostly a lack of file descriptors.
 const PAUSE_FAILED: Duration = Duration::from_millis(100);

@@ -16,7 +16,7 @@ use crate::codec::{
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LiveError {
-    /// Nobody there, or the connection broke.
+    /// No connection, or it broke.
     #[error("{address}: {source}")]
     Io {
         /// Where.

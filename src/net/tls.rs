@@ -1,9 +1,9 @@
 //! TLS of a listener: the server's side of the handshake, made from `[listener.tls]`, and replaced
 //! whole at a reload.
 //!
-//! A reload that fails leaves what was in force. One that changes whom we trust (CA, CRL, whether
-//! certificates are asked for) also changes the ticket keys, so that no resumed handshake carries a
-//! verdict of before.
+//! A reload that fails changes nothing. A reload that changes the trusted clients (CA, CRL, whether
+//! certificates are asked for) also changes the ticket keys, so that no resumed handshake keeps an
+//! earlier verdict.
 
 use std::fs;
 use std::io;
@@ -35,7 +35,8 @@ use rustls::crypto::ring as cryptography;
 #[cfg(not(any(feature = "tls-aws-lc", feature = "tls-ring")))]
 compile_error!("one of the features `tls-aws-lc` and `tls-ring` is needed");
 
-/// How long a handshake keeps its place. One takes a thousandth of that, and a few round trips.
+/// How long a handshake counts against `handshakes_max`. A usual one takes a thousandth of that, and
+/// a few round trips.
 const PLACE: Duration = Duration::from_secs(1);
 
 /// TLS of one listener, in force and replaceable.
@@ -47,7 +48,7 @@ pub struct LiveTls {
     handshakes: Semaphore,
 }
 
-/// What handshakes go by, between two reloads.
+/// The configuration of handshakes, from one reload to the next.
 #[derive(Debug)]
 struct Terms {
     server: Arc<ServerConfig>,
@@ -55,7 +56,7 @@ struct Terms {
     tickets: Arc<dyn ProducesTickets>,
 }
 
-/// Whom we trust, byte for byte: compared at a reload.
+/// The clients that are trusted, byte for byte: compared at a reload.
 #[derive(Debug, Eq, PartialEq)]
 struct Trust {
     asked: ClientCertificate,
@@ -111,7 +112,7 @@ impl LiveTls {
         })
     }
 
-    /// What the next handshake goes by.
+    /// The configuration of the next handshake.
     pub fn current(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.current.load().server)
     }
@@ -128,9 +129,9 @@ impl LiveTls {
         Ok(())
     }
 
-    /// The server's side of a handshake; waits while too many others are at it. A peer that dawdles
-    /// loses its place among those and goes on without, so that it keeps nobody out. No time limit:
-    /// that is the caller's, from accept to CONNECT.
+    /// The server's side of a handshake; waits while `handshakes_max` others are in progress. A
+    /// handshake that takes longer than [`PLACE`] goes on without being counted, so that a slow peer
+    /// does not keep others out. The caller sets the time limit, from accept to CONNECT.
     pub async fn handshake<S>(&self, stream: S) -> io::Result<TlsStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -263,7 +264,7 @@ pub fn identity_in(certificate: &[u8], from: CertificateIdentity) -> Option<Stri
     usable.then(|| name.to_owned())
 }
 
-/// Everything of one kind in a PEM file; at least one.
+/// All items of one kind in a PEM file; an error if there is none.
 fn read<T: PemObject>(what: &'static str, path: &Path) -> Result<Vec<T>, TlsError> {
     let content = |problem: String| TlsError::Content { what, path: path.to_owned(), problem };
     let text = read_bytes(what, path)?;
@@ -314,7 +315,7 @@ fn pair_error(settings: &Tls, error: rustls::Error) -> TlsError {
     }
 }
 
-/// Clients refuse an expired certificate with few words; we say it in ours.
+/// Warns of a certificate outside its validity: clients refuse it with few words.
 fn warn_of_dates(path: &Path, chain: &[CertificateDer<'static>]) {
     let Some(Ok((_, leaf))) = chain.first().map(|leaf| X509Certificate::from_der(leaf)) else {
         return;

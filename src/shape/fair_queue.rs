@@ -354,7 +354,7 @@ mod tests {
         now: Time,
         ready: VecDeque<usize>,
         deadlines: BTreeMap<usize, Time>,
-        /// When each packet left, whose it was and how long.
+        /// When each packet left, its client and its length.
         left: Vec<(Time, usize, usize)>,
     }
 
@@ -439,7 +439,7 @@ mod tests {
         let mut backlogs = vec![backlog(10_000, || 1_400)];
         backlogs.extend((0..20).map(|_| backlog(1_000, || 100 + dice.below(300))));
         let mut hall = Hall::new(&egress, backlogs);
-        // What the first of all gets while nobody else is there is nobody's loss.
+        // What the first client gets before the others are there takes nothing from them.
         hall.pass(Duration::ZERO);
         let before: Vec<_> = (0..21).map(|client| hall.share(client).1).collect();
         hall.pass(SECOND * 20);
@@ -502,7 +502,7 @@ mod tests {
                     sum += *bytes as u128;
                 }
             }
-            // Never slower: while somebody waits, somebody has a deadline, and the bucket is full.
+            // Never slower: while clients wait, one has a deadline, and the bucket is full.
             if hall.backlogs.iter().any(|backlog| !backlog.is_empty()) {
                 assert_eq!(hall.deadlines.len(), 1, "seed {seed}");
                 let until = *hall.deadlines.values().next().unwrap();
@@ -584,7 +584,7 @@ mod tests {
         fn ask(&mut self, client: usize, now: Time) -> Clearance {
             if !self.line.contains(&client) {
                 self.line.push(client);
-                // Nobody else's visit ends for it: who is first may be sending.
+                // The visit of the first goes on: it may be sending.
                 if self.line[0] == client {
                     self.turn();
                 }

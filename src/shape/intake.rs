@@ -1,4 +1,4 @@
-//! Ingress limiting: what clients send beyond a rate, and when it may be looked at after all.
+//! Ingress limiting: whether a client's packet is beyond a rate, and when it may be handled.
 
 use std::num::NonZeroU64;
 
@@ -10,9 +10,9 @@ use crate::time::Time;
 /// The token buckets of one client, or of several together: for PUBLISH packets, for their bytes, for
 /// SUBSCRIBE packets, each if it has a rate.
 ///
-/// What waits is *booked*: it takes its tokens at once, those that are to come, and is told when they
-/// will have come. So nobody who waits is woken in vain, each of several gets its turn in the order of
-/// asking, and a wake that comes late costs nobody anything.
+/// A packet that waits is *booked*: it takes its tokens at once, even tokens that the bucket does not
+/// have yet, and the answer is the time at which the bucket will have them. So no client is woken in
+/// vain, several get their turns in the order of asking, and a late wake delays no other client.
 #[derive(Clone, Debug)]
 pub struct Intake {
     publishes: Option<LeakyBucket>,
@@ -24,14 +24,14 @@ pub struct Intake {
 /// A packet that is limited.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Load {
-    /// PUBLISH, of so many bytes.
+    /// PUBLISH; its bytes.
     Publish(usize),
     /// SUBSCRIBE.
     Subscribe,
 }
 
 impl Intake {
-    /// Full buckets; none where nothing is limited.
+    /// Full buckets; `None` where nothing is limited.
     pub fn new(ingress: &Ingress) -> Option<Intake> {
         (!ingress.is_free()).then(|| Intake {
             publishes: packets(ingress.publishes_rate, ingress.publishes_burst),
@@ -41,7 +41,7 @@ impl Intake {
         })
     }
 
-    /// Goes on under other rules; what was taken stays taken.
+    /// Changes the limits at `now`; tokens that were taken stay taken.
     pub fn set(&mut self, ingress: &Ingress, now: Time) {
         change(&mut self.publishes, packets(ingress.publishes_rate, ingress.publishes_burst), now);
         let to = bytes(ingress.publish_bytes_rate.0, ingress.publish_bytes_burst.0);
@@ -51,15 +51,15 @@ impl Intake {
         self.action = ingress.action;
     }
 
-    /// Takes the tokens of a packet, those that are to come if need be; returns when it may be looked
-    /// at: now or earlier means at once.
+    /// Takes the tokens of a packet, also tokens that the buckets do not have yet. Returns when the
+    /// packet may be handled: now or earlier means at once.
     pub fn book(&mut self, load: Load, now: Time) -> Time {
         let due = self.ready_at(load);
         self.each(load, |bucket, amount| bucket.pour(amount, now));
         due
     }
 
-    /// Gives back the tokens of a packet that waits still, and will not be looked at.
+    /// Gives back the tokens of a booked packet that will not be handled.
     pub fn give_back(&mut self, load: Load) {
         self.each(load, LeakyBucket::take_back);
     }
@@ -82,12 +82,12 @@ impl Intake {
         self.ready_at(load) > now
     }
 
-    /// What becomes of what is beyond the rate.
+    /// What is done with a packet beyond the rate.
     pub fn action(&self) -> Excess {
         self.action
     }
 
-    /// Whether it has all its tokens: a fresh one is no different.
+    /// Whether all buckets are full, as those of a new value are.
     pub fn is_at_rest(&self, now: Time) -> bool {
         let buckets = [&self.publishes, &self.bytes, &self.subscribes];
         buckets.into_iter().flatten().all(|bucket| bucket.level(now) == 0)
@@ -164,8 +164,8 @@ mod tests {
 
     const NANOS: u128 = 1_000_000_000;
 
-    /// Due at the same moment, the moment the twin lost by forgetting fractions allowed for; who was
-    /// due before now is due now.
+    /// Due at the same moment, give or take the fraction that the twin forgets; what was due before
+    /// `now` is due at `now`.
     #[track_caller]
     fn assert_due(due: Time, twin: Time, now: Time, cx: &str) {
         let apart = due.max(now).since(twin).max(twin.since(due.max(now)));

@@ -9,20 +9,20 @@ use crate::time::Time;
 
 /// The leaky buckets of one client: one for messages, one for bytes, each if it has a rate.
 ///
-/// What may leave is asked before anything is taken for the client, and what left is poured in
-/// afterwards, to the byte.
+/// The caller asks for an [`Allowance`] before it takes anything for the client, and pours in
+/// afterwards what has left, to the byte.
 #[derive(Clone, Debug)]
 pub struct Shaper {
     messages: Option<LeakyBucket>,
     bytes: Option<LeakyBucket>,
-    /// Something waits for the buckets: whoever sends it may come a little late, and that is made up
-    /// for.
+    /// Something waits for the buckets: a late wake is made up for.
     waits: bool,
     /// A `QoS` 0 message that has waited for longer is dropped; zero keeps it.
     qos0_age_max: Duration,
-    /// Nanoseconds that messages were held up, as far as is known: see [`Shaper::delayed`].
+    /// Time that messages waited for the buckets, without the wait that goes on: see
+    /// [`Shaper::delayed`].
     delay: Duration,
-    held: Option<Time>,
+    waiting_since: Option<Time>,
 }
 
 /// What may leave now.
@@ -53,12 +53,12 @@ impl Allowance {
     }
 }
 
-/// Timers are late by a millisecond or two, and busy processors by more: so much is made up for, by
-/// sending what was due meanwhile at once.
+/// Longest lateness that is made up for, by sending at once what was due meanwhile. Timers are late
+/// by a millisecond or two, busy processors by more.
 const LATE_MAX: Duration = Duration::from_millis(20);
 
 impl Shaper {
-    /// Empty buckets; none where nothing is shaped.
+    /// Empty buckets; `None` where nothing is shaped.
     pub fn new(shaping: &Shaping) -> Option<Shaper> {
         let idle = shaping.messages_rate == 0
             && shaping.bytes_rate.0 == 0
@@ -69,11 +69,11 @@ impl Shaper {
             waits: false,
             qos0_age_max: shaping.qos0_age_max.0,
             delay: Duration::ZERO,
-            held: None,
+            waiting_since: None,
         })
     }
 
-    /// Goes on under other rules; what is in the buckets stays in them.
+    /// Changes the limits at `now`; what is in the buckets stays in them.
     pub fn set(&mut self, shaping: &Shaping, now: Time) {
         change(&mut self.messages, message_bucket(shaping), now);
         change(&mut self.bytes, byte_bucket(shaping), now);
@@ -108,20 +108,20 @@ impl Shaper {
     /// Says whether something is left that waits for the buckets.
     pub fn set_waits(&mut self, waits: bool, now: Time) {
         self.waits = waits;
-        match self.held {
-            None if waits => self.held = Some(now),
-            Some(held) => {
-                self.delay += now.since(held);
-                self.held = waits.then_some(now);
+        match self.waiting_since {
+            None if waits => self.waiting_since = Some(now),
+            Some(since) => {
+                self.delay += now.since(since);
+                self.waiting_since = waits.then_some(now);
             }
             None => {}
         }
     }
 
-    /// Nothing waits any more, whatever the time is.
+    /// Nothing waits any more; the wait until now is not counted.
     pub fn end_wait(&mut self) {
         self.waits = false;
-        self.held = None;
+        self.waiting_since = None;
     }
 
     /// When the next may leave, if anything waits.
@@ -156,7 +156,7 @@ impl Shaper {
     }
 }
 
-/// When what waits should have left.
+/// When the first of what waits should have left, at most [`LATE_MAX`] ago.
 fn since(bucket: &LeakyBucket, now: Time) -> Time {
     bucket.ready_at().max(now.before(LATE_MAX)).min(now)
 }
@@ -177,7 +177,7 @@ fn burst(configured: u64, rate: NonZeroU64) -> u64 {
     if configured == 0 { rate.get() / 10 } else { configured }
 }
 
-/// The promise of a bucket that was there is kept: what left counts under the new rate.
+/// Changes the rate of a bucket; what has left stays in it and drains at the new rate.
 pub(super) fn change(bucket: &mut Option<LeakyBucket>, to: Option<LeakyBucket>, now: Time) {
     match (bucket, to) {
         (Some(bucket), Some(to)) => bucket.set_rate(to.rate(), to.burst(), now),

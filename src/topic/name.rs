@@ -41,7 +41,7 @@ pub struct TopicName<'a>(&'a str);
 impl<'a> TopicName<'a> {
     /// Checks `text`. Does not allocate.
     ///
-    /// Names that begin with `$` are legal here, `$share/` too: who may publish them is policy.
+    /// Names that begin with `$` are legal here, `$share/` too: the Session refuses them.
     ///
     /// # Errors
     ///
@@ -57,7 +57,7 @@ impl<'a> TopicName<'a> {
         Ok(TopicName(text))
     }
 
-    /// Takes over a name whose characters the codec has checked; only the limits are left to check.
+    /// Makes a name of a text whose characters the codec has checked; checks only the limits.
     ///
     /// # Errors
     ///
@@ -76,7 +76,7 @@ impl<'a> TopicName<'a> {
         Ok(TopicName(text))
     }
 
-    /// Takes over a name that was checked before, kept in a message.
+    /// Makes a name of a text that was checked before, such as that of a stored message.
     pub fn trusted(text: &'a str) -> TopicName<'a> {
         TopicName(text)
     }
@@ -88,6 +88,15 @@ impl<'a> TopicName<'a> {
 }
 
 /// A Topic Filter, shared or not. Cheap to clone.
+///
+/// ```
+/// # use sluicemq::topic::{Limits, TopicFilter, TopicName};
+/// let limits = Limits { bytes_max: 100, levels_max: 10 };
+/// let filter = TopicFilter::parse("$share/workers/jobs/+", &limits)?;
+/// assert_eq!((filter.share(), filter.pattern()), (Some("workers"), "jobs/+"));
+/// assert!(filter.matches(TopicName::parse("jobs/1", &limits)?));
+/// # Ok::<(), sluicemq::topic::TopicError>(())
+/// ```
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct TopicFilter(Arc<str>);
 
@@ -172,7 +181,7 @@ pub fn matches(pattern: &str, name: TopicName<'_>) -> bool {
     levels.next().is_none()
 }
 
-/// What one pass over a text found.
+/// Counts of one pass over a text.
 #[derive(Default)]
 struct Seen {
     slashes: usize,
@@ -180,7 +189,7 @@ struct Seen {
     nulls: usize,
 }
 
-/// Counts what matters, and checks what names and filters have in common.
+/// Counts slashes, wildcards and nulls, and checks the rules that names and filters share.
 fn measure(text: &str, limits: &Limits) -> Result<Seen, TopicError> {
     if text.is_empty() {
         return Err(TopicError::Empty);
@@ -207,7 +216,7 @@ fn measure(text: &str, limits: &Limits) -> Result<Seen, TopicError> {
     Ok(seen)
 }
 
-/// Share Name and pattern; nothing if it begins with `$share/` but lacks one of them.
+/// Share Name and pattern; `None` if `text` begins with `$share/` and lacks one of them.
 fn split_share(text: &str) -> Option<(Option<&str>, &str)> {
     let Some(rest) = text.strip_prefix("$share/") else { return Some((None, text)) };
     let (name, pattern) = rest.split_once('/')?;

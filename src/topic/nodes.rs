@@ -109,7 +109,7 @@ impl<K: Ord + Copy, V> Arena<K, V> {
 /// The number of the root, which every arena holds.
 pub const ROOT: u32 = 0;
 
-/// No child: the root is nobody's child.
+/// No child: no node has the root as its child.
 pub const NONE: u32 = ROOT;
 
 /// Longest level kept inside of its node, in bytes.

@@ -1,11 +1,11 @@
 //! The retained tree: Topic Name → value.
 //!
-//! Not a tree of levels but one sorted map of whole names, in an order that compares level by
+//! It is not a tree of levels but one sorted map of whole names, in an order that compares level by
 //! level: a name comes before everything below it, and everything below it before its next
-//! sibling. A search by filter leaps: a name that does not match says where the next one that
-//! might can be. So there is nothing to recurse into, and any text marks a place to go on from.
+//! sibling. A search by filter leaps: a name that does not match determines the least name that
+//! could. So the search does not recurse, and it can be resumed at any text.
 //!
-//! Values lie apart, in a hashed map by name: most often one only replaces another.
+//! Values are kept apart, in a hashed map by name: most often one only replaces another.
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
@@ -40,12 +40,12 @@ impl<V> Default for Retained<V> {
 }
 
 impl<V> Retained<V> {
-    /// An empty store, whose hashes have a seed that all may know.
+    /// An empty store with a fixed hash seed.
     pub fn new() -> Retained<V> {
         Retained::with_seed(0)
     }
 
-    /// An empty store; `seed` feeds its hashes. Where strangers choose the names, let it be secret.
+    /// An empty store whose hashes depend on `seed`: keep it secret where clients choose the names.
     pub fn with_seed(seed: u64) -> Retained<V> {
         Retained { order: BTreeSet::new(), entries: Shards::new(), hash: TextHash::new(seed) }
     }
@@ -157,7 +157,7 @@ impl<V> Retained<V> {
     }
 }
 
-/// Where to begin; nothing if no name after `after` can match.
+/// Where a search begins; `None` if no name after `after` can match.
 fn first_place(pattern: &str, after: Option<&str>) -> Option<Place> {
     let Some(after) = after else {
         // All that matches begins as the pattern does, up to its first wildcard.
@@ -172,7 +172,7 @@ fn first_place(pattern: &str, after: Option<&str>) -> Option<Place> {
     }
 }
 
-/// What `name` tells about the search for `pattern`.
+/// The next step of the search for `pattern` after a look at `name`.
 fn look(pattern: &str, name: &str) -> Step {
     if name.starts_with('$') && pattern.starts_with(['+', '#']) {
         // `$`-topics are not matched by a leading wildcard [MQTT5-4.7.2-1]. `%` follows on `$`.

@@ -29,7 +29,7 @@ const PINGRESP: u8 = 13;
 pub(super) const DISCONNECT: u8 = 14;
 const AUTH: u8 = 15;
 
-/// What the readers of bodies know of the packet besides its body.
+/// What the readers of bodies know of a packet besides its body.
 #[derive(Clone, Copy)]
 pub(super) struct Frame<'l> {
     /// First byte, checked.
@@ -52,7 +52,7 @@ pub enum Decoded<'a> {
         /// Bytes it took.
         len: usize,
     },
-    /// Not yet whole: at least this many bytes are needed in all.
+    /// The packet is not complete: at least this many bytes are needed in all.
     Need(usize),
 }
 
@@ -93,7 +93,7 @@ impl<'l> Frame<'l> {
     }
 }
 
-/// Packet type, flags and direction: all that the first byte shows.
+/// Checks what the first byte shows: packet type, flags and direction.
 #[inline]
 pub(super) fn check_first_byte(
     first: u8,

@@ -11,10 +11,10 @@ use crate::codec::version3;
 use crate::codec::wire::{Reader, RemainingLength, remaining_length};
 use crate::codec::words::{QoS, Version};
 
-/// The version that the CONNECT at the front of `bytes` asks for, if so much of it can be read:
-/// to know in which form to refuse a CONNECT that does not decode.
+/// The version that the CONNECT at the front of `bytes` asks for, if its Protocol Level can be read:
+/// a CONNECT that does not decode is refused in the form of that version.
 ///
-/// For a level that nobody here speaks it is the version whose form the client most likely reads.
+/// For an unknown level it is the version whose form the client most likely reads.
 pub fn connect_version(bytes: &[u8]) -> Option<Version> {
     let (first, rest) = bytes.split_first()?;
     if first >> 4 != CONNECT {
@@ -63,7 +63,7 @@ impl Frame<'_> {
         let version = version(name, reader.u8("Protocol Level")?)?;
         let v5 = version == Version::V5;
         if v5 && !self.shortest {
-            // Only now is the version known. [MQTT5-1.5.5-1]
+            // The version is known only now. [MQTT5-1.5.5-1]
             return Err(DecodeError::Malformed("Remaining Length not in its shortest form"));
         }
         let flags = reader.u8("Connect Flags")?;

@@ -66,7 +66,7 @@ impl Frame<'_> {
         if !reader.is_empty() {
             auth.reason = reason(reader, reason_carrier::AUTH)?;
         }
-        // Who may say which is in 3.15.2.1.
+        // 3.15.2.1 lists which side may send which code.
         let wrong = match self.sender {
             Sender::Client => Reason::Success,
             Sender::Server => Reason::Reauthenticate,

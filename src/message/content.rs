@@ -1,0 +1,266 @@
+//! A message in memory: one allocation of texts and one of bytes, shared by all copies.
+
+use std::cell::RefCell;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::ids::Mid;
+use super::meter::Meter;
+use crate::codec::{Properties, QoS};
+use crate::time::Time;
+use crate::topic::TopicName;
+
+/// All that a message says: for stores, which write it down and make it again.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Parts<'a> {
+    /// Topic Name.
+    pub topic: &'a str,
+    /// What is forwarded with it, in order.
+    pub properties: Properties<'a>,
+    /// Application Message.
+    pub payload: &'a [u8],
+    /// Client Identifier of its publisher.
+    pub publisher: &'a str,
+    /// User name of its publisher.
+    pub user_name: Option<&'a str>,
+    /// Quality of service it was published with.
+    pub qos: QoS,
+    /// RETAIN flag it was published with.
+    pub retain: bool,
+    /// When the broker received it.
+    pub received: Time,
+    /// When it ends.
+    pub expires: Time,
+}
+
+impl Parts<'_> {
+    /// Bytes that a message of these parts holds in memory.
+    pub fn bytes(&self) -> usize {
+        OVERHEAD + self.texts_len() + self.body_len()
+    }
+
+    fn texts_len(&self) -> usize {
+        self.topic.len() + self.publisher.len() + self.user_name.map_or(0, str::len)
+    }
+
+    fn body_len(&self) -> usize {
+        self.properties.as_bytes().len() + self.payload.len()
+    }
+}
+
+fn u32_of(len: usize) -> u32 {
+    u32::try_from(len).expect("a packet is below 256 MiB")
+}
+
+/// An Application Message somebody wants, shared by all who want it: topic, properties, payload and
+/// who published it. It refers to nothing that its publisher's thread counts.
+///
+/// The last one who drops a small one leaves its memory to the next message its thread makes.
+#[derive(Clone, Debug)]
+pub struct Message(
+    /// `None` only while it is dropped.
+    Option<Arc<Written>>,
+);
+
+#[derive(Debug, Default)]
+struct Written {
+    head: Head,
+    /// Topic, publisher and its user name: apart from what need not be text, so that nobody has to
+    /// make sure again that this is.
+    texts: String,
+    /// Properties and payload.
+    body: Vec<u8>,
+}
+
+/// What is said of a message beside its texts.
+#[derive(Debug, Default)]
+pub struct Head {
+    publisher_at: u32,
+    /// `u32::MAX`: its publisher had no user name.
+    user_at: u32,
+    payload_at: u32,
+    bytes: u32,
+    /// Quality of service it was published with.
+    pub qos: QoS,
+    /// RETAIN flag it was published with.
+    pub retain: bool,
+    /// When the broker received it.
+    pub received: Time,
+    /// When it ends; [`Time::NEVER`] without a Message Expiry Interval.
+    pub expires: Time,
+    /// 0: the store does not have it, or not under a number.
+    mid: AtomicU64,
+    /// `None`: not counted (any more).
+    meter: Option<&'static Meter>,
+}
+
+/// Bytes a message takes beside its texts, with the two counters of those who share it.
+const OVERHEAD: usize = size_of::<Written>() + 2 * size_of::<usize>();
+
+/// A thread keeps the memory of so many messages, with texts of so many bytes each at most.
+const SPARE_MAX: usize = 256;
+const SPARE_BYTES: usize = 512;
+
+thread_local! {
+    static SPARE: RefCell<Vec<Arc<Written>>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Deref for Message {
+    type Target = Head;
+
+    fn deref(&self) -> &Head {
+        &self.written().head
+    }
+}
+
+impl Message {
+    /// A message of `parts`, counted by `meter`.
+    pub fn new(parts: &Parts<'_>, meter: &'static Meter) -> Message {
+        let (texts_len, body_len) = (parts.texts_len(), parts.body_len());
+        let small = texts_len.max(body_len) <= SPARE_BYTES;
+        let spare = if small { SPARE.with_borrow_mut(Vec::pop) } else { None };
+        let mut shared = spare.unwrap_or_default();
+        let written = Arc::get_mut(&mut shared).expect("nobody shares it yet");
+        let Written { head, texts, body } = written;
+        texts.clear();
+        texts.reserve_exact(texts_len);
+        texts.push_str(parts.topic);
+        texts.push_str(parts.publisher);
+        texts.push_str(parts.user_name.unwrap_or(""));
+        body.clear();
+        body.reserve_exact(body_len);
+        parts.properties.forwarded(body);
+        let payload_at = u32_of(body.len());
+        body.extend_from_slice(parts.payload);
+        let user_at = parts.topic.len() + parts.publisher.len();
+        let bytes = u32_of(texts.len() + body.len() + OVERHEAD);
+        *head = Head {
+            publisher_at: u32_of(parts.topic.len()),
+            user_at: parts.user_name.map_or(u32::MAX, |_| u32_of(user_at)),
+            payload_at,
+            bytes,
+            qos: parts.qos,
+            retain: parts.retain,
+            received: parts.received,
+            expires: parts.expires,
+            mid: AtomicU64::new(0),
+            meter: Some(meter),
+        };
+        meter.note(bytes.into());
+        Message(Some(shared))
+    }
+
+    /// All that it says.
+    pub fn parts(&self) -> Parts<'_> {
+        Parts {
+            topic: self.topic().as_str(),
+            properties: self.properties(),
+            payload: self.payload(),
+            publisher: self.publisher(),
+            user_name: self.user_name(),
+            qos: self.qos,
+            retain: self.retain,
+            received: self.received,
+            expires: self.expires,
+        }
+    }
+
+    /// Its number in the store, if it has one.
+    pub fn mid(&self) -> Option<Mid> {
+        Some(self.mid.load(Ordering::Relaxed)).filter(|mid| *mid > 0).map(Mid::new)
+    }
+
+    /// The store has taken it under this number: said before anybody is given a copy.
+    pub fn set_mid(&self, mid: Mid) {
+        self.mid.store(mid.get(), Ordering::Relaxed);
+    }
+
+    /// Topic Name.
+    pub fn topic(&self) -> TopicName<'_> {
+        TopicName::trusted(&self.written().texts[..self.publisher_at as usize])
+    }
+
+    /// What is forwarded with it, in order.
+    pub fn properties(&self) -> Properties<'_> {
+        Properties::trusted(&self.written().body[..self.payload_at as usize])
+    }
+
+    /// Application Message.
+    pub fn payload(&self) -> &[u8] {
+        &self.written().body[self.payload_at as usize..]
+    }
+
+    /// Client Identifier of its publisher; empty for the broker itself.
+    pub fn publisher(&self) -> &str {
+        let texts = &self.written().texts;
+        let end = texts.len().min(self.user_at as usize);
+        &texts[self.publisher_at as usize..end]
+    }
+
+    /// User name of its publisher.
+    pub fn user_name(&self) -> Option<&str> {
+        self.written().texts.get(self.user_at as usize..)
+    }
+
+    fn written(&self) -> &Written {
+        self.0.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl Head {
+    /// Bytes it holds in memory.
+    pub fn bytes(&self) -> usize {
+        self.bytes as usize
+    }
+
+    /// Whole seconds left at `now`, rounded up; `None` if it never expires, `Some(0)` if it has
+    /// `[MQTT5-3.3.2-6]`. Never more than it came with: who sends it may have looked at the clock
+    /// before it was received.
+    pub fn expiry_left(&self, now: Time) -> Option<u32> {
+        if self.expires == Time::NEVER {
+            return None;
+        }
+        let left = self.expires.since(now.max(self.received));
+        let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
+        Some(u32::try_from(seconds).unwrap_or(u32::MAX))
+    }
+
+    /// Whether its time is over at `now`.
+    pub fn expired(&self, now: Time) -> bool {
+        self.expires <= now
+    }
+}
+
+impl Written {
+    /// Its bytes are free again.
+    fn settle(&mut self) {
+        if let Some(meter) = self.head.meter.take() {
+            meter.note(-i64::from(self.head.bytes));
+        }
+    }
+}
+
+impl Drop for Message {
+    fn drop(&mut self) {
+        let Some(mut shared) = self.0.take() else { return };
+        if Arc::strong_count(&shared) > 1 {
+            return;
+        }
+        let Some(written) = Arc::get_mut(&mut shared) else { return };
+        if written.texts.capacity().max(written.body.capacity()) <= SPARE_BYTES {
+            written.settle();
+            SPARE.with_borrow_mut(|spare| {
+                if spare.len() < SPARE_MAX {
+                    spare.push(shared);
+                }
+            });
+        }
+    }
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        self.settle();
+    }
+}

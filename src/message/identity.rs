@@ -1,0 +1,60 @@
+//! Clients and publishers.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::meter::Meter;
+
+/// A Client Identifier `[MQTT5-3.1.3-2]`: compared byte by byte. Cheap to clone.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ClientId(Arc<str>);
+
+impl ClientId {
+    /// Takes `text`, which the codec has checked.
+    pub fn new(text: &str) -> ClientId {
+        ClientId(text.into())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The text, shared.
+    pub fn text(&self) -> &Arc<str> {
+        &self.0
+    }
+}
+
+impl fmt::Display for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Client Identifiers come from strangers: no control characters in a log line.
+        write!(f, "{}", self.0.escape_debug())
+    }
+}
+
+/// Who is connected under a Client Identifier, or published a message.
+#[derive(Debug)]
+pub struct Identity {
+    /// The Client Identifier; empty for the broker itself.
+    pub client_id: ClientId,
+    /// The user name the Session was made under.
+    pub user_name: Option<Arc<str>>,
+    meter: &'static Meter,
+}
+
+impl Identity {
+    /// An identity whose messages are counted by `meter`.
+    pub fn new(
+        client_id: ClientId,
+        user_name: Option<Arc<str>>,
+        meter: &'static Meter,
+    ) -> Identity {
+        Identity { client_id, user_name, meter }
+    }
+
+    /// The meter its messages are counted by.
+    pub fn meter(&self) -> &'static Meter {
+        self.meter
+    }
+}

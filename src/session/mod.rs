@@ -3,12 +3,15 @@
 //! A [`Session`] has exactly one owner, never waits, never fails: a broken rule is
 //! [`Action::Close`]. After every input the owner carries out every action, in order.
 
+mod action;
 pub mod alias;
 pub mod connect;
+mod context;
 mod inbound;
 mod outbound;
 pub mod record;
 mod subscribe;
+mod subscription;
 mod unreleased;
 pub mod will;
 pub mod window;
@@ -18,208 +21,18 @@ use std::time::Duration;
 
 use thin_vec::ThinVec;
 
-use crate::codec::{
-    Disconnect, Packet, PacketId, Properties, Publish, QoS, Reason, SubscribeOptions, Version,
-};
-use crate::config;
-use crate::message::{Delivery, Draft, GroupId, Identity, Loss, Mid};
+use crate::codec::{Disconnect, Packet, PacketId, Properties, Reason, Version};
+use crate::message::{GroupId, Identity, Loss};
 use crate::time::Time;
-use crate::topic::{self, TopicFilter, TopicName};
+use crate::topic::TopicFilter;
 
+pub use action::{Action, Count, Input};
 pub use connect::{Terms, reserved};
+pub use context::{Access, Context, Groups, Policy};
 pub use record::{Op, Record};
 pub use subscribe::Cursor;
+pub use subscription::Subscription;
 pub use will::WillMessage;
-
-/// What happened.
-#[derive(Debug)]
-pub enum Input<'a> {
-    /// The client sent a packet.
-    Packet(&'a Packet<'a>),
-    /// A message for the client was taken from a mailbox or the retained store.
-    Deliver(Delivery),
-    /// The client's own PUBLISH was routed, and what that promises is durable.
-    Published {
-        /// The client's identifier.
-        packet_id: PacketId,
-        /// Above 0.
-        qos: QoS,
-        /// What to answer.
-        reason: Reason,
-        /// It was refused for a rate.
-        over_rate: bool,
-    },
-    /// All [`Action::Subscribe`]s of the last packet were carried out at this retained stamp.
-    Subscribed {
-        /// Retained messages up to this stamp are the cursor's; later ones come live.
-        stamp: u64,
-    },
-    /// Time has passed.
-    Tick,
-}
-
-/// What should be done.
-#[derive(Debug)]
-pub enum Action<'a> {
-    /// Write a packet; `after_ops`: only when everything remembered so far is durable.
-    Send {
-        /// The packet.
-        packet: &'a Packet<'a>,
-        /// It promises something.
-        after_ops: bool,
-    },
-    /// Route a message; answer with [`Input::Published`] if it has an identifier.
-    Publish {
-        /// The message.
-        draft: Draft<'a>,
-        /// The client's identifier; `None` at `QoS` 0 and for a Will.
-        packet_id: Option<PacketId>,
-        /// Remembered in the same batch as the message.
-        with: Option<Op>,
-        /// It is beyond the client's rate: it is refused, if rights do not refuse it first.
-        over_rate: bool,
-    },
-    /// Put a Subscription into the tree, or replace it there.
-    Subscribe {
-        /// The whole filter.
-        filter: &'a TopicFilter,
-        /// Its options and identifier.
-        subscription: Subscription,
-    },
-    /// Take it out.
-    Unsubscribe {
-        /// The whole filter.
-        filter: &'a TopicFilter,
-    },
-    /// Remember a fact.
-    Remember(Op),
-    /// A copy reached its end: completed, or lost for a reason.
-    Settle {
-        /// Counted as `QoS` above 0.
-        above_qos0: bool,
-        /// The group it came from.
-        group: Option<GroupId>,
-        /// Why it was lost; `None` if it was completed.
-        loss: Option<Loss>,
-        /// The message, if the store keeps it for the receiver until now.
-        mid: Option<Mid>,
-    },
-    /// A copy cannot be delivered; how it is settled is said apart.
-    Undeliverable {
-        /// The copy; `None` of one whose message is not known any more.
-        delivery: Option<&'a Delivery>,
-        /// Why.
-        loss: Loss,
-    },
-    /// Something to count.
-    Count(Count<'a>),
-    /// The connection has ended and its Will is to be published.
-    WillDue(Arc<WillMessage>),
-    /// Give an unacknowledged message back to the head of its group.
-    Return(Delivery),
-    /// Close the Network Connection; the answer is written first.
-    Close(Reason),
-    /// The client said DISCONNECT: close without an answer.
-    Goodbye,
-}
-
-/// Events of the second law that only the Session sees.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Count<'a> {
-    /// A `QoS` 2 PUBLISH came again before it was released: absorbed.
-    Repeat,
-    /// A PUBLISH of `QoS` 1 or 2 was refused for its form.
-    Refused,
-    /// One of `QoS` 0 was: it asks for no answer.
-    Unrouted {
-        /// Where it was for, if that can be said.
-        topic: Option<TopicName<'a>>,
-    },
-}
-
-impl<'a> Count<'a> {
-    /// A PUBLISH was refused before routing.
-    fn refused(publish: &Publish<'_>, topic: Option<TopicName<'a>>) -> Count<'a> {
-        match publish.packet_id {
-            Some(_) => Count::Refused,
-            None => Count::Unrouted { topic },
-        }
-    }
-}
-
-/// One Subscription of this Session.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Subscription {
-    /// As granted.
-    pub options: SubscribeOptions,
-    /// Subscription Identifier, 0 for none.
-    pub id: u32,
-}
-
-/// Who may do what: asked on every path a message takes.
-pub trait Access: Send + Sync {
-    /// May `who` publish to `topic`?
-    fn may_publish(&self, who: &Identity, topic: TopicName<'_>) -> bool;
-    /// May `who` subscribe to `filter`?
-    fn may_subscribe(&self, who: &Identity, filter: &TopicFilter) -> bool;
-    /// May `who` receive messages of `topic`?
-    fn may_receive(&self, who: &Identity, topic: TopicName<'_>) -> bool;
-}
-
-/// The groups of Shared Subscriptions there are.
-pub trait Groups: Sync {
-    /// Is there one for `filter`?
-    fn exists(&self, filter: &TopicFilter) -> bool;
-}
-
-/// The rules every Session obeys: made once from the configuration.
-#[derive(Clone, Debug)]
-pub struct Policy {
-    /// `[limits]`.
-    pub limits: config::LimitsConfig,
-    /// `[session]`.
-    pub session: config::SessionConfig,
-    /// What the topic parser needs of `[limits]`.
-    pub topic: topic::Limits,
-    /// Highest `QoS` served.
-    pub qos_max: QoS,
-}
-
-impl Policy {
-    /// The rules of a configuration.
-    pub fn new(limits: &config::LimitsConfig, session: &config::SessionConfig) -> Policy {
-        Policy {
-            topic: topic::Limits {
-                bytes_max: limits.topic_bytes_max as usize,
-                levels_max: limits.topic_levels_max as usize,
-            },
-            qos_max: QoS::from_bits(session.qos_max).unwrap_or(QoS::ExactlyOnce),
-            limits: limits.clone(),
-            session: session.clone(),
-        }
-    }
-}
-
-/// What a Session is told with every input.
-#[derive(Clone, Copy)]
-pub struct Context<'a> {
-    /// The present moment.
-    pub now: Time,
-    /// The rules.
-    pub policy: &'a Policy,
-    /// Who may do what.
-    pub access: &'a dyn Access,
-    /// Subscriptions the broker still has room for.
-    pub subscriptions_free: usize,
-    /// Groups the broker still has room for.
-    pub groups_free: usize,
-    /// Those there are: they may be joined even if there is room for no other.
-    pub groups: &'a dyn Groups,
-    /// The store remembers: without it Ops are not even made.
-    pub remembers: bool,
-    /// What the packet brings is beyond the client's rate: it is refused.
-    pub over_rate: bool,
-}
 
 /// The peer broke a rule: close with this Reason Code.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

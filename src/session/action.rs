@@ -1,0 +1,126 @@
+//! What a Session is told, and what it answers.
+
+use std::sync::Arc;
+
+use super::record::Op;
+use super::subscription::Subscription;
+use super::will::WillMessage;
+use crate::codec::{Packet, PacketId, Publish, QoS, Reason};
+use crate::message::{Delivery, Draft, GroupId, Loss, Mid};
+use crate::topic::{TopicFilter, TopicName};
+
+/// What happened.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// The client sent a packet.
+    Packet(&'a Packet<'a>),
+    /// A message for the client was taken from a mailbox or the retained store.
+    Deliver(Delivery),
+    /// The client's own PUBLISH was routed, and what that promises is durable.
+    Published {
+        /// The client's identifier.
+        packet_id: PacketId,
+        /// Above 0.
+        qos: QoS,
+        /// What to answer.
+        reason: Reason,
+        /// It was refused for a rate.
+        over_rate: bool,
+    },
+    /// All [`Action::Subscribe`]s of the last packet were carried out at this retained stamp.
+    Subscribed {
+        /// Retained messages up to this stamp are the cursor's; later ones come live.
+        stamp: u64,
+    },
+    /// Time has passed.
+    Tick,
+}
+
+/// What should be done.
+#[derive(Debug)]
+pub enum Action<'a> {
+    /// Write a packet; `after_ops`: only when everything remembered so far is durable.
+    Send {
+        /// The packet.
+        packet: &'a Packet<'a>,
+        /// It promises something.
+        after_ops: bool,
+    },
+    /// Route a message; answer with [`Input::Published`] if it has an identifier.
+    Publish {
+        /// The message.
+        draft: Draft<'a>,
+        /// The client's identifier; `None` at `QoS` 0 and for a Will.
+        packet_id: Option<PacketId>,
+        /// Remembered in the same batch as the message.
+        with: Option<Op>,
+        /// It is beyond the client's rate: it is refused, if rights do not refuse it first.
+        over_rate: bool,
+    },
+    /// Put a Subscription into the tree, or replace it there.
+    Subscribe {
+        /// The whole filter.
+        filter: &'a TopicFilter,
+        /// Its options and identifier.
+        subscription: Subscription,
+    },
+    /// Take it out.
+    Unsubscribe {
+        /// The whole filter.
+        filter: &'a TopicFilter,
+    },
+    /// Remember a fact.
+    Remember(Op),
+    /// A copy reached its end: completed, or lost for a reason.
+    Settle {
+        /// Counted as `QoS` above 0.
+        above_qos0: bool,
+        /// The group it came from.
+        group: Option<GroupId>,
+        /// Why it was lost; `None` if it was completed.
+        loss: Option<Loss>,
+        /// The message, if the store keeps it for the receiver until now.
+        mid: Option<Mid>,
+    },
+    /// A copy cannot be delivered; how it is settled is said apart.
+    Undeliverable {
+        /// The copy; `None` of one whose message is not known any more.
+        delivery: Option<&'a Delivery>,
+        /// Why.
+        loss: Loss,
+    },
+    /// Something to count.
+    Count(Count<'a>),
+    /// The connection has ended and its Will is to be published.
+    WillDue(Arc<WillMessage>),
+    /// Give an unacknowledged message back to the head of its group.
+    Return(Delivery),
+    /// Close the Network Connection; the answer is written first.
+    Close(Reason),
+    /// The client said DISCONNECT: close without an answer.
+    Goodbye,
+}
+
+/// Events of the second law that only the Session sees.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Count<'a> {
+    /// A `QoS` 2 PUBLISH came again before it was released: absorbed.
+    Repeat,
+    /// A PUBLISH of `QoS` 1 or 2 was refused for its form.
+    Refused,
+    /// One of `QoS` 0 was: it asks for no answer.
+    Unrouted {
+        /// Where it was for, if that can be said.
+        topic: Option<TopicName<'a>>,
+    },
+}
+
+impl<'a> Count<'a> {
+    /// A PUBLISH was refused before routing.
+    pub(super) fn refused(publish: &Publish<'_>, topic: Option<TopicName<'a>>) -> Count<'a> {
+        match publish.packet_id {
+            Some(_) => Count::Refused,
+            None => Count::Unrouted { topic },
+        }
+    }
+}

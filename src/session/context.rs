@@ -1,0 +1,72 @@
+//! What a Session knows of the broker: the rules and the permissions.
+
+use crate::codec::QoS;
+use crate::config;
+use crate::message::Identity;
+use crate::time::Time;
+use crate::topic::{self, TopicFilter, TopicName};
+
+/// Who may do what: asked on every path a message takes.
+pub trait Access: Send + Sync {
+    /// May `who` publish to `topic`?
+    fn may_publish(&self, who: &Identity, topic: TopicName<'_>) -> bool;
+    /// May `who` subscribe to `filter`?
+    fn may_subscribe(&self, who: &Identity, filter: &TopicFilter) -> bool;
+    /// May `who` receive messages of `topic`?
+    fn may_receive(&self, who: &Identity, topic: TopicName<'_>) -> bool;
+}
+
+/// The groups of Shared Subscriptions there are.
+pub trait Groups: Sync {
+    /// Is there one for `filter`?
+    fn exists(&self, filter: &TopicFilter) -> bool;
+}
+
+/// The rules every Session obeys: made once from the configuration.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// `[limits]`.
+    pub limits: config::LimitsConfig,
+    /// `[session]`.
+    pub session: config::SessionConfig,
+    /// What the topic parser needs of `[limits]`.
+    pub topic: topic::Limits,
+    /// Highest `QoS` served.
+    pub qos_max: QoS,
+}
+
+impl Policy {
+    /// The rules of a configuration.
+    pub fn new(limits: &config::LimitsConfig, session: &config::SessionConfig) -> Policy {
+        Policy {
+            topic: topic::Limits {
+                bytes_max: limits.topic_bytes_max as usize,
+                levels_max: limits.topic_levels_max as usize,
+            },
+            qos_max: QoS::from_bits(session.qos_max).unwrap_or(QoS::ExactlyOnce),
+            limits: limits.clone(),
+            session: session.clone(),
+        }
+    }
+}
+
+/// What a Session is told with every input.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// The present moment.
+    pub now: Time,
+    /// The rules.
+    pub policy: &'a Policy,
+    /// Who may do what.
+    pub access: &'a dyn Access,
+    /// Subscriptions the broker still has room for.
+    pub subscriptions_free: usize,
+    /// Groups the broker still has room for.
+    pub groups_free: usize,
+    /// Those there are: they may be joined even if there is room for no other.
+    pub groups: &'a dyn Groups,
+    /// The store remembers: without it Ops are not even made.
+    pub remembers: bool,
+    /// What the packet brings is beyond the client's rate: it is refused.
+    pub over_rate: bool,
+}

@@ -11,7 +11,7 @@ use crate::codec::{Properties, QoS};
 use crate::time::Time;
 use crate::topic::TopicName;
 
-/// All that a message says: for stores, which write it down and make it again.
+/// All fields of a message: for stores, which write them and make the message again.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Parts<'a> {
     /// Topic Name.
@@ -35,7 +35,7 @@ pub struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    /// Bytes that a message of these parts holds in memory.
+    /// Bytes that a message of these parts takes in memory.
     pub fn bytes(&self) -> usize {
         OVERHEAD + self.texts_len() + self.body_len()
     }
@@ -53,10 +53,11 @@ fn u32_of(len: usize) -> u32 {
     u32::try_from(len).expect("a packet is below 256 MiB")
 }
 
-/// An Application Message somebody wants, shared by all who want it: topic, properties, payload and
-/// who published it. It refers to nothing that its publisher's thread counts.
+/// An Application Message, shared by all its receivers: topic, properties, payload and publisher. It
+/// refers to nothing that the publisher's thread counts references of.
 ///
-/// The last one who drops a small one leaves its memory to the next message its thread makes.
+/// When the last reference to a small message is dropped, the thread keeps its memory for the next
+/// message that it makes.
 #[derive(Clone, Debug)]
 pub struct Message(
     /// `None` only while it is dropped.
@@ -66,14 +67,14 @@ pub struct Message(
 #[derive(Debug, Default)]
 struct Written {
     head: Head,
-    /// Topic, publisher and its user name: apart from what need not be text, so that nobody has to
-    /// make sure again that this is.
+    /// Topic, publisher and its user name: apart from the bytes, so that they need not be checked again
+    /// to be text.
     texts: String,
     /// Properties and payload.
     body: Vec<u8>,
 }
 
-/// What is said of a message beside its texts.
+/// The fields of a message of fixed size.
 #[derive(Debug, Default)]
 pub struct Head {
     publisher_at: u32,
@@ -95,10 +96,10 @@ pub struct Head {
     meter: Option<&'static Meter>,
 }
 
-/// Bytes a message takes beside its texts, with the two counters of those who share it.
+/// Bytes a message takes beside its texts and body, with the two reference counters.
 const OVERHEAD: usize = size_of::<Written>() + 2 * size_of::<usize>();
 
-/// A thread keeps the memory of so many messages, with texts of so many bytes each at most.
+/// Most messages that a thread keeps the memory of, and most bytes of their texts and body each.
 const SPARE_MAX: usize = 256;
 const SPARE_BYTES: usize = 512;
 
@@ -121,7 +122,7 @@ impl Message {
         let small = texts_len.max(body_len) <= SPARE_BYTES;
         let spare = if small { SPARE.with_borrow_mut(Vec::pop) } else { None };
         let mut shared = spare.unwrap_or_default();
-        let written = Arc::get_mut(&mut shared).expect("nobody shares it yet");
+        let written = Arc::get_mut(&mut shared).expect("no other reference exists yet");
         let Written { head, texts, body } = written;
         texts.clear();
         texts.reserve_exact(texts_len);
@@ -151,7 +152,7 @@ impl Message {
         Message(Some(shared))
     }
 
-    /// All that it says.
+    /// All its fields.
     pub fn parts(&self) -> Parts<'_> {
         Parts {
             topic: self.topic().as_str(),
@@ -171,7 +172,7 @@ impl Message {
         Some(self.mid.load(Ordering::Relaxed)).filter(|mid| *mid > 0).map(Mid::new)
     }
 
-    /// The store has taken it under this number: said before anybody is given a copy.
+    /// Sets its number in the store: before any receiver gets a copy.
     pub fn set_mid(&self, mid: Mid) {
         self.mid.store(mid.get(), Ordering::Relaxed);
     }
@@ -209,14 +210,14 @@ impl Message {
 }
 
 impl Head {
-    /// Bytes it holds in memory.
+    /// Bytes it takes in memory.
     pub fn bytes(&self) -> usize {
         self.bytes as usize
     }
 
     /// Whole seconds left at `now`, rounded up; `None` if it never expires, `Some(0)` if it has
-    /// `[MQTT5-3.3.2-6]`. Never more than it came with: who sends it may have looked at the clock
-    /// before it was received.
+    /// `[MQTT5-3.3.2-6]`. Never more than it came with: `now` may be earlier than its reception, by
+    /// the clock of another thread.
     pub fn expiry_left(&self, now: Time) -> Option<u32> {
         if self.expires == Time::NEVER {
             return None;
@@ -233,7 +234,7 @@ impl Head {
 }
 
 impl Written {
-    /// Its bytes are free again.
+    /// Counts its bytes out of the meter.
     fn settle(&mut self) {
         if let Some(meter) = self.head.meter.take() {
             meter.note(-i64::from(self.head.bytes));

@@ -58,7 +58,8 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// What is to be settled with the store when this copy has come to its end.
+    /// The number to settle with the store at the end of this copy; `None` if the store does not
+    /// keep it.
     pub fn mid(&self) -> Option<Mid> {
         if self.stored { self.message.mid() } else { None }
     }

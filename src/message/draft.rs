@@ -8,7 +8,7 @@ use crate::codec::{Properties, QoS};
 use crate::time::Time;
 use crate::topic::TopicName;
 
-/// A message before anybody wanted it: borrowed from the packet it came in.
+/// A message that has no receiver yet: borrowed from the packet that it came in.
 #[derive(Clone, Debug)]
 pub struct Draft<'a> {
     /// Topic Name.
@@ -26,7 +26,7 @@ pub struct Draft<'a> {
 }
 
 impl Draft<'_> {
-    /// Bytes the message of `publisher` will hold in memory.
+    /// Bytes that the message will take in memory.
     pub fn bytes(&self, publisher: &Identity) -> usize {
         self.parts(publisher, Time::START).bytes()
     }

@@ -10,7 +10,7 @@ use super::meter::Meter;
 pub struct ClientId(Arc<str>);
 
 impl ClientId {
-    /// Takes `text`, which the codec has checked.
+    /// `text` has been checked by the codec.
     pub fn new(text: &str) -> ClientId {
         ClientId(text.into())
     }
@@ -28,12 +28,12 @@ impl ClientId {
 
 impl fmt::Display for ClientId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Client Identifiers come from strangers: no control characters in a log line.
+        // Clients choose it: no control characters may get into a log line.
         write!(f, "{}", self.0.escape_debug())
     }
 }
 
-/// Who is connected under a Client Identifier, or published a message.
+/// A client: of a Session, or as the publisher of a message.
 #[derive(Debug)]
 pub struct Identity {
     /// The Client Identifier; empty for the broker itself.

@@ -1,12 +1,12 @@
 //! The reasons for which a copy is not delivered.
 
-/// Why a copy of a message was not delivered: the ledger's reasons.
+/// Why a copy of a message was not delivered: the reasons that are counted.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 #[repr(u8)]
 pub enum Loss {
     /// The receiver's queue was full (messages or bytes).
     QueueFull,
-    /// All queues together held too many bytes.
+    /// All queues together had too many bytes.
     MemoryFull,
     /// The message expired before it was sent.
     Expired,
@@ -59,13 +59,13 @@ impl Loss {
         Loss::Conflated,
     ];
 
-    /// Whether a publisher is refused for it: what a policy drops was accepted.
+    /// Whether the publisher is told that its message was refused; a drop by policy counts as accepted.
     pub const fn is_refusal(self) -> bool {
         !matches!(self, Loss::OfflineQos0 | Loss::DroppedNewest | Loss::DroppedQos0)
     }
 
-    /// Whether a copy that was wanted is gone although its receiver is not: such losses are logged,
-    /// and have dead letters.
+    /// Whether the receiver still exists and would have wanted the copy: such losses are logged, and
+    /// have dead letters.
     pub const fn is_drop(self) -> bool {
         match self {
             Loss::QueueFull

@@ -3,32 +3,33 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-/// Bytes of messages held in memory, each message counted once however many wait for it.
+/// Bytes of messages in memory; each message is counted once, however many receivers wait for it.
 ///
-/// Threads note their own comings and goings and bring them in with [`Meter::settle`], once a turn:
-/// one line of memory that all processors write for every message would cost more than the rest.
+/// Each thread notes what it adds and frees, and adds the sum to the meter with [`Meter::settle`],
+/// once a turn: a line of memory that all processors write for every message would cost more than the
+/// rest.
 #[derive(Debug, Default)]
 pub struct Meter(AtomicI64);
 
 thread_local! {
-    /// What this thread has not brought in yet, and to which meter.
+    /// What this thread has noted and not settled, and of which meter.
     static UNSETTLED: Cell<(Option<&'static Meter>, i64)> = const { Cell::new((None, 0)) };
 }
 
 impl Meter {
-    /// A meter that stays until the process ends, as does the broker it belongs to: a message is
-    /// then counted without counting who counts.
+    /// A meter that stays until the process ends, as does the broker it belongs to: so messages need
+    /// not count their references to it.
     pub fn forever() -> &'static Meter {
         Box::leak(Box::default())
     }
 
-    /// Bytes held now, as far as threads have settled; this one has.
+    /// Bytes now: all that this thread has noted, and all that others have settled.
     pub fn bytes(&'static self) -> u64 {
         self.settle();
         u64::try_from(self.0.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
-    /// The same without settling: what other threads do in their turns now is not in it.
+    /// The same without settling what this thread has noted.
     pub fn about(&'static self) -> u64 {
         let unsettled = match UNSETTLED.get() {
             (Some(meter), bytes) if std::ptr::eq(meter, self) => bytes,
@@ -37,7 +38,7 @@ impl Meter {
         u64::try_from(self.0.load(Ordering::Relaxed) + unsettled).unwrap_or(0)
     }
 
-    /// Brings in what this thread has noted.
+    /// Adds to the meter what this thread has noted.
     pub fn settle(&'static self) {
         if let (Some(meter), bytes) = UNSETTLED.get()
             && bytes != 0

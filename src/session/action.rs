@@ -9,14 +9,14 @@ use crate::codec::{Packet, PacketId, Publish, QoS, Reason};
 use crate::message::{Delivery, Draft, GroupId, Loss, Mid};
 use crate::topic::{TopicFilter, TopicName};
 
-/// What happened.
+/// What a Session is told, one thing at a time: see [`Session::handle`](super::Session::handle).
 #[derive(Debug)]
 pub enum Input<'a> {
     /// The client sent a packet.
     Packet(&'a Packet<'a>),
     /// A message for the client was taken from a mailbox or the retained store.
     Deliver(Delivery),
-    /// The client's own PUBLISH was routed, and what that promises is durable.
+    /// The client's own PUBLISH was routed, and what its answer promises is durable.
     Published {
         /// The client's identifier.
         packet_id: PacketId,
@@ -29,21 +29,21 @@ pub enum Input<'a> {
     },
     /// All [`Action::Subscribe`]s of the last packet were carried out at this retained stamp.
     Subscribed {
-        /// Retained messages up to this stamp are the cursor's; later ones come live.
+        /// Retained messages up to this stamp are read by the cursor; later ones come live.
         stamp: u64,
     },
     /// Time has passed.
     Tick,
 }
 
-/// What should be done.
+/// What the owner of a Session has to do, in the order of the calls.
 #[derive(Debug)]
 pub enum Action<'a> {
     /// Write a packet; `after_ops`: only when everything remembered so far is durable.
     Send {
         /// The packet.
         packet: &'a Packet<'a>,
-        /// It promises something.
+        /// The packet promises something.
         after_ops: bool,
     },
     /// Route a message; answer with [`Input::Published`] if it has an identifier.
@@ -64,14 +64,14 @@ pub enum Action<'a> {
         /// Its options and identifier.
         subscription: Subscription,
     },
-    /// Take it out.
+    /// Take a Subscription out of the tree.
     Unsubscribe {
         /// The whole filter.
         filter: &'a TopicFilter,
     },
     /// Remember a fact.
     Remember(Op),
-    /// A copy reached its end: completed, or lost for a reason.
+    /// A copy reached its end: it was completed, or lost for a reason.
     Settle {
         /// Counted as `QoS` above 0.
         above_qos0: bool,
@@ -82,9 +82,9 @@ pub enum Action<'a> {
         /// The message, if the store keeps it for the receiver until now.
         mid: Option<Mid>,
     },
-    /// A copy cannot be delivered; how it is settled is said apart.
+    /// A copy cannot be delivered; an [`Action::Settle`] of its own settles it.
     Undeliverable {
-        /// The copy; `None` of one whose message is not known any more.
+        /// The copy; `None`: its message is not known any more.
         delivery: Option<&'a Delivery>,
         /// Why.
         loss: Loss,
@@ -101,16 +101,16 @@ pub enum Action<'a> {
     Goodbye,
 }
 
-/// Events of the second law that only the Session sees.
+/// Events of the second law (what became of each PUBLISH) that only the Session sees.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Count<'a> {
     /// A `QoS` 2 PUBLISH came again before it was released: absorbed.
     Repeat,
     /// A PUBLISH of `QoS` 1 or 2 was refused for its form.
     Refused,
-    /// One of `QoS` 0 was: it asks for no answer.
+    /// A PUBLISH of `QoS` 0 was refused before routing; it asks for no answer.
     Unrouted {
-        /// Where it was for, if that can be said.
+        /// Its topic, if it has a valid one.
         topic: Option<TopicName<'a>>,
     },
 }

@@ -6,23 +6,23 @@ use crate::message::Identity;
 use crate::time::Time;
 use crate::topic::{self, TopicFilter, TopicName};
 
-/// Who may do what: asked on every path a message takes.
+/// The permissions of clients: asked on every path of a message.
 pub trait Access: Send + Sync {
-    /// May `who` publish to `topic`?
+    /// Whether the client may publish to `topic`.
     fn may_publish(&self, who: &Identity, topic: TopicName<'_>) -> bool;
-    /// May `who` subscribe to `filter`?
+    /// Whether the client may subscribe to `filter`.
     fn may_subscribe(&self, who: &Identity, filter: &TopicFilter) -> bool;
-    /// May `who` receive messages of `topic`?
+    /// Whether the client may receive messages of `topic`.
     fn may_receive(&self, who: &Identity, topic: TopicName<'_>) -> bool;
 }
 
-/// The groups of Shared Subscriptions there are.
+/// The groups of Shared Subscriptions that exist.
 pub trait Groups: Sync {
-    /// Is there one for `filter`?
+    /// Whether there is one for `filter`.
     fn exists(&self, filter: &TopicFilter) -> bool;
 }
 
-/// The rules every Session obeys: made once from the configuration.
+/// The rules of all Sessions: made once from the configuration.
 #[derive(Clone, Debug)]
 pub struct Policy {
     /// `[limits]`.
@@ -57,16 +57,16 @@ pub struct Context<'a> {
     pub now: Time,
     /// The rules.
     pub policy: &'a Policy,
-    /// Who may do what.
+    /// The permissions of clients.
     pub access: &'a dyn Access,
     /// Subscriptions the broker still has room for.
     pub subscriptions_free: usize,
     /// Groups the broker still has room for.
     pub groups_free: usize,
-    /// Those there are: they may be joined even if there is room for no other.
+    /// The groups that exist: they may be joined even if there is room for no other.
     pub groups: &'a dyn Groups,
-    /// The store remembers: without it Ops are not even made.
+    /// The store remembers; `false`: Ops are not even made.
     pub remembers: bool,
-    /// What the packet brings is beyond the client's rate: it is refused.
+    /// The packet is beyond the client's rate, and what it brings is refused.
     pub over_rate: bool,
 }

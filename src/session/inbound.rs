@@ -59,7 +59,7 @@ impl Session {
         }
     }
 
-    /// The topic of a PUBLISH, which may be said by an alias; none if nobody knows that.
+    /// The topic of a PUBLISH, by its alias if it has no other; `None` if the alias is unknown.
     #[inline]
     fn topic_of<'t>(&'t self, publish: &Publish<'t>) -> Option<&'t str> {
         match publish.topic_alias {
@@ -116,7 +116,7 @@ impl Session {
         out(Action::Send { packet: &packet, after_ops: true });
     }
 
-    /// Sets what the packet says of aliases; also when the PUBLISH itself is refused later.
+    /// Sets the alias of the packet, also of a PUBLISH that is refused later.
     fn note_alias(&mut self, publish: &Publish<'_>) -> Outcome {
         let Some(alias) = publish.topic_alias else { return Ok(()) };
         if alias.get() > self.terms.alias_in_max {

@@ -1,7 +1,67 @@
-//! The protocol of one client: told what happened, answers with what should be done.
+//! The protocol of one client: it is told what happened, and answers with what should be done.
 //!
 //! A [`Session`] has exactly one owner, never waits, never fails: a broken rule is
-//! [`Action::Close`]. After every input the owner carries out every action, in order.
+//! [`Action::Close`]. After every input the owner carries out every action, in order. A Session reads
+//! no clock and no socket: the time is in the [`Context`].
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use sluicemq::codec::{Connect, Packet, Publish, Reason};
+//! use sluicemq::config::Config;
+//! use sluicemq::message::{ClientId, Identity, Meter};
+//! use sluicemq::session::{Access, Action, Context, Groups, Input, Policy, Session, connect};
+//! use sluicemq::time::Time;
+//! use sluicemq::topic::{TopicFilter, TopicName};
+//!
+//! struct All;
+//! impl Access for All {
+//!     fn may_publish(&self, _: &Identity, _: TopicName<'_>) -> bool { true }
+//!     fn may_subscribe(&self, _: &Identity, _: &TopicFilter) -> bool { true }
+//!     fn may_receive(&self, _: &Identity, _: TopicName<'_>) -> bool { true }
+//! }
+//! impl Groups for All {
+//!     fn exists(&self, _: &TopicFilter) -> bool { false }
+//! }
+//!
+//! let config = Config::default();
+//! let policy = Policy::new(&config.limits, &config.session);
+//! let now = Time::from_secs(1_000);
+//! let mut cx = Context {
+//!     now,
+//!     policy: &policy,
+//!     access: &All,
+//!     subscriptions_free: 10,
+//!     groups_free: 10,
+//!     groups: &All,
+//!     remembers: false,
+//!     over_rate: false,
+//! };
+//! let connect = Connect { client_id: "c", keep_alive: 60, ..Connect::default() };
+//! let terms = connect::negotiate(&connect, &policy).expect("nothing to refuse");
+//! let identity = Identity::new(ClientId::new("c"), None, Meter::forever());
+//! let mut session = Session::new(Arc::new(identity), terms, now);
+//!
+//! // A PUBLISH of QoS 0 is routed.
+//! let publish = Packet::Publish(Publish { topic: "a/b", payload: b"hello", ..Publish::default() });
+//! let mut routed = Vec::new();
+//! session.handle(Input::Packet(&publish), &cx, &mut |action| {
+//!     if let Action::Publish { draft, .. } = action {
+//!         routed.push(draft.topic.as_str().to_owned());
+//!     }
+//! });
+//! assert_eq!(routed, ["a/b"]);
+//!
+//! // Silence for one and a half Keep Alives: the deadline has come.
+//! cx.now = session.deadline().expect("it has a Keep Alive");
+//! let mut closed = None;
+//! session.handle(Input::Tick, &cx, &mut |action| {
+//!     if let Action::Close(reason) = action {
+//!         closed = Some(reason);
+//!     }
+//! });
+//! assert_eq!(closed, Some(Reason::KeepAliveTimeout));
+//! ```
 
 mod action;
 pub mod alias;
@@ -49,7 +109,7 @@ pub enum End {
     Abrupt,
 }
 
-/// What a client may be sent just now.
+/// What a client may be sent now.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Room {
     /// `QoS` 1 and 2 messages; `QoS` 0 needs no slot.
@@ -116,7 +176,7 @@ impl Session {
         session
     }
 
-    /// Agrees on an expiry with the store, if it has another.
+    /// Remembers the Session's expiry, if the store has another one: `before`.
     pub fn remember_expiry(
         &mut self,
         before: u32,
@@ -164,7 +224,7 @@ impl Session {
         }
     }
 
-    /// One thing happened.
+    /// Handles one input; `out` gets each action, in order.
     pub fn handle(&mut self, input: Input<'_>, cx: &Context<'_>, out: &mut impl FnMut(Action<'_>)) {
         let outcome = match input {
             Input::Packet(packet) => self.on_packet(packet, cx, out),
@@ -189,8 +249,8 @@ impl Session {
         }
     }
 
-    /// Sends again, in order, what was in flight when the last connection ended, as far as the
-    /// window allows, and at most so many. Returns true when all is sent.
+    /// Sends again, in order, what was in flight when the last connection ended: as much as the window
+    /// allows, and at most `max` flights. Returns true when all is sent.
     pub fn resend(
         &mut self,
         max: usize,
@@ -201,10 +261,10 @@ impl Session {
     }
 
     /// The connection is gone: the Will is published now, or kept for later, or deleted. Returns
-    /// when a kept one is due.
+    /// when a kept Will is due.
     ///
-    /// `takes_shared` says whether a group has another connected member to take what this one has
-    /// not acknowledged.
+    /// - `takes_shared`: whether a group has another connected member, which can take what this one
+    ///   has not acknowledged.
     pub fn hang_up(
         &mut self,
         cx: &Context<'_>,
@@ -234,12 +294,12 @@ impl Session {
         Some(cx.now.after(Duration::from_secs(delay.into())))
     }
 
-    /// Takes the Will out, for one who publishes it.
+    /// Takes the Will out; the caller publishes it.
     pub fn take_will(&mut self) -> Option<Arc<WillMessage>> {
         self.will.take()
     }
 
-    /// The groups (or none) that what is in flight came from.
+    /// For each message in flight the group that it came from, if any.
     pub fn in_flight(&self) -> Vec<Option<GroupId>> {
         let group = |flight: &window::Flight| match &flight.state {
             window::State::Sent(delivery) => Some(delivery.group),
@@ -256,8 +316,8 @@ impl Session {
         }
     }
 
-    /// The Session itself ends: everything in flight goes to the ledger for `loss`, and what is
-    /// remembered is forgotten, key by key.
+    /// The Session itself ends: everything in flight is lost for the reason `loss`, and every
+    /// remembered fact is deleted.
     pub fn end(&mut self, loss: Loss, out: &mut impl FnMut(Action<'_>)) {
         if self.remembered {
             for flight in self.window.flights() {
@@ -296,14 +356,16 @@ impl Session {
         (!keep_alive.is_zero()).then(|| self.heard.after(keep_alive * 3 / 2))
     }
 
-    /// What may be taken for the client, if `bytes` may be written. The window is halved `halved`
-    /// times, to 1 at least; what is in flight stays so.
+    /// What may be taken for the client now.
+    ///
+    /// - `halved`: how often the window is halved, to 1 at least; what is in flight stays so.
+    /// - `bytes`: how many may be written.
     pub fn room(&self, cx: &Context<'_>, halved: u8, bytes: usize) -> Room {
         let max = (self.window_max(cx) >> halved).max(1);
         Room { window: self.window.free(max), bytes }
     }
 
-    /// Silence until now was our doing: the Keep Alive starts afresh.
+    /// Restarts the Keep Alive at `now`: the broker did not read until then.
     pub fn touch(&mut self, now: Time) {
         self.heard = self.heard.max(now);
     }
@@ -323,7 +385,7 @@ impl Session {
         self.window.awaiting_resend()
     }
 
-    /// Who it belongs to.
+    /// Its client.
     pub fn identity(&self) -> &Arc<Identity> {
         &self.identity
     }
@@ -446,8 +508,8 @@ impl Session {
         self.terms.receive_maximum.min(cx.policy.session.inflight_max)
     }
 
-    /// Remembers a fact, if the Session lasts and somebody keeps it. One that does not last any more
-    /// still has facts that are kept, and that end.
+    /// Remembers a fact, if the Session lasts and the store remembers. A Session that does not last
+    /// any more may still have remembered facts, and their end is remembered too.
     fn remember(
         &self,
         cx: &Context<'_>,
@@ -459,8 +521,8 @@ impl Session {
         }
     }
 
-    /// Remembers a Will, or that it is gone: a crash ends connections badly, and the Wills of all
-    /// that had one are due then, whether their Sessions last or not.
+    /// Remembers a Will, or that it is gone, also of a Session that does not last: a crash ends all
+    /// connections abruptly, and their Wills are due then.
     fn remember_will(&self, cx: &Context<'_>, out: &mut impl FnMut(Action<'_>), op: Op) {
         if cx.remembers {
             out(Action::Remember(op));

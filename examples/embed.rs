@@ -99,7 +99,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// A message of a meter.
 fn reading<'a>(
     payload: &'a str,
-    limits: &sluicemq::topic::Limits,
+    limits: &sluicemq::topic::TopicLimits,
 ) -> Result<Draft<'a>, sluicemq::topic::TopicError> {
     Ok(Draft {
         topic: TopicName::parse("meters/1", limits)?,

@@ -19,7 +19,7 @@ use crate::broker::restore::Restored;
 use crate::broker::turn::Turn;
 use crate::broker::{Broker, Ports};
 use crate::config::{Config, Durability};
-use crate::net::serve::Shared;
+use crate::net::serve::ServeContext;
 use crate::net::tcp::TcpAcceptor;
 use crate::net::tls::{LiveTls, TlsError};
 use crate::store::engine::{Engine, Report};
@@ -139,7 +139,7 @@ async fn live(
     let before = clock.now();
     let restored = broker.restore(before, &mut Turn::default()).map_err(RunError::Restore)?;
     let taken = report.map(|report| (restored, report.time + clock.now().since(before), report));
-    let shared = Arc::new(Shared::new(broker.clone(), clock));
+    let shared = Arc::new(ServeContext::new(broker.clone(), clock));
     let acceptors = open(config, &shared)?;
     // Not before the listeners are open: if one cannot be, that error is the only line.
     say_restored(config, taken);
@@ -166,7 +166,7 @@ async fn live(
 
 /// Starts the tasks that accept connections, keep deadlines and look after what no connection owns.
 fn start(
-    shared: &Arc<Shared<SystemClock>>,
+    shared: &Arc<ServeContext<SystemClock>>,
     acceptors: Vec<TcpAcceptor<SystemClock>>,
 ) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
@@ -205,7 +205,7 @@ fn say_restored(config: &Config, taken: Option<(Restored, Duration, Report)>) {
 
 fn open<C: Clock>(
     config: &Config,
-    shared: &Arc<Shared<C>>,
+    shared: &Arc<ServeContext<C>>,
 ) -> Result<Vec<TcpAcceptor<C>>, RunError> {
     let mut acceptors = Vec::new();
     for listener in &config.listener {
@@ -262,7 +262,7 @@ fn json_string(text: &str) -> String {
 }
 
 /// Looks after parked Sessions, retained messages and `$SYS`.
-async fn tick<C: Clock>(shared: Arc<Shared<C>>) {
+async fn tick<C: Clock>(shared: Arc<ServeContext<C>>) {
     let mut turn = Turn::default();
     loop {
         let now = shared.clock.now();
@@ -280,7 +280,7 @@ async fn tick<C: Clock>(shared: Arc<Shared<C>>) {
 const TICK: Duration = Duration::from_millis(100);
 
 /// Sends DISCONNECT 0x8B to every client, and waits until it is written.
-async fn stop<C: Clock>(config: &Config, shared: &Arc<Shared<C>>) {
+async fn stop<C: Clock>(config: &Config, shared: &Arc<ServeContext<C>>) {
     shared.stop();
     let deadline = shared.clock.now().after(config.broker.stop_timeout.0);
     while shared.wheel.registered() > 0 {

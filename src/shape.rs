@@ -12,7 +12,7 @@ use std::num::NonZeroU64;
 
 use crate::time::Time;
 
-pub use fair_queue::{Clearance, FairQueue, Slot};
+pub use fair_queue::{Clearance, FairQueue, QueueSlot};
 pub use intake::{Intake, Load};
 pub use shaper::{Allowance, Shaper};
 

@@ -12,14 +12,14 @@ use flowsdk::mqtt_serde::control_packet::MqttPacket;
 use flowsdk::mqtt_serde::parser::ParseOk;
 use mqttbytes::v4;
 use sluicemq::codec::{
-    DecodeError, Decoded, Limits, Packet, QoS, Reason, Sender, Version, connect_version, decode,
-    encode,
+    DecodeError, DecodeLimits, Decoded, Packet, QoS, Reason, Sender, Version, connect_version,
+    decode, encode,
 };
 
 const SENDERS: [Sender; 2] = [Sender::Client, Sender::Server];
 
 fn ours(bytes: &[u8], version: Option<Version>, from: Sender) -> Option<Packet<'_>> {
-    match decode(bytes, version, from, &Limits::NONE) {
+    match decode(bytes, version, from, &DecodeLimits::NONE) {
         Ok(Decoded::Packet { packet, len }) if len == bytes.len() => Some(packet),
         _ => None,
     }
@@ -278,7 +278,7 @@ fn we_accept_what_flowsdk_accepts() {
         let theirs = flowsdk_accepts(&bytes, version);
         compared += 1;
         // flowsdk does not ask who sends.
-        let why = match SENDERS.map(|from| decode(&bytes, spoken, from, &Limits::NONE)) {
+        let why = match SENDERS.map(|from| decode(&bytes, spoken, from, &DecodeLimits::NONE)) {
             [Ok(Decoded::Packet { packet, .. }), _] | [_, Ok(Decoded::Packet { packet, .. })] => {
                 if theirs == filters_are_well_formed(&packet, version) {
                     continue;
@@ -290,7 +290,7 @@ fn we_accept_what_flowsdk_accepts() {
             needs => panic!("{needs:?} for the complete {bytes:02x?}"),
         };
         let why = why.unwrap_or_else(|| {
-            let we = SENDERS.map(|from| decode(&bytes, spoken, from, &Limits::NONE));
+            let we = SENDERS.map(|from| decode(&bytes, spoken, from, &DecodeLimits::NONE));
             panic!("turn {turn}: flowsdk accepts: {theirs}; we: {we:?}; {bytes:02x?}")
         });
         *excused.entry(why).or_default() += 1;

@@ -4,8 +4,8 @@ mod arbitrary;
 
 use arbitrary::{Random, VERSIONS, frame_len, spoken};
 use sluicemq::codec::{
-    Decoded, EncodeError, Glance, Limits, Packet, Properties, Publish, Reason, Sender, Version,
-    decode, encode, glance,
+    DecodeLimits, Decoded, EncodeError, Glance, Packet, Properties, Publish, Reason, Sender,
+    Version, decode, encode, glance,
 };
 
 const SENDERS: [Sender; 2] = [Sender::Client, Sender::Server];
@@ -60,7 +60,7 @@ fn comparable(packet: Packet<'_>) -> (Packet<'_>, Vec<u32>, Vec<u8>) {
 #[test]
 fn what_is_written_is_read_back() {
     each(8_000, |_, packet, version, from, bytes| {
-        let decoded = decode(&bytes, spoken(&packet, version), from, &Limits::NONE);
+        let decoded = decode(&bytes, spoken(&packet, version), from, &DecodeLimits::NONE);
         let Ok(Decoded::Packet { packet: read, len }) = decoded else {
             panic!("{packet:?} as {bytes:02x?} gives {decoded:?}");
         };
@@ -73,7 +73,8 @@ fn what_is_written_is_read_back() {
 fn every_prefix_needs_more() {
     each(300, |_, packet, version, from, bytes| {
         for end in 0..bytes.len() {
-            let decoded = decode(&bytes[..end], spoken(&packet, version), from, &Limits::NONE);
+            let decoded =
+                decode(&bytes[..end], spoken(&packet, version), from, &DecodeLimits::NONE);
             let Ok(Decoded::Need(need)) = decoded else {
                 panic!("{packet:?}: {end} of {bytes:02x?} give {decoded:?}");
             };
@@ -84,12 +85,16 @@ fn every_prefix_needs_more() {
 
 #[test]
 fn a_complete_frame_is_a_packet_or_an_error_and_never_a_panic() {
-    let tight =
-        Limits { packet_max: 200, properties_max: 40, user_properties_max: 1, filters_max: 2 };
+    let tight = DecodeLimits {
+        packet_max: 200,
+        properties_max: 40,
+        user_properties_max: 1,
+        filters_max: 2,
+    };
     each(30_000, |random, packet, version, from, mut bytes| {
         random.mutate(&mut bytes);
         for version in [spoken(&packet, version), Some(version), None] {
-            for limits in [Limits::NONE, tight] {
+            for limits in [DecodeLimits::NONE, tight] {
                 let decoded = decode(&bytes, version, from, &limits);
                 let need = matches!(decoded, Ok(Decoded::Need(_)));
                 let whole = frame_len(&bytes).is_some();
@@ -106,7 +111,7 @@ fn noise_never_panics() {
         let bytes: Vec<u8> = (0..random.below(40)).map(|_| random.next() as u8).collect();
         let version = random.pick(&[None, Some(Version::V311), Some(Version::V5)]);
         let from = random.pick(&SENDERS);
-        let decoded = decode(&bytes, version, from, &Limits::NONE);
+        let decoded = decode(&bytes, version, from, &DecodeLimits::NONE);
         let need = matches!(decoded, Ok(Decoded::Need(_)));
         assert!(!(need && frame_len(&bytes).is_some()), "{bytes:02x?} gives {decoded:?}");
     }
@@ -121,7 +126,7 @@ fn the_receivers_maximum_holds_and_an_error_leaves_the_buffer_alone() {
             Ok(len) => {
                 assert!(len <= max && out.len() == 3 + len);
                 let spoken = spoken(&packet, version);
-                let decoded = decode(&out[3..], spoken, from, &Limits::NONE);
+                let decoded = decode(&out[3..], spoken, from, &DecodeLimits::NONE);
                 assert!(matches!(decoded, Ok(Decoded::Packet { .. })), "{decoded:?}");
             }
             Err(EncodeError::TooLarge { len, max: said }) => {
@@ -135,7 +140,7 @@ fn the_receivers_maximum_holds_and_an_error_leaves_the_buffer_alone() {
 #[test]
 fn a_packet_above_the_limit_is_refused_before_its_body_is_there() {
     each(300, |_, packet, version, from, bytes| {
-        let limits = Limits { packet_max: bytes.len() - 1, ..Limits::NONE };
+        let limits = DecodeLimits { packet_max: bytes.len() - 1, ..DecodeLimits::NONE };
         let header = bytes.len() - frame_body(&bytes);
         let decoded = decode(&bytes[..header], spoken(&packet, version), from, &limits);
         assert_eq!(decoded.map_err(|error| error.reason()), Err(Reason::PacketTooLarge));
@@ -166,7 +171,7 @@ fn a_glance_sees_what_the_decoder_finds() {
                 _ => {}
             }
             let packet_max = random.pick(&[10, 500, usize::MAX]);
-            let limits = Limits { packet_max, ..Limits::NONE };
+            let limits = DecodeLimits { packet_max, ..DecodeLimits::NONE };
             let seen = glance(&bytes, Some(version), packet_max);
             match (decode(&bytes, Some(version), Sender::Client, &limits), seen) {
                 (Ok(Decoded::Packet { packet, len }), Some((glance, seen))) => {

@@ -1,7 +1,8 @@
 //! Every wire vector of `tests/vectors/codec-vectors.tsv` against the codec.
 
 use sluicemq::codec::{
-    DecodeError, Decoded, Limits, Packet, Publish, Sender, Version, connect_version, decode, encode,
+    DecodeError, DecodeLimits, Decoded, Packet, Publish, Sender, Version, connect_version, decode,
+    encode,
 };
 
 /// Rows in the file, so that a lost row is noticed.
@@ -79,16 +80,18 @@ fn check(row: &Row<'_>, version: Option<Version>, from: Sender) -> Result<(), St
     let bytes = bytes(row.hex);
     let later = LATER.iter().any(|(id, _)| *id == row.id);
     match row.verdict {
-        "incomplete" => match decode(&bytes, version, from, &Limits::NONE) {
+        "incomplete" => match decode(&bytes, version, from, &DecodeLimits::NONE) {
             Ok(Decoded::Need(need)) if need > bytes.len() => Ok(()),
             other => Err(format!("expected Need, got {other:?}")),
         },
         "valid" => whole_row_round_trips(&bytes, version, from),
         "malformed" | "protocol-error" if later => whole_row_round_trips(&bytes, version, from),
-        "malformed" | "protocol-error" => match decode(&bytes, version, from, &Limits::NONE) {
-            Err(error) => names_the_code(row, &bytes, version, error),
-            Ok(other) => Err(format!("expected an error, got {other:?}")),
-        },
+        "malformed" | "protocol-error" => {
+            match decode(&bytes, version, from, &DecodeLimits::NONE) {
+                Err(error) => names_the_code(row, &bytes, version, error),
+                Ok(other) => Err(format!("expected an error, got {other:?}")),
+            }
+        }
         other => panic!("verdict {other}"),
     }
 }
@@ -132,7 +135,7 @@ fn packet(
     version: Option<Version>,
     from: Sender,
 ) -> Result<(Packet<'_>, usize), String> {
-    match decode(bytes, version, from, &Limits::NONE) {
+    match decode(bytes, version, from, &DecodeLimits::NONE) {
         Ok(Decoded::Packet { packet, len }) => Ok((packet, len)),
         Ok(Decoded::Need(need)) => Err(format!("needs {need} of {} bytes", bytes.len())),
         Err(error) => Err(error.to_string()),

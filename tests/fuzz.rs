@@ -4,7 +4,7 @@
 #[path = "fuzz/links.rs"]
 mod links;
 
-use sluicemq::codec::{Decoded, Limits, Sender, Version, decode};
+use sluicemq::codec::{DecodeLimits, Decoded, Sender, Version, decode};
 
 /// Conversations in one run.
 const ROUNDS: u64 = 2_000;
@@ -28,7 +28,7 @@ fn random_conversations_break_nothing() {
 fn every_packet_played_is_one_that_a_client_may_send() {
     for packet in links::PACKETS {
         let whole = [Version::V311, Version::V5].into_iter().any(|version| {
-            let decoded = decode(packet, Some(version), Sender::Client, &Limits::NONE);
+            let decoded = decode(packet, Some(version), Sender::Client, &DecodeLimits::NONE);
             matches!(decoded, Ok(Decoded::Packet { len, .. }) if len == packet.len())
         });
         let connect = packet[0] == 0x10 && usize::from(packet[1]) + 2 == packet.len();

@@ -22,7 +22,7 @@ use sluicemq::broker::ports::{
 };
 use sluicemq::broker::turn::Turn;
 use sluicemq::broker::{Broker, Link, PeerInfo, Ports};
-use sluicemq::codec::{Limits, Reason, Sender, Version, decode};
+use sluicemq::codec::{DecodeLimits, Reason, Sender, Version, decode};
 use sluicemq::config::Config;
 use sluicemq::message::{Identity, Loss};
 use sluicemq::session::Access;
@@ -157,7 +157,7 @@ fn a_server_that_breaks_its_own_rules_is_not_understood() {
     // CONNACK with a reserved flag; DISCONNECT with a Session Expiry Interval.
     for packet in ["20 03 02 00 00", "e0 07 8b 05 11 00000001"] {
         let bytes = hex(packet);
-        let decoded = decode(&bytes, Some(Version::V5), Sender::Server, &Limits::NONE);
+        let decoded = decode(&bytes, Some(Version::V5), Sender::Server, &DecodeLimits::NONE);
         let reason = decoded.expect_err(packet).reason();
         assert!(matches!(reason, Reason::MalformedPacket | Reason::ProtocolError), "{packet}");
     }

@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 
 use sluicemq::codec::property::put_user_property;
 use sluicemq::codec::{
-    Decoded, Limits, Packet, Properties, Publish, QoS, Sender, Version, decode, encode,
+    DecodeLimits, Decoded, Packet, Properties, Publish, QoS, Sender, Version, decode, encode,
 };
 
 /// Counts the allocations of each thread.
@@ -68,7 +68,7 @@ fn a_publish_is_read_and_written_without_allocation() {
                 encode(&packet, version, usize::MAX, &mut wire).expect("it fits");
             });
             let reading = allocations(|| {
-                let decoded = decode(&wire, Some(version), Sender::Client, &Limits::NONE);
+                let decoded = decode(&wire, Some(version), Sender::Client, &DecodeLimits::NONE);
                 assert!(matches!(decoded, Ok(Decoded::Packet { len, .. }) if len == wire.len()));
             });
             assert_eq!((writing, reading), (0, 0), "{version:?} {qos:?}");

@@ -18,7 +18,7 @@ use sluicemq::broker::registry::{Claim, Parked, Registry};
 use sluicemq::broker::turn::Turn;
 use sluicemq::broker::{Broker, Link, PeerInfo, Ports};
 use sluicemq::codec::{
-    self, Ack, Connect, Decoded, Limits, Packet, Properties, Publish, QoS, Reason, Sender,
+    self, Ack, Connect, DecodeLimits, Decoded, Packet, Properties, Publish, QoS, Reason, Sender,
     Subscribe, SubscribeOptions, Version,
 };
 use sluicemq::config::{Config, Egress, QueueConfig, Size};
@@ -557,7 +557,7 @@ impl Client {
     fn hear(&mut self, wanted: impl Fn(&Packet<'_>) -> bool) -> bool {
         loop {
             let decoded =
-                codec::decode(&self.inbox, Some(Version::V5), Sender::Server, &Limits::NONE);
+                codec::decode(&self.inbox, Some(Version::V5), Sender::Server, &DecodeLimits::NONE);
             if let Ok(Decoded::Packet { packet, len }) = decoded {
                 assert!(wanted(&packet), "{packet:?}");
                 self.inbox.drain(..len);

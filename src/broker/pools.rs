@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::{Config, Egress, Excess, Ingress};
-use crate::shape::{Clearance, FairQueue, Intake, Load, Slot, TokenBucket};
+use crate::shape::{Clearance, FairQueue, Intake, Load, QueueSlot, TokenBucket};
 use crate::sync::{Mutex, MutexGuard};
 use crate::time::Time;
 
@@ -34,7 +34,7 @@ pub struct EgressPool {
 #[derive(Debug)]
 pub struct EgressSlot {
     pool: Arc<EgressPool>,
-    slot: Slot,
+    slot: QueueSlot,
 }
 
 /// All of them, by listener, and the Client Identifiers that came lately.

@@ -2,7 +2,7 @@
 
 use crate::codec::Properties;
 use crate::config;
-use crate::topic::{Limits, TopicFilter, TopicName};
+use crate::topic::{TopicFilter, TopicLimits, TopicName};
 
 use super::mailbox::{BANDS, ORDINARY};
 
@@ -24,7 +24,7 @@ struct Rule {
 impl Priorities {
     /// The rules; `None` where there are none, so that nobody looks for them.
     pub fn new(priorities: &[config::Priority]) -> Option<Priorities> {
-        let limits = Limits { bytes_max: usize::from(u16::MAX), levels_max: usize::MAX };
+        let limits = TopicLimits { bytes_max: usize::from(u16::MAX), levels_max: usize::MAX };
         let rules = priorities.iter().filter_map(|priority| {
             // What is no filter was told when the configuration was checked: it fits nothing.
             let filter = match &priority.filter {

@@ -96,7 +96,7 @@ mod tests {
     use crate::codec::{QoS, RetainHandling, SubscribeOptions};
     use crate::message::{ClientId, Identity, Meter, SessionId};
     use crate::session::Subscription;
-    use crate::topic::{Limits, TopicFilter};
+    use crate::topic::{TopicFilter, TopicLimits};
 
     const FILTERS: [&str; 8] = ["a/b", "a/+", "#", "b", "+/b", "c/d/e", "c/#", "$share/g/a/b"];
     const TOPICS: [&str; 6] = ["a/b", "a/c", "b", "c/d/e", "d", "a/b/c"];
@@ -125,7 +125,7 @@ mod tests {
                 let (session, mailbox) = (SessionId::new(index as u64 + 1), &mailboxes[index]);
                 let filter = TopicFilter::parse(
                     FILTERS[draw(FILTERS.len())],
-                    &Limits { bytes_max: 100, levels_max: 10 },
+                    &TopicLimits { bytes_max: 100, levels_max: 10 },
                 )
                 .expect("a filter");
                 let options = SubscribeOptions {

@@ -14,7 +14,7 @@ use super::turn::Turn;
 use super::{Broker, Op};
 use crate::codec::Properties;
 use crate::message::{GroupId, Identity, Loss, Mid, ReceiverId, ReceiverKind, SessionId};
-use crate::session::window::State;
+use crate::session::window::FlightStage;
 use crate::session::{Record, Session, WillMessage};
 use crate::time::Time;
 use crate::topic::{TopicFilter, TopicName};
@@ -126,7 +126,8 @@ impl Broker {
             let replaced = newest.get(&record.identity().client_id) != Some(&id);
             restored.sessions += 1;
             restored.subscriptions += record.subscriptions().len();
-            let lost = |state: &State| matches!(state, State::Released { lost: true, .. });
+            let lost =
+                |state: &FlightStage| matches!(state, FlightStage::Released { lost: true, .. });
             let flights = record.flights().iter().filter(|(_, state)| !lost(state));
             restored.messages += flights.count();
             restored.wills += usize::from(record.parked().is_none() && record.will().is_some());
@@ -158,12 +159,12 @@ impl Broker {
         self.classify_absent(&mailbox);
         for (_, state) in record.flights() {
             let (group, mid) = match state {
-                State::Sent(delivery) => (delivery.group, delivery.mid()),
-                State::Released { group, mid, .. } => (*group, *mid),
+                FlightStage::Sent(delivery) => (delivery.group, delivery.mid()),
+                FlightStage::Released { group, mid, .. } => (*group, *mid),
             };
             let receiver = ReceiverId::of(id, group);
             in_flight.extend(mid.map(|mid| (receiver, mid)));
-            if !matches!(state, State::Released { lost: true, .. }) {
+            if !matches!(state, FlightStage::Released { lost: true, .. }) {
                 match group.map(|group| self.0.router.group(group)) {
                     None => mailbox.count_routed(1),
                     Some(Some(group)) => group.count_routed(1),

@@ -4,9 +4,9 @@
 mod frame;
 
 use super::error::DecodeError;
-use super::wire::{Reader, RemainingLength, remaining_length};
-use super::words::{Limits, Sender, Version};
-use frame::{DISCONNECT, Frame, PINGREQ, PUBLISH, check_first_byte};
+use super::wire::{FieldReader, RemainingLength, remaining_length};
+use super::words::{DecodeLimits, Sender, Version};
+use frame::{DISCONNECT, PINGREQ, PUBLISH, PacketFrame, check_first_byte};
 
 pub use frame::{Decoded, connect_version};
 
@@ -28,7 +28,7 @@ pub fn decode<'a>(
     bytes: &'a [u8],
     version: Option<Version>,
     sender: Sender,
-    limits: &Limits,
+    limits: &DecodeLimits,
 ) -> Result<Decoded<'a>, DecodeError> {
     let Some((&first, rest)) = bytes.split_first() else {
         return Ok(Decoded::Need(2));
@@ -50,8 +50,8 @@ pub fn decode<'a>(
     let Some(body) = bytes.get(header_len..len) else {
         return Ok(Decoded::Need(len));
     };
-    let frame = Frame::new(first, shortest, version, sender, limits);
-    let mut reader = Reader::new(body);
+    let frame = PacketFrame::new(first, shortest, version, sender, limits);
+    let mut reader = FieldReader::new(body);
     if first >> 4 != PUBLISH {
         return Ok(Decoded::Packet { packet: frame.other(&mut reader)?, len });
     }
@@ -103,34 +103,43 @@ mod tests {
     const V311: Option<Version> = Some(Version::V311);
 
     /// The reason for which a client's bytes are refused.
-    fn check(bytes: &[u8], version: Option<Version>, limits: &Limits, expected: Reason) {
+    fn check(bytes: &[u8], version: Option<Version>, limits: &DecodeLimits, expected: Reason) {
         let decoded = decode(bytes, version, Sender::Client, limits);
         assert_eq!(decoded.map_err(|error| error.reason()), Err(expected), "{bytes:02x?}");
     }
 
     #[test]
     fn only_a_connect_may_come_first() {
-        check(&[0xC0, 0], None, &Limits::NONE, Reason::ProtocolError);
-        check(&[0x30], None, &Limits::NONE, Reason::ProtocolError);
-        check(b"GET / HTTP/1.1\r\n", None, &Limits::NONE, Reason::ProtocolError);
+        check(&[0xC0, 0], None, &DecodeLimits::NONE, Reason::ProtocolError);
+        check(&[0x30], None, &DecodeLimits::NONE, Reason::ProtocolError);
+        check(b"GET / HTTP/1.1\r\n", None, &DecodeLimits::NONE, Reason::ProtocolError);
     }
 
     #[test]
     fn a_bad_first_byte_is_refused_alone() {
-        check(&[0x41], V5, &Limits::NONE, Reason::MalformedPacket);
-        check(&[0x36], V311, &Limits::NONE, Reason::MalformedPacket);
-        check(&[0x38], V311, &Limits::NONE, Reason::ProtocolError);
-        check(&[0xF0], V311, &Limits::NONE, Reason::MalformedPacket);
-        check(&[0x00], V311, &Limits::NONE, Reason::MalformedPacket);
-        check(&[0x20], V5, &Limits::NONE, Reason::ProtocolError);
+        check(&[0x41], V5, &DecodeLimits::NONE, Reason::MalformedPacket);
+        check(&[0x36], V311, &DecodeLimits::NONE, Reason::MalformedPacket);
+        check(&[0x38], V311, &DecodeLimits::NONE, Reason::ProtocolError);
+        check(&[0xF0], V311, &DecodeLimits::NONE, Reason::MalformedPacket);
+        check(&[0x00], V311, &DecodeLimits::NONE, Reason::MalformedPacket);
+        check(&[0x20], V5, &DecodeLimits::NONE, Reason::ProtocolError);
     }
 
     #[test]
     fn every_limit_has_its_reason() {
-        let limits =
-            Limits { packet_max: 40, properties_max: 20, user_properties_max: 1, filters_max: 1 };
+        let limits = DecodeLimits {
+            packet_max: 40,
+            properties_max: 20,
+            user_properties_max: 1,
+            filters_max: 1,
+        };
         check(&[0x30, 39], V5, &limits, Reason::PacketTooLarge);
-        check(&[0x30, 38, 0], V5, &Limits { packet_max: 39, ..limits }, Reason::PacketTooLarge);
+        check(
+            &[0x30, 38, 0],
+            V5,
+            &DecodeLimits { packet_max: 39, ..limits },
+            Reason::PacketTooLarge,
+        );
         let user = [0x26, 0, 0, 0, 0];
         let with = |properties: &[u8]| {
             let head = [0x30, properties.len() as u8 + 4, 0, 1, b't', properties.len() as u8];
@@ -149,10 +158,10 @@ mod tests {
         let mut connect = b"\x10\x1D\0\x04MQTT\x05\x06\0\0".to_vec();
         connect.extend([5, 0x26, 0, 0, 0, 0, 0, 0]); // Properties, empty client identifier.
         connect.extend([5, 0x26, 0, 0, 0, 0, 0, 1, b't', 0, 0]);
-        let two = Limits { user_properties_max: 2, ..Limits::NONE };
+        let two = DecodeLimits { user_properties_max: 2, ..DecodeLimits::NONE };
         let decoded = decode(&connect, None, Sender::Client, &two);
         assert!(matches!(decoded, Ok(Decoded::Packet { .. })), "{decoded:?}");
-        let one = Limits { user_properties_max: 1, ..Limits::NONE };
+        let one = DecodeLimits { user_properties_max: 1, ..DecodeLimits::NONE };
         check(&connect, None, &one, Reason::QuotaExceeded);
     }
 
@@ -183,7 +192,7 @@ mod tests {
             (b"\0\x06MQIsdp\x04", Version::V311),
         ] {
             let bytes = [&[0x10, name_and_level.len() as u8], name_and_level].concat();
-            let decoded = decode(&bytes, None, Sender::Client, &Limits::NONE);
+            let decoded = decode(&bytes, None, Sender::Client, &DecodeLimits::NONE);
             let level = bytes[bytes.len() - 1];
             assert_eq!(decoded, Err(DecodeError::UnsupportedVersion { level, answer }));
         }
@@ -192,9 +201,9 @@ mod tests {
     #[test]
     fn a_longer_remaining_length_is_judged_by_the_version_of_the_connect() {
         let v311 = b"\x10\x8C\0\0\x04MQTT\x04\x02\0\0\0\0";
-        let decoded = decode(v311, None, Sender::Client, &Limits::NONE);
+        let decoded = decode(v311, None, Sender::Client, &DecodeLimits::NONE);
         assert!(matches!(decoded, Ok(Decoded::Packet { len: 15, .. })), "{decoded:?}");
         let v5 = b"\x10\x8D\0\0\x04MQTT\x05\x02\0\0\0\0\0";
-        check(v5, None, &Limits::NONE, Reason::MalformedPacket);
+        check(v5, None, &DecodeLimits::NONE, Reason::MalformedPacket);
     }
 }

@@ -1,16 +1,16 @@
 //! The codec: bytes to packets and back, for MQTT 3.1, 3.1.1 and 5. Two functions: [`decode`] and
 //! [`encode`]. The codec does not know sessions, the meaning of topics, or limits other than
-//! [`Limits`].
+//! [`DecodeLimits`].
 //!
 //! All packets have the shape of version 5: packets of 3.1.1 are decoded into it and encoded from it.
 //!
 //! ```
-//! use sluicemq::codec::{self, Decoded, Limits, Packet, Publish, Sender, Version};
+//! use sluicemq::codec::{self, DecodeLimits, Decoded, Packet, Publish, Sender, Version};
 //!
 //! let publish = Publish { topic: "a/b", payload: b"hello", ..Publish::default() };
 //! let mut bytes = Vec::new();
 //! codec::encode(&Packet::Publish(publish.clone()), Version::V5, usize::MAX, &mut bytes)?;
-//! let decoded = codec::decode(&bytes, Some(Version::V5), Sender::Client, &Limits::NONE)?;
+//! let decoded = codec::decode(&bytes, Some(Version::V5), Sender::Client, &DecodeLimits::NONE)?;
 //! assert_eq!(decoded, Decoded::Packet { packet: Packet::Publish(publish), len: bytes.len() });
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -34,4 +34,4 @@ pub use packet::{
 };
 pub use property::Properties;
 pub use reason::Reason;
-pub use words::{Limits, PacketId, QoS, Sender, Version};
+pub use words::{DecodeLimits, PacketId, QoS, Sender, Version};

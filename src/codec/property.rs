@@ -4,8 +4,8 @@
 
 use super::error::DecodeError;
 use super::reason::Reason;
-use super::wire::{Reader, Sink};
-use super::words::Limits;
+use super::wire::{FieldReader, Sink};
+use super::words::DecodeLimits;
 
 /// Bits for the packets a property may stand in; see [`Property::allowed_in`].
 pub mod carrier {
@@ -35,7 +35,7 @@ use carrier::*;
 
 /// How the value of a property is written, and which values are legal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Kind {
+pub enum ValueKind {
     /// One byte, 0 or 1.
     Flag,
     /// Two bytes.
@@ -92,9 +92,9 @@ macro_rules! properties {
 
             /// How its value is written.
             #[inline]
-            pub const fn kind(self) -> Kind {
+            pub const fn kind(self) -> ValueKind {
                 match self {
-                    $(Property::$name => Kind::$kind,)*
+                    $(Property::$name => ValueKind::$kind,)*
                 }
             }
 
@@ -169,36 +169,36 @@ impl Property {
 
     /// Reads its value and checks it against its kind.
     #[inline]
-    fn read<'a>(self, reader: &mut Reader<'a>) -> Result<Value<'a>, DecodeError> {
+    fn read<'a>(self, reader: &mut FieldReader<'a>) -> Result<PropertyValue<'a>, DecodeError> {
         let field = self.name();
         let value = match self.kind() {
-            Kind::Flag => match reader.u8(field)? {
-                byte @ (0 | 1) => Value::Number(u32::from(byte)),
+            ValueKind::Flag => match reader.u8(field)? {
+                byte @ (0 | 1) => PropertyValue::Number(u32::from(byte)),
                 _ => return Err(DecodeError::Refused(Reason::ProtocolError, field)),
             },
-            Kind::U16 => Value::Number(u32::from(reader.u16(field)?)),
-            Kind::NonZeroU16 => self.not_zero(u32::from(reader.u16(field)?))?,
-            Kind::U32 => Value::Number(reader.u32(field)?),
-            Kind::NonZeroU32 => self.not_zero(reader.u32(field)?)?,
-            Kind::NonZeroVariable => self.not_zero(reader.variable(field)?)?,
-            Kind::Text => Value::Text(reader.text(field)?),
-            Kind::Topic => match reader.topic(field, Reason::ProtocolError)? {
+            ValueKind::U16 => PropertyValue::Number(u32::from(reader.u16(field)?)),
+            ValueKind::NonZeroU16 => self.not_zero(u32::from(reader.u16(field)?))?,
+            ValueKind::U32 => PropertyValue::Number(reader.u32(field)?),
+            ValueKind::NonZeroU32 => self.not_zero(reader.u32(field)?)?,
+            ValueKind::NonZeroVariable => self.not_zero(reader.variable(field)?)?,
+            ValueKind::Text => PropertyValue::Text(reader.text(field)?),
+            ValueKind::Topic => match reader.topic(field, Reason::ProtocolError)? {
                 "" => return Err(DecodeError::Refused(Reason::ProtocolError, field)),
-                topic => Value::Text(topic),
+                topic => PropertyValue::Text(topic),
             },
-            Kind::Binary => Value::Binary(reader.binary(field)?),
-            Kind::Pair => {
+            ValueKind::Binary => PropertyValue::Binary(reader.binary(field)?),
+            ValueKind::Pair => {
                 reader.text(field)?;
                 reader.text(field)?;
-                Value::Pair
+                PropertyValue::Pair
             }
         };
         Ok(value)
     }
 
-    fn not_zero<'a>(self, number: u32) -> Result<Value<'a>, DecodeError> {
+    fn not_zero<'a>(self, number: u32) -> Result<PropertyValue<'a>, DecodeError> {
         if number != 0 {
-            return Ok(Value::Number(number));
+            return Ok(PropertyValue::Number(number));
         }
         let reason = match self {
             Property::TopicAlias => Reason::TopicAliasInvalid, // [MQTT5-3.3.2-8]
@@ -208,22 +208,24 @@ impl Property {
     }
 
     /// Steps over its value, which was checked before.
-    fn skip(self, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+    fn skip(self, reader: &mut FieldReader<'_>) -> Result<(), DecodeError> {
         let field = self.name();
         match self.kind() {
-            Kind::Flag => reader.u8(field).map(drop),
-            Kind::U16 | Kind::NonZeroU16 => reader.u16(field).map(drop),
-            Kind::U32 | Kind::NonZeroU32 => reader.u32(field).map(drop),
-            Kind::NonZeroVariable => reader.variable(field).map(drop),
-            Kind::Text | Kind::Topic | Kind::Binary => reader.binary(field).map(drop),
-            Kind::Pair => reader.binary(field).and_then(|_| reader.binary(field)).map(drop),
+            ValueKind::Flag => reader.u8(field).map(drop),
+            ValueKind::U16 | ValueKind::NonZeroU16 => reader.u16(field).map(drop),
+            ValueKind::U32 | ValueKind::NonZeroU32 => reader.u32(field).map(drop),
+            ValueKind::NonZeroVariable => reader.variable(field).map(drop),
+            ValueKind::Text | ValueKind::Topic | ValueKind::Binary => {
+                reader.binary(field).map(drop)
+            }
+            ValueKind::Pair => reader.binary(field).and_then(|_| reader.binary(field)).map(drop),
         }
     }
 }
 
 /// The value of a property, as far as a packet needs it.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Value<'a> {
+pub(super) enum PropertyValue<'a> {
     /// Of every numeric kind.
     Number(u32),
     /// Text or Topic.
@@ -234,12 +236,12 @@ pub(super) enum Value<'a> {
     Pair,
 }
 
-impl<'a> Value<'a> {
+impl<'a> PropertyValue<'a> {
     /// The number, of a numeric property.
     pub(super) fn number(self) -> u32 {
         match self {
-            Value::Number(number) => number,
-            Value::Text(_) | Value::Binary(_) | Value::Pair => 0,
+            PropertyValue::Number(number) => number,
+            PropertyValue::Text(_) | PropertyValue::Binary(_) | PropertyValue::Pair => 0,
         }
     }
 
@@ -256,16 +258,16 @@ impl<'a> Value<'a> {
     /// The string, of a property that is one.
     pub(super) fn text(self) -> Option<&'a str> {
         match self {
-            Value::Text(text) => Some(text),
-            Value::Number(_) | Value::Binary(_) | Value::Pair => None,
+            PropertyValue::Text(text) => Some(text),
+            PropertyValue::Number(_) | PropertyValue::Binary(_) | PropertyValue::Pair => None,
         }
     }
 
     /// The bytes, of a binary property.
     pub(super) fn binary(self) -> Option<&'a [u8]> {
         match self {
-            Value::Binary(bytes) => Some(bytes),
-            Value::Number(_) | Value::Text(_) | Value::Pair => None,
+            PropertyValue::Binary(bytes) => Some(bytes),
+            PropertyValue::Number(_) | PropertyValue::Text(_) | PropertyValue::Pair => None,
         }
     }
 }
@@ -285,10 +287,10 @@ pub(super) struct Block<'a> {
 /// shows each to `each`.
 #[inline]
 pub(super) fn read_block<'a>(
-    reader: &mut Reader<'a>,
+    reader: &mut FieldReader<'a>,
     carrier: u16,
-    limits: &Limits,
-    mut each: impl FnMut(Property, Value<'a>),
+    limits: &DecodeLimits,
+    mut each: impl FnMut(Property, PropertyValue<'a>),
 ) -> Result<Block<'a>, DecodeError> {
     let len = reader.variable("Property Length")? as usize;
     if len == 0 {
@@ -298,7 +300,7 @@ pub(super) fn read_block<'a>(
         return Err(DecodeError::Refused(Reason::PacketTooLarge, "too many bytes of properties"));
     }
     let block = reader.take(len, "Property Length")?;
-    let mut reader = Reader::new(block);
+    let mut reader = FieldReader::new(block);
     let mut seen = 0u64;
     let mut users = 0;
     let mut user_span = 0..0;
@@ -369,7 +371,7 @@ impl<'a> Properties<'a> {
     pub fn subscription_ids(&self) -> Vec<u32> {
         self.entries()
             .filter(|(property, _)| *property == Property::SubscriptionIdentifier)
-            .filter_map(|(_, raw)| Reader::new(&raw[1..]).variable("").ok())
+            .filter_map(|(_, raw)| FieldReader::new(&raw[1..]).variable("").ok())
             .collect()
     }
 
@@ -378,7 +380,7 @@ impl<'a> Properties<'a> {
         self.entries()
             .filter(|(property, _)| *property == Property::UserProperty)
             .filter_map(|(_, raw)| {
-                let mut reader = Reader::new(&raw[1..]);
+                let mut reader = FieldReader::new(&raw[1..]);
                 Some((reader.text("").ok()?, reader.text("").ok()?))
             })
             .collect()
@@ -404,7 +406,7 @@ impl<'a> Properties<'a> {
         let mut rest = self.0;
         std::iter::from_fn(move || {
             let property = Property::from_byte(*rest.first()?)?;
-            let mut reader = Reader::new(&rest[1..]);
+            let mut reader = FieldReader::new(&rest[1..]);
             property.skip(&mut reader).ok()?;
             let (entry, after) = rest.split_at(rest.len() - reader.len());
             rest = after;

@@ -1,6 +1,6 @@
 //! The primitives of the wire: integers, variable integers, strings and binary fields.
 //!
-//! A [`Reader`] sees exactly one frame or one block of properties; running past its end is always
+//! A [`FieldReader`] sees exactly one frame or one block of properties; running past its end is always
 //! an error, never a wish for more bytes. Only [`remaining_length`] can find that bytes are missing.
 
 use super::error::DecodeError;
@@ -48,13 +48,13 @@ pub(super) fn remaining_length(bytes: &[u8]) -> RemainingLength {
 
 /// Reads fields from the front of a slice. Every method names the field for the error.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reader<'a> {
+pub(super) struct FieldReader<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Reader<'a> {
-        Reader { rest: bytes }
+impl<'a> FieldReader<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> FieldReader<'a> {
+        FieldReader { rest: bytes }
     }
 
     #[inline]

@@ -43,7 +43,7 @@ impl QoS {
 
 /// Limits on what is decoded.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Limits {
+pub struct DecodeLimits {
     /// Largest packet, in bytes with its fixed header; checked as soon as the header is readable.
     pub packet_max: usize,
     /// Largest block of properties, bytes.
@@ -54,9 +54,9 @@ pub struct Limits {
     pub filters_max: usize,
 }
 
-impl Limits {
+impl DecodeLimits {
     /// Only what the wire format itself limits.
-    pub const NONE: Limits = Limits {
+    pub const NONE: DecodeLimits = DecodeLimits {
         packet_max: usize::MAX,
         properties_max: usize::MAX,
         user_properties_max: usize::MAX,

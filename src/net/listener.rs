@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::{debug, warn};
 
 use super::addresses::Addresses;
-use super::serve::{Serve, Shared, serve};
+use super::serve::{Serve, ServeContext, serve};
 use crate::broker::overload::SLOW;
 use crate::broker::{Link, ListenerId, PeerInfo};
 use crate::codec::Reason;
@@ -28,7 +28,7 @@ use crate::time::{Clock, Time};
 
 /// A listener that is open: its name, its limits and the connections it has.
 pub struct OpenListener<C> {
-    shared: Arc<Shared<C>>,
+    shared: Arc<ServeContext<C>>,
     id: ListenerId,
     name: String,
     /// Clients without a user name are let in.
@@ -45,11 +45,11 @@ pub struct OpenListener<C> {
 /// A connection that the listener has counted, before it is served. Dropped, it is not counted any
 /// more.
 pub struct Admitted<C> {
-    shared: Arc<Shared<C>>,
+    shared: Arc<ServeContext<C>>,
     peer: PeerInfo,
     /// When it was accepted: handshakes count towards the time until CONNECT.
     accepted: Time,
-    counted: Counted,
+    counted: CountedConnection,
 }
 
 /// New connections a second, in all and from each address.
@@ -71,7 +71,7 @@ impl<C: Clock> OpenListener<C> {
     /// A listener with the limits of `settings`, called `name` in logs and by classes of clients.
     /// `anonymous`: clients without a user name are let in.
     pub fn new(
-        shared: &Arc<Shared<C>>,
+        shared: &Arc<ServeContext<C>>,
         settings: &Listener,
         name: &str,
         anonymous: bool,
@@ -203,17 +203,17 @@ impl Rates {
 struct OpenCount(Arc<AtomicU32>);
 
 /// One of them; dropped, it is not counted any more.
-struct Counted(Arc<AtomicU32>);
+struct CountedConnection(Arc<AtomicU32>);
 
 impl OpenCount {
     /// Counts one more; returns how many that makes.
-    fn count(&self) -> (Counted, u32) {
+    fn count(&self) -> (CountedConnection, u32) {
         let number = self.0.fetch_add(1, Ordering::Relaxed) + 1;
-        (Counted(self.0.clone()), number)
+        (CountedConnection(self.0.clone()), number)
     }
 }
 
-impl Drop for Counted {
+impl Drop for CountedConnection {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -221,7 +221,7 @@ impl Drop for Counted {
 
 /// The task of a connection, counted until it ends.
 struct Served<F> {
-    _counted: Counted,
+    _counted: CountedConnection,
     served: F,
 }
 

@@ -8,8 +8,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::codec::{
-    self, Connect, Decoded, Limits, Packet, PacketId, Publish, QoS, Reason, Sender, Subscribe,
-    SubscribeOptions, Version,
+    self, Connect, DecodeLimits, Decoded, Packet, PacketId, Publish, QoS, Reason, Sender,
+    Subscribe, SubscribeOptions, Version,
 };
 
 /// Why the broker is not well.
@@ -64,7 +64,7 @@ async fn talk(address: SocketAddr, user: Option<(&str, &str)>) -> Result<(), Liv
         }
         let mut used = 0;
         while let Decoded::Packet { packet, len } =
-            codec::decode(&buf[used..], Some(Version::V5), Sender::Server, &Limits::NONE)
+            codec::decode(&buf[used..], Some(Version::V5), Sender::Server, &DecodeLimits::NONE)
                 .map_err(|error| LiveError::Wrong { address, problem: error.to_string() })?
         {
             match packet {

@@ -9,4 +9,4 @@ pub mod tcp;
 pub mod tls;
 pub mod wheel;
 
-pub use serve::{Shared, serve};
+pub use serve::{ServeContext, serve};

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use super::serve::Shared;
+use super::serve::ServeContext;
 use crate::broker::overload::Sample;
 use crate::config::OverloadConfig;
 use crate::time::Clock;
@@ -26,7 +26,7 @@ const EVERY: Duration = Duration::from_millis(100);
 
 /// Takes samples for ever; none at all if there is nothing to be done about them.
 pub fn sample<C: Clock>(
-    shared: Arc<Shared<C>>,
+    shared: Arc<ServeContext<C>>,
     section: &OverloadConfig,
 ) -> impl Future<Output = ()> + Send + use<C> {
     let off = section.level_max == 0;

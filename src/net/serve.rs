@@ -29,7 +29,7 @@ use crate::time::{Clock, Time};
 
 /// What all connections share.
 #[derive(Debug)]
-pub struct Shared<C> {
+pub struct ServeContext<C> {
     /// The broker.
     pub broker: Broker,
     /// Where the time is read: once a turn.
@@ -40,10 +40,10 @@ pub struct Shared<C> {
     pub stopping: AtomicBool,
 }
 
-impl<C: Clock> Shared<C> {
+impl<C: Clock> ServeContext<C> {
     /// What connections to `broker` share.
-    pub fn new(broker: Broker, clock: C) -> Shared<C> {
-        Shared { broker, clock, wheel: Wheel::default(), stopping: AtomicBool::new(false) }
+    pub fn new(broker: Broker, clock: C) -> ServeContext<C> {
+        ServeContext { broker, clock, wheel: Wheel::default(), stopping: AtomicBool::new(false) }
     }
 
     /// Tells every connection to end: DISCONNECT 0x8B, then close.
@@ -54,7 +54,7 @@ impl<C: Clock> Shared<C> {
 }
 
 /// Serves `link` on `stream` until either ends. An error is the stream's.
-pub fn serve<S, C>(link: Link, stream: S, shared: Arc<Shared<C>>) -> Serve<S, C>
+pub fn serve<S, C>(link: Link, stream: S, shared: Arc<ServeContext<C>>) -> Serve<S, C>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     C: Clock,
@@ -89,7 +89,7 @@ pub struct Serve<S: AsyncRead + AsyncWrite + Unpin, C: Clock> {
 struct Connection<S, C> {
     link: Link,
     stream: S,
-    shared: Arc<Shared<C>>,
+    shared: Arc<ServeContext<C>>,
     ticket: Ticket,
     /// Read and not yet consumed: a partial packet, or what a pause holds back.
     partial: ThinVec<u8>,

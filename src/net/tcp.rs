@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tracing::debug;
 
 use super::listener::{Admitted, OpenListener};
-use super::serve::Shared;
+use super::serve::ServeContext;
 use super::tls::LiveTls;
 use crate::config::Listener;
 use crate::time::Clock;
@@ -28,7 +28,7 @@ impl<C: Clock> TcpAcceptor<C> {
     /// Opens the socket of a listener at `address`. `anonymous`: clients without a user name are let
     /// in. A listener without a name is called by its address, with the real port.
     pub fn open(
-        shared: &Arc<Shared<C>>,
+        shared: &Arc<ServeContext<C>>,
         settings: &Listener,
         address: SocketAddr,
         anonymous: bool,

@@ -43,14 +43,14 @@ const PLACE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct LiveTls {
     settings: Tls,
-    current: ArcSwap<Terms>,
+    current: ArcSwap<HandshakeTerms>,
     /// One permit a handshake: their number is bounded, more wait.
     handshakes: Semaphore,
 }
 
 /// The configuration of handshakes, from one reload to the next.
 #[derive(Debug)]
-struct Terms {
+struct HandshakeTerms {
     server: Arc<ServerConfig>,
     trust: Trust,
     tickets: Arc<dyn ProducesTickets>,
@@ -104,7 +104,7 @@ pub enum TlsError {
 impl LiveTls {
     /// Reads the files that `settings` names.
     pub fn load(settings: &Tls) -> Result<LiveTls, TlsError> {
-        let terms = Terms::load(settings, None)?;
+        let terms = HandshakeTerms::load(settings, None)?;
         Ok(LiveTls {
             settings: settings.clone(),
             current: ArcSwap::from_pointee(terms),
@@ -124,7 +124,7 @@ impl LiveTls {
 
     /// Reads the files again, for new connections. Leaves what is in force if it cannot.
     pub fn reload(&self) -> Result<(), TlsError> {
-        let terms = Terms::load(&self.settings, Some(&self.current.load()))?;
+        let terms = HandshakeTerms::load(&self.settings, Some(&self.current.load()))?;
         self.current.store(Arc::new(terms));
         Ok(())
     }
@@ -149,8 +149,8 @@ impl LiveTls {
     }
 }
 
-impl Terms {
-    fn load(settings: &Tls, before: Option<&Terms>) -> Result<Terms, TlsError> {
+impl HandshakeTerms {
+    fn load(settings: &Tls, before: Option<&HandshakeTerms>) -> Result<HandshakeTerms, TlsError> {
         let chain: Vec<CertificateDer<'static>> = read("certificate", &settings.certificate)?;
         let key = read_key(&settings.key)?;
         warn_of_dates(&settings.certificate, &chain);
@@ -170,7 +170,7 @@ impl Terms {
         server.alpn_protocols = vec![b"mqtt".to_vec()];
         server.ticketer = Arc::clone(&tickets);
         server.send_tls13_tickets = 1;
-        Ok(Terms { server: Arc::new(server), trust, tickets })
+        Ok(HandshakeTerms { server: Arc::new(server), trust, tickets })
     }
 }
 

@@ -16,19 +16,19 @@ use crate::time::{Clock, Time};
 /// Wakers by the time they are due, in slots of a quarter of a second.
 #[derive(Debug, Default)]
 pub struct Wheel {
-    inner: Mutex<Inner>,
+    inner: Mutex<Slots>,
     earlier: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
-    entries: Vec<Entry>,
+struct Slots {
+    entries: Vec<Registered>,
     free: Vec<u32>,
     slots: BTreeMap<u64, Vec<Ticket>>,
 }
 
 #[derive(Debug, Default)]
-struct Entry {
+struct Registered {
     waker: Option<Waker>,
     generation: u32,
 }
@@ -58,7 +58,7 @@ impl Wheel {
             let more = (inner.entries.len() / 8).max(64);
             inner.entries.reserve_exact(more);
         }
-        inner.entries.push(Entry::default());
+        inner.entries.push(Registered::default());
         Ticket { entry, generation: 0 }
     }
 
@@ -148,7 +148,7 @@ impl Wheel {
         wakers
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, Slots> {
         self.inner.lock().expect("no code panics while it holds the wheel")
     }
 }

@@ -9,13 +9,13 @@ use super::{Reread, notify};
 use crate::auth::{PasswordFile, Rights};
 use crate::config::Config;
 use crate::net::sampler;
-use crate::net::serve::Shared;
+use crate::net::serve::ServeContext;
 use crate::net::tls::LiveTls;
 use crate::time::{Clock, SystemClock};
 
 /// Carries out a reload.
 pub(super) struct Reloader<'a> {
-    shared: Arc<Shared<SystemClock>>,
+    shared: Arc<ServeContext<SystemClock>>,
     /// In force: a key that needs a restart is as it was at the start.
     config: Config,
     files: Files,
@@ -36,7 +36,7 @@ pub(super) struct Files {
 impl<'a> Reloader<'a> {
     /// Starts what depends on reloads: the samples for the overload controller.
     pub fn start(
-        shared: Arc<Shared<SystemClock>>,
+        shared: Arc<ServeContext<SystemClock>>,
         config: Config,
         files: Files,
         rights: Arc<Rights>,

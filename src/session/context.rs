@@ -30,7 +30,7 @@ pub struct Policy {
     /// `[session]`.
     pub session: config::SessionConfig,
     /// What the topic parser needs of `[limits]`.
-    pub topic: topic::Limits,
+    pub topic: topic::TopicLimits,
     /// Highest `QoS` served.
     pub qos_max: QoS,
 }
@@ -39,7 +39,7 @@ impl Policy {
     /// The rules of a configuration.
     pub fn new(limits: &config::LimitsConfig, session: &config::SessionConfig) -> Policy {
         Policy {
-            topic: topic::Limits {
+            topic: topic::TopicLimits {
                 bytes_max: limits.topic_bytes_max as usize,
                 levels_max: limits.topic_levels_max as usize,
             },

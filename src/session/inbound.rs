@@ -1,6 +1,6 @@
 //! What the client publishes: PUBLISH and PUBREL in, PUBACK, PUBREC and PUBCOMP out.
 
-use super::{Action, Context, Count, Op, Outcome, Session, Violation, answer};
+use super::{Action, Context, Count, Op, PacketResult, Session, Violation, answer};
 use crate::codec::{Ack, Packet, PacketId, Publish, QoS, Reason, Version};
 use crate::message::Draft;
 use crate::topic::TopicName;
@@ -11,7 +11,7 @@ impl Session {
         publish: &Publish<'_>,
         cx: &Context<'_>,
         out: &mut impl FnMut(Action<'_>),
-    ) -> Outcome {
+    ) -> PacketResult {
         if publish.qos > cx.policy.qos_max {
             return Err(Violation(Reason::QoSNotSupported)); // [MQTT5-3.2.2-11]
         }
@@ -117,7 +117,7 @@ impl Session {
     }
 
     /// Sets the alias of the packet, also of a PUBLISH that is refused later.
-    fn note_alias(&mut self, publish: &Publish<'_>) -> Outcome {
+    fn note_alias(&mut self, publish: &Publish<'_>) -> PacketResult {
         let Some(alias) = publish.topic_alias else { return Ok(()) };
         if alias.get() > self.terms.alias_in_max {
             return Err(Violation(Reason::TopicAliasInvalid)); // [MQTT5-3.2.2-17]
@@ -136,7 +136,7 @@ impl Session {
     }
 
     /// Notes that an answer is owed, within the client's limits `[MQTT5-3.3.4-7]`.
-    fn owe(&mut self, qos: QoS, packet_id: PacketId, cx: &Context<'_>) -> Outcome {
+    fn owe(&mut self, qos: QoS, packet_id: PacketId, cx: &Context<'_>) -> PacketResult {
         if self.terms.version == Version::V5 {
             let open = self.owed_qos1 as usize + self.received.len();
             if open >= usize::from(cx.policy.session.receive_maximum) {

@@ -98,7 +98,7 @@ pub use will::WillMessage;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Violation(Reason);
 
-type Outcome = Result<(), Violation>;
+type PacketResult = Result<(), Violation>;
 
 /// How a Network Connection ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -302,9 +302,9 @@ impl Session {
     /// For each message in flight the group that it came from, if any.
     pub fn in_flight(&self) -> Vec<Option<GroupId>> {
         let group = |flight: &window::Flight| match &flight.state {
-            window::State::Sent(delivery) => Some(delivery.group),
-            window::State::Released { group, lost: false, .. } => Some(*group),
-            window::State::Released { lost: true, .. } => None,
+            window::FlightStage::Sent(delivery) => Some(delivery.group),
+            window::FlightStage::Released { group, lost: false, .. } => Some(*group),
+            window::FlightStage::Released { lost: true, .. } => None,
         };
         self.window.flights().filter_map(group).collect()
     }
@@ -336,12 +336,14 @@ impl Session {
         }
         for flight in self.window.flights() {
             let (delivery, (above_qos0, group, mid)) = match &flight.state {
-                window::State::Sent(delivery) => {
+                window::FlightStage::Sent(delivery) => {
                     let settles = (delivery.counts_above_qos0(), delivery.group, delivery.mid());
                     (Some(delivery), settles)
                 }
-                window::State::Released { lost: true, .. } => continue,
-                window::State::Released { group, mid, lost: false } => (None, (true, *group, *mid)),
+                window::FlightStage::Released { lost: true, .. } => continue,
+                window::FlightStage::Released { group, mid, lost: false } => {
+                    (None, (true, *group, *mid))
+                }
             };
             out(Action::Undeliverable { delivery, loss });
             out(Action::Settle { above_qos0, group, loss: Some(loss), mid });
@@ -425,7 +427,7 @@ impl Session {
         packet: &Packet<'_>,
         cx: &Context<'_>,
         out: &mut impl FnMut(Action<'_>),
-    ) -> Outcome {
+    ) -> PacketResult {
         self.heard = cx.now;
         match packet {
             Packet::Publish(publish) => {
@@ -479,7 +481,7 @@ impl Session {
         disconnect: &Disconnect<'_>,
         cx: &Context<'_>,
         out: &mut impl FnMut(Action<'_>),
-    ) -> Outcome {
+    ) -> PacketResult {
         if let Some(expiry) = disconnect.session_expiry {
             // From nothing there is no way back [MQTT5-3.14.2.2.2].
             if self.terms.asked_expiry == 0 && expiry != 0 {
@@ -496,7 +498,7 @@ impl Session {
         Ok(())
     }
 
-    fn on_tick(&self, cx: &Context<'_>) -> Outcome {
+    fn on_tick(&self, cx: &Context<'_>) -> PacketResult {
         match self.deadline() {
             Some(deadline) if deadline <= cx.now => Err(Violation(Reason::KeepAliveTimeout)),
             _ => Ok(()),

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU16;
 
-use super::window::State;
+use super::window::FlightStage;
 use super::{Action, Context, Op, Session, answer};
 use crate::codec::{self, Ack, Packet, PacketId, Publish, QoS, Reason};
 use crate::message::{Delivery, Identity, Loss};
@@ -86,12 +86,12 @@ impl Session {
             let Some(flight) = self.window.resend(max) else { break };
             let packet_id = flight.packet_id;
             match &flight.state {
-                State::Released { .. } => {
+                FlightStage::Released { .. } => {
                     let packet = Packet::PubRel(Ack::new(packet_id, Reason::Success));
                     // CONNACK has waited for all that the last connection remembered.
                     out(Action::Send { packet: &packet, after_ops: false });
                 }
-                State::Sent(delivery) => {
+                FlightStage::Sent(delivery) => {
                     let mut lose = |loss| {
                         out(Action::Undeliverable { delivery: Some(delivery), loss });
                         let (qos, group, mid) = (delivery.qos, delivery.group, delivery.mid());
@@ -187,14 +187,14 @@ impl Session {
     ) {
         let Some(flight) = self.window.finish(packet_id, qos, released) else { return };
         let (group, mid) = match &flight.state {
-            State::Sent(delivery) => {
+            FlightStage::Sent(delivery) => {
                 if let Some(loss @ Loss::RefusedByReceiver) = loss {
                     out(Action::Undeliverable { delivery: Some(delivery), loss });
                 }
                 (delivery.group, delivery.mid())
             }
-            State::Released { group, mid, lost: false } => (*group, *mid),
-            State::Released { lost: true, .. } => {
+            FlightStage::Released { group, mid, lost: false } => (*group, *mid),
+            FlightStage::Released { lost: true, .. } => {
                 self.remember(cx, out, || Op::Done { packet_id });
                 return;
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Subscription;
 use super::will::WillMessage;
-use super::window::State;
+use super::window::FlightStage;
 use crate::codec::{PacketId, SubscribeOptions};
 use crate::message::{Delivery, GroupId, Identity, Mid};
 use crate::time::Time;
@@ -90,7 +90,7 @@ pub struct Record {
     pub(super) expiry: u32,
     pub(super) parked: Option<Time>,
     pub(super) subscriptions: Vec<(TopicFilter, Subscription)>,
-    pub(super) flights: Vec<(PacketId, State)>,
+    pub(super) flights: Vec<(PacketId, FlightStage)>,
     pub(super) received: Vec<PacketId>,
     pub(super) will: Option<Arc<WillMessage>>,
 }
@@ -118,10 +118,10 @@ impl Record {
                 self.subscriptions.push((filter, Subscription { options, id }));
             }
             Op::Sent { packet_id, delivery } => {
-                self.flights.push((packet_id, State::Sent(delivery)));
+                self.flights.push((packet_id, FlightStage::Sent(delivery)));
             }
             Op::Released { packet_id, group, mid, lost } => {
-                self.flights.push((packet_id, State::Released { group, mid, lost }));
+                self.flights.push((packet_id, FlightStage::Released { group, mid, lost }));
             }
             Op::Received { packet_id } => self.received.push(packet_id),
             Op::Will(will, _) => self.will = Some(will),
@@ -156,7 +156,7 @@ impl Record {
     }
 
     /// What is in flight to its client, in the order of sending.
-    pub fn flights(&self) -> &[(PacketId, State)] {
+    pub fn flights(&self) -> &[(PacketId, FlightStage)] {
         &self.flights
     }
 

@@ -7,7 +7,7 @@ use crate::message::{Delivery, GroupId, Mid};
 
 /// How far a delivery has come.
 #[derive(Clone, Debug)]
-pub enum State {
+pub enum FlightStage {
     /// PUBLISH sent; PUBACK or PUBREC awaited.
     Sent(Delivery),
     /// `QoS` 2: PUBREC seen, PUBREL sent; PUBCOMP awaited. The message is no longer needed, only
@@ -28,7 +28,7 @@ pub struct Flight {
     /// Chosen by us; free in this Session `[MQTT5-2.2.1-4]`.
     pub packet_id: PacketId,
     /// How far it has come.
-    pub state: State,
+    pub state: FlightStage,
     /// Takes a slot of the client's Receive Maximum: its PUBLISH went out on this connection.
     counted: bool,
 }
@@ -83,7 +83,7 @@ impl Window {
     /// free slot.
     pub fn admit(&mut self, packet_id: PacketId, delivery: Delivery) {
         assert!(self.sent() == self.flights.len(), "admitted before the resend was done");
-        let state = State::Sent(delivery);
+        let state = FlightStage::Sent(delivery);
         self.flights.push_back(Flight { packet_id, state, counted: true });
         self.counted += 1;
         self.resent += 1;
@@ -95,8 +95,8 @@ impl Window {
     pub fn finish(&mut self, packet_id: PacketId, qos: QoS, released: bool) -> Option<Flight> {
         let index = self.position(packet_id)?;
         let fits = match &self.flights[index].state {
-            State::Sent(delivery) => !released && delivery.qos == qos,
-            State::Released { .. } => released,
+            FlightStage::Sent(delivery) => !released && delivery.qos == qos,
+            FlightStage::Released { .. } => released,
         };
         if !fits || index >= self.sent() {
             return None;
@@ -125,14 +125,14 @@ impl Window {
         }
         let flight = &mut self.flights[index];
         match &flight.state {
-            State::Released { .. } => Some(None),
-            State::Sent(delivery) if delivery.qos != QoS::ExactlyOnce => None,
-            State::Sent(delivery) => {
+            FlightStage::Released { .. } => Some(None),
+            FlightStage::Sent(delivery) if delivery.qos != QoS::ExactlyOnce => None,
+            FlightStage::Sent(delivery) => {
                 let (group, mid) = (delivery.group, delivery.mid());
-                let released = State::Released { group, mid, lost: false };
+                let released = FlightStage::Released { group, mid, lost: false };
                 match std::mem::replace(&mut flight.state, released) {
-                    State::Sent(delivery) => Some(Some(delivery)),
-                    State::Released { .. } => None,
+                    FlightStage::Sent(delivery) => Some(Some(delivery)),
+                    FlightStage::Released { .. } => None,
                 }
             }
         }
@@ -143,14 +143,14 @@ impl Window {
     pub fn give_up(&mut self, packet_id: PacketId) {
         let Some(index) = self.position(packet_id) else { return };
         let flight = &mut self.flights[index];
-        if let State::Sent(delivery) = &flight.state {
-            flight.state = State::Released { group: delivery.group, mid: None, lost: true };
+        if let FlightStage::Sent(delivery) = &flight.state {
+            flight.state = FlightStage::Released { group: delivery.group, mid: None, lost: true };
             self.counted -= u16::from(std::mem::take(&mut flight.counted));
         }
     }
 
     /// What was in flight when the broker stopped, in order; it awaits its resend.
-    pub fn restore(flights: Vec<(PacketId, State)>) -> Window {
+    pub fn restore(flights: Vec<(PacketId, FlightStage)>) -> Window {
         let last_id = flights.last().map_or(0, |(packet_id, _)| packet_id.get());
         let flight = |(packet_id, state)| Flight { packet_id, state, counted: false };
         let flights = flights.into_iter().map(flight).collect();
@@ -169,7 +169,7 @@ impl Window {
     /// The next flight to send again, in order, if `max` leaves a slot for it; a PUBREL needs none.
     pub fn resend(&mut self, max: u16) -> Option<&Flight> {
         let flight = self.flights.get_mut(usize::from(self.resent))?;
-        if let State::Sent(_) = flight.state {
+        if let FlightStage::Sent(_) = flight.state {
             if self.counted >= max {
                 return None;
             }
@@ -199,7 +199,7 @@ impl Window {
         let flights = std::mem::take(&mut self.flights);
         for flight in flights {
             match flight.state {
-                State::Sent(delivery)
+                FlightStage::Sent(delivery)
                     if delivery.qos == QoS::AtLeastOnce
                         && delivery.group.is_some()
                         && take(&delivery) =>

@@ -43,23 +43,23 @@ pub struct FairQueue<W> {
     quantum: i64,
     waiters: Vec<Waiter<W>>,
     /// Slots that no client has.
-    free: Vec<Slot>,
-    first: Option<Slot>,
-    last: Option<Slot>,
+    free: Vec<QueueSlot>,
+    first: Option<QueueSlot>,
+    last: Option<QueueSlot>,
     /// How often the queue has become empty: then all debts are forgiven.
     emptied: u64,
 }
 
 /// A client's number in a [`FairQueue`].
-pub type Slot = u32;
+pub type QueueSlot = u32;
 
 /// One client: in the queue or not.
 #[derive(Debug)]
 struct Waiter<W> {
     waker: Option<W>,
     waits: bool,
-    before: Option<Slot>,
-    behind: Option<Slot>,
+    before: Option<QueueSlot>,
+    behind: Option<QueueSlot>,
     credit: i64,
     /// Its visit has begun: it has its quantum.
     visits: bool,
@@ -107,7 +107,7 @@ impl<W: Clone> FairQueue<W> {
     }
 
     /// A slot for a client that may come to wait.
-    pub fn add(&mut self) -> Slot {
+    pub fn add(&mut self) -> QueueSlot {
         let waiter = Waiter {
             waker: None,
             waits: false,
@@ -130,7 +130,7 @@ impl<W: Clone> FairQueue<W> {
     }
 
     /// Frees the slot of a client that is gone. Returns the client to wake, if any.
-    pub fn remove(&mut self, slot: Slot) -> Option<W> {
+    pub fn remove(&mut self, slot: QueueSlot) -> Option<W> {
         let woken = self.leave(slot);
         self.free.push(slot);
         woken
@@ -138,7 +138,7 @@ impl<W: Clone> FairQueue<W> {
 
     /// What a client that has something to send may send. If it must wait it enters the queue, and
     /// `waker` is returned by the call that makes it the first.
-    pub fn ask(&mut self, slot: Slot, waker: &W, now: Time) -> Clearance {
+    pub fn ask(&mut self, slot: QueueSlot, waker: &W, now: Time) -> Clearance {
         let emptied = self.emptied;
         let waiter = self.waiter_mut(slot);
         waiter.waker = Some(waker.clone());
@@ -165,7 +165,7 @@ impl<W: Clone> FairQueue<W> {
 
     /// `messages` and `bytes` have left, and there is more: the client stays in the queue. Returns the
     /// client to wake, if the next visit is another one's.
-    pub fn pour(&mut self, slot: Slot, messages: usize, bytes: usize, now: Time) -> Option<W> {
+    pub fn pour(&mut self, slot: QueueSlot, messages: usize, bytes: usize, now: Time) -> Option<W> {
         self.spend(slot, messages, bytes, now);
         let alone = self.first == self.last;
         let waiter = self.waiter_mut(slot);
@@ -182,14 +182,20 @@ impl<W: Clone> FairQueue<W> {
 
     /// `messages` and `bytes` have left, and nothing more can: the client leaves the queue. Returns the
     /// client to wake, if any.
-    pub fn pour_last(&mut self, slot: Slot, messages: usize, bytes: usize, now: Time) -> Option<W> {
+    pub fn pour_last(
+        &mut self,
+        slot: QueueSlot,
+        messages: usize,
+        bytes: usize,
+        now: Time,
+    ) -> Option<W> {
         self.spend(slot, messages, bytes, now);
         self.leave(slot)
     }
 
     /// Takes a client out of the queue that has nothing to send for now, or cannot take anything.
     /// Returns the client to wake, if any.
-    pub fn leave(&mut self, slot: Slot) -> Option<W> {
+    pub fn leave(&mut self, slot: QueueSlot) -> Option<W> {
         if !self.waiter(slot).waits {
             return None;
         }
@@ -222,7 +228,7 @@ impl<W: Clone> FairQueue<W> {
         count
     }
 
-    fn spend(&mut self, slot: Slot, messages: usize, bytes: usize, now: Time) {
+    fn spend(&mut self, slot: QueueSlot, messages: usize, bytes: usize, now: Time) {
         self.buckets.pour_many(messages, bytes, now);
         let cost = if self.by_bytes { bytes } else { messages };
         let waiter = self.waiter_mut(slot);
@@ -250,7 +256,7 @@ impl<W: Clone> FairQueue<W> {
     }
 
     /// Limits an allowance to the client's credit, if others wait behind it.
-    fn within_credit(&self, slot: Slot, allowance: Allowance) -> Allowance {
+    fn within_credit(&self, slot: QueueSlot, allowance: Allowance) -> Allowance {
         if self.first == self.last {
             return allowance;
         }
@@ -262,7 +268,7 @@ impl<W: Clone> FairQueue<W> {
         }
     }
 
-    fn push(&mut self, slot: Slot) {
+    fn push(&mut self, slot: QueueSlot) {
         let last = self.last.replace(slot);
         match last {
             Some(last) => self.waiter_mut(last).behind = Some(slot),
@@ -274,7 +280,7 @@ impl<W: Clone> FairQueue<W> {
         waiter.behind = None;
     }
 
-    fn unlink(&mut self, slot: Slot) {
+    fn unlink(&mut self, slot: QueueSlot) {
         let waiter = self.waiter_mut(slot);
         waiter.waits = false;
         let (before, behind) = (waiter.before.take(), waiter.behind.take());
@@ -288,11 +294,11 @@ impl<W: Clone> FairQueue<W> {
         }
     }
 
-    fn waiter(&self, slot: Slot) -> &Waiter<W> {
+    fn waiter(&self, slot: QueueSlot) -> &Waiter<W> {
         &self.waiters[slot as usize]
     }
 
-    fn waiter_mut(&mut self, slot: Slot) -> &mut Waiter<W> {
+    fn waiter_mut(&mut self, slot: QueueSlot) -> &mut Waiter<W> {
         &mut self.waiters[slot as usize]
     }
 }
@@ -349,7 +355,7 @@ mod tests {
     /// Clients with backlogs of packets, a queue, and a clock that jumps.
     struct Hall {
         queue: FairQueue<usize>,
-        slots: Vec<Slot>,
+        slots: Vec<QueueSlot>,
         backlogs: Vec<VecDeque<usize>>,
         now: Time,
         ready: VecDeque<usize>,

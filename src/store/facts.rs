@@ -426,7 +426,7 @@ fn tell_group(key: &[u8], value: &[u8], _: &Source<'_>) -> Result<Fact, Unread> 
 /// A filter that was checked when it was subscribed to.
 fn filter_of(text: &[u8]) -> Result<TopicFilter, Torn> {
     let text = std::str::from_utf8(text).map_err(|_| Torn)?;
-    let limits = crate::topic::Limits { bytes_max: usize::MAX, levels_max: usize::MAX };
+    let limits = crate::topic::TopicLimits { bytes_max: usize::MAX, levels_max: usize::MAX };
     TopicFilter::parse(text, &limits).map_err(|_| Torn)
 }
 

@@ -11,7 +11,7 @@ pub mod tree;
 mod twin;
 mod values;
 
-pub use name::{Limits, TopicError, TopicFilter, TopicName};
+pub use name::{TopicError, TopicFilter, TopicLimits, TopicName};
 pub use retained::Retained;
 pub use shards::TextHash;
 pub use tree::Tree;

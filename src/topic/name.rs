@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 /// Limits on Topic Names and Topic Filters.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Limits {
+pub struct TopicLimits {
     /// Longest, in bytes. Of a shared subscription: the whole text.
     pub bytes_max: usize,
     /// Most levels. Of a shared subscription: levels of what follows the Share Name.
@@ -46,7 +46,7 @@ impl<'a> TopicName<'a> {
     /// # Errors
     ///
     /// Empty `[MQTT5-4.7.3-1]`, U+0000 `[MQTT5-4.7.3-2]`, a wildcard `[MQTT5-3.3.2-2]`, or beyond a limit.
-    pub fn parse(text: &'a str, limits: &Limits) -> Result<TopicName<'a>, TopicError> {
+    pub fn parse(text: &'a str, limits: &TopicLimits) -> Result<TopicName<'a>, TopicError> {
         let seen = measure(text, limits)?;
         if seen.wildcards > 0 {
             return Err(TopicError::Wildcard);
@@ -62,7 +62,7 @@ impl<'a> TopicName<'a> {
     /// # Errors
     ///
     /// Beyond a limit.
-    pub fn within(text: &'a str, limits: &Limits) -> Result<TopicName<'a>, TopicError> {
+    pub fn within(text: &'a str, limits: &TopicLimits) -> Result<TopicName<'a>, TopicError> {
         if text.len() > limits.bytes_max {
             return Err(TopicError::TooLong(limits.bytes_max));
         }
@@ -90,8 +90,8 @@ impl<'a> TopicName<'a> {
 /// A Topic Filter, shared or not. Cheap to clone.
 ///
 /// ```
-/// # use sluicemq::topic::{Limits, TopicFilter, TopicName};
-/// let limits = Limits { bytes_max: 100, levels_max: 10 };
+/// # use sluicemq::topic::{TopicFilter, TopicLimits, TopicName};
+/// let limits = TopicLimits { bytes_max: 100, levels_max: 10 };
 /// let filter = TopicFilter::parse("$share/workers/jobs/+", &limits)?;
 /// assert_eq!((filter.share(), filter.pattern()), (Some("workers"), "jobs/+"));
 /// assert!(filter.matches(TopicName::parse("jobs/1", &limits)?));
@@ -108,7 +108,7 @@ impl TopicFilter {
     /// Empty `[MQTT5-4.7.3-1]`, U+0000 `[MQTT5-4.7.3-2]`, a misplaced wildcard `[MQTT5-4.7.1-1]`
     /// `[MQTT5-4.7.1-2]`, a malformed Shared Subscription `[MQTT5-4.8.2-1]` `[MQTT5-4.8.2-2]`,
     /// or beyond a limit.
-    pub fn parse(text: &str, limits: &Limits) -> Result<TopicFilter, TopicError> {
+    pub fn parse(text: &str, limits: &TopicLimits) -> Result<TopicFilter, TopicError> {
         let seen = measure(text, limits)?;
         let (share, pattern) = split_share(text).ok_or(TopicError::Share)?;
         if share.is_some_and(|name| name.is_empty() || name.contains(['+', '#'])) {
@@ -183,21 +183,21 @@ pub fn matches(pattern: &str, name: TopicName<'_>) -> bool {
 
 /// Counts of one pass over a text.
 #[derive(Default)]
-struct Seen {
+struct TextCounts {
     slashes: usize,
     wildcards: usize,
     nulls: usize,
 }
 
 /// Counts slashes, wildcards and nulls, and checks the rules that names and filters share.
-fn measure(text: &str, limits: &Limits) -> Result<Seen, TopicError> {
+fn measure(text: &str, limits: &TopicLimits) -> Result<TextCounts, TopicError> {
     if text.is_empty() {
         return Err(TopicError::Empty);
     }
     if text.len() > limits.bytes_max {
         return Err(TopicError::TooLong(limits.bytes_max));
     }
-    let mut seen = Seen::default();
+    let mut seen = TextCounts::default();
     // Counters as narrow as what they count: the compiler makes vector instructions of it.
     for chunk in text.as_bytes().chunks(usize::from(u8::MAX)) {
         let (mut slashes, mut wildcards, mut nulls) = (0u8, 0u8, 0u8);
@@ -240,7 +240,7 @@ mod tests {
     use super::*;
     use crate::topic::twin;
 
-    const LIMITS: Limits = Limits { bytes_max: 40, levels_max: 4 };
+    const LIMITS: TopicLimits = TopicLimits { bytes_max: 40, levels_max: 4 };
 
     fn name(text: &str) -> Result<&str, TopicError> {
         TopicName::parse(text, &LIMITS).map(TopicName::as_str)
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn what_the_codec_checked_is_only_measured() {
-        let limits = Limits { bytes_max: 9, levels_max: 3 };
+        let limits = TopicLimits { bytes_max: 9, levels_max: 3 };
         for text in ["a", "a/b/c", "//", "a/b/ccccc", "a/b/c/d", "///", "a/b/cccccc", "/////////"] {
             assert_eq!(TopicName::within(text, &limits), TopicName::parse(text, &limits), "{text}");
         }

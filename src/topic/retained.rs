@@ -23,12 +23,12 @@ use super::shards::{Shards, TextHash};
 pub struct Retained<V> {
     /// The names of `entries`.
     order: BTreeSet<Name>,
-    entries: Shards<Entry<V>>,
+    entries: Shards<RetainedEntry<V>>,
     hash: TextHash,
 }
 
 #[derive(Debug)]
-struct Entry<V> {
+struct RetainedEntry<V> {
     name: Arc<str>,
     value: V,
 }
@@ -59,15 +59,16 @@ impl<V> Retained<V> {
         }
         let name: Arc<str> = name.into();
         self.order.insert(Name(name.clone()));
-        self.entries
-            .insert(hash, Entry { name, value }, |entry| self.hash.of(entry.name.as_bytes()));
+        self.entries.insert(hash, RetainedEntry { name, value }, |entry| {
+            self.hash.of(entry.name.as_bytes())
+        });
         None
     }
 
     /// Takes out what is under `name`; nodes left empty are freed.
     pub fn remove(&mut self, name: TopicName<'_>) -> Option<V> {
         let name = name.as_str();
-        let rehash = |entry: &Entry<V>| self.hash.of(entry.name.as_bytes());
+        let rehash = |entry: &RetainedEntry<V>| self.hash.of(entry.name.as_bytes());
         let hash = self.hash.of(name.as_bytes());
         let removed = self.entries.remove(hash, |entry| *entry.name == *name, rehash)?;
         self.order.remove(key(&name));
@@ -104,28 +105,28 @@ impl<V> Retained<V> {
         let mut steps = steps.max(1);
         loop {
             let start = match &place {
-                Place::At(text) => Bound::Included(key(text)),
-                Place::After(text) => Bound::Excluded(key(text)),
+                SearchStart::At(text) => Bound::Included(key(text)),
+                SearchStart::After(text) => Bound::Excluded(key(text)),
             };
             let mut names = self.order.range::<dyn Levels + '_, _>((start, Bound::Unbounded));
             let leap = loop {
                 let Some(Name(name)) = names.next() else { return true };
                 let step = look(pattern, name);
-                if matches!(step, Step::Match) && !visit(name, self.value_of(name)) {
+                if matches!(step, SearchStep::Match) && !visit(name, self.value_of(name)) {
                     return false;
                 }
                 steps -= 1;
                 match step {
-                    Step::End => return true,
-                    Step::Match | Step::Leap(_) if steps == 0 => {
+                    SearchStep::End => return true,
+                    SearchStep::Match | SearchStep::Leap(_) if steps == 0 => {
                         *resume = Some(name.to_string());
                         return false;
                     }
-                    Step::Match => {}
-                    Step::Leap(to) => break to,
+                    SearchStep::Match => {}
+                    SearchStep::Leap(to) => break to,
                 }
             };
-            place = Place::At(leap);
+            place = SearchStart::At(leap);
         }
     }
 
@@ -158,64 +159,64 @@ impl<V> Retained<V> {
 }
 
 /// Where a search begins; `None` if no name after `after` can match.
-fn first_place(pattern: &str, after: Option<&str>) -> Option<Place> {
+fn first_place(pattern: &str, after: Option<&str>) -> Option<SearchStart> {
     let Some(after) = after else {
         // All that matches begins as the pattern does, up to its first wildcard.
         let literal = pattern.find(['+', '#']).map_or(pattern, |at| &pattern[..at]);
         let parent = if pattern.ends_with('#') { literal.strip_suffix('/') } else { None };
-        return Some(Place::At(parent.unwrap_or(literal).into()));
+        return Some(SearchStart::At(parent.unwrap_or(literal).into()));
     };
     match look(pattern, after) {
-        Step::Match => Some(Place::After(after.into())),
-        Step::Leap(to) => Some(Place::At(to)),
-        Step::End => None,
+        SearchStep::Match => Some(SearchStart::After(after.into())),
+        SearchStep::Leap(to) => Some(SearchStart::At(to)),
+        SearchStep::End => None,
     }
 }
 
 /// The next step of the search for `pattern` after a look at `name`.
-fn look(pattern: &str, name: &str) -> Step {
+fn look(pattern: &str, name: &str) -> SearchStep {
     if name.starts_with('$') && pattern.starts_with(['+', '#']) {
         // `$`-topics are not matched by a leading wildcard [MQTT5-4.7.2-1]. `%` follows on `$`.
-        return Step::Leap("%".into());
+        return SearchStep::Leap("%".into());
     }
     let mut levels = name.split('/');
     // Where in `name` the level begins, and where the last level ends that `+` matched.
     let (mut at, mut plus_end) = (0, None);
     for part in pattern.split('/') {
         if part == "#" {
-            return Step::Match;
+            return SearchStep::Match;
         }
         let Some(level) = levels.next() else {
             // Too short. What matches is below it.
             let literal = if part == "+" { "" } else { part };
-            return Step::Leap(format!("{name}/{literal}"));
+            return SearchStep::Leap(format!("{name}/{literal}"));
         };
         let end = at + level.len();
         if part == "+" {
             plus_end = Some(end);
         } else {
             match level.cmp(part) {
-                Ordering::Less => return Step::Leap(format!("{}{part}", &name[..at])),
+                Ordering::Less => return SearchStep::Leap(format!("{}{part}", &name[..at])),
                 Ordering::Greater => return beyond(name, plus_end),
                 Ordering::Equal => {}
             }
         }
         at = end + 1;
     }
-    if levels.next().is_none() { Step::Match } else { beyond(name, plus_end) }
+    if levels.next().is_none() { SearchStep::Match } else { beyond(name, plus_end) }
 }
 
 /// Leaps over all that shares with `name` the levels up to `plus_end`.
-fn beyond(name: &str, plus_end: Option<usize>) -> Step {
+fn beyond(name: &str, plus_end: Option<usize>) -> SearchStep {
     match plus_end {
         // U+0001 is the least there may be in a level: U+0000 is forbidden.
-        Some(end) => Step::Leap(format!("{}\u{1}", &name[..end])),
-        None => Step::End,
+        Some(end) => SearchStep::Leap(format!("{}\u{1}", &name[..end])),
+        None => SearchStep::End,
     }
 }
 
 /// What to do after a look at a name.
-enum Step {
+enum SearchStep {
     /// It matches; so may the next.
     Match,
     /// It does not match, nor does anything before this text.
@@ -225,7 +226,7 @@ enum Step {
 }
 
 /// Where the search goes on.
-enum Place {
+enum SearchStart {
     At(String),
     After(String),
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use sluicemq::auth::{PasswordAuth, PermitAll};
 use sluicemq::broker::turn::Turn;
 use sluicemq::broker::{Broker, Link, NOBODY_READS, PeerInfo, Ports};
-use sluicemq::codec::{Decoded, Limits, Sender, decode};
+use sluicemq::codec::{DecodeLimits, Decoded, Sender, decode};
 use sluicemq::config::{Config, Size};
 use sluicemq::store::MemoryStore;
 use sluicemq::time::Time;
@@ -192,7 +192,7 @@ impl Client {
 /// What was written are whole packets that a server may send.
 fn check(link: &Link, mut out: &[u8]) {
     while !out.is_empty() {
-        match decode(out, link.version(), Sender::Server, &Limits::NONE) {
+        match decode(out, link.version(), Sender::Server, &DecodeLimits::NONE) {
             Ok(Decoded::Packet { len, .. }) => out = &out[len..],
             other => panic!("{other:?} in {out:02x?}"),
         }

@@ -13,7 +13,7 @@ use sluicemq::broker::turn::Turn;
 use sluicemq::broker::{Broker, Link, PeerInfo, Ports};
 use sluicemq::codec::{Connect, Packet, PacketId, Publish, QoS, Reason, Version};
 use sluicemq::config::Config;
-use sluicemq::net::{Shared, serve};
+use sluicemq::net::{ServeContext, serve};
 use sluicemq::store::MemoryStore;
 use sluicemq::time::{Clock, Time};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
@@ -326,7 +326,7 @@ fn run(config: &str, test: impl AsyncFnOnce(&House)) {
 
 /// A broker whose connections are served by tasks.
 struct House {
-    shared: Arc<Shared<PausedClock>>,
+    shared: Arc<ServeContext<PausedClock>>,
     /// Who acknowledges nothing.
     slow: RefCell<Option<Client>>,
 }
@@ -341,7 +341,7 @@ impl House {
             access: Arc::new(PermitAll),
         };
         let broker = Broker::new(&config, ports, 7, clock.now());
-        let shared = Arc::new(Shared::new(broker, clock));
+        let shared = Arc::new(ServeContext::new(broker, clock));
         let turned = shared.clone();
         tokio::spawn(async move { turned.wheel.turn(&turned.clock).await });
         let ticked = shared.clone();

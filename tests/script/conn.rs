@@ -117,7 +117,7 @@ impl Conn {
 
 /// The broker's own decoder, as a second opinion on what the broker sent.
 fn same_as_codec(bytes: &[u8], version: Version) -> Result<(), String> {
-    match codec::decode(bytes, Some(version), codec::Sender::Server, &codec::Limits::NONE) {
+    match codec::decode(bytes, Some(version), codec::Sender::Server, &codec::DecodeLimits::NONE) {
         Ok(Decoded::Packet { len, .. }) if len == bytes.len() => Ok(()),
         other => Err(format!("the codec disagrees about {}: {other:?}", wire::hex(bytes))),
     }

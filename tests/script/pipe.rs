@@ -10,7 +10,7 @@ use std::time::Duration;
 use sluicemq::broker::link::Link;
 use sluicemq::broker::turn::Turn;
 use sluicemq::broker::{Broker, Ports};
-use sluicemq::net::{Shared, serve};
+use sluicemq::net::{ServeContext, serve};
 use sluicemq::time::{Clock, Time};
 use tokio::io::{AsyncRead, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::runtime::Runtime;
@@ -45,7 +45,7 @@ impl Stage for Pipes {
         };
         let now = runtime.block_on(async { clock.now() });
         let broker = Broker::new(&config, ports, 7, now);
-        let shared = Arc::new(Shared::new(broker, clock));
+        let shared = Arc::new(ServeContext::new(broker, clock));
         let wheel = shared.clone();
         runtime.spawn(async move { wheel.wheel.turn(&wheel.clock).await });
         let pace = Arc::new(AtomicU64::new(PACE_MS));
@@ -68,7 +68,7 @@ impl Clock for PausedClock {
 const PACE_MS: u64 = 100;
 
 /// What the process does beside its connections.
-async fn tick(shared: Arc<Shared<PausedClock>>, pace: Arc<AtomicU64>) {
+async fn tick(shared: Arc<ServeContext<PausedClock>>, pace: Arc<AtomicU64>) {
     let mut turn = Turn::default();
     loop {
         let now = shared.clock.now();
@@ -82,7 +82,7 @@ async fn tick(shared: Arc<Shared<PausedClock>>, pace: Arc<AtomicU64>) {
 /// A broker whose connections are served by tasks.
 pub struct Served {
     runtime: Runtime,
-    shared: Arc<Shared<PausedClock>>,
+    shared: Arc<ServeContext<PausedClock>>,
     pace: Arc<AtomicU64>,
     ends: Vec<End>,
     bytes: usize,

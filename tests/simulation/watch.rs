@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 
-use sluicemq::codec::{self, Decoded, Limits, Packet, QoS, Reason, Sender};
+use sluicemq::codec::{self, DecodeLimits, Decoded, Packet, QoS, Reason, Sender};
 use sluicemq::message::SessionId;
 
 use super::World;
@@ -28,7 +28,8 @@ impl World {
         let mut at = 0;
         let mut packets = Vec::new();
         while at < out.len() {
-            match codec::decode(&out[at..], Some(conn.version), Sender::Server, &Limits::NONE) {
+            match codec::decode(&out[at..], Some(conn.version), Sender::Server, &DecodeLimits::NONE)
+            {
                 Ok(Decoded::Packet { packet, len }) => {
                     packets.push((packet, len));
                     at += len;
@@ -206,7 +207,7 @@ impl World {
     pub(super) fn consumed(&mut self, conn: &mut Conn, bytes: &[u8]) {
         let mut at = 0;
         while let Ok(Decoded::Packet { packet, len }) =
-            codec::decode(&bytes[at..], Some(conn.version), Sender::Client, &Limits::NONE)
+            codec::decode(&bytes[at..], Some(conn.version), Sender::Client, &DecodeLimits::NONE)
         {
             at += len;
             let client = conn.client;

@@ -5,7 +5,7 @@ use std::task::Waker;
 
 use sluicemq::broker::NOBODY_READS;
 use sluicemq::codec::{
-    self, Ack, Decoded, Limits, Packet, Properties, Publish, QoS, Reason, Sender, Version,
+    self, Ack, DecodeLimits, Decoded, Packet, Properties, Publish, QoS, Reason, Sender, Version,
 };
 use sluicemq::time::Time;
 
@@ -115,9 +115,12 @@ impl World {
             conn.flag.raise();
             let bytes = std::mem::take(&mut conn.partial);
             let mut used = 0;
-            while let Ok(Decoded::Packet { packet, len }) =
-                codec::decode(&bytes[used..], Some(conn.version), Sender::Server, &Limits::NONE)
-            {
+            while let Ok(Decoded::Packet { packet, len }) = codec::decode(
+                &bytes[used..],
+                Some(conn.version),
+                Sender::Server,
+                &DecodeLimits::NONE,
+            ) {
                 used += len;
                 self.came(&mut conn, &packet);
             }

@@ -14,7 +14,7 @@ use sluicemq::broker::turn::Turn;
 use sluicemq::broker::{Broker, Link, PeerInfo, Ports};
 use sluicemq::codec::property::put_user_property;
 use sluicemq::codec::{
-    self, Ack, Connect, Decoded, Limits, Packet, PacketId, Properties, Publish, QoS, Reason,
+    self, Ack, Connect, DecodeLimits, Decoded, Packet, PacketId, Properties, Publish, QoS, Reason,
     Sender, Subscribe, SubscribeOptions, Unsubscribe, Version,
 };
 use sluicemq::config::Config;
@@ -330,7 +330,7 @@ impl Client {
     }
 
     fn take_in(&mut self, mut bytes: &[u8], at: Time) {
-        let limits = Limits {
+        let limits = DecodeLimits {
             packet_max: usize::MAX,
             properties_max: usize::MAX,
             user_properties_max: usize::MAX,

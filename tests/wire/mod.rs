@@ -9,8 +9,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use sluicemq::codec::{
-    self, Connect, Decoded, Limits, Packet, PacketId, Properties, Publish, QoS, Reason, Sender,
-    Subscribe, SubscribeOptions, Version,
+    self, Connect, DecodeLimits, Decoded, Packet, PacketId, Properties, Publish, QoS, Reason,
+    Sender, Subscribe, SubscribeOptions, Version,
 };
 use socket2::{Domain, Socket, Type};
 
@@ -288,7 +288,7 @@ pub fn encoded(packet: &Packet<'_>, version: Version) -> Vec<u8> {
 /// The packet in `bytes`.
 #[track_caller]
 pub fn decoded(bytes: &[u8], version: Version) -> Packet<'_> {
-    match codec::decode(bytes, Some(version), Sender::Server, &Limits::NONE) {
+    match codec::decode(bytes, Some(version), Sender::Server, &DecodeLimits::NONE) {
         Ok(Decoded::Packet { packet, .. }) => packet,
         other => panic!("not a packet: {other:?}"),
     }

@@ -1,11 +1,11 @@
 //! What both decoders promise.
 
-use sluicemq::codec::{Decoded, Sender, Limits, Packet, Publish, Version, decode, encode};
+use sluicemq::codec::{Decoded, Sender, DecodeLimits, Packet, Publish, Version, decode, encode};
 
 /// No panic; a packet that is taken can be written, and comes back as the same.
 pub fn check(data: &[u8], version: Version) {
     for from in [Sender::Client, Sender::Server] {
-        let Ok(Decoded::Packet { packet, len }) = decode(data, Some(version), from, &Limits::NONE)
+        let Ok(Decoded::Packet { packet, len }) = decode(data, Some(version), from, &DecodeLimits::NONE)
         else {
             continue;
         };
@@ -27,7 +27,7 @@ pub fn check(data: &[u8], version: Version) {
         };
         let mut again = Vec::new();
         encode(&outgoing, version, usize::MAX, &mut again).expect("what was read can be written");
-        match decode(&again, Some(version), from, &Limits::NONE) {
+        match decode(&again, Some(version), from, &DecodeLimits::NONE) {
             Ok(Decoded::Packet { packet: second, len }) => {
                 assert_eq!((second, len), (packet, again.len()));
             }

@@ -26,8 +26,8 @@ use super::metrics::Counter;
 use super::turn::{COPIES_MAX, Turn};
 use super::{Broker, ListenerId};
 use crate::codec::{
-    self, ConnAck, DecodeError, Decoded, Disconnect, Limits, Packet, PacketId, Properties, Reason,
-    Sender, Version,
+    self, ConnAck, DecodeError, DecodeLimits, Decoded, Disconnect, Packet, PacketId, Properties,
+    Reason, Sender, Version,
 };
 use crate::message::GroupId;
 use crate::time::Time;
@@ -444,7 +444,7 @@ impl Link {
         }
     }
 
-    fn limits(&self) -> Limits {
+    fn limits(&self) -> DecodeLimits {
         let limits = &self.broker.policy().limits;
         let packet_max = match self.phase {
             Phase::Connect(..) | Phase::Opening(_) => {
@@ -452,7 +452,7 @@ impl Link {
             }
             Phase::Live(_) | Phase::Closed => limits.packet_bytes_max.len(),
         };
-        Limits {
+        DecodeLimits {
             packet_max,
             properties_max: limits.properties_bytes_max.len(),
             user_properties_max: limits.user_properties_max as usize,

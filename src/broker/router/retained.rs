@@ -287,7 +287,7 @@ mod tests {
     }
 
     fn names(retained: &RetainedMessages, stamp: u64, max: usize, now: Time) -> Vec<String> {
-        let limits = crate::topic::Limits { bytes_max: 100, levels_max: 10 };
+        let limits = crate::topic::TopicLimits { bytes_max: 100, levels_max: 10 };
         let mut all = Vec::new();
         // `#` leaves out the topics that begin with `$`.
         for pattern in ["#", "$SYS/#"] {

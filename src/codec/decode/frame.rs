@@ -8,8 +8,8 @@ mod subscribe;
 use crate::codec::error::DecodeError;
 use crate::codec::packet::Packet;
 use crate::codec::reason::{Reason, carrier};
-use crate::codec::wire::Reader;
-use crate::codec::words::{Limits, Sender, Version};
+use crate::codec::wire::FieldReader;
+use crate::codec::words::{DecodeLimits, Sender, Version};
 
 pub use connect::connect_version;
 
@@ -31,7 +31,7 @@ const AUTH: u8 = 15;
 
 /// What the readers of bodies know of a packet besides its body.
 #[derive(Clone, Copy)]
-pub(super) struct Frame<'l> {
+pub(super) struct PacketFrame<'l> {
     /// First byte, checked.
     first: u8,
     /// The Remaining Length was in its shortest form.
@@ -39,7 +39,7 @@ pub(super) struct Frame<'l> {
     /// The connection speaks version 5 (not known before CONNECT, which does not ask).
     v5: bool,
     sender: Sender,
-    limits: &'l Limits,
+    limits: &'l DecodeLimits,
 }
 
 /// What [`decode`](super::decode()) found at the front of the bytes.
@@ -56,21 +56,24 @@ pub enum Decoded<'a> {
     Need(usize),
 }
 
-impl<'l> Frame<'l> {
+impl<'l> PacketFrame<'l> {
     #[inline(always)]
     pub(super) fn new(
         first: u8,
         shortest: bool,
         version: Option<Version>,
         sender: Sender,
-        limits: &'l Limits,
-    ) -> Frame<'l> {
-        Frame { first, shortest, v5: version == Some(Version::V5), sender, limits }
+        limits: &'l DecodeLimits,
+    ) -> PacketFrame<'l> {
+        PacketFrame { first, shortest, v5: version == Some(Version::V5), sender, limits }
     }
 
     /// Reads the body of any packet but a PUBLISH.
     #[inline(never)]
-    pub(super) fn other<'a>(&self, reader: &mut Reader<'a>) -> Result<Packet<'a>, DecodeError> {
+    pub(super) fn other<'a>(
+        &self,
+        reader: &mut FieldReader<'a>,
+    ) -> Result<Packet<'a>, DecodeError> {
         let packet = match self.first >> 4 {
             CONNECT => Packet::Connect(Box::new(self.connect(reader)?)),
             CONNACK => Packet::ConnAck(Box::new(self.connack(reader)?)),
@@ -140,7 +143,7 @@ fn refused<T>(why: &'static str) -> Result<T, DecodeError> {
 }
 
 /// A Reason Code that a packet of `packets` may carry.
-fn reason(reader: &mut Reader<'_>, packets: u16) -> Result<Reason, DecodeError> {
+fn reason(reader: &mut FieldReader<'_>, packets: u16) -> Result<Reason, DecodeError> {
     let byte = reader.u8("Reason Code")?;
     match Reason::from_byte(byte).filter(|reason| reason.allowed_in(packets)) {
         Some(reason) => Ok(reason),

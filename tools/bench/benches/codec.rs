@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use sluicemq::codec::property::put_user_property;
 use sluicemq::codec::{
-    Decoded, Limits, Packet, Properties, Publish, QoS, Sender, Version, decode, encode,
+    DecodeLimits, Decoded, Packet, Properties, Publish, QoS, Sender, Version, decode, encode,
 };
 
 const TOPIC: &str = "factory/line7/sensor/temp";
@@ -79,7 +79,7 @@ fn measure(criterion: &mut Criterion, name: &str, version: Version, packet: &Pac
         bencher.iter(|| {
             let mut rest = black_box(&wire[..]);
             while !rest.is_empty() {
-                let decoded = decode(rest, Some(version), Sender::Client, &Limits::NONE);
+                let decoded = decode(rest, Some(version), Sender::Client, &DecodeLimits::NONE);
                 let Ok(Decoded::Packet { len, .. }) = black_box(&decoded) else {
                     panic!("{decoded:?}");
                 };

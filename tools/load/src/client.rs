@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 
 use sluicemq::codec::{
-    Ack, ConnAck, DecodeError, Decoded, Disconnect, Limits, Packet, PacketId, Publish, QoS, Reason,
-    Sender, Version, decode, encode,
+    Ack, ConnAck, DecodeError, DecodeLimits, Decoded, Disconnect, Packet, PacketId, Publish, QoS,
+    Reason, Sender, Version, decode, encode,
 };
 
 use crate::window::{Sent, Window};
@@ -79,7 +79,7 @@ impl Client {
     ) -> Result<usize, DecodeError> {
         let mut used = 0;
         loop {
-            match decode(&bytes[used..], Some(self.version), Sender::Server, &Limits::NONE)? {
+            match decode(&bytes[used..], Some(self.version), Sender::Server, &DecodeLimits::NONE)? {
                 Decoded::Need(_) => return Ok(used),
                 Decoded::Packet { packet, len } => {
                     used += len;

@@ -2,13 +2,13 @@
 
 use std::num::{NonZeroU16, NonZeroU32};
 
-use super::{CONNECT, Frame, reason, refused};
+use super::{CONNECT, PacketFrame, reason, refused};
 use crate::codec::error::DecodeError;
 use crate::codec::packet::{ConnAck, Connect, Will};
 use crate::codec::property::{Property, carrier, read_block};
 use crate::codec::reason::{Reason, carrier as reason_carrier};
 use crate::codec::version3;
-use crate::codec::wire::{Reader, RemainingLength, remaining_length};
+use crate::codec::wire::{FieldReader, RemainingLength, remaining_length};
 use crate::codec::words::{QoS, Version};
 
 /// The version that the CONNECT at the front of `bytes` asks for, if its Protocol Level can be read:
@@ -23,7 +23,7 @@ pub fn connect_version(bytes: &[u8]) -> Option<Version> {
     let RemainingLength::Known { len, .. } = remaining_length(rest) else {
         return None;
     };
-    let mut reader = Reader::new(&rest[len..]);
+    let mut reader = FieldReader::new(&rest[len..]);
     let name = reader.text("Protocol Name").ok()?;
     match version(name, reader.u8("Protocol Level").ok()?) {
         Ok(version) | Err(DecodeError::UnsupportedVersion { answer: version, .. }) => Some(version),
@@ -57,8 +57,11 @@ mod flag {
     pub(super) const USER_NAME: u8 = 1 << 7;
 }
 
-impl Frame<'_> {
-    pub(super) fn connect<'a>(&self, reader: &mut Reader<'a>) -> Result<Connect<'a>, DecodeError> {
+impl PacketFrame<'_> {
+    pub(super) fn connect<'a>(
+        &self,
+        reader: &mut FieldReader<'a>,
+    ) -> Result<Connect<'a>, DecodeError> {
         let name = reader.text("Protocol Name")?;
         let version = version(name, reader.u8("Protocol Level")?)?;
         let v5 = version == Version::V5;
@@ -95,7 +98,7 @@ impl Frame<'_> {
     /// Returns how many User Properties there are.
     fn connect_properties<'a>(
         &self,
-        reader: &mut Reader<'a>,
+        reader: &mut FieldReader<'a>,
         connect: &mut Connect<'a>,
     ) -> Result<usize, DecodeError> {
         let block =
@@ -129,7 +132,7 @@ impl Frame<'_> {
     /// The Will, and how many User Properties it has.
     fn will<'a>(
         &self,
-        reader: &mut Reader<'a>,
+        reader: &mut FieldReader<'a>,
         flags: u8,
         v5: bool,
     ) -> Result<(Will<'a>, usize), DecodeError> {
@@ -163,7 +166,10 @@ impl Frame<'_> {
         Ok((will, users))
     }
 
-    pub(super) fn connack<'a>(&self, reader: &mut Reader<'a>) -> Result<ConnAck<'a>, DecodeError> {
+    pub(super) fn connack<'a>(
+        &self,
+        reader: &mut FieldReader<'a>,
+    ) -> Result<ConnAck<'a>, DecodeError> {
         let flags = reader.u8("Connect Acknowledge Flags")?;
         if flags & !1 != 0 {
             return Err(DecodeError::Malformed("Connect Acknowledge Flags")); // [MQTT5-3.2.2-1]
@@ -184,7 +190,7 @@ impl Frame<'_> {
 
     fn connack_properties<'a>(
         &self,
-        reader: &mut Reader<'a>,
+        reader: &mut FieldReader<'a>,
         connack: &mut ConnAck<'a>,
     ) -> Result<(), DecodeError> {
         let block = read_block(reader, carrier::CONNACK, self.limits, |property, value| {

@@ -1,17 +1,17 @@
 //! DISCONNECT and AUTH.
 
-use super::{Frame, reason, refused};
+use super::{PacketFrame, reason, refused};
 use crate::codec::error::DecodeError;
 use crate::codec::packet::{Auth, Disconnect};
 use crate::codec::property::{Property, carrier, read_block};
 use crate::codec::reason::{Reason, carrier as reason_carrier};
-use crate::codec::wire::Reader;
+use crate::codec::wire::FieldReader;
 use crate::codec::words::Sender;
 
-impl Frame<'_> {
+impl PacketFrame<'_> {
     pub(super) fn disconnect<'a>(
         &self,
-        reader: &mut Reader<'a>,
+        reader: &mut FieldReader<'a>,
     ) -> Result<Disconnect<'a>, DecodeError> {
         let mut disconnect = Disconnect::default();
         if !self.v5 || reader.is_empty() {
@@ -52,7 +52,7 @@ impl Frame<'_> {
         }
     }
 
-    pub(super) fn auth<'a>(&self, reader: &mut Reader<'a>) -> Result<Auth<'a>, DecodeError> {
+    pub(super) fn auth<'a>(&self, reader: &mut FieldReader<'a>) -> Result<Auth<'a>, DecodeError> {
         let mut auth = Auth {
             reason: Reason::Success,
             method: None,

@@ -2,12 +2,12 @@
 
 use std::num::NonZeroU16;
 
-use super::{Decoded, Frame, reason, refused};
+use super::{Decoded, PacketFrame, reason, refused};
 use crate::codec::error::DecodeError;
 use crate::codec::packet::{Ack, Packet, Publish};
 use crate::codec::property::{Properties, Property, carrier, read_block};
 use crate::codec::reason::Reason;
-use crate::codec::wire::Reader;
+use crate::codec::wire::FieldReader;
 use crate::codec::words::{PacketId, QoS, Sender};
 
 /// A PUBLISH before its payload.
@@ -20,13 +20,13 @@ struct PublishHead<'a> {
     properties: Properties<'a>,
 }
 
-impl Frame<'_> {
+impl PacketFrame<'_> {
     /// Reads a PUBLISH of `len` bytes in all. The hot path: the packet is built in place, from what was
     /// read, without being moved.
     #[inline(always)]
     pub(in crate::codec::decode) fn decoded_publish<'a>(
         &self,
-        mut reader: Reader<'a>,
+        mut reader: FieldReader<'a>,
         len: usize,
     ) -> Result<Decoded<'a>, DecodeError> {
         let head = self.publish(&mut reader)?;
@@ -46,7 +46,7 @@ impl Frame<'_> {
     }
 
     #[inline(always)]
-    fn publish<'a>(&self, reader: &mut Reader<'a>) -> Result<PublishHead<'a>, DecodeError> {
+    fn publish<'a>(&self, reader: &mut FieldReader<'a>) -> Result<PublishHead<'a>, DecodeError> {
         let topic = reader.topic("Topic Name", Reason::TopicNameInvalid)?;
         let (qos, packet_id) = match self.first & 0b0110 {
             0 => (QoS::AtMostOnce, None),
@@ -81,7 +81,7 @@ impl Frame<'_> {
 
     pub(super) fn ack<'a>(
         &self,
-        reader: &mut Reader<'a>,
+        reader: &mut FieldReader<'a>,
         acks: u16,
     ) -> Result<Ack<'a>, DecodeError> {
         let mut ack = Ack::new(reader.packet_id()?, Reason::Success);

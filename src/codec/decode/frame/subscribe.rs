@@ -2,19 +2,19 @@
 
 use std::num::NonZeroU32;
 
-use super::{Frame, reason, refused};
+use super::{PacketFrame, reason, refused};
 use crate::codec::error::DecodeError;
 use crate::codec::packet::{RetainHandling, SubAck, Subscribe, SubscribeOptions, Unsubscribe};
 use crate::codec::property::{Property, carrier, read_block};
 use crate::codec::reason::{Reason, carrier as reason_carrier};
 use crate::codec::version3;
-use crate::codec::wire::Reader;
+use crate::codec::wire::FieldReader;
 use crate::codec::words::QoS;
 
-impl Frame<'_> {
+impl PacketFrame<'_> {
     pub(super) fn subscribe<'a>(
         &self,
-        reader: &mut Reader<'a>,
+        reader: &mut FieldReader<'a>,
     ) -> Result<Subscribe<'a>, DecodeError> {
         let mut subscribe = Subscribe {
             packet_id: reader.packet_id()?,
@@ -71,7 +71,7 @@ impl Frame<'_> {
 
     pub(super) fn unsubscribe<'a>(
         &self,
-        reader: &mut Reader<'a>,
+        reader: &mut FieldReader<'a>,
     ) -> Result<Unsubscribe<'a>, DecodeError> {
         let mut unsubscribe = Unsubscribe {
             packet_id: reader.packet_id()?,
@@ -99,7 +99,10 @@ impl Frame<'_> {
         Err(DecodeError::Refused(Reason::QuotaExceeded, "too many topic filters"))
     }
 
-    pub(super) fn suback<'a>(&self, reader: &mut Reader<'a>) -> Result<SubAck<'a>, DecodeError> {
+    pub(super) fn suback<'a>(
+        &self,
+        reader: &mut FieldReader<'a>,
+    ) -> Result<SubAck<'a>, DecodeError> {
         if self.v5 {
             return self.reasons(reader, reason_carrier::SUBACK);
         }
@@ -119,7 +122,10 @@ impl Frame<'_> {
         Ok(suback)
     }
 
-    pub(super) fn unsuback<'a>(&self, reader: &mut Reader<'a>) -> Result<SubAck<'a>, DecodeError> {
+    pub(super) fn unsuback<'a>(
+        &self,
+        reader: &mut FieldReader<'a>,
+    ) -> Result<SubAck<'a>, DecodeError> {
         if self.v5 {
             return self.reasons(reader, reason_carrier::UNSUBACK);
         }
@@ -132,7 +138,11 @@ impl Frame<'_> {
     }
 
     /// SUBACK and UNSUBACK of version 5.
-    fn reasons<'a>(&self, reader: &mut Reader<'a>, acks: u16) -> Result<SubAck<'a>, DecodeError> {
+    fn reasons<'a>(
+        &self,
+        reader: &mut FieldReader<'a>,
+        acks: u16,
+    ) -> Result<SubAck<'a>, DecodeError> {
         let packet_id = reader.packet_id()?;
         let mut reason_string = None;
         let block = read_block(reader, carrier::SUBACK, self.limits, |property, value| {
@@ -152,7 +162,7 @@ impl Frame<'_> {
 }
 
 /// A Topic Filter, checked to be a string and not empty.
-fn topic_filter<'a>(reader: &mut Reader<'a>) -> Result<&'a str, DecodeError> {
+fn topic_filter<'a>(reader: &mut FieldReader<'a>) -> Result<&'a str, DecodeError> {
     match reader.text("Topic Filter")? {
         "" => refused("empty topic filter"), // [MQTT5-4.7.3-1]
         filter => Ok(filter),

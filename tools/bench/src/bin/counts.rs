@@ -11,7 +11,7 @@ use sluice_bench::links::{BATCH, Links, publishes};
 use sluice_bench::names;
 use sluicemq::codec::property::put_user_property;
 use sluicemq::codec::{
-    Decoded, Limits, Packet, Properties, Publish, QoS, Sender, Version, decode, encode,
+    DecodeLimits, Decoded, Packet, Properties, Publish, QoS, Sender, Version, decode, encode,
 };
 use sluicemq::topic::TopicName;
 
@@ -101,7 +101,7 @@ fn decoding(version: Version, packet: &Packet<'_>) -> Round {
         let mut rest = black_box(&wire[..]);
         let mut count = 0;
         while !rest.is_empty() {
-            let decoded = decode(rest, Some(version), Sender::Client, &Limits::NONE);
+            let decoded = decode(rest, Some(version), Sender::Client, &DecodeLimits::NONE);
             let Ok(Decoded::Packet { len, .. }) = black_box(&decoded) else {
                 panic!("{decoded:?}");
             };

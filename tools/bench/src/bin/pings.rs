@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use sluicemq::codec::{
-    Connect, Decoded, Limits, Packet, PacketId, Properties, QoS, Reason, Sender, Subscribe,
+    Connect, DecodeLimits, Decoded, Packet, PacketId, Properties, QoS, Reason, Sender, Subscribe,
     SubscribeOptions, Version, decode, encode,
 };
 
@@ -139,7 +139,7 @@ impl Pinger {
             let mut found = None;
             while found.is_none() {
                 let rest = &self.unread[used..];
-                match decode(rest, Some(Version::V5), Sender::Server, &Limits::NONE)? {
+                match decode(rest, Some(Version::V5), Sender::Server, &DecodeLimits::NONE)? {
                     Decoded::Packet { packet, len } => {
                         used += len;
                         found = wanted(&packet);

@@ -1,4 +1,4 @@
-//! Time as the core sees it: a number it is told, never a clock it reads.
+//! Time as the core sees it: a number that it is told, never a clock that it reads.
 //!
 //! Floors 0 to 3 take a [`Time`] as an argument. Only this file reads the
 //! machine's clock, and only adapters call [`SystemClock`].

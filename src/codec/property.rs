@@ -74,7 +74,7 @@ macro_rules! properties {
             /// Every property there is.
             pub const ALL: &'static [Property] = &[$(Property::$name),*];
 
-            /// The property whose identifier is `byte`, if there is one.
+            /// The property with the identifier `byte`, if there is one.
             #[inline]
             pub const fn from_byte(byte: u8) -> Option<Property> {
                 match byte {

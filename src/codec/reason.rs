@@ -46,7 +46,7 @@ macro_rules! reasons {
             /// Every code there is.
             pub const ALL: &'static [Reason] = &[$(Reason::$name),*];
 
-            /// The code whose number is `byte`, if there is one.
+            /// The code with the number `byte`, if there is one.
             pub const fn from_byte(byte: u8) -> Option<Reason> {
                 match byte {
                     $($code => Some(Reason::$name),)*

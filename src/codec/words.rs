@@ -30,7 +30,7 @@ pub enum QoS {
 }
 
 impl QoS {
-    /// The level whose number is `bits`, if there is one.
+    /// The level with the number `bits`, if there is one.
     pub const fn from_bits(bits: u8) -> Option<QoS> {
         match bits {
             0 => Some(QoS::AtMostOnce),

@@ -44,7 +44,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// An identity whose messages are counted by `meter`.
+    /// An identity; `meter` counts its messages.
     pub fn new(
         client_id: ClientId,
         user_name: Option<Arc<str>>,

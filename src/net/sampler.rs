@@ -1,4 +1,4 @@
-//! Samples for the overload controller: how late we are woken, how much memory we have, how the
+//! Samples for the overload controller: how late a timer wakes, how much memory is in use, how the
 //! store keeps up.
 
 use std::fs::File;
@@ -21,10 +21,10 @@ struct Memory {
     page: u64,
 }
 
-/// Between two samples.
+/// Time between two samples.
 const EVERY: Duration = Duration::from_millis(100);
 
-/// Takes samples for ever; none at all if there is nothing to be done about them.
+/// Takes samples for ever; none if `overload.level_max` is 0.
 pub fn sample<C: Clock>(
     shared: Arc<ServeContext<C>>,
     section: &OverloadConfig,

@@ -213,7 +213,7 @@ impl Trust {
                 .add(authority.clone())
                 .map_err(|error| content("client_ca", &path, error.to_string()))?;
         }
-        // Revoked clients are refused; so are clients of a CA whose list is missing from the file.
+        // Revoked clients are refused; so are clients of a CA that has no list in the file.
         // An outdated list still counts: an update that fails must not lock out a fleet.
         let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
             .with_crls(self.revoked.iter().cloned())

@@ -1,4 +1,4 @@
-//! Topic Aliases, both ways; they die with the connection `[MQTT5-3.3.2-7]`.
+//! Topic Aliases, both ways; they end with the connection `[MQTT5-3.3.2-7]`.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
@@ -6,13 +6,13 @@ use std::num::NonZeroU16;
 /// The aliases of one connection.
 #[derive(Debug, Default)]
 pub struct Aliases {
-    /// The client's.
+    /// Set by the client.
     pub incoming: Incoming,
-    /// Ours.
+    /// Set by the broker.
     pub outgoing: Outgoing,
 }
 
-/// Aliases the client has set.
+/// Aliases that the client has set.
 #[derive(Debug, Default)]
 pub struct Incoming {
     topics: Vec<Option<Box<str>>>,
@@ -34,7 +34,7 @@ impl Incoming {
     }
 }
 
-/// Aliases we have set, first come first served, for topics long enough to gain by it.
+/// Aliases that the broker has set: for the first topics that are long enough to gain by one.
 #[derive(Debug, Default)]
 pub struct Outgoing {
     aliases: BTreeMap<Box<str>, NonZeroU16>,
@@ -45,7 +45,7 @@ const SHORT: usize = 8;
 
 impl Outgoing {
     /// The alias for `topic` if one of at most `max` is set or free, and whether it is new (the
-    /// packet must carry the topic too). A new one holds from [`Outgoing::set`] on.
+    /// packet must carry the topic too). A new one is in force from [`Outgoing::set`] on.
     pub fn find(&self, topic: &str, max: u16) -> Option<(NonZeroU16, bool)> {
         if max == 0 || topic.len() <= SHORT {
             return None;

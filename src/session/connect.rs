@@ -21,16 +21,16 @@ pub struct Terms {
     pub receive_maximum: u16,
     /// Largest packet the client takes, bytes; `u32::MAX` is no limit.
     pub packet_max: u32,
-    /// Aliases we may set.
+    /// Most aliases that the broker may set.
     pub alias_out_max: u16,
-    /// Aliases the client may set.
+    /// Most aliases that the client may set.
     pub alias_in_max: u16,
     /// The client wants Reason Strings.
     pub problem_information: bool,
 }
 
 impl Terms {
-    /// Of a Session without a connection: nothing but its expiry counts.
+    /// Terms of a Session without a connection: only the expiry (in seconds) counts.
     pub fn parked(expiry: u32) -> Terms {
         Terms {
             version: Version::V5,
@@ -46,12 +46,16 @@ impl Terms {
     }
 }
 
-/// What the broker grants a valid CONNECT, or why it refuses it.
+/// What the broker grants a valid CONNECT.
+///
+/// # Errors
+///
+/// The Reason Code to refuse it with.
 pub fn negotiate(connect: &Connect<'_>, policy: &Policy) -> Result<Terms, Reason> {
     if connect.client_id.len() > policy.limits.client_id_bytes_max as usize {
         return Err(Reason::ClientIdentifierNotValid);
     }
-    // 3.1.1 has no way to tell the client an assigned one, so it could never come back to it.
+    // 3.1.1 cannot tell the client an assigned one, so the client could never resume the Session.
     if connect.client_id.is_empty() && connect.version != Version::V5 && !connect.clean_start {
         return Err(Reason::ClientIdentifierNotValid); // [MQTT311-3.1.3-8]
     }
@@ -107,13 +111,13 @@ pub fn granted<'a>(
     }
 }
 
-/// The expiry a client gets that asks for `seconds`.
+/// The Session Expiry Interval that is granted to a client that asks for `seconds`.
 pub fn capped_expiry(seconds: u32, policy: &Policy) -> u32 {
     let max = policy.session.expiry_max.0.as_secs();
     seconds.min(u32::try_from(max).unwrap_or(u32::MAX))
 }
 
-/// Topics only the broker itself publishes to.
+/// Whether only the broker itself publishes to `topic`.
 pub fn reserved(topic: &str) -> bool {
     topic.starts_with('$')
         && (["$SYS/", "$dead/", "$share/"].iter().any(|own| topic.starts_with(own))

@@ -9,7 +9,7 @@ use crate::message::{Delivery, Identity, Loss};
 use crate::topic::TopicName;
 
 impl Session {
-    /// A message was taken for the client: send it, or say why not.
+    /// A message was taken for the client: sends it, or reports why it cannot.
     pub(super) fn on_deliver(
         &mut self,
         delivery: Delivery,

@@ -10,20 +10,20 @@ use crate::message::{Delivery, GroupId, Identity, Mid};
 use crate::time::Time;
 use crate::topic::TopicFilter;
 
-/// One remembered fact. Idempotent: it states what is, never a difference, so that a journal of
-/// Ops and a table of rows are the same thing.
+/// One remembered fact. It is idempotent: it sets a value and never changes one by a difference, so
+/// that a journal of Ops and a table of rows have the same content.
 #[derive(Clone, Debug)]
 pub enum Op {
-    /// The Session exists and outlives its connection by so many seconds.
+    /// The Session exists and outlives its connection.
     Session {
         /// Its client.
         identity: Arc<Identity>,
-        /// Session Expiry Interval.
+        /// Session Expiry Interval, seconds.
         expiry: u32,
     },
     /// Its client is not connected.
     Parked {
-        /// Since then: its expiry counts from there.
+        /// When the connection ended: the expiry counts from then.
         since: Time,
     },
     /// Its client is connected.

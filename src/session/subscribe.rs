@@ -7,11 +7,11 @@ use crate::codec::{
 };
 use crate::topic::TopicFilter;
 
-/// Where the reading of retained messages for one new Subscription stands. It parks with its
-/// Session, so that a million retained messages cost no queue.
+/// The position in the retained messages for one new Subscription. It is parked with its Session, so
+/// that a million retained messages need no queue.
 #[derive(Clone, Debug)]
 pub struct Cursor {
-    /// What is searched.
+    /// The filter that retained messages have to match.
     pub filter: TopicFilter,
     /// QoS granted.
     pub qos: QoS,
@@ -19,11 +19,11 @@ pub struct Cursor {
     pub id: u32,
     /// Entries above it are delivered live; `None` until the Subscription is in the tree.
     pub stamp: Option<u64>,
-    /// The last Topic Name looked at.
+    /// The last Topic Name that was looked at; `None` at the beginning.
     pub after: Option<String>,
 }
 
-/// The Subscriptions of a Session by filter: a sorted list, for most clients have one or two.
+/// The Subscriptions of a Session by filter: a sorted list, since most clients have one or two.
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions(Vec<(TopicFilter, Subscription)>);
 
@@ -129,7 +129,7 @@ impl Session {
         !self.cursors.is_empty()
     }
 
-    /// The first cursor came to its end.
+    /// The first cursor has reached its end.
     pub fn close_cursor(&mut self) {
         self.cursors.remove(0);
         if self.cursors.is_empty() {

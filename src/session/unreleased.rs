@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::codec::PacketId;
 
-/// A set of identifiers, in one word while it has never held any.
+/// A set of identifiers; takes one word until the first is inserted.
 #[derive(Debug, Default)]
 #[allow(clippy::box_collection)] // One word for the many that have none, not three.
 pub(super) struct Unreleased(Option<Box<BTreeSet<PacketId>>>);
@@ -14,7 +14,7 @@ impl Unreleased {
         self.0.get_or_insert_default().insert(packet_id);
     }
 
-    /// Takes it out; whether it was there.
+    /// Takes an identifier out; returns whether it was there.
     pub fn remove(&mut self, packet_id: PacketId) -> bool {
         self.0.as_mut().is_some_and(|ids| ids.remove(&packet_id))
     }

@@ -1,4 +1,4 @@
-//! The Will: kept with the Session, published when the connection ends badly.
+//! The Will: kept with the Session, published when the connection ends abruptly.
 
 use crate::codec::{Properties, QoS, Will};
 use crate::message::Draft;
@@ -18,7 +18,7 @@ pub struct WillMessage {
 }
 
 impl WillMessage {
-    /// Takes the Will out of a CONNECT.
+    /// An owned copy of the Will of a CONNECT.
     pub fn new(will: &Will<'_>) -> WillMessage {
         let mut properties = Vec::with_capacity(will.properties.forwarded_len());
         will.properties.forwarded(&mut properties);

@@ -10,14 +10,14 @@ use crate::message::{Delivery, GroupId, Mid};
 pub enum FlightStage {
     /// PUBLISH sent; PUBACK or PUBREC awaited.
     Sent(Delivery),
-    /// `QoS` 2: PUBREC seen, PUBREL sent; PUBCOMP awaited. The message is no longer needed, only
-    /// what the account needs of it.
+    /// `QoS` 2: PUBREC received, PUBREL sent; PUBCOMP awaited. The message is not needed any more, only
+    /// what the receiver's account needs of it.
     Released {
         /// The group it came from.
         group: Option<GroupId>,
         /// The message, if the store keeps it for the receiver until PUBCOMP.
         mid: Option<Mid>,
-        /// The ledger has it already: it became too large for the client after its first sending.
+        /// It is counted as lost already: it became too large for the client after its first sending.
         lost: bool,
     },
 }
@@ -29,7 +29,7 @@ pub struct Flight {
     pub packet_id: PacketId,
     /// How far it has come.
     pub state: FlightStage,
-    /// Takes a slot of the client's Receive Maximum: its PUBLISH went out on this connection.
+    /// It takes a slot of the client's Receive Maximum: its PUBLISH was sent on this connection.
     counted: bool,
 }
 
@@ -40,15 +40,15 @@ pub struct Window {
     /// Slots of the Receive Maximum in use on this connection.
     counted: u16,
     last_id: u16,
-    /// So many identifiers behind `last_id` are free for certain.
+    /// Identifiers behind `last_id` that are free for certain.
     free_ahead: u16,
-    /// Most flights at once since there were none.
+    /// Most flights at once since the window was last empty.
     most: u16,
     /// How many flights at the front have been sent on this connection; the rest awaits its resend.
     resent: u16,
 }
 
-/// Room for so many flights is kept when there are none.
+/// Flights that an empty window keeps memory for.
 const KEPT: usize = 32;
 
 impl Window {
@@ -105,7 +105,7 @@ impl Window {
         self.resent -= 1;
         self.counted -= u16::from(flight.counted);
         if self.flights.is_empty() {
-            // One that needed much lately will again; else the memory goes back.
+            // A window that was large lately will be again; else its memory is freed.
             if self.flights.capacity() > KEPT
                 && usize::from(self.most) * 4 < self.flights.capacity()
             {
@@ -116,8 +116,8 @@ impl Window {
         Some(flight)
     }
 
-    /// PUBREC: from now on only PUBREL is sent. Returns the delivery at the first time; `Some(None)` at
-    /// a repeat, `None` if there is no such `QoS` 2 flight.
+    /// PUBREC: from now on only PUBREL is sent. Returns the delivery at the first PUBREC, `Some(None)`
+    /// at a repeated one, `None` if there is no such `QoS` 2 flight.
     pub fn release(&mut self, packet_id: PacketId) -> Option<Option<Delivery>> {
         let index = self.position(packet_id)?;
         if index >= self.sent() {
@@ -138,8 +138,8 @@ impl Window {
         }
     }
 
-    /// The `QoS` 2 message cannot be sent again, but the client may have it: it is released instead,
-    /// so that it does not hold the identifier against another message.
+    /// Releases a `QoS` 2 message that cannot be sent again: the client may have it, and its identifier
+    /// must not stay in use.
     pub fn give_up(&mut self, packet_id: PacketId) {
         let Some(index) = self.position(packet_id) else { return };
         let flight = &mut self.flights[index];
@@ -149,7 +149,7 @@ impl Window {
         }
     }
 
-    /// What was in flight when the broker stopped, in order; it awaits its resend.
+    /// A window of what was in flight when the broker stopped, in order: all of it awaits its resend.
     pub fn restore(flights: Vec<(PacketId, FlightStage)>) -> Window {
         let last_id = flights.last().map_or(0, |(packet_id, _)| packet_id.get());
         let flight = |(packet_id, state)| Flight { packet_id, state, counted: false };
@@ -180,17 +180,18 @@ impl Window {
         Some(flight)
     }
 
-    /// Whether something still awaits its resend.
+    /// Whether flights still await their resend.
     pub fn resending(&self) -> bool {
         self.sent() < self.flights.len()
     }
 
-    /// How much still awaits its resend.
+    /// How many flights still await their resend.
     pub fn awaiting_resend(&self) -> usize {
         self.flights.len() - self.sent()
     }
 
-    /// Takes out the `QoS` 1 messages that came from a group `keep` says no to, in order.
+    /// Takes out the `QoS` 1 messages that came from a group and for which `take` returns true, in
+    /// order. Afterwards all flights await their resend.
     pub fn take_shared(
         &mut self,
         mut take: impl FnMut(&Delivery) -> bool,
@@ -223,7 +224,7 @@ impl Window {
         self.flights.len()
     }
 
-    /// Whether nothing is.
+    /// Whether nothing is in flight.
     pub fn is_empty(&self) -> bool {
         self.flights.is_empty()
     }
@@ -236,8 +237,8 @@ impl Window {
         self.flights.iter().position(|flight| flight.packet_id == packet_id)
     }
 
-    /// Finds how many identifiers behind the last one are free: those handed out from now on lie
-    /// behind it, so none of them needs to be looked for.
+    /// Counts the free identifiers behind the last one, so that the next ones are given without a
+    /// search.
     fn look_ahead(&mut self) {
         let ahead = |flight: &Flight| flight.packet_id.get().wrapping_sub(self.last_id);
         let nearest = self.flights.iter().map(ahead).map(|ahead| ahead.wrapping_sub(1)).min();

@@ -3,21 +3,21 @@
 use super::nodes::{Arena, Node};
 use super::shards::{Shards, TextHash, spread};
 
-/// Where to find a named child: all edges of a tree, by parent and level.
+/// All edges of a tree to named children, by parent and level.
 ///
-/// An edge is only the child's number; what it is compared by, the child knows.
+/// An edge is only the child's number: parent and level are compared in the child's node.
 #[derive(Debug)]
 pub struct Edges {
     children: Shards<u32>,
 }
 
 impl Edges {
-    /// None.
+    /// Without edges.
     pub fn new() -> Edges {
         Edges { children: Shards::new() }
     }
 
-    /// The child of `parent` for `level`, whose hash is `level_hash`.
+    /// The child of `parent` for `level`, which has the hash `level_hash`.
     #[inline]
     pub fn find<K: Ord + Copy, V>(
         &self,

@@ -57,7 +57,7 @@ impl<'a> TopicName<'a> {
         Ok(TopicName(text))
     }
 
-    /// Makes a name of a text whose characters the codec has checked; checks only the limits.
+    /// Makes a name of a text that the codec has checked; checks only the limits.
     ///
     /// # Errors
     ///

@@ -27,7 +27,7 @@ impl<K: Ord + Copy, V> Node<K, V> {
     }
 }
 
-/// The text of a level, inside of its node if it is short.
+/// The text of a level; a short one is stored in its node.
 #[derive(Debug)]
 pub enum Level {
     Short(u8, [u8; SHORT_MAX]),
@@ -55,7 +55,7 @@ impl Level {
     }
 }
 
-/// All nodes, by number. In chunks, so that growing never copies and never leaves half unused.
+/// All nodes, by number, in chunks: growing never copies, and never leaves half of the memory unused.
 #[derive(Debug)]
 pub struct Arena<K, V> {
     chunks: Vec<Vec<Node<K, V>>>,
@@ -106,7 +106,7 @@ impl<K: Ord + Copy, V> Arena<K, V> {
     }
 }
 
-/// The number of the root, which every arena holds.
+/// The number of the root, which is in every arena.
 pub const ROOT: u32 = 0;
 
 /// No child: no node has the root as its child.

@@ -45,7 +45,7 @@ impl<V> Retained<V> {
         Retained::with_seed(0)
     }
 
-    /// An empty store whose hashes depend on `seed`: keep it secret where clients choose the names.
+    /// An empty store; its hashes depend on `seed`: keep it secret where clients choose the names.
     pub fn with_seed(seed: u64) -> Retained<V> {
         Retained { order: BTreeSet::new(), entries: Shards::new(), hash: TextHash::new(seed) }
     }

@@ -8,7 +8,7 @@ use hashbrown::HashTable;
 
 /// One hash table as many small ones, so that growing never moves many entries at a time.
 ///
-/// The caller brings hash and comparison, as with [`HashTable`].
+/// The caller provides hash and comparison, as with [`HashTable`].
 #[derive(Debug)]
 pub struct Shards<T> {
     tables: Box<[HashTable<T>]>,
@@ -20,7 +20,7 @@ impl<T> Shards<T> {
         Shards { tables: (0..TABLES).map(|_| HashTable::new()).collect() }
     }
 
-    /// The entry with this hash for which `same` holds.
+    /// The entry with this hash for which `same` is true.
     #[inline]
     pub fn find(&self, hash: u64, same: impl FnMut(&T) -> bool) -> Option<&T> {
         self.tables[table_of(hash)].find(hash, same)
@@ -32,12 +32,12 @@ impl<T> Shards<T> {
         self.tables[table_of(hash)].find_mut(hash, same)
     }
 
-    /// Adds an entry that is not there yet; `rehash` tells the hash of any entry.
+    /// Adds an entry that is not there yet; `rehash` returns the hash of any entry.
     pub fn insert(&mut self, hash: u64, entry: T, rehash: impl Fn(&T) -> u64) {
         self.tables[table_of(hash)].insert_unique(hash, entry, rehash);
     }
 
-    /// Takes out the entry for which `same` holds; `rehash` tells the hash of any entry.
+    /// Takes out the entry for which `same` is true; `rehash` returns the hash of any entry.
     pub fn remove(
         &mut self,
         hash: u64,
@@ -59,7 +59,7 @@ fn table_of(hash: u64) -> usize {
     (hash >> 40) as usize % TABLES
 }
 
-/// A hash that strangers' texts cannot attack while they do not know the seed.
+/// A hash of texts that clients choose: without knowing the seed they cannot make texts collide.
 #[derive(Clone, Debug)]
 pub struct TextHash {
     seed: u64,

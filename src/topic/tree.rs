@@ -1,12 +1,12 @@
 //! The subscription tree: Topic Filter → values by key.
 //!
-//! Two structures. Filters without wildcard, the most by far, lie in one hashed map of whole
-//! texts. The others form a trie by level. Its nodes lie in one arena, so a filter of 65,536 levels
-//! is dropped without recursion; its edges to named children lie in one hashed map by parent and
-//! level, so a node without children costs nothing for them. A visit goes level by level with the
+//! There are two structures. Filters without wildcard, by far the most, are in one hashed map of whole
+//! texts. The others form a trie by level. Its nodes are in one arena, so a filter of 65,536 levels
+//! is dropped without recursion; its edges to named children are in one hashed map by parent and
+//! level, so a node without children needs no memory for them. A visit goes level by level with the
 //! set of nodes reached so far: a level of the name is hashed once, however many branches `+` opens.
 //!
-//! Nothing is ever told in the order of a hash.
+//! No order that is visible outside depends on a hash.
 
 use std::sync::Arc;
 
@@ -19,8 +19,8 @@ use super::shards::TextHash;
 /// Topic Filters and, under each, values by key. Cost of a visit grows with matches and depth,
 /// not with the number of filters.
 ///
-/// Nodes without use are kept for the next filter; their memory goes back when the last filter with a wildcard
-/// has gone. Others give theirs back at once.
+/// Unused nodes are kept for the next filter; their memory is freed with the last filter that has a
+/// wildcard. The memory of filters without one is freed at once.
 #[derive(Debug)]
 pub struct Tree<K, V> {
     exact: Exact<K, V>,
@@ -31,7 +31,7 @@ pub struct Tree<K, V> {
 }
 
 impl<K: Ord + Copy, V> Tree<K, V> {
-    /// An empty tree; `seed` feeds its hashes.
+    /// An empty tree; its hashes depend on `seed`.
     pub fn new(seed: u64) -> Tree<K, V> {
         Tree {
             exact: Exact::new(),
@@ -51,7 +51,7 @@ impl<K: Ord + Copy, V> Tree<K, V> {
         }
     }
 
-    /// The same for a filter that is not shared, whose text is then kept once for the subscriber and
+    /// The same for a filter that is not shared: its text is then kept once for the subscriber and
     /// the tree.
     pub fn insert_filter(&mut self, filter: &TopicFilter, key: K, value: V) -> Option<V> {
         debug_assert!(filter.share().is_none());
@@ -89,7 +89,7 @@ impl<K: Ord + Copy, V> Tree<K, V> {
         Some(removed)
     }
 
-    /// Calls `visit` for every value whose filter `name` matches; a key may come several times,
+    /// Calls `visit` for every value with a filter that `name` matches; a key may come several times,
     /// from several filters. Within one filter, keys come in order; filters come in an order that
     /// depends on their texts only.
     pub fn visit<'t>(&'t self, name: TopicName<'_>, visit: &mut impl FnMut(K, &'t V)) {
@@ -117,7 +117,7 @@ impl<K: Ord + Copy, V> Tree<K, V> {
         self.exact.len() + self.nodes.len() - 1
     }
 
-    /// Visits what filters with wildcards hold for `name`.
+    /// Visits the values of filters with wildcards that `name` matches.
     fn visit_wild<'t>(&'t self, name: &str, visit: &mut impl FnMut(K, &'t V)) {
         // `$`-topics are not matched by a leading wildcard [MQTT5-4.7.2-1].
         let mut wild = !name.starts_with('$');
@@ -185,7 +185,7 @@ impl<K: Ord + Copy, V> Tree<K, V> {
         (child != NONE).then_some(child)
     }
 
-    /// The node of `pattern`, with all above it added where they lack.
+    /// The node of `pattern`; adds it and the nodes above it where they are missing.
     fn grow_to(&mut self, pattern: &str) -> u32 {
         let mut node = ROOT;
         for level in levels(pattern) {
@@ -209,7 +209,7 @@ impl<K: Ord + Copy, V> Tree<K, V> {
         child
     }
 
-    /// Frees `node` and those above it, as far as they hold nothing.
+    /// Frees `node` and the nodes above it, as far as they have neither values nor children.
     fn prune(&mut self, mut node: u32) {
         while node != ROOT && self.nodes.at(node).is_bare() {
             let above = self.nodes.at(node).parent;
@@ -231,7 +231,7 @@ impl<K: Ord + Copy, V> Tree<K, V> {
     }
 }
 
-/// The nodes that the levels read so far lead to. Mostly a few, so those take no allocation.
+/// The nodes that the levels read so far lead to. Mostly a few, which need no allocation.
 struct Reached {
     near: [u32; NEAR],
     near_len: usize,

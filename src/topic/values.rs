@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-/// Values by key. Most filters have one subscriber, so one takes no allocation;
-/// a filter that a whole fleet subscribes to takes a balanced tree.
+/// Values by key. Most filters have one subscriber, so one value needs no allocation; a filter with
+/// many subscribers uses a balanced tree.
 #[derive(Debug, Default)]
 pub enum Values<K, V> {
     #[default]
@@ -61,7 +61,7 @@ impl<K: Ord + Copy, V> Values<K, V> {
         }
     }
 
-    /// Whether there is none.
+    /// Whether there are no values.
     pub fn is_empty(&self) -> bool {
         matches!(self, Values::None)
     }

@@ -14,7 +14,7 @@ use crate::codec::words::{QoS, Version};
 /// The version that the CONNECT at the front of `bytes` asks for, if its Protocol Level can be read:
 /// a CONNECT that does not decode is refused in the form of that version.
 ///
-/// For an unknown level it is the version whose form the client most likely reads.
+/// For an unknown level it is the version that the client most likely reads.
 pub fn connect_version(bytes: &[u8]) -> Option<Version> {
     let (first, rest) = bytes.split_first()?;
     if first >> 4 != CONNECT {

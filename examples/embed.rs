@@ -8,7 +8,7 @@ use std::thread;
 
 use sluicemq::auth::{PasswordAuth, PermitAll};
 use sluicemq::broker::ports::Progress;
-use sluicemq::broker::turn::Turn;
+use sluicemq::broker::turn::Scratch;
 use sluicemq::broker::{
     Broker, DeliveryOutcome, Link, PeerInfo, Ports, PublishHandle, Receiver, Sent,
 };
@@ -34,23 +34,23 @@ fn main() -> Result<(), Box<dyn Error>> {
     // The seed feeds the broker's hashes: a server draws it at random.
     let broker = Broker::new(&config, ports, 7, clock.now());
     // Scratch memory: one for each thread.
-    let mut turn = Turn::default();
+    let mut scratch = Scratch::default();
     // A program with a task or a thread to wake has a waker of its own.
     let waker = Waker::noop();
 
     // A receiver. The program decides how much may be in flight.
     let filters = [(TopicFilter::parse("meters/#", &limits)?, options(QoS::AtLeastOnce))];
     let tail = broker.identity("tail", None);
-    let mut receiver =
-        Receiver::open(&broker, &tail, &filters, clock.now(), &mut turn).map_err(Reason::name)?;
+    let mut receiver = Receiver::open(&broker, &tail, &filters, clock.now(), &mut scratch)
+        .map_err(Reason::name)?;
     let room = Room { window: 32, bytes: 1 << 20 };
-    assert!(receiver.take(room, waker, clock.now(), &mut turn).is_empty());
+    assert!(receiver.take(room, waker, clock.now(), &mut scratch).is_empty());
 
     // A publisher. It stops when it is told to pause, as a link stops reading its client.
     let mut sender = PublishHandle::new(&broker, broker.identity("source", None));
     let mut published = 0;
-    while sender.is_ready(waker, clock.now(), &mut turn) {
-        let sent = sender.publish(&reading("21.5", &limits)?, clock.now(), &mut turn);
+    while sender.is_ready(waker, clock.now(), &mut scratch) {
+        let sent = sender.publish(&reading("21.5", &limits)?, clock.now(), &mut scratch);
         assert_eq!(sent.reason(), Reason::Success);
         wait_for_the_store(&sender, sent);
         published += 1;
@@ -60,18 +60,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     // What is taken is in flight until it is settled.
     let mut received = 0;
     loop {
-        let taken = receiver.take(room, waker, clock.now(), &mut turn);
+        let taken = receiver.take(room, waker, clock.now(), &mut scratch);
         if taken.is_empty() {
             break;
         }
         for delivery in taken {
             println!("{}: {:?}", delivery.message.topic().as_str(), delivery.message.payload());
             received += 1;
-            receiver.settle(delivery, DeliveryOutcome::Completed, clock.now(), &mut turn);
+            receiver.settle(delivery, DeliveryOutcome::Completed, clock.now(), &mut scratch);
         }
     }
     assert_eq!(received, published);
-    assert!(sender.is_ready(waker, clock.now(), &mut turn), "the queue is empty again");
+    assert!(sender.is_ready(waker, clock.now(), &mut scratch), "the queue is empty again");
 
     // A client: its bytes come from memory as they would from a socket.
     let peer = PeerInfo { anonymous: true, ..PeerInfo::default() };
@@ -79,19 +79,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     let connect = Connect { client_id: "meter-1", ..Connect::default() };
     let mut bytes = Vec::new();
     codec::encode(&Packet::Connect(Box::new(connect)), Version::V5, usize::MAX, &mut bytes)?;
-    link.receive(&bytes, clock.now(), &mut turn);
-    link.poll(waker, clock.now(), 0, &mut turn);
-    println!("CONNACK: {:02x?}", turn.out);
+    link.receive(&bytes, clock.now(), &mut scratch);
+    link.poll(waker, clock.now(), 0, &mut scratch);
+    println!("CONNACK: {:02x?}", scratch.out);
 
     // Looking at a client disturbs nothing.
     let meter = ClientId::new("meter-1");
     let client = broker.client(&meter).ok_or("it is connected")?;
     assert!(client.connected && client.account.routed == [0, 0]);
     // A client is told to go: its link closes with this Reason Code.
-    turn.out.clear();
+    scratch.out.clear();
     assert!(broker.kick(&meter, Reason::AdministrativeAction));
-    let flow = link.poll(waker, clock.now(), 0, &mut turn);
-    assert!(flow.close && turn.out[0] == 0xE0, "DISCONNECT is written, then the end");
+    let flow = link.poll(waker, clock.now(), 0, &mut scratch);
+    assert!(flow.close && scratch.out[0] == 0xE0, "DISCONNECT is written, then the end");
     assert!(broker.client(&meter).is_none(), "its Session did not outlive it");
     Ok(())
 }

@@ -16,7 +16,7 @@ use reload::{Files, Reloader};
 use crate::auth::{PasswordAuth, PasswordFile, PasswordFileError, Rights};
 use crate::broker::ports::Store;
 use crate::broker::restore::Restored;
-use crate::broker::turn::Turn;
+use crate::broker::turn::Scratch;
 use crate::broker::{Broker, Ports};
 use crate::config::{Config, Durability};
 use crate::net::serve::ServeContext;
@@ -137,7 +137,7 @@ async fn live(
     let ports = Ports { store, authenticator, access: rights.clone() };
     let broker = Broker::new(config, ports, seed(), clock.now());
     let before = clock.now();
-    let restored = broker.restore(before, &mut Turn::default()).map_err(RunError::Restore)?;
+    let restored = broker.restore(before, &mut Scratch::default()).map_err(RunError::Restore)?;
     let taken = report.map(|report| (restored, report.time + clock.now().since(before), report));
     let shared = Arc::new(ServeContext::new(broker.clone(), clock));
     let acceptors = open(config, &shared)?;
@@ -263,10 +263,10 @@ fn json_string(text: &str) -> String {
 
 /// Looks after parked Sessions, retained messages and `$SYS`.
 async fn tick<C: Clock>(shared: Arc<ServeContext<C>>) {
-    let mut turn = Turn::default();
+    let mut scratch = Scratch::default();
     loop {
         let now = shared.clock.now();
-        let next = shared.broker.tick(now, &mut turn);
+        let next = shared.broker.tick(now, &mut scratch);
         let wait = next.map_or(TICK, |next| next.since(now)).min(TICK);
         if wait.is_zero() {
             tokio::task::yield_now().await;

@@ -20,7 +20,7 @@ use sluicemq::broker::metrics::Counter;
 use sluicemq::broker::ports::{
     AuthRequest, AuthStep, Authenticator, Exchange, ExchangeState, Verdict,
 };
-use sluicemq::broker::turn::Turn;
+use sluicemq::broker::turn::Scratch;
 use sluicemq::broker::{Broker, Link, PeerInfo, Ports};
 use sluicemq::codec::{DecodeLimits, Reason, Sender, Version, decode};
 use sluicemq::config::Config;
@@ -244,7 +244,7 @@ fn refused(packet: &str, answer: &str) {
 /// A client whose bytes go straight into a link.
 struct Client {
     link: Link,
-    turn: Turn,
+    turn: Scratch,
     now: Time,
 }
 
@@ -256,7 +256,7 @@ impl Client {
             nonce: 1,
             ..PeerInfo::default()
         };
-        Client { link: Link::new(broker, peer, NOW), turn: Turn::default(), now: NOW }
+        Client { link: Link::new(broker, peer, NOW), turn: Scratch::default(), now: NOW }
     }
 
     /// Sends bytes; returns what comes back.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use arbitrary::{Random, VERSIONS};
 use sluicemq::auth::{PasswordAuth, PermitAll};
-use sluicemq::broker::turn::Turn;
+use sluicemq::broker::turn::Scratch;
 use sluicemq::broker::{Broker, Link, PeerInfo, Ports};
 use sluicemq::codec::{Connect, Packet, Sender, Version, encode};
 use sluicemq::config::{Config, Size};
@@ -69,7 +69,13 @@ fn connect(version: Version, bytes: &mut Vec<u8>) {
 }
 
 /// Feeds `bytes` in random pieces; returns what was not consumed.
-fn feed(link: &mut Link, bytes: &[u8], random: &mut Random, turn: &mut Turn, now: Time) -> usize {
+fn feed(
+    link: &mut Link,
+    bytes: &[u8],
+    random: &mut Random,
+    turn: &mut Scratch,
+    now: Time,
+) -> usize {
     let (mut from, mut to) = (0, 0);
     let mut idle = 0;
     while !link.is_closed() && idle < 4 {
@@ -89,7 +95,7 @@ fn feed(link: &mut Link, bytes: &[u8], random: &mut Random, turn: &mut Turn, now
 }
 
 /// Everything is gone with the link.
-fn over(broker: &Broker, mut link: Link, turn: &mut Turn, now: Time) {
+fn over(broker: &Broker, mut link: Link, turn: &mut Scratch, now: Time) {
     link.hang_up(now, turn);
     broker.tick(now.after(Duration::from_secs(1_000_000)), turn);
     let view = broker.view();
@@ -101,7 +107,7 @@ fn over(broker: &Broker, mut link: Link, turn: &mut Turn, now: Time) {
 #[test]
 fn random_packets_never_break_a_link() {
     let broker = broker();
-    let mut turn = Turn::default();
+    let mut turn = Scratch::default();
     for seed in seeds() {
         let _seed = Seed(seed);
         let mut random = Random::new(seed);
@@ -131,7 +137,7 @@ fn random_packets_never_break_a_link() {
 #[test]
 fn random_bytes_never_break_a_link() {
     let broker = broker();
-    let mut turn = Turn::default();
+    let mut turn = Scratch::default();
     let mut closed = 0;
     for seed in seeds() {
         let _seed = Seed(seed);
@@ -155,7 +161,7 @@ fn random_bytes_never_break_a_link() {
 #[test]
 fn what_is_malformed_ends_the_connection() {
     let broker = broker();
-    let mut turn = Turn::default();
+    let mut turn = Scratch::default();
     let now = Time::from_secs(1_000);
     let malformed: [&[u8]; 5] = [
         &[0x00, 0x00],                         // packet type 0

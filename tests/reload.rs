@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use rows::Disk;
 use sluicemq::broker::overload::Sample;
-use sluicemq::broker::turn::Turn;
-use sluicemq::broker::{Publisher, Submission};
+use sluicemq::broker::turn::{Scratch, Turn};
+use sluicemq::broker::{Broker, Publisher, Submission};
 use sluicemq::codec::{Properties, QoS};
 use sluicemq::config::Config;
 use sluicemq::message::{ClientId, Draft, Identity, Loss, Meter};
@@ -228,7 +228,7 @@ fn topics_keep_their_order_over_reloads_and_restarts() {
                     }
                     town = Town::with_store(&text, Arc::new(disk.open()));
                     town.broker
-                        .restore(town.now, &mut Turn::default())
+                        .restore(town.now, &mut Scratch::default())
                         .expect("rows that mean something");
                     publisher = town.client("p");
                 }
@@ -282,7 +282,7 @@ fn after_a_restart_only_the_newest_of_a_topic_waits() {
                 write(&mut town, Some(&disk));
             }
             town = Town::with_store(rules, Arc::new(disk.open()));
-            let restored = town.broker.restore(town.now, &mut Turn::default()).unwrap();
+            let restored = town.broker.restore(town.now, &mut Scratch::default()).unwrap();
             assert_eq!(restored.messages, 5);
         }
         assert_eq!(numbers(&back(&mut town, Some(&disk))), [20, 21, 22, 23, 24], "{filter}");
@@ -371,7 +371,7 @@ fn a_turn_under_the_rules_before_does_not_mix_up_a_topic() {
     let mut town = Town::new("queue.policy = 'reject'");
     absent(&mut town, None, "#");
     let publisher = Arc::new(Identity::new(ClientId::new("p"), None, Meter::forever()));
-    let publish = |town: &Town, turn: &mut Turn, payload: &str| {
+    let publish = |broker: &Broker, mut turn: Turn<'_>, payload: &str| {
         let draft = Draft {
             topic: TopicName::trusted("t"),
             qos: QoS::AtLeastOnce,
@@ -381,15 +381,15 @@ fn a_turn_under_the_rules_before_does_not_mix_up_a_topic() {
             payload: payload.as_bytes(),
         };
         let submission = Submission::new(&draft, Publisher::Client(&publisher));
-        town.broker.publish(submission, town.now, turn);
-        town.broker.flush(town.now, turn);
+        broker.publish(submission, &mut turn);
+        turn.finish();
     };
-    let (mut before, mut after) = (Turn::default(), Turn::default());
-    town.broker.begin(&mut before);
-    town.broker.reload(&config("queue.policy = 'conflate'"), town.now);
-    town.broker.begin(&mut after);
-    publish(&town, &mut after, "0");
-    publish(&town, &mut before, "1");
-    publish(&town, &mut after, "2");
+    let (broker, now) = (town.broker.clone(), town.now);
+    let (mut old, mut new) = (Scratch::default(), Scratch::default());
+    let before = broker.turn(&mut old, now);
+    broker.reload(&config("queue.policy = 'conflate'"), now);
+    publish(&broker, broker.turn(&mut new, now), "0");
+    publish(&broker, before, "1");
+    publish(&broker, broker.turn(&mut new, now), "2");
     assert_eq!(numbers(&back(&mut town, None)), [0, 2]);
 }

@@ -15,7 +15,7 @@ use sluicemq::broker::mailbox::{
 use sluicemq::broker::pools::{EgressPool, EgressSlot};
 use sluicemq::broker::ports::{Batch, Permit, Progress, Receipt, Refused, Store};
 use sluicemq::broker::registry::{Claim, Parked, Registry};
-use sluicemq::broker::turn::Turn;
+use sluicemq::broker::turn::Scratch;
 use sluicemq::broker::{Broker, Link, PeerInfo, Ports};
 use sluicemq::codec::{
     self, Ack, Connect, DecodeLimits, Decoded, Packet, Properties, Publish, QoS, Reason, Sender,
@@ -526,7 +526,7 @@ fn broker(store: Arc<dyn Store>) -> Broker {
 struct Client {
     link: Link,
     bell: Arc<Bell>,
-    turn: Turn,
+    turn: Scratch,
     inbox: Vec<u8>,
 }
 
@@ -536,7 +536,7 @@ impl Client {
             PeerInfo { address: String::new(), anonymous: true, nonce: 0, ..PeerInfo::default() };
         let link = Link::new(broker, peer, NOW);
         let mut client =
-            Client { link, bell: Arc::default(), turn: Turn::default(), inbox: Vec::new() };
+            Client { link, bell: Arc::default(), turn: Scratch::default(), inbox: Vec::new() };
         client.say(&Packet::Connect(Box::new(Connect {
             clean_start: false,
             client_id: name,

@@ -29,7 +29,7 @@ impl Broker {
         &self,
         draft: &Draft<'_>,
         bytes: usize,
-        turn: &mut Turn,
+        turn: &mut Turn<'_>,
     ) -> Result<(), Reason> {
         let shared = &*self.0;
         let kept = shared.remembers && (draft.qos > QoS::AtMostOnce || draft.retain);

@@ -13,14 +13,13 @@ use super::router::{RouteChange, Subscriber};
 use super::turn::Turn;
 use crate::message::{Delivery, GroupId, Loss, ReceiverId, SessionId};
 use crate::session::{Action, Session};
-use crate::time::Time;
 
 impl Broker {
     /// A parked Session is over: its Will is due, what waits goes to the ledger.
-    pub(crate) fn end_session(&self, parked: Parked, loss: Loss, now: Time, turn: &mut Turn) {
+    pub(crate) fn end_session(&self, parked: Parked, loss: Loss, turn: &mut Turn<'_>) {
         let Parked { id, mut session, mailbox, .. } = parked;
         if let Some(will) = session.take_will() {
-            self.publish_will(&session.identity().clone(), &will, now, turn);
+            self.publish_will(&session.identity().clone(), &will, turn);
         }
         self.dissolve(id, &mut session, &mailbox, false, loss, turn);
     }
@@ -33,7 +32,7 @@ impl Broker {
         mailbox: &Arc<Mailbox>,
         connected: bool,
         loss: Loss,
-        turn: &mut Turn,
+        turn: &mut Turn<'_>,
     ) {
         let shared = &*self.0;
         let mut back = Vec::new();
@@ -64,7 +63,7 @@ impl Broker {
 
     /// Unacknowledged messages of a departed member go back to the heads of their groups; if a
     /// group is no more, to the ledger.
-    pub(crate) fn give_back(&self, back: Vec<Delivery>, turn: &mut Turn) {
+    pub(crate) fn give_back(&self, back: Vec<Delivery>, turn: &mut Turn<'_>) {
         if back.is_empty() {
             return;
         }

@@ -72,7 +72,7 @@ impl Broker {
         own: &Mailbox,
         delivery: Option<&Delivery>,
         loss: Loss,
-        turn: &mut Turn,
+        turn: &mut Turn<'_>,
     ) {
         let class = self.class_of(delivery.map(|copy| copy.message.topic()));
         self.0.metrics.lose(class, loss, 1);
@@ -115,7 +115,7 @@ impl Broker {
     }
 
     /// Copies were lost all at once, with their receiver or with its connection.
-    pub(super) fn note_fallen(&self, fallen: &DroppedCopies, turn: &mut Turn) {
+    pub(super) fn note_fallen(&self, fallen: &DroppedCopies, turn: &mut Turn<'_>) {
         let metrics = &self.0.metrics;
         let (loss, receiver) = (fallen.loss(), fallen.receiver());
         if !metrics.topics().is_kept() {
@@ -147,10 +147,10 @@ impl Broker {
 
     /// Counts what a turn has lost, and publishes its dead letters within the turn. Those whose
     /// message only the store has wait for a tick, and are settled with it then.
-    pub(super) fn tell_gone(&self, now: Time, turn: &mut Turn) {
+    pub(super) fn tell_gone(&self, turn: &mut Turn<'_>) {
         for letter in self.digest(turn) {
             if letter.message.is_some() {
-                self.publish_letter(&letter, now, turn);
+                self.publish_letter(&letter, turn);
             } else {
                 self.put_aside(letter, turn);
             }
@@ -159,7 +159,7 @@ impl Broker {
 
     /// Counts what a turn has lost and notes it for the log. Returns what wants a letter, or is to be
     /// read.
-    pub(super) fn digest(&self, turn: &mut Turn) -> Vec<Letter> {
+    pub(super) fn digest(&self, turn: &mut Turn<'_>) -> Vec<Letter> {
         let mut gone = std::mem::take(&mut turn.gone);
         let metrics = &self.0.metrics;
         for letter in gone.take_fallen() {
@@ -184,22 +184,22 @@ impl Broker {
     }
 
     /// Works off the letters that wait, and tells the log of drops. Returns when it is next needed.
-    pub(super) fn tick_letters(&self, now: Time, turn: &mut Turn) -> Option<Time> {
-        self.log_drops(now);
+    pub(super) fn tick_letters(&self, turn: &mut Turn<'_>) -> Option<Time> {
+        self.log_drops(turn.now);
         let (ready, more) = self.ready_letters();
         for (letter, fetched) in ready {
             if fetched {
                 self.class_letter(&letter);
             }
             if letter.wanted && letter.message.is_some() {
-                self.publish_letter(&letter, now, turn);
+                self.publish_letter(&letter, turn);
                 continue;
             }
             // It cannot be read: the ledger alone tells.
             self.0.metrics.add(Counter::LettersLost, u64::from(letter.wanted));
             turn.batch.settled.extend(letter.mid.map(|mid| (letter.receiver, mid)));
         }
-        more.then_some(now)
+        more.then_some(turn.now)
     }
 
     /// What is known of a copy whose topic only the store knew: it has been asked, or will not be.
@@ -261,7 +261,7 @@ impl Broker {
     }
 
     /// Keeps a letter for a tick, if there is room.
-    pub(super) fn put_aside(&self, letter: Letter, turn: &mut Turn) {
+    pub(super) fn put_aside(&self, letter: Letter, turn: &mut Turn<'_>) {
         {
             let inner = &mut *self.letters();
             if inner.waiting.len() < WAITING_MAX {
@@ -276,7 +276,7 @@ impl Broker {
         turn.batch.settled.extend(letter.mid.map(|mid| (letter.receiver, mid)));
     }
 
-    fn publish_letter(&self, letter: &Letter, now: Time, turn: &mut Turn) {
+    fn publish_letter(&self, letter: &Letter, turn: &mut Turn<'_>) {
         let shared = &*self.0;
         turn.batch.settled.extend(letter.mid.map(|mid| (letter.receiver, mid)));
         let Some(message) = &letter.message else { return };
@@ -286,7 +286,7 @@ impl Broker {
         let topic = format!("{DEAD}{}/{}", letter.loss.name(), message.topic().as_str());
         let mut properties = Vec::new();
         message.properties().forwarded(&mut properties);
-        let age = now.since(message.received).as_secs().to_string();
+        let age = turn.now.since(message.received).as_secs().to_string();
         for (name, value) in [
             ("reason", letter.loss.name()),
             ("receiver", &letter.name),
@@ -307,7 +307,7 @@ impl Broker {
             > shared.totals.queued_bytes_max.0;
         let lost = topic.len() > usize::from(u16::MAX) || full || {
             let submission = Submission::new(&draft, Publisher::System);
-            let reason = self.publish(submission, now, turn).reason();
+            let reason = self.publish(submission, turn).reason();
             reason.is_error() && reason != Reason::NoMatchingSubscribers
         };
         let counter = if lost { Counter::LettersLost } else { Counter::Letters };

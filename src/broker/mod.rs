@@ -46,7 +46,7 @@ use ports::{Authenticator, Receipt, Store};
 use registry::{Due, Registry};
 use router::Router;
 use topic_ledger::TopicLedger;
-use turn::{Turn, press};
+use turn::{Scratch, Turn, press};
 
 pub use link::{Flow, Link, NOBODY_READS, PeerInfo};
 pub use listeners::ListenerId;
@@ -130,13 +130,13 @@ impl Broker {
 
     /// Ends a turn: hands its changes to the store, pushes the copies, wakes their receivers.
     /// Because submit comes before push, nobody can be done with a message before it is stored.
-    pub fn flush(&self, now: Time, turn: &mut Turn) -> Option<Receipt> {
+    pub(super) fn flush(&self, turn: &mut Turn<'_>) -> Option<Receipt> {
         if turn.is_clean() {
             self.0.meter.settle();
             return None;
         }
         if !turn.gone.is_empty() {
-            self.tell_gone(now, turn);
+            self.tell_gone(turn);
         }
         self.0.metrics.add_all(&mut turn.tally);
         let receipt = if turn.batch.is_empty() {
@@ -152,21 +152,21 @@ impl Broker {
         };
         self.0.router.retained().submitted(&mut turn.stamps);
         turn.permit = ports::Permit::default();
-        self.flush_and_tell(now, turn);
+        self.flush_and_tell(turn);
         self.0.meter.settle();
         turn.wake();
         receipt
     }
 
     /// Pushes what is staged. What had to go for it is told, and pushed in its turn.
-    fn flush_and_tell(&self, now: Time, turn: &mut Turn) {
+    fn flush_and_tell(&self, turn: &mut Turn<'_>) {
         for round in 0.. {
-            self.flush_copies(now, turn);
+            self.flush_copies(turn);
             if turn.gone.is_empty() {
                 return;
             }
             if round < ROUNDS_MAX {
-                self.tell_gone(now, turn);
+                self.tell_gone(turn);
             } else {
                 // The rest is the next tick's.
                 for letter in self.digest(turn) {
@@ -191,8 +191,9 @@ impl Broker {
     }
 
     /// Pushes the copies routed so far: the store has them.
-    fn flush_copies(&self, now: Time, turn: &mut Turn) {
-        let Turn { staged, wakers, pressed, gone, settings, .. } = turn;
+    fn flush_copies(&self, turn: &mut Turn<'_>) {
+        let now = turn.now;
+        let Scratch { staged, wakers, pressed, gone, settings, .. } = &mut *turn.scratch;
         let setting = settings.setting(self.0.router.topic_hash(), now);
         let effects = &mut Effects { wakers, gone };
         staged.drain(|open| {
@@ -215,20 +216,20 @@ impl Broker {
 
     /// Looks after what no link looks after: Wills and ends of parked Sessions, retained messages
     /// that expire, `$SYS`. Returns when it is next needed; at once if there is more to do.
-    pub fn tick(&self, now: Time, turn: &mut Turn) -> Option<Time> {
-        self.begin(turn);
+    pub fn tick(&self, now: Time, scratch: &mut Scratch) -> Option<Time> {
+        let mut turn = self.turn(scratch, now);
         let shared = &*self.0;
         let mut more = false;
         for round in 0..=TICK_MAX {
             let Some(due) = shared.registry.due(now) else { break };
             match due {
                 Due::Will(id, identity, will) => {
-                    self.publish_will(&identity, &will, now, turn);
+                    self.publish_will(&identity, &will, &mut turn);
                     if shared.remembers {
                         turn.batch.ops.push((id, Op::WillGone));
                     }
                 }
-                Due::End(parked) => self.end_session(*parked, Loss::SessionEnded, now, turn),
+                Due::End(parked) => self.end_session(*parked, Loss::SessionEnded, &mut turn),
             }
             more = round == TICK_MAX;
         }
@@ -236,10 +237,9 @@ impl Broker {
         more |= shared.router.retained().expire(now, shared.remembers, &mut forgotten);
         turn.stamps.extend(forgotten.iter().map(|(_, stamp)| stamp));
         turn.batch.forgotten.append(&mut forgotten);
-        let sys = self.tick_sys(now, turn);
-        let letters = self.tick_letters(now, turn);
-        self.flush(now, turn);
-        turn.forget();
+        let sys = self.tick_sys(&mut turn);
+        let letters = self.tick_letters(&mut turn);
+        turn.finish();
         if more {
             return Some(now);
         }

@@ -142,9 +142,8 @@ impl Broker {
     /// Routes a message to every receiver that wants it, if it may come in. In this order it is asked
     /// for rights, rate and load, and room in memory and in the store.
     ///
-    /// Copies are admitted here and pushed by [`Broker::flush`], after the store has them. The turn was
-    /// begun with [`Broker::begin`].
-    pub fn publish(&self, submission: Submission<'_>, now: Time, turn: &mut Turn) -> Published {
+    /// Copies are admitted here and pushed when the turn is committed, after the store has them.
+    pub fn publish(&self, submission: Submission<'_>, turn: &mut Turn<'_>) -> Published {
         let (identity, system) = match submission.publisher {
             Publisher::Client(identity) | Publisher::Will(identity) => (identity, false),
             Publisher::System => (&self.0.system, true),
@@ -158,8 +157,8 @@ impl Broker {
         let Submission { draft, with, .. } = submission;
         let kept = self.0.remembers && !system;
         let record =
-            Record { draft, publisher: identity, received: now, bytes, kept, message: None };
-        self.apply(record, with, now, turn)
+            Record { draft, publisher: identity, received: turn.now, bytes, kept, message: None };
+        self.apply(record, with, turn)
     }
 
     /// Whether a client's message may come in; nothing but the turn's permit is changed.
@@ -167,7 +166,7 @@ impl Broker {
         &self,
         submission: &Submission<'_>,
         bytes: usize,
-        turn: &mut Turn,
+        turn: &mut Turn<'_>,
     ) -> Result<(), Published> {
         let Submission { draft, publisher, over_rate, .. } = submission;
         if !self.may_publish(*publisher, draft.topic) {
@@ -206,35 +205,36 @@ impl Broker {
         &self,
         mut record: Record<'_>,
         with: Option<(SessionId, Op)>,
-        now: Time,
-        turn: &mut Turn,
+        turn: &mut Turn<'_>,
     ) -> Published {
         let shared = &*self.0;
         let record = &mut record;
         let draft = record.draft;
         let retained = record.retaining();
         let whole = retained.is_none() && !shared.remembers;
-        let recent = &mut turn.recent;
+        let now = turn.now;
+        let scratch = &mut *turn.scratch;
+        let recent = &mut scratch.recent;
         let (stamp, matches) = shared.router.route(draft.topic, record.publisher, retained, recent);
         let found = matches.len();
         let (mut admitted, mut refused) = (0, 0);
-        let setting = turn.settings.setting(shared.router.topic_hash(), now);
-        let band = turn.settings.band(draft.topic, &draft.properties);
+        let setting = scratch.settings.setting(shared.router.topic_hash(), now);
+        let band = scratch.settings.band(draft.topic, &draft.properties);
         let mut copies = Vec::new();
-        let before = turn.staged.receivers();
+        let before = scratch.staged.receivers();
         for (index, found) in matches.iter().enumerate() {
             let qos = found.qos.min(draft.qos);
-            let open = turn.staged.of(found, before);
+            let open = scratch.staged.of(found, before);
             if !open.grant.spend(qos, record.bytes) {
                 let offer = Offer { topic: draft.topic, qos, bytes: record.bytes };
-                let (grant, gone) = (&mut open.grant, &mut turn.gone);
+                let (grant, gone) = (&mut open.grant, &mut scratch.gone);
                 if let Err(refusal) = found.mailbox.reserve(offer, &setting, grant, gone) {
                     refused += u32::from(refusal.loss().is_refusal());
-                    self.note_refused(refusal, (found.receiver, qos), record, &mut turn.gone);
+                    self.note_refused(refusal, (found.receiver, qos), record, &mut scratch.gone);
                     continue;
                 }
                 if open.grant.is_pressed() {
-                    press(&mut turn.pressed, &found.mailbox);
+                    press(&mut scratch.pressed, &found.mailbox);
                 }
                 let spent = open.grant.spend(qos, record.bytes);
                 debug_assert!(spent, "room was reserved for it");
@@ -250,9 +250,9 @@ impl Broker {
             open.copies.push(Copy { message, qos, retain, ids: found.ids.clone(), stored, band });
             admitted += 1;
         }
-        turn.copies += found;
-        turn.tally.add(Counter::Routed, found as u64);
-        turn.stamps.extend(stamp);
+        scratch.copies += found;
+        scratch.tally.add(Counter::Routed, found as u64);
+        scratch.stamps.extend(stamp);
         let stored = self.store(record, copies, stamp, with, turn) && draft.qos > QoS::AtMostOnce;
         let reason = match (found, admitted, refused) {
             (0, _, _) => Reason::NoMatchingSubscribers,
@@ -270,7 +270,7 @@ impl Broker {
         copies: Vec<StoredCopy>,
         retained: Option<u64>,
         with: Option<(SessionId, Op)>,
-        turn: &mut Turn,
+        turn: &mut Turn<'_>,
     ) -> bool {
         if !self.0.remembers {
             return false;
@@ -289,12 +289,11 @@ impl Broker {
         &self,
         identity: &Arc<Identity>,
         will: &WillMessage,
-        now: Time,
-        turn: &mut Turn,
+        turn: &mut Turn<'_>,
     ) {
         let draft = will.draft();
         let submission = Submission::new(&draft, Publisher::Will(identity));
-        if let Some(why) = self.publish(submission, now, turn).why_unrouted() {
+        if let Some(why) = self.publish(submission, turn).why_unrouted() {
             self.note_unrouted(Some(draft.topic), why);
         }
     }

@@ -8,7 +8,7 @@ use super::Broker;
 use super::mailbox::Mailbox;
 use super::ports::{Progress, Receipt, Refused};
 use super::publish::{Publisher, Submission};
-use super::turn::Turn;
+use super::turn::Scratch;
 use crate::codec::Reason;
 use crate::message::{Draft, Identity};
 use crate::time::Time;
@@ -60,18 +60,18 @@ impl PublishHandle {
 
     /// Publishes a message, in a turn of its own. Back-pressure is advice: it is taken, or refused for
     /// want of room, whether the PublishHandle was ready or not.
-    pub fn publish(&mut self, draft: &Draft<'_>, now: Time, turn: &mut Turn) -> Sent {
+    pub fn publish(&mut self, draft: &Draft<'_>, now: Time, scratch: &mut Scratch) -> Sent {
         let broker = &self.broker;
-        broker.begin(turn);
+        let mut turn = broker.turn(scratch, now);
         let submission = Submission::new(draft, Publisher::Client(&self.identity));
-        let published = broker.publish(submission, now, turn);
-        let receipt = broker.flush(now, turn);
+        let published = broker.publish(submission, &mut turn);
+        let receipt = turn.commit();
         if !turn.pressed.is_empty() {
             let pressed = turn.pressed.drain(..).map(|mailbox| (mailbox.clone(), mailbox.taken()));
             self.pressed = pressed.collect();
             self.until = now.after(turn.settings.queue().pause_max.0);
         }
-        turn.forget();
+        turn.finish();
         Sent {
             reason: published.reason(),
             receipt: receipt.filter(|_| published.is_stored()),
@@ -82,16 +82,17 @@ impl PublishHandle {
     /// Whether the next message may come: the store has room, and no receiver is more than half full,
     /// or has been for `queue.pause_max`. If not, `waker` is woken when that may have changed; time is
     /// the caller's, see [`PublishHandle::deadline`].
-    pub fn is_ready(&mut self, waker: &Waker, now: Time, turn: &mut Turn) -> bool {
+    pub fn is_ready(&mut self, waker: &Waker, now: Time, scratch: &mut Scratch) -> bool {
         let shared = &*self.broker.0;
         if shared.remembers
             && matches!(shared.ports.store.room(waker), Err(Refused::Slow | Refused::Full))
         {
             return false;
         }
-        self.broker.begin(turn);
+        let turn = self.broker.turn(scratch, now);
         let queue = turn.settings.queue();
         self.pressed.retain(|(mailbox, _)| !mailbox.pause_over(queue, waker));
+        turn.finish();
         if self.until <= now {
             // A receiver that took nothing meanwhile is slow: no publisher waits for it any more.
             for (mailbox, taken) in self.pressed.drain(..) {

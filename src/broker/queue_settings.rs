@@ -72,7 +72,7 @@ impl QueueSettings {
     /// What mailboxes are told with what comes in at `now`; `hash` tells topics apart.
     #[inline]
     pub fn setting<'a>(&'a self, hash: &'a TextHash, now: Time) -> Setting<'a> {
-        debug_assert_ne!(self.number, 0, "a turn begins with `Broker::begin`");
+        debug_assert_ne!(self.number, 0, "a turn begins with `Broker::turn`");
         Setting { queue: &self.queue, hash, now, lanes: self.lanes }
     }
 

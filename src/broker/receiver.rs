@@ -9,7 +9,7 @@ use thin_vec::ThinVec;
 use super::Broker;
 use super::mailbox::{Ask, Mailbox};
 use super::router::{RouteChange, Subscriber};
-use super::turn::Turn;
+use super::turn::{Scratch, Turn};
 use crate::codec::{Reason, SubscribeOptions};
 use crate::message::{ClientId, Delivery, Identity, Loss, SessionId};
 use crate::session::{Room, Subscription};
@@ -69,7 +69,7 @@ impl Receiver {
         identity: &Arc<Identity>,
         filters: &[(TopicFilter, SubscribeOptions)],
         now: Time,
-        turn: &mut Turn,
+        scratch: &mut Scratch,
     ) -> Result<Receiver, Reason> {
         let cx = broker.context_to_subscribe(now);
         if filters.len() > cx.subscriptions_free {
@@ -99,25 +99,32 @@ impl Receiver {
             let subscription = Subscription { options: *options, id: 0 };
             RouteChange::Subscribe(filter.clone(), subscription)
         };
-        broker.begin(turn);
-        receiver.change(filters.iter().map(subscribe).collect(), turn);
+        let mut turn = broker.turn(scratch, now);
+        receiver.change(filters.iter().map(subscribe).collect(), &mut turn);
+        turn.finish();
         Ok(receiver)
     }
 
     /// Takes what waits and `room` allows, in order, at most 256 messages; each is to be given back to
     /// [`Receiver::settle`]. When it returns none, `waker` is woken once there is more; with a full
     /// window, call again after settling.
-    pub fn take(&mut self, room: Room, waker: &Waker, now: Time, turn: &mut Turn) -> Vec<Delivery> {
+    pub fn take(
+        &mut self,
+        room: Room,
+        waker: &Waker,
+        now: Time,
+        scratch: &mut Scratch,
+    ) -> Vec<Delivery> {
         self.now = now;
         let broker = &self.broker;
-        broker.begin(turn);
+        let mut turn = broker.turn(scratch, now);
         let access = &broker.0.ports.access;
         let mut taken = Vec::new();
         let mut more = true;
         while more && taken.is_empty() {
-            let queue = turn.settings.queue();
-            let ask = Ask { room, max: TAKE_MAX, ..Ask::nothing(waker, queue) };
-            more = self.mailbox.take(&ask, &mut [0, 0], &mut taken, &mut turn.wakers).more();
+            let Scratch { settings, wakers, .. } = &mut *turn.scratch;
+            let ask = Ask { room, max: TAKE_MAX, ..Ask::nothing(waker, settings.queue()) };
+            more = self.mailbox.take(&ask, &mut [0, 0], &mut taken, wakers).more();
             taken.retain(|delivery| {
                 let loss = if delivery.message.expired(now) {
                     Loss::Expired // [MQTT5-3.3.2-5]
@@ -126,13 +133,12 @@ impl Receiver {
                 } else {
                     return true;
                 };
-                broker.note_lost(&self.mailbox, Some(delivery), loss, turn);
+                broker.note_lost(&self.mailbox, Some(delivery), loss, &mut turn);
                 broker.settle(&self.mailbox, delivery.counts_above_qos0(), None, Some(loss));
                 false
             });
         }
-        broker.flush(now, turn);
-        turn.forget();
+        turn.finish();
         for delivery in &taken {
             self.unsettled[usize::from(delivery.counts_above_qos0())] += 1;
         }
@@ -145,7 +151,7 @@ impl Receiver {
         delivery: Delivery,
         outcome: DeliveryOutcome,
         now: Time,
-        turn: &mut Turn,
+        scratch: &mut Scratch,
     ) {
         self.now = now;
         let above_qos0 = delivery.counts_above_qos0();
@@ -153,17 +159,16 @@ impl Receiver {
         assert!(*unsettled > 0, "it was taken from this Receiver");
         *unsettled -= 1;
         let broker = &self.broker;
-        broker.begin(turn);
+        let mut turn = broker.turn(scratch, now);
         let loss = match outcome {
             DeliveryOutcome::Completed => None,
             DeliveryOutcome::Refused => Some(Loss::RefusedByReceiver),
         };
         if let Some(loss) = loss {
-            broker.note_lost(&self.mailbox, Some(&delivery), loss, turn);
+            broker.note_lost(&self.mailbox, Some(&delivery), loss, &mut turn);
         }
         broker.settle(&self.mailbox, above_qos0, None, loss);
-        broker.flush(now, turn);
-        turn.forget();
+        turn.finish();
     }
 
     /// Messages that wait, and their bytes.
@@ -180,14 +185,12 @@ impl Receiver {
         identity.is_some_and(|identity| access.may_receive(identity, delivery.message.topic()))
     }
 
-    /// Carries out what it asks of the tree, in one moment, and ends the turn.
-    fn change(&self, changes: Vec<RouteChange>, turn: &mut Turn) {
+    /// Carries out what it asks of the tree, in one moment.
+    fn change(&self, changes: Vec<RouteChange>, turn: &mut Turn<'_>) {
         let subscriber =
             Subscriber { session: self.id, mailbox: &self.mailbox, lasts: false, connected: true };
         let broker = &self.broker;
         broker.change_routes(&subscriber, changes, &mut ThinVec::new(), turn);
-        broker.flush(self.now, turn);
-        turn.forget();
     }
 }
 
@@ -195,20 +198,21 @@ impl Receiver {
 impl Drop for Receiver {
     fn drop(&mut self) {
         let filters = std::mem::take(&mut self.filters);
-        let (turn, loss) = (&mut Turn::default(), Loss::SessionEnded);
-        self.broker.begin(turn);
-        self.change(filters.into_iter().map(RouteChange::Unsubscribe).collect(), turn);
+        let (mut scratch, loss) = (Scratch::default(), Loss::SessionEnded);
+        let mut turn = self.broker.turn(&mut scratch, self.now);
+        self.change(filters.into_iter().map(RouteChange::Unsubscribe).collect(), &mut turn);
+        turn.commit();
         let (wakers, fallen) = self.mailbox.detach(&mut [0, 0], true);
         turn.wakers.extend(wakers);
-        self.broker.note_fallen(&fallen, turn);
+        self.broker.note_fallen(&fallen, &mut turn);
         for (class, count) in self.unsettled.into_iter().enumerate() {
             for _ in 0..count {
                 self.broker.count_lost(None, loss);
                 self.broker.settle(&self.mailbox, class > 0, None, Some(loss));
             }
         }
-        self.broker.note_fallen(&self.mailbox.close(loss, &mut [0, 0]), turn);
-        self.broker.flush(self.now, turn);
+        self.broker.note_fallen(&self.mailbox.close(loss, &mut [0, 0]), &mut turn);
+        turn.finish();
     }
 }
 

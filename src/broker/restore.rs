@@ -10,7 +10,7 @@ use super::metrics::Counter;
 use super::ports::{Fact, Mark, Queued};
 use super::registry::Parked;
 use super::router::{RouteChange, Subscriber};
-use super::turn::Turn;
+use super::turn::{Scratch, Turn};
 use super::{Broker, Op};
 use crate::codec::Properties;
 use crate::message::{GroupId, Identity, Loss, Mid, ReceiverId, ReceiverKind, SessionId};
@@ -64,8 +64,8 @@ impl Broker {
     /// # Errors
     ///
     /// What the store says, if it cannot read something.
-    pub fn restore(&self, now: Time, turn: &mut Turn) -> Result<Restored, String> {
-        self.begin(turn);
+    pub fn restore(&self, now: Time, scratch: &mut Scratch) -> Result<Restored, String> {
+        let mut turn = self.turn(scratch, now);
         let shared = &*self.0;
         let mut remembered = Remembered::default();
         let mut revived = None;
@@ -84,31 +84,32 @@ impl Broker {
                 let revived = revived.get_or_insert_with(|| {
                     self.revive_all(std::mem::take(&mut remembered), now, &mut restored)
                 });
-                self.restore_queued(&message, revived, &mut restored, now, turn);
+                self.restore_queued(&message, revived, &mut restored, &mut turn);
             }
             fact => remembered.note(fact),
         })?;
         let revived = revived.unwrap_or_else(|| self.revive_all(remembered, now, &mut restored));
+        turn.finish();
         if revived.moved {
             shared.queue_settings.keep_lanes();
-            self.begin(turn);
         }
+        // It sees that what waits may be of other bands.
+        let mut turn = self.turn(scratch, now);
         // They were routed to their receivers before.
         shared.metrics.add(Counter::Routed, restored.messages as u64);
         for parked in revived.ended {
-            self.end_session(parked, Loss::SessionEnded, now, turn);
+            self.end_session(parked, Loss::SessionEnded, &mut turn);
         }
         for (id, identity, will) in revived.wills {
             restored.wills += 1;
             // The Session ended with the connection, and no delay outlasts it [MQTT5-3.1.3-9].
-            self.publish_will(&identity, &will, now, turn);
+            self.publish_will(&identity, &will, &mut turn);
             turn.batch.ops.push((id, Op::WillGone));
         }
-        self.after_change(shared.router.forget_lonely_groups(), turn);
-        self.flush(now, turn);
-        turn.forget();
+        self.after_change(shared.router.forget_lonely_groups(), &mut turn);
+        turn.finish();
         // Whoever had a Will at the crash may connect at once: what is due was due before.
-        while self.tick(now, turn).is_some_and(|next| next <= now) {}
+        while self.tick(now, scratch).is_some_and(|next| next <= now) {}
         Ok(restored)
     }
 
@@ -201,11 +202,12 @@ impl Broker {
         message: &Queued,
         revived: &mut Revived,
         restored: &mut Restored,
-        now: Time,
-        turn: &mut Turn,
+        turn: &mut Turn<'_>,
     ) {
-        let lanes = turn.settings.has_priorities();
-        let setting = Setting { lanes, ..turn.settings.setting(self.0.router.topic_hash(), now) };
+        let now = turn.now;
+        let Scratch { settings, batch, .. } = &mut *turn.scratch;
+        let lanes = settings.has_priorities();
+        let setting = Setting { lanes, ..settings.setting(self.0.router.topic_hash(), now) };
         for copy in &message.copies {
             if revived.in_flight.contains(&(copy.receiver, message.mid)) {
                 continue;
@@ -221,7 +223,7 @@ impl Broker {
                     restored.messages += 1;
                 }
                 // Its receiver ended, and the store was told so last.
-                None => turn.batch.settled.push((copy.receiver, message.mid)),
+                None => batch.settled.push((copy.receiver, message.mid)),
             }
         }
     }

@@ -14,7 +14,7 @@ impl Broker {
         subscriber: &Subscriber<'_>,
         changes: Vec<RouteChange>,
         memberships: &mut ThinVec<Membership>,
-        turn: &mut Turn,
+        turn: &mut Turn<'_>,
     ) -> u64 {
         let before = std::mem::take(memberships);
         let mut changed = self.0.router.change(subscriber, changes, before);
@@ -25,7 +25,7 @@ impl Broker {
     }
 
     /// What has come of a change is counted, given to the store and woken with the turn.
-    pub(super) fn after_change(&self, changed: Changed, turn: &mut Turn) {
+    pub(super) fn after_change(&self, changed: Changed, turn: &mut Turn<'_>) {
         let (lost, wakers, groups) = changed.into_parts();
         lost.iter().for_each(|fallen| self.note_fallen(fallen, turn));
         turn.wakers.extend(wakers);

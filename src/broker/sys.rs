@@ -38,33 +38,33 @@ impl Sys {
 
 impl Broker {
     /// Publishes what has changed, if it is time and a client subscribes.
-    pub(super) fn tick_sys(&self, now: Time, turn: &mut Turn) -> Option<Time> {
+    pub(super) fn tick_sys(&self, turn: &mut Turn<'_>) -> Option<Time> {
         let interval = self.0.settings.sys_interval.0;
         if interval.is_zero() || !self.0.router.sys_wanted() {
             return None;
         }
         let next = self.said().next;
-        if now < next {
+        if turn.now < next {
             return Some(next);
         }
-        self.say_sys(false, now, turn);
-        Some(now.after(interval))
+        self.say_sys(false, turn);
+        Some(turn.now.after(interval))
     }
 
     /// Publishes what has changed, now: also called before a new Subscription to `$SYS`, so that
     /// its retained messages are there. `clients`: it asks for figures of single clients.
-    pub(super) fn say_sys(&self, clients: bool, now: Time, turn: &mut Turn) {
+    pub(super) fn say_sys(&self, clients: bool, turn: &mut Turn<'_>) {
         if self.0.settings.sys_interval.0.is_zero() {
             return;
         }
-        let mut values = self.sys_values(now);
+        let mut values = self.sys_values(turn.now);
         if clients || self.0.router.sys_clients_wanted() {
             self.add_clients(&mut values);
         }
         let mut changed = Vec::new();
         {
             let mut said = self.said();
-            said.next = now.after(self.0.settings.sys_interval.0);
+            said.next = turn.now.after(self.0.settings.sys_interval.0);
             // Of clients that are gone, or of no interest any more, nothing is said.
             let now: BTreeSet<&str> = values.iter().map(|(topic, _)| topic.as_str()).collect();
             let is_old = |topic: &&String| !now.contains(topic.as_str());
@@ -89,7 +89,7 @@ impl Broker {
                 properties: Properties::EMPTY,
                 payload: value.as_bytes(),
             };
-            self.publish(Submission::new(&draft, Publisher::System), now, turn);
+            self.publish(Submission::new(&draft, Publisher::System), turn);
         }
     }
 

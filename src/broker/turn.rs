@@ -1,5 +1,9 @@
 //! One turn of one client: what it has changed so far, carried out together at its end.
+//!
+//! [`Broker::turn`] begins it, [`Turn::finish`] ends it: finishing twice does not compile, and a turn that
+//! is dropped unfinished panics in debug builds. [`Scratch`] is the memory that it works in.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -8,22 +12,63 @@ use super::dropped::Gone;
 use super::mailbox::Mailbox;
 use super::metrics::Tally;
 use super::overload::Pressure;
-use super::ports::{Batch, Permit};
+use super::ports::{Batch, Permit, Receipt};
 use super::queue_settings::QueueSettings;
 use super::recent::Recent;
 use super::router::RouteChange;
 use super::staged::Staged;
 use crate::codec::{PacketId, QoS, Reason};
 use crate::message::Delivery;
+use crate::session::Context;
+use crate::time::Time;
+
+/// One turn: the broker, the time, and what is to be carried out at its end.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use sluicemq::{auth, broker::{Broker, Ports, turn::Scratch}, config::Config, store, time::Time};
+/// # let ports = Ports {
+/// #     store: Arc::new(store::MemoryStore),
+/// #     authenticator: Arc::new(auth::PasswordAuth::new(None)),
+/// #     access: Arc::new(auth::PermitAll),
+/// # };
+/// # let now = Time::from_secs(1);
+/// let broker = Broker::new(&Config::default(), ports, 7, now);
+/// let mut scratch = Scratch::default();
+/// let turn = broker.turn(&mut scratch, now);
+/// assert_eq!(turn.finish(), None, "nothing was changed");
+/// ```
+#[derive(Debug)]
+#[must_use = "what a turn has changed is carried out by `finish`"]
+pub struct Turn<'a> {
+    pub(super) broker: &'a Broker,
+    /// The time, for all that happens in it.
+    pub(super) now: Time,
+    pub(super) scratch: &'a mut Scratch,
+    unfinished: Unfinished,
+}
+
+/// Panics in debug builds when it is dropped, unless the thread does so already.
+#[derive(Debug)]
+struct Unfinished;
+
+#[cfg(debug_assertions)]
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            panic!("a turn was dropped unfinished: what it changed would be lost");
+        }
+    }
+}
 
 /// Scratch memory of a turn. One for each thread serves all its links, so that an idle one owns
 /// none of it.
 #[derive(Debug, Default)]
-pub struct Turn {
+pub struct Scratch {
     /// What is to be written to the client, appended to by the link.
     pub out: Vec<u8>,
     /// Copies routed so far in this turn.
-    pub copies: usize,
+    pub(super) copies: usize,
     /// How hard the broker is pressed, as this turn has found it.
     pub(super) pressure: Pressure,
     /// The rules for queues, as this turn has found them.
@@ -83,15 +128,71 @@ pub(super) fn press(pressed: &mut Vec<Arc<Mailbox>>, mailbox: &Arc<Mailbox>) {
 }
 
 impl Broker {
-    /// Begins a turn: with the rules of now, which it keeps to its end.
+    /// Begins a turn at `now`, in memory that one thread uses again and again. It keeps the rules of now
+    /// to its end.
     #[inline]
-    pub fn begin(&self, turn: &mut Turn) {
-        turn.pressure = self.pressure();
-        self.0.queue_settings.renew(&mut turn.settings);
+    pub fn turn<'a>(&'a self, scratch: &'a mut Scratch, now: Time) -> Turn<'a> {
+        scratch.pressure = self.pressure();
+        self.0.queue_settings.renew(&mut scratch.settings);
+        Turn { broker: self, now, scratch, unfinished: Unfinished }
     }
 }
 
-impl Turn {
+impl<'a> Turn<'a> {
+    /// What a Session is told with every input but a SUBSCRIBE.
+    #[inline]
+    pub(super) fn context(&self) -> Context<'a> {
+        self.broker.context(self.now)
+    }
+
+    /// Carries out what the turn has changed so far: hands it to the store, pushes the copies, wakes
+    /// their receivers. The receipt is of what the store was handed, if anything.
+    pub fn commit(&mut self) -> Option<Receipt> {
+        self.broker.flush(self)
+    }
+
+    /// Carries out what is left, and ends the turn.
+    pub fn finish(mut self) -> Option<Receipt> {
+        let receipt = self.commit();
+        self.scratch.forget();
+        self.end();
+        receipt
+    }
+
+    /// Ends a turn of which, since its last commit, at most counts are left: they are added with the next
+    /// commit in the same memory. An answer is counted after the commit that it waited for, and counters
+    /// are shared by all threads: a link should not touch them twice a turn.
+    #[inline]
+    pub(super) fn finish_committed(mut self) -> Option<Receipt> {
+        let receipt = if self.scratch.has_changes() { self.commit() } else { None };
+        self.end();
+        receipt
+    }
+
+    #[inline]
+    fn end(self) {
+        let Turn { unfinished, .. } = self;
+        let _ = std::mem::ManuallyDrop::new(unfinished);
+    }
+}
+
+impl Deref for Turn<'_> {
+    type Target = Scratch;
+
+    #[inline]
+    fn deref(&self) -> &Scratch {
+        self.scratch
+    }
+}
+
+impl DerefMut for Turn<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Scratch {
+        self.scratch
+    }
+}
+
+impl Scratch {
     /// A turn that was nobody's, or whose link is gone: nobody is owed, and nobody pauses for it.
     pub(super) fn forget(&mut self) {
         self.answers.clear();
@@ -102,13 +203,18 @@ impl Turn {
     /// It has changed nothing so far: there is nothing to carry out.
     #[inline]
     pub(super) fn is_clean(&self) -> bool {
-        self.tally.is_empty()
-            && self.staged.is_empty()
+        self.tally.is_empty() && !self.has_changes()
+    }
+
+    /// There is something to carry out, counts aside.
+    #[inline]
+    pub(super) fn has_changes(&self) -> bool {
+        !(self.staged.is_empty()
             && self.wakers.is_empty()
             && self.gone.is_empty()
             && self.stamps.is_empty()
             && self.permit.bytes() == 0
-            && self.batch.is_empty()
+            && self.batch.is_empty())
     }
 
     /// Wakes everybody this turn had something for, with no lock held.

@@ -22,7 +22,7 @@ use tokio::time::Sleep;
 use super::wheel::{LEAD, Ticket, Wheel};
 use crate::broker::link::Link;
 use crate::broker::metrics::Counter;
-use crate::broker::turn::Turn;
+use crate::broker::turn::Scratch;
 use crate::broker::{Broker, Flow};
 use crate::codec::Reason;
 use crate::time::{Clock, Time};
@@ -137,15 +137,15 @@ enum Stage {
     },
 }
 
-/// Scratch memory of a thread.
-struct Scratch {
+/// What all connections of a thread work in.
+struct Memory {
     buf: Vec<u8>,
-    turn: Turn,
+    scratch: Scratch,
 }
 
 thread_local! {
-    static SCRATCH: RefCell<Scratch> =
-        RefCell::new(Scratch { buf: vec![0; READ], turn: Turn::default() });
+    static MEMORY: RefCell<Memory> =
+        RefCell::new(Memory { buf: vec![0; READ], scratch: Scratch::default() });
 }
 
 /// Bytes of one read.
@@ -167,7 +167,7 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(connection) = self.connection.as_deref_mut() else { return Poll::Ready(Ok(())) };
-        let result = SCRATCH.with_borrow_mut(|scratch| connection.turn(cx, scratch));
+        let result = MEMORY.with_borrow_mut(|memory| connection.turn(cx, memory));
         if result.is_ready() {
             self.finish();
         }
@@ -182,7 +182,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Serve<S, C> {
         if !connection.link.is_closed() {
             let now = connection.shared.clock.now();
             // Apart from the thread's scratch: a task may be dropped inside another one's turn.
-            connection.link.hang_up(now, &mut Turn::default());
+            connection.link.hang_up(now, &mut Scratch::default());
         }
     }
 }
@@ -194,21 +194,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Drop for Serve<S, C> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
-    fn turn(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<io::Result<()>> {
+    fn turn(&mut self, cx: &mut Context<'_>, memory: &mut Memory) -> Poll<io::Result<()>> {
         let now = self.shared.clock.now();
-        let Scratch { buf, turn } = scratch;
-        turn.out.clear();
+        let Memory { buf, scratch } = memory;
+        scratch.out.clear();
         if !self.registered {
             self.registered = true;
             self.shared.wheel.set_waker(self.ticket, cx.waker());
         }
         if let Stage::Open | Stage::Left = self.stage {
             let busy = match self.stage {
-                Stage::Open => self.read_and_poll(cx, now, buf, turn),
-                _ => self.work_off(cx, now, turn),
+                Stage::Open => self.read_and_poll(cx, now, buf, scratch),
+                _ => self.work_off(cx, now, scratch),
             };
             if self.shared.stopping.load(Ordering::Acquire) && !self.link.is_closed() {
-                self.link.close(Reason::ServerShuttingDown, now, turn);
+                self.link.close(Reason::ServerShuttingDown, now, scratch);
             }
             if self.link.is_closed() {
                 self.stage = Stage::Flushing { until: now.after(LINGER) };
@@ -216,7 +216,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
                 cx.waker().wake_by_ref();
             }
         }
-        self.finish_turn(cx, now, buf, turn)
+        self.finish_turn(cx, now, buf, scratch)
     }
 
     /// Reads, lets the link work, writes. Returns whether there is more to do at once.
@@ -225,16 +225,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
         cx: &mut Context<'_>,
         now: Time,
         buf: &mut Vec<u8>,
-        turn: &mut Turn,
+        scratch: &mut Scratch,
     ) -> bool {
         let mut reads = 0;
         let mut ended = false;
         while reads < READS && !self.link.is_closed() {
             if self.unread {
                 self.unread = false;
-                self.offer_partial(now, turn);
+                self.offer_partial(now, scratch);
             } else if self.read {
-                match self.read_some(cx, now, buf, turn) {
+                match self.read_some(cx, now, buf, scratch) {
                     Poll::Pending => break,
                     Poll::Ready(true) => {}
                     Poll::Ready(false) => {
@@ -252,28 +252,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
             }
         }
         if ended {
-            self.hang_up(now, turn);
+            self.hang_up(now, scratch);
             return false;
         }
         let pending = self.pending.as_ref();
         let unwritten = pending.map_or(0, |pending| pending.bytes.len() - pending.written);
-        let flow = self.link.poll(cx.waker(), now, unwritten, turn);
+        let flow = self.link.poll(cx.waker(), now, unwritten, scratch);
         let Flow { read, more, unread, .. } = flow;
         let resumed = read && !self.read;
         self.read = read;
         self.unread = unread;
         if !read {
-            self.look_ahead(cx, now, buf, turn);
+            self.look_ahead(cx, now, buf, scratch);
         }
-        let blocked = self.write(cx, now, turn);
+        let blocked = self.write(cx, now, scratch);
         reads == READS || unread || resumed || (more && !blocked)
     }
 
     /// The peer is gone, and nobody is there to read what is left.
-    fn hang_up(&mut self, now: Time, turn: &mut Turn) {
-        self.link.hang_up(now, turn);
+    fn hang_up(&mut self, now: Time, scratch: &mut Scratch) {
+        self.link.hang_up(now, scratch);
         self.pending = None;
-        turn.out.clear();
+        scratch.out.clear();
     }
 
     /// One read, and what the link makes of it. `false`: the peer is gone.
@@ -282,7 +282,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
         cx: &mut Context<'_>,
         now: Time,
         buf: &mut Vec<u8>,
-        turn: &mut Turn,
+        scratch: &mut Scratch,
     ) -> Poll<bool> {
         let onto = self.partial.len() > CARRY;
         let carry = self.partial.len();
@@ -308,18 +308,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
         self.shared.broker.metrics().add(Counter::BytesReceived, n as u64);
         self.looked_over = false;
         if onto {
-            self.offer_partial(now, turn);
+            self.offer_partial(now, scratch);
         } else {
             let bytes = &buf[..carry + n];
-            let used = self.link.receive(bytes, now, turn);
+            let used = self.link.receive(bytes, now, scratch);
             self.keep(&bytes[used..]);
         }
         Poll::Ready(true)
     }
 
-    fn offer_partial(&mut self, now: Time, turn: &mut Turn) {
+    fn offer_partial(&mut self, now: Time, scratch: &mut Scratch) {
         let partial = std::mem::take(&mut self.partial);
-        let used = self.link.receive(&partial, now, turn);
+        let used = self.link.receive(&partial, now, scratch);
         if used == 0 {
             self.partial = partial;
         } else {
@@ -338,9 +338,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
     }
 
     /// Writes what is pending and what this turn added; returns whether some of it is left.
-    fn write(&mut self, cx: &mut Context<'_>, now: Time, turn: &mut Turn) -> bool {
+    fn write(&mut self, cx: &mut Context<'_>, now: Time, scratch: &mut Scratch) -> bool {
         if let Some(pending) = &mut self.pending {
-            pending.bytes.extend_from_slice(&turn.out);
+            pending.bytes.extend_from_slice(&scratch.out);
             let n = write_some(&mut self.stream, cx, &pending.bytes[pending.written..]);
             pending.written += n;
             if pending.written == pending.bytes.len() {
@@ -355,15 +355,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
                 pending.stalled = now;
             }
             self.count_written(n);
-        } else if !turn.out.is_empty() {
-            let n = write_some(&mut self.stream, cx, &turn.out);
+        } else if !scratch.out.is_empty() {
+            let n = write_some(&mut self.stream, cx, &scratch.out);
             self.count_written(n);
-            if n < turn.out.len() {
-                let bytes = turn.out[n..].to_vec();
+            if n < scratch.out.len() {
+                let bytes = scratch.out[n..].to_vec();
                 self.pending = Some(Box::new(Pending { bytes, written: 0, stalled: now }));
             }
         }
-        turn.out.clear();
+        scratch.out.clear();
         let blocked = self.pending.is_some();
         let _ = Pin::new(&mut self.stream).poll_flush(cx);
         blocked
@@ -381,10 +381,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
         cx: &mut Context<'_>,
         now: Time,
         buf: &mut Vec<u8>,
-        turn: &mut Turn,
+        scratch: &mut Scratch,
     ) -> Poll<io::Result<()>> {
         if let Stage::Flushing { until } = self.stage {
-            let blocked = self.write(cx, now, turn);
+            let blocked = self.write(cx, now, scratch);
             if until <= now {
                 return Poll::Ready(Ok(()));
             }
@@ -415,7 +415,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
                 }
             }
         }
-        self.arm(cx, now, turn)
+        self.arm(cx, now, scratch)
     }
 
     fn deadline(&self) -> Option<Time> {
@@ -432,7 +432,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
     }
 
     /// Sees to it that we are woken at the next deadline: by the wheel if it is far, else exactly.
-    fn arm(&mut self, cx: &mut Context<'_>, now: Time, turn: &mut Turn) -> Poll<io::Result<()>> {
+    fn arm(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Time,
+        scratch: &mut Scratch,
+    ) -> Poll<io::Result<()>> {
         let Some(deadline) = self.deadline() else {
             self.sleep = None;
             return Poll::Pending;
@@ -442,7 +447,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
             && self.pending.as_ref().is_some_and(|pending| pending.stalled.after(timeout) <= now)
         {
             // A peer that takes nothing hears nothing: its unwritten bytes go with it.
-            self.link.close(Reason::UnspecifiedError, now, turn);
+            self.link.close(Reason::UnspecifiedError, now, scratch);
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         let wait = deadline.since(now);

@@ -5,7 +5,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use sluicemq::auth::{PasswordAuth, PermitAll};
-use sluicemq::broker::turn::Turn;
+use sluicemq::broker::turn::Scratch;
 use sluicemq::broker::{Broker, Link, NOBODY_READS, PeerInfo, Ports};
 use sluicemq::codec::{DecodeLimits, Decoded, Sender, decode};
 use sluicemq::config::{Config, Size};
@@ -61,7 +61,7 @@ struct Client {
 struct House {
     broker: Broker,
     now: Time,
-    turn: Turn,
+    turn: Scratch,
     clients: Vec<Client>,
 }
 
@@ -118,7 +118,7 @@ impl House {
         let now = Time::from_secs(1_000_000);
         let broker = Broker::new(&config, ports, 7, now);
         let clients = (0..CLIENTS).map(|_| Client::new(&broker, now)).collect();
-        House { broker, now, turn: Turn::default(), clients }
+        House { broker, now, turn: Scratch::default(), clients }
     }
 
     fn send(&mut self, client: usize, bytes: &[u8]) {
@@ -183,7 +183,7 @@ impl Client {
         Client { link: Link::new(broker, peer, now), sent: Vec::new(), reads: true }
     }
 
-    fn offer(&mut self, now: Time, turn: &mut Turn) {
+    fn offer(&mut self, now: Time, turn: &mut Scratch) {
         let used = self.link.receive(&self.sent, now, turn);
         self.sent.drain(..used);
     }

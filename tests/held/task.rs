@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use sluicemq::auth::{PasswordAuth, PermitAll};
 use sluicemq::broker::metrics::Counter;
-use sluicemq::broker::turn::Turn;
+use sluicemq::broker::turn::Scratch;
 use sluicemq::broker::{Broker, Link, PeerInfo, Ports};
 use sluicemq::codec::{Connect, Packet, PacketId, Publish, QoS, Reason, Version};
 use sluicemq::config::Config;
@@ -347,7 +347,7 @@ impl House {
         let ticked = shared.clone();
         tokio::spawn(async move {
             loop {
-                ticked.broker.tick(ticked.clock.now(), &mut Turn::default());
+                ticked.broker.tick(ticked.clock.now(), &mut Scratch::default());
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         });

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sluicemq::auth::{PasswordAuth, PermitAll};
 use sluicemq::broker::ports::{Batch, Permit, Progress, Receipt, Refused, Store};
-use sluicemq::broker::turn::Turn;
+use sluicemq::broker::turn::Scratch;
 use sluicemq::broker::{Broker, Link, PeerInfo, Ports};
 use sluicemq::codec::{Connect, Packet, PacketId, Publish, Version};
 use sluicemq::config::Config;
@@ -56,7 +56,7 @@ fn link() -> Link {
 fn a_connect_is_whole_within_ten_seconds_however_it_dribbles() {
     for version in VERSIONS {
         let bytes = encoded(&Packet::Connect(Box::new(connect(version, "a"))), version);
-        let (mut link, mut turn) = (link(), Turn::default());
+        let (mut link, mut turn) = (link(), Scratch::default());
         let waker = Waker::noop();
         for second in 0..10 {
             let now = START.after(Duration::from_secs(second));
@@ -75,7 +75,7 @@ fn a_connect_is_whole_within_ten_seconds_however_it_dribbles() {
 #[test]
 fn at_64_owed_answers_an_old_client_waits_and_a_new_one_is_closed() {
     for version in VERSIONS {
-        let (mut link, mut turn) = (link(), Turn::default());
+        let (mut link, mut turn) = (link(), Scratch::default());
         let greeting = encoded(&Packet::Connect(Box::new(connect(version, "a"))), version);
         link.receive(&greeting, START, &mut turn);
         assert!(!link.poll(Waker::noop(), START, 0, &mut turn).close);
@@ -103,7 +103,7 @@ fn at_64_owed_answers_an_old_client_waits_and_a_new_one_is_closed() {
 
 #[test]
 fn an_old_client_that_waits_for_its_answers_is_not_silent_and_has_its_pings_answered() {
-    let (mut link, mut turn) = (link(), Turn::default());
+    let (mut link, mut turn) = (link(), Scratch::default());
     let greeting = Connect { keep_alive: 10, ..connect(Version::V311, "a") };
     link.receive(&encoded(&Packet::Connect(Box::new(greeting)), Version::V311), START, &mut turn);
     assert!(link.poll(Waker::noop(), START, 0, &mut turn).read);
@@ -127,7 +127,7 @@ fn an_old_client_that_waits_for_its_answers_is_not_silent_and_has_its_pings_answ
 
 #[test]
 fn a_link_that_is_held_up_has_read_so_much_ahead_at_most() {
-    let (mut link, mut turn) = (link(), Turn::default());
+    let (mut link, mut turn) = (link(), Scratch::default());
     assert_eq!(link.room_ahead(&[]), None, "nothing goes before CONNACK");
     let greeting = encoded(&Packet::Connect(Box::new(connect(Version::V5, "a"))), Version::V5);
     link.receive(&greeting, START, &mut turn);

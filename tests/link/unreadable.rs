@@ -13,7 +13,7 @@ use std::time::Duration;
 use sluicemq::auth::{PasswordAuth, PermitAll};
 use sluicemq::broker::ports::Store;
 use sluicemq::broker::ports::{Progress, Refused};
-use sluicemq::broker::turn::Turn;
+use sluicemq::broker::turn::Scratch;
 use sluicemq::broker::{Broker, Ports};
 use sluicemq::config::Config;
 use sluicemq::store::engine::{Blob, Lookup, RowBatch, StoreError, Visit};
@@ -94,7 +94,7 @@ fn broker_on(store: Arc<dyn Store>) -> Broker {
         access: Arc::new(PermitAll),
     };
     let broker = Broker::new(&Config::default(), ports, 1, NOW);
-    broker.restore(NOW, &mut Turn::default()).expect("rows that mean something");
+    broker.restore(NOW, &mut Scratch::default()).expect("rows that mean something");
     broker
 }
 

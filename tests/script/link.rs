@@ -10,7 +10,7 @@ use sluicemq::broker::link::{Link, PeerInfo};
 use sluicemq::broker::ports::{
     AuthRequest, AuthStep, Authenticator, Batch, Permit, Progress, Receipt, Refused, Store, Verdict,
 };
-use sluicemq::broker::turn::Turn;
+use sluicemq::broker::turn::Scratch;
 use sluicemq::broker::{Broker, Ports};
 use sluicemq::codec::Reason;
 use sluicemq::config::Config;
@@ -45,7 +45,14 @@ impl Stage for Core {
         };
         let now = Time::from_secs(1_000_000_000);
         let broker = Broker::new(&config(script)?, ports, 7, now);
-        Ok(Links { broker, store, now, turn: Turn::default(), ends: Vec::new(), piece: self.piece })
+        Ok(Links {
+            broker,
+            store,
+            now,
+            turn: Scratch::default(),
+            ends: Vec::new(),
+            piece: self.piece,
+        })
     }
 }
 
@@ -74,7 +81,7 @@ pub struct Links {
     broker: Broker,
     store: Arc<LateStore>,
     now: Time,
-    turn: Turn,
+    turn: Scratch,
     ends: Vec<End>,
     piece: usize,
 }

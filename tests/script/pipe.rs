@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use sluicemq::broker::link::Link;
-use sluicemq::broker::turn::Turn;
+use sluicemq::broker::turn::Scratch;
 use sluicemq::broker::{Broker, Ports};
 use sluicemq::net::{ServeContext, serve};
 use sluicemq::time::{Clock, Time};
@@ -69,7 +69,7 @@ const PACE_MS: u64 = 100;
 
 /// What the process does beside its connections.
 async fn tick(shared: Arc<ServeContext<PausedClock>>, pace: Arc<AtomicU64>) {
-    let mut turn = Turn::default();
+    let mut turn = Scratch::default();
     loop {
         let now = shared.clock.now();
         let next = shared.broker.tick(now, &mut turn);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use sluicemq::auth::{PasswordAuth, PermitAll};
 use sluicemq::broker::ports::{Fact, Mark, Progress, Receipt, Store};
 use sluicemq::broker::publish::{Publisher, Submission};
-use sluicemq::broker::turn::Turn;
+use sluicemq::broker::turn::{Scratch, Turn};
 use sluicemq::broker::{Broker, Ports};
 use sluicemq::codec::{Properties, QoS};
 use sluicemq::config::Config;
@@ -47,13 +47,16 @@ impl History {
     }
 }
 
-struct Race {
+struct Race<'a> {
     random: Random,
     disk: Disk,
     store: Arc<DurableStore<Disk>>,
-    broker: Broker,
+    broker: &'a Broker,
     publisher: Arc<Identity>,
-    turns: [Turn; 3],
+    /// For turns that are still to begin.
+    memory: std::slice::IterMut<'a, Scratch>,
+    /// A turn under way, and when it began.
+    turns: [Option<(Turn<'a>, Time)>; 3],
     /// Of each turn under way, then of those that ended: how far each topic had come.
     begun: [Vec<(usize, usize)>; 3],
     ended: Vec<(Receipt, Vec<(usize, usize)>)>,
@@ -62,29 +65,42 @@ struct Race {
     number: usize,
 }
 
-impl Race {
-    fn new(seed: u64) -> Race {
-        let disk = Disk::default();
-        let store = Arc::new(disk.open());
-        let ports = Ports {
-            store: store.clone(),
-            authenticator: Arc::new(PasswordAuth::new(None)),
-            access: Arc::new(PermitAll),
-        };
-        let mut config = Config::default();
-        config.broker.sys_interval = sluicemq::config::Span(Duration::ZERO);
-        let now = Time::from_secs(1);
+/// Steps of a race.
+const STEPS: usize = 150;
+
+fn broker(store: &Arc<DurableStore<Disk>>, seed: u64) -> Broker {
+    let ports = Ports {
+        store: store.clone(),
+        authenticator: Arc::new(PasswordAuth::new(None)),
+        access: Arc::new(PermitAll),
+    };
+    let mut config = Config::default();
+    config.broker.sys_interval = sluicemq::config::Span(Duration::ZERO);
+    Broker::new(&config, ports, seed, START)
+}
+
+const START: Time = Time::from_secs(1);
+
+impl<'a> Race<'a> {
+    fn new(
+        seed: u64,
+        disk: Disk,
+        store: Arc<DurableStore<Disk>>,
+        broker: &'a Broker,
+        memory: &'a mut [Scratch],
+    ) -> Race<'a> {
         Race {
             random: Random::new(seed),
             disk,
             store,
-            broker: Broker::new(&config, ports, seed, now),
+            broker,
             publisher: Arc::new(Identity::new(ClientId::new("p"), None, Meter::forever())),
+            memory: memory.iter_mut(),
             turns: Default::default(),
             begun: Default::default(),
             ended: Vec::new(),
             histories: std::array::from_fn(|_| History::new()),
-            now,
+            now: START,
             number: 0,
         }
     }
@@ -113,10 +129,13 @@ impl Race {
             properties: Properties::EMPTY,
             payload: value.as_bytes(),
         };
-        self.broker.begin(&mut self.turns[who]);
+        let (turn, since) = self.turns[who].get_or_insert_with(|| {
+            let scratch = self.memory.next().expect("one for each step");
+            (self.broker.turn(scratch, self.now), self.now)
+        });
         let submission = Submission::new(&draft, Publisher::Client(&self.publisher));
-        self.broker.publish(submission, self.now, &mut self.turns[who]);
-        let after = |seconds: u32| self.now.after(Duration::from_secs(seconds.into()));
+        self.broker.publish(submission, turn);
+        let after = |seconds: u32| since.after(Duration::from_secs(seconds.into()));
         let expires = draft.expiry.map_or(Time::NEVER, after);
         let history = &mut self.histories[topic];
         history.set(value, expires);
@@ -124,8 +143,7 @@ impl Race {
     }
 
     fn end_turn(&mut self, who: usize) {
-        self.broker.begin(&mut self.turns[who]);
-        let receipt = self.broker.flush(self.now, &mut self.turns[who]);
+        let receipt = self.turns[who].take().and_then(|(turn, _)| turn.finish());
         let begun = std::mem::take(&mut self.begun[who]);
         assert_eq!(receipt.is_some(), !begun.is_empty());
         self.ended.extend(receipt.map(|receipt| (receipt, begun)));
@@ -134,7 +152,7 @@ impl Race {
     /// Time passes: what has expired is retained no more.
     fn expire(&mut self) {
         self.now = self.now.after(Duration::from_secs(self.random.below(3) as u64));
-        self.broker.tick(self.now, &mut Turn::default());
+        self.broker.tick(self.now, &mut Scratch::default());
         for history in &mut self.histories {
             if history.expires <= self.now {
                 history.set(NOTHING.to_owned(), Time::NEVER);
@@ -175,8 +193,12 @@ impl Race {
 #[test]
 fn the_last_retained_message_is_the_last_after_a_restart_too() {
     for seed in 0..1_000 {
-        let mut race = Race::new(seed);
-        for _ in 0..150 {
+        let disk = Disk::default();
+        let store = Arc::new(disk.open());
+        let broker = broker(&store, seed);
+        let mut memory: Vec<_> = (0..STEPS).map(|_| Scratch::default()).collect();
+        let mut race = Race::new(seed, disk, store, &broker, &mut memory);
+        for _ in 0..STEPS {
             race.step();
             race.acknowledge();
             let found = race.restarted();

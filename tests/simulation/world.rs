@@ -14,7 +14,7 @@ use std::time::Duration;
 use sluicemq::auth::{PasswordAuth, PermitAll};
 use sluicemq::broker::overload::Sample;
 use sluicemq::broker::ports::{Refused, Store};
-use sluicemq::broker::turn::Turn;
+use sluicemq::broker::turn::Scratch;
 use sluicemq::broker::{Broker, Ports};
 use sluicemq::codec::Packet;
 use sluicemq::store::MemoryStore;
@@ -56,7 +56,7 @@ pub struct World {
     /// What outlives the broker, where it dies.
     disk: Option<Disk>,
     hash_seed: u64,
-    turn: Turn,
+    turn: Scratch,
     conns: BTreeMap<usize, Conn>,
     next_conn: usize,
     /// Who publishes and subscribes; behind them, if there is one, the reader of dead letters.
@@ -105,7 +105,7 @@ impl World {
             store,
             disk,
             hash_seed,
-            turn: Turn::default(),
+            turn: Scratch::default(),
             conns: BTreeMap::new(),
             next_conn: 0,
             oracle: Oracle::new(clients.len()),
@@ -249,7 +249,7 @@ impl World {
         self.clients.iter_mut().for_each(|client| client.conn = None);
         let port = Arc::new(disk.open());
         self.broker = Broker::new(&self.plan.config, ports(port), self.hash_seed, self.now);
-        self.turn = Turn::default();
+        self.turn = Scratch::default();
         let restored = self.broker.restore(self.now, &mut self.turn);
         let restored = restored.unwrap_or_else(|what| self.fail(&what));
         self.note(&format!("the broker dies, and the next takes over {restored:?}"));

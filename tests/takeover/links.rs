@@ -5,7 +5,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use sluicemq::auth::{PasswordAuth, PermitAll};
-use sluicemq::broker::turn::Turn;
+use sluicemq::broker::turn::Scratch;
 use sluicemq::broker::{Broker, Link, PeerInfo, Ports};
 use sluicemq::codec::{Connect, Packet, Reason, Version};
 use sluicemq::config::Config;
@@ -29,7 +29,7 @@ fn broker() -> Broker {
 struct Client {
     link: Link,
     version: Version,
-    turn: Turn,
+    turn: Scratch,
 }
 
 impl Client {
@@ -42,7 +42,7 @@ impl Client {
             ..PeerInfo::default()
         };
         let link = Link::new(broker, peer, START);
-        let mut client = Client { link, version: connect.version, turn: Turn::default() };
+        let mut client = Client { link, version: connect.version, turn: Scratch::default() };
         let bytes = encoded(&Packet::Connect(Box::new(connect.clone())), connect.version);
         assert_eq!(client.link.receive(&bytes, START, &mut client.turn), bytes.len());
         assert!(client.turn.out.is_empty());
@@ -140,7 +140,7 @@ fn a_session_may_end_between_the_claim_and_its_settlement() {
         old.link.hang_up(START, &mut old.turn);
         let mut new = Client::claiming(broker, connect);
         let late = START.after(Duration::from_secs(8 * 86_400));
-        broker.tick(late, &mut Turn::default());
+        broker.tick(late, &mut Scratch::default());
         new.is_in();
         assert_eq!(broker.view().sessions.len(), 1);
     });

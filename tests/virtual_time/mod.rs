@@ -10,7 +10,7 @@ use std::time::Duration;
 use sluicemq::auth::{PasswordAuth, Rights};
 use sluicemq::broker::mailbox::Account;
 use sluicemq::broker::ports::Store;
-use sluicemq::broker::turn::Turn;
+use sluicemq::broker::turn::Scratch;
 use sluicemq::broker::{Broker, Link, PeerInfo, Ports};
 use sluicemq::codec::property::put_user_property;
 use sluicemq::codec::{
@@ -27,7 +27,7 @@ pub struct Town {
     pub now: Time,
     /// Where the next client comes from.
     pub address: String,
-    turn: Turn,
+    turn: Scratch,
     clients: Vec<Client>,
 }
 
@@ -95,7 +95,7 @@ impl Town {
         };
         let broker = Broker::new(&config, ports, 1, BEGIN);
         let address = "127.0.0.1:1".to_owned();
-        Town { broker, now: BEGIN, address, turn: Turn::default(), clients: Vec::new() }
+        Town { broker, now: BEGIN, address, turn: Scratch::default(), clients: Vec::new() }
     }
 
     /// A client that connects, with the listener `listener`; returns its number.

@@ -6,8 +6,9 @@
 //! standard orders acknowledgements among themselves [MQTT5-4.6.0-2], and PINGRESP with nothing. What
 //! else is there, right or wrong, is judged in its turn.
 
-use super::{Link, Phase};
-use crate::broker::turn::Turn;
+use super::{Link, Phase, State};
+use crate::broker::Broker;
+use crate::broker::turn::Scratch;
 use crate::codec::{self, Glance, Packet};
 
 /// While less than this waits behind the packet that is held up, more is read; so a ping behind no more
@@ -21,30 +22,33 @@ impl Link {
     /// How many bytes more may be read while the link is held up and `waiting` is not consumed. `None`
     /// where it does not look ahead: then only [`Link::poll`] says when to read.
     pub fn room_ahead(&self, waiting: &[u8]) -> Option<usize> {
-        if !self.looks_ahead() {
+        if !self.state.looks_ahead() {
             return None;
         }
-        let front = self.glances(waiting).next().map_or(0, |(_, len)| len);
+        let front = self.state.glances(waiting, &self.broker).next().map_or(0, |(_, len)| len);
         let behind = waiting.len() - front;
         Some(if behind < AHEAD_LOW { AHEAD_MAX - behind } else { 0 })
     }
 
     /// Looks over `waiting` and answers each PINGREQ that has no answer yet. `false` if it does not look
     /// ahead.
-    pub fn look_ahead(&mut self, waiting: &[u8], turn: &mut Turn) -> bool {
-        if !self.looks_ahead() {
+    pub fn look_ahead(&mut self, waiting: &[u8], scratch: &mut Scratch) -> bool {
+        if !self.state.looks_ahead() {
             return false;
         }
-        self.unread |= !waiting.is_empty();
+        self.state.unread |= !waiting.is_empty();
         // Nothing behind its DISCONNECT is answered.
-        let heard = self.glances(waiting).take_while(|(glance, _)| *glance != Glance::Disconnect);
+        let heard = self
+            .state
+            .glances(waiting, &self.broker)
+            .take_while(|(glance, _)| *glance != Glance::Disconnect);
         let pings = heard.filter(|(glance, _)| *glance == Glance::PingReq).count();
         let pings = u32::try_from(pings).unwrap_or(u32::MAX);
-        let Phase::Live(live) = &mut self.phase else { return false };
-        for _ in self.answered_ahead..pings {
-            live.send(&Packet::PingResp, turn);
+        let Phase::Live(live) = &mut self.state.phase else { return false };
+        for _ in self.state.answered_ahead..pings {
+            live.send(&Packet::PingResp, scratch);
         }
-        self.answered_ahead = self.answered_ahead.max(pings);
+        self.state.answered_ahead = self.state.answered_ahead.max(pings);
         true
     }
 
@@ -57,15 +61,21 @@ impl Link {
             Glance::Disconnect => true,
             Glance::Other => !broken,
         };
-        let outlives = self.glances(waiting).any(|(glance, _)| counts(glance));
-        self.unread |= outlives;
+        let outlives = self.state.glances(waiting, &self.broker).any(|(glance, _)| counts(glance));
+        self.state.unread |= outlives;
         outlives
     }
+}
 
+impl State {
     /// Whole packets at the front of `waiting`, up to the first that is seen to be wrong.
-    fn glances<'w>(&self, waiting: &'w [u8]) -> impl Iterator<Item = (Glance, usize)> + use<'w> {
+    fn glances<'w>(
+        &self,
+        waiting: &'w [u8],
+        broker: &Broker,
+    ) -> impl Iterator<Item = (Glance, usize)> + use<'w> {
         let version = self.version;
-        let packet_max = self.limits().packet_max;
+        let packet_max = self.limits(broker).packet_max;
         let mut rest = waiting;
         std::iter::from_fn(move || {
             let (glance, len) = codec::glance(rest, version, packet_max)?;

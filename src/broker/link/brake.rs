@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::live::Live;
 use super::ties::Pause;
-use crate::broker::Broker;
 use crate::broker::metrics::Counter;
-use crate::broker::overload::{MESSAGE, Pressure};
+use crate::broker::overload::MESSAGE;
+use crate::broker::turn::Turn;
 use crate::shape::LeakyBucket;
 use crate::time::Time;
 
@@ -16,22 +16,23 @@ const LOOK: Duration = Duration::from_secs(1);
 
 impl Live {
     /// Whether the client's PUBLISH has to wait, unread: nothing has happened then.
-    pub fn is_held_up(&mut self, pressure: Pressure, broker: &Broker, now: Time) -> bool {
-        let Some(cap) = pressure.cap else { return false };
+    pub fn is_held_up(&mut self, turn: &Turn<'_>) -> bool {
+        let now = turn.now;
+        let Some(cap) = turn.pressure.cap else { return false };
         let ready = self.brake(cap, now).ready_at();
         if ready <= now {
             return false;
         }
-        broker.metrics().add(Counter::HeldUp, 1);
+        turn.broker.metrics().add(Counter::HeldUp, 1);
         let until = ready.min(now.after(LOOK));
         self.ties.pause = Some(Box::new(Pause::Rate { until }));
         true
     }
 
     /// A PUBLISH of so many bytes comes in.
-    pub fn press_brake(&mut self, len: usize, pressure: Pressure, now: Time) {
-        if let Some(cap) = pressure.cap {
-            self.brake(cap, now).pour(len as u64 + MESSAGE, now);
+    pub fn press_brake(&mut self, len: usize, turn: &Turn<'_>) {
+        if let Some(cap) = turn.pressure.cap {
+            self.brake(cap, turn.now).pour(len as u64 + MESSAGE, turn.now);
         }
     }
 

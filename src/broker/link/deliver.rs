@@ -36,14 +36,8 @@ impl Live {
 
     /// Takes for the client what window and room allow: what awaits its resend, retained
     /// messages, its mailbox, its groups.
-    pub(super) fn deliver(
-        &mut self,
-        broker: &Broker,
-        waker: &Waker,
-        now: Time,
-        unwritten: usize,
-        turn: &mut Turn,
-    ) -> bool {
+    pub(super) fn deliver(&mut self, waker: &Waker, unwritten: usize, turn: &mut Turn<'_>) -> bool {
+        let (broker, now) = (turn.broker, turn.now);
         let mut copies = 0;
         // Groups are asked once a turn, for a share: what is left is for the other members first.
         let mut asked_groups = false;
@@ -54,13 +48,13 @@ impl Live {
             // Most clients are not shaped: they should not pay for those that are.
             let plain = self.ties.extras.is_none();
             if !plain {
-                self.ties.enter(waker, now, turn);
+                self.ties.enter(waker, turn);
             }
             let bytes = OUT_MAX.saturating_sub(unwritten + turn.out.len());
             if self.session.resending() && bytes > 0 {
-                self.resend(broker, now, turn);
+                self.resend(turn);
             }
-            let from_retained = self.take_retained(broker, bytes, now, turn);
+            let from_retained = self.take_retained(bytes, turn);
             if !plain && self.ties.egress().is_some_and(Egress::is_spent) {
                 continue;
             }
@@ -70,13 +64,14 @@ impl Live {
             let held = allowance.is_none();
             let max = if copies < COPIES_MAX { TAKE_MAX.min(allowance.messages) } else { 0 };
             let bytes = OUT_MAX.saturating_sub(unwritten + turn.out.len()).min(allowance.bytes);
-            let cx = broker.context(now);
+            let cx = turn.context();
             let room = self.session.room(&cx, turn.pressure.level, bytes);
-            let queue = turn.settings.queue();
+            let scratch = &mut *turn.scratch;
+            let queue = scratch.settings.queue();
             let pace = if plain { None } else { self.ties.pace(held, now) };
             let ask = Ask { room, max, pace: pace.as_ref(), waker, queue };
             let ties = &mut self.ties;
-            let wakers = &mut turn.wakers;
+            let wakers = &mut scratch.wakers;
             let taken = ties.mailbox.take(&ask, &mut ties.settled, &mut drained, wakers);
             let mut more = taken.more() || from_retained.is_some_and(|more| more);
             let mut cold = taken.cold().then(|| ties.mailbox.clone());
@@ -113,7 +108,7 @@ impl Live {
                     broker.note_lost(mailbox, Some(&delivery), Loss::TooOld, turn);
                     broker.settle(mailbox, false, delivery.group, Some(Loss::TooOld));
                 } else {
-                    self.run(Input::Deliver(delivery), &cx, broker, turn);
+                    self.run(Input::Deliver(delivery), &cx, turn);
                 }
             }
             turn.drained = drained;
@@ -123,11 +118,11 @@ impl Live {
             }
             if let Some(reason) = taken.notices().kick() {
                 self.ties.closing = Some(reason);
-                self.ties.exit(now, turn);
+                self.ties.exit(turn);
                 return false;
             }
             if taken.notices().reclassify() {
-                self.ties.classify(broker, now);
+                self.ties.classify(turn);
                 continue;
             }
             if held {
@@ -140,7 +135,7 @@ impl Live {
                     shaper.set_waits(waits && by_itself, now);
                 }
                 if !waits {
-                    self.ties.exit(now, turn);
+                    self.ties.exit(turn);
                 }
                 self.tell_settled();
                 return false;
@@ -153,7 +148,7 @@ impl Live {
                     if let Some(shaper) = self.ties.shaper_mut() {
                         shaper.set_waits(false, now);
                     }
-                    self.ties.exit(now, turn);
+                    self.ties.exit(turn);
                 }
                 return more || groups_have_more || (full && progress);
             }
@@ -197,19 +192,19 @@ impl Live {
     }
 
     /// What was in flight leaves through the same buckets as what is new.
-    fn resend(&mut self, broker: &Broker, now: Time, turn: &mut Turn) {
+    fn resend(&mut self, turn: &mut Turn<'_>) {
         let Live { session, ties } = self;
-        let cx = broker.context(now);
+        let cx = turn.context();
         if ties.shaper().is_none() && ties.egress().is_none() {
-            session.resend(usize::MAX, &cx, &mut |a| ties.carry_out(a, broker, now, turn));
+            session.resend(usize::MAX, &cx, &mut |a| ties.carry_out(a, turn));
             return;
         }
         loop {
             let before = session.awaiting_resend();
-            if before == 0 || ties.allowance(now).is_none() {
+            if before == 0 || ties.allowance(turn.now).is_none() {
                 break;
             }
-            session.resend(1, &cx, &mut |action| ties.carry_out(action, broker, now, turn));
+            session.resend(1, &cx, &mut |action| ties.carry_out(action, turn));
             if session.awaiting_resend() == before {
                 break;
             }
@@ -225,28 +220,23 @@ impl Live {
 
     /// Pulls retained messages for the first open cursor. `None`: nothing came of it; else whether
     /// there may be more.
-    fn take_retained(
-        &mut self,
-        broker: &Broker,
-        bytes: usize,
-        now: Time,
-        turn: &mut Turn,
-    ) -> Option<bool> {
+    fn take_retained(&mut self, bytes: usize, turn: &mut Turn<'_>) -> Option<bool> {
         if !self.session.has_cursor() {
             return None;
         }
+        let now = turn.now;
         let allowance = self.ties.allowance(now);
         let bytes = bytes.min(allowance.bytes);
         if bytes == 0 || allowance.messages == 0 {
             return None;
         }
-        let cx = broker.context(now);
+        let cx = turn.context();
         let room = self.session.room(&cx, turn.pressure.level, bytes);
         let mut drained = std::mem::take(&mut turn.drained);
         let cursor = self.session.cursor()?;
         let before = cursor.after.clone();
         let max = TAKE_MAX.min(allowance.messages);
-        let done = broker.0.router.retained().pull(cursor, room, max, now, &mut drained);
+        let done = turn.broker.0.router.retained().pull(cursor, room, max, now, &mut drained);
         let moved = done || cursor.after != before;
         if done {
             self.session.close_cursor();
@@ -256,7 +246,7 @@ impl Live {
             // Routed here and now: the account of the receiver knows of it.
             self.ties.mailbox.count_routed(above);
             turn.tally.add(Counter::Routed, 1);
-            self.run(Input::Deliver(delivery), &cx, broker, turn);
+            self.run(Input::Deliver(delivery), &cx, turn);
         }
         turn.drained = drained;
         moved.then(|| self.session.has_cursor())

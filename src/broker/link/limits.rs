@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use super::live::Live;
 use super::ties::Pause;
-use crate::broker::Broker;
 use crate::broker::metrics::Counter;
 use crate::broker::pools::Pool;
 use crate::broker::turn::Turn;
@@ -139,42 +138,34 @@ impl Live {
     /// What becomes of the client's next packet, of `len` bytes: its rate, what it may bring in while the
     /// broker is pressed, and room in the store.
     #[inline]
-    pub(super) fn gate(
-        &mut self,
-        packet: &Packet<'_>,
-        len: usize,
-        broker: &Broker,
-        now: Time,
-        turn: &mut Turn,
-    ) -> Gate {
+    pub(super) fn gate(&mut self, packet: &Packet<'_>, len: usize, turn: &mut Turn<'_>) -> Gate {
         let load = match packet {
             Packet::Publish(_) => Load::Publish(len),
             Packet::Subscribe(_) => Load::Subscribe,
             _ => return Gate::Open,
         };
-        match self.by_rate(packet, load, broker, now) {
+        match self.by_rate(packet, load, turn) {
             Gate::Open => {}
             closed => return closed,
         }
         let Packet::Publish(publish) = packet else { return Gate::Open };
-        if self.is_held_up(turn.pressure, broker, now) || !self.has_room(publish, len, broker, turn)
-        {
+        if self.is_held_up(turn) || !self.has_room(publish, len, turn) {
             return Gate::Wait;
         }
-        self.press_brake(len, turn.pressure, now);
+        self.press_brake(len, turn);
         Gate::Open
     }
 
     #[inline]
-    fn by_rate(&mut self, packet: &Packet<'_>, load: Load, broker: &Broker, now: Time) -> Gate {
+    fn by_rate(&mut self, packet: &Packet<'_>, load: Load, turn: &Turn<'_>) -> Gate {
         if self.ties.extras.is_none() {
             return Gate::Open;
         }
-        self.ask_rate(packet, load, broker, now)
+        self.ask_rate(packet, load, turn)
     }
 
-    fn ask_rate(&mut self, packet: &Packet<'_>, load: Load, broker: &Broker, now: Time) -> Gate {
-        let metrics = broker.metrics();
+    fn ask_rate(&mut self, packet: &Packet<'_>, load: Load, turn: &Turn<'_>) -> Gate {
+        let (metrics, now) = (turn.broker.metrics(), turn.now);
         let v5 = self.ties.version == Version::V5;
         let Some(limits) = self.ties.limits_mut() else { return Gate::Open };
         let qos0 = matches!(packet, Packet::Publish(publish) if publish.qos == QoS::AtMostOnce);

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::live::Live;
-use crate::broker::Broker;
 use crate::broker::turn::Turn;
 use crate::time::Time;
 
@@ -29,13 +28,13 @@ impl Live {
 
     /// The client was given something. Where its window is full, more of it than the next write waits
     /// already.
-    pub fn gave(&mut self, most: Duration, broker: &Broker, now: Time, turn: &Turn) {
+    pub fn gave(&mut self, most: Duration, turn: &Turn<'_>) {
         if most.is_zero() {
             return;
         }
-        let room = self.session.room(&broker.context(now), turn.pressure.level, 1);
+        let room = self.session.room(&turn.context(), turn.pressure.level, 1);
         if room.window > 0 {
-            self.ties.extras.get_or_insert_default().linger.last = now;
+            self.ties.extras.get_or_insert_default().linger.last = turn.now;
         }
     }
 

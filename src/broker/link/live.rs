@@ -8,13 +8,12 @@ use tracing::info;
 
 use super::Origin;
 use super::ties::{Extras, Held, Pause, Queue, Ties};
-use crate::broker::Broker;
 use crate::broker::mailbox::{Ask, Mailbox};
 use crate::broker::metrics::Counter;
 use crate::broker::ports::{Progress, Receipt, Refused};
 use crate::broker::registry::Parked;
 use crate::broker::router::{RouteChange, Subscriber, asks_for_clients};
-use crate::broker::turn::{Answer, Due, Owed, Turn};
+use crate::broker::turn::{Answer, Due, Owed, Scratch, Turn};
 use crate::codec::{self, ConnAck, Packet, PacketId, Publish, QoS, Reason, Version};
 use crate::message::{ClientId, GroupId, Loss, SessionId};
 use crate::session::{Action, Context, Input, Op, Session};
@@ -41,10 +40,9 @@ impl Live {
         mailbox: Arc<Mailbox>,
         newest: Option<Receipt>,
         (origin, extras): (Origin, Option<Box<Extras>>),
-        broker: &Broker,
-        now: Time,
+        turn: &Turn<'_>,
     ) -> Live {
-        let router = &broker.0.router;
+        let router = &turn.broker.0.router;
         let memberships: ThinVec<_> = session
             .subscriptions()
             .filter(|(filter, _)| filter.share().is_some())
@@ -68,12 +66,12 @@ impl Live {
             goodbye: false,
             extras,
         };
-        ties.classify(broker, now);
+        ties.classify(turn);
         Live { session, ties }
     }
 
     /// CONNACK; `false` if it does not fit the client's Maximum Packet Size.
-    pub fn greet(&mut self, connack: &ConnAck<'_>, changed: bool, turn: &mut Turn) -> bool {
+    pub fn greet(&mut self, connack: &ConnAck<'_>, changed: bool, turn: &mut Turn<'_>) -> bool {
         let packet = Packet::ConnAck(Box::new(connack.clone()));
         if !changed && self.ties.queue.is_none() {
             self.ties.greeted = self.send(&packet, turn);
@@ -149,13 +147,13 @@ impl Live {
     }
 
     /// Whether the client's next packet may be looked at.
-    pub fn wants_bytes(&self, turn: &Turn, broker: &Broker) -> bool {
-        turn.pressed.is_empty() && !self.is_left_unread(turn, broker)
+    pub fn wants_bytes(&self, turn: &Turn<'_>) -> bool {
+        turn.pressed.is_empty() && !self.is_left_unread(turn)
     }
 
     /// Whether what the client sends has to wait, for a pause or for answers that it is owed.
-    fn is_left_unread(&self, turn: &Turn, broker: &Broker) -> bool {
-        let owed_max = broker.policy().limits.owed_max as usize;
+    fn is_left_unread(&self, turn: &Turn<'_>) -> bool {
+        let owed_max = turn.broker.policy().limits.owed_max as usize;
         let held = self.ties.queue.as_ref().map_or(0, |queue| queue.held.len());
         self.ties.pause.is_some()
             || held + turn.answers.len() >= HELD_MAX
@@ -164,17 +162,11 @@ impl Live {
 
     /// Whether the store has room for a PUBLISH of so many bytes: asked before it is looked at, so
     /// that one that must wait is left unread, and nothing has happened.
-    pub fn has_room(
-        &mut self,
-        publish: &Publish<'_>,
-        len: usize,
-        broker: &Broker,
-        turn: &mut Turn,
-    ) -> bool {
-        if !broker.0.remembers || (publish.qos == QoS::AtMostOnce && !publish.retain) {
+    pub fn has_room(&mut self, publish: &Publish<'_>, len: usize, turn: &mut Turn<'_>) -> bool {
+        if !turn.broker.0.remembers || (publish.qos == QoS::AtMostOnce && !publish.retain) {
             return true;
         }
-        let admitted = broker.0.ports.store.admit(len);
+        let admitted = turn.broker.0.ports.store.admit(len);
         let waits = admitted.as_ref().is_err_and(|why| self.waits_for(*why));
         if waits {
             self.ties.pause = Some(Box::new(Pause::Store));
@@ -198,9 +190,7 @@ impl Live {
         packet: &Packet<'_>,
         len: usize,
         over_rate: bool,
-        broker: &Broker,
-        now: Time,
-        turn: &mut Turn,
+        turn: &mut Turn<'_>,
     ) {
         match packet {
             Packet::Publish(publish) => {
@@ -210,15 +200,15 @@ impl Live {
                 turn.tally.add(Counter::ReceivedAboveQos0, u64::from(above));
             }
             Packet::Auth(auth) => {
-                self.session.touch(now);
-                return self.on_auth(auth, broker);
+                self.session.touch(turn.now);
+                return self.on_auth(auth, turn.broker);
             }
             _ => {}
         }
         debug_assert!(len > 0);
         let mut cx = match packet {
-            Packet::Subscribe(_) => broker.context_to_subscribe(now),
-            _ => broker.context(now),
+            Packet::Subscribe(_) => turn.broker.context_to_subscribe(turn.now),
+            _ => turn.context(),
         };
         cx.over_rate = over_rate;
         if matches!(packet, Packet::Publish(_) | Packet::Subscribe(_))
@@ -226,29 +216,27 @@ impl Live {
         {
             limits.use_up();
         }
-        self.run(Input::Packet(packet), &cx, broker, turn);
-        self.carry_out_changes(broker, now, turn);
-        self.answer_at_once(broker, now, turn);
+        self.run(Input::Packet(packet), &cx, turn);
+        self.carry_out_changes(turn);
+        self.answer_at_once(turn);
     }
 
     /// Writes a packet; `false` if it does not fit.
-    pub fn send(&mut self, packet: &Packet<'_>, turn: &mut Turn) -> bool {
-        self.ties.send(packet, turn)
+    pub fn send(&mut self, packet: &Packet<'_>, scratch: &mut Scratch) -> bool {
+        self.ties.send(packet, scratch)
     }
 
     /// The batch of this turn is on its way: the answers take their places behind it.
     pub fn after_flush(
         &mut self,
         receipt: Option<Receipt>,
-        broker: &Broker,
         waker: Option<&Waker>,
-        now: Time,
-        turn: &mut Turn,
+        turn: &mut Turn<'_>,
     ) {
         let ties = &mut self.ties;
         if receipt.is_none() && ties.queue.is_none() && turn.answers.is_empty() {
             if !turn.pressed.is_empty() {
-                ties.begin_pause(now, turn);
+                ties.begin_pause(turn);
             }
             return;
         }
@@ -264,41 +252,41 @@ impl Live {
                 queue.held.push_back(Held { receipt, what });
             }
         }
-        ties.begin_pause(now, turn);
-        self.serve_held(broker, waker, now, turn);
+        ties.begin_pause(turn);
+        self.serve_held(waker, turn);
+    }
+
+    /// Of what this Session has changed so much is on its way to the store.
+    pub fn note_newest(&mut self, receipt: Option<Receipt>) {
+        if receipt.is_some() {
+            self.ties.queue.get_or_insert_default().newest = receipt;
+        }
     }
 
     /// Does what wakes and time allow; returns whether more could be taken with more room.
-    pub fn poll(
-        &mut self,
-        broker: &Broker,
-        waker: &Waker,
-        now: Time,
-        unwritten: usize,
-        turn: &mut Turn,
-    ) -> bool {
-        if self.session.deadline().is_some_and(|deadline| deadline <= now) {
-            if self.is_left_unread(turn, broker) {
-                self.session.touch(now);
+    pub fn poll(&mut self, waker: &Waker, unwritten: usize, turn: &mut Turn<'_>) -> bool {
+        if self.session.deadline().is_some_and(|deadline| deadline <= turn.now) {
+            if self.is_left_unread(turn) {
+                self.session.touch(turn.now);
             } else {
-                self.run(Input::Tick, &broker.context(now), broker, turn);
+                self.run(Input::Tick, &turn.context(), turn);
             }
         }
         if turn.pressure.cap.is_none() {
             self.release_brake();
         }
-        self.poll_pause(broker, waker, now, turn);
-        self.serve_held(broker, Some(waker), now, turn);
+        self.poll_pause(waker, turn);
+        self.serve_held(Some(waker), turn);
         self.poll_login(waker, turn);
         if self.ties.closing.is_some() {
             return false;
         }
         if !self.ties.greeted {
-            self.await_greeting(broker, waker, now, turn);
+            self.await_greeting(waker, turn);
             return false;
         }
         let linger = turn.settings.linger_max();
-        if self.lingers(linger, now) {
+        if self.lingers(linger, turn.now) {
             return false;
         }
         if self.has_nothing_to_take() {
@@ -306,16 +294,16 @@ impl Live {
             return false;
         }
         let before = turn.out.len();
-        let more = self.deliver(broker, waker, now, unwritten, turn);
+        let more = self.deliver(waker, unwritten, turn);
         if turn.out.len() > before {
-            self.gave(linger, broker, now, turn);
+            self.gave(linger, turn);
         }
         more
     }
 
     /// CONNACK waits for the store: nothing is taken, but another claimant is heard.
-    fn await_greeting(&mut self, broker: &Broker, waker: &Waker, now: Time, turn: &mut Turn) {
-        let Turn { drained, wakers, settings, .. } = turn;
+    fn await_greeting(&mut self, waker: &Waker, turn: &mut Turn<'_>) {
+        let Scratch { drained, wakers, settings, .. } = &mut *turn.scratch;
         let ties = &mut self.ties;
         let queue = settings.queue();
         let ask = Ask::nothing(waker, queue);
@@ -324,20 +312,20 @@ impl Live {
             ties.closing = Some(reason);
         }
         if taken.notices().reclassify() {
-            ties.classify(broker, now);
+            ties.classify(turn);
         }
     }
 
     /// Answers still owed are lost with the connection; the Session still learns what they were: a
     /// refused identifier is free again.
-    pub fn drop_answers(&mut self, broker: &Broker, now: Time, turn: &mut Turn) {
-        let cx = broker.context(now);
+    pub fn drop_answers(&mut self, turn: &mut Turn<'_>) {
+        let (cx, metrics) = (turn.context(), turn.broker.metrics());
         let held = self.ties.queue.as_mut().map(|queue| std::mem::take(&mut queue.held));
         let held = held.into_iter().flatten().map(|held| held.what);
         let answers = turn.answers.drain(..).map(|answer| answer.what);
         for what in held.chain(answers) {
             if let Owed::Published { packet_id, qos, reason, over_rate } = what {
-                broker.metrics().add(Counter::LostWithConnection, 1);
+                metrics.add(Counter::LostWithConnection, 1);
                 let input = Input::Published { packet_id, qos, reason, over_rate };
                 self.session.handle(input, &cx, &mut |_| {});
             }
@@ -345,9 +333,10 @@ impl Live {
     }
 
     /// The connection is over: the Will is decided, the Session parked or ended.
-    pub fn end(mut self, reason: &str, broker: &Broker, now: Time, turn: &mut Turn) {
-        self.drop_answers(broker, now, turn);
+    pub fn end(mut self, reason: &str, turn: &mut Turn<'_>) {
+        self.drop_answers(turn);
         turn.pressed.clear();
+        let (broker, now) = (turn.broker, turn.now);
         broker.metrics().disconnect();
         let Live { mut session, mut ties } = self;
         let identity = session.identity().clone();
@@ -357,7 +346,7 @@ impl Live {
         for membership in &ties.memberships {
             turn.wakers.extend(membership.mailbox.part(id));
         }
-        let cx = broker.context(now);
+        let cx = turn.context();
         let groups = &broker.0.router;
         let mut will = None;
         let mut back = Vec::new();
@@ -373,13 +362,13 @@ impl Live {
         );
         broker.give_back(back, turn);
         if let Some(will) = will {
-            broker.publish_will(&identity, &will, now, turn);
+            broker.publish_will(&identity, &will, turn);
         }
         if broker.0.remembers && session.lasts() {
             turn.batch.ops.push((id, Op::Parked { since: now }));
         }
         let newest = ties.queue.as_ref().and_then(|queue| queue.newest);
-        let newest = broker.flush(now, turn).or(newest);
+        let newest = turn.commit().or(newest);
         let keep_qos0 = ties.mailbox.keeps_qos0(turn.settings.queue());
         if let Some(limits) = ties.limits_mut() {
             limits.give_back(now);
@@ -419,19 +408,13 @@ impl Live {
         }
     }
 
-    pub(super) fn run(
-        &mut self,
-        input: Input<'_>,
-        cx: &Context<'_>,
-        broker: &Broker,
-        turn: &mut Turn,
-    ) {
+    pub(super) fn run(&mut self, input: Input<'_>, cx: &Context<'_>, turn: &mut Turn<'_>) {
         let Live { session, ties } = self;
-        session.handle(input, cx, &mut |action| ties.carry_out(action, broker, cx.now, turn));
+        session.handle(input, cx, &mut |action| ties.carry_out(action, turn));
     }
 
     /// Subscriptions of one packet enter the tree in one moment.
-    fn carry_out_changes(&mut self, broker: &Broker, now: Time, turn: &mut Turn) {
+    fn carry_out_changes(&mut self, turn: &mut Turn<'_>) {
         if turn.changes.is_empty() {
             return;
         }
@@ -443,11 +426,11 @@ impl Live {
             })
         };
         if filters().any(|filter| filter.starts_with("$SYS")) {
-            broker.say_sys(filters().any(asks_for_clients), now, turn);
+            turn.broker.say_sys(filters().any(asks_for_clients), turn);
             // What is retained is there before the Subscription looks; and nothing is pushed before
             // the store has it.
-            let receipt = broker.flush(now, turn);
-            self.after_flush(receipt, broker, None, now, turn);
+            let receipt = turn.commit();
+            self.after_flush(receipt, None, turn);
         }
         let subscriber = Subscriber {
             session: self.ties.id(),
@@ -456,33 +439,27 @@ impl Live {
             connected: true,
         };
         let memberships = &mut self.ties.memberships;
-        let stamp = broker.change_routes(&subscriber, changes, memberships, turn);
-        self.run(Input::Subscribed { stamp }, &broker.context(now), broker, turn);
+        let stamp = turn.broker.change_routes(&subscriber, changes, memberships, turn);
+        self.run(Input::Subscribed { stamp }, &turn.context(), turn);
     }
 
     /// Where nothing is remembered nothing waits: answers leave as they arise.
-    fn answer_at_once(&mut self, broker: &Broker, now: Time, turn: &mut Turn) {
-        if broker.0.remembers {
+    fn answer_at_once(&mut self, turn: &mut Turn<'_>) {
+        if turn.broker.0.remembers {
             return;
         }
         while let Some(answer) = turn.answers.pop() {
-            self.pay(answer.what, broker, now, turn);
+            self.pay(answer.what, turn);
         }
     }
 
     /// Serves the queue of answers from its front, as far as they are due.
-    pub fn serve_held(
-        &mut self,
-        broker: &Broker,
-        waker: Option<&Waker>,
-        now: Time,
-        turn: &mut Turn,
-    ) {
+    pub fn serve_held(&mut self, waker: Option<&Waker>, turn: &mut Turn<'_>) {
         while let Some(queue) = &mut self.ties.queue {
             let Some(held) = queue.held.front() else { break };
             if let Some(receipt) = held.receipt {
                 let Some(waker) = waker else { return };
-                match broker.0.ports.store.state(receipt, waker) {
+                match turn.broker.0.ports.store.state(receipt, waker) {
                     Progress::Pending => return,
                     Progress::Durable => {}
                     Progress::Failed => {
@@ -492,11 +469,11 @@ impl Live {
                 }
             }
             let Some(held) = queue.held.pop_front() else { return };
-            self.pay(held.what, broker, now, turn);
+            self.pay(held.what, turn);
         }
     }
 
-    fn pay(&mut self, owed: Owed, broker: &Broker, now: Time, turn: &mut Turn) {
+    fn pay(&mut self, owed: Owed, turn: &mut Turn<'_>) {
         match owed {
             Owed::Bytes(bytes) => {
                 // CONNACK is the first of them.
@@ -508,23 +485,23 @@ impl Live {
                 let counter = if reason.is_error() { Counter::Refused } else { Counter::Accepted };
                 turn.tally.add(counter, 1);
                 let published = Input::Published { packet_id, qos, reason, over_rate };
-                self.run(published, &broker.context(now), broker, turn);
+                self.run(published, &turn.context(), turn);
             }
         }
     }
 
-    fn poll_pause(&mut self, broker: &Broker, waker: &Waker, now: Time, turn: &Turn) {
+    fn poll_pause(&mut self, waker: &Waker, turn: &Turn<'_>) {
         let over = match self.ties.pause.as_deref_mut() {
             None => return,
             Some(Pause::Store) => {
-                let room = broker.0.ports.store.room(waker);
+                let room = turn.broker.0.ports.store.room(waker);
                 !room.is_err_and(|why| self.waits_for(why))
             }
-            Some(Pause::Rate { until }) => *until <= now,
+            Some(Pause::Rate { until }) => *until <= turn.now,
             Some(Pause::Receivers { until, mailboxes }) => {
                 let queue = turn.settings.queue();
                 mailboxes.retain(|(mailbox, _)| !mailbox.pause_over(queue, waker));
-                let expired = *until <= now;
+                let expired = *until <= turn.now;
                 if expired {
                     for (mailbox, taken) in &*mailboxes {
                         mailbox.pause_expired(*taken);
@@ -536,7 +513,7 @@ impl Live {
         if over {
             self.ties.pause = None;
             // It was we who did not read.
-            self.session.touch(now);
+            self.session.touch(turn.now);
         }
     }
 }

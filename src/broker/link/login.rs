@@ -61,7 +61,7 @@ impl Live {
     }
 
     /// Goes on with a re-authentication.
-    pub(super) fn poll_login(&mut self, waker: &Waker, turn: &mut Turn) {
+    pub(super) fn poll_login(&mut self, waker: &Waker, turn: &mut Turn<'_>) {
         let Some(login) = self.login() else { return };
         let mut challenge = None;
         if let Some(exchange) = &mut login.exchange {
@@ -90,7 +90,7 @@ impl Live {
         }
     }
 
-    fn send_auth(&mut self, reason: Reason, data: Option<&[u8]>, turn: &mut Turn) {
+    fn send_auth(&mut self, reason: Reason, data: Option<&[u8]>, turn: &mut Turn<'_>) {
         let method = self.login().map(|login| login.method.clone());
         let packet = Packet::Auth(Auth {
             reason,

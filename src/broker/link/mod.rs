@@ -23,7 +23,7 @@ use std::task::Waker;
 use tracing::debug;
 
 use super::metrics::Counter;
-use super::turn::{COPIES_MAX, Turn};
+use super::turn::{COPIES_MAX, Scratch, Turn};
 use super::{Broker, ListenerId};
 use crate::codec::{
     self, ConnAck, DecodeError, DecodeLimits, Decoded, Disconnect, Packet, PacketId, Properties,
@@ -34,7 +34,7 @@ use crate::time::Time;
 
 use limits::Gate;
 use live::Live;
-use opening::Opening;
+use opening::{Opening, abandon};
 
 /// Where a client came from: its address, for logs, and the listener. Six bytes and two, mostly.
 #[derive(Clone, Debug)]
@@ -110,6 +110,12 @@ pub struct Flow {
 #[derive(Debug)]
 pub struct Link {
     broker: Broker,
+    state: State,
+}
+
+/// How far a link has come. It is apart from the broker, which the turn borrows.
+#[derive(Debug)]
+struct State {
     version: Option<Version>,
     /// Bytes were offered that a pause or a phase held back.
     unread: bool,
@@ -145,93 +151,50 @@ impl Link {
     pub fn new(broker: &Broker, peer: PeerInfo, now: Time) -> Link {
         broker.metrics().add(Counter::SocketsOpened, 1);
         let deadline = now.after(broker.policy().limits.connect_timeout.0);
-        Link {
-            broker: broker.clone(),
+        let state = State {
             version: None,
             unread: false,
             clogged: false,
             answered_ahead: 0,
             phase: Phase::Connect(Box::new(peer), deadline),
-        }
+        };
+        Link { broker: broker.clone(), state }
     }
 
     /// Takes in what the peer sent; returns how many bytes it consumed. The rest, a partial
     /// packet or what a pause holds back, is to be offered again with what follows it.
-    pub fn receive(&mut self, bytes: &[u8], now: Time, turn: &mut Turn) -> usize {
-        self.broker.begin(turn);
-        let mut used = 0;
-        let mut limits = self.limits();
-        self.unread = false;
-        while used < bytes.len() {
-            if !self.wants_bytes(turn) || turn.copies >= COPIES_MAX {
-                self.unread = !matches!(self.phase, Phase::Closed);
-                break;
-            }
-            if !matches!(self.phase, Phase::Live(_)) {
-                limits = self.limits();
-            }
-            // Looked at where it is: a packet is large, and moving it costs.
-            match &codec::decode(&bytes[used..], self.version, Sender::Client, &limits) {
-                Ok(Decoded::Packet { packet, len }) => {
-                    let len = *len;
-                    let gate = self.gate(packet, len, now, turn);
-                    match gate {
-                        Gate::Open | Gate::Refuse => {}
-                        Gate::Wait => {
-                            self.unread = true;
-                            break;
-                        }
-                        Gate::Close => {
-                            self.disconnect(Reason::MessageRateTooHigh, now, turn);
-                            break;
-                        }
-                    }
-                    self.on_packet(packet, len, gate == Gate::Refuse, now, turn);
-                    used += len;
-                }
-                Ok(Decoded::Need(_)) => break,
-                Err(error) => self.on_malformed(&bytes[used..], *error, now, turn),
-            }
-        }
-        if matches!(self.phase, Phase::Closed) {
-            used = bytes.len();
-        }
+    pub fn receive(&mut self, bytes: &[u8], now: Time, scratch: &mut Scratch) -> usize {
+        let mut turn = self.broker.turn(scratch, now);
+        let used = self.state.receive(bytes, &mut turn);
         // Whoever drives the link polls it next: what is owed now finds its waker then.
-        self.flush(None, now, turn);
+        self.state.commit(None, &mut turn);
+        self.state.end(turn);
         used
     }
 
     /// Does what time, wakes and room allow. `unwritten` bytes still wait for the peer, or
     /// [`NOBODY_READS`]. All wakers that a link is ever polled with should wake the same task: one may be
     /// kept for long.
-    pub fn poll(&mut self, waker: &Waker, now: Time, unwritten: usize, turn: &mut Turn) -> Flow {
-        self.broker.begin(turn);
-        if let Phase::Connect(_, deadline) = &self.phase
-            && *deadline <= now
-        {
-            self.phase = Phase::Closed;
-        }
-        self.poll_opening(waker, now, turn);
-        // CONNACK takes its place before anything is taken for the client.
-        if !turn.answers.is_empty() {
-            self.flush(Some(waker), now, turn);
-        }
-        if self.clogged
-            && let Phase::Live(live) = &mut self.phase
-        {
-            // It is we who do not read.
-            live.touch(now);
-        }
-        let more = self.poll_live(waker, now, unwritten, turn);
-        self.flush(Some(waker), now, turn);
-        self.clogged = unwritten < NOBODY_READS && unwritten + turn.out.len() > CLOGGED;
-        let (read, more) = (self.wants_bytes(turn), more || self.clogged);
-        Flow { read, more, unread: self.unread && read, close: self.is_closed() }
+    pub fn poll(
+        &mut self,
+        waker: &Waker,
+        now: Time,
+        unwritten: usize,
+        scratch: &mut Scratch,
+    ) -> Flow {
+        let mut turn = self.broker.turn(scratch, now);
+        let more = self.state.poll(waker, unwritten, &mut turn);
+        let state = &mut self.state;
+        state.commit(Some(waker), &mut turn);
+        state.clogged = unwritten < NOBODY_READS && unwritten + turn.out.len() > CLOGGED;
+        let (read, more) = (state.wants_bytes(&turn), more || state.clogged);
+        state.end(turn);
+        Flow { read, more, unread: state.unread && read, close: state.is_closed() }
     }
 
     /// When [`Link::poll`] is next needed without a wake, if ever.
     pub fn deadline(&self) -> Option<Time> {
-        match &self.phase {
+        match &self.state.phase {
             Phase::Connect(_, deadline) => Some(*deadline),
             Phase::Opening(opening) => Some(opening.deadline),
             Phase::Live(live) => live.deadline(),
@@ -240,114 +203,166 @@ impl Link {
     }
 
     /// The Network Connection is gone: the peer closed it or it failed.
-    pub fn hang_up(&mut self, now: Time, turn: &mut Turn) {
-        self.broker.begin(turn);
-        match std::mem::replace(&mut self.phase, Phase::Closed) {
+    pub fn hang_up(&mut self, now: Time, scratch: &mut Scratch) {
+        let mut turn = self.broker.turn(scratch, now);
+        match std::mem::replace(&mut self.state.phase, Phase::Closed) {
             Phase::Connect(..) | Phase::Closed => {}
-            Phase::Opening(opening) => self.abandon(&opening),
-            Phase::Live(live) => live.end("connection lost", &self.broker, now, turn),
+            Phase::Opening(opening) => abandon(&opening, &self.broker),
+            Phase::Live(live) => live.end("connection lost", &mut turn),
         }
-        self.broker.flush(now, turn);
-        turn.forget();
+        turn.finish();
     }
 
     /// Closes for a reason of the broker's own (shutting down, write timeout, administration).
-    pub fn close(&mut self, reason: Reason, now: Time, turn: &mut Turn) {
-        self.broker.begin(turn);
-        match &self.phase {
-            Phase::Live(_) => self.disconnect(reason, now, turn),
-            Phase::Opening(_) => {
-                self.refuse(reason, turn);
-            }
-            Phase::Connect(..) | Phase::Closed => self.phase = Phase::Closed,
+    pub fn close(&mut self, reason: Reason, now: Time, scratch: &mut Scratch) {
+        let mut turn = self.broker.turn(scratch, now);
+        match &self.state.phase {
+            Phase::Live(_) => self.state.disconnect(reason, &mut turn),
+            Phase::Opening(_) => self.state.refuse(reason, &mut turn),
+            Phase::Connect(..) | Phase::Closed => self.state.phase = Phase::Closed,
         }
-        self.broker.flush(now, turn);
-        turn.forget();
+        turn.finish();
     }
 
     /// Whether bytes offered last were held back by a pause, a phase or the length of the turn.
     pub fn holds_back(&self) -> bool {
-        self.unread
+        self.state.unread
     }
 
     /// Whether nothing more will come of it.
     pub fn is_closed(&self) -> bool {
-        matches!(self.phase, Phase::Closed)
+        self.state.is_closed()
     }
 
     /// The version its CONNECT asked for.
     pub fn version(&self) -> Option<Version> {
-        self.version
+        self.state.version
     }
 
     /// The groups (or none) that what is in flight came from: for checks of the first law.
     pub fn in_flight(&self) -> Vec<Option<GroupId>> {
-        match &self.phase {
-            Phase::Live(live) => live.in_flight(),
-            Phase::Connect(..) | Phase::Opening(_) | Phase::Closed => Vec::new(),
-        }
+        self.state.live().map_or_else(Vec::new, Live::in_flight)
     }
 
     /// PUBLISHes of the client that still await their answer: for checks of the second law.
     pub fn owed(&self) -> usize {
-        match &self.phase {
-            Phase::Live(live) => live.owed(),
-            Phase::Connect(..) | Phase::Opening(_) | Phase::Closed => 0,
-        }
+        self.state.live().map_or(0, Live::owed)
     }
 
     /// `QoS` 2 identifiers of the client that are not released: for checks of exactly once.
     pub fn unreleased(&self) -> Vec<PacketId> {
+        self.state.live().map_or_else(Vec::new, Live::unreleased)
+    }
+}
+
+impl State {
+    fn receive(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> usize {
+        let mut used = 0;
+        let mut limits = self.limits(turn.broker);
+        self.unread = false;
+        while used < bytes.len() {
+            if !self.wants_bytes(turn) || turn.copies >= COPIES_MAX {
+                self.unread = !self.is_closed();
+                break;
+            }
+            if !matches!(self.phase, Phase::Live(_)) {
+                limits = self.limits(turn.broker);
+            }
+            // Looked at where it is: a packet is large, and moving it costs.
+            match &codec::decode(&bytes[used..], self.version, Sender::Client, &limits) {
+                Ok(Decoded::Packet { packet, len }) => {
+                    let len = *len;
+                    let gate = self.gate(packet, len, turn);
+                    match gate {
+                        Gate::Open | Gate::Refuse => {}
+                        Gate::Wait => {
+                            self.unread = true;
+                            break;
+                        }
+                        Gate::Close => {
+                            self.disconnect(Reason::MessageRateTooHigh, turn);
+                            break;
+                        }
+                    }
+                    self.on_packet(packet, len, gate == Gate::Refuse, turn);
+                    used += len;
+                }
+                Ok(Decoded::Need(_)) => break,
+                Err(error) => self.on_malformed(&bytes[used..], *error, turn),
+            }
+        }
+        if self.is_closed() { bytes.len() } else { used }
+    }
+
+    /// Returns whether more can be taken once what was written is gone.
+    fn poll(&mut self, waker: &Waker, unwritten: usize, turn: &mut Turn<'_>) -> bool {
+        if let Phase::Connect(_, deadline) = &self.phase
+            && *deadline <= turn.now
+        {
+            self.phase = Phase::Closed;
+        }
+        self.poll_opening(waker, turn);
+        // CONNACK takes its place before anything is taken for the client.
+        if !turn.answers.is_empty() {
+            self.commit(Some(waker), turn);
+        }
+        if self.clogged
+            && let Phase::Live(live) = &mut self.phase
+        {
+            // It is we who do not read.
+            live.touch(turn.now);
+        }
+        self.poll_live(waker, unwritten, turn)
+    }
+
+    fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closed)
+    }
+
+    fn live(&self) -> Option<&Live> {
         match &self.phase {
-            Phase::Live(live) => live.unreleased(),
-            Phase::Connect(..) | Phase::Opening(_) | Phase::Closed => Vec::new(),
+            Phase::Live(live) => Some(live),
+            Phase::Connect(..) | Phase::Opening(_) | Phase::Closed => None,
         }
     }
 
     /// What becomes of the packet, before it is looked at.
-    fn gate(&mut self, packet: &Packet<'_>, len: usize, now: Time, turn: &mut Turn) -> Gate {
+    fn gate(&mut self, packet: &Packet<'_>, len: usize, turn: &mut Turn<'_>) -> Gate {
         match &mut self.phase {
-            Phase::Live(live) => live.gate(packet, len, &self.broker, now, turn),
+            Phase::Live(live) => live.gate(packet, len, turn),
             Phase::Connect(..) | Phase::Opening(_) | Phase::Closed => Gate::Open,
         }
     }
 
-    fn on_packet(
-        &mut self,
-        packet: &Packet<'_>,
-        len: usize,
-        over_rate: bool,
-        now: Time,
-        turn: &mut Turn,
-    ) {
+    fn on_packet(&mut self, packet: &Packet<'_>, len: usize, over_rate: bool, turn: &mut Turn<'_>) {
         match (&mut self.phase, packet) {
             (Phase::Connect(peer, _), Packet::Connect(connect)) => {
                 self.version = Some(connect.version);
                 let peer = std::mem::take(&mut **peer);
-                self.open(connect, peer, now, turn);
+                self.open(connect, peer, turn);
             }
             (Phase::Opening(_), Packet::Auth(auth)) => self.on_auth(auth, turn),
             // Before CONNACK only AUTH or DISCONNECT may come [MQTT5-3.1.2-30].
             (Phase::Opening(opening), Packet::Disconnect(_)) => {
                 let opening = std::mem::take(&mut **opening);
-                self.abandon(&opening);
+                abandon(&opening, turn.broker);
                 self.phase = Phase::Closed;
             }
             (Phase::Opening(_), _) => self.refuse(Reason::ProtocolError, turn),
             (Phase::Live(live), Packet::PingReq) if self.answered_ahead > 0 => {
                 self.answered_ahead -= 1;
-                live.session.touch(now);
+                live.session.touch(turn.now);
             }
             (Phase::Live(live), packet) => {
-                live.on_packet(packet, len, over_rate, &self.broker, now, turn);
-                self.after_live(now, turn);
+                live.on_packet(packet, len, over_rate, turn);
+                self.after_live(turn);
             }
             // Nothing but CONNECT is first; the codec has seen to it [MQTT5-3.1.0-1].
             (Phase::Connect(..) | Phase::Closed, _) => self.phase = Phase::Closed,
         }
     }
 
-    fn on_malformed(&mut self, bytes: &[u8], error: DecodeError, now: Time, turn: &mut Turn) {
+    fn on_malformed(&mut self, bytes: &[u8], error: DecodeError, turn: &mut Turn<'_>) {
         let reason = error.reason();
         match &mut self.phase {
             Phase::Connect(peer, _) => {
@@ -361,23 +376,23 @@ impl Link {
                 if let Some(version) = version {
                     refusal(reason, version, turn);
                 }
-                self.broker.metrics().add(Counter::ConnectsRefused, 1);
+                turn.broker.metrics().add(Counter::ConnectsRefused, 1);
             }
             Phase::Opening(_) => self.refuse(reason, turn),
             Phase::Live(live) => {
                 debug!(client = %live.client_id(), %error, "protocol broken");
-                self.disconnect(reason, now, turn);
+                self.disconnect(reason, turn);
             }
             Phase::Closed => {}
         }
     }
 
     /// DISCONNECT with the Reason Code (on 3.1.1: nothing), then the end of the connection.
-    fn disconnect(&mut self, reason: Reason, now: Time, turn: &mut Turn) {
+    fn disconnect(&mut self, reason: Reason, turn: &mut Turn<'_>) {
         let Phase::Live(mut live) = std::mem::replace(&mut self.phase, Phase::Closed) else {
             return;
         };
-        live.drop_answers(&self.broker, now, turn);
+        live.drop_answers(turn);
         if live.greeted() {
             let packet = Packet::Disconnect(Disconnect { reason, ..Disconnect::default() });
             live.send(&packet, turn);
@@ -385,67 +400,74 @@ impl Link {
             // DISCONNECT may only follow a CONNACK of success [MQTT5-3.14.0-1].
             refusal(reason, version, turn);
         }
-        live.end(reason.name(), &self.broker, now, turn);
+        live.end(reason.name(), turn);
     }
 
     /// Carries out what the last input left: answers, a close.
     #[inline]
-    fn after_live(&mut self, now: Time, turn: &mut Turn) {
+    fn after_live(&mut self, turn: &mut Turn<'_>) {
         if let Phase::Live(live) = &self.phase
             && live.is_over()
         {
-            self.end_live(now, turn);
+            self.end_live(turn);
         }
     }
 
     #[cold]
-    fn end_live(&mut self, now: Time, turn: &mut Turn) {
+    fn end_live(&mut self, turn: &mut Turn<'_>) {
         let Phase::Live(live) = &mut self.phase else { return };
         if let Some(reason) = live.closing() {
-            self.disconnect(reason, now, turn);
+            self.disconnect(reason, turn);
         } else if live.said_goodbye() {
             // Answers to what came before DISCONNECT are nobody's any more, the messages are.
             let Phase::Live(live) = std::mem::replace(&mut self.phase, Phase::Closed) else {
                 return;
             };
-            live.end("DISCONNECT", &self.broker, now, turn);
+            live.end("DISCONNECT", turn);
         }
     }
 
-    /// Ends the turn: the store, the mailboxes, then the answers that wait for nothing.
-    /// `waker` is woken when the store has what an answer waits for.
-    fn flush(&mut self, waker: Option<&Waker>, now: Time, turn: &mut Turn) {
-        let receipt = self.broker.flush(now, turn);
+    /// Carries out what the turn has changed: the store, the mailboxes, then the answers that wait for
+    /// nothing. `waker` is woken when the store has what an answer waits for.
+    fn commit(&mut self, waker: Option<&Waker>, turn: &mut Turn<'_>) {
+        let receipt = turn.commit();
         if let Phase::Live(live) = &mut self.phase {
-            live.after_flush(receipt, &self.broker, waker, now, turn);
-            self.after_live(now, turn);
-        }
-        if self.is_closed() {
-            // Its end may have left a Will, a parked Session, somebody to wake.
-            self.broker.flush(now, turn);
-            turn.forget();
+            live.after_flush(receipt, waker, turn);
+            self.after_live(turn);
         }
         turn.copies = 0;
     }
 
-    fn poll_live(&mut self, waker: &Waker, now: Time, unwritten: usize, turn: &mut Turn) -> bool {
+    /// Ends the turn: what its answers, or the end of the link, have changed is carried out too.
+    fn end(&mut self, turn: Turn<'_>) {
+        if self.is_closed() {
+            turn.finish();
+            return;
+        }
+        let receipt = turn.finish_committed();
+        if let Phase::Live(live) = &mut self.phase {
+            live.note_newest(receipt);
+        }
+    }
+
+    fn poll_live(&mut self, waker: &Waker, unwritten: usize, turn: &mut Turn<'_>) -> bool {
         let Phase::Live(live) = &mut self.phase else { return false };
-        let more = live.poll(&self.broker, waker, now, unwritten, turn);
-        self.after_live(now, turn);
+        let more = live.poll(waker, unwritten, turn);
+        self.after_live(turn);
         more
     }
 
-    fn wants_bytes(&self, turn: &Turn) -> bool {
+    fn wants_bytes(&self, turn: &Turn<'_>) -> bool {
         match &self.phase {
             Phase::Connect(..) => true,
             Phase::Opening(opening) => opening.wants_auth(),
-            Phase::Live(live) => !self.clogged && live.wants_bytes(turn, &self.broker),
+            Phase::Live(live) => !self.clogged && live.wants_bytes(turn),
             Phase::Closed => false,
         }
     }
 
-    fn limits(&self) -> DecodeLimits {
-        let limits = &self.broker.policy().limits;
+    fn limits(&self, broker: &Broker) -> DecodeLimits {
+        let limits = &broker.policy().limits;
         let packet_max = match self.phase {
             Phase::Connect(..) | Phase::Opening(_) => {
                 limits.connect_bytes_max.len().min(limits.packet_bytes_max.len())
@@ -462,7 +484,7 @@ impl Link {
 }
 
 /// A CONNACK that refuses; where the version has no word for it, nothing.
-fn refusal(reason: Reason, version: Version, turn: &mut Turn) {
+fn refusal(reason: Reason, version: Version, turn: &mut Scratch) {
     let connack = ConnAck { reason, user_properties: Properties::EMPTY, ..ConnAck::default() };
     // What reason codes CONNACK may carry is the table's matter: the rest closes without a word.
     if reason.allowed_in(codec::reason::carrier::CONNACK) {

@@ -8,7 +8,8 @@ use tracing::{debug, info};
 use super::live::Live;
 use super::login::Login;
 use super::ties::Extras;
-use super::{Link, Origin, PeerInfo, Phase, refusal};
+use super::{Origin, PeerInfo, Phase, State, refusal};
+use crate::broker::Broker;
 use crate::broker::mailbox::Mailbox;
 use crate::broker::metrics::Counter;
 use crate::broker::overload::SHED;
@@ -66,19 +67,13 @@ impl Opening {
     }
 }
 
-impl Link {
+impl State {
     /// A CONNECT that decoded: is what it asks allowed, and who asks?
-    pub(super) fn open(
-        &mut self,
-        connect: &Connect<'_>,
-        peer: PeerInfo,
-        now: Time,
-        turn: &mut Turn,
-    ) {
+    pub(super) fn open(&mut self, connect: &Connect<'_>, peer: PeerInfo, turn: &mut Turn<'_>) {
         if let Some(reason) = peer.refuse {
             return self.refuse(reason, turn);
         }
-        let terms = match connect::negotiate(connect, self.broker.policy()) {
+        let terms = match connect::negotiate(connect, turn.broker.policy()) {
             Ok(terms) => terms,
             Err(reason) => {
                 debug!(address = %peer.address, reason = reason.name(), "CONNECT refused");
@@ -92,7 +87,7 @@ impl Link {
             ClientId::new(connect.client_id)
         };
         let pressure = turn.pressure;
-        if pressure.level >= SHED && !(pressure.resumes && self.broker.0.registry.knows(&client_id))
+        if pressure.level >= SHED && !(pressure.resumes && turn.broker.0.registry.knows(&client_id))
         {
             return self.refuse(Reason::ServerBusy, turn);
         }
@@ -106,7 +101,7 @@ impl Link {
             certificate: peer.certificate.as_deref(),
             anonymous: peer.anonymous,
         };
-        let step = self.broker.0.ports.authenticator.begin(&request);
+        let step = turn.broker.0.ports.authenticator.begin(&request);
         let asked = Asked {
             client_id,
             assigned,
@@ -119,7 +114,7 @@ impl Link {
             origin: Origin::new(&peer.address, peer.listener),
             certificate: peer.certificate.as_deref().map(Into::into),
         };
-        let deadline = now.after(self.broker.policy().limits.auth_timeout.0);
+        let deadline = turn.now.after(turn.broker.policy().limits.auth_timeout.0);
         let mut opening = Opening { asked: Some(asked), stage: Stage::Over, deadline };
         match step {
             AuthStep::Exchange(exchange) => {
@@ -128,13 +123,13 @@ impl Link {
             }
             AuthStep::Verdict(verdict) => {
                 self.phase = Phase::Opening(Box::new(opening));
-                self.on_verdict(verdict, now, turn);
+                self.on_verdict(verdict, turn);
             }
         }
     }
 
     /// AUTH in an exchange `[MQTT5-4.12.0-3]`.
-    pub(super) fn on_auth(&mut self, auth: &Auth<'_>, turn: &mut Turn) {
+    pub(super) fn on_auth(&mut self, auth: &Auth<'_>, turn: &mut Turn<'_>) {
         let Phase::Opening(opening) = &mut self.phase else { return };
         let same =
             opening.asked.as_ref().is_some_and(|asked| asked.method.as_deref() == auth.method);
@@ -149,9 +144,9 @@ impl Link {
     }
 
     /// Goes on with what an opening waits for.
-    pub(super) fn poll_opening(&mut self, waker: &Waker, now: Time, turn: &mut Turn) {
+    pub(super) fn poll_opening(&mut self, waker: &Waker, turn: &mut Turn<'_>) {
         let Phase::Opening(opening) = &mut self.phase else { return };
-        if opening.deadline <= now {
+        if opening.deadline <= turn.now {
             return self.refuse(Reason::NotAuthorized, turn);
         }
         if let Stage::Authenticating(exchange) = &mut opening.stage {
@@ -162,36 +157,29 @@ impl Link {
                     opening.wait();
                     return self.challenge(&data, turn);
                 }
-                ExchangeState::Verdict(verdict) => self.on_verdict(verdict, now, turn),
+                ExchangeState::Verdict(verdict) => self.on_verdict(verdict, turn),
             }
         }
-        self.poll_claim(waker, now, turn);
+        self.poll_claim(waker, turn);
     }
 
     /// CONNACK with the Reason Code, and the end. What the version has no word for is a bare close.
-    pub(super) fn refuse(&mut self, reason: Reason, turn: &mut Turn) {
+    pub(super) fn refuse(&mut self, reason: Reason, turn: &mut Turn<'_>) {
         if let Phase::Opening(opening) = &mut self.phase {
             let opening = std::mem::take(&mut **opening);
             if let Some(asked) = &opening.asked {
                 info!(client = %asked.client_id, address = %asked.origin, reason = reason.name(), "refused");
             }
-            self.abandon(&opening);
+            abandon(&opening, turn.broker);
         }
         self.phase = Phase::Closed;
-        self.broker.metrics().add(Counter::ConnectsRefused, 1);
+        turn.broker.metrics().add(Counter::ConnectsRefused, 1);
         if let Some(version) = self.version {
             refusal(reason, version, turn);
         }
     }
 
-    /// A claim that will not be settled.
-    pub(super) fn abandon(&self, opening: &Opening) {
-        if let (Some(asked), Stage::Claiming { claim, .. }) = (&opening.asked, &opening.stage) {
-            self.broker.0.registry.abandon(&asked.client_id, *claim);
-        }
-    }
-
-    fn challenge(&mut self, data: &[u8], turn: &mut Turn) {
+    fn challenge(&mut self, data: &[u8], turn: &mut Turn<'_>) {
         let Phase::Opening(opening) = &self.phase else { return };
         let method = opening.asked.as_ref().and_then(|asked| asked.method.as_deref());
         let auth = Auth {
@@ -208,7 +196,7 @@ impl Link {
         }
     }
 
-    fn on_verdict(&mut self, verdict: Verdict, now: Time, turn: &mut Turn) {
+    fn on_verdict(&mut self, verdict: Verdict, turn: &mut Turn<'_>) {
         let (user_name, data) = match verdict {
             Verdict::Accept { user_name, data } => (user_name, data),
             Verdict::Refuse(reason) => return self.refuse(reason, turn),
@@ -216,11 +204,11 @@ impl Link {
         let Phase::Opening(opening) = &mut self.phase else { return };
         let Some(asked) = &opening.asked else { return };
         // Only now: a stranger must not use up what its owner may.
-        if !asked.assigned && !self.broker.0.pools.admits(asked.client_id.as_str(), now) {
-            self.broker.metrics().add(Counter::RateConnects, 1);
+        if !asked.assigned && !turn.broker.0.pools.admits(asked.client_id.as_str(), turn.now) {
+            turn.broker.metrics().add(Counter::RateConnects, 1);
             return self.refuse(Reason::ConnectionRateExceeded, turn);
         }
-        let claim = self.broker.0.registry.claim(
+        let claim = turn.broker.0.registry.claim(
             &asked.client_id,
             user_name.as_deref(),
             asked.clean_start,
@@ -228,7 +216,7 @@ impl Link {
         );
         match claim {
             Ok(claim) => {
-                let meter = self.broker.0.meter;
+                let meter = turn.broker.0.meter;
                 let identity = Arc::new(Identity::new(asked.client_id.clone(), user_name, meter));
                 opening.stage = Stage::Claiming { identity, claim, data };
             }
@@ -236,33 +224,33 @@ impl Link {
         }
     }
 
-    fn poll_claim(&mut self, waker: &Waker, now: Time, turn: &mut Turn) {
+    fn poll_claim(&mut self, waker: &Waker, turn: &mut Turn<'_>) {
         let Phase::Opening(opening) = &mut self.phase else { return };
         let (Some(asked), Stage::Claiming { identity, claim, .. }) =
             (&opening.asked, &opening.stage)
         else {
             return;
         };
-        let max = self.broker.0.totals.sessions_max;
-        let registry = &self.broker.0.registry;
+        let max = turn.broker.0.totals.sessions_max;
+        let registry = &turn.broker.0.registry;
         let settled = registry.settle(&asked.client_id, *claim, identity, max, waker);
         match settled {
             Claim::Pending => {}
             Claim::Full => self.refuse(Reason::QuotaExceeded, turn),
             Claim::Overtaken => self.overtaken(turn),
-            Claim::New(id) => self.go_live(id, None, now, turn),
+            Claim::New(id) => self.go_live(id, None, turn),
             Claim::Resumed { parked, clean } if clean || asked.clean_start => {
                 // The old Session ends, its Will at once [MQTT5-3.1.2-4].
-                self.broker.end_session(*parked, Loss::TakenClean, now, turn);
-                let id = self.broker.0.registry.next_session();
-                self.go_live(id, None, now, turn);
+                turn.broker.end_session(*parked, Loss::TakenClean, turn);
+                let id = turn.broker.0.registry.next_session();
+                self.go_live(id, None, turn);
             }
-            Claim::Resumed { parked, .. } => self.go_live(parked.id, Some(parked), now, turn),
+            Claim::Resumed { parked, .. } => self.go_live(parked.id, Some(parked), turn),
         }
     }
 
     /// A newer claimant has come before this one had anything: accepted and taken over in one.
-    fn overtaken(&mut self, turn: &mut Turn) {
+    fn overtaken(&mut self, turn: &mut Turn<'_>) {
         let Phase::Opening(opening) = std::mem::replace(&mut self.phase, Phase::Closed) else {
             return;
         };
@@ -284,7 +272,7 @@ impl Link {
     }
 
     /// The Session is ours: attach it, answer CONNACK.
-    fn go_live(&mut self, id: SessionId, parked: Option<Box<Parked>>, now: Time, turn: &mut Turn) {
+    fn go_live(&mut self, id: SessionId, parked: Option<Box<Parked>>, turn: &mut Turn<'_>) {
         let Phase::Opening(opening) = std::mem::replace(&mut self.phase, Phase::Closed) else {
             return;
         };
@@ -298,15 +286,15 @@ impl Link {
         let (mut session, mailbox, newest) = match parked {
             Some(parked) => {
                 let Parked { mut session, mailbox, newest, .. } = *parked;
-                session.resume(terms.clone(), now);
+                session.resume(terms.clone(), turn.now);
                 (session, mailbox, newest)
             }
             None => {
                 let mailbox = Arc::new(Mailbox::for_session(id, identity.clone()));
-                (Session::new(identity, terms.clone(), now), mailbox, None)
+                (Session::new(identity, terms.clone(), turn.now), mailbox, None)
             }
         };
-        let cx = self.broker.context(now);
+        let cx = turn.broker.context(turn.now);
         let mut ops = Vec::new();
         let mut remember = |action: Action<'_>| {
             if let Action::Remember(op) = action {
@@ -316,7 +304,7 @@ impl Link {
         session.remember_expiry(remembered, &cx, &mut remember);
         session.set_will(asked.will, &cx, &mut remember);
         mailbox.attach(session.lasts());
-        let registry = &self.broker.0.registry;
+        let registry = &turn.broker.0.registry;
         registry.attach(&asked.client_id, &mailbox);
         // The Will of a Session that does not last is kept, but nobody waits for that.
         let changed = !ops.is_empty() && terms.expiry.max(remembered) > 0;
@@ -326,8 +314,8 @@ impl Link {
         if present && cx.remembers {
             ops.push((id, Op::Attached));
         }
-        self.broker.remember_unawaited(ops);
-        self.broker.metrics().connect();
+        turn.broker.remember_unawaited(ops);
+        turn.broker.metrics().connect();
         info!(
             client = %asked.client_id, address = %asked.origin, version = ?terms.version,
             session_present = present, expiry_s = terms.expiry, keep_alive_s = terms.keep_alive,
@@ -338,7 +326,7 @@ impl Link {
             asked.keep_alive,
             asked.assigned.then(|| asked.client_id.as_str()),
             &terms,
-            self.broker.policy(),
+            turn.broker.policy(),
             present,
         );
         connack.authentication_method = asked.method.as_deref(); // [MQTT5-4.12.0-5]
@@ -348,13 +336,20 @@ impl Link {
             Box::new(Extras { login, certificate: asked.certificate, ..Extras::default() })
         });
         let origin = (asked.origin, extras);
-        let mut live = Live::new(session, id, mailbox, newest, origin, &self.broker, now);
+        let mut live = Live::new(session, id, mailbox, newest, origin, turn);
         if live.greet(&connack, changed, turn) {
             self.phase = Phase::Live(Box::new(live));
         } else {
             // Not even CONNACK fits the client's Maximum Packet Size [MQTT5-3.1.2-24].
-            live.end("CONNACK does not fit", &self.broker, now, turn);
+            live.end("CONNACK does not fit", turn);
         }
+    }
+}
+
+/// A claim that will not be settled.
+pub(super) fn abandon(opening: &Opening, broker: &Broker) {
+    if let (Some(asked), Stage::Claiming { claim, .. }) = (&opening.asked, &opening.stage) {
+        broker.0.registry.abandon(&asked.client_id, *claim);
     }
 }
 

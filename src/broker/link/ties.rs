@@ -12,7 +12,6 @@ use super::egress::Egress;
 use super::limits::Limits;
 use super::linger::Linger;
 use super::login::Login;
-use crate::broker::Broker;
 use crate::broker::classes::Who;
 use crate::broker::mailbox::{Mailbox, Owner, Pace};
 use crate::broker::metrics::Counter;
@@ -20,7 +19,7 @@ use crate::broker::ports::{Fetch, Receipt};
 use crate::broker::publish::{Publisher, Submission};
 use crate::broker::router::{Membership, RouteChange};
 use crate::broker::topic_ledger::Unrouted;
-use crate::broker::turn::{Answer, Due, Owed, Turn};
+use crate::broker::turn::{Answer, Due, Owed, Scratch, Turn};
 use crate::codec::{self, Packet, PacketId, Publish, Reason, Version};
 use crate::config::Ingress;
 use crate::message::{Draft, Identity, ReceiverId, SessionId};
@@ -121,40 +120,31 @@ impl Ties {
     /// Carries out one wish of the Session. What every message brings stands here, so that where the
     /// Session says it, nobody has to ask what it was.
     #[inline]
-    pub fn carry_out(&mut self, action: Action<'_>, broker: &Broker, now: Time, turn: &mut Turn) {
+    pub fn carry_out(&mut self, action: Action<'_>, turn: &mut Turn<'_>) {
         match action {
-            Action::Send { packet, after_ops } => {
-                self.on_send(packet, after_ops, broker, now, turn)
-            }
+            Action::Send { packet, after_ops } => self.on_send(packet, after_ops, turn),
             Action::Settle { above_qos0, group: None, loss: None, mid: None } => {
                 self.settled[usize::from(above_qos0)] += 1;
                 turn.tally.add(Counter::Completed, 1);
             }
             Action::Publish { draft, packet_id, with, over_rate } => {
                 let incoming = ClientPublish { draft, packet_id, with, over_rate };
-                self.on_publish(incoming, broker, now, turn);
+                self.on_publish(incoming, turn);
             }
-            action => self.carry_out_other(action, broker, turn),
+            action => self.carry_out_other(action, turn),
         }
     }
 
     #[inline(never)] // Else what is said in so many places is not carried out there.
-    fn on_send(
-        &mut self,
-        packet: &Packet<'_>,
-        after_ops: bool,
-        broker: &Broker,
-        now: Time,
-        turn: &mut Turn,
-    ) {
+    fn on_send(&mut self, packet: &Packet<'_>, after_ops: bool, turn: &mut Turn<'_>) {
         if let Packet::Publish(publish) = packet {
             turn.tally.add(Counter::Sent, 1);
             turn.tally.add(Counter::PayloadSent, publish.payload.len() as u64);
             if self.extras.is_some() {
-                self.pour(publish, now);
+                self.pour(publish, turn.now);
             }
         }
-        if after_ops && self.must_wait(broker, turn) {
+        if after_ops && self.must_wait(turn) {
             self.hold(packet, turn);
         } else {
             self.send(packet, turn);
@@ -162,18 +152,12 @@ impl Ties {
     }
 
     #[inline(never)]
-    fn on_publish(
-        &mut self,
-        incoming: ClientPublish<'_>,
-        broker: &Broker,
-        now: Time,
-        turn: &mut Turn,
-    ) {
+    fn on_publish(&mut self, incoming: ClientPublish<'_>, turn: &mut Turn<'_>) {
         let ClientPublish { draft, packet_id, with, over_rate } = incoming;
         let received = with.is_some();
         let with = with.map(|op| (self.id(), op));
         let submission = Submission::new(&draft, Publisher::Client(self.identity()));
-        let published = broker.publish(submission.with(with).over_rate(over_rate), now, turn);
+        let published = turn.broker.publish(submission.with(with).over_rate(over_rate), turn);
         let v5 = self.version == Version::V5;
         // An older client cannot be told that the store has failed, and must not be told that
         // it has not: it comes again.
@@ -181,7 +165,7 @@ impl Ties {
         let reason = if untold { Reason::UnspecifiedError } else { published.reason() };
         let Some(packet_id) = packet_id else {
             if let Some(why) = published.why_unrouted() {
-                broker.note_unrouted(Some(draft.topic), why);
+                turn.broker.note_unrouted(Some(draft.topic), why);
             }
             return;
         };
@@ -200,7 +184,7 @@ impl Ties {
     }
 
     #[inline(never)]
-    fn carry_out_other(&mut self, action: Action<'_>, broker: &Broker, turn: &mut Turn) {
+    fn carry_out_other(&mut self, action: Action<'_>, turn: &mut Turn<'_>) {
         match action {
             Action::Subscribe { filter, subscription } => {
                 turn.changes.push(RouteChange::Subscribe(filter.clone(), subscription));
@@ -212,12 +196,12 @@ impl Ties {
             Action::Settle { above_qos0, group, loss, mid } => {
                 let receiver = ReceiverId::of(self.id(), group);
                 turn.batch.settled.extend(mid.map(|mid| (receiver, mid)));
-                broker.settle(&self.mailbox, above_qos0, group, loss);
+                turn.broker.settle(&self.mailbox, above_qos0, group, loss);
             }
             Action::Undeliverable { delivery, loss } => {
-                broker.note_lost(&self.mailbox, delivery, loss, turn);
+                turn.broker.note_lost(&self.mailbox, delivery, loss, turn);
             }
-            Action::Count(count) => count_in(count, broker, turn),
+            Action::Count(count) => count_in(count, turn),
             Action::Send { .. } | Action::Publish { .. } => unreachable!("carried out already"),
             Action::Close(reason) => self.closing = Some(reason),
             Action::Goodbye => self.goodbye = true,
@@ -228,7 +212,8 @@ impl Ties {
     }
 
     /// Its class, or another one since classes have changed.
-    pub fn classify(&mut self, broker: &Broker, now: Time) {
+    pub fn classify(&mut self, turn: &Turn<'_>) {
+        let (broker, now) = (turn.broker, turn.now);
         let nothing_to_say = broker.0.classes.are_plain() && !broker.0.pools.are_some();
         if nothing_to_say && self.extras.is_none() && self.mailbox.is_ordinary() {
             return;
@@ -246,8 +231,8 @@ impl Ties {
         let fresh = Shaper::new(&rules.shaping);
         let names = names.filter(|_| broker.0.pools.are_some());
         let listener = names.as_ref().map(|names| names.configured());
-        let limits = self.new_limits(listener, &rules.ingress, broker, now);
-        let egress = self.new_egress(listener, broker, now);
+        let limits = self.new_limits(listener, &rules.ingress, turn);
+        let egress = self.new_egress(listener, turn);
         let some = fresh.is_some() || limits.is_some() || egress.is_some();
         if self.extras.is_none() && !some && rules.name.is_empty() {
             return;
@@ -280,9 +265,9 @@ impl Ties {
         &mut self,
         listener: Option<&str>,
         ingress: &Ingress,
-        broker: &Broker,
-        now: Time,
+        turn: &Turn<'_>,
     ) -> Option<Box<Limits>> {
+        let (broker, now) = (turn.broker, turn.now);
         let shared = listener.map(|name| broker.0.pools.of(name, self.origin.address(), now));
         let shared = shared.unwrap_or_default();
         let mut had = self.extras.as_mut().and_then(|extras| extras.limits.take());
@@ -299,12 +284,8 @@ impl Ties {
         self.extras.as_mut()?.limits.as_deref_mut()
     }
 
-    fn new_egress(
-        &mut self,
-        listener: Option<&str>,
-        broker: &Broker,
-        now: Time,
-    ) -> Option<Box<Egress>> {
+    fn new_egress(&mut self, listener: Option<&str>, turn: &Turn<'_>) -> Option<Box<Egress>> {
+        let (broker, now) = (turn.broker, turn.now);
         let pools: Vec<_> = listener.iter().flat_map(|name| broker.0.pools.egress(name)).collect();
         let had = self.extras.as_mut().and_then(|extras| extras.egress.take());
         if let Some(mut had) = had {
@@ -332,7 +313,8 @@ impl Ties {
     }
 
     /// Asks for its turn in the egress limits that it shares, if its own buckets let it.
-    pub fn enter(&mut self, waker: &Waker, now: Time, turn: &mut Turn) {
+    pub fn enter(&mut self, waker: &Waker, turn: &mut Turn<'_>) {
+        let now = turn.now;
         let held = self.is_held_by_itself(now);
         let Some(egress) = self.egress_mut() else { return };
         if held {
@@ -343,7 +325,8 @@ impl Ties {
     }
 
     /// It needs no turn for now.
-    pub fn exit(&mut self, now: Time, turn: &mut Turn) {
+    pub fn exit(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now;
         if let Some(egress) = self.egress_mut() {
             egress.exit(now, &mut turn.wakers);
         }
@@ -390,7 +373,7 @@ impl Ties {
 
     /// Puts a packet that must wait into the queue of answers.
     #[inline(never)]
-    fn hold(&self, packet: &Packet<'_>, turn: &mut Turn) {
+    fn hold(&self, packet: &Packet<'_>, turn: &mut Turn<'_>) {
         let mut bytes = Vec::new();
         match codec::encode(packet, self.version, self.packet_max as usize, &mut bytes) {
             Ok(_) => {
@@ -417,10 +400,10 @@ impl Ties {
         }
     }
 
-    pub fn send(&mut self, packet: &Packet<'_>, turn: &mut Turn) -> bool {
-        match codec::encode(packet, self.version, self.packet_max as usize, &mut turn.out) {
+    pub fn send(&mut self, packet: &Packet<'_>, scratch: &mut Scratch) -> bool {
+        match codec::encode(packet, self.version, self.packet_max as usize, &mut scratch.out) {
             Ok(_) => {
-                turn.tally.add(Counter::Packets, 1);
+                scratch.tally.add(Counter::Packets, 1);
                 true
             }
             Err(error) => {
@@ -431,13 +414,13 @@ impl Ties {
     }
 
     /// Whether a promise made now must wait: for this turn's Ops, or older ones not yet durable.
-    fn must_wait(&self, broker: &Broker, turn: &Turn) -> bool {
-        broker.0.remembers
+    fn must_wait(&self, turn: &Turn<'_>) -> bool {
+        turn.broker.0.remembers
             && (!turn.batch.is_empty() || !turn.answers.is_empty() || self.queue.is_some())
     }
 
     /// Receivers above half full pause their publisher, for a bounded time.
-    pub fn begin_pause(&mut self, now: Time, turn: &mut Turn) {
+    pub fn begin_pause(&mut self, turn: &mut Turn<'_>) {
         if turn.pressed.is_empty() {
             return;
         }
@@ -446,15 +429,15 @@ impl Ties {
         if mailboxes.is_empty() || self.pause.is_some() {
             return;
         }
-        let until = now.after(turn.settings.queue().pause_max.0);
+        let until = turn.now.after(turn.settings.queue().pause_max.0);
         self.pause = Some(Box::new(Pause::Receivers { until, mailboxes }));
     }
 }
 
-fn count_in(count: Count<'_>, broker: &Broker, turn: &mut Turn) {
+fn count_in(count: Count<'_>, turn: &mut Turn<'_>) {
     match count {
         Count::Repeat => turn.tally.add(Counter::Repeats, 1),
         Count::Refused => turn.tally.add(Counter::Refused, 1),
-        Count::Unrouted { topic } => broker.note_unrouted(topic, Unrouted::Refused),
+        Count::Unrouted { topic } => turn.broker.note_unrouted(topic, Unrouted::Refused),
     }
 }

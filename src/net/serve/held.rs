@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::{CARRY, Connection, READ, Stage};
 use crate::broker::NOBODY_READS;
 use crate::broker::metrics::Counter;
-use crate::broker::turn::Turn;
+use crate::broker::turn::Scratch;
 use crate::time::{Clock, Time};
 
 impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
@@ -21,7 +21,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
         cx: &mut Context<'_>,
         now: Time,
         buf: &mut Vec<u8>,
-        turn: &mut Turn,
+        scratch: &mut Scratch,
     ) {
         while let Some(room) = self.link.room_ahead(&self.partial) {
             if room == 0 {
@@ -38,40 +38,40 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
                     self.partial.extend_from_slice(read);
                     self.looked_over = false;
                 }
-                Poll::Ready(result) => return self.on_end(&result, now, turn),
+                Poll::Ready(result) => return self.on_end(&result, now, scratch),
             }
         }
-        if !self.looked_over && self.link.look_ahead(&self.partial, turn) {
+        if !self.looked_over && self.link.look_ahead(&self.partial, scratch) {
             self.looked_over = true;
         }
     }
 
     /// The stream has ended while the link is held up.
-    fn on_end(&mut self, result: &io::Result<()>, now: Time, turn: &mut Turn) {
+    fn on_end(&mut self, result: &io::Result<()>, now: Time, scratch: &mut Scratch) {
         // TLS calls it an error when the other side ends without saying so.
         let broken =
             result.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::UnexpectedEof);
         if self.link.outlives(&self.partial, broken) {
             self.stage = Stage::Left;
             self.pending = None;
-            turn.out.clear();
+            scratch.out.clear();
         } else {
-            self.hang_up(now, turn);
+            self.hang_up(now, scratch);
         }
     }
 
     /// One turn without a peer. Returns whether there is more to do at once.
-    pub(super) fn work_off(&mut self, cx: &Context<'_>, now: Time, turn: &mut Turn) -> bool {
+    pub(super) fn work_off(&mut self, cx: &Context<'_>, now: Time, scratch: &mut Scratch) -> bool {
         if self.unread {
             self.unread = false;
-            self.offer_partial(now, turn);
+            self.offer_partial(now, scratch);
         }
-        let flow = self.link.poll(cx.waker(), now, NOBODY_READS, turn);
-        turn.out.clear();
+        let flow = self.link.poll(cx.waker(), now, NOBODY_READS, scratch);
+        scratch.out.clear();
         self.unread = flow.unread;
         if flow.read && !flow.unread {
             // Everything that came whole is handled.
-            self.hang_up(now, turn);
+            self.hang_up(now, scratch);
         }
         flow.unread
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use sluicemq::auth::{PasswordAuth, PermitAll};
-use sluicemq::broker::turn::Turn;
+use sluicemq::broker::turn::Scratch;
 use sluicemq::broker::{Broker, Link, PeerInfo, Ports};
 use sluicemq::codec::{
     self, Connect, Packet, PacketId, Properties, Publish, QoS, Subscribe, SubscribeOptions, Version,
@@ -16,7 +16,7 @@ use sluicemq::time::Time;
 /// A broker, and what its links take their turns with.
 pub struct Links {
     broker: Broker,
-    turn: Turn,
+    turn: Scratch,
     now: Time,
 }
 
@@ -34,7 +34,7 @@ impl Links {
         config.queue.messages_max = 100_000;
         config.session.inflight_max = 1_000;
         let broker = Broker::new(&config, ports, 7, now);
-        Links { broker, turn: Turn::default(), now }
+        Links { broker, turn: Scratch::default(), now }
     }
 
     /// A client that has connected.

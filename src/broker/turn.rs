@@ -38,6 +38,15 @@ use crate::time::Time;
 /// let turn = broker.turn(&mut scratch, now);
 /// assert_eq!(turn.finish(), None, "nothing was changed");
 /// ```
+///
+/// A second end does not compile:
+///
+/// ```compile_fail,E0382
+/// fn twice(turn: sluicemq::broker::turn::Turn<'_>) {
+///     turn.finish();
+///     turn.finish();
+/// }
+/// ```
 #[derive(Debug)]
 #[must_use = "what a turn has changed is carried out by `finish`"]
 pub struct Turn<'a> {

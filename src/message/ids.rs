@@ -27,6 +27,16 @@ pub struct Mid(u64);
 /// assert_eq!(group.kind(), ReceiverKind::Group(GroupId::new(7)));
 /// assert_eq!(ReceiverId::from_bits(group.to_bits()), group);
 /// ```
+///
+/// A receiver and a message in each other's place do not compile:
+///
+/// ```compile_fail,E0308
+/// use sluicemq::broker::ports::Batch;
+/// use sluicemq::message::{Mid, ReceiverId, SessionId};
+///
+/// let (receiver, mid) = (ReceiverId::session(SessionId::new(1)), Mid::new(2));
+/// Batch::default().settled.push((mid, receiver));
+/// ```
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ReceiverId(u64);
 

@@ -119,7 +119,8 @@ const VERSIONS: &[(&str, usize)] = &[
     ("src/session/mod.rs", 1),
     // An older client knows no Receive Maximum, and cannot be told that the disk is full: its reads
     // pause.
-    ("src/broker/link/live.rs", 2),
+    ("src/broker/link/live.rs", 1),
+    ("src/broker/link/not_read.rs", 1),
     // Nor can it be refused a PUBLISH.
     ("src/broker/link/limits.rs", 1),
     ("src/broker/link/ties.rs", 1),

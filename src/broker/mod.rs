@@ -48,7 +48,7 @@ use router::Router;
 use topic_ledger::TopicLedger;
 use turn::{Scratch, Turn, press};
 
-pub use link::{Flow, Link, NOBODY_READS, PeerInfo};
+pub use link::{Flow, Link, NOBODY_READS, NotRead, PeerInfo};
 pub use listeners::ListenerId;
 pub use mailbox::{Account, Pace};
 pub use publish::{Published, Publisher, Submission};

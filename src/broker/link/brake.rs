@@ -25,7 +25,7 @@ impl Live {
         }
         turn.broker.metrics().add(Counter::HeldUp, 1);
         let until = ready.min(now.after(LOOK));
-        self.ties.pause = Some(Box::new(Pause::Rate { until }));
+        self.ties.pause = Some(Box::new(Pause::Overload { until }));
         true
     }
 

@@ -29,7 +29,7 @@ pub(super) struct Live {
 
 /// So many answers may wait for the store before nothing more is read: Receive Maximum counts PUBLISHes
 /// alone, and what a client asks for besides is not bounded by it.
-const HELD_MAX: usize = 1024;
+pub(super) const HELD_MAX: usize = 1024;
 
 const _: () = assert!(size_of::<Live>() <= 232, "an idle client should stay small");
 
@@ -137,7 +137,9 @@ impl Live {
 
     fn earliest_deadline(&self) -> Option<Time> {
         let pause = match self.ties.pause.as_deref() {
-            Some(Pause::Receivers { until, .. } | Pause::Rate { until }) => Some(*until),
+            Some(
+                Pause::Receivers { until, .. } | Pause::Rate { until } | Pause::Overload { until },
+            ) => Some(*until),
             Some(Pause::Store) | None => None,
         };
         let shaper = self.ties.shaper().and_then(Shaper::deadline);
@@ -153,11 +155,7 @@ impl Live {
 
     /// Whether what the client sends has to wait, for a pause or for answers that it is owed.
     fn is_left_unread(&self, turn: &Turn<'_>) -> bool {
-        let owed_max = turn.broker.policy().limits.owed_max as usize;
-        let held = self.ties.queue.as_ref().map_or(0, |queue| queue.held.len());
-        self.ties.pause.is_some()
-            || held + turn.answers.len() >= HELD_MAX
-            || (self.ties.version != Version::V5 && self.session.owed() >= owed_max)
+        self.not_read(turn.broker, Some(turn)).is_some()
     }
 
     /// Whether the store has room for a PUBLISH of so many bytes: asked before it is looked at, so
@@ -497,7 +495,7 @@ impl Live {
                 let room = turn.broker.0.ports.store.room(waker);
                 !room.is_err_and(|why| self.waits_for(why))
             }
-            Some(Pause::Rate { until }) => *until <= turn.now,
+            Some(Pause::Rate { until } | Pause::Overload { until }) => *until <= turn.now,
             Some(Pause::Receivers { until, mailboxes }) => {
                 let queue = turn.settings.queue();
                 mailboxes.retain(|(mailbox, _)| !mailbox.pause_over(queue, waker));

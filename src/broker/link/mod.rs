@@ -13,6 +13,7 @@ mod limits;
 mod linger;
 mod live;
 mod login;
+mod not_read;
 mod opening;
 mod ties;
 
@@ -34,6 +35,7 @@ use crate::time::Time;
 
 use limits::Gate;
 use live::Live;
+pub use not_read::NotRead;
 use opening::{Opening, abandon};
 
 /// Where a client came from: its address, for logs, and the listener. Six bytes and two, mostly.
@@ -242,6 +244,15 @@ impl Link {
     /// The groups (or none) that what is in flight came from: for checks of the first law.
     pub fn in_flight(&self) -> Vec<Option<GroupId>> {
         self.state.live().map_or_else(Vec::new, Live::in_flight)
+    }
+
+    /// Why nothing more is read from its client, if nothing is: between turns, for views.
+    pub fn not_read(&self) -> Option<NotRead> {
+        let live = self.state.live()?;
+        if self.state.clogged {
+            return Some(NotRead::Unwritten);
+        }
+        live.not_read(&self.broker, None)
     }
 
     /// PUBLISHes of the client that still await their answer: for checks of the second law.

@@ -102,6 +102,8 @@ pub(super) enum Pause {
     Store,
     /// A packet waits, unread, until a rate allows it.
     Rate { until: Time },
+    /// A PUBLISH waits, unread, because the broker is overloaded.
+    Overload { until: Time },
 }
 
 impl Ties {
@@ -238,7 +240,7 @@ impl Ties {
             return;
         }
         // What waits asks again, under the rules of now.
-        if matches!(self.pause.as_deref(), Some(Pause::Rate { .. })) {
+        if matches!(self.pause.as_deref(), Some(Pause::Rate { .. } | Pause::Overload { .. })) {
             self.pause = None;
         }
         let extras = self.extras.get_or_insert_default();

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::ports::Batch;
 use super::topic_ledger::TopicClass;
 use crate::codec::QoS;
 use crate::message::{Loss, Message, Mid, ReceiverId};
@@ -84,6 +85,39 @@ impl Gone {
     pub fn is_empty(&self) -> bool {
         // What wants a letter is told too.
         self.fallen.is_empty() && self.told.is_empty()
+    }
+}
+
+/// What has become of the rows of lost copies: the proof, for [`Metrics::lose`], that no copy is counted as
+/// lost while the store keeps it.
+///
+/// [`Metrics::lose`]: super::metrics::Metrics::lose
+#[derive(Debug, Default)]
+#[must_use]
+pub struct RowsEnded {
+    copies: u64,
+}
+
+impl RowsEnded {
+    /// One copy that was never handed to the store.
+    pub(super) fn never_stored() -> RowsEnded {
+        RowsEnded { copies: 1 }
+    }
+
+    /// One copy that is settled with its letter, or when its topic is known.
+    pub(super) fn with_letter(_letter: &Letter) -> RowsEnded {
+        RowsEnded { copies: 1 }
+    }
+
+    /// One more copy: the store, if it has it, forgets it with this batch.
+    pub(super) fn settle(&mut self, batch: &mut Batch, receiver: ReceiverId, mid: Option<Mid>) {
+        batch.settled.extend(mid.map(|mid| (receiver, mid)));
+        self.copies += 1;
+    }
+
+    /// How many copies.
+    pub fn copies(&self) -> u64 {
+        self.copies
     }
 }
 

@@ -11,7 +11,7 @@ use super::mailbox::Mailbox;
 use super::registry::Parked;
 use super::router::{RouteChange, Subscriber};
 use super::turn::Turn;
-use crate::message::{Delivery, GroupId, Loss, ReceiverId, SessionId};
+use crate::message::{Delivery, GroupId, Loss, SessionId};
 use crate::session::{Action, Session};
 
 impl Broker {
@@ -38,12 +38,7 @@ impl Broker {
         let mut back = Vec::new();
         session.end(loss, &mut |action| match action {
             Action::Return(delivery) => back.push(delivery),
-            Action::Undeliverable { delivery, loss } => self.count_lost(delivery, loss),
-            Action::Settle { above_qos0, group, loss, mid } => {
-                self.settle(mailbox, above_qos0, group, loss);
-                let receiver = ReceiverId::of(id, group);
-                turn.batch.settled.extend(mid.map(|mid| (receiver, mid)));
-            }
+            Action::Ended { copy, end } => self.end_copy(mailbox, &copy, end, turn),
             Action::Remember(op) if shared.remembers => {
                 turn.batch.ops.push((id, op));
             }
@@ -58,7 +53,7 @@ impl Broker {
         if !changes.is_empty() {
             self.change_routes(&subscriber, changes, &mut ThinVec::new(), turn);
         }
-        self.note_fallen(&mailbox.close(loss, &mut [0, 0]), turn);
+        self.lose_all(&mailbox.close(loss, &mut [0, 0]), turn);
     }
 
     /// Unacknowledged messages of a departed member go back to the heads of their groups; if a
@@ -80,11 +75,7 @@ impl Broker {
             };
             match given_back {
                 Ok(wakers) => turn.wakers.extend(wakers),
-                Err(lost) => {
-                    lost.iter().for_each(|copy| self.count_lost(Some(copy), Loss::GroupGone));
-                    let gone = lost.iter().filter_map(Delivery::mid);
-                    turn.batch.settled.extend(gone.map(|mid| (ReceiverId::group(group), mid)));
-                }
+                Err(lost) => self.lose_returned(group, &lost, turn),
             }
         }
     }

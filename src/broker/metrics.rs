@@ -6,6 +6,7 @@ mod table;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use super::dropped::RowsEnded;
 use super::topic_ledger::{TopicClass, TopicLedger, Unrouted};
 use crate::message::Loss;
 
@@ -149,11 +150,13 @@ impl Metrics {
         }
     }
 
-    /// Adds `n` copies of messages of a class of topics to the ledger: the only way into it.
-    pub fn lose(&self, class: TopicClass, loss: Loss, n: u64) {
-        if n > 0 {
-            self.shard().ledger[loss as usize].fetch_add(n, Ordering::Relaxed);
-            self.topics.lose(class, loss, n);
+    /// Adds copies of messages of a class of topics to the ledger: the only way into it. `rows` proves
+    /// that the store does not keep them for ever.
+    pub(super) fn lose(&self, class: TopicClass, loss: Loss, rows: RowsEnded) {
+        let copies = rows.copies();
+        if copies > 0 {
+            self.shard().ledger[loss as usize].fetch_add(copies, Ordering::Relaxed);
+            self.topics.lose(class, loss, copies);
         }
     }
 

@@ -4,9 +4,11 @@
 mod admit;
 pub(crate) mod classes;
 mod command;
+mod dead_letters;
+mod drop_log;
 mod dropped;
 mod ending;
-mod letters;
+mod ledger;
 pub mod link;
 mod listeners;
 pub mod mailbox;
@@ -36,11 +38,11 @@ mod view;
 use std::sync::Arc;
 
 use crate::config::{self, Config};
-use crate::message::{ClientId, GroupId, Identity, Loss, Meter, SessionId};
+use crate::message::{ClientId, Identity, Loss, Meter, SessionId};
 use crate::session::{Access, Context, Op, Policy};
 use crate::time::Time;
 
-use mailbox::{Effects, Mailbox};
+use mailbox::Effects;
 use metrics::{Counter, Metrics};
 use ports::{Authenticator, Receipt, Store};
 use registry::{Due, Registry};
@@ -91,7 +93,8 @@ struct Shared {
     /// The publisher of `$SYS` topics.
     system: Arc<Identity>,
     sys: sys::Sys,
-    letters: letters::Letters,
+    dead_letters: dead_letters::DeadLetters,
+    drop_log: drop_log::DropLog,
     started: Time,
 }
 
@@ -123,7 +126,8 @@ impl Broker {
             meter,
             system: Arc::new(system),
             sys: sys::Sys::new(now),
-            letters: letters::Letters::default(),
+            dead_letters: dead_letters::DeadLetters::default(),
+            drop_log: drop_log::DropLog::default(),
             started: now,
         }))
     }
@@ -136,7 +140,7 @@ impl Broker {
             return None;
         }
         if !turn.gone.is_empty() {
-            self.tell_gone(turn);
+            self.report_drops(turn);
         }
         self.0.metrics.add_all(&mut turn.tally);
         let receipt = if turn.batch.is_empty() {
@@ -166,12 +170,10 @@ impl Broker {
                 return;
             }
             if round < ROUNDS_MAX {
-                self.tell_gone(turn);
+                self.report_drops(turn);
             } else {
                 // The rest is the next tick's.
-                for letter in self.digest(turn) {
-                    self.put_aside(letter, turn);
-                }
+                self.report_drops_later(turn);
             }
             self.0.metrics.add_all(&mut turn.tally);
             let permit = std::mem::take(&mut turn.permit);
@@ -247,25 +249,6 @@ impl Broker {
             .into_iter()
             .flatten()
             .min()
-    }
-
-    /// Counts a copy that reached its end, in its receiver's account; one that is lost is counted in the
-    /// ledger where that is told.
-    pub(crate) fn settle(
-        &self,
-        own: &Mailbox,
-        above_qos0: bool,
-        group: Option<GroupId>,
-        loss: Option<Loss>,
-    ) {
-        if loss.is_none() {
-            self.0.metrics.add(Counter::Completed, 1);
-        }
-        match group.map(|group| self.0.router.group(group)) {
-            None => own.settle(above_qos0, loss),
-            Some(Some(group)) => group.settle(above_qos0, loss),
-            Some(None) => {}
-        }
     }
 
     /// What a Session is told with every input but a SUBSCRIBE.

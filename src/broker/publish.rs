@@ -230,7 +230,7 @@ impl Broker {
                 let (grant, gone) = (&mut open.grant, &mut scratch.gone);
                 if let Err(refusal) = found.mailbox.reserve(offer, &setting, grant, gone) {
                     refused += u32::from(refusal.loss().is_refusal());
-                    self.note_refused(refusal, (found.receiver, qos), record, &mut scratch.gone);
+                    self.refuse_copy(refusal, (found.receiver, qos), record, &mut scratch.gone);
                     continue;
                 }
                 if open.grant.is_pressed() {

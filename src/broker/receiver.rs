@@ -12,7 +12,7 @@ use super::router::{RouteChange, Subscriber};
 use super::turn::{Scratch, Turn};
 use crate::codec::{Reason, SubscribeOptions};
 use crate::message::{ClientId, Delivery, Identity, Loss, SessionId};
-use crate::session::{Room, Subscription};
+use crate::session::{CopyEnd, EndedCopy, Room, Subscription};
 use crate::time::Time;
 use crate::topic::TopicFilter;
 
@@ -133,8 +133,8 @@ impl Receiver {
                 } else {
                     return true;
                 };
-                broker.note_lost(&self.mailbox, Some(delivery), loss, &mut turn);
-                broker.settle(&self.mailbox, delivery.counts_above_qos0(), None, Some(loss));
+                let (copy, end) = (EndedCopy::new(delivery), CopyEnd::Lost(loss));
+                broker.end_copy(&self.mailbox, &copy, end, &mut turn);
                 false
             });
         }
@@ -154,20 +154,17 @@ impl Receiver {
         scratch: &mut Scratch,
     ) {
         self.now = now;
-        let above_qos0 = delivery.counts_above_qos0();
-        let unsettled = &mut self.unsettled[usize::from(above_qos0)];
+        let copy = EndedCopy::new(&delivery);
+        let unsettled = &mut self.unsettled[usize::from(copy.above_qos0())];
         assert!(*unsettled > 0, "it was taken from this Receiver");
         *unsettled -= 1;
         let broker = &self.broker;
         let mut turn = broker.turn(scratch, now);
-        let loss = match outcome {
-            DeliveryOutcome::Completed => None,
-            DeliveryOutcome::Refused => Some(Loss::RefusedByReceiver),
+        let end = match outcome {
+            DeliveryOutcome::Completed => CopyEnd::Completed,
+            DeliveryOutcome::Refused => CopyEnd::Lost(Loss::RefusedByReceiver),
         };
-        if let Some(loss) = loss {
-            broker.note_lost(&self.mailbox, Some(&delivery), loss, &mut turn);
-        }
-        broker.settle(&self.mailbox, above_qos0, None, loss);
+        broker.end_copy(&self.mailbox, &copy, end, &mut turn);
         turn.finish();
     }
 
@@ -204,14 +201,14 @@ impl Drop for Receiver {
         turn.commit();
         let (wakers, fallen) = self.mailbox.detach(&mut [0, 0], true);
         turn.wakers.extend(wakers);
-        self.broker.note_fallen(&fallen, &mut turn);
+        self.broker.lose_all(&fallen, &mut turn);
         for (class, count) in self.unsettled.into_iter().enumerate() {
             for _ in 0..count {
-                self.broker.count_lost(None, loss);
-                self.broker.settle(&self.mailbox, class > 0, None, Some(loss));
+                let copy = EndedCopy::unknown(class > 0);
+                self.broker.end_copy(&self.mailbox, &copy, CopyEnd::Lost(loss), &mut turn);
             }
         }
-        self.broker.note_fallen(&self.mailbox.close(loss, &mut [0, 0]), &mut turn);
+        self.broker.lose_all(&self.mailbox.close(loss, &mut [0, 0]), &mut turn);
         turn.finish();
     }
 }

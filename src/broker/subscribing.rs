@@ -27,7 +27,7 @@ impl Broker {
     /// What has come of a change is counted, given to the store and woken with the turn.
     pub(super) fn after_change(&self, changed: Changed, turn: &mut Turn<'_>) {
         let (lost, wakers, groups) = changed.into_parts();
-        lost.iter().for_each(|fallen| self.note_fallen(fallen, turn));
+        lost.iter().for_each(|fallen| self.lose_all(fallen, turn));
         turn.wakers.extend(wakers);
         if self.0.remembers {
             turn.batch.groups.extend(groups);

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use super::ended::{CopyEnd, EndedCopy};
 use super::record::Op;
 use super::subscription::Subscription;
 use super::will::WillMessage;
 use crate::codec::{Packet, PacketId, Publish, QoS, Reason};
-use crate::message::{Delivery, Draft, GroupId, Loss, Mid};
+use crate::message::{Delivery, Draft};
 use crate::topic::{TopicFilter, TopicName};
 
 /// What a Session is told, one thing at a time: see [`Session::handle`](super::Session::handle).
@@ -71,23 +72,12 @@ pub enum Action<'a> {
     },
     /// Remember a fact.
     Remember(Op),
-    /// A copy reached its end: it was completed, or lost for a reason.
-    Settle {
-        /// Counted as `QoS` above 0.
-        above_qos0: bool,
-        /// The group it came from.
-        group: Option<GroupId>,
-        /// Why it was lost; `None` if it was completed.
-        loss: Option<Loss>,
-        /// The message, if the store keeps it for the receiver until now.
-        mid: Option<Mid>,
-    },
-    /// A copy cannot be delivered; an [`Action::Settle`] of its own settles it.
-    Undeliverable {
-        /// The copy; `None`: its message is not known any more.
-        delivery: Option<&'a Delivery>,
-        /// Why.
-        loss: Loss,
+    /// A copy has come to its end: account, counters, store, and what is reported of a loss.
+    Ended {
+        /// The copy.
+        copy: EndedCopy<'a>,
+        /// How.
+        end: CopyEnd,
     },
     /// Something to count.
     Count(Count<'a>),

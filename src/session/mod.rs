@@ -67,6 +67,7 @@ mod action;
 pub mod alias;
 pub mod connect;
 mod context;
+mod ended;
 mod inbound;
 mod outbound;
 pub mod record;
@@ -89,6 +90,7 @@ use crate::topic::TopicFilter;
 pub use action::{Action, Count, Input};
 pub use connect::{Terms, reserved};
 pub use context::{Access, Context, Groups, Policy};
+pub use ended::{CopyEnd, EndedCopy};
 pub use record::{Op, Record};
 pub use subscribe::Cursor;
 pub use subscription::Subscription;
@@ -335,18 +337,14 @@ impl Session {
             out(Action::Return(delivery));
         }
         for flight in self.window.flights() {
-            let (delivery, (above_qos0, group, mid)) = match &flight.state {
-                window::FlightStage::Sent(delivery) => {
-                    let settles = (delivery.counts_above_qos0(), delivery.group, delivery.mid());
-                    (Some(delivery), settles)
-                }
+            let copy = match &flight.state {
+                window::FlightStage::Sent(delivery) => EndedCopy::new(delivery),
                 window::FlightStage::Released { lost: true, .. } => continue,
                 window::FlightStage::Released { group, mid, lost: false } => {
-                    (None, (true, *group, *mid))
+                    EndedCopy::released(*group, *mid)
                 }
             };
-            out(Action::Undeliverable { delivery, loss });
-            out(Action::Settle { above_qos0, group, loss: Some(loss), mid });
+            out(Action::Ended { copy, end: CopyEnd::Lost(loss) });
         }
         self.window = window::Window::default();
     }

@@ -3,7 +3,7 @@
 use std::num::NonZeroU16;
 
 use super::window::FlightStage;
-use super::{Action, Context, Op, Session, answer};
+use super::{Action, Context, CopyEnd, EndedCopy, Op, Session, answer};
 use crate::codec::{self, Ack, Packet, PacketId, Publish, QoS, Reason};
 use crate::message::{Delivery, Identity, Loss};
 use crate::topic::TopicName;
@@ -18,8 +18,7 @@ impl Session {
     ) {
         let message = &delivery.message;
         let name = message.topic();
-        let above_qos0 = delivery.counts_above_qos0();
-        let (group, mid) = (delivery.group, delivery.mid());
+        let copy = EndedCopy::new(&delivery);
         let loss = if message.expired(cx.now) {
             Some(Loss::Expired) // [MQTT5-3.3.2-5]
         } else if !may_receive(&self.identity, &delivery, cx) {
@@ -27,9 +26,8 @@ impl Session {
         } else {
             None
         };
-        if let Some(why) = loss {
-            out(Action::Undeliverable { delivery: Some(&delivery), loss: why });
-            out(Action::Settle { above_qos0, group, loss, mid });
+        if let Some(loss) = loss {
+            out(Action::Ended { copy, end: CopyEnd::Lost(loss) });
             return;
         }
         let mut publish = outgoing(&delivery, name, cx);
@@ -47,9 +45,7 @@ impl Session {
         }
         if !self.fits(&publish) {
             // Dropped for this client alone, as if it had been delivered [MQTT5-3.1.2-25].
-            let loss = Loss::TooLarge;
-            out(Action::Undeliverable { delivery: Some(&delivery), loss });
-            out(Action::Settle { above_qos0, group, loss: Some(loss), mid });
+            out(Action::Ended { copy, end: CopyEnd::Lost(Loss::TooLarge) });
             return;
         }
         if let Some((alias, true)) = alias {
@@ -57,7 +53,7 @@ impl Session {
         }
         if delivery.qos == QoS::AtMostOnce {
             out(Action::Send { packet: &Packet::Publish(publish), after_ops: false });
-            out(Action::Settle { above_qos0, group, loss: None, mid });
+            out(Action::Ended { copy, end: CopyEnd::Completed });
             return;
         }
         let packet_id = self.window.next_id();
@@ -81,7 +77,7 @@ impl Session {
         let max = self.window_max(cx);
         let packet_max = self.terms.packet_max;
         let version = self.terms.version;
-        let mut gone = Vec::new();
+        let mut lost = Vec::new();
         for _ in 0..most {
             let Some(flight) = self.window.resend(max) else { break };
             let packet_id = flight.packet_id;
@@ -92,13 +88,8 @@ impl Session {
                     out(Action::Send { packet: &packet, after_ops: false });
                 }
                 FlightStage::Sent(delivery) => {
-                    let mut lose = |loss| {
-                        out(Action::Undeliverable { delivery: Some(delivery), loss });
-                        let (qos, group, mid) = (delivery.qos, delivery.group, delivery.mid());
-                        gone.push((packet_id, qos, group, mid, loss));
-                    };
                     if !may_receive(&self.identity, delivery, cx) {
-                        lose(Loss::NotAuthorized);
+                        lost.push((packet_id, delivery.qos, Loss::NotAuthorized));
                         continue;
                     }
                     let mut publish = outgoing(delivery, delivery.message.topic(), cx);
@@ -108,22 +99,23 @@ impl Session {
                     if packet_max != u32::MAX
                         && codec::publish_len(&publish, version) > packet_max as usize
                     {
-                        lose(Loss::TooLarge);
+                        lost.push((packet_id, delivery.qos, Loss::TooLarge));
                         continue;
                     }
                     out(Action::Send { packet: &Packet::Publish(publish), after_ops: false });
                 }
             }
         }
-        for (packet_id, qos, group, mid, loss) in gone {
-            let loss = Some(loss);
+        for (packet_id, qos, loss) in lost {
+            let end = CopyEnd::Lost(loss);
             if qos < QoS::ExactlyOnce {
-                self.finish(packet_id, qos, false, loss, cx, out);
+                self.finish(packet_id, qos, false, end, cx, out);
                 continue;
             }
-            self.window.give_up(packet_id);
+            let Some(delivery) = self.window.give_up(packet_id) else { continue };
+            let group = delivery.group;
             self.remember(cx, out, || Op::Released { packet_id, group, mid: None, lost: true });
-            out(Action::Settle { above_qos0: true, group, loss, mid });
+            out(Action::Ended { copy: EndedCopy::new(&delivery), end });
             let packet = Packet::PubRel(Ack::new(packet_id, Reason::Success));
             out(Action::Send { packet: &packet, after_ops: true });
         }
@@ -136,8 +128,11 @@ impl Session {
         cx: &Context<'_>,
         out: &mut impl FnMut(Action<'_>),
     ) {
-        let loss = ack.reason.is_error().then_some(Loss::RefusedByReceiver);
-        self.finish(ack.packet_id, QoS::AtLeastOnce, false, loss, cx, out);
+        let end = match ack.reason.is_error() {
+            true => CopyEnd::Lost(Loss::RefusedByReceiver),
+            false => CopyEnd::Completed,
+        };
+        self.finish(ack.packet_id, QoS::AtLeastOnce, false, end, cx, out);
     }
 
     pub(super) fn on_pubrec(
@@ -148,8 +143,8 @@ impl Session {
     ) {
         let packet_id = ack.packet_id;
         if ack.reason.is_error() {
-            let loss = Some(Loss::RefusedByReceiver);
-            self.finish(packet_id, QoS::ExactlyOnce, false, loss, cx, out);
+            let end = CopyEnd::Lost(Loss::RefusedByReceiver);
+            self.finish(packet_id, QoS::ExactlyOnce, false, end, cx, out);
             return;
         }
         let reason = match self.window.release(packet_id) {
@@ -172,7 +167,7 @@ impl Session {
         cx: &Context<'_>,
         out: &mut impl FnMut(Action<'_>),
     ) {
-        self.finish(ack.packet_id, QoS::ExactlyOnce, true, None, cx, out);
+        self.finish(ack.packet_id, QoS::ExactlyOnce, true, CopyEnd::Completed, cx, out);
     }
 
     /// A flight ends; an answer that fits none is ignored.
@@ -181,26 +176,19 @@ impl Session {
         packet_id: PacketId,
         qos: QoS,
         released: bool,
-        loss: Option<Loss>,
+        end: CopyEnd,
         cx: &Context<'_>,
         out: &mut impl FnMut(Action<'_>),
     ) {
         let Some(flight) = self.window.finish(packet_id, qos, released) else { return };
-        let (group, mid) = match &flight.state {
-            FlightStage::Sent(delivery) => {
-                if let Some(loss @ Loss::RefusedByReceiver) = loss {
-                    out(Action::Undeliverable { delivery: Some(delivery), loss });
-                }
-                (delivery.group, delivery.mid())
-            }
-            FlightStage::Released { group, mid, lost: false } => (*group, *mid),
-            FlightStage::Released { lost: true, .. } => {
-                self.remember(cx, out, || Op::Done { packet_id });
-                return;
-            }
-        };
         self.remember(cx, out, || Op::Done { packet_id });
-        out(Action::Settle { above_qos0: true, group, loss, mid });
+        let copy = match &flight.state {
+            FlightStage::Sent(delivery) => EndedCopy::new(delivery),
+            FlightStage::Released { group, mid, lost: false } => EndedCopy::released(*group, *mid),
+            // Its end was told when it became too large.
+            FlightStage::Released { lost: true, .. } => return,
+        };
+        out(Action::Ended { copy, end });
     }
 
     fn fits(&self, publish: &Publish<'_>) -> bool {

@@ -139,13 +139,16 @@ impl Window {
     }
 
     /// Releases a `QoS` 2 message that cannot be sent again: the client may have it, and its identifier
-    /// must not stay in use.
-    pub fn give_up(&mut self, packet_id: PacketId) {
-        let Some(index) = self.position(packet_id) else { return };
+    /// must not stay in use. Returns it.
+    pub fn give_up(&mut self, packet_id: PacketId) -> Option<Delivery> {
+        let index = self.position(packet_id)?;
         let flight = &mut self.flights[index];
-        if let FlightStage::Sent(delivery) = &flight.state {
-            flight.state = FlightStage::Released { group: delivery.group, mid: None, lost: true };
-            self.counted -= u16::from(std::mem::take(&mut flight.counted));
+        let FlightStage::Sent(delivery) = &flight.state else { return None };
+        let released = FlightStage::Released { group: delivery.group, mid: None, lost: true };
+        self.counted -= u16::from(std::mem::take(&mut flight.counted));
+        match std::mem::replace(&mut flight.state, released) {
+            FlightStage::Sent(delivery) => Some(delivery),
+            FlightStage::Released { .. } => None,
         }
     }
 

@@ -16,6 +16,7 @@ use sluicemq::broker::ports::{Progress, Refused};
 use sluicemq::broker::turn::Scratch;
 use sluicemq::broker::{Broker, Ports};
 use sluicemq::config::Config;
+use sluicemq::message::Loss;
 use sluicemq::store::engine::{Blob, Lookup, RowBatch, StoreError, Visit};
 use sluicemq::store::{Loader, Rows};
 
@@ -60,6 +61,35 @@ fn a_client_whose_messages_cannot_be_read_is_closed_and_they_are_kept() {
     assert!(answers.ends_with(&hex("61 0001 00 78")), "it was kept: {answers:02x?}");
 }
 
+#[test]
+fn a_message_whose_row_means_nothing_is_lost_once_and_the_row_goes() {
+    let disk = Disk::default();
+    let broker = broker_on(Arc::new(disk.open()));
+    let said = |client: &mut Client, bytes: &str| {
+        let at_once = client.send(bytes);
+        disk.write(usize::MAX);
+        [at_once, client.send("")].concat()
+    };
+    let mut away = Client::of(&broker);
+    said(&mut away, AWAY);
+    said(&mut away, "82 07 0001 00 0001 61 01");
+    said(&mut away, "e0 00");
+    let nothing_waits = disk.rows();
+    let mut publisher = Client::of(&broker);
+    said(&mut publisher, "10 0e 0004 4d515454 05 02 0000 00 0001 70");
+    said(&mut publisher, "32 07 0001 61 0001 00 21");
+    said(&mut publisher, "32 07 0001 61 0002 00 78");
+    drop((away, publisher, broker));
+    let broker = broker_on(store_on(&disk, Damaged(disk.clone())));
+    let mut client = Client::of(&broker);
+    let answers = said(&mut client, AWAY);
+    assert!(answers.ends_with(&hex("32 07 0001 61 0001 00 78")), "the next one: {answers:02x?}");
+    said(&mut client, "40 02 0001");
+    said(&mut client, "e0 00");
+    assert_eq!(broker.metrics().lost(Loss::Unreadable), 1);
+    assert_eq!(disk.rows(), nothing_waits, "else it would be lost again after each start");
+}
+
 /// Sends bytes and polls the client whenever it is woken, until it is closed: what it was sent.
 fn until_closed(client: &mut Client, bytes: &str, disk: &Disk) -> Vec<u8> {
     let (sender, told) = mpsc::channel();
@@ -100,16 +130,59 @@ fn broker_on(store: Arc<dyn Store>) -> Broker {
 
 /// A store on a disk whose rows are there, but cannot be read after the start.
 fn unreadable(disk: &Disk) -> Arc<dyn Store> {
+    store_on(disk, Unreadable(disk.clone()))
+}
+
+/// A store that starts with what is on `disk`, and reads by `rows` after that.
+fn store_on(disk: &Disk, rows: impl Rows + 'static) -> Arc<dyn Store> {
     let mut loader = Loader::default();
     let shown = disk.scan(&[], &mut |key, value| {
         loader.visit(key, value);
         ControlFlow::Continue(())
     });
     shown.expect("a scan");
-    Arc::new(loader.finish(Unreadable(disk.clone())).expect("rows that mean something"))
+    Arc::new(loader.finish(rows).expect("rows that mean something"))
 }
 
 struct Unreadable(Disk);
+
+/// The rows of messages with this payload mean nothing after the start.
+struct Damaged(Disk);
+
+const DAMAGED: u8 = b'!';
+
+impl Rows for Damaged {
+    fn room(&self, waker: &Waker) -> Result<(), Refused> {
+        self.0.room(waker)
+    }
+
+    fn admit(&self, bytes: usize) -> Result<(), Refused> {
+        self.0.admit(bytes)
+    }
+
+    fn submit(&self, batch: &mut RowBatch) -> u64 {
+        self.0.submit(batch)
+    }
+
+    fn state(&self, number: u64, waker: &Waker) -> Progress {
+        self.0.state(number, waker)
+    }
+
+    fn find(&self, key: &[u8]) -> Lookup {
+        match self.0.find(key) {
+            Lookup::Value(value) if value.contains(&DAMAGED) => Lookup::Value([0xFF][..].into()),
+            found => found,
+        }
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Blob>, StoreError> {
+        self.0.get(key)
+    }
+
+    fn scan(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        self.0.scan(prefix, visit)
+    }
+}
 
 impl Rows for Unreadable {
     fn room(&self, waker: &Waker) -> Result<(), Refused> {

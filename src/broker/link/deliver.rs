@@ -14,7 +14,7 @@ use crate::broker::metrics::Counter;
 use crate::broker::turn::{COPIES_MAX, Turn};
 use crate::codec::{QoS, Reason};
 use crate::message::{Delivery, Loss, Message};
-use crate::session::{Input, Room};
+use crate::session::{CopyEnd, EndedCopy, Input, Room};
 use crate::shape::Allowance;
 use crate::time::Time;
 
@@ -43,7 +43,7 @@ impl Live {
         let mut asked_groups = false;
         let mut groups_have_more = false;
         loop {
-            let fetched = self.take_fetched(broker);
+            let fetched = self.take_fetched(broker, turn);
             asked_groups &= !fetched;
             // Most clients are not shaped: they should not pay for those that are.
             let plain = self.ties.extras.is_none();
@@ -104,9 +104,8 @@ impl Live {
             let progress = fetched || !drained.is_empty() || from_retained.is_some();
             for delivery in drained.drain(..) {
                 if !plain && self.too_old(&delivery, now) {
-                    let mailbox = &self.ties.mailbox;
-                    broker.note_lost(mailbox, Some(&delivery), Loss::TooOld, turn);
-                    broker.settle(mailbox, false, delivery.group, Some(Loss::TooOld));
+                    let (copy, end) = (EndedCopy::new(&delivery), CopyEnd::Lost(Loss::TooOld));
+                    broker.end_copy(&self.ties.mailbox, &copy, end, turn);
                 } else {
                     self.run(Input::Deliver(delivery), &cx, turn);
                 }
@@ -170,7 +169,7 @@ impl Live {
     }
 
     /// What came from the store takes its places in the mailbox; returns whether anything came.
-    fn take_fetched(&mut self, broker: &Broker) -> bool {
+    fn take_fetched(&mut self, broker: &Broker, turn: &mut Turn) -> bool {
         let Some(queue) = &mut self.ties.queue else { return false };
         let there = queue
             .fetch
@@ -186,7 +185,7 @@ impl Live {
         queue.fetch = None;
         for mid in mailbox.warm(found) {
             error!(client = %self.client_id(), %mid, "a message that was kept cannot be read");
-            broker.count_lost(None, Loss::Unreadable);
+            broker.lose_unreadable(mailbox.receiver(), mid, turn);
         }
         true
     }

@@ -384,7 +384,7 @@ impl Live {
             }
             let (wakers, fallen) = ties.mailbox.detach(&mut ties.settled, keep_qos0);
             turn.wakers.extend(wakers);
-            broker.note_fallen(&fallen, turn);
+            broker.lose_all(&fallen, turn);
             let expiry = session.terms().expiry;
             let expires = match expiry {
                 u32::MAX => Time::NEVER,

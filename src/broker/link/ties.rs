@@ -22,8 +22,8 @@ use crate::broker::topic_ledger::Unrouted;
 use crate::broker::turn::{Answer, Due, Owed, Scratch, Turn};
 use crate::codec::{self, Packet, PacketId, Publish, Reason, Version};
 use crate::config::Ingress;
-use crate::message::{Draft, Identity, ReceiverId, SessionId};
-use crate::session::{Action, Count, Op};
+use crate::message::{Draft, Identity, SessionId};
+use crate::session::{Action, CopyEnd, Count, Op};
 use crate::shape::{Allowance, LeakyBucket, Shaper};
 use crate::time::Time;
 
@@ -125,8 +125,11 @@ impl Ties {
     pub fn carry_out(&mut self, action: Action<'_>, turn: &mut Turn<'_>) {
         match action {
             Action::Send { packet, after_ops } => self.on_send(packet, after_ops, turn),
-            Action::Settle { above_qos0, group: None, loss: None, mid: None } => {
-                self.settled[usize::from(above_qos0)] += 1;
+            // The mailbox is told of many at once.
+            Action::Ended { copy, end: CopyEnd::Completed }
+                if copy.group().is_none() && copy.mid().is_none() =>
+            {
+                self.settled[usize::from(copy.above_qos0())] += 1;
                 turn.tally.add(Counter::Completed, 1);
             }
             Action::Publish { draft, packet_id, with, over_rate } => {
@@ -195,14 +198,7 @@ impl Ties {
                 turn.changes.push(RouteChange::Unsubscribe(filter.clone()))
             }
             Action::Remember(op) => turn.batch.ops.push((self.id(), op)),
-            Action::Settle { above_qos0, group, loss, mid } => {
-                let receiver = ReceiverId::of(self.id(), group);
-                turn.batch.settled.extend(mid.map(|mid| (receiver, mid)));
-                turn.broker.settle(&self.mailbox, above_qos0, group, loss);
-            }
-            Action::Undeliverable { delivery, loss } => {
-                turn.broker.note_lost(&self.mailbox, delivery, loss, turn);
-            }
+            Action::Ended { copy, end } => turn.broker.end_copy(&self.mailbox, &copy, end, turn),
             Action::Count(count) => count_in(count, turn),
             Action::Send { .. } | Action::Publish { .. } => unreachable!("carried out already"),
             Action::Close(reason) => self.closing = Some(reason),

@@ -132,7 +132,7 @@ impl Broker {
             (&SUBSCRIPTIONS, shared.router.subscriptions() as u64),
             (&GROUPS, shared.router.group_count() as u64),
             (&MESSAGE_BYTES, shared.meter.bytes()),
-            (&LETTERS_WAITING, self.letters_waiting() as u64),
+            (&LETTERS_WAITING, self.0.dead_letters.len() as u64),
         ] {
             visit(metric, &[], MetricValue::Number(value));
         }

@@ -1,0 +1,189 @@
+//! The ledger: where the end of a copy is carried out.
+//!
+//! A copy that was routed to a receiver ends once: completed, or lost for a reason. Four things are due
+//! then, and they are done together here: the receiver's account, the counters, the row in the store, and
+//! what is reported of a loss (the log and a dead letter). A mailbox counts in its account what it refuses
+//! or drops itself; such copies come here at the end of the turn.
+//!
+//! A loss cannot be counted without the proof that its row has ended: see [`RowsEnded`]. Where only the
+//! store knows the topic of what was lost, it is asked, if there are classes of topics.
+
+use std::sync::Arc;
+
+use super::Broker;
+use super::dropped::{Gone, Letter, RowsEnded, is_dead};
+use super::mailbox::{DroppedCopies, Mailbox, Refusal};
+use super::metrics::Counter;
+use super::publish::Record;
+use super::topic_ledger::{TopicClass, Unrouted};
+use super::turn::Turn;
+
+use crate::codec::QoS;
+use crate::message::{Delivery, GroupId, Loss, Message, Mid, ReceiverId};
+use crate::session::{CopyEnd, EndedCopy};
+use crate::topic::TopicName;
+
+impl Broker {
+    /// A copy has come to its end that a Session had taken: from `own`, its mailbox, or from a group's.
+    pub(super) fn end_copy(
+        &self,
+        own: &Mailbox,
+        copy: &EndedCopy<'_>,
+        end: CopyEnd,
+        turn: &mut Turn<'_>,
+    ) {
+        let group = copy.group().map(|id| (id, self.0.router.group(id)));
+        let (receiver, mailbox) = match &group {
+            None => (own.receiver(), Some(own)),
+            // A group that has ended has no account any more.
+            Some((id, mailbox)) => (ReceiverId::group(*id), mailbox.as_deref()),
+        };
+        if let Some(mailbox) = mailbox {
+            mailbox.settle(copy.above_qos0(), end.loss());
+        }
+        let Some(loss) = end.loss() else {
+            turn.tally.add(Counter::Completed, 1);
+            turn.batch.settled.extend(copy.mid().map(|mid| (receiver, mid)));
+            return;
+        };
+        let label = mailbox.filter(|_| loss.is_drop());
+        let label = label.map(|mailbox| mailbox.drop_label(turn.settings.queue()));
+        let (name, wanted) = label.unwrap_or_default();
+        let delivery = copy.delivery();
+        let lost = Letter {
+            name,
+            receiver,
+            loss,
+            qos: delivery.map(|delivery| delivery.qos).unwrap_or_default(),
+            message: delivery.filter(|_| wanted).map(|delivery| delivery.message.clone()),
+            mid: copy.mid(),
+            wanted,
+        };
+        // Of one that was released the topic is not asked for: the client had it.
+        self.lose(self.class_of(delivery.map(|delivery| delivery.message.topic())), lost, turn);
+    }
+
+    /// A copy was not admitted: its mailbox has counted it.
+    #[cold]
+    pub(super) fn refuse_copy(
+        &self,
+        refusal: Refusal,
+        (receiver, qos): (ReceiverId, QoS),
+        record: &mut Record<'_>,
+        gone: &mut Gone,
+    ) {
+        let (loss, topic) = (refusal.loss(), record.topic());
+        let class = self.class_of(Some(topic));
+        self.0.metrics.lose(class, loss, RowsEnded::never_stored());
+        let wanted = refusal.wants_dead_letter() && !is_dead(topic);
+        let Some(name) = refusal.into_name() else { return };
+        gone.tell(&name, class, loss);
+        if wanted {
+            let message = Some(record.share());
+            let mid = None;
+            gone.want_letter(Letter { name, receiver, loss, qos, message, mid, wanted });
+        }
+    }
+
+    /// Copies were lost all at once, with their receiver or with its connection: their mailbox has
+    /// counted them.
+    pub(super) fn lose_all(&self, dropped: &DroppedCopies, turn: &mut Turn<'_>) {
+        let (loss, receiver) = (dropped.loss(), dropped.receiver());
+        if !self.0.metrics.topics().is_kept() {
+            let mut rows = RowsEnded::default();
+            dropped.visit(|_, mid| rows.settle(&mut turn.batch, receiver, mid));
+            self.0.metrics.lose(TopicClass::OTHER, loss, rows);
+            return;
+        }
+        dropped.visit(|topic, mid| {
+            let class = self.class_of_copy(topic, mid);
+            self.lose(class, unnamed(receiver, loss, mid), turn);
+        });
+    }
+
+    /// The store has not the message of a copy any more, or nothing that is one: its mailbox has counted
+    /// the loss. Its row is settled too, else it would be routed and lost again at each start. A store
+    /// that cannot be read now says so otherwise, and keeps what it has.
+    pub(super) fn lose_unreadable(&self, receiver: ReceiverId, mid: Mid, turn: &mut Turn<'_>) {
+        let copy = unnamed(receiver, Loss::Unreadable, Some(mid));
+        self.lose(TopicClass::OTHER, copy, turn);
+    }
+
+    /// Copies of a member that has left were to go back to their group, which has ended meanwhile.
+    pub(super) fn lose_returned(&self, group: GroupId, copies: &[Delivery], turn: &mut Turn<'_>) {
+        for copy in copies {
+            let class = self.class_of(Some(copy.message.topic()));
+            let lost = unnamed(ReceiverId::group(group), Loss::GroupGone, copy.mid());
+            self.lose(class, lost, turn);
+        }
+    }
+
+    /// A PUBLISH of `QoS` 0 or a Will was dropped before it was routed; its topic may be unknown.
+    pub(super) fn note_unrouted(&self, topic: Option<TopicName<'_>>, why: Unrouted) {
+        self.0.metrics.drop_unrouted(self.class_of(topic), why);
+    }
+
+    /// Counts what mailboxes have dropped in this turn, and publishes its dead letters within the turn.
+    pub(super) fn report_drops(&self, turn: &mut Turn<'_>) {
+        self.count_drops(turn);
+        for letter in turn.gone.take_letters() {
+            self.publish_letter(&letter, turn);
+        }
+    }
+
+    /// The same, but the dead letters wait for a tick.
+    pub(super) fn report_drops_later(&self, turn: &mut Turn<'_>) {
+        self.count_drops(turn);
+        for letter in turn.gone.take_letters() {
+            self.put_aside(letter, turn);
+        }
+    }
+
+    /// The class of a topic, which may be unknown.
+    pub(super) fn class_of(&self, topic: Option<TopicName<'_>>) -> TopicClass {
+        topic.map_or(TopicClass::OTHER, |topic| self.0.metrics.topics().class_of(topic))
+    }
+
+    /// The class of a copy whose message may be with the store alone.
+    fn class_of_copy(&self, topic: Option<TopicName<'_>>, mid: Option<Mid>) -> TopicClass {
+        match (topic, mid) {
+            (None, Some(_)) if self.0.metrics.topics().is_kept() => TopicClass::UNREAD,
+            _ => self.class_of(topic),
+        }
+    }
+
+    fn count_drops(&self, turn: &mut Turn<'_>) {
+        for copy in turn.gone.take_fallen() {
+            let class = self.class_of_copy(copy.message.as_ref().map(Message::topic), copy.mid);
+            self.lose(class, copy, turn);
+        }
+        self.0.drop_log.note(turn.gone.take_told());
+    }
+
+    /// A copy is lost, and in its receiver's account: all the rest. Its row ends now or, if a dead letter
+    /// is due or its topic is still to be asked for, with that.
+    fn lose(&self, class: TopicClass, copy: Letter, turn: &mut Turn<'_>) {
+        let loss = copy.loss;
+        let is_unread = class == TopicClass::UNREAD;
+        if loss.is_drop() && !is_unread && !copy.name.is_empty() {
+            turn.gone.tell(&copy.name, class, loss);
+        }
+        if !is_unread && !copy.is_to_be_published() {
+            let mut rows = RowsEnded::default();
+            rows.settle(&mut turn.batch, copy.receiver, copy.mid);
+            self.0.metrics.lose(class, loss, rows);
+            return;
+        }
+        self.0.metrics.lose(class, loss, RowsEnded::with_letter(&copy));
+        match copy.message {
+            Some(_) => turn.gone.want_letter(copy),
+            None => self.put_aside(copy, turn),
+        }
+    }
+}
+
+/// A lost copy of which neither the log nor a dead letter is to tell.
+fn unnamed(receiver: ReceiverId, loss: Loss, mid: Option<Mid>) -> Letter {
+    let (name, qos, message) = (Arc::default(), QoS::default(), None);
+    Letter { name, receiver, loss, qos, message, mid, wanted: false }
+}

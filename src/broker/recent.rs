@@ -1,53 +1,53 @@
-//! Receivers found lately, by topic: publishers mostly send to the same topics again and again, and
-//! Subscriptions change seldom. Each thread has its own, in its turn's scratch memory.
+//! A cache of the receivers of topics: publishers mostly send to the same topics, and Subscriptions
+//! change seldom. Each thread has its own, in its turn's scratch memory.
 
 use super::matches::Match;
 use crate::topic::TopicName;
 
-/// The receivers of topics that were published to lately.
+/// The cache: receivers by topic.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
-    /// By the topic's hash; made at the first use.
+    /// Entries by the topic's hash; allocated at the first use.
     found: Vec<Found>,
-    /// Receivers in all of them.
+    /// Receivers in all entries.
     held: usize,
-    /// Those of the last topic, if they are not worth keeping.
+    /// The receivers of the last topic, if they are not kept.
     passing: Vec<Match>,
 }
 
-/// The receivers of one topic.
+/// One entry: the receivers of one topic.
 #[derive(Debug, Default)]
 struct Found {
     topic: String,
-    /// Of the routes they were found in; 0: of none.
+    /// Version of the routes in which they were found; 0: the entry is empty.
     version: u64,
-    /// Hash of the topic that was sought here last and not found.
+    /// Hash of the topic that was looked up here last and not found.
     sought: u64,
     matches: Vec<Match>,
 }
 
-/// Topics kept, a power of two.
+/// Entries, a power of two.
 const TOPICS: usize = 256;
-/// Receivers kept, over all topics.
+/// Receivers in all entries, at most.
 const MATCHES_MAX: usize = 16 * 1024;
 
 impl Recent {
-    /// Whether the receivers of `topic` were found in the routes of this `version`, which is above 0.
+    /// Whether it has the receivers of `topic` in the routes of this `version`, which is above 0.
     #[inline]
     pub fn knows(&self, topic: TopicName<'_>, hash: u64, version: u64) -> bool {
         let found = self.found.get(place(hash));
         found.is_some_and(|found| found.version == version && found.topic == topic.as_str())
     }
 
-    /// Those receivers.
+    /// The receivers of a topic that it [knows](Recent::knows).
     #[inline]
     pub fn known(&self, hash: u64) -> &[Match] {
         &self.found[place(hash)].matches
     }
 
-    /// Takes up the receivers of `topic` that `search` finds. It says whether they are the same for
-    /// every publisher: only then they are kept, and only from the second time on, because a topic of
-    /// very many is not worth a place.
+    /// Runs `search` for the receivers of `topic`, and keeps what it found. `search` returns whether the
+    /// receivers are the same for every publisher: only then they are kept, and only from the second
+    /// search on, so that topics that are used once do not displace others.
     pub fn find_anew(
         &mut self,
         topic: TopicName<'_>,
@@ -73,7 +73,7 @@ impl Recent {
         topic.as_str().clone_into(&mut found.topic);
         found.version = version;
         std::mem::swap(&mut found.matches, &mut self.passing);
-        // Who was found for the topic before need not be kept alive.
+        // The mailboxes that the entry had before are not kept alive.
         self.passing.clear();
         &found.matches
     }
@@ -101,7 +101,7 @@ mod tests {
     const FILTERS: [&str; 8] = ["a/b", "a/+", "#", "b", "+/b", "c/d/e", "c/#", "$share/g/a/b"];
     const TOPICS: [&str; 6] = ["a/b", "a/c", "b", "c/d/e", "d", "a/b/c"];
 
-    /// Whoever remembers nothing is the naive twin.
+    /// The naive twin has an empty cache at each look-up.
     #[test]
     fn what_is_remembered_is_what_would_be_found() {
         let mut random = 11u64;
@@ -153,6 +153,6 @@ mod tests {
             assert_eq!(remembered, anew, "{topic:?}");
             found += anew.len();
         }
-        assert!(found > 10_000, "somebody subscribed");
+        assert!(found > 10_000, "there are Subscriptions");
     }
 }

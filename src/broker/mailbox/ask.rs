@@ -1,4 +1,5 @@
-//! What a mailbox is told and asked, and what it answers: plain data.
+//! What a mailbox is told and asked, and what it answers: plain data. An [`Offer`] comes from a
+//! publisher, an [`Ask`] from a receiver.
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -22,10 +23,10 @@ pub struct Offer<'a> {
     pub bytes: usize,
 }
 
-/// What mailboxes are told with what comes in.
+/// What holds for all mailboxes of a turn.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting<'a> {
-    /// The rules of those whose receivers are in no class.
+    /// The rules of mailboxes whose receivers are in no class.
     pub queue: &'a config::QueueConfig,
     /// By which topics are told apart.
     pub hash: &'a TextHash,

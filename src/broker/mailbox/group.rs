@@ -85,8 +85,8 @@ impl Mailbox {
         Taken::new(drained.more, Notices::default(), cold)
     }
 
-    /// Puts unacknowledged messages of a departed member back at the head, in order; returns whom
-    /// to wake. `band` tells the band of each.
+    /// Puts unacknowledged messages of a departed member back at the head, in order; returns wakers of
+    /// members that can take them, to be woken with no lock held. `band` returns the band of a message.
     ///
     /// # Errors
     ///

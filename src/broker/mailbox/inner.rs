@@ -27,7 +27,7 @@ pub(super) struct Inner {
     pub attached: bool,
     /// Its Session outlives its connection.
     pub durable: bool,
-    /// What waits here waits for its receiver's buckets: a push wakes nothing.
+    /// Copies wait for the receiver's buckets: a push wakes nothing.
     pub paced: bool,
     /// Took nothing while a publisher waited: pauses no publisher until it takes again.
     pub slow: bool,

@@ -39,7 +39,7 @@ pub use members::{Member, Puller};
 pub use notice::{Notice, Notices};
 pub use overflow::Effects;
 use overflow::Full;
-pub use owner::Owner;
+pub use owner::{Owner, SharedGroup};
 use waiting::Limits;
 
 use crate::codec::QoS;
@@ -56,6 +56,9 @@ pub struct Mailbox {
     inner: Mutex<Inner>,
 }
 
+#[cfg(not(feature = "shuttle"))] // Its locks are larger.
+const _: () = assert!(size_of::<Mailbox>() <= 216, "an idle mailbox should stay small");
+
 impl Mailbox {
     /// A Session's mailbox.
     pub fn for_session(id: SessionId, identity: Arc<Identity>) -> Mailbox {
@@ -64,20 +67,24 @@ impl Mailbox {
 
     /// The mailbox of a group of the whole filter `name`.
     pub fn for_group(id: GroupId, name: &str) -> Mailbox {
-        Mailbox::new(Owner::Group { id, filter: Box::new(name.into()) })
+        Mailbox::new(Owner::of_group(id, name))
     }
 
     fn new(owner: Owner) -> Mailbox {
         Mailbox { owner, quiet: AtomicBool::new(false), inner: Mutex::default() }
     }
 
-    /// Whose it is.
+    /// The Session or group that it belongs to.
     pub fn owner(&self) -> &Owner {
         &self.owner
     }
 
-    /// Reserves room for a copy, and for some more while there is plenty, in `grant`. An error: there is
-    /// none, which is still to be told. `gone` is told of what had to go.
+    /// Reserves room for a copy, and for some more while there is plenty, in `grant`. Copies that are
+    /// dropped to make room are reported to `gone`.
+    ///
+    /// # Errors
+    ///
+    /// There is no room: the copy is in the receiver's account, and still to be reported.
     pub fn reserve(
         &self,
         offer: Offer<'_>,

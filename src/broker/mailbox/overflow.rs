@@ -22,7 +22,7 @@ use crate::topic::TextHash;
 pub struct Effects<'a> {
     /// To be woken with no lock held.
     pub wakers: &'a mut Vec<Waker>,
-    /// Copies that had to go, or whose receiver has gone.
+    /// Reports of copies that were dropped, or whose receiver has ended.
     pub gone: &'a mut Gone,
 }
 
@@ -86,7 +86,7 @@ impl Inner {
         Refusal::new(loss, receiver, told && full.queue.dead_letters)
     }
 
-    /// A copy had to go: it is in the account, and told at the end of the turn.
+    /// Counts a dropped copy in the account, and reports it for the end of the turn.
     pub fn record_drop(&mut self, copy: DroppedCopy, loss: Loss, full: &mut Full<'_>) {
         let DroppedCopy { qos, mid, message } = copy;
         self.lose(usize::from(qos > QoS::AtMostOnce), loss, 1);
@@ -110,7 +110,8 @@ impl Inner {
         });
     }
 
-    /// Puts a copy in, as the policy of its queue says. Returns whom to wake.
+    /// Puts a copy in, as the policy of its queue says. Returns the waker of a
+    /// receiver that can take it.
     #[inline]
     pub fn put(&mut self, copy: Copy, setting: &Setting<'_>, full: &mut Full<'_>) -> Option<Waker> {
         let (qos, policy) = (copy.qos, full.queue.policy);

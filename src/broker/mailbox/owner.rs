@@ -1,10 +1,10 @@
-//! Whose a mailbox is.
+//! The Session or group that a mailbox belongs to.
 
 use std::sync::Arc;
 
 use crate::message::{GroupId, Identity, ReceiverId, SessionId};
 
-/// Whose a mailbox is.
+/// The Session or group that a mailbox belongs to.
 #[derive(Debug)]
 pub enum Owner {
     /// One Session's.
@@ -15,20 +15,30 @@ pub enum Owner {
         identity: Arc<Identity>,
     },
     /// A group's: members pull from it.
-    Group {
-        /// Its number.
-        id: GroupId,
-        /// Its whole filter. Boxed, so that no Session's mailbox is larger for it.
-        filter: Box<Arc<str>>,
-    },
+    Group(Box<SharedGroup>),
 }
 
+/// A group of Shared Subscriptions. It is boxed, so that no Session's mailbox is larger for it.
+#[derive(Debug)]
+pub struct SharedGroup {
+    id: GroupId,
+    /// Its whole filter.
+    filter: Arc<str>,
+}
+
+const _: () = assert!(size_of::<Owner>() <= 16, "an idle mailbox should stay small");
+
 impl Owner {
-    /// Who is behind it, if it is one client.
+    /// A group of the whole filter `filter`.
+    pub fn of_group(id: GroupId, filter: &str) -> Owner {
+        Owner::Group(Box::new(SharedGroup { id, filter: filter.into() }))
+    }
+
+    /// The client, if it is one client's.
     pub fn identity(&self) -> Option<&Arc<Identity>> {
         match self {
             Owner::Session { identity, .. } => Some(identity),
-            Owner::Group { .. } => None,
+            Owner::Group(_) => None,
         }
     }
 
@@ -36,7 +46,7 @@ impl Owner {
     pub fn group(&self) -> Option<GroupId> {
         match self {
             Owner::Session { .. } => None,
-            Owner::Group { id, .. } => Some(*id),
+            Owner::Group(group) => Some(group.id),
         }
     }
 
@@ -44,7 +54,7 @@ impl Owner {
     pub fn receiver(&self) -> ReceiverId {
         match self {
             Owner::Session { id, .. } => ReceiverId::session(*id),
-            Owner::Group { id, .. } => ReceiverId::group(*id),
+            Owner::Group(group) => ReceiverId::group(group.id),
         }
     }
 
@@ -52,7 +62,7 @@ impl Owner {
     pub fn name(&self) -> Arc<str> {
         match self {
             Owner::Session { identity, .. } => identity.client_id.text().clone(),
-            Owner::Group { filter, .. } => Arc::clone(filter),
+            Owner::Group(group) => group.filter.clone(),
         }
     }
 }

@@ -327,7 +327,7 @@ fn what_a_departing_member_gives_back_finds_another_one() {
                 let queue = QueueConfig::default();
                 let ask = Ask { room, max: 64, ..Ask::nothing(&waker, &queue) };
                 group.take_shared(member.unrestricted(), &ask, &mut out, &mut wakers);
-                wakers.extend(group.part(9));
+                wakers.extend(group.part(session));
                 wakers.extend(group.give_back(out, |_| 1).expect("the group is there"));
                 wakers.into_iter().for_each(Waker::wake);
             })

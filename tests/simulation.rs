@@ -2,6 +2,8 @@
 //!
 //! `SEED=n` runs one seed, `ROUNDS=n` so many; a failure prints its seed.
 
+#[path = "simulation/access.rs"]
+mod access;
 #[path = "simulation/check.rs"]
 mod check;
 #[path = "simulation/client.rs"]

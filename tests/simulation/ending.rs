@@ -97,7 +97,10 @@ impl World {
             return;
         }
         for (message, topic) in &self.accepted {
-            let wants = |client: &&Client| client.since.is_some_and(|since| since < *message);
+            let wants = |client: &&Client| {
+                let may = self.plan.rights.receives(&client.name, TOPICS[*topic]);
+                may && client.since.is_some_and(|since| since < *message)
+            };
             let mut who = self.clients.iter().filter(wants).peekable();
             let got = |client: &Client| client.got.contains(message);
             let came = match TOPICS[*topic] {
@@ -150,10 +153,14 @@ impl World {
 
     /// Retained messages are cleared, Sessions end: the broker is empty again.
     fn forget_everything(&mut self) {
-        let Some(id) = (0..self.clients.len()).find_map(|client| self.usable(client)) else {
-            self.fail("nobody could connect");
-        };
         for topic in TOPICS.iter().chain(&[WILL]) {
+            let mut usable = (0..self.clients.len()).filter_map(|client| self.usable(client));
+            let may = |id: &usize| {
+                let client = &self.clients[self.conns[id].client].name;
+                self.plan.rights.publishes(client, topic)
+            };
+            let id = usable.find(may);
+            let id = id.unwrap_or_else(|| self.fail(&format!("no client can publish to {topic}")));
             self.conns.get_mut(&id).unwrap().send(&Packet::Publish(Publish {
                 qos: QoS::AtMostOnce,
                 retain: true,

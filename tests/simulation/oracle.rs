@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use sluicemq::codec::{PacketId, Publish, QoS, Subscribe, Unsubscribe};
 use sluicemq::message::SessionId;
 
+use super::access::Rights;
 use super::plan::SUBSCRIPTIONS_MAX;
 
 #[derive(Debug)]
 pub struct Oracle {
+    rights: Rights,
     clients: Vec<Known>,
     /// Messages to topics of groups.
     shared: BTreeSet<u64>,
@@ -24,9 +26,9 @@ struct Known {
 }
 
 impl Oracle {
-    pub fn new(clients: usize) -> Oracle {
+    pub fn new(clients: usize, rights: Rights) -> Oracle {
         let clients = (0..clients).map(|_| Known::default()).collect();
-        Oracle { clients, shared: BTreeSet::new() }
+        Oracle { rights, clients, shared: BTreeSet::new() }
     }
 
     /// The Session of `client` is now this one.
@@ -39,6 +41,9 @@ impl Oracle {
     pub fn subscribe(&mut self, client: usize, subscribe: &Subscribe<'_>) {
         let subscriptions = &mut self.clients[client].subscriptions;
         for (filter, options) in &subscribe.filters {
+            if !self.rights.subscribes(&format!("c{client}"), filter) {
+                continue;
+            }
             let full = subscriptions.len() >= SUBSCRIPTIONS_MAX as usize;
             if !full || subscriptions.contains_key(*filter) {
                 subscriptions.insert((*filter).to_owned(), (options.qos, options.no_local));
@@ -58,6 +63,9 @@ impl Oracle {
             if !self.clients[publisher].unreleased.insert(packet_id) {
                 return;
             }
+        }
+        if !self.rights.publishes(&format!("c{publisher}"), publish.topic) {
+            return;
         }
         if publish.topic.starts_with("g/") {
             self.shared.insert(number);

@@ -7,6 +7,7 @@ use sluicemq::config::{
     Size, Span, TopicClassConfig,
 };
 
+use super::access::Rights;
 use super::random::Random;
 
 /// What goes on in one round.
@@ -20,6 +21,7 @@ pub struct Plan {
     pub exact: bool,
     /// Some queues want dead letters, and there is a client beside the others that reads them.
     pub letters: bool,
+    pub rights: Rights,
     pub config: Config,
 }
 
@@ -176,7 +178,8 @@ impl Plan {
                 },
             );
         }
-        Plan { seed, store, clients, steps: 250, exact, letters, config }
+        let rights = Rights { denies: random.percent(40) };
+        Plan { seed, store, clients, steps: 250, exact, letters, rights, config }
     }
 
     /// Whether the queue of this receiver, a client or a group, wants dead letters.

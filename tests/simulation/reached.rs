@@ -33,6 +33,8 @@ pub struct Reached {
     /// Entries of each class of topics.
     pub classes: [u64; 3],
     pub reloads: u64,
+    /// PUBLISHes and Subscriptions for which the client had no right.
+    pub denied: u64,
     pub letters: u64,
     pub letters_lost: u64,
     pub letters_given_up: u64,
@@ -47,9 +49,9 @@ impl Reached {
 
     /// Everything was come by: except what no round can.
     pub fn check(&mut self) {
-        // Rights are all granted; the memory limit refuses before anything is a copy; this store
-        // leaves every message in memory.
-        let impossible = [Loss::NotAuthorized, Loss::MemoryFull, Loss::Unreadable];
+        // The memory limit refuses before anything is a copy; this store leaves every message in
+        // memory.
+        let impossible = [Loss::MemoryFull, Loss::Unreadable];
         let impossible = impossible.map(|loss| loss as usize);
         let ledger = self.ledger;
         for at in (0..ledger.len()).filter(|at| !impossible.contains(at)) {
@@ -87,6 +89,7 @@ impl Reached {
             &mut self.gone_while_held,
             &mut self.read_late,
             &mut self.reloads,
+            &mut self.denied,
             &mut self.letters,
             &mut self.letters_lost,
             &mut self.letters_given_up,

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 
-use sluicemq::codec::{self, DecodeLimits, Decoded, Packet, QoS, Reason, Sender};
+use sluicemq::codec::{self, DecodeLimits, Decoded, Packet, QoS, Reason, Sender, Version};
 use sluicemq::message::SessionId;
 
 use super::World;
@@ -102,12 +102,21 @@ impl World {
             }
             Packet::PubAck(ack) => {
                 let turn = watch.turns.answered(ack.packet_id.get(), QoS::AtLeastOnce);
-                self.answered(turn, ack.reason, &place);
+                let number = self.answered(turn, ack.reason, &place);
+                let denied = self.denied.contains(&number);
+                if conn.version == Version::V5 && denied != (ack.reason == Reason::NotAuthorized) {
+                    self.fail(&format!("{place}: denied is {denied}"));
+                }
             }
             Packet::PubRec(ack) => {
                 let packet_id = ack.packet_id.get();
                 let turn = watch.turns.answered(packet_id, QoS::ExactlyOnce);
-                self.answered(turn, ack.reason, &place);
+                let number = self.answered(turn, ack.reason, &place);
+                let denied = self.denied.contains(&number);
+                // What is sent again may be a repeat of what was allowed, or refused in silence.
+                if ack.reason == Reason::NotAuthorized && !denied {
+                    self.fail(&format!("{place}: it is allowed"));
+                }
                 let error = ack.reason.is_error();
                 if error {
                     self.oracle.free(conn.client, packet_id);
@@ -115,7 +124,8 @@ impl World {
                 let fact = (!error).then_some(Fact::Received);
                 let key = Key::Incoming(packet_id);
                 // What was refused while 3.1.1 could not be told is not remembered as received.
-                let silent = !self.plan.exact && !error && !self.is_submitted(session, &key);
+                let refused = denied || !self.plan.exact;
+                let silent = refused && !error && !self.is_submitted(session, &key);
                 self.must_be_written(lasting && !silent, session, key, fact.as_ref(), &place);
             }
             Packet::PubComp(ack) => {
@@ -132,6 +142,18 @@ impl World {
                 }
                 let alone = watch.subscribes.is_empty() && watch.unsubscribes.is_empty();
                 for (filter, (qos, reason)) in last {
+                    let denied =
+                        !self.plan.rights.subscribes(&self.clients[conn.client].name, &filter);
+                    // An older client is told no reason.
+                    let told = if conn.version == Version::V5 {
+                        reason == Reason::NotAuthorized
+                    } else {
+                        denied && reason.is_error()
+                    };
+                    if denied != told {
+                        self.fail(&format!("{place}: {filter}, denied is {denied}"));
+                    }
+                    self.reached.denied += u64::from(denied);
                     if reason.is_error() {
                         continue;
                     }
@@ -186,13 +208,14 @@ impl World {
         store.submitted(|table| table.facts.contains_key(&(session, key.clone())))
     }
 
-    /// A PUBLISH was answered: if the store was given its message, it must have it.
-    fn answered(&mut self, turn: Result<u64, String>, reason: Reason, place: &str) {
+    /// A PUBLISH was answered: if the store was given its message, it must have it. Returns the
+    /// message's number.
+    fn answered(&mut self, turn: Result<u64, String>, reason: Reason, place: &str) -> u64 {
         let number = match turn {
             Ok(number) => number,
             Err(what) => self.fail(&format!("{place}: {what}")),
         };
-        let Some(store) = &self.store else { return };
+        let Some(store) = &self.store else { return number };
         let submitted = store.submitted(|table| table.messages.contains(&number));
         let written = store.written(|table| table.messages.contains(&number));
         if submitted && !written {
@@ -201,6 +224,7 @@ impl World {
         if !reason.is_error() && self.too_late.contains(&number) {
             self.fail(&format!("{place}: accepted {number} with a store that has failed"));
         }
+        number
     }
 
     /// What the link has consumed, for those who watch.
@@ -217,7 +241,10 @@ impl World {
                     let failed = self.store.as_ref().is_some_and(|store| store.failed());
                     // One sent again at QoS 2 may have been accepted before.
                     let again = publish.dup && publish.qos == QoS::ExactlyOnce;
-                    if failed && number > 0 && !again {
+                    if !self.plan.rights.publishes(&self.clients[client].name, publish.topic) {
+                        self.denied.insert(number);
+                        self.reached.denied += 1;
+                    } else if failed && number > 0 && !again {
                         self.too_late.insert(number);
                     }
                     if let Some(packet_id) = publish.packet_id {

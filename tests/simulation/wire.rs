@@ -172,9 +172,12 @@ impl World {
         }
     }
 
-    /// What is acknowledged is promised.
+    /// What is acknowledged is promised; a 3.1.1 client is told Success for what it had no right to.
     fn accept(&mut self, client: usize, packet_id: u16, reason: Reason) {
         let out = self.clients[client].out.iter().find(|out| out.packet_id == packet_id);
+        let out = out.filter(|out| {
+            self.plan.rights.publishes(&self.clients[client].name, TOPICS[out.topic])
+        });
         if let (Some(out), Reason::Success) = (out, reason) {
             let (message, topic) = (out.message, out.topic);
             self.accepted.insert(message, topic);
@@ -232,6 +235,9 @@ impl World {
             }
             None => publish.topic.to_owned(),
         };
+        if !self.plan.rights.receives(&self.clients[conn.client].name, &topic) {
+            self.fail(&format!("c{} may not receive {topic}", conn.client));
+        }
         let reads_letters = conn.client == self.plan.clients;
         let client = &mut self.clients[conn.client];
         let refuses = !self.quiet

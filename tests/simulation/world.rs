@@ -11,7 +11,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluicemq::auth::{PasswordAuth, PermitAll};
+use sluicemq::auth::PasswordAuth;
 use sluicemq::broker::overload::Sample;
 use sluicemq::broker::ports::{Refused, Store};
 use sluicemq::broker::turn::Scratch;
@@ -20,6 +20,7 @@ use sluicemq::codec::Packet;
 use sluicemq::store::MemoryStore;
 use sluicemq::time::Time;
 
+use super::access::Rights;
 use super::check::{Once, Verdict};
 use super::client::{Client, Conn};
 use super::letters::Letters;
@@ -45,7 +46,7 @@ const FILTERS: &[&str] = &[
     "$share/one/g/a/+",
     "$share/two/g/b/#",
 ];
-const WILL: &str = "t/will";
+pub const WILL: &str = "t/will";
 
 pub struct World {
     pub plan: Plan,
@@ -71,6 +72,8 @@ pub struct World {
     accepted: BTreeMap<u64, usize>,
     /// A client has ended its Session, and with it what it had of the group's.
     ended: bool,
+    /// Numbers of the messages that a client published without the right to.
+    denied: BTreeSet<u64>,
     /// Messages that came to a store that had failed.
     too_late: BTreeSet<u64>,
     /// The end: no faults, no limits, everybody answers.
@@ -93,7 +96,7 @@ impl World {
             (None, None) => Arc::new(MemoryStore),
         };
         let now = Time::from_secs(1_000_000);
-        let broker = Broker::new(&plan.config, ports(port), hash_seed, now);
+        let broker = Broker::new(&plan.config, ports(port, plan.rights), hash_seed, now);
         let client = |name| Client { name, ..Client::default() };
         let names = (0..plan.clients).map(|n| format!("c{n}"));
         let names = names.chain(plan.letters.then(|| READER.to_owned()));
@@ -108,7 +111,7 @@ impl World {
             turn: Scratch::default(),
             conns: BTreeMap::new(),
             next_conn: 0,
-            oracle: Oracle::new(clients.len()),
+            oracle: Oracle::new(clients.len(), plan.rights),
             letters: Letters::default(),
             clients,
             messages: 0,
@@ -116,6 +119,7 @@ impl World {
             shared_once: Once::default(),
             accepted: BTreeMap::new(),
             ended: false,
+            denied: BTreeSet::new(),
             too_late: BTreeSet::new(),
             quiet: false,
             trace: String::new(),
@@ -248,7 +252,8 @@ impl World {
         self.conns.clear();
         self.clients.iter_mut().for_each(|client| client.conn = None);
         let port = Arc::new(disk.open());
-        self.broker = Broker::new(&self.plan.config, ports(port), self.hash_seed, self.now);
+        self.broker =
+            Broker::new(&self.plan.config, ports(port, self.plan.rights), self.hash_seed, self.now);
         self.turn = Scratch::default();
         let restored = self.broker.restore(self.now, &mut self.turn);
         let restored = restored.unwrap_or_else(|what| self.fail(&what));
@@ -329,6 +334,6 @@ impl World {
     }
 }
 
-fn ports(store: Arc<dyn Store>) -> Ports {
-    Ports { store, authenticator: Arc::new(PasswordAuth::new(None)), access: Arc::new(PermitAll) }
+fn ports(store: Arc<dyn Store>, rights: Rights) -> Ports {
+    Ports { store, authenticator: Arc::new(PasswordAuth::new(None)), access: Arc::new(rights) }
 }

@@ -145,7 +145,7 @@ impl Blackout {
         Ok(wrong)
     }
 
-    /// The count of who was never there, and of what is retained.
+    /// What came to the client that was offline since the first round, and the retained messages.
     fn last(&mut self, rounds: usize) -> Wrong {
         let mut wrong = Wrong::default();
         let mut wire = self.asleep.connect(self.at).expect("a broker that lives");

@@ -277,7 +277,7 @@ fn we_accept_what_flowsdk_accepts() {
         let spoken = (bytes[0] >> 4 != 1).then_some(version);
         let theirs = flowsdk_accepts(&bytes, version);
         compared += 1;
-        // flowsdk does not ask who sends.
+        // flowsdk does not ask which side sends.
         let why = match SENDERS.map(|from| decode(&bytes, spoken, from, &DecodeLimits::NONE)) {
             [Ok(Decoded::Packet { packet, .. }), _] | [_, Ok(Decoded::Packet { packet, .. })] => {
                 if theirs == filters_are_well_formed(&packet, version) {

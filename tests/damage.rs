@@ -1,6 +1,6 @@
-//! A store whose files were damaged is refused by name, or serves every message it held: on the
-//! real process, counted by what its clients are given. `DAMAGE=N` says in how many places of the
-//! table's files, `SEED=N` where chance begins; `tools/test --damage N` sets the places.
+//! A store with damaged files is refused by the name of the file, or serves every message it held: on
+//! the real process, counted by what its clients receive. `DAMAGE=N` is the number of places of the
+//! table's files that are damaged, `SEED=N` the seed; `tools/test --damage N` sets the places.
 
 #[path = "wire/brittle.rs"]
 mod brittle;
@@ -84,7 +84,7 @@ fn a_damaged_store_is_refused_by_name_or_serves_every_message() {
     }
 }
 
-/// A store, and the clients who know what is in it.
+/// A store, and the clients that know what is in it.
 struct Known {
     broker: Broker,
     publishers: Vec<Publisher>,
@@ -172,7 +172,7 @@ impl Known {
         }
     }
 
-    /// What is not given to whom it waits for.
+    /// Messages that do not come to the client that they wait for.
     fn count(&self, at: std::net::SocketAddr) -> Wrong {
         let mut wrong = Wrong::default();
         clients::end(at, 0);

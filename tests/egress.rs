@@ -161,7 +161,7 @@ fn who_does_not_take_holds_nobody_up() {
     let quick = receiver(&mut town, "quick", "test", QoS::AtLeastOnce);
     town.of(deaf).acknowledges = false;
     feed(&mut town, &["deaf", "slow"], 1_100, 10, QoS::AtLeastOnce);
-    // Until the window of who acknowledges nothing is full.
+    // Until the window of `deaf`, which acknowledges nothing, is full.
     town.pass(SECOND * 20);
     assert_eq!(town.of(deaf).got.len(), 1_000);
     feed(&mut town, &["quick"], 1_000, 10, QoS::AtLeastOnce);
@@ -328,7 +328,7 @@ fn how_long_a_client_waited_for_the_others_is_told() {
     };
     let (told, millis) = (|town: &Town, name: &str| pace(town, name).waited, Duration::from_millis);
     town.pass(SECOND * 3);
-    // Alone it waited for nobody but itself: the second and the third message, a second each.
+    // Alone it waited for its own rate only: the second and the third message, a second each.
     assert_eq!(told(&town, "slow"), Duration::ZERO);
     assert_eq!(pace(&town, "slow").delayed, SECOND * 2);
     assert_eq!(town.of(numbers[2]).got.len(), 3);

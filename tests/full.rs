@@ -173,7 +173,7 @@ impl Full {
     }
 
     fn say(&mut self, what: String) {
-        // At once: whoever looks at a test that hangs sees how far it came.
+        // At once, so that the output of a test that hangs shows how far it came.
         println!("{:7.2} s  {what}", self.begun.elapsed().as_secs_f64());
     }
 
@@ -246,7 +246,7 @@ fn publish<'scope>(
                 }
                 !over.load(Ordering::Relaxed)
             };
-            // A client whose connection ends comes back, as long as there is something to do.
+            // A client that loses its connection comes back, as long as there is something to do.
             loop {
                 let Some(mut wire) = publisher.connect(at, None) else { return };
                 let window = if over.load(Ordering::Relaxed) { 0 } else { WINDOW };
@@ -287,7 +287,7 @@ impl Load {
         }
     }
 
-    /// Waits until everybody who can be told has been refused, a few times in a row.
+    /// Waits until the publishers of version 5 were refused, a few times in a row.
     fn until_refused(&mut self, full: &mut Full, what: &str) {
         let mut in_a_row = 0;
         while in_a_row < 5 * PUBLISHERS {

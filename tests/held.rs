@@ -32,7 +32,7 @@ fn payloads(town: &mut Town, client: usize) -> Vec<String> {
     town.of(client).got.iter().map(|got| got.payload.clone()).collect()
 }
 
-/// An ear, and a publisher one of whose PUBLISHes is handled and one waits.
+/// A subscriber, and a publisher: one of its PUBLISHes is handled and one waits.
 fn held_up(version: Version, qos: QoS) -> (Town, usize, usize) {
     let mut town = Town::new(SLOW);
     let ear = town.client("ear");

@@ -69,7 +69,7 @@ fn who_is_too_fast_waits_and_loses_nothing() {
         for qos in LEVELS {
             let mut town = town("publishes_rate = 100, publishes_burst = 10");
             let ear = ear(&mut town);
-            // Silent for longer than its Keep Alive: it is we who do not read.
+            // Silent for longer than its Keep Alive, because the broker does not read.
             let publisher =
                 town.arrive(&Connect { keep_alive: 1, ..of_version(version, "p") }, "test");
             burst(&mut town, publisher, 1_000, qos);
@@ -301,7 +301,7 @@ fn the_clients_of_a_listener_share_its_rate_evenly() {
         // 501 packets among 21.
         assert!((23..=25).contains(&share), "client {index} has {share}");
     }
-    // Who came by another listener has no part in it.
+    // A client of another listener has no part in it.
     let other = town.arrive(&connect("other", true, 0), "elsewhere");
     town.publish(other, "t/other", "1", QoS::AtMostOnce);
     assert_eq!(town.of(ear).got.last().map(|got| &*got.topic), Some("t/other"));
@@ -381,7 +381,7 @@ fn a_reload_changes_the_limits_of_who_is_connected() {
     town.pass(SECOND * 3);
     assert_eq!(town.of(ear).got.len(), 4);
     let with = |keys: &str| toml::from_str::<Config>(&limited(keys)).unwrap();
-    // Whoever waits for a second waits no longer than the new rate wants.
+    // A client that waits for a second waits no longer than the new rate demands.
     town.broker.reload(&with("client = { publishes_rate = 100, publishes_burst = 1 }"), town.now);
     town.pass(SECOND);
     let got = town.of(ear).got.len();
@@ -389,7 +389,7 @@ fn a_reload_changes_the_limits_of_who_is_connected() {
     town.broker.reload(&with(""), town.now);
     town.pass(Duration::from_millis(1));
     assert_eq!(numbers(&town.of(ear).got), (0..1_000).collect::<Vec<_>>());
-    // And a limit comes to who had none.
+    // And a client that had no limit gets one.
     town.broker.reload(&with(slow), town.now);
     town.pass(Duration::from_millis(1));
     burst(&mut town, publisher, 100, QoS::AtLeastOnce);

@@ -362,7 +362,7 @@ fn fifty_thousand_from_publisher_to_subscriber(at: SocketAddr, version: &str) {
     assert_eq!(lines.len(), 50_001);
 }
 
-/// A subscriber whose subscription is there.
+/// A subscriber; its Subscription was acknowledged.
 fn subscribe(at: SocketAddr, version: &str, args: &str) -> Process {
     let mut subscriber = listen(at, version, &format!("{args} -d"));
     subscriber.until(|line| line.starts_with("Subscribed "));
@@ -416,7 +416,7 @@ fn with_certificates(config: &str) -> Sluice {
     Sluice::start_in(folder, config)
 }
 
-/// A password file by Debian's tool with one user, whose password is `right`.
+/// A password file by Debian's tool with one user; the password is `right`.
 fn write_passwords(folder: &Path, user: &str) {
     let mut command = Command::new("mosquitto_passwd");
     command.args(["-c", "-b"]).arg(folder.join("passwords")).args([user, "right"]);

@@ -66,7 +66,7 @@ fn a_connect_of_64_kib_is_taken_and_no_byte_more() {
             assert_eq!(client.connack(), Reason::PacketTooLarge);
         }
         client.closed();
-        // The length is enough: nobody waits for the rest.
+        // The length is enough: the broker does not wait for the rest.
         let mut client = Client::open(at, version);
         client.send_bytes(&[0x10, 0xFF, 0xFF, 0xFF, 0x7F]);
         client.closed();
@@ -110,7 +110,7 @@ fn topics_of_1024_bytes_and_32_levels_are_taken_and_no_more() {
             assert_eq!(client.subscribe(&[topic], QoS::AtMostOnce), [Reason::Success]);
             assert_eq!(client.publish(topic, b""), Reason::Success);
             assert_eq!(client.message().0, **topic);
-            // The first to come: the others reached nobody.
+            // The first that comes: the others were not routed.
             assert_eq!(witness.message().0, **topic);
         }
     }
@@ -201,7 +201,7 @@ fn a_packet_has_64_user_properties_and_8_kib_of_properties_and_no_more() {
     }
 }
 
-/// A User Property whose value has `len` bytes, its name none.
+/// A User Property with an empty name and a value of `len` bytes.
 fn pair_of(len: usize) -> Vec<u8> {
     let length = u16::try_from(len).expect("a short value").to_be_bytes();
     [&[0x26, 0, 0][..], &length, &vec![b'v'; len]].concat()
@@ -321,7 +321,7 @@ fn a_full_queue_refuses_its_copy_and_the_ledger_has_it() {
             assert_eq!(old.publish("t", &payload), Reason::Success);
             missed += 1;
             assert_eq!(ledger(at, "queue_full"), missed);
-            // A fan-out that somebody gets is no refusal.
+            // A fan-out is no refusal if one receiver takes it.
             let mut present = Client::connect(at, version, "present");
             present.subscribe(&["t"], QoS::AtMostOnce);
             assert_eq!(publisher.publish("t", &payload), Reason::Success);

@@ -41,7 +41,7 @@ const PROTOCOL_ERROR: &str = "20 03 00 82 00";
 #[test]
 fn an_exchange_goes_back_and_forth_and_ends_in_connack_with_the_method() {
     let mut client = Client::of(&broker_with(Arc::new(WhoIsThere), Arc::new(PermitAll)));
-    // AUTH 0x18, method `m`, data `who`.
+    // AUTH 0x18, method `m`, data 77 68 6f.
     assert_eq!(client.send(CONNECT), hex("f0 0c 18 0a 15 0001 6d 16 0003 77686f"));
     let connack = client.send(ANSWER);
     assert_eq!(connack[..4], [0x20, connack.len() as u8 - 2, 0, 0]);
@@ -241,7 +241,7 @@ fn refused(packet: &str, answer: &str) {
     assert!(client.link.is_closed());
 }
 
-/// A client whose bytes go straight into a link.
+/// A client that writes its bytes straight into a link.
 struct Client {
     link: Link,
     turn: Scratch,
@@ -285,7 +285,7 @@ fn hex(text: &str) -> Vec<u8> {
     digits.chunks(2).map(byte).collect()
 }
 
-/// Asks `who`, and lets in who answers `ok`, with `done`.
+/// An authentication of one step: it asks, and admits a client that answers `ok`, with `done`.
 struct WhoIsThere;
 
 struct Asked(ExchangeState);
@@ -309,7 +309,7 @@ impl Exchange for Asked {
     }
 }
 
-/// Nobody may publish to `a`.
+/// No client may publish to `a`.
 struct NothingOfA;
 
 impl Access for NothingOfA {

@@ -18,7 +18,7 @@ use sluicemq::store::MemoryStore;
 use sluicemq::time::Time;
 
 const ROUNDS: u64 = 60_000;
-/// Bytes of one link's output that nobody has read; it takes nothing more beyond 64 KiB, but what
+/// Unread bytes of one link's output; it takes nothing more beyond 64 KiB, but what
 /// one turn answers comes on top.
 const OUT_MAX: usize = 512 * 1024;
 
@@ -154,7 +154,7 @@ fn random_bytes_never_break_a_link() {
         closed += u64::from(link.is_closed());
         over(&broker, link, &mut turn, now);
     }
-    // What is left open waits for the rest of a packet whose length it believes.
+    // A link that is still open waits for the rest of a packet.
     assert!(closed * 2 > seeds().len() as u64, "{closed} closed");
 }
 

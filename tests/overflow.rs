@@ -252,7 +252,7 @@ fn a_fan_out_of_which_one_receiver_is_full_is_accounted_for() {
         let mut publisher = Client::connect(at, Version::V5, "p");
         let number = |payload: Vec<u8>| String::from_utf8(payload).unwrap().parse::<usize>();
         for sent in 0..500 {
-            // Somebody has room: nobody is refused.
+            // One member has room: no message is refused.
             assert_eq!(publisher.publish("t/0", sent.to_string().as_bytes()), Reason::Success);
             assert_eq!(number(member.message().1), Ok(sent), "{policy}");
         }

@@ -227,7 +227,7 @@ fn at_level_three_nobody_new_is_let_in_and_pings_are_answered() {
     let there = town.client("there");
     let lasting = town.arrive(&connect("lasting", false, 3600), "test");
     town.cut(lasting);
-    // What waits presses it: who comes for it is let in. Late tasks: nobody is.
+    // If waiting messages press it, the client that they wait for is admitted; if tasks are late, none is.
     for (cause, back) in [(Cause::Memory, true), (Cause::Lag, false)] {
         pass(&mut town, TICK * 10, &sample(cause, 100));
         for (version, told) in [(Version::V5, "ServerBusy"), (Version::V311, "ServerUnavailable")] {

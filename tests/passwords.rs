@@ -65,13 +65,13 @@ fn mosquitto_keeps_what_we_write() {
     assert_eq!(users.reload().unwrap(), 1);
 }
 
-/// The judge of a hash is mosquitto itself: it lets in whom we wrote down, and nobody else.
+/// mosquitto itself judges the hashes: it admits the users that we wrote to the file, and no others.
 #[test]
 fn mosquitto_lets_in_whom_we_wrote_down() {
     let dir = tempfile::tempdir().unwrap();
     let passwords = dir.path().join("passwords");
     assert!(sluice(&["--password-stdin"], &passwords, &["ann"], "our secret").status.success());
-    // Run as root, mosquitto becomes another user, who must be able to read the file.
+    // If it is run as root, mosquitto becomes another user, which must be able to read the file.
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(&passwords, fs::Permissions::from_mode(0o644)).unwrap();
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

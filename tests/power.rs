@@ -160,7 +160,7 @@ struct Workshop {
     path: std::ffi::OsString,
 }
 
-/// A store whose writers die.
+/// A store, and processes that write to it and die.
 struct Store<'a> {
     workshop: &'a Workshop,
     seed: u64,

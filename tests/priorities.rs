@@ -50,7 +50,7 @@ fn draws(seed: u64) -> impl FnMut(usize) -> usize {
 
 const TOPICS: [&str; 4] = ["low/t", "t", "high/t", "highest/t"];
 
-/// The naive twin: a list for each band, and who is owed what, counted in copies.
+/// The naive twin: a list for each band, and the copies that each band is owed.
 struct Twin {
     bands: [Vec<usize>; 4],
     credit: [usize; 4],

@@ -16,7 +16,7 @@ use virtual_time::{Got, Town, connect};
 const SECOND: Duration = Duration::from_secs(1);
 const ALL: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
-/// Dead letters for those who may read them, and a policy for everybody.
+/// A policy for all clients, and dead letters that operators may read.
 fn config(policy: &str) -> String {
     format!(
         "
@@ -33,7 +33,7 @@ fn config(policy: &str) -> String {
     )
 }
 
-/// Who may read dead letters reads them.
+/// An operator that subscribes to all dead letters.
 fn operator(town: &mut Town) -> usize {
     let named = Connect { user_name: Some("operator-1"), ..connect("operator", true, 0) };
     let number = town.arrive(&named, "test");
@@ -86,7 +86,7 @@ fn assert_second_law(town: &Town) {
     assert_eq!(sum(Counter::ReceivedAboveQos0), answered + lost);
 }
 
-/// Dead letters by reason; each says whose it was, how old, and who published it.
+/// Dead letters by reason; each names its receiver, its age and its publisher.
 fn letters(got: &[Got]) -> BTreeMap<String, usize> {
     let mut found = BTreeMap::new();
     for got in got {
@@ -102,7 +102,7 @@ fn letters(got: &[Got]) -> BTreeMap<String, usize> {
     found
 }
 
-/// 5000 messages for a Session that is not there and whose queue holds 1000: what is refused, what
+/// 5000 messages for a Session that is offline and has a queue of 1000: what is refused, what
 /// is dropped and what is kept are 5000.
 #[test]
 fn of_five_thousand_for_a_queue_of_a_thousand_none_goes_unaccounted() {
@@ -177,7 +177,7 @@ fn a_fan_out_of_which_one_receiver_is_full_is_accounted_for_at_each() {
             town.publish(publisher, "t", &number.to_string(), QoS::AtLeastOnce);
         }
         town.pass(SECOND);
-        // Somebody had room each time: nobody is refused.
+        // One member had room each time: no message is refused.
         let answers = std::mem::take(&mut town.of(publisher).answers);
         assert!(answers.iter().all(|(_, told)| *told == Reason::Success), "{policy}");
         assert_eq!(numbers(&town.of(member).got), (0..500).collect::<Vec<_>>());
@@ -542,13 +542,13 @@ fn each_loss_is_told_apart_by_class_of_topics() {
     absent(&mut town, "ended", "u", QoS::AtLeastOnce);
     let publisher = town.client("p");
     let mut publish = |topic: &str, qos| town.publish(publisher, topic, "x", qos);
-    // Five for a queue of four, one that nobody waits for, and one for a Session that will end.
+    // Five for a queue of four, one without a receiver, and one for a Session that will end.
     for topic in ["t/b", "t/b", "t/a", "t/a", "t/a"] {
         publish(topic, QoS::AtLeastOnce);
     }
     publish("t/b", QoS::AtMostOnce);
     publish("u", QoS::AtLeastOnce);
-    // A group whose only member leaves it with three that wait, and those beyond the rate.
+    // The only member of a group leaves it with three messages that wait, and those beyond the rate.
     let mut member = connect("member", true, 3600);
     member.receive_maximum = std::num::NonZeroU16::MIN;
     let member = town.arrive(&member, "test");

@@ -358,7 +358,7 @@ fn nobody_lingers_once_a_reload_says_so() {
     town.broker.reload(&Config::default(), town.now);
     town.pass(Duration::from_millis(50));
     assert_eq!(town.of(receiver).got.len(), 2);
-    // A deadline that nobody keeps would be found here.
+    // A deadline that passes without an action would be found here.
     town.pass(SECOND);
     assert_eq!((publish(&mut town), publish(&mut town)), (3, 4));
     town.broker.reload(&config("broker.linger_max = '50ms'"), town.now);

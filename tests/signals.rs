@@ -132,7 +132,7 @@ fn at_sighup_the_configuration_changes_as_a_whole_and_what_it_cannot_change_is_n
     let said = |what: &str| log(&broker).matches(what).count();
     assert!(!may_read());
 
-    // The password file is as wrong as the configuration: nobody looks at it.
+    // The password file is wrong too, but it is not read while the configuration is wrong.
     std::fs::write(&passwords, "operator:plain text\n").expect("a file");
     for (mistake, place) in [
         (
@@ -216,7 +216,7 @@ fn check_live_says_whether_a_broker_serves() {
     for refused in [check(&["--user", "anna"], "wrong"), check(&[], "")] {
         assert_eq!((refused.0, refused.1.len()), (Some(1), 1), "{refused:?}");
     }
-    // Nobody listens there, and nobody else can.
+    // No listener has this port, and no other process can take it.
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
     let silent = socket.local_addr().ok().and_then(|address| address.as_socket());

@@ -88,7 +88,7 @@ fn document() -> String {
     text
 }
 
-/// Whether `topic` is meant by a documented one, whose levels in angle brackets stand for any.
+/// Whether `topic` is meant by a documented one; its levels in angle brackets stand for any.
 fn is_meant(topic: &str, documented: &str) -> bool {
     let [levels, wanted] = [topic, documented].map(|text| text.split('/').collect::<Vec<_>>());
     let fits = |(level, wanted): (&&str, &&str)| wanted.starts_with('<') || level == wanted;

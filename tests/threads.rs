@@ -193,7 +193,7 @@ fn whoever_waits_at_a_door_gets_its_turn() {
         for client in clients {
             client.join().unwrap();
         }
-        // And the line is empty: who comes now is the first.
+        // And the line is empty: what comes now is the first.
         let slot = EgressSlot::new(pool.clone());
         let waker = Waker::from(Arc::new(Bell::default()));
         assert!(matches!(slot.ask(&waker, NOW), Clearance::Go(_)));
@@ -398,7 +398,7 @@ fn claimant(registry: &Registry, newest: u64, lasts: bool, held: &Mutex<u32>) ->
         if taken.notices().kick().is_some() {
             break;
         }
-        // Nobody claims after us: nobody will ring.
+        // No thread claims after this one: none will ring.
         if claim == newest {
             return (claim, true);
         }
@@ -445,7 +445,7 @@ fn claims(lasts: bool) {
     });
 }
 
-/// A store whose batches another thread makes durable, one by one.
+/// A store: another thread makes its batches durable, one by one.
 #[derive(Default)]
 struct Disk {
     inner: Mutex<Inner>,
@@ -641,7 +641,7 @@ fn a_client_that_connects_twice_keeps_one_connection() {
                 })
             })
             .collect();
-        // Whoever was overtaken is told so, and the other one lives.
+        // The link that was taken over is told so, and the other one lives.
         let lives: Vec<_> = threads.into_iter().map(|t| t.join().unwrap()).collect();
         assert_eq!(lives.iter().filter(|link| !link.is_closed()).count(), 1);
         assert_eq!(broker.view().sessions.len(), 1);

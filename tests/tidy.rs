@@ -42,7 +42,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("store_command", 5),
 ];
 
-/// Floors whose modules know nothing of each other; their tests may.
+/// The modules of these floors know nothing of each other; their tests may.
 const NO_NEIGHBOURS: &[u8] = &[1, 4];
 
 /// Paths that may be named only in some places, outside tests.
@@ -151,7 +151,7 @@ struct Word {
 }
 
 enum Place {
-    /// Files whose path starts with one of these.
+    /// Files below these paths.
     Only(&'static [&'static str]),
     /// This floor and those above it.
     From(u8),

@@ -1,4 +1,5 @@
-//! TLS on the real process: versions, protocol, resumption, reload, and who a certificate makes one.
+//! TLS on the real process: versions, protocol, resumption, reload, and the user that a certificate
+//! names.
 
 mod process;
 #[path = "wire/tls.rs"]

@@ -21,7 +21,7 @@ const RUNS: usize = 299;
 /// Valid in itself, but not on any connection that this broker accepts.
 const ONLY_WITH_A_METHOD: &str = "B289";
 
-/// Expires as it comes: nobody gets it.
+/// Expires as it comes: no client gets it.
 const EXPIRED: &str = "B109";
 
 struct Row<'a> {
@@ -93,7 +93,7 @@ fn from_client(line: &str) -> Vec<Row<'_>> {
     versions.iter().map(row).collect()
 }
 
-/// The broker, and who watches it.
+/// The broker, and a client that watches it.
 struct Stand {
     at: SocketAddr,
     /// Subscribes to everything.
@@ -280,7 +280,7 @@ fn allowed(row: &Row<'_>, reason: Reason) {
     assert!(allowed, "{}: {named} is not in {}", row.id, row.expected);
 }
 
-/// The version whose form an answer has: one to an unknown version may have either.
+/// The version that an answer is in the form of: one to an unknown version may have either.
 fn form(answer: &[u8], row: &Row<'_>) -> Version {
     let long_connack = answer[0] == 0x20 && answer.len() > 4;
     if long_connack { Version::V5 } else { row.version }

@@ -10,7 +10,7 @@ pub struct Streams {
     topics: Mutex<BTreeMap<String, Stream>>,
 }
 
-/// The messages of one topic, numbered from 0 by who publishes them.
+/// The messages of one topic, numbered from 0 by the publisher.
 #[derive(Default)]
 struct Stream {
     /// One above the highest number that has come.
@@ -33,7 +33,7 @@ pub struct Tally {
     pub late: u64,
     pub repeated: u64,
     pub doubled: u64,
-    /// Nobody published them.
+    /// They were never published.
     pub strange: u64,
 }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-/// Told by the broker's output and by every client; waited for by whoever kills.
+/// Updated from the broker's output and by every client; the thread that kills the broker waits on it.
 #[derive(Default)]
 pub struct Watch {
     state: Mutex<State>,

@@ -25,7 +25,7 @@ use crate::wire::{
 };
 
 const SECOND: Duration = Duration::from_secs(1);
-/// Whoever is called `p` may publish once a second.
+/// The client `p` may publish once a second.
 const SLOW: &str = "[[class]]
      name = 'slow'
      client_id = 'p'
@@ -284,7 +284,7 @@ fn another_connection_takes_over_from_one_that_has_gone_and_waits() {
         settle().await;
         let task = client.close();
         settle().await;
-        // `client` hears its CONNACK, so nobody else has the Session any more.
+        // `client` gets its CONNACK, so no other connection has the Session any more.
         let _again = house.client(&connect(Version::V5, "p")).await;
         tokio::time::sleep(SECOND * 2).await;
         assert!(task.is_finished());
@@ -324,10 +324,10 @@ fn run(config: &str, test: impl AsyncFnOnce(&House)) {
     });
 }
 
-/// A broker whose connections are served by tasks.
+/// A broker with a task for each connection.
 struct House {
     shared: Arc<ServeContext<PausedClock>>,
-    /// Who acknowledges nothing.
+    /// A client that acknowledges nothing.
     slow: RefCell<Option<Client>>,
 }
 
@@ -404,7 +404,7 @@ impl House {
     }
 }
 
-/// The time of a runtime whose clock is paused.
+/// The time of a runtime with a paused clock.
 #[derive(Debug)]
 struct PausedClock(Instant);
 

@@ -1,5 +1,5 @@
-//! Flow control as clients see it that others wrote: what a full queue keeps and gives up, who is
-//! shaped, what a listener's rate does, what overtakes. Nothing here asks how long anything took.
+//! Flow control as independent clients see it: what a full queue keeps and gives up, which clients are
+//! shaped, what a listener's rate does, what overtakes. No test here measures time.
 #![allow(clippy::single_range_in_vec_init)] // Lists of ranges, some of them short.
 
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use super::{
     subscribe,
 };
 
-/// Published to somebody who is not there: topics and `QoS`, ten lines each, numbered through.
+/// Published to a client that is offline: topics and `QoS`, ten lines each, numbered through.
 const BATCHES: [(&str, u8); 5] = [("a", 1), ("b", 0), ("c", 1), ("a", 1), ("d", 2)];
 const LINES: u32 = 10;
 
@@ -27,7 +27,7 @@ struct Case {
     refused: &'static [usize],
 }
 
-/// Who is away and comes back, and the version of who publishes meanwhile.
+/// The client that is offline and comes back, and the version of the client that publishes meanwhile.
 const ROUNDS: [(Receiver, &str); 4] = [
     (Receiver::Mosquitto("311"), "5"),
     (Receiver::Mosquitto("5"), "311"),
@@ -384,7 +384,7 @@ fn check(case: &Case) {
     }
 }
 
-/// Those who are away have a queue of `room` messages and leave dead letters.
+/// A client that is offline has a queue of `room` messages and leaves dead letters.
 fn small(policy: &str, room: usize) -> String {
     format!(
         "
@@ -418,7 +418,7 @@ fn squeeze(broker: &Sluice, version: &str, args: &str, count: u32) -> (Vec<Strin
     let mut ear = subscribe(at, version, "-t t -t end -q 2");
     let narrow = broker.address("narrow");
     let printed = send_lines(narrow, version, &format!("-t t {args}"), 0..count);
-    // What has gone has been read to its end: now only the ear is there, and who asks.
+    // The publisher's connection was read to its end: only the subscriber and this client are left.
     while figure(at, "clients/connected") != 2 {}
     publish(at, version, "-t end -n");
     ear.until(|line| line.starts_with("end|"));
@@ -451,14 +451,14 @@ fn number_of_refused(line: &str) -> u32 {
     number.and_then(|number| number.parse::<u32>().ok()).unwrap_or_else(|| panic!("{line}")) - 1
 }
 
-/// The User Properties of a dead letter say why, whose it was, how old it was, and who published it.
+/// The User Properties of a dead letter: reason, receiver, age and publisher.
 fn assert_describes(properties: &str, reason: &str, receiver: &str) {
     let age = properties.strip_prefix(&format!("reason:{reason} receiver:{receiver} age:"));
     let age = age.and_then(|rest| rest.strip_suffix(" publisher:p"));
     assert!(age.is_some_and(|age| age.parse::<u32>().is_ok()), "{properties}");
 }
 
-/// Waits until so many Sessions have nobody connected.
+/// Waits until so many Sessions have no connection.
 fn until_absent(at: SocketAddr, count: usize) {
     while figure(at, "clients/disconnected") != count {}
 }

@@ -85,7 +85,7 @@ fn a_client_that_closes_while_it_waits_loses_nothing_and_its_will_comes_after() 
                 assert_eq!(payload(&mut ear), "gone");
             }
         }
-        // Whoever said goodbye has no Will: what comes next is another's.
+        // A client that sent DISCONNECT has no Will: what comes next is from another client.
         let mut other = Client::connect(broker.address("tcp"), version, "other");
         assert_eq!(other.publish("will", b"other"), Reason::Success);
         assert_eq!(payload(&mut ear), "other");

@@ -16,7 +16,7 @@ use crate::wire::{VERSIONS, connect, encoded, message};
 
 const START: Time = Time::from_secs(1_000_000);
 
-/// A store whose promises are never kept.
+/// A store in which nothing ever becomes durable.
 struct Never;
 
 impl Store for Never {

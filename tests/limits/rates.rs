@@ -7,7 +7,7 @@ use sluicemq::codec::{Packet, PacketId, Publish, QoS, Reason, Version};
 use crate::told;
 use crate::wire::{Client, VERSIONS, connect, encoded, message};
 
-/// Whoever is called `fast` is limited; everybody else is not.
+/// The client `fast` is limited; other clients are not.
 fn broker(ingress: &str) -> crate::process::Sluice {
     crate::broker(&format!(
         "[[class]]\nname = 'fast'\nclient_id = 'fast'\ningress = {{ {ingress} }}"

@@ -1,4 +1,4 @@
-//! A store that has no room: who waits, who is refused, and that nobody is closed for it.
+//! A store without room: which clients wait, which are refused, and that none is closed for it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -31,7 +31,7 @@ fn a_slow_store_makes_a_publisher_wait_however_long_it_takes() {
         let (used, flow) = world.offer(&hex(&[passes, publish, "c0 00"].concat()));
         assert_eq!(used, hex(passes).len(), "QoS 0 is not kept: it passes");
         assert_eq!(flow, Flow::default(), "neither read nor closed");
-        // Three times the Keep Alive: it was we who did not read.
+        // Three times the Keep Alive, while the broker does not read.
         for _ in 0..6 {
             world.client.now = world.client.now.after(Duration::from_secs(5));
             assert_eq!(world.poll(), Flow::default());

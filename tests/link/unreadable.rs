@@ -1,4 +1,4 @@
-//! What waits in a store that can no longer be read: whoever waits for it is told.
+//! Messages in a store that can no longer be read: the clients that they wait for are closed.
 
 #[path = "../simulation/rows.rs"]
 #[allow(dead_code)] // Each test uses its part.
@@ -128,7 +128,7 @@ fn broker_on(store: Arc<dyn Store>) -> Broker {
     broker
 }
 
-/// A store on a disk whose rows are there, but cannot be read after the start.
+/// A store on a disk with rows that cannot be read after the start.
 fn unreadable(disk: &Disk) -> Arc<dyn Store> {
     store_on(disk, Unreadable(disk.clone()))
 }

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::process;
 use crate::shim::{CUT, Shim};
 
-/// A broker whose disk forgets what was not flushed when its power is cut. Each life has a folder
+/// A broker on a disk that forgets what was not flushed when its power is cut. Each life has a folder
 /// of its own, in which the disk is what the life before left.
 pub struct Broker {
     shim: Option<Shim>,

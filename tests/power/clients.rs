@@ -137,7 +137,7 @@ impl Publisher {
         }
     }
 
-    /// Messages that were sent and whose fate is open.
+    /// Messages that were sent and neither acknowledged nor refused.
     pub fn in_flight(&self) -> usize {
         self.flights.len()
     }
@@ -387,8 +387,8 @@ pub struct Wrong {
 }
 
 impl Wrong {
-    /// Compares what came to `subscriber` with what was told `publisher`, whose Will is due so
-    /// many times.
+    /// Compares what came to `subscriber` with what `publisher` was told; its Will is due `wills`
+    /// times.
     pub fn compare(&mut self, subscriber: &Subscriber, publisher: &Publisher, wills: usize) {
         for class in Class::ALL {
             let came = subscriber.numbers(&class.topic(&publisher.name));

@@ -21,7 +21,7 @@ impl Shim {
         shim
     }
 
-    /// Has `command`, whose program's path ends with `exe`, run on the disk below `root`. Below
+    /// Has `command` run on the disk below `root`; the path of its program ends with `exe`. Below
     /// `after` appears what is left of it when the power is cut.
     pub fn load(&self, command: &mut Command, exe: &str, root: &Path, after: &Path) {
         command.env("LD_PRELOAD", self.library()).env("SHIM_EXE", exe);

@@ -47,7 +47,7 @@ pub fn coverage(report: &Report) {
 /// Rounds of a loop in which its lines are turned around.
 const ROUNDS: usize = 3;
 
-/// How many expectations were turned around; or the first that nobody missed.
+/// The number of expectations that were turned around; or the first that no run missed.
 fn flip(script: &Script, version: Version, stage: &impl Stage) -> Result<usize, String> {
     let mut count = 0;
     for (line, what, flipped) in flips(script, version) {

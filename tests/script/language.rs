@@ -18,7 +18,7 @@ pub struct Script {
     pub versions: Vec<Version>,
     /// Changed settings: key and TOML value.
     pub settings: Vec<(String, String)>,
-    /// User names and passwords; none: nobody is checked.
+    /// User names and passwords; if there are none, no client is checked.
     pub accounts: Vec<(String, String)>,
     /// A script with time steps that is worth its seconds on a real socket.
     pub realtime: bool,

@@ -251,7 +251,7 @@ struct State {
 }
 
 impl LateStore {
-    /// A store for which nobody waits.
+    /// A store that remembers nothing, so that no answer waits for it.
     pub fn forgetful() -> LateStore {
         LateStore { remembers: false, state: Mutex::default() }
     }

@@ -54,7 +54,7 @@ impl Stage for Pipes {
     }
 }
 
-/// The time of a runtime whose clock is paused.
+/// The time of a runtime with a paused clock.
 #[derive(Debug)]
 struct PausedClock(Instant);
 
@@ -79,7 +79,7 @@ async fn tick(shared: Arc<ServeContext<PausedClock>>, pace: Arc<AtomicU64>) {
     }
 }
 
-/// A broker whose connections are served by tasks.
+/// A broker with a task for each connection.
 pub struct Served {
     runtime: Runtime,
     shared: Arc<ServeContext<PausedClock>>,

@@ -109,7 +109,7 @@ impl Witness {
         Ok(())
     }
 
-    /// Reason Codes that may stand where they stand; no surplus words for who asked for none.
+    /// Each Reason Code is allowed in its packet; no Reason String for a client that wants none.
     fn check_words(&self, packet: &Packet) -> Result<(), String> {
         let carrier = match packet.name {
             "CONNACK" => carrier::CONNACK,

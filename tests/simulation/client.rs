@@ -57,7 +57,7 @@ pub enum Reply {
     Comp(u16),
 }
 
-/// One connection: the link, what is on the way to it and from it, and who watches.
+/// One connection: the link, what is on the way to it and from it, and what is expected of it.
 pub struct Conn {
     pub client: usize,
     pub link: Link,

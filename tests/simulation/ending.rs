@@ -1,4 +1,5 @@
-//! The end of a round: every client comes back, takes and answers everything, and nothing is left.
+//! The quiet end of a round: every client comes back, takes and answers everything, and nothing is
+//! left.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -20,7 +21,7 @@ impl World {
         self.note("the quiet end");
         self.quiet = true;
         self.relieve();
-        // Nobody waits for a bucket any more.
+        // No client is slowed down by a rate any more.
         self.broker.reload(&self.plan.without_rates(), self.now);
         let reader = self.reader();
         let left: Vec<_> = self.conns.keys().copied().filter(|id| Some(*id) != reader).collect();
@@ -30,7 +31,7 @@ impl World {
             self.clients[conn.client].conn = None;
         }
         self.settle();
-        // Those whose Sessions are full may come first, and make room for the others.
+        // Clients with full Sessions may come first, and make room for the others.
         for _ in 0..2 {
             for client in 0..self.clients.len() {
                 if self.usable(client).is_none() {

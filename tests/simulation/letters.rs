@@ -1,5 +1,5 @@
-//! What the reader of dead letters must find: one letter for each copy that was dropped and whose queue
-//! wants one, that says why, whose it was, and who published it to where.
+//! What the reader of dead letters must find: one letter for each dropped copy of a queue that wants
+//! letters. It names the reason, the receiver, the publisher and the topic.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -64,8 +64,8 @@ impl Letters {
         }
     }
 
-    /// A letter came, of the message with this number, if it has one; `wanted`: whose queues want
-    /// letters.
+    /// A letter came, of the message with this number, if it has one; `wanted` says of a receiver
+    /// whether its queue wants letters.
     pub fn came(
         &mut self,
         topic: &str,
@@ -132,7 +132,7 @@ impl Letters {
                 return Err(format!("{came} letters for {}: {told:?}", loss.name()));
             }
         }
-        // The last moments of a Session that has ended nobody has seen.
+        // What a Session dropped after the last audit before its end is not known here.
         for (key, dropped) in self.dropped.iter().filter(|((receiver, _), _)| wanted(receiver)) {
             let came = self.came.get(key).copied().unwrap_or_default();
             if came < *dropped {

@@ -1,4 +1,4 @@
-//! Who should get what: routing in a few stupid lines, for rounds without surprises.
+//! Which client should get which message: routing in a few naive lines, for exact rounds.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -107,7 +107,7 @@ impl Oracle {
     }
 }
 
-/// Shared filters match nothing here: who of a group gets a message nobody can foretell.
+/// Shared filters match nothing here: which member of a group gets a message is not foretold.
 fn matches(filter: &str, topic: &str) -> bool {
     fn levels(filter: &[&str], topic: &[&str]) -> bool {
         match (filter, topic) {

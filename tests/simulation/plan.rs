@@ -69,7 +69,7 @@ impl Plan {
             config.overload.level_max = 2;
         }
         if store == Kind::Crashing {
-            // Nobody is refused: whatever is acknowledged comes.
+            // No message is refused, so everything that is acknowledged must come.
             config.queue.messages_max = 10_000;
             config.queue.bytes_max = Size::kib(64 * 1024);
         } else if !exact {
@@ -197,13 +197,13 @@ impl Plan {
     pub fn change(&mut self, random: &mut Random) {
         let config = &mut self.config;
         config.queue.lower_band_share = random.pick(&[1, 10, 25]);
-        // Where the broker dies nobody is refused: whatever is acknowledged comes.
+        // Where the broker dies no message is refused, so everything that is acknowledged must come.
         if self.store != Kind::Crashing {
             config.queue.messages_max = random.pick(&[20, 8, 3, 1]);
             config.queue.bytes_max = Size::kib(random.pick(&[64, 16]));
             config.queue.qos0_offline = random.percent(20);
             config.queue.policy = random.pick(&POLICIES);
-            // Not whose dead letters there are: who reads them has to know.
+            // Which queues want dead letters stays: the checks of the letters rely on it.
             for class in config.class.iter_mut().filter(|class| class.name != READER) {
                 let queue = class.queue.get_or_insert_default();
                 queue.policy = random.percent(50).then(|| random.pick(&POLICIES));
@@ -226,7 +226,7 @@ impl Plan {
         config.overload.level_max = random.pick(if self.exact { &[0, 2, 2] } else { &[0, 2, 3] });
     }
 
-    /// The same, and nobody waits for a bucket.
+    /// The same without rates: no client waits for a bucket.
     pub fn without_rates(&self) -> Config {
         let mut config = self.config.clone();
         config.listener.clear();
@@ -254,9 +254,9 @@ const POLICIES: [QueuePolicy; 6] = [
     QueuePolicy::Conflate,
 ];
 
-/// Who reads dead letters.
+/// The client that reads dead letters.
 pub const READER: &str = "reader";
-/// Where everybody comes in.
+/// The listener of all clients.
 pub const LISTENER: &str = "simulated";
 /// A User Property of which a rule may speak.
 pub const URGENT: &str = "urgent=yes";

@@ -28,7 +28,7 @@ struct Inner {
 }
 
 impl Disk {
-    /// Writes up to `batches`, in order; wakes who waited for them.
+    /// Writes up to `batches`, in order; wakes what waited for them.
     pub fn write(&self, batches: usize) -> bool {
         let mut woken = Vec::new();
         let mut wrote = false;

@@ -36,7 +36,7 @@ fn who_says_twice_that_it_is_done_takes_nothing_from_the_others() {
     }
 }
 
-/// A store that has told what it remembers, and who waits for a message in it.
+/// A store that was replayed, and the receivers that wait for a message in it.
 fn open(disk: &Disk) -> (DurableStore<Disk>, Vec<u64>) {
     let store = disk.open();
     let mut waiting = Vec::new();

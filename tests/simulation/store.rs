@@ -1,4 +1,4 @@
-//! A store whose disk is slow, refuses, and fails: it writes when the simulation says so, and
+//! A store on a disk that is slow, refuses, and fails: it writes when the simulation says so, and
 //! knows what it has written.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -56,10 +56,10 @@ struct Inner {
     durable: u64,
     pending: VecDeque<(u64, Vec<Change>)>,
     waiting: Vec<(u64, Waker)>,
-    /// Why nothing is admitted for a while, if so, and who waits for the end of it.
+    /// Why nothing is admitted for a while, if so, and the wakers for the end of it.
     shut: Option<Refused>,
     paused: Vec<Waker>,
-    /// How often somebody was told to wait, because it is slow and because it is full.
+    /// Requests for room that were told to wait, because it is slow and because it is full.
     waits: [u64; 2],
     submitted: Table,
     written: Table,
@@ -94,7 +94,7 @@ impl SimStore {
         SimStore { inner: Mutex::new(inner) }
     }
 
-    /// Writes up to `batches`, in order; wakes who waited for them.
+    /// Writes up to `batches`, in order; wakes what waited for them.
     pub fn write(&self, batches: usize) -> bool {
         let mut woken = Vec::new();
         let mut wrote = false;
@@ -144,7 +144,7 @@ impl SimStore {
         paused.into_iter().for_each(Waker::wake);
     }
 
-    /// How often somebody was told to wait, because it was slow and because it was full.
+    /// Requests for room that were told to wait, because it was slow and because it was full.
     pub fn waits(&self) -> [u64; 2] {
         self.inner.lock().unwrap().waits
     }

@@ -68,7 +68,7 @@ impl World {
             watch.greeted = connack.reason == Reason::Success;
             if watch.greeted && !over {
                 watch.session = self.session_of(conn.client);
-                // Whether a PUBLISH was refused whose answer was lost only the broker knows.
+                // If the answer to a PUBLISH was lost, only the broker knows whether it was refused.
                 self.oracle.resume(conn.client, &conn.link.unreleased());
                 let lasting = watch.expiry > 0;
                 let fact = Fact::Expiry(watch.expiry);
@@ -227,7 +227,7 @@ impl World {
         number
     }
 
-    /// What the link has consumed, for those who watch.
+    /// What the link has consumed: the packets that it must answer.
     pub(super) fn consumed(&mut self, conn: &mut Conn, bytes: &[u8]) {
         let mut at = 0;
         while let Ok(Decoded::Packet { packet, len }) =

@@ -60,7 +60,7 @@ pub struct World {
     turn: Scratch,
     conns: BTreeMap<usize, Conn>,
     next_conn: usize,
-    /// Who publishes and subscribes; behind them, if there is one, the reader of dead letters.
+    /// The clients that publish and subscribe; behind them the reader of dead letters, if there is one.
     clients: Vec<Client>,
     messages: u64,
     numbers: u64,
@@ -208,7 +208,7 @@ impl World {
     /// The store is slow or full for a while, or has room again.
     fn change_room(&mut self) {
         let Some(store) = &self.store else { return };
-        // Who is told that it is full the oracle cannot foretell.
+        // Which clients are told that it is full the oracle cannot foretell.
         let choices = [None, None, Some(Refused::Slow), Some(Refused::Full)];
         let choices = if self.plan.exact { &choices[..3] } else { &choices };
         let why = self.random.pick(choices);
@@ -287,7 +287,7 @@ impl World {
         self.note(&format!("+ {span:?}"));
     }
 
-    /// Until nobody has anything to do any more, and no pause lasts.
+    /// Until no link and no client has anything to do, and no pause lasts.
     fn settle(&mut self) {
         if let Some(store) = &self.store {
             store.shut(None);

@@ -360,7 +360,7 @@ fn published(publish: &Publish<'_>, id: u16) -> String {
     words
 }
 
-/// A client whose Session never expires.
+/// A client with a Session that never expires.
 fn lasting(version: Version, client_id: &str) -> Connect<'_> {
     Connect { clean_start: false, session_expiry: u32::MAX, ..wire::connect(version, client_id) }
 }

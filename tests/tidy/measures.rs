@@ -7,7 +7,7 @@ use std::path::Path;
 use super::cycles::{Cycle, Imports};
 use super::source::{Source, Token};
 
-/// Words for people; a comment about code that needs one has a subject that it does not name.
+/// Words for people. A comment about code that has one does not name its subject.
 const WHO_WORDS: &[&str] = &["who", "whoever", "whom", "whose", "nobody", "somebody"];
 
 /// A function has many parameters from this number on, `self` counted.
@@ -210,7 +210,7 @@ impl Figures {
         many.iter().map(line).collect()
     }
 
-    /// Type definitions whose name another definition has too, in percent of all.
+    /// Type definitions with a name that another definition has too, in percent of all.
     fn shared_types_percent(&self) -> f64 {
         let all: usize = self.types.values().map(Vec::len).sum();
         let shared: usize = self.types.values().map(Vec::len).filter(|&count| count > 1).sum();
@@ -301,7 +301,7 @@ impl Prose {
         prose
     }
 
-    /// Who-words in a thousand words of comments.
+    /// Words of `WHO_WORDS` in a thousand words of comments.
     fn who_per_1000_words(&self) -> f64 {
         ratio(self.who_words.len(), self.words, 1000.0)
     }
@@ -348,7 +348,7 @@ fn functions(source: &Source) -> Vec<Function> {
         .collect()
 }
 
-/// The function whose `fn` is at `at`; none if it is a type such as `fn(u8)`.
+/// The function that begins with the `fn` at `at`; none if it is a type such as `fn(u8)`.
 fn function_at(source: &Source, at: usize) -> Option<Function> {
     let name = source.word(at + 1);
     if !name.starts_with(|first: char| first.is_alphabetic() || first == '_') {

@@ -271,7 +271,7 @@ impl Town {
         self.now = end;
     }
 
-    /// Everybody who has something to do does it.
+    /// Every client and every link that has something to do does it.
     fn settle(&mut self) {
         for _ in 0..1_000_000 {
             let mut idle = true;

@@ -8,7 +8,7 @@ use sluicemq::codec::{Connect, Packet, Reason, Version};
 
 use crate::wire::{decoded, encoded, frame};
 
-/// How long an answer may take before a test fails: longer than whoever waits for it all.
+/// How long an answer may take before a test fails: longer than any script waits.
 const DEADLINE: Duration = Duration::from_secs(90);
 
 /// A connection that was accepted.
@@ -65,7 +65,7 @@ impl Wire {
 
     /// Sends what is not sent yet.
     pub fn flush(&mut self) {
-        // That the broker has gone is seen by who reads.
+        // That the broker has gone is seen when reading.
         let _ = self.stream.write_all(&self.unsent);
         self.unsent.clear();
     }

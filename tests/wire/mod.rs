@@ -81,7 +81,7 @@ impl Client {
         self.send_bytes(&encoded(packet, self.version));
     }
 
-    /// Sends bytes. That the peer has gone meanwhile is seen by who reads.
+    /// Sends bytes. That the peer has gone meanwhile is seen when reading.
     pub fn send_bytes(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes).and_then(|()| self.stream.flush());
     }
@@ -263,7 +263,7 @@ pub fn dial_from(address: &str, at: SocketAddr) -> TcpStream {
     patient(socket.into())
 }
 
-/// A TCP connection that holds little of what nobody reads.
+/// A TCP connection with a small receive buffer.
 pub fn dial_narrow(at: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket.set_recv_buffer_size(4096).expect("a small buffer");

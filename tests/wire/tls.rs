@@ -62,7 +62,7 @@ pub struct Agreed {
     pub protocol: Option<Vec<u8>>,
 }
 
-/// A connection of TLS whose handshake is done, as far as the client sees it.
+/// A connection of TLS after its handshake, as far as the client sees it.
 pub fn handshake(
     at: SocketAddr,
     config: &Arc<ClientConfig>,

@@ -203,7 +203,7 @@ fn restart(folder: &std::path::Path) {
     drop(engine);
 }
 
-/// Handing in alone, while nobody waits: what a caller's thread pays.
+/// `submit` alone, without a wait for the receipt: what it costs the caller's thread.
 fn submit_alone(folder: &std::path::Path) {
     let root = tempfile::tempdir_in(folder).expect("a folder");
     let slow = Options {

@@ -23,7 +23,7 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// Nobody answers there.
+    /// The address does not answer.
     #[error("cannot reach {address}: {why}")]
     Unreachable {
         /// The broker, as `host:port`.

@@ -42,7 +42,7 @@ pub struct Outcome {
 pub struct Traffic {
     /// PUBLISHes written.
     pub published: u64,
-    /// PUBLISHes of QoS 1 and 2 whose handshake was completed.
+    /// PUBLISHes of QoS 1 and 2 with a completed handshake.
     pub acknowledged: u64,
     /// PUBLISHes answered with a Reason Code of 0x80 or above.
     pub refused: u64,
@@ -95,9 +95,9 @@ pub struct Verification {
     pub duplicates_allowed: u64,
     /// Copies that arrived behind a later one of the same publisher and topic.
     pub reordered: u64,
-    /// Messages whose checksum or stamp does not hold.
+    /// Messages with a wrong checksum or stamp.
     pub corrupt: u64,
-    /// Copies that arrived where nobody had asked for them.
+    /// Copies that arrived at a client that had not asked for them.
     pub misrouted: u64,
     /// The first few of each kind, in words.
     pub examples: Vec<String>,

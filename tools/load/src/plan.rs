@@ -18,7 +18,7 @@ pub struct Plan {
     pub scenario: String,
     /// What was asked for, to be shown: name and value.
     pub settings: Vec<(String, String)>,
-    /// Who takes part. A client's number is its place over all groups.
+    /// The clients that take part. A client's number is its place over all groups.
     pub groups: Vec<Group>,
     /// What happens, in order.
     pub steps: Vec<Step>,
@@ -90,7 +90,7 @@ pub struct Publishing {
 /// A topic of a recorded timeline.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Recorded {
-    /// Who publishes it: a client's place in its group.
+    /// The client that publishes it, by its place in its group.
     pub publisher: u32,
     /// Topic Name.
     pub topic: String,
@@ -347,7 +347,7 @@ impl Subscribing {
 pub(crate) mod tests {
     use super::*;
 
-    /// A plan of these groups that nobody carries out.
+    /// A plan of these groups that is not carried out.
     pub(crate) fn plan_of(groups: Vec<Group>) -> Plan {
         Plan {
             scenario: "test".into(),

@@ -1,4 +1,4 @@
-//! Who should get what: worked out from a plan before anything is sent, by matching every topic
+//! Which client should get which message: worked out from a plan before anything is sent, by matching every topic
 //! with every filter, and without the broker's own code for it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -8,7 +8,7 @@ use sluicemq::codec::QoS;
 use crate::error::Error;
 use crate::plan::{Plan, Subscribing};
 
-/// Who should get what.
+/// Which client should get which message.
 #[derive(Clone, Debug, Default)]
 pub struct Routes {
     /// Every topic of every publisher, those of one publisher together.
@@ -24,7 +24,7 @@ pub struct Routes {
 /// One topic of one publisher. Its messages are numbered, and arrive in this order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stream {
-    /// Who publishes it.
+    /// The client that publishes it.
     pub client: u32,
     /// Topic Name.
     pub topic: Box<str>,
@@ -41,7 +41,7 @@ pub struct Stream {
 pub struct Inbox {
     /// The Shared Subscription, if it is one.
     pub share: Option<String>,
-    /// Who receives.
+    /// The clients that receive.
     pub members: Vec<u32>,
     /// What should reach it, by stream, rising.
     pub routes: Vec<Route>,
@@ -57,7 +57,7 @@ pub struct Route {
 }
 
 impl Routes {
-    /// Works out who should get what.
+    /// Works out which client should get which message.
     ///
     /// # Errors
     ///

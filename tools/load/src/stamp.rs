@@ -1,4 +1,4 @@
-//! The stamp at the front of every payload: who published it, which number it has, when it was
+//! The stamp at the front of every payload: its publisher, its number, when it was
 //! due, and a checksum over all of it. What follows the stamp is a pattern drawn from the same.
 //!
 //! ```text

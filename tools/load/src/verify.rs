@@ -1,4 +1,4 @@
-//! Judges what arrives: lost, doubled, out of order, corrupt, or where nobody asked for it.
+//! Judges what arrives: lost, doubled, out of order, corrupt, or at a client that did not ask for it.
 //!
 //! For each receiver and stream there is a `Tracker`, which knows which numbers have come. A number
 //! that comes twice is a duplicate, one that fills a hole came out of order, a hole at the end is a
@@ -256,7 +256,7 @@ impl Verifier {
         found
     }
 
-    /// The same if what is owed is known: these messages, to everyone who should get their stream.
+    /// The same if what is owed is known: these messages, to every receiver of their stream.
     pub fn finish_owed(&self, routes: &Routes, owed: &Acknowledged) -> Verification {
         let mut found = self.tally.found.clone();
         for tracked in &self.inboxes {
@@ -346,8 +346,8 @@ impl Verifier {
         Verdict::Wrong
     }
 
-    /// A corrupt copy counts as arrived: what it was is not also lost. On a topic that nobody of
-    /// this run publishes to, it is of somebody else.
+    /// A corrupt copy counts as arrived: it does not also count as lost. On a topic that this run does
+    /// not publish to, it is not of this run.
     #[cold]
     fn corrupt(&mut self, receiver: Receiver, routes: &Routes, arrival: &Arrival<'_>) -> Verdict {
         let inbox = receiver.own.or(receiver.shared.map(|shared| shared.0));

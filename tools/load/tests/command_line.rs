@@ -103,7 +103,7 @@ fn files_that_cannot_be_used_are_named() {
 
 #[test]
 fn a_broker_that_cannot_be_reached_is_named() {
-    // Nobody listens on the first port.
+    // The first port has no listener.
     let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
     refused(nobody, "pair", &["127.0.0.1:1", "refused"]);
     refused(nobody, "pair --engine rumqttc", &["127.0.0.1:1", "refused"]);
@@ -123,7 +123,7 @@ fn a_client_that_is_refused_is_told_why() {
         refused(*locked, &format!("{line} --engine rumqttc"), &[&at, "not authorized"]);
         let wrong = format!("{line} --user ann --password wrong");
         refused(*locked, &wrong, &[&at, "bad user name or password"]);
-        // Its certificate is signed by nobody that the system trusts.
+        // Its certificate is not signed by an authority that the system trusts.
         refused(*tls, &format!("{line} --tls"), &[&tls.to_string(), "certificate"]);
         refused(*plain, &format!("{line} --tls-insecure"), &[&plain.to_string()]);
         refused(*tls, &line, &[&tls.to_string()]);
@@ -154,7 +154,7 @@ fn help_and_version_are_no_errors() {
     }
 }
 
-/// Something that is no broker: it says `words` to whoever comes, and hangs up.
+/// Something that is no broker: it writes `words` to every connection, and closes it.
 fn answering(words: &'static [u8]) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("a bound socket");

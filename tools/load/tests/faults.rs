@@ -25,7 +25,7 @@ fn check_with(
     found: &[(&str, u64)],
 ) {
     let proxy = Proxy::start(Arena::get().plain, fault, 100);
-    // The broker has other guests, whose messages must not be spoiled instead.
+    // The broker serves other tests too: their messages must not be spoiled.
     let topic = format!("{engine}/{fault:?}/{protocol}/{qos}/{{pub}}");
     let finished = load(
         proxy.address,

@@ -44,7 +44,7 @@ pub enum Kind {
 /// How a broker keeps Sessions and what waits for them.
 #[derive(Clone, Copy, Debug)]
 pub enum Keeps<'a> {
-    /// As if there were none: its table is about who is connected.
+    /// As if there were none: its table is about connections.
     Nothing,
     /// In memory, as many as come.
     InMemory,
@@ -310,7 +310,7 @@ fn configure(folder: &TempDir, name: &str, text: String) -> Result<String, Strin
     Ok(path.display().to_string())
 }
 
-/// An address that nobody listens on now.
+/// An address without a listener.
 fn free() -> Result<SocketAddr, String> {
     TcpListener::bind("127.0.0.1:0")
         .and_then(|listener| listener.local_addr())

@@ -1,7 +1,7 @@
 //! What it costs to keep messages safe: the rows of `tools/bench/durable`, and what is found in them.
 //!
-//! * *Acknowledged*: one publisher writes to one Session whose client is away.
-//! * *Online*: pairs of connected clients whose Sessions outlive their connections.
+//! * *Acknowledged*: one publisher writes to one Session while its client is offline.
+//! * *Online*: pairs of connected clients with Sessions that outlive their connections.
 //! * *Backlog*: many messages wait in many Sessions; the broker is killed and comes back.
 
 use std::fs::{self, File};
@@ -36,7 +36,7 @@ pub struct Bench {
     pub folder: PathBuf,
 }
 
-/// One publisher, one Session whose client is away.
+/// One publisher, one Session without a client.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Acknowledged {
     /// Messages acknowledged a second.

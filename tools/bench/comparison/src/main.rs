@@ -3,7 +3,7 @@
 //! A *cell* is one row of the table on one broker: the broker is started for it, loaded by
 //! `sluice-load` and killed. In every round each row is run on each broker, one right after the
 //! other; what is said of a broker is the median of the rounds, and so is its ratio to the relay,
-//! taken round by round, so that a machine whose speed drifts does not bend it.
+//! taken round by round, so that it does not change when the speed of the machine drifts.
 //!
 //! `tools/bench/compare` builds everything and calls this.
 
@@ -30,7 +30,7 @@ struct Options {
     /// Measure for so many seconds each time [default: 3]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=3600))]
     seconds: Option<u32>,
-    /// Only rows whose name contains this; may be given more than once
+    /// Only rows with this in their name; may be given more than once
     #[arg(long, value_name = "PATTERN")]
     rows: Vec<String>,
     /// Only these brokers: relay, sluice, mosquitto, rumqttd
@@ -144,7 +144,7 @@ fn run(options: &Options) -> Result<bool, String> {
     Ok(good)
 }
 
-/// The brokers whose programs are known, the relay first: it is what others are compared with.
+/// The brokers that have a program, the relay first: the others are compared with it.
 fn brokers(options: &Options) -> Result<Vec<Broker>, String> {
     let mut brokers = Vec::new();
     for program in &options.program {

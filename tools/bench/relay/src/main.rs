@@ -1,7 +1,7 @@
 //! The bare relay: what forwarding MQTT costs when nothing but forwarding is done.
 //!
 //! One thread and one epoll. It reads a socket once for each time it is readable, copies each
-//! PUBLISH to those who subscribed to exactly that topic, answers what must be answered, and
+//! PUBLISH to the subscribers of exactly that topic, answers what must be answered, and
 //! writes once to each receiver at the end of the turn. There are no sessions, wildcards, retained
 //! messages or rights, and nothing is sent twice. A broker's figures are given as a ratio to it.
 

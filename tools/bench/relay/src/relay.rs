@@ -1,4 +1,4 @@
-//! The loop: what came in, who gets it, and one write for each.
+//! The loop: what came in, its receivers, and one write for each of them.
 //!
 //! Events are edge-triggered. A short read means that the socket was empty, so the next byte is an
 //! event of its own and no second read is needed; after a full read the client waits its turn in
@@ -32,12 +32,12 @@ pub struct Relay {
     /// Clients that may have more to read without a new event.
     again: Vec<u32>,
     scratch: Vec<u8>,
-    /// Empty buffers, for those who need one for a while.
+    /// Empty buffers, for clients that need one for a while.
     buffers: Vec<Vec<u8>>,
 }
 
 impl Relay {
-    /// Binds and listens; nobody is served yet.
+    /// Binds and listens; no client is served yet.
     pub fn listen(address: SocketAddr) -> io::Result<Relay> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let listener = net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
@@ -226,7 +226,7 @@ impl Relay {
             if client.mark() {
                 self.dirty.push(index);
             }
-            // A client that blocks itself reads on, or nobody would ever wake it.
+            // A client that blocks itself reads on, or nothing would ever wake it.
             if client.unsent() > UNSENT_MAX && index != from {
                 if !client.waiting.contains(&from) {
                     client.waiting.push(from);
@@ -389,7 +389,7 @@ impl Relay {
         }
     }
 
-    /// Those who waited for a receiver that has room again, or has gone.
+    /// Reads the clients that waited for a receiver: it has room again, or has gone.
     fn resume(&mut self, waiting: Vec<u32>) {
         for index in waiting {
             if let Some(client) = &mut self.clients[index as usize]
@@ -433,7 +433,7 @@ struct Client {
     /// Of `out`, what is written already.
     sent: usize,
     out: Vec<u8>,
-    /// The front of a packet whose rest has not come yet.
+    /// The front of a packet that has not come as a whole yet.
     partial: Vec<u8>,
     topics: Vec<u32>,
     /// Publishers that are paused because `out` is too long.
@@ -474,7 +474,7 @@ impl Client {
     }
 }
 
-/// A filter that somebody subscribed to.
+/// A filter with subscribers.
 struct Topic {
     name: Rc<[u8]>,
     receivers: Vec<(u32, u8)>,

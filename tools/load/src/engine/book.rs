@@ -1,5 +1,5 @@
-//! What one thread writes down as messages come and go: counts, times, verdicts, and who may
-//! publish again because of them.
+//! What one thread writes down as messages come and go: counts, times, verdicts, and the publishers
+//! that may publish again because of them.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -38,7 +38,7 @@ pub struct Book {
     pub connect: Times,
     /// Clients here that may publish again.
     pub may_publish: Vec<u32>,
-    /// Threads whose publishers may publish again.
+    /// Threads with publishers that may publish again.
     pub may_look: Vec<bool>,
     /// What else the present client was told, for when its bytes are used up.
     pub told: Vec<Happened>,

@@ -23,9 +23,9 @@ use crate::window::State;
 
 /// Connections that are to be opened.
 pub struct Dialing {
-    /// Who is next.
+    /// The clients that are next.
     queue: VecDeque<u32>,
-    /// Who is tried again, and when.
+    /// When a client is tried again, and its number.
     retries: VecDeque<(u64, u32)>,
     /// Begun and not yet accepted.
     under_way: usize,

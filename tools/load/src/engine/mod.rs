@@ -325,7 +325,7 @@ fn homes(plan: &Plan, routes: &Routes, threads: usize) -> Vec<(u16, u32)> {
     homes
 }
 
-/// What a thread writes into: judges the inboxes whose members are on it.
+/// The book of a thread: it judges the inboxes that have members on the thread.
 fn book(plan: &Plan, shared: &Arc<Shared>, thread: u16) -> Result<Book, Error> {
     let inboxes = shared.routes.inboxes.iter().zip(0..);
     let here = inboxes.filter_map(|(inbox, number)| {

@@ -66,7 +66,7 @@ impl Schedule {
         Some(self.start_ns + offset)
     }
 
-    /// Who publishes message `number`.
+    /// The publisher of message `number`.
     #[inline]
     pub fn publisher(&self, number: u64) -> u32 {
         match &self.due {

@@ -82,7 +82,7 @@ impl Worker {
         }
     }
 
-    /// A client will not come back: nobody waits for it.
+    /// A client will not come back: the run does not wait for it.
     pub(super) fn abandon(&mut self, at: usize) {
         let slot = &mut self.slots[at];
         if let Some(window) = slot.client.window_mut() {

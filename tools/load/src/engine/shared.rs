@@ -13,7 +13,7 @@ use crate::routes::Routes;
 pub struct Shared {
     /// The clock of the run.
     pub clock: Clock,
-    /// Who should get what.
+    /// Which client should get which message.
     pub routes: Routes,
     /// For each client, the thread it is on and its place there.
     pub homes: Vec<(u16, u32)>,

@@ -53,7 +53,7 @@ impl Socket {
     ///
     /// # Errors
     ///
-    /// If the system has no socket or no port left, or knows at once that nobody is there.
+    /// If the system has no socket or no port left, or refuses the connection at once.
     pub fn dial(
         address: SocketAddr,
         source: Option<IpAddr>,

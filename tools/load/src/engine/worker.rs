@@ -45,7 +45,7 @@ pub struct Worker {
     pub(super) payload: Vec<u8>,
     /// What is read into.
     scratch: Vec<u8>,
-    /// Slots whose sockets had more than a turn takes.
+    /// Slots with more in their sockets than a turn takes.
     again: Vec<u32>,
     timer: Timer,
     /// The slice of the timeline that is going on.
@@ -56,7 +56,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A thread for the clients whose home it is.
+    /// A thread and its clients.
     ///
     /// # Errors
     ///
@@ -365,8 +365,8 @@ impl Worker {
         }
     }
 
-    /// Sends a PINGREQ for those who said nothing for half their Keep Alive; looks at so many of
-    /// them each turn that each is looked at twice in it.
+    /// Sends a PINGREQ for clients that sent nothing for half their Keep Alive. Each turn looks at so
+    /// many of them that each is looked at twice in a Keep Alive.
     fn keep_alive(&mut self, now_ns: u64) -> Result<(), Error> {
         if self.plan.keep_alive_s == 0 || self.slots.is_empty() {
             return Ok(());

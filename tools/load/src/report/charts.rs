@@ -336,7 +336,7 @@ fn share(nines: f64, end: f64) -> String {
     format!("{:.places$} %", (1.0 - 10f64.powf(-nines)) * 100.0)
 }
 
-/// More than a plot has pixels for help nobody.
+/// More than a plot has pixels for are of no use.
 const MOMENTS_MAX: usize = 300;
 
 /// More nines than these say nothing to anybody.

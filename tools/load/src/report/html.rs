@@ -227,7 +227,7 @@ fn connection_figures(outcome: &Outcome, figures: &mut Vec<Figure>) {
         let detail = format!("after the first was; {down} without any");
         figures.push(Figure::new("All back", value, detail));
     }
-    // Where messages are measured nobody asks first how fast connections were.
+    // Where messages are measured, the speed of connections comes later.
     if outcome.latency.count == 0 && connections.connect.count > 0 {
         let rate = Unit::Rate.text(connections.open_rate);
         figures.push(Figure::new("Opened", rate, "connections/s".to_owned()));

@@ -1,4 +1,4 @@
-//! The exact numbers, for those who want to read after all.
+//! The exact numbers, below the charts.
 
 use super::markup::Markup;
 use super::unit::Unit;

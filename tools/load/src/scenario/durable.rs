@@ -1,4 +1,4 @@
-//! Writes to Sessions of absent subscribers, who then come and take everything: at once, or in
+//! Writes to Sessions of absent subscribers, which then come and take everything: at once, or in
 //! another run after the broker was killed. Between two runs a file says what was acknowledged.
 
 use std::fs;
@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::journal::Acknowledged;
 use crate::plan::{Length, Pattern, Plan, Step};
 
-/// Writes to Sessions of absent subscribers, who then come and take everything.
+/// Writes to Sessions of absent subscribers, which then come and take everything.
 ///
 /// Without --state all of it in one run. With --state FILE it only writes, and FILE says what was
 /// acknowledged, whatever ends the run; after that --verify --state FILE has the subscribers come

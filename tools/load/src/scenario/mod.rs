@@ -34,7 +34,7 @@ pub enum Scenario {
     Idle(Idle),
     /// Clients connect and disconnect again and again; or all come back after a restart
     Storm(Storm),
-    /// Writes to Sessions of absent subscribers, who then come and take everything
+    /// Writes to Sessions of absent subscribers, which then come and take everything
     Durable(Durable),
     /// Retained messages, and subscribers that come and fetch them
     Retained(Retained),

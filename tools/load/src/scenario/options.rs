@@ -177,7 +177,7 @@ impl Options {
 }
 
 impl Settled<'_> {
-    /// A plan of these options, of which the scenario says who takes part and what happens.
+    /// A plan of these options; the scenario adds the clients that take part and what happens.
     pub fn plan(&self) -> Result<Plan, Error> {
         let options = self.options;
         let run = random()?;

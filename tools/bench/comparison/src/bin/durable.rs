@@ -45,9 +45,9 @@ struct Options {
 /// A table of its own.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
 enum Table {
-    /// Acknowledged messages to one Session whose client is away.
+    /// Acknowledged messages to one Session without a client.
     Acknowledged,
-    /// Pairs of connected clients whose Sessions last.
+    /// Pairs of connected clients with lasting Sessions.
     Online,
     /// 1,000,000 messages in 10,000 Sessions, and a kill.
     Restart,

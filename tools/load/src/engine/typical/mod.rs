@@ -428,7 +428,7 @@ impl Guests {
     }
 }
 
-/// The clients whose home is this thread, in the order of their places there.
+/// The clients of this thread, in the order of their places there.
 fn slots(plan: &Plan, shared: &Shared, thread: u16, book: &mut Book) -> Vec<Slot> {
     let mut slots = Vec::new();
     let mut publishers = 0;

@@ -77,7 +77,7 @@ impl Guests {
         }
     }
 
-    /// Nobody publishes any more.
+    /// No client publishes any more.
     pub(super) fn stop(&self) {
         *self.campaign.borrow_mut() = None;
         self.slots.iter().for_each(|slot| slot.room.notify_one());

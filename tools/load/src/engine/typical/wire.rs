@@ -72,7 +72,7 @@ pub enum Ended {
     Lost(String),
 }
 
-/// Who connects, and where to.
+/// The client that connects, and the address it connects to.
 #[derive(Clone, Debug)]
 pub struct Login<'a> {
     /// Name or address, as it stands before `:port`.

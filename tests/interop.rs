@@ -5,6 +5,7 @@
 
 #[path = "interop/flow.rs"]
 mod flow;
+mod installed;
 mod process;
 #[path = "interop/rumq.rs"]
 mod rumq;
@@ -16,6 +17,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use process::{Process, Sluice, new_folder, program, sluice};
+
+/// The programs that most tests here run.
+const CLIENTS: &[&str] = &["mosquitto_pub", "mosquitto_sub", "stdbuf"];
 
 /// Protocol versions as mosquitto's clients spell them.
 const VERSIONS: [&str; 2] = ["311", "5"];
@@ -50,6 +54,9 @@ key = 'certs/server.key'
 
 #[test]
 fn the_lines_printed_for_a_newcomer_work_as_they_stand() {
+    if !installed::all(CLIENTS) {
+        return;
+    }
     let folder = new_folder();
     let mut command = program();
     command.current_dir(folder.path()).stdin(Stdio::null());
@@ -80,6 +87,9 @@ fn the_lines_printed_for_a_newcomer_work_as_they_stand() {
 
 #[test]
 fn messages_come_at_the_lower_of_both_qualities_of_service() {
+    if !installed::all(CLIENTS) {
+        return;
+    }
     let broker = Sluice::start(PLAIN);
     let at = broker.address("tcp");
     for version in VERSIONS {
@@ -96,6 +106,9 @@ fn messages_come_at_the_lower_of_both_qualities_of_service() {
 
 #[test]
 fn versions_speak_with_each_other() {
+    if !installed::all(CLIENTS) {
+        return;
+    }
     let broker = Sluice::start(PLAIN);
     let at = broker.address("tcp");
     for (one, other) in [("311", "5"), ("5", "311")] {
@@ -107,6 +120,9 @@ fn versions_speak_with_each_other() {
 
 #[test]
 fn a_retained_message_comes_to_later_subscribers_until_it_is_cleared() {
+    if !installed::all(CLIENTS) {
+        return;
+    }
     let broker = Sluice::start(PLAIN);
     let at = broker.address("tcp");
     for version in VERSIONS {
@@ -129,6 +145,9 @@ fn a_retained_message_comes_to_later_subscribers_until_it_is_cleared() {
 
 #[test]
 fn a_will_is_published_when_its_client_is_killed_and_not_when_it_says_goodbye() {
+    if !installed::all(CLIENTS) {
+        return;
+    }
     let broker = Sluice::start(PLAIN);
     let at = broker.address("tcp");
     for version in VERSIONS {
@@ -148,6 +167,9 @@ fn a_will_is_published_when_its_client_is_killed_and_not_when_it_says_goodbye() 
 
 #[test]
 fn messages_for_an_absent_session_come_exactly_once_and_in_order() {
+    if !installed::all(CLIENTS) {
+        return;
+    }
     let broker = Sluice::start(PLAIN);
     let at = broker.address("tcp");
     for version in VERSIONS {
@@ -168,6 +190,9 @@ fn messages_for_an_absent_session_come_exactly_once_and_in_order() {
 
 #[test]
 fn fifty_thousand_messages_arrive() {
+    if !installed::all(CLIENTS) {
+        return;
+    }
     let broker = Sluice::start(&[PLAIN, PATIENT].concat());
     let at = broker.address("tcp");
     for version in VERSIONS {
@@ -177,6 +202,9 @@ fn fifty_thousand_messages_arrive() {
 
 #[test]
 fn a_stopped_subscriber_delays_nobody_and_the_ledger_tells_what_it_missed() {
+    if !installed::all(CLIENTS) {
+        return;
+    }
     let broker = Sluice::start(&[PLAIN, PATIENT].concat());
     let at = broker.address("tcp");
     let mut ledger = subscribe(at, "5", "-t $SYS/broker/publish/messages/dropped");
@@ -203,6 +231,9 @@ fn a_stopped_subscriber_delays_nobody_and_the_ledger_tells_what_it_missed() {
 
 #[test]
 fn a_shared_subscription_gives_each_message_to_one_member() {
+    if !installed::all(CLIENTS) {
+        return;
+    }
     let broker = Sluice::start(PLAIN);
     let at = broker.address("tcp");
     for version in VERSIONS {
@@ -230,6 +261,9 @@ fn a_shared_subscription_gives_each_message_to_one_member() {
 
 #[test]
 fn tls_carries_both_versions_of_both_protocols() {
+    if !installed::all(CLIENTS) {
+        return;
+    }
     let broker = with_certificates(TLS);
     let at = broker.address("tls");
     let trust = format!("--cafile {}", broker.file("certs/ca.pem").display());
@@ -250,6 +284,9 @@ fn tls_carries_both_versions_of_both_protocols() {
 
 #[test]
 fn where_certificates_are_required_a_client_without_one_stays_outside() {
+    if !installed::all(CLIENTS) {
+        return;
+    }
     let config = format!("{TLS}client_ca = 'certs/ca.pem'\nclient_certificate = 'required'\n");
     let broker = with_certificates(&config);
     let at = broker.address("tls");
@@ -268,6 +305,9 @@ fn where_certificates_are_required_a_client_without_one_stays_outside() {
 
 #[test]
 fn passwords_of_mosquitto_passwd_open_the_door() {
+    if !installed::all(&["mosquitto_passwd", "mosquitto_pub", "stdbuf"]) {
+        return;
+    }
     let folder = new_folder();
     write_passwords(folder.path(), "anna");
     let broker =
@@ -290,6 +330,9 @@ fn passwords_of_mosquitto_passwd_open_the_door() {
 
 #[test]
 fn a_mosquitto_client_that_waits_longer_than_its_keep_alive_keeps_its_connection() {
+    if !installed::all(CLIENTS) {
+        return;
+    }
     // The second line waits for more than twice five seconds, the shortest Keep Alive that
     // mosquitto_pub takes: it pings, and would come again if it were not answered.
     let keys = "publish_bytes_rate = '2B', publish_bytes_burst = '1B'";
@@ -316,6 +359,9 @@ fn a_mosquitto_client_that_waits_longer_than_its_keep_alive_keeps_its_connection
 
 #[test]
 fn at_sigterm_clients_are_told_and_the_broker_ends_well() {
+    if !installed::all(CLIENTS) {
+        return;
+    }
     let mut broker = Sluice::start(PLAIN);
     let at = broker.address("tcp");
     let mut new = subscribe(at, "5", "-t a");

@@ -1,6 +1,7 @@
 //! Takeover on the real process: the newest connection of a Client Identifier wins, whatever the
 //! older ones do.
 
+mod installed;
 #[path = "takeover/links.rs"]
 mod links;
 mod process;
@@ -56,6 +57,9 @@ fn a_client_that_does_not_read_is_taken_over_at_once() {
 
 #[test]
 fn a_client_that_is_stopped_is_taken_over_at_once() {
+    if !installed::all(&["mosquitto_sub", "stdbuf"]) {
+        return;
+    }
     let broker = Sluice::start(CONFIG);
     let at = broker.address("tcp");
     for (version, name) in [(Version::V311, "311"), (Version::V5, "5")] {

@@ -5,10 +5,11 @@
 use std::net::SocketAddr;
 use std::ops::Range;
 
+use super::installed;
 use super::process::Sluice;
 use super::rumq::{Client, V4, V5};
 use super::{
-    FORMAT, PATIENT, PLAIN, VERSIONS, command, listen, publish, publish_lines, send_lines,
+    CLIENTS, FORMAT, PATIENT, PLAIN, VERSIONS, command, listen, publish, publish_lines, send_lines,
     subscribe,
 };
 
@@ -99,6 +100,9 @@ fn conflate_keeps_the_last_of_each_topic_in_the_place_of_the_first() {
 
 #[test]
 fn rumqttc_is_told_what_was_refused() {
+    if !installed::all(CLIENTS) {
+        return;
+    }
     let broker = Sluice::start(&format!("{PLAIN}{}", small("reject", 20)));
     let at = broker.address("tcp");
     for (round, (receiver, _)) in ROUNDS.into_iter().enumerate() {
@@ -116,6 +120,9 @@ fn rumqttc_is_told_what_was_refused() {
 
 #[test]
 fn a_class_is_chosen_by_user_name_and_by_client_identifier() {
+    if !installed::all(CLIENTS) {
+        return;
+    }
     for version in VERSIONS {
         let broker = Sluice::start(&format!(
             "{PLAIN}
@@ -168,6 +175,9 @@ fn a_class_is_chosen_by_user_name_and_by_client_identifier() {
 
 #[test]
 fn a_publisher_that_is_too_fast_waits_and_loses_nothing() {
+    if !installed::all(CLIENTS) {
+        return;
+    }
     let limits = "[limits]\nclient = { publishes_rate = 100, publishes_burst = 10 }";
     let broker = Sluice::start(&format!("{PLAIN}{PATIENT}{limits}"));
     let at = broker.address("tcp");
@@ -186,6 +196,9 @@ fn a_publisher_that_is_too_fast_waits_and_loses_nothing() {
 
 #[test]
 fn a_listener_that_pauses_loses_nothing() {
+    if !installed::all(CLIENTS) {
+        return;
+    }
     for version in VERSIONS {
         for qos in 0..=2 {
             let broker = Sluice::start(&narrow("pause", 100));
@@ -198,6 +211,9 @@ fn a_listener_that_pauses_loses_nothing() {
 
 #[test]
 fn a_listener_that_rejects_says_what_it_rejected() {
+    if !installed::all(CLIENTS) {
+        return;
+    }
     for version in VERSIONS {
         for qos in 0..=2 {
             let broker = Sluice::start(&narrow("reject", 1));
@@ -231,6 +247,9 @@ fn a_listener_that_rejects_says_what_it_rejected() {
 
 #[test]
 fn a_listener_that_disconnects_says_why_and_keeps_what_it_acknowledged() {
+    if !installed::all(CLIENTS) {
+        return;
+    }
     let broker = Sluice::start(&narrow("disconnect", 1));
     let at = broker.address("tcp");
     let mut ear = subscribe(at, "5", "-t t -q 1");
@@ -258,6 +277,9 @@ fn a_listener_that_disconnects_says_why_and_keeps_what_it_acknowledged() {
 
 #[test]
 fn a_message_of_a_higher_band_sent_last_comes_first() {
+    if !installed::all(CLIENTS) {
+        return;
+    }
     let broker = Sluice::start(&format!(
         "{PLAIN}
         [store]
@@ -303,6 +325,9 @@ fn a_message_of_a_higher_band_sent_last_comes_first() {
 /// Everything that was published is where the case says: told to its publisher, kept, in the ledger,
 /// in a dead letter.
 fn check(case: &Case) {
+    if !installed::all(CLIENTS) {
+        return;
+    }
     let broker = Sluice::start(&format!(
         "{PLAIN}{}
         [store]

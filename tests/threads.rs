@@ -1,10 +1,17 @@
 //! The concurrent parts under a scheduler that tries many orders: `cargo test --features shuttle
 //! --test threads`. A wake that is lost shows as a deadlock.
 
+#[path = "threads/client.rs"]
+mod client;
+#[path = "threads/disk.rs"]
+mod disk;
+
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 
+use client::Client;
+use disk::Disk;
 use shuttle::sync::{Condvar, Mutex};
 use shuttle::thread;
 
@@ -13,13 +20,11 @@ use sluicemq::broker::mailbox::{
     Ask, Copy, Effects, Gone, Grant, Mailbox, Member, Notice, Offer, Setting,
 };
 use sluicemq::broker::pools::{EgressPool, EgressSlot};
-use sluicemq::broker::ports::{Batch, Permit, Progress, Receipt, Refused, Store};
+use sluicemq::broker::ports::Store;
 use sluicemq::broker::registry::{Claim, Parked, Registry};
-use sluicemq::broker::turn::Scratch;
-use sluicemq::broker::{Broker, Link, PeerInfo, Ports};
+use sluicemq::broker::{Broker, Link, Ports};
 use sluicemq::codec::{
-    self, Ack, Connect, DecodeLimits, Decoded, Packet, Properties, Publish, QoS, Reason, Sender,
-    Subscribe, SubscribeOptions, Version,
+    Ack, Packet, Properties, Publish, QoS, Reason, Subscribe, SubscribeOptions, Version,
 };
 use sluicemq::config::{Config, Egress, QueueConfig, Size};
 use sluicemq::message::{ClientId, Draft, GroupId, Identity, Meter, SessionId, SubscriptionIds};
@@ -445,74 +450,6 @@ fn claims(lasts: bool) {
     });
 }
 
-/// A store: another thread makes its batches durable, one by one.
-#[derive(Default)]
-struct Disk {
-    inner: Mutex<Inner>,
-    work: Condvar,
-}
-
-#[derive(Default)]
-struct Inner {
-    submitted: u64,
-    durable: u64,
-    over: bool,
-    waiting: Vec<(u64, Waker)>,
-}
-
-impl Disk {
-    fn run(&self) {
-        loop {
-            let mut inner = self.inner.lock().unwrap();
-            while inner.durable == inner.submitted && !inner.over {
-                inner = self.work.wait(inner).unwrap();
-            }
-            if inner.durable == inner.submitted {
-                return;
-            }
-            inner.durable += 1;
-            let durable = inner.durable;
-            let (woken, waiting) =
-                std::mem::take(&mut inner.waiting).into_iter().partition(|w| w.0 <= durable);
-            inner.waiting = waiting;
-            drop(inner);
-            let woken: Vec<(u64, Waker)> = woken;
-            woken.into_iter().for_each(|(_, waker)| waker.wake());
-        }
-    }
-
-    fn stop(&self) {
-        self.inner.lock().unwrap().over = true;
-        self.work.notify_one();
-    }
-}
-
-impl Store for Disk {
-    fn remembers(&self) -> bool {
-        true
-    }
-
-    fn admit(&self, bytes: usize) -> Result<Permit, Refused> {
-        Ok(Permit::new(bytes))
-    }
-
-    fn submit(&self, _permit: Permit, _batch: Batch) -> Receipt {
-        let mut inner = self.inner.lock().unwrap();
-        inner.submitted += 1;
-        self.work.notify_one();
-        Receipt(inner.submitted)
-    }
-
-    fn state(&self, receipt: Receipt, waker: &Waker) -> Progress {
-        let mut inner = self.inner.lock().unwrap();
-        if receipt.0 <= inner.durable {
-            return Progress::Durable;
-        }
-        inner.waiting.push((receipt.0, waker.clone()));
-        Progress::Pending
-    }
-}
-
 fn broker(store: Arc<dyn Store>) -> Broker {
     let ports = Ports {
         store,
@@ -520,60 +457,6 @@ fn broker(store: Arc<dyn Store>) -> Broker {
         access: Arc::new(PermitAll),
     };
     Broker::new(&Config::default(), ports, 1, NOW)
-}
-
-/// A client on its own thread: says something, and waits for what must come.
-struct Client {
-    link: Link,
-    bell: Arc<Bell>,
-    turn: Scratch,
-    inbox: Vec<u8>,
-}
-
-impl Client {
-    fn connect(broker: &Broker, name: &str) -> Client {
-        let peer =
-            PeerInfo { address: String::new(), anonymous: true, nonce: 0, ..PeerInfo::default() };
-        let link = Link::new(broker, peer, NOW);
-        let mut client =
-            Client { link, bell: Arc::default(), turn: Scratch::default(), inbox: Vec::new() };
-        client.say(&Packet::Connect(Box::new(Connect {
-            clean_start: false,
-            client_id: name,
-            session_expiry: 100,
-            ..Connect::default()
-        })));
-        client
-    }
-
-    fn say(&mut self, packet: &Packet<'_>) {
-        let mut bytes = Vec::new();
-        codec::encode(packet, Version::V5, usize::MAX, &mut bytes).unwrap();
-        let used = self.link.receive(&bytes, NOW, &mut self.turn);
-        assert_eq!(used, bytes.len(), "nothing pauses here");
-    }
-
-    /// Waits for the next packet; `false`: the link is closed.
-    fn hear(&mut self, wanted: impl Fn(&Packet<'_>) -> bool) -> bool {
-        loop {
-            let decoded =
-                codec::decode(&self.inbox, Some(Version::V5), Sender::Server, &DecodeLimits::NONE);
-            if let Ok(Decoded::Packet { packet, len }) = decoded {
-                assert!(wanted(&packet), "{packet:?}");
-                self.inbox.drain(..len);
-                return true;
-            }
-            if self.link.is_closed() {
-                return false;
-            }
-            let waker = Waker::from(self.bell.clone());
-            self.link.poll(&waker, NOW, 0, &mut self.turn);
-            self.inbox.append(&mut self.turn.out);
-            if self.inbox.is_empty() && !self.link.is_closed() {
-                self.bell.wait();
-            }
-        }
-    }
 }
 
 fn id(n: u16) -> NonZeroU16 {

@@ -164,6 +164,13 @@ impl Client {
     }
 }
 
+impl Watch {
+    /// No SUBSCRIBE and no UNSUBSCRIBE waits for its answer.
+    pub fn asks_nothing_more(&self) -> bool {
+        self.subscribes.is_empty() && self.unsubscribes.is_empty()
+    }
+}
+
 impl Conn {
     pub fn send(&mut self, packet: &Packet<'_>) {
         if self.left || self.mute || self.over {

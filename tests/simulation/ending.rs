@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use sluicemq::broker::ClientView;
 use sluicemq::broker::metrics::Counter;
 use sluicemq::broker::overload::Pressure;
 use sluicemq::codec::{Packet, Publish, QoS};
@@ -44,34 +45,7 @@ impl World {
         }
         let view = self.broker.view();
         for session in &view.sessions {
-            let client = self.clients.iter().position(|c| c.name == session.client_id.as_str());
-            let client = client.unwrap();
-            if session.account.queued != [0, 0] {
-                self.fail(&format!("c{client} still has {:?} waiting", session.account.queued));
-            }
-            if !session.connected {
-                self.fail(&format!("c{client} did not come back"));
-            }
-            let it = &self.clients[client];
-            if !it.out.is_empty() || !it.unreleased.is_empty() {
-                self.fail(&format!("c{client} has {:?} and {:?} open", it.out, it.unreleased));
-            }
-            if self.plan.exact && client < self.plan.clients {
-                let ledger: u64 = session.account.ledger[1].iter().map(|n| u64::from(*n)).sum();
-                let too_large = session.account.ledger[1][Loss::TooLarge as usize];
-                let routed = self.oracle.above(client);
-                let seen_lost = it.refused + u64::from(too_large);
-                let seen: BTreeSet<u64> = it.seen.intersection(routed).copied().collect();
-                let verdict = check::nothing_missing(routed, &seen, ledger, seen_lost);
-                let lost = &session.account.ledger[1];
-                let missing: Vec<_> = routed.difference(&it.seen).collect();
-                self.demand(verdict, &format!("c{client} without {missing:?}, ledger {lost:?}, {} of {:?} distinct, completed {:?}", routed.len(), session.account.routed, session.account.completed));
-                if let Some(stray) =
-                    it.seen.difference(routed).find(|number| !self.oracle.shared(**number))
-                {
-                    self.fail(&format!("c{client} got {stray}, which is not for it"));
-                }
-            }
+            self.nothing_waits_for(session);
         }
         for (group, account) in &view.groups {
             if account.queued != [0, 0] {
@@ -89,6 +63,53 @@ impl World {
         let [.., unread] = &self.broker.view().topics[..] else { return };
         if unread.reasons().any(|(_, count)| count > 0) {
             self.fail(&format!("never read: {unread:?}"));
+        }
+    }
+
+    /// The client of a Session is back, and nothing waits for it or is open.
+    fn nothing_waits_for(&self, session: &ClientView) {
+        let client = self.clients.iter().position(|c| c.name == session.client_id.as_str());
+        let client = client.unwrap();
+        if session.account.queued != [0, 0] {
+            self.fail(&format!("c{client} still has {:?} waiting", session.account.queued));
+        }
+        if !session.connected {
+            self.fail(&format!("c{client} did not come back"));
+        }
+        let it = &self.clients[client];
+        if !it.out.is_empty() || !it.unreleased.is_empty() {
+            self.fail(&format!("c{client} has {:?} and {:?} open", it.out, it.unreleased));
+        }
+        if self.plan.exact && client < self.plan.clients {
+            self.nothing_is_missing(client, session);
+        }
+    }
+
+    /// All that was routed to it came or is in its ledger, and nothing else came.
+    fn nothing_is_missing(&self, client: usize, session: &ClientView) {
+        let it = &self.clients[client];
+        let ledger: u64 = session.account.ledger[1].iter().map(|n| u64::from(*n)).sum();
+        let too_large = session.account.ledger[1][Loss::TooLarge as usize];
+        let routed = self.oracle.above(client);
+        let seen_lost = it.refused + u64::from(too_large);
+        let seen: BTreeSet<u64> = it.seen.intersection(routed).copied().collect();
+        let verdict = check::nothing_missing(routed, &seen, ledger, seen_lost);
+        let lost = &session.account.ledger[1];
+        let missing: Vec<_> = routed.difference(&it.seen).collect();
+        let account = &session.account;
+        self.demand(
+            verdict,
+            &format!(
+                "c{client} without {missing:?}, ledger {lost:?}, {} of {:?} distinct, \
+                 completed {:?}",
+                routed.len(),
+                account.routed,
+                account.completed
+            ),
+        );
+        if let Some(stray) = it.seen.difference(routed).find(|number| !self.oracle.shared(**number))
+        {
+            self.fail(&format!("c{client} got {stray}, which is not for it"));
         }
     }
 
@@ -152,8 +173,8 @@ impl World {
         (self.reached.letters_lost, self.reached.letters_given_up) = (lost, told.given_up);
     }
 
-    /// Retained messages are cleared, Sessions end: the broker is empty again.
-    fn forget_everything(&mut self) {
+    /// A client that may clears the retained message of each topic.
+    fn clear_retained(&mut self) {
         for topic in TOPICS.iter().chain(&[WILL]) {
             let mut usable = (0..self.clients.len()).filter_map(|client| self.usable(client));
             let may = |id: &usize| {
@@ -180,6 +201,12 @@ impl World {
         if view.retained != (0, 0) {
             self.fail(&format!("retained {:?}", view.retained));
         }
+    }
+
+    /// Retained messages are cleared, Sessions end: the broker is empty again.
+    fn forget_everything(&mut self) {
+        self.clear_retained();
+        let view = self.broker.view();
         if view.message_bytes != 0 {
             self.fail(&format!("{} bytes of messages nobody waits for", view.message_bytes));
         }

@@ -21,27 +21,9 @@ impl World {
     /// Both laws, and what the oracle foretells.
     pub(super) fn audit(&mut self) {
         let view = self.broker.view();
-        let mut own = BTreeMap::<String, u64>::new();
-        let mut of_group = BTreeMap::<GroupId, u64>::new();
-        let mut flights = Vec::new();
-        let mut owed = 0;
-        for conn in self.conns.values() {
-            owed += conn.link.owed() as u64;
-            flights.push((self.clients[conn.client].name.clone(), conn.link.in_flight()));
-        }
-        for (client, parked) in self.broker.parked_in_flight() {
-            flights.push((client.as_str().to_owned(), parked));
-        }
-        let mut in_flight = 0;
-        for (client, groups) in flights {
-            for group in groups {
-                in_flight += 1;
-                match group {
-                    None => *own.entry(client.clone()).or_default() += 1,
-                    Some(group) => *of_group.entry(group).or_default() += 1,
-                }
-            }
-        }
+        let owed = self.conns.values().map(|conn| conn.link.owed() as u64).sum();
+        let (own, of_group) = self.in_flight();
+        let in_flight = own.values().chain(of_group.values()).sum();
         let mut queued = 0;
         for session in &view.sessions {
             let name = session.client_id.as_str();
@@ -87,6 +69,26 @@ impl World {
         self.foretold(&view);
     }
 
+    /// Copies in flight, by client and by group.
+    fn in_flight(&self) -> (BTreeMap<String, u64>, BTreeMap<GroupId, u64>) {
+        let live = self.conns.values();
+        let live = live.map(|conn| (self.clients[conn.client].name.clone(), conn.link.in_flight()));
+        let parked = self.broker.parked_in_flight();
+        let parked =
+            parked.into_iter().map(|(client, groups)| (client.as_str().to_owned(), groups));
+        let (mut own, mut of_group) = (BTreeMap::new(), BTreeMap::new());
+        for (client, groups) in live.chain(parked) {
+            for group in groups {
+                match group {
+                    None => *own.entry(client.clone()).or_default() += 1,
+                    Some(group) => *of_group.entry(group).or_default() += 1,
+                }
+            }
+        }
+        (own, of_group)
+    }
+
+    /// Copies that were routed, as many as the oracle foretells.
     fn foretold(&mut self, view: &View) {
         for client in 0..self.clients.len() {
             let name = &self.clients[client].name;

@@ -37,6 +37,13 @@ pub enum Kind {
     Crashing,
 }
 
+impl Kind {
+    /// It refuses nothing, fails never, and outlives no broker.
+    fn is_plain(self) -> bool {
+        matches!(self, Kind::Memory | Kind::Slow)
+    }
+}
+
 impl Plan {
     pub fn new(seed: u64) -> Plan {
         let mut random = Random::new(seed ^ 0x9E3C);
@@ -48,44 +55,8 @@ impl Plan {
             Kind::Crashing,
             Kind::Crashing,
         ]);
-        let plain = [Kind::Memory, Kind::Slow].contains(&store);
-        let exact = plain && random.percent(50);
-        let mut config = Config::default();
-        config.queue.messages_max = random.pick(&[20, 20, 8, 3]);
-        config.queue.bytes_max = Size::kib(random.pick(&[64, 16]));
-        config.queue.qos0_offline = random.percent(20);
-        config.session.inflight_max = random.pick(&[4, 4, 1, 32]);
-        config.session.receive_maximum = RECEIVE_MAXIMUM;
-        config.session.topic_alias_out_max = 2;
-        config.session.expiry_max = Span(Duration::from_secs(EXPIRY_MAX.into()));
-        config.limits.owed_max = 3;
-        config.limits.unreleased_max = 10;
-        config.limits.subscriptions_max = SUBSCRIPTIONS_MAX;
-        config.broker.sys_interval = Span(Duration::ZERO);
-        config.overload.hold = Span::millis(100);
-        config.overload.lag_max = Span::millis(100);
-        if exact {
-            // What is shed the oracle cannot foretell.
-            config.overload.level_max = 2;
-        }
-        if store == Kind::Crashing {
-            // No message is refused, so everything that is acknowledged must come.
-            config.queue.messages_max = 10_000;
-            config.queue.bytes_max = Size::kib(64 * 1024);
-        } else if !exact {
-            // What a failed store must not accept must be refused for no other reason.
-            if store != Kind::Faulty {
-                config.totals.retained_max = 3;
-                config.totals.queued_bytes_max = Size::kib(random.pick(&[1024, 40]));
-            }
-            config.totals.groups_max = random.pick(&[1, 10]);
-            config.totals.subscriptions_max = random.pick(&[8, 1000]);
-            config.totals.sessions_max = random.pick(&[5, 1000]);
-        }
-        if store != Kind::Crashing {
-            config.queue.policy = random.pick(&POLICIES);
-            config.queue.dead_letters = random.percent(50);
-        }
+        let exact = store.is_plain() && random.percent(50);
+        let mut config = limits(&mut random, store, exact);
         if random.percent(40) {
             config.priority = vec![
                 rule(None, Some(URGENT), 3),
@@ -96,45 +67,11 @@ impl Plan {
         }
         let clients = 3 + random.below(5);
         if random.percent(40) {
-            // They get their messages slowly; in exact rounds none is dropped for it.
-            let age = if exact { 0 } else { random.pick(&[0, 1]) };
-            let shaping = Shaping {
-                messages_rate: random.pick(&[0, 3, 50]),
-                bytes_rate: Size(random.pick(&[0, 2_000])),
-                qos0_age_max: Span::secs(age),
-                ..Shaping::default()
-            };
-            let (name, client_id) =
-                ("slow".to_owned(), Some(random.pick(&["c?", "c0", "c*"]).to_owned()));
-            let queue = ClassQueue {
-                policy: (store != Kind::Crashing).then(|| random.pick(&POLICIES)),
-                qos0_offline: Some(random.percent(50)),
-                dead_letters: (store != Kind::Crashing && random.percent(30))
-                    .then(|| random.percent(50)),
-                ..ClassQueue::default()
-            };
-            let shaping = Some(shaping);
-            let class = Class { name, client_id, shaping, queue: Some(queue), ..Class::default() };
-            config.class.push(class);
+            config.class.push(slow_class(&mut random, store, exact));
         }
         if random.percent(40) {
-            // They are looked at slowly. Only where a refusal means nothing else are they refused.
-            let actions = [Excess::Pause, Excess::Reject, Excess::Disconnect];
-            let free = plain && !exact;
-            let ingress = Ingress {
-                publishes_rate: random.pick(&[1, 5, 50]),
-                publishes_burst: random.pick(&[1, 5]),
-                publish_bytes_rate: Size(random.pick(&[0, 500])),
-                subscribes_rate: random.pick(&[0, 1]),
-                action: if free { random.pick(&actions) } else { Excess::Pause },
-                ..Ingress::default()
-            };
-            if random.percent(50) {
-                config.limits.client = ingress;
-            } else {
-                let name = LISTENER.to_owned();
-                config.listener.push(Listener { name, ingress, ..Listener::default() });
-            }
+            let free = store.is_plain() && !exact;
+            limit_what_comes(&mut random, free, &mut config);
         }
         if random.percent(25) {
             // All together get theirs slowly.
@@ -153,30 +90,13 @@ impl Plan {
                 })
                 .into();
         }
-        let letters = config.queue.dead_letters
-            || config
-                .class
-                .iter()
-                .any(|class| class.queue.as_ref().is_some_and(|q| q.dead_letters == Some(true)));
+        let leaves_letters = |class: &Class| {
+            class.queue.as_ref().is_some_and(|queue| queue.dead_letters == Some(true))
+        };
+        let letters = config.queue.dead_letters || config.class.iter().any(leaves_letters);
         if letters {
-            // In some rounds it cannot keep up: what its queue gives up must cause no letters again.
-            let queue = ClassQueue {
-                messages_max: Some(random.pick(&[1_000_000, 1_000_000, 2])),
-                bytes_max: Some(config.totals.queued_bytes_max),
-                policy: Some(random.pick(&[QueuePolicy::Reject, QueuePolicy::DropOldest])),
-                qos0_offline: None,
-                dead_letters: Some(true),
-            };
-            config.class.insert(
-                0,
-                Class {
-                    name: READER.to_owned(),
-                    client_id: Some(READER.to_owned()),
-                    shaping: Some(Shaping::default()),
-                    queue: Some(queue),
-                    ..Class::default()
-                },
-            );
+            let class = reader_class(&mut random, &config);
+            config.class.insert(0, class);
         }
         let rights = Rights { denies: random.percent(40) };
         Plan { seed, store, clients, steps: 250, exact, letters, rights, config }
@@ -236,6 +156,106 @@ impl Plan {
         config.limits.client = Ingress::default();
         config.broker.egress = Egress::default();
         config
+    }
+}
+
+/// What is limited: queues, Sessions, totals. Nothing that an exact round's oracle cannot foretell.
+fn limits(random: &mut Random, store: Kind, exact: bool) -> Config {
+    let mut config = Config::default();
+    config.queue.messages_max = random.pick(&[20, 20, 8, 3]);
+    config.queue.bytes_max = Size::kib(random.pick(&[64, 16]));
+    config.queue.qos0_offline = random.percent(20);
+    config.session.inflight_max = random.pick(&[4, 4, 1, 32]);
+    config.session.receive_maximum = RECEIVE_MAXIMUM;
+    config.session.topic_alias_out_max = 2;
+    config.session.expiry_max = Span(Duration::from_secs(EXPIRY_MAX.into()));
+    config.limits.owed_max = 3;
+    config.limits.unreleased_max = 10;
+    config.limits.subscriptions_max = SUBSCRIPTIONS_MAX;
+    config.broker.sys_interval = Span(Duration::ZERO);
+    config.overload.hold = Span::millis(100);
+    config.overload.lag_max = Span::millis(100);
+    if exact {
+        // What is shed the oracle cannot foretell.
+        config.overload.level_max = 2;
+    }
+    if store == Kind::Crashing {
+        // No message is refused, so everything that is acknowledged must come.
+        config.queue.messages_max = 10_000;
+        config.queue.bytes_max = Size::kib(64 * 1024);
+    } else if !exact {
+        // What a failed store must not accept must be refused for no other reason.
+        if store != Kind::Faulty {
+            config.totals.retained_max = 3;
+            config.totals.queued_bytes_max = Size::kib(random.pick(&[1024, 40]));
+        }
+        config.totals.groups_max = random.pick(&[1, 10]);
+        config.totals.subscriptions_max = random.pick(&[8, 1000]);
+        config.totals.sessions_max = random.pick(&[5, 1000]);
+    }
+    if store != Kind::Crashing {
+        config.queue.policy = random.pick(&POLICIES);
+        config.queue.dead_letters = random.percent(50);
+    }
+    config
+}
+
+/// A class of clients that get their messages slowly; in exact rounds none is dropped for it.
+fn slow_class(random: &mut Random, store: Kind, exact: bool) -> Class {
+    let age = if exact { 0 } else { random.pick(&[0, 1]) };
+    let shaping = Shaping {
+        messages_rate: random.pick(&[0, 3, 50]),
+        bytes_rate: Size(random.pick(&[0, 2_000])),
+        qos0_age_max: Span::secs(age),
+        ..Shaping::default()
+    };
+    let (name, client_id) = ("slow".to_owned(), Some(random.pick(&["c?", "c0", "c*"]).to_owned()));
+    let queue = ClassQueue {
+        policy: (store != Kind::Crashing).then(|| random.pick(&POLICIES)),
+        qos0_offline: Some(random.percent(50)),
+        dead_letters: (store != Kind::Crashing && random.percent(30)).then(|| random.percent(50)),
+        ..ClassQueue::default()
+    };
+    let shaping = Some(shaping);
+    Class { name, client_id, shaping, queue: Some(queue), ..Class::default() }
+}
+
+/// Rates for what clients send, of each client or of all together. `free`: PUBLISHes may be refused
+/// for it, because a refusal means nothing else in this round.
+fn limit_what_comes(random: &mut Random, free: bool, config: &mut Config) {
+    let actions = [Excess::Pause, Excess::Reject, Excess::Disconnect];
+    let ingress = Ingress {
+        publishes_rate: random.pick(&[1, 5, 50]),
+        publishes_burst: random.pick(&[1, 5]),
+        publish_bytes_rate: Size(random.pick(&[0, 500])),
+        subscribes_rate: random.pick(&[0, 1]),
+        action: if free { random.pick(&actions) } else { Excess::Pause },
+        ..Ingress::default()
+    };
+    if random.percent(50) {
+        config.limits.client = ingress;
+    } else {
+        let name = LISTENER.to_owned();
+        config.listener.push(Listener { name, ingress, ..Listener::default() });
+    }
+}
+
+/// The class of the reader of dead letters. In some rounds it cannot keep up: what its queue gives up
+/// must cause no letters again.
+fn reader_class(random: &mut Random, config: &Config) -> Class {
+    let queue = ClassQueue {
+        messages_max: Some(random.pick(&[1_000_000, 1_000_000, 2])),
+        bytes_max: Some(config.totals.queued_bytes_max),
+        policy: Some(random.pick(&[QueuePolicy::Reject, QueuePolicy::DropOldest])),
+        qos0_offline: None,
+        dead_letters: Some(true),
+    };
+    Class {
+        name: READER.to_owned(),
+        client_id: Some(READER.to_owned()),
+        shaping: Some(Shaping::default()),
+        queue: Some(queue),
+        ..Class::default()
     }
 }
 

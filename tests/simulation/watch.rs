@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 
-use sluicemq::codec::{self, DecodeLimits, Decoded, Packet, QoS, Reason, Sender, Version};
+use sluicemq::codec::{
+    self, Ack, DecodeLimits, Decoded, Packet, QoS, Reason, Sender, SubAck, Version,
+};
 use sluicemq::message::SessionId;
 
 use super::World;
-use crate::client::Conn;
+use crate::client::{Conn, Watch};
 use crate::store::{Fact, Key, number_of};
 
 impl World {
@@ -57,34 +59,19 @@ impl World {
     /// What leaves the link, looked at as it leaves.
     fn watch(&mut self, id: usize, conn: &mut Conn, packet: &Packet<'_>, len: usize, over: bool) {
         let place = format!("{id} {}", brief(packet));
-        let watch = &mut conn.watch;
-        if watch.goodbye {
+        if conn.watch.goodbye {
             self.fail(&format!("{place}: after DISCONNECT"));
         }
         if let Packet::ConnAck(connack) = packet {
-            if watch.greeted {
-                self.fail(&format!("{place}: a second CONNACK"));
-            }
-            watch.greeted = connack.reason == Reason::Success;
-            if watch.greeted && !over {
-                watch.session = self.session_of(conn.client);
-                // If the answer to a PUBLISH was lost, only the broker knows whether it was refused.
-                self.oracle.resume(conn.client, &conn.link.unreleased());
-                let lasting = watch.expiry > 0;
-                let fact = Fact::Expiry(watch.expiry);
-                let session = watch.session;
-                self.must_be_written(lasting, session, Key::Session, Some(&fact), &place);
-            }
-            return;
+            return self.watch_connack(conn, connack.reason, over, &place);
         }
+        let watch = &mut conn.watch;
         if !watch.greeted {
             self.fail(&format!("{place}: before CONNACK"));
         }
         if len > watch.packet_max {
             self.fail(&format!("{place}: {len} bytes, the client takes {}", watch.packet_max));
         }
-        let lasting = watch.expiry > 0;
-        let session = watch.session;
         match packet {
             Packet::Publish(publish) if publish.packet_id.is_some() => {
                 let packet_id = publish.packet_id.unwrap().get();
@@ -92,85 +79,20 @@ impl World {
                 self.demand(verdict, &place);
                 if publish.qos == QoS::ExactlyOnce {
                     let fact = Fact::Sent(number_of(publish.payload));
-                    let key = Key::Outgoing(packet_id);
-                    self.must_be_written(lasting, session, key, Some(&fact), &place);
+                    self.must_be_written(watch, Key::Outgoing(packet_id), Some(&fact), &place);
                 }
             }
             Packet::PubRel(ack) if !ack.reason.is_error() => {
                 let key = Key::Outgoing(ack.packet_id.get());
-                self.must_be_written(lasting, session, key, Some(&Fact::Released), &place);
+                self.must_be_written(watch, key, Some(&Fact::Released), &place);
             }
-            Packet::PubAck(ack) => {
-                let turn = watch.turns.answered(ack.packet_id.get(), QoS::AtLeastOnce);
-                let number = self.answered(turn, ack.reason, &place);
-                let denied = self.denied.contains(&number);
-                if conn.version == Version::V5 && denied != (ack.reason == Reason::NotAuthorized) {
-                    self.fail(&format!("{place}: denied is {denied}"));
-                }
-            }
-            Packet::PubRec(ack) => {
-                let packet_id = ack.packet_id.get();
-                let turn = watch.turns.answered(packet_id, QoS::ExactlyOnce);
-                let number = self.answered(turn, ack.reason, &place);
-                let denied = self.denied.contains(&number);
-                // What is sent again may be a repeat of what was allowed, or refused in silence.
-                if ack.reason == Reason::NotAuthorized && !denied {
-                    self.fail(&format!("{place}: it is allowed"));
-                }
-                let error = ack.reason.is_error();
-                if error {
-                    self.oracle.free(conn.client, packet_id);
-                }
-                let fact = (!error).then_some(Fact::Received);
-                let key = Key::Incoming(packet_id);
-                // What was refused while 3.1.1 could not be told is not remembered as received.
-                let refused = denied || !self.plan.exact;
-                let silent = refused && !error && !self.is_submitted(session, &key);
-                self.must_be_written(lasting && !silent, session, key, fact.as_ref(), &place);
-            }
+            Packet::PubAck(ack) => self.watch_puback(conn, ack, &place),
+            Packet::PubRec(ack) => self.watch_pubrec(conn, ack, &place),
             Packet::PubComp(ack) => {
-                let key = Key::Incoming(ack.packet_id.get());
-                self.must_be_written(lasting, session, key, None, &place);
+                self.must_be_written(watch, Key::Incoming(ack.packet_id.get()), None, &place);
             }
-            Packet::SubAck(suback) => {
-                let asked = watch.subscribes.remove(&suback.packet_id.get());
-                let Some(asked) = asked else { self.fail(&format!("{place}: not asked for")) };
-                // A later change of the same packet wins: only the last one is looked at.
-                let mut last = BTreeMap::new();
-                for ((filter, qos), reason) in asked.into_iter().zip(&suback.reasons) {
-                    last.insert(filter, (qos, *reason));
-                }
-                let alone = watch.subscribes.is_empty() && watch.unsubscribes.is_empty();
-                for (filter, (qos, reason)) in last {
-                    let denied =
-                        !self.plan.rights.subscribes(&self.clients[conn.client].name, &filter);
-                    // An older client is told no reason.
-                    let told = if conn.version == Version::V5 {
-                        reason == Reason::NotAuthorized
-                    } else {
-                        denied && reason.is_error()
-                    };
-                    if denied != told {
-                        self.fail(&format!("{place}: {filter}, denied is {denied}"));
-                    }
-                    self.reached.denied += u64::from(denied);
-                    if reason.is_error() {
-                        continue;
-                    }
-                    let key = Key::Subscription(filter);
-                    let fact = Fact::Granted(qos);
-                    self.must_be_written(lasting && alone, session, key, Some(&fact), &place);
-                }
-            }
-            Packet::UnsubAck(unsuback) => {
-                let asked = watch.unsubscribes.remove(&unsuback.packet_id.get());
-                let Some(asked) = asked else { self.fail(&format!("{place}: not asked for")) };
-                let alone = watch.subscribes.is_empty() && watch.unsubscribes.is_empty();
-                for filter in asked {
-                    let key = Key::Subscription(filter);
-                    self.must_be_written(lasting && alone, session, key, None, &place);
-                }
-            }
+            Packet::SubAck(suback) => self.watch_suback(conn, suback, &place),
+            Packet::UnsubAck(unsuback) => self.watch_unsuback(conn, unsuback, &place),
             Packet::PingResp => watch.pings.answered += 1,
             Packet::Disconnect(disconnect) => {
                 watch.goodbye = true;
@@ -181,17 +103,92 @@ impl World {
         }
     }
 
-    /// Nothing that promises leaves before what it promises is durable.
-    fn must_be_written(
-        &self,
-        lasting: bool,
-        session: Option<SessionId>,
-        key: Key,
-        fact: Option<&Fact>,
-        place: &str,
-    ) {
+    fn watch_connack(&mut self, conn: &mut Conn, reason: Reason, over: bool, place: &str) {
+        if conn.watch.greeted {
+            self.fail(&format!("{place}: a second CONNACK"));
+        }
+        conn.watch.greeted = reason == Reason::Success;
+        if conn.watch.greeted && !over {
+            conn.watch.session = self.session_of(conn.client);
+            // If the answer to a PUBLISH was lost, only the broker knows whether it was refused.
+            self.oracle.resume(conn.client, &conn.link.unreleased());
+            let fact = Fact::Expiry(conn.watch.expiry);
+            self.must_be_written(&conn.watch, Key::Session, Some(&fact), place);
+        }
+    }
+
+    fn watch_puback(&mut self, conn: &mut Conn, ack: &Ack<'_>, place: &str) {
+        let turn = conn.watch.turns.answered(ack.packet_id.get(), QoS::AtLeastOnce);
+        let number = self.answered(turn, ack.reason, place);
+        let denied = self.denied.contains(&number);
+        if conn.version == Version::V5 && denied != (ack.reason == Reason::NotAuthorized) {
+            self.fail(&format!("{place}: denied is {denied}"));
+        }
+    }
+
+    fn watch_pubrec(&mut self, conn: &mut Conn, ack: &Ack<'_>, place: &str) {
+        let packet_id = ack.packet_id.get();
+        let turn = conn.watch.turns.answered(packet_id, QoS::ExactlyOnce);
+        let number = self.answered(turn, ack.reason, place);
+        let denied = self.denied.contains(&number);
+        // What is sent again may be a repeat of what was allowed, or refused in silence.
+        if ack.reason == Reason::NotAuthorized && !denied {
+            self.fail(&format!("{place}: it is allowed"));
+        }
+        let error = ack.reason.is_error();
+        if error {
+            self.oracle.free(conn.client, packet_id);
+        }
+        let fact = (!error).then_some(Fact::Received);
+        let key = Key::Incoming(packet_id);
+        // What was refused while 3.1.1 could not be told is not remembered as received.
+        let refused = denied || !self.plan.exact;
+        let silent = refused && !error && !self.is_submitted(conn.watch.session, &key);
+        if !silent {
+            self.must_be_written(&conn.watch, key, fact.as_ref(), place);
+        }
+    }
+
+    fn watch_suback(&mut self, conn: &mut Conn, suback: &SubAck<'_>, place: &str) {
+        let asked = conn.watch.subscribes.remove(&suback.packet_id.get());
+        let Some(asked) = asked else { self.fail(&format!("{place}: not asked for")) };
+        // A later change of the same packet wins: only the last one is looked at.
+        let mut last = BTreeMap::new();
+        for ((filter, qos), reason) in asked.into_iter().zip(&suback.reasons) {
+            last.insert(filter, (qos, *reason));
+        }
+        for (filter, (qos, reason)) in last {
+            let denied = !self.plan.rights.subscribes(&self.clients[conn.client].name, &filter);
+            // An older client is told no reason.
+            let told = if conn.version == Version::V5 {
+                reason == Reason::NotAuthorized
+            } else {
+                denied && reason.is_error()
+            };
+            if denied != told {
+                self.fail(&format!("{place}: {filter}, denied is {denied}"));
+            }
+            self.reached.denied += u64::from(denied);
+            if !reason.is_error() && conn.watch.asks_nothing_more() {
+                let fact = Fact::Granted(qos);
+                self.must_be_written(&conn.watch, Key::Subscription(filter), Some(&fact), place);
+            }
+        }
+    }
+
+    fn watch_unsuback(&mut self, conn: &mut Conn, unsuback: &SubAck<'_>, place: &str) {
+        let asked = conn.watch.unsubscribes.remove(&unsuback.packet_id.get());
+        let Some(asked) = asked else { self.fail(&format!("{place}: not asked for")) };
+        for filter in asked.into_iter().filter(|_| conn.watch.asks_nothing_more()) {
+            self.must_be_written(&conn.watch, Key::Subscription(filter), None, place);
+        }
+    }
+
+    /// Nothing that promises leaves before what it promises is durable, if the Session lasts.
+    fn must_be_written(&self, watch: &Watch, key: Key, fact: Option<&Fact>, place: &str) {
+        let lasting = watch.expiry > 0;
         let Some(store) = self.store.as_ref().filter(|_| lasting) else { return };
-        let Some(session) = session else { self.fail(&format!("{place}: of no Session")) };
+        let Some(session) = watch.session else { self.fail(&format!("{place}: of no Session")) };
         let key = (session, key);
         let written = store.written(|table| table.facts.get(&key).cloned());
         if written.as_ref() != fact {

@@ -225,49 +225,12 @@ impl World {
 
     /// A message for the client.
     fn receive(&mut self, conn: &mut Conn, publish: &Publish<'_>) {
-        let topic = match publish.topic_alias {
-            Some(alias) if publish.topic.is_empty() => {
-                conn.aliases.get(&alias.get()).expect("an alias that was set").clone()
-            }
-            Some(alias) => {
-                conn.aliases.insert(alias.get(), publish.topic.to_owned());
-                publish.topic.to_owned()
-            }
-            None => publish.topic.to_owned(),
-        };
+        let topic = topic_of(conn, publish);
         if !self.plan.rights.receives(&self.clients[conn.client].name, &topic) {
             self.fail(&format!("c{} may not receive {topic}", conn.client));
         }
-        let reads_letters = conn.client == self.plan.clients;
-        let client = &mut self.clients[conn.client];
-        let refuses = !self.quiet
-            && !reads_letters
-            && self.disk.is_none()
-            && conn.version == Version::V5
-            && self.random.percent(2);
-        let reason = if refuses { Reason::ImplementationSpecificError } else { Reason::Success };
-        let is_new = match (publish.qos, publish.packet_id) {
-            (QoS::ExactlyOnce, Some(packet_id)) => {
-                let packet_id = packet_id.get();
-                let known = client.unreleased.contains(&packet_id);
-                let reason = if known { Reason::Success } else { reason };
-                conn.replies.push_back(Reply::Rec(packet_id, reason));
-                if reason == Reason::Success {
-                    client.unreleased.insert(packet_id);
-                } else {
-                    client.refused += 1;
-                }
-                // What was refused and comes again is no news in the order of things.
-                if known { None } else { Some(reason == Reason::Success) }
-            }
-            (QoS::AtLeastOnce, Some(packet_id)) => {
-                conn.replies.push_back(Reply::Ack(packet_id.get(), reason));
-                client.refused += u64::from(refuses);
-                Some(true)
-            }
-            _ => Some(true),
-        };
-        if reads_letters {
+        let is_new = self.answer(conn, publish);
+        if conn.client == self.plan.clients {
             // It is connected all the time: nothing comes to it again.
             assert!(is_new == Some(true) && !publish.retain);
             let number = parts(publish.payload).map(|(publisher, _, number)| (publisher, number));
@@ -277,6 +240,7 @@ impl World {
         }
         let Some((publisher, message, number)) = parts(publish.payload) else { return };
         let Some(taken) = is_new else { return };
+        let client = &mut self.clients[conn.client];
         if taken && publish.qos > QoS::AtMostOnce {
             client.seen.insert(number);
             client.got.insert(message);
@@ -297,6 +261,53 @@ impl World {
         let who = conn.client;
         self.demand(verdict, &format!("c{who} {topic}"));
         self.demand(order, &format!("c{who}"));
+    }
+
+    /// The client answers a PUBLISH: none if it has this message, else whether it takes it.
+    fn answer(&mut self, conn: &mut Conn, publish: &Publish<'_>) -> Option<bool> {
+        let reads_letters = conn.client == self.plan.clients;
+        let client = &mut self.clients[conn.client];
+        let refuses = !self.quiet
+            && !reads_letters
+            && self.disk.is_none()
+            && conn.version == Version::V5
+            && self.random.percent(2);
+        let reason = if refuses { Reason::ImplementationSpecificError } else { Reason::Success };
+        match (publish.qos, publish.packet_id) {
+            (QoS::ExactlyOnce, Some(packet_id)) => {
+                let packet_id = packet_id.get();
+                let known = client.unreleased.contains(&packet_id);
+                let reason = if known { Reason::Success } else { reason };
+                conn.replies.push_back(Reply::Rec(packet_id, reason));
+                if reason == Reason::Success {
+                    client.unreleased.insert(packet_id);
+                } else {
+                    client.refused += 1;
+                }
+                // What was refused and comes again is no news in the order of things.
+                if known { None } else { Some(reason == Reason::Success) }
+            }
+            (QoS::AtLeastOnce, Some(packet_id)) => {
+                conn.replies.push_back(Reply::Ack(packet_id.get(), reason));
+                client.refused += u64::from(refuses);
+                Some(true)
+            }
+            _ => Some(true),
+        }
+    }
+}
+
+/// The topic of a PUBLISH, from its alias if it has none; an alias that it sets is remembered.
+fn topic_of(conn: &mut Conn, publish: &Publish<'_>) -> String {
+    match publish.topic_alias {
+        Some(alias) if publish.topic.is_empty() => {
+            conn.aliases.get(&alias.get()).expect("an alias that was set").clone()
+        }
+        Some(alias) => {
+            conn.aliases.insert(alias.get(), publish.topic.to_owned());
+            publish.topic.to_owned()
+        }
+        None => publish.topic.to_owned(),
     }
 }
 

@@ -20,7 +20,7 @@ pub struct Rules {
     pub ingress: Ingress,
 }
 
-/// Who is to be put into a class. What is not known fits no condition.
+/// A client that is to be put into a class. An unknown field fits no condition.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Who<'a> {
     /// The name of the listener that accepted it.
@@ -36,13 +36,13 @@ pub struct Who<'a> {
 /// The classes in force.
 #[derive(Debug)]
 pub(super) struct Classes {
-    inner: Mutex<Inner>,
-    /// There are none, and nobody is limited: who comes need not be looked at.
+    inner: Mutex<ClassTable>,
+    /// There are no classes, and no client is limited: clients need not be classified.
     plain: AtomicBool,
 }
 
 #[derive(Debug)]
-struct Inner {
+struct ClassTable {
     classes: Vec<(Class, Arc<Rules>)>,
     everybody: Arc<Rules>,
 }
@@ -50,7 +50,7 @@ struct Inner {
 impl Classes {
     pub fn new(config: &Config) -> Classes {
         let (classes, everybody) = rules(config);
-        let inner = Inner { classes, everybody };
+        let inner = ClassTable { classes, everybody };
         let plain = AtomicBool::new(inner.is_plain());
         Classes { inner: Mutex::new(inner), plain }
     }
@@ -62,7 +62,7 @@ impl Classes {
         self.plain.store(inner.is_plain(), Ordering::Relaxed);
     }
 
-    /// Whether there are none, and nobody is limited in what it sends or is sent.
+    /// Whether there are no classes, and no client is limited in what it sends or is sent.
     pub fn are_plain(&self) -> bool {
         self.plain.load(Ordering::Relaxed)
     }
@@ -89,12 +89,12 @@ impl Classes {
         class.map_or(&inner.everybody, |(_, rules)| rules).clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, ClassTable> {
         self.inner.lock().expect("no code panics while it holds the classes")
     }
 }
 
-impl Inner {
+impl ClassTable {
     fn is_plain(&self) -> bool {
         let Rules { shaping, ingress, .. } = &*self.everybody;
         self.classes.is_empty() && Shaper::new(shaping).is_none() && ingress.is_free()

@@ -1,7 +1,7 @@
 //! Limits that clients share: those of a listener together, those of one address together, those of
 //! all; and how often a Client Identifier may come.
 //!
-//! The tables are bounded. Whoever finds no place of its own in one shares the place of all such.
+//! The tables are bounded. If a table is full, the address shares one overflow entry.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -40,15 +40,15 @@ pub struct EgressSlot {
 /// All of them, by listener, and the Client Identifiers that came lately.
 #[derive(Debug)]
 pub(super) struct Pools {
-    inner: Mutex<Inner>,
+    tables: Mutex<PoolTables>,
     /// A listener, an address or all clients together are limited in what they send or are sent.
     some: AtomicBool,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
+struct PoolTables {
     /// By what the configuration calls them.
-    listeners: BTreeMap<String, Shared>,
+    listeners: BTreeMap<String, ListenerPools>,
     connects: Connects,
     /// The way out for all clients together.
     egress: Option<Arc<EgressPool>>,
@@ -56,11 +56,11 @@ struct Inner {
 
 /// What the clients of one listener share.
 #[derive(Debug, Default)]
-struct Shared {
+struct ListenerPools {
     all: Option<Arc<Pool>>,
     each: Ingress,
     addresses: BTreeMap<IpAddr, Arc<Pool>>,
-    /// For those that find no place in the table.
+    /// For addresses that find no room in the table.
     others: Option<Arc<Pool>>,
     swept: Time,
     egress: Option<Arc<EgressPool>>,
@@ -74,9 +74,9 @@ struct Connects {
     swept: Time,
 }
 
-/// Addresses or Client Identifiers remembered; beyond it those at rest are forgotten.
+/// Most addresses or Client Identifiers in a table; beyond it those at rest are forgotten.
 const PLACES_MAX: usize = 65_536;
-/// How often it is looked for those.
+/// Time between two searches for those.
 const SWEEP: Duration = Duration::from_secs(1);
 
 impl Pool {
@@ -84,18 +84,18 @@ impl Pool {
         Some(Arc::new(Pool { intake: Mutex::new(Intake::new(ingress)?) }))
     }
 
-    /// What becomes of the packet, if it is beyond the rate.
+    /// What is done with the packet, if it is beyond the rate.
     pub fn excess(&self, load: Load, now: Time) -> Option<Excess> {
         let intake = self.lock();
         intake.is_over(load, now).then(|| intake.action())
     }
 
-    /// Takes the tokens of a packet; returns when it may be looked at.
+    /// Takes the tokens of a packet; returns when it may be handled.
     pub fn book(&self, load: Load, now: Time) -> Time {
         self.lock().book(load, now)
     }
 
-    /// Gives back the tokens of a packet that waits still, and will not be looked at.
+    /// Gives back the tokens of a booked packet that will not be handled.
     pub fn give_back(&self, load: Load) {
         self.lock().give_back(load);
     }
@@ -128,23 +128,23 @@ impl EgressSlot {
         &self.pool
     }
 
-    /// What may leave for the client, which has something; if it must wait, `waker` is woken when it
-    /// is its turn.
+    /// What may leave for a client that has something to send; if it must wait, `waker` is woken when
+    /// it is its turn.
     pub fn ask(&self, waker: &Waker, now: Time) -> Clearance {
         self.pool.lock().ask(self.slot, waker, now)
     }
 
-    /// So much has left, and there is more; returns whom to wake.
+    /// Messages and bytes that have left, and there is more. Returns the client to wake, if any.
     pub fn pour(&self, (messages, bytes): (usize, usize), now: Time) -> Option<Waker> {
         self.pool.lock().pour(self.slot, messages, bytes, now)
     }
 
-    /// So much has left, and no more will for now; returns whom to wake.
+    /// Messages and bytes that have left, and no more will for now. Returns the client to wake, if any.
     pub fn pour_last(&self, (messages, bytes): (usize, usize), now: Time) -> Option<Waker> {
         self.pool.lock().pour_last(self.slot, messages, bytes, now)
     }
 
-    /// It does not wait any more; returns whom to wake.
+    /// The client does not wait any more. Returns the client to wake, if any.
     pub fn leave(&self) -> Option<Waker> {
         self.pool.lock().leave(self.slot)
     }
@@ -161,19 +161,19 @@ impl Drop for EgressSlot {
 
 impl Pools {
     pub fn new(config: &Config) -> Pools {
-        let pools = Pools { inner: Mutex::default(), some: AtomicBool::new(false) };
+        let pools = Pools { tables: Mutex::default(), some: AtomicBool::new(false) };
         pools.set(config, Time::START);
         pools
     }
 
-    /// Puts other rules in force. What was taken under the old ones stays taken. Whoever waits must be
-    /// woken: its time may have come.
+    /// Puts other rules in force. What was taken under the old ones stays taken. Waiting clients must be
+    /// woken: their time may have come.
     pub fn set(&self, config: &Config, now: Time) {
-        let inner = &mut *self.lock();
+        let tables = &mut *self.lock();
         let mut listeners = BTreeMap::new();
         for listener in &config.listener {
             let name = listener.called();
-            let mut shared = inner.listeners.remove(name).unwrap_or_default();
+            let mut shared = tables.listeners.remove(name).unwrap_or_default();
             set(&mut shared.all, &listener.ingress, now);
             set_egress(&mut shared.egress, &listener.egress, now);
             shared.each = listener.ingress_per_address.clone();
@@ -186,16 +186,20 @@ impl Pools {
             }
             listeners.insert(name.to_owned(), shared);
         }
-        inner.listeners = listeners;
-        set_egress(&mut inner.egress, &config.broker.egress, now);
-        let some = inner.egress.is_some() || inner.listeners.values().any(Shared::limits);
+        tables.listeners = listeners;
+        set_egress(&mut tables.egress, &config.broker.egress, now);
+        let some = tables.egress.is_some() || tables.listeners.values().any(ListenerPools::limits);
         self.some.store(some, Ordering::Relaxed);
         let rate = NonZeroU64::new(config.limits.connects_rate.into());
-        inner.connects.rate = rate;
+        tables.connects.rate = rate;
         match rate {
-            None => inner.connects.clients.clear(),
+            None => tables.connects.clients.clear(),
             Some(rate) => {
-                inner.connects.clients.values_mut().for_each(|b| b.set_rate(rate, rate.get(), now));
+                tables
+                    .connects
+                    .clients
+                    .values_mut()
+                    .for_each(|b| b.set_rate(rate, rate.get(), now));
             }
         }
     }
@@ -207,8 +211,8 @@ impl Pools {
 
     /// What a client of the listener, as the configuration calls it, shares with others.
     pub fn of(&self, listener: &str, address: Option<IpAddr>, now: Time) -> Vec<Arc<Pool>> {
-        let inner = &mut *self.lock();
-        let Some(shared) = inner.listeners.get_mut(listener) else { return Vec::new() };
+        let tables = &mut *self.lock();
+        let Some(shared) = tables.listeners.get_mut(listener) else { return Vec::new() };
         let each = address.and_then(|address| shared.of_address(address, now));
         shared.all.iter().cloned().chain(each).collect()
     }
@@ -216,9 +220,9 @@ impl Pools {
     /// The egress pools of a client of the listener, as the configuration calls it: the listener's,
     /// then the one of all clients.
     pub fn egress(&self, listener: &str) -> impl Iterator<Item = Arc<EgressPool>> + use<> {
-        let inner = &*self.lock();
-        let own = inner.listeners.get(listener).and_then(|shared| shared.egress.clone());
-        own.into_iter().chain(inner.egress.clone())
+        let tables = &*self.lock();
+        let own = tables.listeners.get(listener).and_then(|shared| shared.egress.clone());
+        own.into_iter().chain(tables.egress.clone())
     }
 
     /// Whether a client may come in now, after all those that came before under its name.
@@ -226,12 +230,12 @@ impl Pools {
         self.lock().connects.admits(client_id, now)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().expect("no code panics while it holds the pools")
+    fn lock(&self) -> MutexGuard<'_, PoolTables> {
+        self.tables.lock().expect("no code panics while it holds the pools")
     }
 }
 
-impl Shared {
+impl ListenerPools {
     fn limits(&self) -> bool {
         self.all.is_some() || self.egress.is_some() || !self.each.is_free()
     }
@@ -272,7 +276,7 @@ impl Connects {
             self.swept = now;
             self.clients.retain(|_, bucket| bucket.ready_at(rate.get()) > now);
         }
-        // One that finds no place has not come lately, as far as anybody knows.
+        // One that finds no room is taken as one that has not come lately.
         if self.clients.len() < PLACES_MAX {
             let mut bucket = TokenBucket::new(rate, rate.get());
             bucket.take(1, now);
@@ -369,7 +373,7 @@ mod tests {
             assert!(pools.admits(&number.to_string(), now));
         }
         assert_eq!(pools.lock().connects.clients.len(), PLACES_MAX);
-        assert!(!pools.admits("a", now), "who comes often keeps its place");
+        assert!(!pools.admits("a", now), "a client that comes often keeps its entry");
         pools.set(&Config::default(), now);
         assert!(pools.admits("a", now));
     }

@@ -20,7 +20,7 @@ pub(super) struct Egress {
     passed: Option<Allowance>,
     /// Messages and bytes that have left since.
     poured: (usize, usize),
-    /// When to ask again, if nobody wakes it before.
+    /// When to ask again, unless it is woken before.
     pub until: Option<Time>,
     /// How long it has waited for its turn, but for the wait it is in.
     waited: Duration,
@@ -37,7 +37,7 @@ impl Egress {
         some.then_some(Egress { slots, passed, poured, until: None, waited, since: None })
     }
 
-    /// Asks for its turn, unless it has some of it left. `wakers`: whose turn it is instead.
+    /// Asks for its turn, unless some of it is left. `wakers` gets the clients to wake instead.
     pub fn enter(&mut self, waker: &Waker, now: Time, wakers: &mut Vec<Waker>) {
         if self.passed.is_some_and(|allowance| !allowance.is_none()) {
             return;

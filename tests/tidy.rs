@@ -123,7 +123,7 @@ const VERSIONS: &[(&str, usize)] = &[
     ("src/broker/link/not_read.rs", 1),
     // Nor can it be refused a PUBLISH.
     ("src/broker/link/limits.rs", 1),
-    ("src/broker/link/ties.rs", 1),
+    ("src/broker/link/attachment.rs", 1),
     // AUTH is of version 5; an overtaken older client is just closed.
     ("src/broker/link/opening.rs", 2),
     // A client of our own, which speaks version 5.
@@ -134,10 +134,10 @@ const VERSIONS: &[(&str, usize)] = &[
 const CYCLES: &[&[&str]] = &[
     &[
         "src/broker/link/limits.rs",
-        "src/broker/link/linger.rs",
+        "src/broker/link/coalesce.rs",
         "src/broker/link/live.rs",
         "src/broker/link/login.rs",
-        "src/broker/link/ties.rs",
+        "src/broker/link/attachment.rs",
     ],
     &["src/settings/file.rs", "src/settings/keys.rs"],
 ];

@@ -15,6 +15,7 @@ pub mod mailbox;
 mod matches;
 pub mod metrics;
 pub mod overload;
+mod pending_pushes;
 pub mod pools;
 pub mod ports;
 mod priorities;
@@ -27,7 +28,6 @@ pub mod registry;
 mod reload;
 pub(crate) mod restore;
 mod router;
-mod staged;
 mod store_figures;
 mod subscribing;
 mod sys;
@@ -162,7 +162,7 @@ impl Broker {
         receipt
     }
 
-    /// Pushes what is staged. What had to go for it is told, and pushed in its turn.
+    /// Pushes what this turn has admitted. What had to go for it is told, and pushed in its turn.
     fn flush_and_tell(&self, turn: &mut Turn<'_>) {
         for round in 0.. {
             self.flush_copies(turn);
@@ -195,10 +195,10 @@ impl Broker {
     /// Pushes the copies routed so far: the store has them.
     fn flush_copies(&self, turn: &mut Turn<'_>) {
         let now = turn.now;
-        let Scratch { staged, wakers, pressed, gone, settings, .. } = &mut *turn.scratch;
+        let Scratch { pending_pushes, wakers, pressed, gone, settings, .. } = &mut *turn.scratch;
         let setting = settings.setting(self.0.router.topic_hash(), now);
         let effects = &mut Effects { wakers, gone };
-        staged.drain(|open| {
+        pending_pushes.drain(|open| {
             open.mailbox.push(&mut open.copies, &setting, &mut open.grant, effects);
             if open.grant.is_pressed() {
                 press(pressed, &open.mailbox);

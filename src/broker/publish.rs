@@ -221,10 +221,10 @@ impl Broker {
         let setting = scratch.settings.setting(shared.router.topic_hash(), now);
         let band = scratch.settings.band(draft.topic, &draft.properties);
         let mut copies = Vec::new();
-        let before = scratch.staged.receivers();
+        let before = scratch.pending_pushes.receivers();
         for (index, found) in matches.iter().enumerate() {
             let qos = found.qos.min(draft.qos);
-            let open = scratch.staged.of(found, before);
+            let open = scratch.pending_pushes.of(found, before);
             if !open.grant.spend(qos, record.bytes) {
                 let offer = Offer { topic: draft.topic, qos, bytes: record.bytes };
                 let (grant, gone) = (&mut open.grant, &mut scratch.gone);

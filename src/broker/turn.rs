@@ -12,11 +12,11 @@ use super::dropped::Gone;
 use super::mailbox::Mailbox;
 use super::metrics::Tally;
 use super::overload::Pressure;
+use super::pending_pushes::PendingPushes;
 use super::ports::{Batch, Permit, Receipt};
 use super::queue_settings::QueueSettings;
 use super::recent::Recent;
 use super::router::RouteChange;
-use super::staged::Staged;
 use crate::codec::{PacketId, QoS, Reason};
 use crate::message::Delivery;
 use crate::session::Context;
@@ -84,7 +84,7 @@ pub struct Scratch {
     pub(super) settings: Arc<QueueSettings>,
     pub(super) tally: Tally,
     pub(super) recent: Recent,
-    pub(super) staged: Staged,
+    pub(super) pending_pushes: PendingPushes,
     pub(super) wakers: Vec<Waker>,
     pub(super) drained: Vec<Delivery>,
     pub(super) pressed: Vec<Arc<Mailbox>>,
@@ -218,7 +218,7 @@ impl Scratch {
     /// There is something to carry out, counts aside.
     #[inline]
     pub(super) fn has_changes(&self) -> bool {
-        !(self.staged.is_empty()
+        !(self.pending_pushes.is_empty()
             && self.wakers.is_empty()
             && self.gone.is_empty()
             && self.stamps.is_empty()

@@ -25,11 +25,11 @@ impl Live {
     /// Whether there is nothing that [`Live::deliver`] could do. A client that only publishes should
     /// not look into its mailbox each time.
     pub(super) fn has_nothing_to_take(&self) -> bool {
-        let Live { session, ties } = self;
-        ties.mailbox.is_quiet()
-            && ties.extras.is_none()
-            && ties.memberships.is_empty()
-            && ties.queue.as_ref().is_none_or(|queue| queue.fetch.is_none())
+        let Live { session, attachment } = self;
+        attachment.mailbox.is_quiet()
+            && attachment.flow.is_none()
+            && attachment.memberships.is_empty()
+            && attachment.queue.as_ref().is_none_or(|queue| queue.fetch.is_none())
             && !session.resending()
             && !session.has_cursor()
     }
@@ -46,21 +46,21 @@ impl Live {
             let fetched = self.take_fetched(broker, turn);
             asked_groups &= !fetched;
             // Most clients are not shaped: they should not pay for those that are.
-            let plain = self.ties.extras.is_none();
+            let plain = self.attachment.flow.is_none();
             if !plain {
-                self.ties.enter(waker, turn);
+                self.attachment.enter(waker, turn);
             }
             let bytes = OUT_MAX.saturating_sub(unwritten + turn.out.len());
             if self.session.resending() && bytes > 0 {
                 self.resend(turn);
             }
             let from_retained = self.take_retained(bytes, turn);
-            if !plain && self.ties.egress().is_some_and(Egress::is_spent) {
+            if !plain && self.attachment.egress().is_some_and(Egress::is_spent) {
                 continue;
             }
             let mut drained = std::mem::take(&mut turn.drained);
             // Shaping decides taking, never sending: what is held up has no identifier yet.
-            let allowance = if plain { Allowance::FREE } else { self.ties.allowance(now) };
+            let allowance = if plain { Allowance::FREE } else { self.attachment.allowance(now) };
             let held = allowance.is_none();
             let max = if copies < COPIES_MAX { TAKE_MAX.min(allowance.messages) } else { 0 };
             let bytes = OUT_MAX.saturating_sub(unwritten + turn.out.len()).min(allowance.bytes);
@@ -68,16 +68,17 @@ impl Live {
             let room = self.session.room(&cx, turn.pressure.level, bytes);
             let scratch = &mut *turn.scratch;
             let queue = scratch.settings.queue();
-            let pace = if plain { None } else { self.ties.pace(held, now) };
+            let pace = if plain { None } else { self.attachment.pace(held, now) };
             let ask = Ask { room, max, pace: pace.as_ref(), waker, queue };
-            let ties = &mut self.ties;
+            let attachment = &mut self.attachment;
             let wakers = &mut scratch.wakers;
-            let taken = ties.mailbox.take(&ask, &mut ties.settled, &mut drained, wakers);
+            let taken =
+                attachment.mailbox.take(&ask, &mut attachment.settled, &mut drained, wakers);
             let mut more = taken.more() || from_retained.is_some_and(|more| more);
-            let mut cold = taken.cold().then(|| ties.mailbox.clone());
+            let mut cold = taken.cold().then(|| attachment.mailbox.clone());
             let mut left = left_after(room, &drained);
             let identity = self.session.identity();
-            for membership in &ties.memberships {
+            for membership in &attachment.memberships {
                 if asked_groups || (max == 0 && !held) {
                     break;
                 }
@@ -96,16 +97,16 @@ impl Live {
                 cold = cold.or_else(|| taken.cold().then(|| membership.mailbox.clone()));
             }
             asked_groups = true;
-            if left.bytes == 0 && ties.memberships.len() > 1 {
+            if left.bytes == 0 && attachment.memberships.len() > 1 {
                 // Another group is the first next time.
-                ties.memberships.rotate_left(1);
+                attachment.memberships.rotate_left(1);
             }
             copies += drained.len();
             let progress = fetched || !drained.is_empty() || from_retained.is_some();
             for delivery in drained.drain(..) {
                 if !plain && self.too_old(&delivery, now) {
                     let (copy, end) = (EndedCopy::new(&delivery), CopyEnd::Lost(Loss::TooOld));
-                    broker.end_copy(&self.ties.mailbox, &copy, end, turn);
+                    broker.end_copy(&self.attachment.mailbox, &copy, end, turn);
                 } else {
                     self.run(Input::Deliver(delivery), &cx, turn);
                 }
@@ -116,12 +117,12 @@ impl Live {
                 (more, asked_groups) = (true, false);
             }
             if let Some(reason) = taken.notices().kick() {
-                self.ties.closing = Some(reason);
-                self.ties.exit(turn);
+                self.attachment.closing = Some(reason);
+                self.attachment.exit(turn);
                 return false;
             }
             if taken.notices().reclassify() {
-                self.ties.classify(turn);
+                self.attachment.classify(turn);
                 continue;
             }
             if held {
@@ -129,12 +130,12 @@ impl Live {
                     || groups_have_more
                     || self.session.resending()
                     || self.session.has_cursor();
-                let by_itself = self.ties.is_held_by_itself(now);
-                if let Some(shaper) = self.ties.shaper_mut() {
+                let by_itself = self.attachment.is_held_by_itself(now);
+                if let Some(shaper) = self.attachment.shaper_mut() {
                     shaper.set_waits(waits && by_itself, now);
                 }
                 if !waits {
-                    self.ties.exit(turn);
+                    self.attachment.exit(turn);
                 }
                 self.tell_settled();
                 return false;
@@ -144,10 +145,10 @@ impl Live {
             if !there && (full || !progress || !more) {
                 self.tell_settled();
                 if !plain {
-                    if let Some(shaper) = self.ties.shaper_mut() {
+                    if let Some(shaper) = self.attachment.shaper_mut() {
                         shaper.set_waits(false, now);
                     }
-                    self.ties.exit(turn);
+                    self.attachment.exit(turn);
                 }
                 return more || groups_have_more || (full && progress);
             }
@@ -156,7 +157,7 @@ impl Live {
 
     /// Asks the store for what waits next in `mailbox`; returns whether it is there already.
     fn fetch(&mut self, mailbox: Arc<Mailbox>, broker: &Broker, waker: &Waker) -> bool {
-        let queue = self.ties.queue.get_or_insert_default();
+        let queue = self.attachment.queue.get_or_insert_default();
         if queue.fetch.is_some() {
             return false;
         }
@@ -170,7 +171,7 @@ impl Live {
 
     /// What came from the store takes its places in the mailbox; returns whether anything came.
     fn take_fetched(&mut self, broker: &Broker, turn: &mut Turn) -> bool {
-        let Some(queue) = &mut self.ties.queue else { return false };
+        let Some(queue) = &mut self.attachment.queue else { return false };
         let there = queue
             .fetch
             .as_ref()
@@ -178,7 +179,7 @@ impl Live {
         let Some((mailbox, found)) = there else {
             // A client that waited on would get nothing ever again, and not know why.
             if queue.fetch.as_ref().is_some_and(|(_, fetch)| fetch.has_failed()) {
-                self.ties.closing = Some(Reason::UnspecifiedError);
+                self.attachment.closing = Some(Reason::UnspecifiedError);
             }
             return false;
         };
@@ -192,18 +193,18 @@ impl Live {
 
     /// What was in flight leaves through the same buckets as what is new.
     fn resend(&mut self, turn: &mut Turn<'_>) {
-        let Live { session, ties } = self;
+        let Live { session, attachment } = self;
         let cx = turn.context();
-        if ties.shaper().is_none() && ties.egress().is_none() {
-            session.resend(usize::MAX, &cx, &mut |a| ties.carry_out(a, turn));
+        if attachment.shaper().is_none() && attachment.egress().is_none() {
+            session.resend(usize::MAX, &cx, &mut |a| attachment.carry_out(a, turn));
             return;
         }
         loop {
             let before = session.awaiting_resend();
-            if before == 0 || ties.allowance(turn.now).is_none() {
+            if before == 0 || attachment.allowance(turn.now).is_none() {
                 break;
             }
-            session.resend(1, &cx, &mut |action| ties.carry_out(action, turn));
+            session.resend(1, &cx, &mut |action| attachment.carry_out(action, turn));
             if session.awaiting_resend() == before {
                 break;
             }
@@ -214,7 +215,7 @@ impl Live {
     fn too_old(&self, delivery: &Delivery, now: Time) -> bool {
         let message = &delivery.message;
         message.qos == QoS::AtMostOnce
-            && self.ties.shaper().is_some_and(|shaper| shaper.too_old(message.received, now))
+            && self.attachment.shaper().is_some_and(|shaper| shaper.too_old(message.received, now))
     }
 
     /// Pulls retained messages for the first open cursor. `None`: nothing came of it; else whether
@@ -224,7 +225,7 @@ impl Live {
             return None;
         }
         let now = turn.now;
-        let allowance = self.ties.allowance(now);
+        let allowance = self.attachment.allowance(now);
         let bytes = bytes.min(allowance.bytes);
         if bytes == 0 || allowance.messages == 0 {
             return None;
@@ -243,7 +244,7 @@ impl Live {
         for delivery in drained.drain(..) {
             let above = usize::from(delivery.qos > QoS::AtMostOnce);
             // Routed here and now: the account of the receiver knows of it.
-            self.ties.mailbox.count_routed(above);
+            self.attachment.mailbox.count_routed(above);
             turn.tally.add(Counter::Routed, 1);
             self.run(Input::Deliver(delivery), &cx, turn);
         }
@@ -253,7 +254,7 @@ impl Live {
 
     /// What was completed is told to the mailbox's account.
     pub(super) fn tell_settled(&mut self) {
-        self.ties.mailbox.settle_many(&mut self.ties.settled);
+        self.attachment.mailbox.settle_many(&mut self.attachment.settled);
     }
 }
 

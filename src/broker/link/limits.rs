@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
+use super::attachment::Pause;
 use super::live::Live;
-use super::ties::Pause;
 use crate::broker::metrics::Counter;
 use crate::broker::pools::Pool;
 use crate::broker::turn::Turn;
@@ -35,15 +35,15 @@ pub(super) struct Booking {
 
 /// What becomes of a packet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Gate {
+pub(super) enum Admission {
     /// It is handled.
-    Open,
+    Admit,
     /// It is handled as one beyond the rate.
     Refuse,
     /// It waits, unread.
     Wait,
     /// Its sender is disconnected.
-    Close,
+    Disconnect,
 }
 
 impl Limits {
@@ -94,7 +94,7 @@ impl Limits {
 
     /// Whether a packet may be looked at, and if not, from when on. The strictest that is asked for
     /// happens; but what can only wait takes its place in every queue.
-    fn ask(&mut self, load: Load, refusable: bool, now: Time) -> Result<(), Verdict> {
+    fn ask(&mut self, load: Load, refusable: bool, now: Time) -> Result<(), NotAdmitted> {
         let due = match self.booked {
             Some(Booking { due, .. }) => due,
             None => {
@@ -104,31 +104,31 @@ impl Limits {
                 let due = own.max(shared).unwrap_or(Time::START);
                 self.booked = Some(Booking { load, due });
                 if due > now {
-                    return Err(Verdict::Wait { until: due, new: true });
+                    return Err(NotAdmitted::Wait { until: due, new: true });
                 }
                 due
             }
         };
-        if due > now { Err(Verdict::Wait { until: due, new: false }) } else { Ok(()) }
+        if due > now { Err(NotAdmitted::Wait { until: due, new: false }) } else { Ok(()) }
     }
 
-    fn judge(&self, load: Load, refusable: bool, now: Time) -> Result<(), Verdict> {
+    fn judge(&self, load: Load, refusable: bool, now: Time) -> Result<(), NotAdmitted> {
         let own = self.own.as_ref().filter(|own| own.is_over(load, now)).map(Intake::action);
         let shared = self.shared.iter().filter_map(|pool| pool.excess(load, now));
         let mut refused = false;
         for action in own.into_iter().chain(shared) {
             match action {
-                Excess::Disconnect => return Err(Verdict::Close),
+                Excess::Disconnect => return Err(NotAdmitted::Close),
                 Excess::Reject => refused |= refusable,
                 Excess::Pause => {}
             }
         }
-        if refused { Err(Verdict::Refuse) } else { Ok(()) }
+        if refused { Err(NotAdmitted::Refuse) } else { Ok(()) }
     }
 }
 
 /// Why a packet is not looked at.
-enum Verdict {
+enum NotAdmitted {
     Wait { until: Time, new: bool },
     Refuse,
     Close,
@@ -138,54 +138,59 @@ impl Live {
     /// What becomes of the client's next packet, of `len` bytes: its rate, what it may bring in while the
     /// broker is pressed, and room in the store.
     #[inline]
-    pub(super) fn gate(&mut self, packet: &Packet<'_>, len: usize, turn: &mut Turn<'_>) -> Gate {
+    pub(super) fn admission(
+        &mut self,
+        packet: &Packet<'_>,
+        len: usize,
+        turn: &mut Turn<'_>,
+    ) -> Admission {
         let load = match packet {
             Packet::Publish(_) => Load::Publish(len),
             Packet::Subscribe(_) => Load::Subscribe,
-            _ => return Gate::Open,
+            _ => return Admission::Admit,
         };
         match self.by_rate(packet, load, turn) {
-            Gate::Open => {}
+            Admission::Admit => {}
             closed => return closed,
         }
-        let Packet::Publish(publish) = packet else { return Gate::Open };
-        if self.is_held_up(turn) || !self.has_room(publish, len, turn) {
-            return Gate::Wait;
+        let Packet::Publish(publish) = packet else { return Admission::Admit };
+        if self.is_over_overload_limit(turn) || !self.has_room(publish, len, turn) {
+            return Admission::Wait;
         }
-        self.press_brake(len, turn);
-        Gate::Open
+        self.count_for_overload_limit(len, turn);
+        Admission::Admit
     }
 
     #[inline]
-    fn by_rate(&mut self, packet: &Packet<'_>, load: Load, turn: &Turn<'_>) -> Gate {
-        if self.ties.extras.is_none() {
-            return Gate::Open;
+    fn by_rate(&mut self, packet: &Packet<'_>, load: Load, turn: &Turn<'_>) -> Admission {
+        if self.attachment.flow.is_none() {
+            return Admission::Admit;
         }
         self.ask_rate(packet, load, turn)
     }
 
-    fn ask_rate(&mut self, packet: &Packet<'_>, load: Load, turn: &Turn<'_>) -> Gate {
+    fn ask_rate(&mut self, packet: &Packet<'_>, load: Load, turn: &Turn<'_>) -> Admission {
         let (metrics, now) = (turn.broker.metrics(), turn.now);
-        let v5 = self.ties.version == Version::V5;
-        let Some(limits) = self.ties.limits_mut() else { return Gate::Open };
+        let v5 = self.attachment.version == Version::V5;
+        let Some(limits) = self.attachment.limits_mut() else { return Admission::Admit };
         let qos0 = matches!(packet, Packet::Publish(publish) if publish.qos == QoS::AtMostOnce);
         // An older client can be refused a Subscription, but no PUBLISH [MQTT311-3.3.5-2].
         let refusable = v5 || qos0 || load == Load::Subscribe;
         match limits.ask(load, refusable, now) {
-            Ok(()) => Gate::Open,
-            Err(Verdict::Wait { until, new }) => {
+            Ok(()) => Admission::Admit,
+            Err(NotAdmitted::Wait { until, new }) => {
                 metrics.add(Counter::RatePauses, u64::from(new));
-                self.ties.pause = Some(Box::new(Pause::Rate { until }));
-                Gate::Wait
+                self.attachment.pause = Some(Box::new(Pause::Rate { until }));
+                Admission::Wait
             }
-            Err(Verdict::Refuse) => {
+            Err(NotAdmitted::Refuse) => {
                 // At `QoS` 0 the Session knows the topic, and says that it is dropped.
                 metrics.add(Counter::RateRefused, u64::from(!qos0));
-                Gate::Refuse
+                Admission::Refuse
             }
-            Err(Verdict::Close) => {
+            Err(NotAdmitted::Close) => {
                 metrics.add(Counter::RateDisconnects, 1);
-                Gate::Close
+                Admission::Disconnect
             }
         }
     }

@@ -7,7 +7,7 @@ use thin_vec::ThinVec;
 use tracing::info;
 
 use super::Origin;
-use super::ties::{Extras, Held, Pause, Queue, Ties};
+use super::attachment::{Attachment, FlowState, Held, Pause, Queue};
 use crate::broker::mailbox::{Ask, Mailbox};
 use crate::broker::metrics::Counter;
 use crate::broker::ports::{Progress, Receipt, Refused};
@@ -24,7 +24,7 @@ use crate::time::Time;
 #[derive(Debug)]
 pub(super) struct Live {
     pub(super) session: Session,
-    pub(super) ties: Ties,
+    pub(super) attachment: Attachment,
 }
 
 /// So many answers may wait for the store before nothing more is read: Receive Maximum counts PUBLISHes
@@ -39,7 +39,7 @@ impl Live {
         id: SessionId,
         mailbox: Arc<Mailbox>,
         newest: Option<Receipt>,
-        (origin, extras): (Origin, Option<Box<Extras>>),
+        (origin, flow): (Origin, Option<Box<FlowState>>),
         turn: &Turn<'_>,
     ) -> Live {
         let router = &turn.broker.0.router;
@@ -51,7 +51,7 @@ impl Live {
         for membership in &memberships {
             membership.mailbox.join();
         }
-        let mut ties = Ties {
+        let mut attachment = Attachment {
             origin,
             mailbox,
             memberships,
@@ -64,22 +64,22 @@ impl Live {
             greeted: false,
             closing: None,
             goodbye: false,
-            extras,
+            flow,
         };
-        ties.classify(turn);
-        Live { session, ties }
+        attachment.classify(turn);
+        Live { session, attachment }
     }
 
     /// CONNACK; `false` if it does not fit the client's Maximum Packet Size.
     pub fn greet(&mut self, connack: &ConnAck<'_>, changed: bool, turn: &mut Turn<'_>) -> bool {
         let packet = Packet::ConnAck(Box::new(connack.clone()));
-        if !changed && self.ties.queue.is_none() {
-            self.ties.greeted = self.send(&packet, turn);
-            return self.ties.greeted;
+        if !changed && self.attachment.queue.is_none() {
+            self.attachment.greeted = self.send(&packet, turn);
+            return self.attachment.greeted;
         }
         let mut bytes = Vec::new();
-        let max = self.ties.packet_max as usize;
-        if codec::encode(&packet, self.ties.version, max, &mut bytes).is_err() {
+        let max = self.attachment.packet_max as usize;
+        if codec::encode(&packet, self.attachment.version, max, &mut bytes).is_err() {
             return false;
         }
         let what = Owed::Bytes(bytes.into_boxed_slice());
@@ -109,43 +109,43 @@ impl Live {
     }
 
     pub fn closing(&self) -> Option<Reason> {
-        self.ties.closing
+        self.attachment.closing
     }
 
     /// Whether CONNACK has left.
     pub fn greeted(&self) -> bool {
-        self.ties.greeted
+        self.attachment.greeted
     }
 
     pub fn said_goodbye(&self) -> bool {
-        self.ties.goodbye
+        self.attachment.goodbye
     }
 
     /// Either of them.
     pub fn is_over(&self) -> bool {
-        self.ties.closing.is_some() || self.ties.goodbye
+        self.attachment.closing.is_some() || self.attachment.goodbye
     }
 
     /// When time alone will change something.
     #[inline]
     pub fn deadline(&self) -> Option<Time> {
-        if self.ties.pause.is_none() && self.ties.extras.is_none() {
+        if self.attachment.pause.is_none() && self.attachment.flow.is_none() {
             return self.session.deadline();
         }
         self.earliest_deadline()
     }
 
     fn earliest_deadline(&self) -> Option<Time> {
-        let pause = match self.ties.pause.as_deref() {
+        let pause = match self.attachment.pause.as_deref() {
             Some(
                 Pause::Receivers { until, .. } | Pause::Rate { until } | Pause::Overload { until },
             ) => Some(*until),
             Some(Pause::Store) | None => None,
         };
-        let shaper = self.ties.shaper().and_then(Shaper::deadline);
-        let egress = self.ties.egress().and_then(|egress| egress.until);
-        let linger = self.lingers_until();
-        [self.session.deadline(), pause, shaper, egress, linger].into_iter().flatten().min()
+        let shaper = self.attachment.shaper().and_then(Shaper::deadline);
+        let egress = self.attachment.egress().and_then(|egress| egress.until);
+        let coalesce = self.coalesces_until();
+        [self.session.deadline(), pause, shaper, egress, coalesce].into_iter().flatten().min()
     }
 
     /// Whether the client's next packet may be looked at.
@@ -167,7 +167,7 @@ impl Live {
         let admitted = turn.broker.0.ports.store.admit(len);
         let waits = admitted.as_ref().is_err_and(|why| self.waits_for(*why));
         if waits {
-            self.ties.pause = Some(Box::new(Pause::Store));
+            self.attachment.pause = Some(Box::new(Pause::Store));
         }
         turn.room = admitted.ok();
         !waits
@@ -178,7 +178,7 @@ impl Live {
     fn waits_for(&self, why: Refused) -> bool {
         match why {
             Refused::Slow => true,
-            Refused::Full => self.ties.version != Version::V5,
+            Refused::Full => self.attachment.version != Version::V5,
             Refused::Failed => false,
         }
     }
@@ -210,7 +210,7 @@ impl Live {
         };
         cx.over_rate = over_rate;
         if matches!(packet, Packet::Publish(_) | Packet::Subscribe(_))
-            && let Some(limits) = self.ties.limits_mut()
+            && let Some(limits) = self.attachment.limits_mut()
         {
             limits.use_up();
         }
@@ -221,7 +221,7 @@ impl Live {
 
     /// Writes a packet; `false` if it does not fit.
     pub fn send(&mut self, packet: &Packet<'_>, scratch: &mut Scratch) -> bool {
-        self.ties.send(packet, scratch)
+        self.attachment.send(packet, scratch)
     }
 
     /// The batch of this turn is on its way: the answers take their places behind it.
@@ -231,15 +231,15 @@ impl Live {
         waker: Option<&Waker>,
         turn: &mut Turn<'_>,
     ) {
-        let ties = &mut self.ties;
-        if receipt.is_none() && ties.queue.is_none() && turn.answers.is_empty() {
+        let attachment = &mut self.attachment;
+        if receipt.is_none() && attachment.queue.is_none() && turn.answers.is_empty() {
             if !turn.pressed.is_empty() {
-                ties.begin_pause(turn);
+                attachment.begin_pause(turn);
             }
             return;
         }
         if receipt.is_some() || !turn.answers.is_empty() {
-            let queue = ties.queue.get_or_insert_default();
+            let queue = attachment.queue.get_or_insert_default();
             queue.newest = receipt.or(queue.newest);
             for Answer { due, what } in turn.answers.drain(..) {
                 let receipt = match due {
@@ -250,14 +250,14 @@ impl Live {
                 queue.held.push_back(Held { receipt, what });
             }
         }
-        ties.begin_pause(turn);
+        attachment.begin_pause(turn);
         self.serve_held(waker, turn);
     }
 
     /// Of what this Session has changed so much is on its way to the store.
     pub fn note_newest(&mut self, receipt: Option<Receipt>) {
         if receipt.is_some() {
-            self.ties.queue.get_or_insert_default().newest = receipt;
+            self.attachment.queue.get_or_insert_default().newest = receipt;
         }
     }
 
@@ -271,20 +271,20 @@ impl Live {
             }
         }
         if turn.pressure.cap.is_none() {
-            self.release_brake();
+            self.lift_overload_limit();
         }
         self.poll_pause(waker, turn);
         self.serve_held(Some(waker), turn);
         self.poll_login(waker, turn);
-        if self.ties.closing.is_some() {
+        if self.attachment.closing.is_some() {
             return false;
         }
-        if !self.ties.greeted {
+        if !self.attachment.greeted {
             self.await_greeting(waker, turn);
             return false;
         }
-        let linger = turn.settings.linger_max();
-        if self.lingers(linger, turn.now) {
+        let coalesce = turn.settings.linger_max();
+        if self.coalesces(coalesce, turn.now) {
             return false;
         }
         if self.has_nothing_to_take() {
@@ -294,7 +294,7 @@ impl Live {
         let before = turn.out.len();
         let more = self.deliver(waker, unwritten, turn);
         if turn.out.len() > before {
-            self.gave(linger, turn);
+            self.note_given(coalesce, turn);
         }
         more
     }
@@ -302,15 +302,15 @@ impl Live {
     /// CONNACK waits for the store: nothing is taken, but another claimant is heard.
     fn await_greeting(&mut self, waker: &Waker, turn: &mut Turn<'_>) {
         let Scratch { drained, wakers, settings, .. } = &mut *turn.scratch;
-        let ties = &mut self.ties;
+        let attachment = &mut self.attachment;
         let queue = settings.queue();
         let ask = Ask::nothing(waker, queue);
-        let taken = ties.mailbox.take(&ask, &mut ties.settled, drained, wakers);
+        let taken = attachment.mailbox.take(&ask, &mut attachment.settled, drained, wakers);
         if let Some(reason) = taken.notices().kick() {
-            ties.closing = Some(reason);
+            attachment.closing = Some(reason);
         }
         if taken.notices().reclassify() {
-            ties.classify(turn);
+            attachment.classify(turn);
         }
     }
 
@@ -318,7 +318,7 @@ impl Live {
     /// refused identifier is free again.
     pub fn drop_answers(&mut self, turn: &mut Turn<'_>) {
         let (cx, metrics) = (turn.context(), turn.broker.metrics());
-        let held = self.ties.queue.as_mut().map(|queue| std::mem::take(&mut queue.held));
+        let held = self.attachment.queue.as_mut().map(|queue| std::mem::take(&mut queue.held));
         let held = held.into_iter().flatten().map(|held| held.what);
         let answers = turn.answers.drain(..).map(|answer| answer.what);
         for what in held.chain(answers) {
@@ -336,12 +336,12 @@ impl Live {
         turn.pressed.clear();
         let (broker, now) = (turn.broker, turn.now);
         broker.metrics().disconnect();
-        let Live { mut session, mut ties } = self;
+        let Live { mut session, mut attachment } = self;
         let identity = session.identity().clone();
         let client_id = &identity.client_id;
-        info!(client = %client_id, address = %ties.origin, reason, "disconnected");
-        let id = ties.id();
-        for membership in &ties.memberships {
+        info!(client = %client_id, address = %attachment.origin, reason, "disconnected");
+        let id = attachment.id();
+        for membership in &attachment.memberships {
             turn.wakers.extend(membership.mailbox.part(id));
         }
         let cx = turn.context();
@@ -365,24 +365,24 @@ impl Live {
         if broker.0.remembers && session.lasts() {
             turn.batch.ops.push((id, Op::Parked { since: now }));
         }
-        let newest = ties.queue.as_ref().and_then(|queue| queue.newest);
+        let newest = attachment.queue.as_ref().and_then(|queue| queue.newest);
         let newest = turn.commit().or(newest);
-        let keep_qos0 = ties.mailbox.keeps_qos0(turn.settings.queue());
-        if let Some(limits) = ties.limits_mut() {
+        let keep_qos0 = attachment.mailbox.keeps_qos0(turn.settings.queue());
+        if let Some(limits) = attachment.limits_mut() {
             limits.give_back(now);
         }
         if session.lasts() {
-            if let Some(shaper) = ties.extras.as_mut().and_then(|extras| extras.shaper.take()) {
-                ties.mailbox.keep_shaper(shaper);
+            if let Some(shaper) = attachment.flow.as_mut().and_then(|flow| flow.shaper.take()) {
+                attachment.mailbox.keep_shaper(shaper);
             }
-            if let Some(egress) = ties.egress() {
-                ties.mailbox.keep_waited(egress.waited(now));
+            if let Some(egress) = attachment.egress() {
+                attachment.mailbox.keep_waited(egress.waited(now));
             }
-            let limits = ties.extras.as_mut().and_then(|extras| extras.limits.take());
+            let limits = attachment.flow.as_mut().and_then(|flow| flow.limits.take());
             if let Some(intake) = limits.and_then(|limits| limits.into_own()) {
-                ties.mailbox.keep_intake(intake);
+                attachment.mailbox.keep_intake(intake);
             }
-            let (wakers, fallen) = ties.mailbox.detach(&mut ties.settled, keep_qos0);
+            let (wakers, fallen) = attachment.mailbox.detach(&mut attachment.settled, keep_qos0);
             turn.wakers.extend(wakers);
             broker.lose_all(&fallen, turn);
             let expiry = session.terms().expiry;
@@ -393,22 +393,22 @@ impl Live {
             let parked = Parked {
                 id,
                 session,
-                mailbox: ties.mailbox.clone(),
+                mailbox: attachment.mailbox.clone(),
                 will_due: will_due.unwrap_or(Time::NEVER),
                 expires,
                 newest,
             };
             turn.wakers.extend(broker.0.registry.park(parked));
         } else {
-            turn.wakers.extend(ties.mailbox.detach(&mut ties.settled, true).0);
-            broker.dissolve(id, &mut session, &ties.mailbox, false, Loss::SessionEnded, turn);
+            turn.wakers.extend(attachment.mailbox.detach(&mut attachment.settled, true).0);
+            broker.dissolve(id, &mut session, &attachment.mailbox, false, Loss::SessionEnded, turn);
             turn.wakers.extend(broker.0.registry.release(client_id));
         }
     }
 
     pub(super) fn run(&mut self, input: Input<'_>, cx: &Context<'_>, turn: &mut Turn<'_>) {
-        let Live { session, ties } = self;
-        session.handle(input, cx, &mut |action| ties.carry_out(action, turn));
+        let Live { session, attachment } = self;
+        session.handle(input, cx, &mut |action| attachment.carry_out(action, turn));
     }
 
     /// Subscriptions of one packet enter the tree in one moment.
@@ -431,12 +431,12 @@ impl Live {
             self.after_flush(receipt, None, turn);
         }
         let subscriber = Subscriber {
-            session: self.ties.id(),
-            mailbox: &self.ties.mailbox,
+            session: self.attachment.id(),
+            mailbox: &self.attachment.mailbox,
             lasts: self.session.lasts(),
             connected: true,
         };
-        let memberships = &mut self.ties.memberships;
+        let memberships = &mut self.attachment.memberships;
         let stamp = turn.broker.change_routes(&subscriber, changes, memberships, turn);
         self.run(Input::Subscribed { stamp }, &turn.context(), turn);
     }
@@ -453,7 +453,7 @@ impl Live {
 
     /// Serves the queue of answers from its front, as far as they are due.
     pub fn serve_held(&mut self, waker: Option<&Waker>, turn: &mut Turn<'_>) {
-        while let Some(queue) = &mut self.ties.queue {
+        while let Some(queue) = &mut self.attachment.queue {
             let Some(held) = queue.held.front() else { break };
             if let Some(receipt) = held.receipt {
                 let Some(waker) = waker else { return };
@@ -461,7 +461,7 @@ impl Live {
                     Progress::Pending => return,
                     Progress::Durable => {}
                     Progress::Failed => {
-                        self.ties.closing = Some(Reason::UnspecifiedError);
+                        self.attachment.closing = Some(Reason::UnspecifiedError);
                         return;
                     }
                 }
@@ -475,7 +475,7 @@ impl Live {
         match owed {
             Owed::Bytes(bytes) => {
                 // CONNACK is the first of them.
-                self.ties.greeted = true;
+                self.attachment.greeted = true;
                 turn.tally.add(Counter::Packets, 1);
                 turn.out.extend_from_slice(&bytes);
             }
@@ -489,7 +489,7 @@ impl Live {
     }
 
     fn poll_pause(&mut self, waker: &Waker, turn: &Turn<'_>) {
-        let over = match self.ties.pause.as_deref_mut() {
+        let over = match self.attachment.pause.as_deref_mut() {
             None => return,
             Some(Pause::Store) => {
                 let room = turn.broker.0.ports.store.room(waker);
@@ -509,7 +509,7 @@ impl Live {
             }
         };
         if over {
-            self.ties.pause = None;
+            self.attachment.pause = None;
             // It was we who did not read.
             self.session.touch(turn.now);
         }

@@ -31,12 +31,12 @@ impl Live {
     /// AUTH from the client: a new exchange, or its next step.
     pub(super) fn on_auth(&mut self, auth: &Auth<'_>, broker: &Broker) {
         let identity = self.session.identity().clone();
-        let ties = &mut self.ties;
+        let attachment = &mut self.attachment;
         // Without a method in CONNECT there is no AUTH [MQTT5-4.12.0-7], and no other method.
-        let login = ties.extras.as_mut().and_then(|extras| extras.login.as_mut());
+        let login = attachment.flow.as_mut().and_then(|flow| flow.login.as_mut());
         let login = login.filter(|login| auth.method == Some(&*login.method));
         let Some(login) = login else {
-            ties.closing = Some(Reason::ProtocolError);
+            attachment.closing = Some(Reason::ProtocolError);
             return;
         };
         match (auth.reason, &mut login.exchange) {
@@ -56,7 +56,7 @@ impl Live {
                 }
             }
             // A second one while one runs, or an answer to nothing.
-            _ => ties.closing = Some(Reason::ProtocolError),
+            _ => attachment.closing = Some(Reason::ProtocolError),
         }
     }
 
@@ -85,7 +85,7 @@ impl Live {
             }
             // Another user does not inherit the Session.
             Verdict::Accept { .. } | Verdict::Refuse(_) => {
-                self.ties.closing = Some(Reason::NotAuthorized); // [MQTT5-4.12.1-2]
+                self.attachment.closing = Some(Reason::NotAuthorized); // [MQTT5-4.12.1-2]
             }
         }
     }
@@ -103,6 +103,6 @@ impl Live {
     }
 
     fn login(&mut self) -> Option<&mut Login> {
-        self.ties.extras.as_mut()?.login.as_mut()
+        self.attachment.flow.as_mut()?.login.as_mut()
     }
 }

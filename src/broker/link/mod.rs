@@ -6,16 +6,16 @@
 //! put into the turn.
 
 mod ahead;
-mod brake;
+mod attachment;
+mod coalesce;
 mod deliver;
 mod egress;
 mod limits;
-mod linger;
 mod live;
 mod login;
 mod not_read;
 mod opening;
-mod ties;
+mod overload_limit;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
@@ -33,7 +33,7 @@ use crate::codec::{
 use crate::message::GroupId;
 use crate::time::Time;
 
-use limits::Gate;
+use limits::Admission;
 use live::Live;
 pub use not_read::NotRead;
 use opening::{Opening, abandon};
@@ -283,19 +283,19 @@ impl State {
             match &codec::decode(&bytes[used..], self.version, Sender::Client, &limits) {
                 Ok(Decoded::Packet { packet, len }) => {
                     let len = *len;
-                    let gate = self.gate(packet, len, turn);
-                    match gate {
-                        Gate::Open | Gate::Refuse => {}
-                        Gate::Wait => {
+                    let admission = self.admission(packet, len, turn);
+                    match admission {
+                        Admission::Admit | Admission::Refuse => {}
+                        Admission::Wait => {
                             self.unread = true;
                             break;
                         }
-                        Gate::Close => {
+                        Admission::Disconnect => {
                             self.disconnect(Reason::MessageRateTooHigh, turn);
                             break;
                         }
                     }
-                    self.on_packet(packet, len, gate == Gate::Refuse, turn);
+                    self.on_packet(packet, len, admission == Admission::Refuse, turn);
                     used += len;
                 }
                 Ok(Decoded::Need(_)) => break,
@@ -338,10 +338,10 @@ impl State {
     }
 
     /// What becomes of the packet, before it is looked at.
-    fn gate(&mut self, packet: &Packet<'_>, len: usize, turn: &mut Turn<'_>) -> Gate {
+    fn admission(&mut self, packet: &Packet<'_>, len: usize, turn: &mut Turn<'_>) -> Admission {
         match &mut self.phase {
-            Phase::Live(live) => live.gate(packet, len, turn),
-            Phase::Connect(..) | Phase::Opening(_) | Phase::Closed => Gate::Open,
+            Phase::Live(live) => live.admission(packet, len, turn),
+            Phase::Connect(..) | Phase::Opening(_) | Phase::Closed => Admission::Admit,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Why nothing more is read from a client.
 
+use super::attachment::Pause;
 use super::live::{HELD_MAX, Live};
-use super::ties::Pause;
 use crate::broker::Broker;
 use crate::broker::turn::Scratch;
 use crate::codec::Version;
@@ -31,7 +31,7 @@ impl Live {
     /// answers in it count as held.
     #[inline]
     pub(super) fn not_read(&self, broker: &Broker, scratch: Option<&Scratch>) -> Option<NotRead> {
-        if let Some(pause) = self.ties.pause.as_deref() {
+        if let Some(pause) = self.attachment.pause.as_deref() {
             return Some(match pause {
                 Pause::Receivers { .. } => NotRead::Receivers,
                 Pause::Store => NotRead::Store,
@@ -39,12 +39,12 @@ impl Live {
                 Pause::Overload { .. } => NotRead::Overload,
             });
         }
-        let held = self.ties.queue.as_ref().map_or(0, |queue| queue.held.len());
+        let held = self.attachment.queue.as_ref().map_or(0, |queue| queue.held.len());
         if held + scratch.map_or(0, |scratch| scratch.answers.len()) >= HELD_MAX {
             return Some(NotRead::HeldAnswers);
         }
         let owed_max = broker.policy().limits.owed_max as usize;
-        let owes = self.ties.version != Version::V5 && self.session.owed() >= owed_max;
+        let owes = self.attachment.version != Version::V5 && self.session.owed() >= owed_max;
         owes.then_some(NotRead::OwedAnswers)
     }
 }

@@ -5,9 +5,9 @@ use std::task::Waker;
 
 use tracing::{debug, info};
 
+use super::attachment::FlowState;
 use super::live::Live;
 use super::login::Login;
-use super::ties::Extras;
 use super::{Origin, PeerInfo, Phase, State, refusal};
 use crate::broker::Broker;
 use crate::broker::mailbox::Mailbox;
@@ -332,10 +332,10 @@ impl State {
         connack.authentication_method = asked.method.as_deref(); // [MQTT5-4.12.0-5]
         connack.authentication_data = data.as_deref();
         let login = asked.method.clone().map(Login::new);
-        let extras = (login.is_some() || asked.certificate.is_some()).then(|| {
-            Box::new(Extras { login, certificate: asked.certificate, ..Extras::default() })
+        let flow = (login.is_some() || asked.certificate.is_some()).then(|| {
+            Box::new(FlowState { login, certificate: asked.certificate, ..FlowState::default() })
         });
-        let origin = (asked.origin, extras);
+        let origin = (asked.origin, flow);
         let mut live = Live::new(session, id, mailbox, newest, origin, turn);
         if live.greet(&connack, changed, turn) {
             self.phase = Phase::Live(Box::new(live));

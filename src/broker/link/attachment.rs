@@ -8,9 +8,9 @@ use thin_vec::ThinVec;
 use tracing::debug;
 
 use super::Origin;
+use super::coalesce::Coalesce;
 use super::egress::Egress;
 use super::limits::Limits;
-use super::linger::Linger;
 use super::login::Login;
 use crate::broker::classes::Who;
 use crate::broker::mailbox::{Mailbox, Owner, Pace};
@@ -29,7 +29,7 @@ use crate::time::Time;
 
 /// What ties a Session to the broker while it is connected.
 #[derive(Debug)]
-pub(super) struct Ties {
+pub(super) struct Attachment {
     pub origin: Origin,
     pub mailbox: Arc<Mailbox>,
     pub memberships: ThinVec<Membership>,
@@ -44,12 +44,12 @@ pub(super) struct Ties {
     pub greeted: bool,
     pub closing: Option<Reason>,
     pub goodbye: bool,
-    pub extras: Option<Box<Extras>>,
+    pub flow: Option<Box<FlowState>>,
 }
 
 /// What most clients do not have.
 #[derive(Debug, Default)]
-pub(super) struct Extras {
+pub(super) struct FlowState {
     pub login: Option<Login>,
     /// The identity in its certificate.
     pub certificate: Option<Box<str>>,
@@ -62,9 +62,9 @@ pub(super) struct Extras {
     /// Egress limits that it shares with others.
     pub egress: Option<Box<Egress>>,
     /// What it has brought in while the broker is pressed.
-    pub brake: Option<Box<LeakyBucket>>,
+    pub overload_limit: Option<Box<LeakyBucket>>,
     /// When it was last given something, where that matters.
-    pub linger: Linger,
+    pub coalesce: Coalesce,
 }
 
 /// What waits for the store: what is owed to the client, first in first out, and what is to come.
@@ -106,7 +106,7 @@ pub(super) enum Pause {
     Overload { until: Time },
 }
 
-impl Ties {
+impl Attachment {
     /// The Session's number.
     pub fn id(&self) -> SessionId {
         match self.mailbox.owner() {
@@ -145,7 +145,7 @@ impl Ties {
         if let Packet::Publish(publish) = packet {
             turn.tally.add(Counter::Sent, 1);
             turn.tally.add(Counter::PayloadSent, publish.payload.len() as u64);
-            if self.extras.is_some() {
+            if self.flow.is_some() {
                 self.pour(publish, turn.now);
             }
         }
@@ -213,7 +213,7 @@ impl Ties {
     pub fn classify(&mut self, turn: &Turn<'_>) {
         let (broker, now) = (turn.broker, turn.now);
         let nothing_to_say = broker.0.classes.are_plain() && !broker.0.pools.are_some();
-        if nothing_to_say && self.extras.is_none() && self.mailbox.is_ordinary() {
+        if nothing_to_say && self.flow.is_none() && self.mailbox.is_ordinary() {
             return;
         }
         let names = self.origin.listener().and_then(|id| broker.0.listeners.names(id));
@@ -221,7 +221,7 @@ impl Ties {
         let who = Who {
             client_id: identity.client_id.as_str(),
             user: identity.user_name.as_deref(),
-            certificate: self.extras.as_ref().and_then(|extras| extras.certificate.as_deref()),
+            certificate: self.flow.as_ref().and_then(|flow| flow.certificate.as_deref()),
             listener: names.as_ref().map(|names| names.name()),
         };
         let rules = broker.0.classes.of(who);
@@ -232,29 +232,29 @@ impl Ties {
         let limits = self.new_limits(listener, &rules.ingress, turn);
         let egress = self.new_egress(listener, turn);
         let some = fresh.is_some() || limits.is_some() || egress.is_some();
-        if self.extras.is_none() && !some && rules.name.is_empty() {
+        if self.flow.is_none() && !some && rules.name.is_empty() {
             return;
         }
         // What waits asks again, under the rules of now.
         if matches!(self.pause.as_deref(), Some(Pause::Rate { .. } | Pause::Overload { .. })) {
             self.pause = None;
         }
-        let extras = self.extras.get_or_insert_default();
-        extras.class = rules.name.clone();
+        let flow = self.flow.get_or_insert_default();
+        flow.class = rules.name.clone();
         // Nobody may wait for the end of it by now.
-        extras.linger.until = None;
-        extras.limits = limits;
-        extras.egress = egress;
+        flow.coalesce.until = None;
+        flow.limits = limits;
+        flow.egress = egress;
         // Whoever comes back finds its buckets as they were.
-        let kept = extras.shaper.take().or_else(|| self.mailbox.take_shaper());
-        extras.shaper = match (kept, fresh) {
+        let kept = flow.shaper.take().or_else(|| self.mailbox.take_shaper());
+        flow.shaper = match (kept, fresh) {
             (Some(mut kept), Some(_)) => {
                 kept.set(&rules.shaping, now);
                 Some(kept)
             }
             (_, fresh) => fresh,
         };
-        if extras.shaper.is_none() && extras.egress.is_none() {
+        if flow.shaper.is_none() && flow.egress.is_none() {
             self.mailbox.forget_pace();
         }
     }
@@ -268,7 +268,7 @@ impl Ties {
         let (broker, now) = (turn.broker, turn.now);
         let shared = listener.map(|name| broker.0.pools.of(name, self.origin.address(), now));
         let shared = shared.unwrap_or_default();
-        let mut had = self.extras.as_mut().and_then(|extras| extras.limits.take());
+        let mut had = self.flow.as_mut().and_then(|flow| flow.limits.take());
         if let Some(had) = &mut had {
             had.give_back(now);
         }
@@ -279,13 +279,13 @@ impl Ties {
 
     /// How much of what it sends is looked at, if that is limited.
     pub fn limits_mut(&mut self) -> Option<&mut Limits> {
-        self.extras.as_mut()?.limits.as_deref_mut()
+        self.flow.as_mut()?.limits.as_deref_mut()
     }
 
     fn new_egress(&mut self, listener: Option<&str>, turn: &Turn<'_>) -> Option<Box<Egress>> {
         let (broker, now) = (turn.broker, turn.now);
         let pools: Vec<_> = listener.iter().flat_map(|name| broker.0.pools.egress(name)).collect();
-        let had = self.extras.as_mut().and_then(|extras| extras.egress.take());
+        let had = self.flow.as_mut().and_then(|flow| flow.egress.take());
         if let Some(mut had) = had {
             // It asks again, under the rules of now.
             let mut wakers = Vec::new();
@@ -304,9 +304,9 @@ impl Ties {
 
     /// What may leave for the client now.
     pub fn allowance(&self, now: Time) -> Allowance {
-        let Some(extras) = &self.extras else { return Allowance::FREE };
-        let shaper = extras.shaper.as_ref().map(|shaper| shaper.allowance(now));
-        let egress = extras.egress.as_ref().map(|egress| egress.allowance());
+        let Some(flow) = &self.flow else { return Allowance::FREE };
+        let shaper = flow.shaper.as_ref().map(|shaper| shaper.allowance(now));
+        let egress = flow.egress.as_ref().map(|egress| egress.allowance());
         shaper.into_iter().chain(egress).fold(Allowance::FREE, Allowance::least)
     }
 
@@ -337,34 +337,34 @@ impl Ties {
 
     /// The egress limits that it shares.
     pub fn egress(&self) -> Option<&Egress> {
-        self.extras.as_ref()?.egress.as_deref()
+        self.flow.as_ref()?.egress.as_deref()
     }
 
     fn egress_mut(&mut self) -> Option<&mut Egress> {
-        self.extras.as_mut()?.egress.as_deref_mut()
+        self.flow.as_mut()?.egress.as_deref_mut()
     }
 
     /// The buckets its messages leave through.
     pub fn shaper(&self) -> Option<&Shaper> {
-        self.extras.as_ref()?.shaper.as_ref()
+        self.flow.as_ref()?.shaper.as_ref()
     }
 
     pub fn shaper_mut(&mut self) -> Option<&mut Shaper> {
-        self.extras.as_mut()?.shaper.as_mut()
+        self.flow.as_mut()?.shaper.as_mut()
     }
 
     /// How its messages are shaped; `held`: none may leave now.
     pub fn pace(&self, held: bool, now: Time) -> Option<Pace> {
-        let extras = self.extras.as_ref()?;
-        let shaper = extras.shaper.as_ref();
-        if shaper.is_none() && extras.egress.is_none() {
+        let flow = self.flow.as_ref()?;
+        let shaper = flow.shaper.as_ref();
+        if shaper.is_none() && flow.egress.is_none() {
             return None;
         }
         Some(Pace {
-            class: extras.class.clone(),
+            class: flow.class.clone(),
             level: shaper.map_or((0, 0), |shaper| shaper.level(now)),
             delayed: shaper.map(Shaper::delayed).unwrap_or_default(),
-            waited: extras.egress.as_ref().map(|egress| egress.waited(now)).unwrap_or_default(),
+            waited: flow.egress.as_ref().map(|egress| egress.waited(now)).unwrap_or_default(),
             waits: held,
         })
     }
@@ -385,15 +385,15 @@ impl Ties {
     /// What leaves is poured into the buckets: PUBLISH and nothing else.
     #[inline(never)]
     fn pour(&mut self, publish: &Publish<'_>, now: Time) {
-        let Some(extras) = &mut self.extras else { return };
-        if extras.shaper.is_none() && extras.egress.is_none() {
+        let Some(flow) = &mut self.flow else { return };
+        if flow.shaper.is_none() && flow.egress.is_none() {
             return;
         }
         let bytes = codec::publish_len(publish, self.version);
-        if let Some(shaper) = &mut extras.shaper {
+        if let Some(shaper) = &mut flow.shaper {
             shaper.pour(bytes, now);
         }
-        if let Some(egress) = &mut extras.egress {
+        if let Some(egress) = &mut flow.egress {
             egress.pour(bytes);
         }
     }

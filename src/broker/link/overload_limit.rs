@@ -3,8 +3,8 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
+use super::attachment::Pause;
 use super::live::Live;
-use super::ties::Pause;
 use crate::broker::metrics::Counter;
 use crate::broker::overload::MESSAGE;
 use crate::broker::turn::Turn;
@@ -16,42 +16,43 @@ const LOOK: Duration = Duration::from_secs(1);
 
 impl Live {
     /// Whether the client's PUBLISH has to wait, unread: nothing has happened then.
-    pub fn is_held_up(&mut self, turn: &Turn<'_>) -> bool {
+    pub fn is_over_overload_limit(&mut self, turn: &Turn<'_>) -> bool {
         let now = turn.now;
         let Some(cap) = turn.pressure.cap else { return false };
-        let ready = self.brake(cap, now).ready_at();
+        let ready = self.overload_limit(cap, now).ready_at();
         if ready <= now {
             return false;
         }
         turn.broker.metrics().add(Counter::HeldUp, 1);
         let until = ready.min(now.after(LOOK));
-        self.ties.pause = Some(Box::new(Pause::Overload { until }));
+        self.attachment.pause = Some(Box::new(Pause::Overload { until }));
         true
     }
 
     /// A PUBLISH of so many bytes comes in.
-    pub fn press_brake(&mut self, len: usize, turn: &Turn<'_>) {
+    pub fn count_for_overload_limit(&mut self, len: usize, turn: &Turn<'_>) {
         if let Some(cap) = turn.pressure.cap {
-            self.brake(cap, turn.now).pour(len as u64 + MESSAGE, turn.now);
+            self.overload_limit(cap, turn.now).pour(len as u64 + MESSAGE, turn.now);
         }
     }
 
     /// Nobody is held up any more.
-    pub fn release_brake(&mut self) {
-        if let Some(extras) = &mut self.ties.extras {
-            extras.brake = None;
+    pub fn lift_overload_limit(&mut self) {
+        if let Some(flow) = &mut self.attachment.flow {
+            flow.overload_limit = None;
         }
     }
 
     /// What the client has brought in since the cap was imposed; it may bring in a tenth of a second's
     /// worth at once.
-    fn brake(&mut self, cap: NonZeroU64, now: Time) -> &mut LeakyBucket {
+    fn overload_limit(&mut self, cap: NonZeroU64, now: Time) -> &mut LeakyBucket {
         let burst = cap.get() / 10;
-        let brake = &mut self.ties.extras.get_or_insert_default().brake;
-        let brake = brake.get_or_insert_with(|| Box::new(LeakyBucket::new(cap, burst)));
-        if brake.rate() != cap {
-            brake.set_rate(cap, burst, now);
+        let overload_limit = &mut self.attachment.flow.get_or_insert_default().overload_limit;
+        let overload_limit =
+            overload_limit.get_or_insert_with(|| Box::new(LeakyBucket::new(cap, burst)));
+        if overload_limit.rate() != cap {
+            overload_limit.set_rate(cap, burst, now);
         }
-        brake
+        overload_limit
     }
 }

@@ -9,7 +9,7 @@ use crate::message::ReceiverId;
 
 /// What a turn has for its receivers, by receiver, in the order of routing.
 #[derive(Debug, Default)]
-pub(super) struct Staged {
+pub(super) struct PendingPushes {
     /// Those in use, then those of earlier turns with the memory they had.
     open: Vec<Open>,
     used: usize,
@@ -33,8 +33,8 @@ const FEW: usize = 64;
 const COPIES_FEW: usize = 128;
 const COPIES_MANY: usize = 8;
 
-impl Staged {
-    /// How many receivers this turn has had so far: for [`Staged::of`].
+impl PendingPushes {
+    /// How many receivers this turn has had so far: for [`PendingPushes::of`].
     pub fn receivers(&self) -> usize {
         self.used
     }
@@ -157,22 +157,22 @@ mod tests {
                 found.collect()
             })
             .collect();
-        let mut staged = Staged::default();
+        let mut pending_pushes = PendingPushes::default();
         for turn in 0..200 {
             let mut twin: BTreeMap<ReceiverId, Vec<String>> = BTreeMap::new();
             for number in 0..draw(12) {
                 let payload = format!("{turn}.{number}");
-                let before = staged.receivers();
+                let before = pending_pushes.receivers();
                 for found in &topics[draw(6)] {
                     let (qos, ids) = (QoS::AtMostOnce, SubscriptionIds::default());
                     let message = message(&client, &payload);
                     let copy = Copy { message, qos, retain: false, ids, stored: false, band: 1 };
-                    staged.of(found, before).copies.push(copy);
+                    pending_pushes.of(found, before).copies.push(copy);
                     twin.entry(found.receiver).or_default().push(payload.clone());
                 }
             }
             let mut drained = BTreeMap::new();
-            staged.drain(|open| {
+            pending_pushes.drain(|open| {
                 let text = |copy: &Copy| String::from_utf8_lossy(copy.message.payload()).into();
                 let all: Vec<String> = open.copies.iter().map(text).collect();
                 assert_eq!(drained.insert(open.receiver, all), None, "each receiver once");

@@ -1,9 +1,9 @@
 //! Dead letters: dropped copies that are published again, under `$dead/`, when the turn in which they were
 //! dropped ends.
 //!
-//! A dead letter, whatever becomes of it, causes no other: neither does anything under `$dead/`. Letters
-//! whose messages only the store has wait for a tick, which fetches them; so do copies whose topic alone is
-//! to be known.
+//! A dead letter, whatever becomes of it, causes no other: neither does anything under `$dead/`. A letter
+//! waits for a tick if only the store has its message: the tick fetches it. So does a copy of which only
+//! the topic is needed.
 
 use std::collections::VecDeque;
 use std::task::Waker;
@@ -184,7 +184,7 @@ impl Broker {
         turn.batch.settled.extend(letter.mid.map(|mid| (letter.receiver, mid)));
     }
 
-    /// The store was asked for a copy whose topic only it knew, or will not be: what is known of it.
+    /// Counts a lost copy by its topic, once the store has told the topic or can no longer be asked.
     fn class_letter(&self, letter: &Letter) {
         let metrics = &self.0.metrics;
         if !metrics.topics().is_kept() {

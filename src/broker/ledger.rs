@@ -144,7 +144,7 @@ impl Broker {
         topic.map_or(TopicClass::OTHER, |topic| self.0.metrics.topics().class_of(topic))
     }
 
-    /// The class of a copy whose message may be with the store alone.
+    /// The class of a copy; its message may be with the store alone.
     fn class_of_copy(&self, topic: Option<TopicName<'_>>, mid: Option<Mid>) -> TopicClass {
         match (topic, mid) {
             (None, Some(_)) if self.0.metrics.topics().is_kept() => TopicClass::UNREAD,

@@ -64,9 +64,9 @@ pub use view::{Batching, ClientPage, ClientView, OverloadView, View};
 pub struct Ports {
     /// Where Sessions and messages are kept.
     pub store: Arc<dyn Store>,
-    /// Who may come in.
+    /// Decides which clients may connect.
     pub authenticator: Arc<dyn Authenticator>,
-    /// Who may do what.
+    /// Decides what a client may publish and subscribe to.
     pub access: Arc<dyn Access>,
 }
 
@@ -98,7 +98,7 @@ struct Shared {
     started: Time,
 }
 
-/// How often a letter may push out another copy, whose letter pushes out another, in one turn.
+/// Rounds of dead letters in one turn: a letter can push out a copy, and the copy's letter another.
 const ROUNDS_MAX: usize = 4;
 
 /// Parked Sessions and retained messages looked after in one tick.
@@ -133,7 +133,7 @@ impl Broker {
     }
 
     /// Ends a turn: hands its changes to the store, pushes the copies, wakes their receivers.
-    /// Because submit comes before push, nobody can be done with a message before it is stored.
+    /// Because submit comes before push, no receiver can be done with a message before it is stored.
     pub(super) fn flush(&self, turn: &mut Turn<'_>) -> Option<Receipt> {
         if turn.is_clean() {
             self.0.meter.settle();
@@ -184,7 +184,7 @@ impl Broker {
         }
     }
 
-    /// Hands facts to the store that nobody waits for.
+    /// Hands facts to the store and waits for no answer.
     pub(crate) fn remember_unawaited(&self, ops: Vec<(SessionId, Op)>) {
         if !ops.is_empty() {
             let batch = ports::Batch { ops, ..ports::Batch::default() };

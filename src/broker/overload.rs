@@ -42,7 +42,7 @@ pub struct Overload {
 pub struct Sample {
     /// How late a task was woken.
     pub lag: Duration,
-    /// Bytes of memory the process has; 0 if nobody wants to know.
+    /// Bytes of memory the process has; 0 if no limit asks for them.
     pub memory: u64,
     /// How the store keeps up.
     pub strain: Strain,
@@ -81,7 +81,7 @@ pub struct Reading {
 pub struct Pressure {
     /// From 0 to 3.
     pub level: u8,
-    /// At level 3 too: who has a Session here is let in.
+    /// At level 3 too, a client with a Session here is let in.
     pub resumes: bool,
     /// Bytes a second that each publisher may bring in, messages counting for [`MESSAGE`] more each;
     /// none: what it likes.
@@ -90,7 +90,7 @@ pub struct Pressure {
 
 /// From this level on publishers have a cap, and connections are accepted more slowly.
 pub const SLOW: u8 = 2;
-/// From this level on nobody new is let in, and `QoS` 0 is dropped.
+/// From this level on no new client is let in, and `QoS` 0 is dropped.
 pub const SHED: u8 = 3;
 
 impl Cause {
@@ -154,7 +154,7 @@ impl Pressure {
     }
 }
 
-/// The bit of a pressure in one word that says that nobody resumes.
+/// The bit of a pressure in one word: no client resumes its Session.
 const LATE: u64 = 4;
 
 impl Default for Pressure {

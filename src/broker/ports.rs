@@ -309,7 +309,7 @@ pub struct Publication {
     pub retained: Option<u64>,
 }
 
-/// Who may come in.
+/// Decides which clients may connect.
 pub trait Authenticator: Send + Sync {
     /// Looks at a CONNECT.
     fn begin(&self, request: &AuthRequest<'_>) -> AuthStep;

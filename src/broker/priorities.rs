@@ -22,7 +22,7 @@ struct Rule {
 }
 
 impl Priorities {
-    /// The rules; `None` where there are none, so that nobody looks for them.
+    /// The rules; `None` where there are none, so that no message is looked up.
     pub fn new(priorities: &[config::Priority]) -> Option<Priorities> {
         let limits = TopicLimits { bytes_max: usize::from(u16::MAX), levels_max: usize::MAX };
         let rules = priorities.iter().filter_map(|priority| {

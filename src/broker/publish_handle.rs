@@ -14,7 +14,7 @@ use crate::message::{Draft, Identity};
 use crate::time::Time;
 
 /// A publisher inside the process. It is asked for the rights of its identity, and sees what makes a
-/// client's link stop reading: a store without room, and receivers whose queues are more than half
+/// client's link stop reading: a store without room, and receivers with queues more than half
 /// full. See `examples/embed.rs`.
 #[derive(Debug)]
 pub struct PublishHandle {

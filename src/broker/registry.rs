@@ -1,4 +1,5 @@
-//! The registry: which Session belongs to which Client Identifier, and who holds it.
+//! The registry: which Session belongs to which Client Identifier, and what holds it: a link or the
+//! registry.
 //!
 //! A Session is attached to one link or parked here. A claim takes it over: the newest claimant
 //! wins; the attached link is kicked and parks the Session within its next turn.
@@ -52,11 +53,11 @@ pub struct PageStart {
 #[derive(Debug)]
 struct Slot {
     holder: Holder,
-    /// Claims that are not settled yet: the slot waits for them, whoever leaves.
+    /// Claims that are not settled yet: the slot stays until they are, though its link has left.
     claims: Option<Box<Claims>>,
 }
 
-/// Who wants a Session that somebody else still holds.
+/// The links that claim a Session while another link still holds it.
 #[derive(Debug)]
 struct Claims {
     client_id: ClientId,

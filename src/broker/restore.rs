@@ -38,7 +38,7 @@ pub struct Restored {
 #[derive(Debug, Default)]
 struct Remembered {
     sessions: BTreeMap<SessionId, Record>,
-    /// Of connections whose Sessions did not last.
+    /// Of connections with Sessions that did not last.
     wills: Vec<(SessionId, Arc<Identity>, Arc<WillMessage>)>,
     groups: Vec<(GroupId, TopicFilter)>,
     last: (SessionId, GroupId),
@@ -108,7 +108,7 @@ impl Broker {
         }
         self.after_change(shared.router.forget_lonely_groups(), &mut turn);
         turn.finish();
-        // Whoever had a Will at the crash may connect at once: what is due was due before.
+        // A client with a Will at the crash may connect at once: a Will that is due was due before.
         while self.tick(now, scratch).is_some_and(|next| next <= now) {}
         Ok(restored)
     }

@@ -111,7 +111,7 @@ struct Ended {
 struct Counts {
     subscriptions: AtomicUsize,
     groups: AtomicUsize,
-    /// Subscriptions whose filter starts with `$SYS`.
+    /// Subscriptions to filters that start with `$SYS`.
     sys: AtomicUsize,
     /// Of those, the ones that ask for figures of single clients.
     sys_clients: AtomicUsize,
@@ -229,7 +229,7 @@ impl Router {
         }
     }
 
-    /// Groups from the store whose members are all gone end.
+    /// Ends the groups from the store that have no members left.
     pub fn forget_lonely_groups(&self) -> Changed {
         let mut changed = Changed::default();
         let routes = &mut *self.write();

@@ -56,7 +56,7 @@ struct Row {
 }
 
 impl TopicClass {
-    /// Of what no class fits, and of what nobody knows the topic of.
+    /// Of what no class fits, and of what has no known topic.
     pub const OTHER: TopicClass = TopicClass(0);
     /// Of what only the store knows the topic of, until it is read.
     pub const UNREAD: TopicClass = TopicClass(1);

@@ -202,7 +202,7 @@ impl DerefMut for Turn<'_> {
 }
 
 impl Scratch {
-    /// A turn that was nobody's, or whose link is gone: nobody is owed, and nobody pauses for it.
+    /// Ends a turn without a link, or with one that is gone: no answer is owed, and no link pauses.
     pub(super) fn forget(&mut self) {
         self.answers.clear();
         self.pressed.clear();
@@ -226,7 +226,7 @@ impl Scratch {
             && self.batch.is_empty())
     }
 
-    /// Wakes everybody this turn had something for, with no lock held.
+    /// Wakes every link this turn had something for, with no lock held.
     pub(super) fn wake(&mut self) {
         if self.wakers.is_empty() {
             return;

@@ -269,7 +269,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
         reads == READS || unread || resumed || (more && !blocked)
     }
 
-    /// The peer is gone, and nobody is there to read what is left.
+    /// The peer is gone, and what is left to write has no reader.
     fn hang_up(&mut self, now: Time, scratch: &mut Scratch) {
         self.link.hang_up(now, scratch);
         self.pending = None;

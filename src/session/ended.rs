@@ -21,7 +21,7 @@ pub enum CopyEnd {
 }
 
 impl<'a> EndedCopy<'a> {
-    /// A copy whose message is known.
+    /// A copy with its message.
     #[inline]
     pub fn new(delivery: &'a Delivery) -> EndedCopy<'a> {
         EndedCopy {

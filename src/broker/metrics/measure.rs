@@ -81,7 +81,7 @@ pub fn all() -> impl Iterator<Item = &'static Metric> {
 
 impl Broker {
     /// Shows every metric with its value at `now`, but those of single clients; of a family each
-    /// member. A broker whose store has no figures shows none of the store.
+    /// member. If the store has no figures, the broker shows none of the store.
     pub fn visit_metrics(&self, now: Time, visit: &mut MetricVisitor<'_>) {
         visit(&VERSION, &[], MetricValue::Text(concat!("sluice ", env!("CARGO_PKG_VERSION"))));
         visit(&UPTIME, &[], MetricValue::Number(now.since(self.0.started).as_secs()));

@@ -27,7 +27,7 @@ pub const MESSAGE: u64 = 512;
 
 /// Where it begins and ends: more than any one publisher brings.
 const MOST: u64 = 1 << 26;
-/// Nobody gets less: some eight messages a second.
+/// The least any publisher gets: some eight messages a second.
 const LEAST: u64 = 1 << 12;
 
 impl Cap {

@@ -141,7 +141,7 @@ impl Controller {
 
     /// What links go by.
     pub fn pressure(&self) -> Pressure {
-        // Who comes for what waits for it makes room: it must not be kept out by what waits.
+        // A client that fetches its backlog makes room: the backlog must not keep it out.
         let late = self.gauges.iter().any(|gauge| gauge.cause.is_time() && gauge.level >= SHED);
         Pressure { level: self.level, resumes: !late, cap: self.cap.rate() }
     }
@@ -186,7 +186,7 @@ impl Gauge {
     }
 
     /// What this cause makes of the cap. Times say at once if it is low enough. Amounts stay as they are
-    /// for reasons of their own, such as a backlog nobody comes for: they count while they grow, and
+    /// for reasons of their own, such as a backlog that no client fetches: they count while they grow, and
     /// when there is hardly any room left.
     fn grip(&mut self) -> Grip {
         let (load, value, time) = (self.load(), self.value(), self.cause.is_time());
@@ -517,7 +517,7 @@ mod tests {
             let stays = pass(&mut controller, cause, &mut again(770, 8));
             assert_eq!(rises(&stays[2..]), !cause.is_time(), "{cause:?} {stays:?}");
             assert_eq!(falls(&stays), cause.is_time(), "{cause:?} {stays:?}");
-            // Where hardly any room is left it falls to the last that nobody is denied.
+            // Where hardly any room is left it falls to the least, which every publisher keeps.
             let full = pass(&mut controller, cause, &mut again(1_000, 40));
             assert!(full.windows(2).all(|pair| pair[1] <= pair[0]) && full[39] == full[30]);
             assert!((1..10_000).contains(&full[39]), "{cause:?} {full:?}");

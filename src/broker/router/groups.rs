@@ -82,7 +82,7 @@ impl GroupTable {
         Some(Left { waker, ended: if is_last { self.remove(filter) } else { None } })
     }
 
-    /// Takes out the groups that have no members: those from the store whose members are all gone.
+    /// Takes out the groups that have no members: the store had them, and all their members are gone.
     pub fn take_lonely(&mut self) -> Vec<Ended> {
         let lonely = self.by_filter.iter().filter(|(_, group)| group.members.is_empty());
         let lonely: Vec<_> = lonely.map(|(filter, _)| filter.clone()).collect();

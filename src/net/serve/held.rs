@@ -1,5 +1,5 @@
-//! A connection whose link is held up: it reads on a little, so that pings are answered and the end of
-//! the stream is noticed.
+//! A connection with a paused link: it reads on a little, so that pings are answered and the end of the
+//! stream is noticed.
 
 use std::io;
 use std::pin::Pin;

@@ -48,7 +48,7 @@ pub enum Made {
 }
 
 impl Keeper {
-    /// A keeper whose first segment is number `next`; `old` ones have served.
+    /// A keeper that makes segment number `next` first; the segments `old` have served.
     pub fn new(workshop: Workshop, options: &Options, next: u64, old: Vec<u64>) -> Keeper {
         let state = Stock { next, old, alone: true, ..Stock::default() };
         Keeper {

@@ -7,6 +7,7 @@
 
 mod frame;
 mod relay;
+mod topics;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;

@@ -4,18 +4,17 @@
 //! event of its own and no second read is needed; after a full read the client waits its turn in
 //! `again`. A socket is watched for room to write only after a short write.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
-use std::rc::Rc;
 
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 
 use crate::frame::{self, Frame, Malformed, Publish};
+use crate::topics::Topics;
 
 /// Everything there is.
 pub struct Relay {
@@ -24,9 +23,7 @@ pub struct Relay {
     address: SocketAddr,
     clients: Vec<Option<Client>>,
     free_clients: Vec<u32>,
-    names: HashMap<Rc<[u8]>, u32>,
-    topics: Vec<Topic>,
-    free_topics: Vec<u32>,
+    topics: Topics,
     /// Clients with something to write at the end of the turn.
     dirty: Vec<u32>,
     /// Clients that may have more to read without a new event.
@@ -53,9 +50,7 @@ impl Relay {
             address,
             clients: Vec::new(),
             free_clients: Vec::new(),
-            names: HashMap::new(),
-            topics: Vec::new(),
-            free_topics: Vec::new(),
+            topics: Topics::default(),
             dirty: Vec::new(),
             again: Vec::new(),
             scratch: vec![0; READ_BYTES],
@@ -196,7 +191,7 @@ impl Relay {
                     self.dirty.push(index);
                 }
                 if last.0 != publish.topic {
-                    last = (publish.topic, self.names.get(publish.topic).copied());
+                    last = (publish.topic, self.topics.find(publish.topic));
                 }
                 if let Some(topic) = last.1 {
                     self.forward(index, topic, &publish)?;
@@ -215,7 +210,7 @@ impl Relay {
 
     fn forward(&mut self, from: u32, topic: u32, publish: &Publish<'_>) -> Result<(), Malformed> {
         let mut pause = false;
-        for &(index, qos) in &self.topics[topic as usize].receivers {
+        for &(index, qos) in self.topics.receivers(topic) {
             let Some(client) = &mut self.clients[index as usize] else { continue };
             let qos = qos.min(publish.qos);
             if qos > 0 {
@@ -311,21 +306,7 @@ impl Relay {
     }
 
     fn remember(&mut self, index: u32, filter: &[u8], qos: u8) {
-        let topic = self.names.get(filter).copied().unwrap_or_else(|| {
-            let topic = self.free_topics.pop().unwrap_or_else(|| {
-                self.topics.push(Topic::default());
-                self.topics.len() as u32 - 1
-            });
-            let name: Rc<[u8]> = filter.into();
-            self.topics[topic as usize].name = name.clone();
-            self.names.insert(name, topic);
-            topic
-        });
-        let receivers = &mut self.topics[topic as usize].receivers;
-        if receivers.is_empty() {
-            receivers.reserve_exact(1);
-        }
-        receivers.push((index, qos));
+        let topic = self.topics.join(filter, index, qos);
         if let Some(client) = &mut self.clients[index as usize] {
             if client.topics.is_empty() {
                 client.topics.reserve_exact(1);
@@ -335,21 +316,11 @@ impl Relay {
     }
 
     fn forget(&mut self, index: u32, filter: &[u8]) {
-        let Some(&topic) = self.names.get(filter) else { return };
+        let Some(topic) = self.topics.find(filter) else { return };
         if let Some(client) = &mut self.clients[index as usize] {
             client.topics.retain(|other| *other != topic);
         }
-        self.leave(index, topic);
-    }
-
-    fn leave(&mut self, index: u32, topic: u32) {
-        let known = &mut self.topics[topic as usize];
-        known.receivers.retain(|(other, _)| *other != index);
-        if known.receivers.is_empty() {
-            self.names.remove(&known.name);
-            *known = Topic::default();
-            self.free_topics.push(topic);
-        }
+        self.topics.leave(index, topic);
     }
 
     /// Writes once what is there for a client.
@@ -406,7 +377,7 @@ impl Relay {
         let Some(client) = self.clients[index as usize].take() else { return };
         self.free_clients.push(index);
         for topic in client.topics {
-            self.leave(index, topic);
+            self.topics.leave(index, topic);
         }
         self.resume(client.waiting);
     }
@@ -471,18 +442,6 @@ impl Client {
 
     fn unsent(&self) -> usize {
         self.out.len() - self.sent
-    }
-}
-
-/// A filter with subscribers.
-struct Topic {
-    name: Rc<[u8]>,
-    receivers: Vec<(u32, u8)>,
-}
-
-impl Default for Topic {
-    fn default() -> Topic {
-        Topic { name: Rc::new([]), receivers: Vec::new() }
     }
 }
 

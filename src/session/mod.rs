@@ -68,6 +68,7 @@ pub mod alias;
 pub mod connect;
 mod context;
 mod ended;
+mod ending;
 mod inbound;
 mod outbound;
 pub mod record;
@@ -83,7 +84,7 @@ use std::time::Duration;
 use thin_vec::ThinVec;
 
 use crate::codec::{Disconnect, Packet, PacketId, Properties, Reason, Version};
-use crate::message::{GroupId, Identity, Loss};
+use crate::message::{GroupId, Identity};
 use crate::time::Time;
 use crate::topic::TopicFilter;
 
@@ -91,6 +92,7 @@ pub use action::{Action, Count, Input};
 pub use connect::{Terms, reserved};
 pub use context::{Access, Context, Groups, Policy};
 pub use ended::{CopyEnd, EndedCopy};
+pub use ending::End;
 pub use record::{Op, Record};
 pub use subscribe::Cursor;
 pub use subscription::Subscription;
@@ -101,15 +103,6 @@ pub use will::WillMessage;
 struct Violation(Reason);
 
 type PacketResult = Result<(), Violation>;
-
-/// How a Network Connection ended.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum End {
-    /// DISCONNECT 0x00: the Will is deleted `[MQTT5-3.14.4-3]`.
-    Normal,
-    /// Anything else: the Will is published, now or after its delay `[MQTT5-3.1.2-8]`.
-    Abrupt,
-}
 
 /// What a client may be sent now.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -206,26 +199,6 @@ impl Session {
         self.end = End::Abrupt;
     }
 
-    /// Sets the Will of this connection, or that it has none: an older one is gone
-    /// `[MQTT5-3.1.2-7]`.
-    pub fn set_will(
-        &mut self,
-        will: Option<WillMessage>,
-        cx: &Context<'_>,
-        out: &mut impl FnMut(Action<'_>),
-    ) {
-        let had = self.will.is_some();
-        self.will = will.map(Arc::new);
-        match &self.will {
-            Some(will) => {
-                let op = Op::Will(will.clone(), self.identity.clone());
-                self.remember_will(cx, out, op);
-            }
-            None if had => self.remember_will(cx, out, Op::WillGone),
-            None => {}
-        }
-    }
-
     /// Handles one input; `out` gets each action, in order.
     pub fn handle(&mut self, input: Input<'_>, cx: &Context<'_>, out: &mut impl FnMut(Action<'_>)) {
         let outcome = match input {
@@ -262,45 +235,6 @@ impl Session {
         self.on_resend(max, cx, out)
     }
 
-    /// The connection is gone: the Will is published now, or kept for later, or deleted. Returns
-    /// when a kept Will is due.
-    ///
-    /// - `takes_shared`: whether a group has another connected member, which can take what this one
-    ///   has not acknowledged.
-    pub fn hang_up(
-        &mut self,
-        cx: &Context<'_>,
-        mut takes_shared: impl FnMut(GroupId) -> bool,
-        out: &mut impl FnMut(Action<'_>),
-    ) -> Option<Time> {
-        let ends = self.terms.expiry == 0;
-        let back = self
-            .window
-            .take_shared(|delivery| delivery.group.is_some_and(|g| ends || takes_shared(g)));
-        for (packet_id, delivery) in back {
-            self.remember(cx, out, || Op::Done { packet_id });
-            out(Action::Return(delivery));
-        }
-        if self.end == End::Normal {
-            self.forget_will(cx, out);
-            return None;
-        }
-        let delay = self.will.as_ref()?.delay.min(self.terms.expiry);
-        if delay == 0 {
-            if let Some(will) = self.will.take() {
-                out(Action::WillDue(will));
-            }
-            self.remember_will(cx, out, Op::WillGone);
-            return None;
-        }
-        Some(cx.now.after(Duration::from_secs(delay.into())))
-    }
-
-    /// Takes the Will out; the caller publishes it.
-    pub fn take_will(&mut self) -> Option<Arc<WillMessage>> {
-        self.will.take()
-    }
-
     /// For each message in flight the group that it came from, if any.
     pub fn in_flight(&self) -> Vec<Option<GroupId>> {
         let group = |flight: &window::Flight| match &flight.state {
@@ -309,44 +243,6 @@ impl Session {
             window::FlightStage::Released { lost: true, .. } => None,
         };
         self.window.flights().filter_map(group).collect()
-    }
-
-    /// Forgets the Will without publishing it.
-    pub fn forget_will(&mut self, cx: &Context<'_>, out: &mut impl FnMut(Action<'_>)) {
-        if self.will.take().is_some() {
-            self.remember_will(cx, out, Op::WillGone);
-        }
-    }
-
-    /// The Session itself ends: everything in flight is lost for the reason `loss`, and every
-    /// remembered fact is deleted.
-    pub fn end(&mut self, loss: Loss, out: &mut impl FnMut(Action<'_>)) {
-        if self.remembered {
-            for flight in self.window.flights() {
-                out(Action::Remember(Op::Done { packet_id: flight.packet_id }));
-            }
-            for packet_id in self.received.iter() {
-                out(Action::Remember(Op::Forgotten { packet_id }));
-            }
-            for (filter, _) in self.subscriptions.iter() {
-                out(Action::Remember(Op::Unsubscribed { filter: filter.clone() }));
-            }
-            out(Action::Remember(Op::Ended));
-        }
-        for (_, delivery) in self.window.take_shared(|_| true) {
-            out(Action::Return(delivery));
-        }
-        for flight in self.window.flights() {
-            let copy = match &flight.state {
-                window::FlightStage::Sent(delivery) => EndedCopy::new(delivery),
-                window::FlightStage::Released { lost: true, .. } => continue,
-                window::FlightStage::Released { group, mid, lost: false } => {
-                    EndedCopy::released(*group, *mid)
-                }
-            };
-            out(Action::Ended { copy, end: CopyEnd::Lost(loss) });
-        }
-        self.window = window::Window::default();
     }
 
     /// When [`Input::Tick`] is next needed, if ever.
@@ -413,11 +309,6 @@ impl Session {
     /// Whether it outlives its connection.
     pub fn lasts(&self) -> bool {
         self.terms.expiry > 0
-    }
-
-    /// Whether a Will is kept.
-    pub fn has_will(&self) -> bool {
-        self.will.is_some()
     }
 
     fn on_packet(
@@ -518,14 +409,6 @@ impl Session {
     ) {
         if cx.remembers && (self.lasts() || self.remembered) {
             out(Action::Remember(op()));
-        }
-    }
-
-    /// Remembers a Will, or that it is gone, also of a Session that does not last: a crash ends all
-    /// connections abruptly, and their Wills are due then.
-    fn remember_will(&self, cx: &Context<'_>, out: &mut impl FnMut(Action<'_>), op: Op) {
-        if cx.remembers {
-            out(Action::Remember(op));
         }
     }
 

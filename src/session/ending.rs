@@ -1,0 +1,131 @@
+//! The end of a connection, with the Will that it publishes or leaves behind, and the end of the
+//! Session.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::window::{FlightStage, Window};
+use super::{Action, Context, CopyEnd, EndedCopy, Op, Session, WillMessage};
+use crate::message::{GroupId, Loss};
+use crate::time::Time;
+
+/// How a Network Connection ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum End {
+    /// DISCONNECT 0x00: the Will is deleted `[MQTT5-3.14.4-3]`.
+    Normal,
+    /// Anything else: the Will is published, now or after its delay `[MQTT5-3.1.2-8]`.
+    Abrupt,
+}
+
+impl Session {
+    /// Sets the Will of this connection, or that it has none: an older one is gone
+    /// `[MQTT5-3.1.2-7]`.
+    pub fn set_will(
+        &mut self,
+        will: Option<WillMessage>,
+        cx: &Context<'_>,
+        out: &mut impl FnMut(Action<'_>),
+    ) {
+        let had = self.will.is_some();
+        self.will = will.map(Arc::new);
+        match &self.will {
+            Some(will) => {
+                let op = Op::Will(will.clone(), self.identity.clone());
+                self.remember_will(cx, out, op);
+            }
+            None if had => self.remember_will(cx, out, Op::WillGone),
+            None => {}
+        }
+    }
+
+    /// Takes the Will out; the caller publishes it.
+    pub fn take_will(&mut self) -> Option<Arc<WillMessage>> {
+        self.will.take()
+    }
+
+    /// Forgets the Will without publishing it.
+    pub fn forget_will(&mut self, cx: &Context<'_>, out: &mut impl FnMut(Action<'_>)) {
+        if self.will.take().is_some() {
+            self.remember_will(cx, out, Op::WillGone);
+        }
+    }
+
+    /// Whether a Will is kept.
+    pub fn has_will(&self) -> bool {
+        self.will.is_some()
+    }
+
+    /// The connection is gone: the Will is published now, or kept for later, or deleted. Returns
+    /// when a kept Will is due.
+    ///
+    /// - `takes_shared`: whether a group has another connected member, which can take what this one
+    ///   has not acknowledged.
+    pub fn hang_up(
+        &mut self,
+        cx: &Context<'_>,
+        mut takes_shared: impl FnMut(GroupId) -> bool,
+        out: &mut impl FnMut(Action<'_>),
+    ) -> Option<Time> {
+        let ends = self.terms.expiry == 0;
+        let back = self
+            .window
+            .take_shared(|delivery| delivery.group.is_some_and(|g| ends || takes_shared(g)));
+        for (packet_id, delivery) in back {
+            self.remember(cx, out, || Op::Done { packet_id });
+            out(Action::Return(delivery));
+        }
+        if self.end == End::Normal {
+            self.forget_will(cx, out);
+            return None;
+        }
+        let delay = self.will.as_ref()?.delay.min(self.terms.expiry);
+        if delay == 0 {
+            if let Some(will) = self.will.take() {
+                out(Action::WillDue(will));
+            }
+            self.remember_will(cx, out, Op::WillGone);
+            return None;
+        }
+        Some(cx.now.after(Duration::from_secs(delay.into())))
+    }
+
+    /// The Session itself ends: everything in flight is lost for the reason `loss`, and every
+    /// remembered fact is deleted.
+    pub fn end(&mut self, loss: Loss, out: &mut impl FnMut(Action<'_>)) {
+        if self.remembered {
+            for flight in self.window.flights() {
+                out(Action::Remember(Op::Done { packet_id: flight.packet_id }));
+            }
+            for packet_id in self.received.iter() {
+                out(Action::Remember(Op::Forgotten { packet_id }));
+            }
+            for (filter, _) in self.subscriptions.iter() {
+                out(Action::Remember(Op::Unsubscribed { filter: filter.clone() }));
+            }
+            out(Action::Remember(Op::Ended));
+        }
+        for (_, delivery) in self.window.take_shared(|_| true) {
+            out(Action::Return(delivery));
+        }
+        for flight in self.window.flights() {
+            let copy = match &flight.state {
+                FlightStage::Sent(delivery) => EndedCopy::new(delivery),
+                FlightStage::Released { lost: true, .. } => continue,
+                FlightStage::Released { group, mid, lost: false } => {
+                    EndedCopy::released(*group, *mid)
+                }
+            };
+            out(Action::Ended { copy, end: CopyEnd::Lost(loss) });
+        }
+        self.window = Window::default();
+    }
+
+    /// Remembers a Will, or that it is gone, also of a Session that does not last: a crash ends all
+    /// connections abruptly, and their Wills are due then.
+    fn remember_will(&self, cx: &Context<'_>, out: &mut impl FnMut(Action<'_>), op: Op) {
+        if cx.remembers {
+            out(Action::Remember(op));
+        }
+    }
+}

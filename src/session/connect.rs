@@ -86,7 +86,6 @@ pub fn negotiate(connect: &Connect<'_>, policy: &Policy) -> Result<Terms, Reason
 
 /// The CONNACK that grants `terms`: it says only what differs from the default.
 pub fn granted<'a>(
-    connect_expiry: u32,
     connect_keep_alive: u16,
     assigned: Option<&'a str>,
     terms: &Terms,
@@ -98,7 +97,7 @@ pub fn granted<'a>(
     ConnAck {
         session_present,
         reason: Reason::Success,
-        session_expiry: (terms.expiry != connect_expiry).then_some(terms.expiry),
+        session_expiry: (terms.expiry != terms.asked_expiry).then_some(terms.expiry),
         receive_maximum: NonZeroU16::new(session.receive_maximum)
             .filter(|max| max.get() < u16::MAX),
         maximum_qos: (policy.qos_max < QoS::ExactlyOnce).then_some(policy.qos_max),

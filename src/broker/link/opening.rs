@@ -34,7 +34,6 @@ struct Asked {
     client_id: ClientId,
     assigned: bool,
     clean_start: bool,
-    session_expiry: u32,
     keep_alive: u16,
     terms: Terms,
     will: Option<WillMessage>,
@@ -106,7 +105,6 @@ impl State {
             client_id,
             assigned,
             clean_start: connect.clean_start,
-            session_expiry: connect.session_expiry,
             keep_alive: connect.keep_alive,
             terms,
             will: connect.will.as_ref().map(WillMessage::new),
@@ -322,7 +320,6 @@ impl State {
             "connected"
         );
         let mut connack = connect::granted(
-            asked.session_expiry,
             asked.keep_alive,
             asked.assigned.then(|| asked.client_id.as_str()),
             &terms,

@@ -320,6 +320,30 @@ fn no_message_overtakes_another_of_its_topic() {
 }
 
 #[test]
+fn a_copy_that_replaces_one_of_another_qos_hides_no_older_one() {
+    let hash = TextHash::new(7);
+    let mut waiting = Waiting::default();
+    let push = |waiting: &mut Waiting, number, qos, band, conflate| {
+        let by = ByTopic { hash: &hash, one_band: true, conflate };
+        let old =
+            waiting.push_by_topic(copy(message("t", number, qos, None), false, band), true, by);
+        old.map(|old| old.message.and_then(|message| message.mid()))
+    };
+    let take = |waiting: &mut Waiting, window| {
+        let mut out = Vec::new();
+        let limits = Limits { room: Room { window, bytes: 999 }, max: 9, share: 0 };
+        waiting.take(limits, &mut out, deliver);
+        out.iter().filter_map(|copy| copy.message.mid()).map(Mid::get).collect::<Vec<_>>()
+    };
+    assert_eq!(push(&mut waiting, 1, QoS::AtLeastOnce, 0, false), None);
+    assert_eq!(push(&mut waiting, 2, QoS::AtLeastOnce, 0, false), None);
+    assert_eq!(push(&mut waiting, 3, QoS::AtMostOnce, 3, true), Some(Some(Mid::new(2))));
+    assert_eq!(take(&mut waiting, 0), [3]);
+    assert_eq!(push(&mut waiting, 4, QoS::AtLeastOnce, 3, false), None);
+    assert_eq!(take(&mut waiting, 9), [1, 4]);
+}
+
+#[test]
 fn an_index_stays_small_though_copies_leave_from_the_middle() {
     let hash = TextHash::new(7);
     let by = ByTopic { hash: &hash, one_band: true, conflate: false };

@@ -36,7 +36,7 @@ impl Waiting {
         let dropped = match replaced {
             Some((old, band)) => {
                 spot.band = band;
-                spot.newest = spot.newest.map(|newest| newest.filter(|at| *at != old.arrival));
+                // The other class keeps its newest: an older copy of the topic may still wait there.
                 spot.newest[class] = Some(old.arrival);
                 let mut entry = Entry::new(copy, old.arrival);
                 if !here {

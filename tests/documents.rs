@@ -126,6 +126,42 @@ fn every_key_and_section_in_backticks_is_in_the_table() {
     assert!(seen >= 200, "only {seen} keys were found");
 }
 
+/// A row of a walk names a file and its functions: ``| 1 | `src/net/serve.rs` `read_and_poll` |``.
+#[test]
+fn every_file_and_function_of_the_map_exists() {
+    let map = read(house().join("ARCHITECTURE.md"));
+    let (mut wrong, mut functions) = (Vec::new(), 0);
+    for (number, is_code, line) in map.lines() {
+        if is_code {
+            continue;
+        }
+        let mut source = String::new();
+        for name in line.split('`').skip(1).step_by(2) {
+            let at = format!("ARCHITECTURE.md:{number}: {name}");
+            let is_path = ["src/", "tests/", "tools/", "docs/", "examples/"];
+            if is_path.iter().any(|folder| name.starts_with(folder)) && !name.contains('<') {
+                let path = house().join(name);
+                if !path.exists() {
+                    wrong.push(format!("{at}: no such file"));
+                }
+                source = fs::read_to_string(path).unwrap_or_default();
+            } else if !source.is_empty() && line.starts_with("| ") && is_function(name) {
+                functions += 1;
+                if !source.contains(&format!("fn {name}")) {
+                    wrong.push(format!("{at}: no such function in the file named before it"));
+                }
+            }
+        }
+    }
+    none(&wrong);
+    assert!(functions >= 15, "only {functions} functions were found");
+}
+
+/// Whether a word in backticks has the form of a function's name.
+fn is_function(name: &str) -> bool {
+    name.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+}
+
 /// The name in `[section]` or `[[section]]`.
 fn heading(code: &str) -> Option<&str> {
     let name = code.strip_prefix('[')?.strip_suffix(']')?;

@@ -192,11 +192,11 @@ fn say_restored(config: &Config, taken: Option<(Restored, Duration, Report)>) {
     }
     info!(
         path = %config.store.path.display(),
-        sessions = restored.sessions,
-        subscriptions = restored.subscriptions,
-        messages = restored.messages,
-        retained = restored.retained,
-        wills = restored.wills,
+        sessions = restored.sessions(),
+        subscriptions = restored.subscriptions(),
+        messages = restored.messages(),
+        retained = restored.retained(),
+        wills = restored.wills(),
         seconds = time.as_secs_f64(),
         table_seconds = report.table_time.as_secs_f64(),
         "store open"

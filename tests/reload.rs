@@ -283,7 +283,7 @@ fn after_a_restart_only_the_newest_of_a_topic_waits() {
             }
             town = Town::with_store(rules, Arc::new(disk.open()));
             let restored = town.broker.restore(town.now, &mut Scratch::default()).unwrap();
-            assert_eq!(restored.messages, 5);
+            assert_eq!(restored.messages(), 5);
         }
         assert_eq!(numbers(&back(&mut town, Some(&disk))), [20, 21, 22, 23, 24], "{filter}");
     }
@@ -325,24 +325,24 @@ fn thresholds_of_overload_hold_from_the_next_sample_on() {
             let sample = Sample { lag: SECOND * 6 / 10, ..Sample::default() };
             town.broker.observe(&sample, town.now);
         }
-        town.broker.pressure().level
+        town.broker.pressure().level()
     };
     assert_eq!(observe(&mut town, 20), 1);
     town.broker.reload(&rules("600ms", 3), town.now);
-    assert_eq!(town.broker.pressure().level, 1);
+    assert_eq!(town.broker.pressure().level(), 1);
     assert_eq!(observe(&mut town, 1), 3);
     // Less is asked for: it falls step by step, as it always does.
     town.broker.reload(&rules("10s", 3), town.now);
-    assert_eq!(town.broker.pressure().level, 3);
+    assert_eq!(town.broker.pressure().level(), 3);
     assert_eq!(observe(&mut town, 12), 2);
     assert_eq!(observe(&mut town, 30), 0);
     // A level that may not be any more ends at once, though no sample may ever come.
     town.broker.reload(&rules("600ms", 3), town.now);
     assert_eq!(observe(&mut town, 1), 3);
     town.broker.reload(&rules("600ms", 1), town.now);
-    assert_eq!(town.broker.pressure().level, 1);
+    assert_eq!(town.broker.pressure().level(), 1);
     town.broker.reload(&rules("600ms", 0), town.now);
-    assert_eq!(town.broker.pressure().level, 0);
+    assert_eq!(town.broker.pressure().level(), 0);
 }
 
 #[test]

@@ -10,14 +10,10 @@ use crate::sync::{Mutex, MutexGuard};
 /// What holds for the clients of a class.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rules {
-    /// The class's name; empty for everybody else.
-    pub name: Arc<str>,
-    /// How fast messages leave.
-    pub shaping: Shaping,
-    /// What waits for each of them.
-    pub queue: config::QueueConfig,
-    /// How much of what they send is looked at.
-    pub ingress: Ingress,
+    name: Arc<str>,
+    shaping: Shaping,
+    queue: config::QueueConfig,
+    ingress: Ingress,
 }
 
 /// A client that is to be put into a class. An unknown field fits no condition.
@@ -91,6 +87,29 @@ impl Classes {
 
     fn lock(&self) -> MutexGuard<'_, ClassTable> {
         self.inner.lock().expect("no code panics while it holds the classes")
+    }
+}
+
+impl Rules {
+    /// The class's name; empty for the clients of no class.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// How fast messages leave.
+    pub fn shaping(&self) -> &Shaping {
+        &self.shaping
+    }
+
+    /// What waits for each client.
+    #[inline]
+    pub fn queue(&self) -> &config::QueueConfig {
+        &self.queue
+    }
+
+    /// How much of what a client sends is looked at.
+    pub fn ingress(&self) -> &Ingress {
+        &self.ingress
     }
 }
 

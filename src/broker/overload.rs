@@ -14,6 +14,7 @@
 mod cap;
 mod controller;
 
+use std::fmt;
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -27,7 +28,7 @@ use crate::sync::{Mutex, MutexGuard};
 use crate::time::Time;
 
 pub use cap::MESSAGE;
-pub use controller::{Change, Controller, Figure};
+pub use controller::Controller;
 
 /// The controller of a broker, and what links read of it.
 #[derive(Debug)]
@@ -67,25 +68,47 @@ pub enum Cause {
 #[derive(Clone, Debug)]
 pub struct Reading {
     /// Which.
-    pub cause: Cause,
+    cause: Cause,
     /// The middle of what was seen lately: microseconds or bytes.
-    pub value: u64,
+    value: u64,
     /// What it is measured against; 0: it is not watched.
-    pub max: u64,
+    max: u64,
     /// The level it asks for.
-    pub level: u8,
+    level: u8,
 }
 
 /// What links go by.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Pressure {
     /// From 0 to 3.
-    pub level: u8,
+    level: u8,
     /// At level 3 too, a client with a Session here is let in.
-    pub resumes: bool,
+    resumes: bool,
     /// Bytes a second that each publisher may bring in, messages counting for [`MESSAGE`] more each;
     /// none: what it likes.
-    pub cap: Option<NonZeroU64>,
+    cap: Option<NonZeroU64>,
+}
+
+/// The level has changed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Change {
+    /// The level before.
+    from: u8,
+    /// The level now.
+    to: u8,
+    /// What the level now, or if it fell the level before, is due to.
+    cause: Cause,
+    /// Its value now.
+    value: Figure,
+    /// Its maximum.
+    max: Figure,
+}
+
+/// A value with its unit, for people.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Figure {
+    value: u64,
+    cause: Cause,
 }
 
 /// From this level on publishers have a cap, and connections are accepted more slowly.
@@ -147,7 +170,47 @@ impl Overload {
     }
 }
 
+impl Reading {
+    /// Which cause.
+    pub fn cause(&self) -> Cause {
+        self.cause
+    }
+
+    /// The middle of what was seen lately: microseconds or bytes.
+    pub fn value(&self) -> u64 {
+        self.value
+    }
+
+    /// What it is measured against; 0: it is not watched.
+    pub fn max(&self) -> u64 {
+        self.max
+    }
+
+    /// The level it asks for.
+    pub fn level(&self) -> u8 {
+        self.level
+    }
+}
+
 impl Pressure {
+    /// From 0 to 3.
+    #[inline]
+    pub fn level(self) -> u8 {
+        self.level
+    }
+
+    /// Whether a client with a Session here is let in at level 3 too.
+    pub fn resumes(self) -> bool {
+        self.resumes
+    }
+
+    /// Bytes a second that each publisher may bring in, messages counting for [`MESSAGE`] more each;
+    /// `None`: what it likes.
+    #[inline]
+    pub fn cap(self) -> Option<NonZeroU64> {
+        self.cap
+    }
+
     fn word(self) -> u64 {
         let late = if self.resumes { 0 } else { LATE };
         self.cap.map_or(0, NonZeroU64::get) << 3 | late | u64::from(self.level)
@@ -156,6 +219,16 @@ impl Pressure {
 
 /// The bit of a pressure in one word: no client resumes its Session.
 const LATE: u64 = 4;
+
+impl fmt::Display for Figure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.cause.is_time() {
+            write!(f, "{:?}", Duration::from_micros(self.value))
+        } else {
+            write!(f, "{} bytes", self.value)
+        }
+    }
+}
 
 impl Default for Pressure {
     fn default() -> Pressure {

@@ -178,7 +178,7 @@ impl Broker {
         let is_will = matches!(publisher, Publisher::Will(_));
         // What is retained is of few messages, and its loss would last.
         let sheds = draft.qos == QoS::AtMostOnce && !draft.retain && !is_will;
-        if sheds && turn.pressure.level >= SHED {
+        if sheds && turn.pressure.level() >= SHED {
             return Err(Published::unrouted(Reason::QuotaExceeded, Unrouted::Shed));
         }
         let refuse = |reason| Published::unrouted(reason, Unrouted::Refused);

@@ -22,16 +22,38 @@ use crate::topic::{TopicFilter, TopicName};
 /// What a broker took over from its store.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Restored {
+    sessions: usize,
+    subscriptions: usize,
+    messages: usize,
+    retained: usize,
+    wills: usize,
+}
+
+impl Restored {
     /// Sessions.
-    pub sessions: usize,
+    pub fn sessions(&self) -> usize {
+        self.sessions
+    }
+
     /// Their Subscriptions.
-    pub subscriptions: usize,
+    pub fn subscriptions(&self) -> usize {
+        self.subscriptions
+    }
+
     /// Copies that wait, in flight or not.
-    pub messages: usize,
+    pub fn messages(&self) -> usize {
+        self.messages
+    }
+
     /// Retained messages.
-    pub retained: usize,
+    pub fn retained(&self) -> usize {
+        self.retained
+    }
+
     /// Wills of connections that ended with the broker.
-    pub wills: usize,
+    pub fn wills(&self) -> usize {
+        self.wills
+    }
 }
 
 /// All that the store told.

@@ -131,7 +131,7 @@ impl<C: Clock> OpenListener<C> {
     /// To be awaited after each accepted connection: takes its time while the broker is under pressure.
     pub async fn pace(&mut self) {
         self.failing = false;
-        if self.shared.broker.pressure().level >= SLOW {
+        if self.shared.broker.pressure().level() >= SLOW {
             tokio::time::sleep(PAUSE_PRESSED).await;
         }
     }

@@ -259,7 +259,7 @@ impl World {
         let restored = restored.unwrap_or_else(|what| self.fail(&what));
         self.note(&format!("the broker dies, and the next takes over {restored:?}"));
         self.reached.crashes += 1;
-        self.reached.taken_over_messages += restored.messages as u64;
+        self.reached.taken_over_messages += restored.messages() as u64;
     }
 
     fn usable(&self, client: usize) -> Option<usize> {

@@ -226,13 +226,13 @@ impl Attachment {
         };
         let rules = broker.0.classes.of(who);
         self.mailbox.set_rules(&rules);
-        let fresh = Shaper::new(&rules.shaping);
+        let fresh = Shaper::new(rules.shaping());
         let names = names.filter(|_| broker.0.pools.are_some());
         let listener = names.as_ref().map(|names| names.configured());
-        let limits = self.new_limits(listener, &rules.ingress, turn);
+        let limits = self.new_limits(listener, rules.ingress(), turn);
         let egress = self.new_egress(listener, turn);
         let some = fresh.is_some() || limits.is_some() || egress.is_some();
-        if self.flow.is_none() && !some && rules.name.is_empty() {
+        if self.flow.is_none() && !some && rules.name().is_empty() {
             return;
         }
         // What waits asks again, under the rules of now.
@@ -240,7 +240,7 @@ impl Attachment {
             self.pause = None;
         }
         let flow = self.flow.get_or_insert_default();
-        flow.class = rules.name.clone();
+        flow.class = rules.name().clone();
         // Nobody may wait for the end of it by now.
         flow.coalesce.until = None;
         flow.limits = limits;
@@ -249,7 +249,7 @@ impl Attachment {
         let kept = flow.shaper.take().or_else(|| self.mailbox.take_shaper());
         flow.shaper = match (kept, fresh) {
             (Some(mut kept), Some(_)) => {
-                kept.set(&rules.shaping, now);
+                kept.set(rules.shaping(), now);
                 Some(kept)
             }
             (_, fresh) => fresh,

@@ -32,7 +32,7 @@ impl Live {
         if most.is_zero() {
             return;
         }
-        let room = self.session.room(&turn.context(), turn.pressure.level, 1);
+        let room = self.session.room(&turn.context(), turn.pressure.level(), 1);
         if room.window > 0 {
             self.attachment.flow.get_or_insert_default().coalesce.last = turn.now;
         }

@@ -65,7 +65,7 @@ impl Live {
             let max = if copies < COPIES_MAX { TAKE_MAX.min(allowance.messages) } else { 0 };
             let bytes = OUT_MAX.saturating_sub(unwritten + turn.out.len()).min(allowance.bytes);
             let cx = turn.context();
-            let room = self.session.room(&cx, turn.pressure.level, bytes);
+            let room = self.session.room(&cx, turn.pressure.level(), bytes);
             let scratch = &mut *turn.scratch;
             let queue = scratch.settings.queue();
             let pace = if plain { None } else { self.attachment.pace(held, now) };
@@ -113,7 +113,7 @@ impl Live {
             }
             turn.drained = drained;
             // A copy that was dropped has left its slot to the next.
-            if self.session.room(&cx, turn.pressure.level, bytes).window > left.window {
+            if self.session.room(&cx, turn.pressure.level(), bytes).window > left.window {
                 (more, asked_groups) = (true, false);
             }
             if let Some(reason) = taken.notices().kick() {
@@ -231,7 +231,7 @@ impl Live {
             return None;
         }
         let cx = turn.context();
-        let room = self.session.room(&cx, turn.pressure.level, bytes);
+        let room = self.session.room(&cx, turn.pressure.level(), bytes);
         let mut drained = std::mem::take(&mut turn.drained);
         let cursor = self.session.cursor()?;
         let before = cursor.after.clone();

@@ -270,7 +270,7 @@ impl Live {
                 self.run(Input::Tick, &turn.context(), turn);
             }
         }
-        if turn.pressure.cap.is_none() {
+        if turn.pressure.cap().is_none() {
             self.lift_overload_limit();
         }
         self.poll_pause(waker, turn);

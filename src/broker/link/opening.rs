@@ -86,7 +86,8 @@ impl State {
             ClientId::new(connect.client_id)
         };
         let pressure = turn.pressure;
-        if pressure.level >= SHED && !(pressure.resumes && turn.broker.0.registry.knows(&client_id))
+        if pressure.level() >= SHED
+            && !(pressure.resumes() && turn.broker.0.registry.knows(&client_id))
         {
             return self.refuse(Reason::ServerBusy, turn);
         }

@@ -18,7 +18,7 @@ impl Live {
     /// Whether the client's PUBLISH has to wait, unread: nothing has happened then.
     pub fn is_over_overload_limit(&mut self, turn: &Turn<'_>) -> bool {
         let now = turn.now;
-        let Some(cap) = turn.pressure.cap else { return false };
+        let Some(cap) = turn.pressure.cap() else { return false };
         let ready = self.overload_limit(cap, now).ready_at();
         if ready <= now {
             return false;
@@ -31,7 +31,7 @@ impl Live {
 
     /// A PUBLISH of so many bytes comes in.
     pub fn count_for_overload_limit(&mut self, len: usize, turn: &Turn<'_>) {
-        if let Some(cap) = turn.pressure.cap {
+        if let Some(cap) = turn.pressure.cap() {
             self.overload_limit(cap, turn.now).pour(len as u64 + MESSAGE, turn.now);
         }
     }

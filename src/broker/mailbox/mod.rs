@@ -94,7 +94,7 @@ impl Mailbox {
     ) -> Result<(), Refusal> {
         let inner = &mut *self.lock();
         let rules = inner.rules();
-        let queue = rules.as_ref().map_or(setting.queue, |rules| &rules.queue);
+        let queue = rules.as_ref().map_or(setting.queue, |rules| rules.queue());
         let qos0 = inner.attached || queue.qos0_offline;
         let full = &mut Full { owner: &self.owner, queue, gone };
         let refused = match inner.closed {
@@ -120,7 +120,7 @@ impl Mailbox {
     ) {
         let inner = &mut *self.lock();
         let rules = inner.rules();
-        let queue = rules.as_ref().map_or(setting.queue, |rules| &rules.queue);
+        let queue = rules.as_ref().map_or(setting.queue, |rules| rules.queue());
         let Effects { wakers, gone } = effects;
         let full = &mut Full { owner: &self.owner, queue, gone };
         // What was promised, not what came: a message may be smaller than its draft.
@@ -152,7 +152,7 @@ impl Mailbox {
         let Ask { room, max, .. } = *ask;
         let inner = &mut *self.lock();
         let rules = inner.rules();
-        let queue = rules.as_ref().map_or(ask.queue, |rules| &rules.queue);
+        let queue = rules.as_ref().map_or(ask.queue, |rules| rules.queue());
         inner.settle(settled);
         let limits = Limits { room, max, share: queue.lower_band_share };
         let drained = inner.waiting.take(limits, out, |copy| Delivery {

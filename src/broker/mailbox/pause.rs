@@ -12,7 +12,7 @@ impl Mailbox {
     pub fn pause_over(&self, queue: &config::QueueConfig, waker: &Waker) -> bool {
         let inner = &mut *self.lock();
         let rules = inner.rules();
-        let queue = rules.as_ref().map_or(queue, |rules| &rules.queue);
+        let queue = rules.as_ref().map_or(queue, |rules| rules.queue());
         if inner.slow || !inner.attached || inner.below_quarter(queue) {
             return true;
         }

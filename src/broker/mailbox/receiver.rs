@@ -18,8 +18,8 @@ impl Mailbox {
     /// The class of its receiver is this one: its rules are in force from now on.
     pub fn set_rules(&self, rules: &Arc<Rules>) {
         let inner = &mut *self.lock();
-        let conflates = rules.queue.policy == QueuePolicy::Conflate;
-        let rules = (!rules.name.is_empty()).then(|| rules.clone());
+        let conflates = rules.queue().policy == QueuePolicy::Conflate;
+        let rules = (!rules.name().is_empty()).then(|| rules.clone());
         if rules.is_some() || inner.rare.is_some() {
             inner.rare.get_or_insert_default().rules = rules;
         }
@@ -30,19 +30,19 @@ impl Mailbox {
 
     /// The class its receiver is in; empty for everybody.
     pub fn class(&self) -> Arc<str> {
-        self.look().rules().map_or_else(Arc::default, |rules| rules.name.clone())
+        self.look().rules().map_or_else(Arc::default, |rules| rules.name().clone())
     }
 
     /// `QoS` 0 waits for its receiver, where `queue` holds for those in no class.
     pub fn keeps_qos0(&self, queue: &config::QueueConfig) -> bool {
-        self.look().rules().map_or(queue.qos0_offline, |rules| rules.queue.qos0_offline)
+        self.look().rules().map_or(queue.qos0_offline, |rules| rules.queue().qos0_offline)
     }
 
     /// What is reported of a copy that was taken from here and is lost: the receiver's name, and whether
     /// its queue asks for a dead letter.
     pub fn drop_label(&self, queue: &config::QueueConfig) -> (Arc<str>, bool) {
         let rules = self.look().rules();
-        let queue = rules.as_ref().map_or(queue, |rules| &rules.queue);
+        let queue = rules.as_ref().map_or(queue, |rules| rules.queue());
         (self.owner.name(), queue.dead_letters)
     }
 

@@ -12,7 +12,7 @@ impl Mailbox {
     pub fn restore(&self, queued: &Queued, copy: &StoredCopy, setting: &Setting<'_>) -> u8 {
         let inner = &mut *self.lock();
         let rules = inner.rules();
-        let queue = rules.as_ref().map_or(setting.queue, |rules| &rules.queue);
+        let queue = rules.as_ref().map_or(setting.queue, |rules| rules.queue());
         inner.routed[1] += 1;
         let conflate = queue.policy == QueuePolicy::Conflate;
         let by = ByTopic { hash: setting.hash, one_band: setting.lanes, conflate };
@@ -24,7 +24,7 @@ impl Mailbox {
     pub fn forget_topics(&self, queue: &config::QueueConfig) {
         let inner = &mut *self.lock();
         let rules = inner.rules();
-        let queue = rules.as_ref().map_or(queue, |rules| &rules.queue);
+        let queue = rules.as_ref().map_or(queue, |rules| rules.queue());
         if queue.policy != QueuePolicy::Conflate {
             inner.waiting.stop_conflating();
         }

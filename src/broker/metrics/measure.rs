@@ -154,8 +154,8 @@ impl Broker {
     fn visit_overload(&self, visit: &mut MetricVisitor<'_>) {
         let (cause, readings) = self.readings();
         let pressure = self.pressure();
-        visit(&LEVEL, &[], MetricValue::Number(pressure.level.into()));
-        let cap = pressure.cap.map_or(MetricValue::None, |cap| MetricValue::Number(cap.get()));
+        visit(&LEVEL, &[], MetricValue::Number(pressure.level().into()));
+        let cap = pressure.cap().map_or(MetricValue::None, |cap| MetricValue::Number(cap.get()));
         visit(&CAP, &[], cap);
         visit(
             &CAUSE,
@@ -163,7 +163,7 @@ impl Broker {
             cause.map_or(MetricValue::None, |cause| MetricValue::Text(cause.name())),
         );
         for reading in readings {
-            visit(of_cause(reading.cause), &[], MetricValue::Number(reading.value));
+            visit(of_cause(reading.cause()), &[], MetricValue::Number(reading.value()));
         }
     }
 

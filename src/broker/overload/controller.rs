@@ -5,11 +5,10 @@
 //! is the highest of them. So a load that does not change makes the level change in one direction
 //! only, and however it changes, the level falls at most once in `hold`.
 
-use std::fmt;
 use std::time::Duration;
 
 use super::cap::{Cap, Grip};
-use super::{Cause, Pressure, Reading, SHED, Sample};
+use super::{Cause, Change, Figure, Pressure, Reading, SHED, Sample};
 use crate::config;
 use crate::time::Time;
 
@@ -21,28 +20,6 @@ pub struct Controller {
     level: u8,
     cause: Option<Cause>,
     cap: Cap,
-}
-
-/// The level has changed.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Change {
-    /// The level before.
-    pub from: u8,
-    /// The level now.
-    pub to: u8,
-    /// What the level now, or if it fell the level before, is due to.
-    pub cause: Cause,
-    /// Its value now.
-    pub value: Figure,
-    /// Its maximum.
-    pub max: Figure,
-}
-
-/// A value with its unit, for people.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Figure {
-    value: u64,
-    cause: Cause,
 }
 
 /// One cause: what was seen lately, and the level it asks for.
@@ -217,16 +194,6 @@ impl Gauge {
         }
         let load = u128::from(self.value()) * 1000 / u128::from(self.max);
         u64::try_from(load).unwrap_or(u64::MAX)
-    }
-}
-
-impl fmt::Display for Figure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.cause.is_time() {
-            write!(f, "{:?}", Duration::from_micros(self.value))
-        } else {
-            write!(f, "{} bytes", self.value)
-        }
     }
 }
 

@@ -75,11 +75,11 @@ impl DeadLetters {
             let postponed = &mut *self.lock();
             let is_free = postponed.fetching.is_none();
             let count = if is_free { postponed.waiting.len().min(TICK_MAX) } else { 0 };
-            postponed.waiting.drain(..count).partition(|letter| letter.message.is_some())
+            postponed.waiting.drain(..count).partition(|letter| letter.message().is_some())
         };
         let mut letters: Vec<_> = here.into_iter().map(|letter| (letter, false)).collect();
         let begun = (!away.is_empty()).then(|| {
-            let want = away.iter().filter_map(|letter| letter.mid).collect();
+            let want = away.iter().filter_map(Letter::mid).collect();
             (away, fetch(want))
         });
         let postponed = &mut *self.lock();
@@ -90,7 +90,7 @@ impl DeadLetters {
                     for (letter, (mid, message)) in asked.iter_mut().zip(found) {
                         if let Some(message) = message {
                             message.set_mid(mid);
-                            letter.message = Some(message);
+                            letter.set_message(message);
                         }
                     }
                     letters.extend(asked.into_iter().map(|letter| (letter, true)));
@@ -119,7 +119,7 @@ impl Broker {
             if fetched {
                 self.class_letter(&letter);
             }
-            if letter.wanted && letter.message.is_some() {
+            if letter.is_wanted() && letter.message().is_some() {
                 self.publish_letter(&letter, turn);
             } else {
                 // It cannot be read: the ledger alone tells.
@@ -132,7 +132,7 @@ impl Broker {
     /// Keeps a letter for a tick, if there is room.
     pub(super) fn put_aside(&self, letter: Letter, turn: &mut Turn<'_>) {
         if let Err(letter) = self.0.dead_letters.add(letter) {
-            if letter.message.is_none() {
+            if letter.message().is_none() {
                 self.class_letter(&letter);
             }
             self.give_letter_up(&letter, turn);
@@ -142,18 +142,18 @@ impl Broker {
     /// Publishes a letter: its copy is settled with it.
     pub(super) fn publish_letter(&self, letter: &Letter, turn: &mut Turn<'_>) {
         let shared = &*self.0;
-        turn.batch.settled.extend(letter.mid.map(|mid| (letter.receiver, mid)));
-        let Some(message) = &letter.message else { return };
+        turn.batch.settled.extend(letter.row());
+        let Some(message) = letter.message() else { return };
         if is_dead(message.topic()) {
             return;
         }
-        let topic = format!("{DEAD}{}/{}", letter.loss.name(), message.topic().as_str());
+        let topic = format!("{DEAD}{}/{}", letter.loss().name(), message.topic().as_str());
         let mut properties = Vec::new();
         message.properties().forwarded(&mut properties);
         let age = turn.now.since(message.received).as_secs().to_string();
         for (name, value) in [
-            ("reason", letter.loss.name()),
-            ("receiver", &letter.name),
+            ("reason", letter.loss().name()),
+            ("receiver", letter.name()),
             ("age", &age),
             ("publisher", message.publisher()),
         ] {
@@ -161,7 +161,7 @@ impl Broker {
         }
         let draft = Draft {
             topic: TopicName::trusted(&topic),
-            qos: letter.qos,
+            qos: letter.qos(),
             retain: false,
             expiry: None,
             properties: Properties::trusted(&properties),
@@ -180,8 +180,8 @@ impl Broker {
 
     /// A letter cannot be written: its copy is settled without one.
     fn give_letter_up(&self, letter: &Letter, turn: &mut Turn<'_>) {
-        self.0.metrics.add(Counter::LettersLost, u64::from(letter.wanted));
-        turn.batch.settled.extend(letter.mid.map(|mid| (letter.receiver, mid)));
+        self.0.metrics.add(Counter::LettersLost, u64::from(letter.is_wanted()));
+        turn.batch.settled.extend(letter.row());
     }
 
     /// Counts a lost copy by its topic, once the store has told the topic or can no longer be asked.
@@ -190,10 +190,10 @@ impl Broker {
         if !metrics.topics().is_kept() {
             return;
         }
-        let class = self.class_of(letter.message.as_ref().map(Message::topic));
-        metrics.read(class, letter.loss);
-        if letter.loss.is_drop() {
-            self.0.drop_log.note(vec![((letter.name.clone(), class, letter.loss), 1)]);
+        let class = self.class_of(letter.message().map(Message::topic));
+        metrics.read(class, letter.loss());
+        if letter.loss().is_drop() {
+            self.0.drop_log.note(vec![((letter.name().clone(), class, letter.loss()), 1)]);
         }
     }
 }

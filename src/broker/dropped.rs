@@ -24,19 +24,16 @@ pub struct Gone {
 #[derive(Debug)]
 pub struct Letter {
     /// Client Identifier, or the filter of a group; empty if that is not to be told.
-    pub name: Arc<str>,
-    /// The receiver.
-    pub receiver: ReceiverId,
-    /// Why.
-    pub loss: Loss,
-    /// The copy's.
-    pub qos: QoS,
+    name: Arc<str>,
+    receiver: ReceiverId,
+    loss: Loss,
+    qos: QoS,
     /// `None`: only the store has it.
-    pub message: Option<Message>,
+    message: Option<Message>,
     /// What is to be settled with the store, once all is told.
-    pub mid: Option<Mid>,
+    mid: Option<Mid>,
     /// It is to be published: else its topic alone is of interest.
-    pub wanted: bool,
+    wanted: bool,
 }
 
 /// What one line of the log is about: the receiver's name, the class of topics, and the reason.
@@ -122,6 +119,69 @@ impl RowsEnded {
 }
 
 impl Letter {
+    /// Of a copy of which neither the log nor a dead letter is to tell. The store keeps the copy under
+    /// `mid`, if at all, until the letter is settled.
+    pub fn new(receiver: ReceiverId, loss: Loss, mid: Option<Mid>) -> Letter {
+        let (name, qos, message) = (Arc::default(), QoS::default(), None);
+        Letter { name, receiver, loss, qos, message, mid, wanted: false }
+    }
+
+    /// The `QoS` of the copy, and its message if that is in memory.
+    pub fn with_copy(self, qos: QoS, message: Option<Message>) -> Letter {
+        Letter { qos, message, ..self }
+    }
+
+    /// The receiver's name: a Client Identifier, or the filter of a group. `wanted`: the receiver's
+    /// queue asks for dead letters.
+    pub fn with_name(self, name: Arc<str>, wanted: bool) -> Letter {
+        Letter { name, wanted, ..self }
+    }
+
+    /// The store has given the message.
+    pub(super) fn set_message(&mut self, message: Message) {
+        self.message = Some(message);
+    }
+
+    /// The receiver's name; empty if that is not to be told.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// The receiver.
+    pub fn receiver(&self) -> ReceiverId {
+        self.receiver
+    }
+
+    /// Why the copy was lost.
+    pub fn loss(&self) -> Loss {
+        self.loss
+    }
+
+    /// The `QoS` of the copy.
+    pub fn qos(&self) -> QoS {
+        self.qos
+    }
+
+    /// The message; `None` if only the store has it.
+    pub fn message(&self) -> Option<&Message> {
+        self.message.as_ref()
+    }
+
+    /// The message in the store, if the store keeps it for the receiver.
+    pub fn mid(&self) -> Option<Mid> {
+        self.mid
+    }
+
+    /// What the store forgets once all is told.
+    pub(super) fn row(&self) -> Option<(ReceiverId, Mid)> {
+        self.mid.map(|mid| (self.receiver, mid))
+    }
+
+    /// It is to be published: else its topic alone is of interest.
+    pub fn is_wanted(&self) -> bool {
+        self.wanted
+    }
+
     /// There is to be a dead letter, and it is none itself.
     pub(super) fn is_to_be_published(&self) -> bool {
         let own = self.message.as_ref().is_some_and(|message| is_dead(message.topic()));

@@ -49,7 +49,7 @@ impl Broker {
             .subscriptions()
             .map(|(filter, _)| RouteChange::Unsubscribe(filter.clone()))
             .collect();
-        let subscriber = Subscriber { session: id, mailbox, lasts: false, connected };
+        let subscriber = Subscriber::new(id, mailbox).connected(connected);
         if !changes.is_empty() {
             self.change_routes(&subscriber, changes, &mut ThinVec::new(), turn);
         }

@@ -8,8 +8,6 @@
 //! A loss cannot be counted without the proof that its row has ended: see [`RowsEnded`]. Where only the
 //! store knows the topic of what was lost, it is asked, if there are classes of topics.
 
-use std::sync::Arc;
-
 use super::Broker;
 use super::dropped::{Gone, Letter, RowsEnded, is_dead};
 use super::mailbox::{DroppedCopies, Mailbox, Refusal};
@@ -50,15 +48,10 @@ impl Broker {
         let label = label.map(|mailbox| mailbox.drop_label(turn.settings.queue()));
         let (name, wanted) = label.unwrap_or_default();
         let delivery = copy.delivery();
-        let lost = Letter {
-            name,
-            receiver,
-            loss,
-            qos: delivery.map(|delivery| delivery.qos).unwrap_or_default(),
-            message: delivery.filter(|_| wanted).map(|delivery| delivery.message.clone()),
-            mid: copy.mid(),
-            wanted,
-        };
+        let qos = delivery.map(|delivery| delivery.qos).unwrap_or_default();
+        let message = delivery.filter(|_| wanted).map(|delivery| delivery.message.clone());
+        let lost = Letter::new(receiver, loss, copy.mid());
+        let lost = lost.with_copy(qos, message).with_name(name, wanted);
         // Of one that was released the topic is not asked for: the client had it.
         self.lose(self.class_of(delivery.map(|delivery| delivery.message.topic())), lost, turn);
     }
@@ -79,9 +72,8 @@ impl Broker {
         let Some(name) = refusal.into_name() else { return };
         gone.tell(&name, class, loss);
         if wanted {
-            let message = Some(record.share());
-            let mid = None;
-            gone.want_letter(Letter { name, receiver, loss, qos, message, mid, wanted });
+            let letter = Letter::new(receiver, loss, None).with_copy(qos, Some(record.share()));
+            gone.want_letter(letter.with_name(name, true));
         }
     }
 
@@ -97,7 +89,7 @@ impl Broker {
         }
         dropped.visit(|topic, mid| {
             let class = self.class_of_copy(topic, mid);
-            self.lose(class, unnamed(receiver, loss, mid), turn);
+            self.lose(class, Letter::new(receiver, loss, mid), turn);
         });
     }
 
@@ -105,7 +97,7 @@ impl Broker {
     /// the loss. Its row is settled too, else it would be routed and lost again at each start. A store
     /// that cannot be read now says so otherwise, and keeps what it has.
     pub(super) fn lose_unreadable(&self, receiver: ReceiverId, mid: Mid, turn: &mut Turn<'_>) {
-        let copy = unnamed(receiver, Loss::Unreadable, Some(mid));
+        let copy = Letter::new(receiver, Loss::Unreadable, Some(mid));
         self.lose(TopicClass::OTHER, copy, turn);
     }
 
@@ -113,7 +105,7 @@ impl Broker {
     pub(super) fn lose_returned(&self, group: GroupId, copies: &[Delivery], turn: &mut Turn<'_>) {
         for copy in copies {
             let class = self.class_of(Some(copy.message.topic()));
-            let lost = unnamed(ReceiverId::group(group), Loss::GroupGone, copy.mid());
+            let lost = Letter::new(ReceiverId::group(group), Loss::GroupGone, copy.mid());
             self.lose(class, lost, turn);
         }
     }
@@ -154,7 +146,7 @@ impl Broker {
 
     fn count_drops(&self, turn: &mut Turn<'_>) {
         for copy in turn.gone.take_fallen() {
-            let class = self.class_of_copy(copy.message.as_ref().map(Message::topic), copy.mid);
+            let class = self.class_of_copy(copy.message().map(Message::topic), copy.mid());
             self.lose(class, copy, turn);
         }
         self.0.drop_log.note(turn.gone.take_told());
@@ -163,27 +155,21 @@ impl Broker {
     /// A copy is lost, and in its receiver's account: all the rest. Its row ends now or, if a dead letter
     /// is due or its topic is still to be asked for, with that.
     fn lose(&self, class: TopicClass, copy: Letter, turn: &mut Turn<'_>) {
-        let loss = copy.loss;
+        let loss = copy.loss();
         let is_unread = class == TopicClass::UNREAD;
-        if loss.is_drop() && !is_unread && !copy.name.is_empty() {
-            turn.gone.tell(&copy.name, class, loss);
+        if loss.is_drop() && !is_unread && !copy.name().is_empty() {
+            turn.gone.tell(copy.name(), class, loss);
         }
         if !is_unread && !copy.is_to_be_published() {
             let mut rows = RowsEnded::default();
-            rows.settle(&mut turn.batch, copy.receiver, copy.mid);
+            rows.settle(&mut turn.batch, copy.receiver(), copy.mid());
             self.0.metrics.lose(class, loss, rows);
             return;
         }
         self.0.metrics.lose(class, loss, RowsEnded::with_letter(&copy));
-        match copy.message {
+        match copy.message() {
             Some(_) => turn.gone.want_letter(copy),
             None => self.put_aside(copy, turn),
         }
     }
-}
-
-/// A lost copy of which neither the log nor a dead letter is to tell.
-fn unnamed(receiver: ReceiverId, loss: Loss, mid: Option<Mid>) -> Letter {
-    let (name, qos, message) = (Arc::default(), QoS::default(), None);
-    Letter { name, receiver, loss, qos, message, mid, wanted: false }
 }

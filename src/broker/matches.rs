@@ -10,18 +10,69 @@ use crate::message::{ReceiverId, SubscriptionIds};
 /// A receiver of one message, its overlapping Subscriptions merged `[MQTT5-3.3.4-2]`.
 #[derive(Debug)]
 pub struct Match {
-    /// Its receiver.
-    pub receiver: ReceiverId,
-    /// Where its messages wait.
-    pub mailbox: Arc<Mailbox>,
-    /// The highest `QoS` granted by a matching Subscription.
-    pub qos: QoS,
-    /// One of them keeps the RETAIN flag.
-    pub retain_as_published: bool,
-    /// All their identifiers.
-    pub ids: SubscriptionIds,
+    receiver: ReceiverId,
+    mailbox: Arc<Mailbox>,
+    qos: QoS,
+    retain_as_published: bool,
+    ids: SubscriptionIds,
     /// Where the turn has it, if it has.
-    pub(super) open: Cell<u32>,
+    place: Cell<u32>,
+}
+
+impl Match {
+    /// A receiver with what one matching Subscription has: its granted `QoS`, whether it keeps the
+    /// RETAIN flag, its identifier.
+    pub fn new(
+        receiver: ReceiverId,
+        mailbox: Arc<Mailbox>,
+        qos: QoS,
+        retain_as_published: bool,
+        ids: SubscriptionIds,
+    ) -> Match {
+        Match { receiver, mailbox, qos, retain_as_published, ids, place: Cell::new(u32::MAX) }
+    }
+
+    /// The receiver.
+    #[inline]
+    pub fn receiver(&self) -> ReceiverId {
+        self.receiver
+    }
+
+    /// Where its messages wait.
+    #[inline]
+    pub fn mailbox(&self) -> &Arc<Mailbox> {
+        &self.mailbox
+    }
+
+    /// The highest `QoS` granted by a matching Subscription.
+    #[inline]
+    pub fn qos(&self) -> QoS {
+        self.qos
+    }
+
+    /// Whether one of the Subscriptions keeps the RETAIN flag.
+    #[inline]
+    pub fn retain_as_published(&self) -> bool {
+        self.retain_as_published
+    }
+
+    /// The identifiers of all matching Subscriptions.
+    #[inline]
+    pub fn ids(&self) -> &SubscriptionIds {
+        &self.ids
+    }
+
+    /// Where the turn has it; any number if it has it not.
+    #[inline]
+    pub(super) fn place(&self) -> u32 {
+        self.place.get()
+    }
+
+    /// Remembers where the turn has it.
+    #[inline]
+    pub(super) fn set_place(&self, place: u32) {
+        self.place.set(place);
+    }
 }
 
 /// Makes each receiver stand once: the highest `QoS`, every identifier `[MQTT5-3.3.4-4]`.

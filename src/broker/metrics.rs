@@ -110,10 +110,8 @@ impl Tally {
 pub struct Metrics {
     shards: [Shard; SHARDS],
     topics: TopicLedger,
-    /// Clients connected now.
-    pub connected: AtomicUsize,
-    /// Most clients ever connected at once.
-    pub connected_max: AtomicUsize,
+    connected: AtomicUsize,
+    connected_max: AtomicUsize,
 }
 
 static NEXT_SHARD: AtomicUsize = AtomicUsize::new(0);
@@ -186,6 +184,16 @@ impl Metrics {
     /// A client is gone.
     pub fn disconnect(&self) {
         self.connected.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Clients connected now.
+    pub fn connected(&self) -> usize {
+        self.connected.load(Ordering::Relaxed)
+    }
+
+    /// Most clients ever connected at once.
+    pub fn connected_max(&self) -> usize {
+        self.connected_max.load(Ordering::Relaxed)
     }
 
     /// The sum of a counter.

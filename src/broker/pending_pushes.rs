@@ -47,9 +47,9 @@ impl PendingPushes {
     /// The place of a receiver. `before`: how many there were before its message; each message has
     /// its receivers once.
     pub fn of(&mut self, found: &Match, before: usize) -> &mut Open {
-        let at = found.open.get() as usize;
+        let at = found.place() as usize;
         let known =
-            self.open[..self.used].get(at).is_some_and(|open| open.receiver == found.receiver);
+            self.open[..self.used].get(at).is_some_and(|open| open.receiver == found.receiver());
         let at = if known { at } else { self.place(found, before) };
         &mut self.open[at]
     }
@@ -68,28 +68,28 @@ impl PendingPushes {
     fn place(&mut self, found: &Match, before: usize) -> usize {
         let earlier = &self.open[..before];
         let same = if self.sorted {
-            earlier.binary_search_by_key(&found.receiver, |open| open.receiver).ok()
+            earlier.binary_search_by_key(&found.receiver(), |open| open.receiver).ok()
         } else {
-            earlier.iter().position(|open| open.receiver == found.receiver)
+            earlier.iter().position(|open| open.receiver == found.receiver())
         };
         let at = same.unwrap_or_else(|| self.begin(found));
-        found.open.set(u32::try_from(at).unwrap_or(u32::MAX));
+        found.set_place(u32::try_from(at).unwrap_or(u32::MAX));
         at
     }
 
     fn begin(&mut self, found: &Match) -> usize {
         let at = self.used;
         let last = self.open[..at].last();
-        self.sorted = last.is_none_or(|last| self.sorted && last.receiver < found.receiver);
+        self.sorted = last.is_none_or(|last| self.sorted && last.receiver < found.receiver());
         match self.open.get_mut(at) {
             Some(open) => {
-                open.receiver = found.receiver;
-                open.mailbox.clone_from(&found.mailbox);
+                open.receiver = found.receiver();
+                open.mailbox.clone_from(found.mailbox());
                 open.grant = Grant::default();
             }
             None => self.open.push(Open {
-                receiver: found.receiver,
-                mailbox: found.mailbox.clone(),
+                receiver: found.receiver(),
+                mailbox: found.mailbox().clone(),
                 grant: Grant::default(),
                 copies: Vec::new(),
             }),
@@ -102,7 +102,6 @@ impl PendingPushes {
 #[cfg(test)]
 #[cfg(not(feature = "shuttle"))] // Its locks work only in its own runs.
 mod tests {
-    use std::cell::Cell;
     use std::collections::BTreeMap;
 
     use super::*;
@@ -146,13 +145,10 @@ mod tests {
                 if topic % 2 == 1 {
                     found.reverse();
                 }
-                let found = found.into_iter().map(|n: usize| Match {
-                    receiver: receivers[n].0,
-                    mailbox: receivers[n].1.clone(),
-                    qos: QoS::AtMostOnce,
-                    retain_as_published: false,
-                    ids: SubscriptionIds::default(),
-                    open: Cell::new(u32::MAX),
+                let found = found.into_iter().map(|n: usize| {
+                    let (receiver, mailbox) = &receivers[n];
+                    let ids = SubscriptionIds::default();
+                    Match::new(*receiver, mailbox.clone(), QoS::AtMostOnce, false, ids)
                 });
                 found.collect()
             })
@@ -168,7 +164,7 @@ mod tests {
                     let message = message(&client, &payload);
                     let copy = Copy { message, qos, retain: false, ids, stored: false, band: 1 };
                     pending_pushes.of(found, before).copies.push(copy);
-                    twin.entry(found.receiver).or_default().push(payload.clone());
+                    twin.entry(found.receiver()).or_default().push(payload.clone());
                 }
             }
             let mut drained = BTreeMap::new();
@@ -180,7 +176,7 @@ mod tests {
             assert_eq!(drained, twin);
             // What another thread remembers of places means nothing here.
             let topic = draw(6);
-            topics[topic].iter_mut().for_each(|found| found.open.set(draw(50) as u32));
+            topics[topic].iter_mut().for_each(|found| found.set_place(draw(50) as u32));
         }
     }
 }

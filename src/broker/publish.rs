@@ -223,31 +223,31 @@ impl Broker {
         let mut copies = Vec::new();
         let before = scratch.pending_pushes.receivers();
         for (index, found) in matches.iter().enumerate() {
-            let qos = found.qos.min(draft.qos);
+            let qos = found.qos().min(draft.qos);
             let open = scratch.pending_pushes.of(found, before);
             if !open.grant.spend(qos, record.bytes) {
                 let offer = Offer { topic: draft.topic, qos, bytes: record.bytes };
                 let (grant, gone) = (&mut open.grant, &mut scratch.gone);
-                if let Err(refusal) = found.mailbox.reserve(offer, &setting, grant, gone) {
+                if let Err(refusal) = found.mailbox().reserve(offer, &setting, grant, gone) {
                     refused += u32::from(refusal.loss().is_refusal());
-                    self.refuse_copy(refusal, (found.receiver, qos), record, &mut scratch.gone);
+                    self.refuse_copy(refusal, (found.receiver(), qos), record, &mut scratch.gone);
                     continue;
                 }
                 if open.grant.is_pressed() {
-                    press(&mut scratch.pressed, &found.mailbox);
+                    press(&mut scratch.pressed, found.mailbox());
                 }
                 let spent = open.grant.spend(qos, record.bytes);
                 debug_assert!(spent, "room was reserved for it");
             }
             let stored = shared.remembers && open.grant.is_durable() && qos > QoS::AtMostOnce;
-            let retain = draft.retain && found.retain_as_published;
+            let retain = draft.retain && found.retain_as_published();
             if stored {
-                let (receiver, ids) = (found.receiver, found.ids.clone());
+                let (receiver, ids) = (found.receiver(), found.ids().clone());
                 copies.push(StoredCopy { receiver, qos, retain, ids, band });
             }
             let last = whole && index + 1 == matches.len();
             let message = if last { record.give_away() } else { record.share() };
-            open.copies.push(Copy { message, qos, retain, ids: found.ids.clone(), stored, band });
+            open.copies.push(Copy { message, qos, retain, ids: found.ids().clone(), stored, band });
             admitted += 1;
         }
         scratch.copies += found;

@@ -184,8 +184,7 @@ impl Receiver {
 
     /// Carries out what it asks of the tree, in one moment.
     fn change(&self, changes: Vec<RouteChange>, turn: &mut Turn<'_>) {
-        let subscriber =
-            Subscriber { session: self.id, mailbox: &self.mailbox, lasts: false, connected: true };
+        let subscriber = Subscriber::new(self.id, &self.mailbox).connected(true);
         let broker = &self.broker;
         broker.change_routes(&subscriber, changes, &mut ThinVec::new(), turn);
     }

@@ -140,12 +140,13 @@ mod tests {
                     }
                     _ => RouteChange::Unsubscribe(filter),
                 };
-                let subscriber = Subscriber { session, mailbox, lasts: false, connected: true };
+                let subscriber = Subscriber::new(session, mailbox).connected(true);
                 let _ = router.change(&subscriber, vec![change], ThinVec::new());
             }
             let (topic, publisher) = (TopicName::trusted(TOPICS[draw(6)]), &clients[draw(5)]);
             let say = |matches: &[Match]| {
-                let all = matches.iter().map(|m| (m.receiver, m.qos, m.ids.as_slice().to_vec()));
+                let all =
+                    matches.iter().map(|m| (m.receiver(), m.qos(), m.ids().as_slice().to_vec()));
                 all.collect::<Vec<_>>()
             };
             let remembered = say(router.route(topic, publisher, None, &mut recent).1);

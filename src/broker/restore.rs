@@ -198,8 +198,7 @@ impl Broker {
         let changes = record.subscriptions().iter();
         let changes =
             changes.map(|(filter, s)| RouteChange::Subscribe(filter.clone(), *s)).collect();
-        let subscriber =
-            Subscriber { session: id, mailbox: &mailbox, lasts: expiry > 0, connected: false };
+        let subscriber = Subscriber::new(id, &mailbox).lasting(expiry > 0);
         let changed = self.0.router.change(&subscriber, changes, ThinVec::new());
         let (lost, wakers, _) = changed.into_parts();
         debug_assert!(lost.is_empty() && wakers.is_empty(), "nothing waits yet");

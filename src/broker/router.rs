@@ -12,7 +12,6 @@ mod change;
 mod groups;
 mod retained;
 
-use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
@@ -157,14 +156,13 @@ impl Router {
             routes.tree.visit(topic, &mut |receiver, route: &Route| {
                 for_all &= !route.no_local;
                 if !(route.no_local && own(&route.mailbox, publisher)) {
-                    matches.push(Match {
+                    matches.push(Match::new(
                         receiver,
-                        mailbox: route.mailbox.clone(),
-                        qos: route.qos,
-                        retain_as_published: route.retain_as_published,
-                        ids: SubscriptionIds::new(route.id),
-                        open: Cell::new(u32::MAX),
-                    });
+                        route.mailbox.clone(),
+                        route.qos,
+                        route.retain_as_published,
+                        SubscriptionIds::new(route.id),
+                    ));
                 }
             });
             drop(routes);
@@ -191,8 +189,8 @@ impl Router {
                     self.on_joined(&mut routes.tree, joined, &mut changed);
                 }
                 RouteChange::Subscribe(filter, subscription) => {
-                    let receiver = ReceiverId::session(subscriber.session);
-                    let route = Route::to_session(subscriber.mailbox, &subscription);
+                    let receiver = ReceiverId::session(subscriber.session());
+                    let route = Route::to_session(subscriber.mailbox(), &subscription);
                     if routes.tree.insert_filter(&filter, receiver, route).is_none() {
                         self.counts.subscribed(&filter, 1);
                     }
@@ -206,7 +204,7 @@ impl Router {
                     }
                 }
                 RouteChange::Unsubscribe(filter) => {
-                    let receiver = ReceiverId::session(subscriber.session);
+                    let receiver = ReceiverId::session(subscriber.session());
                     if routes.tree.remove(filter.pattern(), receiver).is_some() {
                         self.counts.subscribed(&filter, -1);
                     }

@@ -80,24 +80,53 @@ pub struct View {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Batching {
     /// Packets written to clients.
-    pub packets: u64,
+    packets: u64,
     /// Writes that they took.
-    pub writes: u64,
+    writes: u64,
     /// Messages handed to the store.
-    pub stored: u64,
+    stored: u64,
     /// Commits of the store.
-    pub commits: u64,
+    commits: u64,
 }
 
 /// How hard the broker is pressed at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct OverloadView {
     /// The level, and what each publisher may bring in.
-    pub pressure: Pressure,
+    pressure: Pressure,
     /// What the level is due to.
-    pub cause: Option<Cause>,
+    cause: Option<Cause>,
     /// Each cause as it stands.
-    pub readings: Vec<Reading>,
+    readings: Vec<Reading>,
+}
+
+impl Batching {
+    /// Packets to clients, in one write to a socket.
+    pub fn packets_per_write(&self) -> f64 {
+        self.packets as f64 / self.writes.max(1) as f64
+    }
+
+    /// Messages that the store was given, in one commit of it.
+    pub fn messages_per_commit(&self) -> f64 {
+        self.stored as f64 / self.commits.max(1) as f64
+    }
+}
+
+impl OverloadView {
+    /// The level, and what each publisher may bring in.
+    pub fn pressure(&self) -> Pressure {
+        self.pressure
+    }
+
+    /// What the level is due to.
+    pub fn cause(&self) -> Option<Cause> {
+        self.cause
+    }
+
+    /// Each cause as it stands.
+    pub fn readings(&self) -> &[Reading] {
+        &self.readings
+    }
 }
 
 impl Broker {

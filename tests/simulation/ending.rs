@@ -230,7 +230,7 @@ impl World {
         if view.message_bytes != retained_will.1 {
             self.fail(&format!("{} bytes of messages at the end", view.message_bytes));
         }
-        let unreleased = self.broker.metrics().connected.load(std::sync::atomic::Ordering::Relaxed);
+        let unreleased = self.broker.metrics().connected();
         if unreleased != 0 {
             self.fail(&format!("{unreleased} clients counted as connected"));
         }

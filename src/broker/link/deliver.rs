@@ -90,11 +90,11 @@ impl Live {
                 let may = |message: &Message| {
                     message.expired(now) || cx.access.may_receive(identity, message.topic())
                 };
-                let puller = Puller { member: &membership.member, may: &may };
-                let taken = membership.mailbox.take_shared(puller, &ask, &mut drained, wakers);
+                let puller = Puller { member: membership.member(), may: &may };
+                let taken = membership.mailbox().take_shared(puller, &ask, &mut drained, wakers);
                 left = left_after(room, &drained[before..]);
                 groups_have_more |= taken.more();
-                cold = cold.or_else(|| taken.cold().then(|| membership.mailbox.clone()));
+                cold = cold.or_else(|| taken.cold().then(|| membership.mailbox().clone()));
             }
             asked_groups = true;
             if left.bytes == 0 && attachment.memberships.len() > 1 {

@@ -49,7 +49,7 @@ impl Live {
             .filter_map(|(filter, subscription)| router.membership(id, filter, subscription))
             .collect();
         for membership in &memberships {
-            membership.mailbox.join();
+            membership.mailbox().join();
         }
         let mut attachment = Attachment {
             origin,
@@ -342,7 +342,7 @@ impl Live {
         info!(client = %client_id, address = %attachment.origin, reason, "disconnected");
         let id = attachment.id();
         for membership in &attachment.memberships {
-            turn.wakers.extend(membership.mailbox.part(id));
+            turn.wakers.extend(membership.mailbox().part(id));
         }
         let cx = turn.context();
         let groups = &broker.0.router;
@@ -430,12 +430,8 @@ impl Live {
             let receipt = turn.commit();
             self.after_flush(receipt, None, turn);
         }
-        let subscriber = Subscriber {
-            session: self.attachment.id(),
-            mailbox: &self.attachment.mailbox,
-            lasts: self.session.lasts(),
-            connected: true,
-        };
+        let subscriber = Subscriber::new(self.attachment.id(), &self.attachment.mailbox);
+        let subscriber = subscriber.lasting(self.session.lasts()).connected(true);
         let memberships = &mut self.attachment.memberships;
         let stamp = turn.broker.change_routes(&subscriber, changes, memberships, turn);
         self.run(Input::Subscribed { stamp }, &turn.context(), turn);

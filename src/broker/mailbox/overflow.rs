@@ -1,6 +1,5 @@
 //! Admission: what a mailbox promises, and what it does when it is full, by the policy of its queue.
 
-use std::sync::Arc;
 use std::task::Waker;
 
 use super::ask::{Offer, Setting};
@@ -92,22 +91,17 @@ impl Inner {
         self.lose(usize::from(qos > QoS::AtMostOnce), loss, 1);
         let (name, receiver) = (full.owner.name(), full.owner.receiver());
         let wanted = full.queue.dead_letters;
-        full.gone.fall(Letter { name, receiver, loss, qos, message, mid, wanted });
+        full.gone
+            .fall(Letter::new(receiver, loss, mid).with_copy(qos, message).with_name(name, wanted));
     }
 
     /// A copy was admitted and is lost, because its receiver has gone meanwhile.
     #[cold]
     pub fn lose_late(&mut self, copy: Copy, loss: Loss, full: &mut Full<'_>) {
         self.lose(usize::from(copy.qos > QoS::AtMostOnce), loss, 1);
-        full.gone.fall(Letter {
-            name: Arc::default(),
-            receiver: full.owner.receiver(),
-            loss,
-            qos: copy.qos,
-            mid: copy.message.mid().filter(|_| copy.stored),
-            message: Some(copy.message),
-            wanted: false,
-        });
+        let mid = copy.message.mid().filter(|_| copy.stored);
+        let letter = Letter::new(full.owner.receiver(), loss, mid);
+        full.gone.fall(letter.with_copy(copy.qos, Some(copy.message)));
     }
 
     /// Puts a copy in, as the policy of its queue says. Returns the waker of a

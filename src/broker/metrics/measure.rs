@@ -1,7 +1,5 @@
 //! Every metric with its value: what `$SYS` says, and what an exporter shows.
 
-use std::sync::atomic::Ordering;
-
 use super::table::{Metric, MetricValue, metrics};
 use super::{Counter, MetricKind, MetricUnit};
 use crate::broker::Broker;
@@ -110,9 +108,9 @@ impl Broker {
 
     fn visit_clients(&self, visit: &mut MetricVisitor<'_>) {
         let metrics = &self.0.metrics;
-        let connected = metrics.connected.load(Ordering::Relaxed);
+        let connected = metrics.connected();
         let sessions = self.0.registry.sessions();
-        let connected_max = metrics.connected_max.load(Ordering::Relaxed);
+        let connected_max = metrics.connected_max();
         for (metric, count) in [
             (&CONNECTED, connected),
             (&DISCONNECTED, sessions.saturating_sub(connected)),
@@ -141,9 +139,8 @@ impl Broker {
     fn visit_store(&self, visit: &mut MetricVisitor<'_>) {
         let figures = self.0.ports.store.figures();
         let batch = self.batching(figures.as_ref());
-        let ratio = |of: u64, by: u64| MetricValue::Ratio(of as f64 / by.max(1) as f64);
-        visit(&PACKETS_PER_WRITE, &[], ratio(batch.packets, batch.writes));
-        visit(&MESSAGES_PER_FLUSH, &[], ratio(batch.stored, batch.commits));
+        visit(&PACKETS_PER_WRITE, &[], MetricValue::Ratio(batch.packets_per_write()));
+        visit(&MESSAGES_PER_FLUSH, &[], MetricValue::Ratio(batch.messages_per_commit()));
         if let Some(figures) = figures {
             for (metric, value) in StoreFigures::metrics().iter().zip(figures.values()) {
                 visit(metric, &[], MetricValue::Number(value));

@@ -19,25 +19,54 @@ pub enum RouteChange {
 /// The Session that asks for a change.
 #[derive(Clone, Copy, Debug)]
 pub struct Subscriber<'a> {
-    /// Its number.
-    pub session: SessionId,
-    /// Its own mailbox.
-    pub mailbox: &'a Arc<Mailbox>,
-    /// It outlives its connection.
-    pub lasts: bool,
-    /// It is connected.
-    pub connected: bool,
+    session: SessionId,
+    mailbox: &'a Arc<Mailbox>,
+    lasts: bool,
+    connected: bool,
+}
+
+impl<'a> Subscriber<'a> {
+    /// The Session of this number, with its own mailbox: it is not connected, and ends with its
+    /// connection.
+    pub fn new(session: SessionId, mailbox: &'a Arc<Mailbox>) -> Subscriber<'a> {
+        Subscriber { session, mailbox, lasts: false, connected: false }
+    }
+
+    /// Whether it outlives its connection.
+    #[must_use]
+    pub fn lasting(self, lasts: bool) -> Subscriber<'a> {
+        Subscriber { lasts, ..self }
+    }
+
+    /// Whether it is connected.
+    #[must_use]
+    pub fn connected(self, connected: bool) -> Subscriber<'a> {
+        Subscriber { connected, ..self }
+    }
+
+    pub(super) fn session(&self) -> SessionId {
+        self.session
+    }
+
+    pub(super) fn mailbox(&self) -> &'a Arc<Mailbox> {
+        self.mailbox
+    }
+
+    pub(super) fn lasts(&self) -> bool {
+        self.lasts
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.connected
+    }
 }
 
 /// A Session's part in a group.
 #[derive(Clone, Debug)]
 pub struct Membership {
-    /// The whole filter.
     filter: TopicFilter,
-    /// The group's mailbox.
-    pub mailbox: Arc<Mailbox>,
-    /// What it was granted.
-    pub member: Member,
+    mailbox: Arc<Mailbox>,
+    member: Member,
 }
 
 impl Membership {
@@ -49,5 +78,17 @@ impl Membership {
     /// The whole filter of the group.
     pub fn filter(&self) -> &TopicFilter {
         &self.filter
+    }
+
+    /// The group's mailbox.
+    #[inline]
+    pub fn mailbox(&self) -> &Arc<Mailbox> {
+        &self.mailbox
+    }
+
+    /// What the Session was granted.
+    #[inline]
+    pub fn member(&self) -> &Member {
+        &self.member
     }
 }

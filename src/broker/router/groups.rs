@@ -59,24 +59,24 @@ impl GroupTable {
         let next = self.next;
         let created = (!self.contains(&filter)).then(|| (next, self.insert(next, &filter, false)));
         let group = self.by_filter.get_mut(&filter).expect("it is there or was made");
-        let durable = subscriber.lasts && subscription.options.qos > QoS::AtMostOnce;
-        let is_new = group.members.insert(subscriber.session, durable).is_none();
-        if is_new && subscriber.connected {
+        let durable = subscriber.lasts() && subscription.options.qos > QoS::AtMostOnce;
+        let is_new = group.members.insert(subscriber.session(), durable).is_none();
+        if is_new && subscriber.is_connected() {
             group.mailbox.join();
         }
         group.set_durable();
         let to_keep = durable && !std::mem::replace(&mut group.kept, true);
         let to_keep = to_keep.then_some(group.id);
-        let membership = group.membership(subscriber.session, filter, subscription);
+        let membership = group.membership(subscriber.session(), filter, subscription);
         Joined { membership, created, is_new, to_keep }
     }
 
     /// Takes a member out of the group of `filter`; `None` if it is none.
     pub fn leave(&mut self, subscriber: &Subscriber<'_>, filter: &TopicFilter) -> Option<Left> {
         let group = self.by_filter.get_mut(filter)?;
-        group.members.remove(&subscriber.session)?;
+        group.members.remove(&subscriber.session())?;
         let mailbox = &group.mailbox;
-        let waker = subscriber.connected.then(|| mailbox.part(subscriber.session)).flatten();
+        let waker = subscriber.is_connected().then(|| mailbox.part(subscriber.session())).flatten();
         group.set_durable();
         let is_last = group.members.is_empty();
         Some(Left { waker, ended: if is_last { self.remove(filter) } else { None } })

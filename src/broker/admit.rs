@@ -2,7 +2,7 @@
 //! so that a refused message has changed nothing.
 
 use super::Broker;
-use super::ports::{Permit, Refused};
+use super::ports::Refused;
 use super::turn::Turn;
 use crate::codec::{QoS, Reason};
 use crate::message::Draft;
@@ -36,13 +36,13 @@ impl Broker {
         if !kept {
             return Ok(());
         }
-        let admitted = turn.room.take().map_or_else(|| shared.ports.store.admit(bytes), Ok);
-        turn.permit.join(match admitted {
-            Ok(permit) => permit,
-            Err(Refused::Slow) => Permit::new(bytes),
-            Err(Refused::Full) => return Err(Reason::QuotaExceeded),
-            Err(Refused::Failed) => return Err(Reason::UnspecifiedError),
-        });
-        Ok(())
+        if std::mem::take(&mut turn.room_granted) {
+            return Ok(());
+        }
+        match shared.ports.store.admit(bytes) {
+            Ok(()) | Err(Refused::Slow) => Ok(()),
+            Err(Refused::Full) => Err(Reason::QuotaExceeded),
+            Err(Refused::Failed) => Err(Reason::UnspecifiedError),
+        }
     }
 }

@@ -146,16 +146,14 @@ impl Broker {
         let receipt = if turn.batch.is_empty() {
             None
         } else {
-            let permit = std::mem::take(&mut turn.permit);
             self.0.metrics.add(Counter::Stored, turn.batch.publishes.len() as u64);
             let mut batch = std::mem::take(&mut turn.batch);
             if !turn.stamps.is_empty() {
                 batch.oldest = self.0.router.retained().oldest_open();
             }
-            Some(self.0.ports.store.submit(permit, batch))
+            Some(self.0.ports.store.submit(batch))
         };
         self.0.router.retained().submitted(&mut turn.stamps);
-        turn.permit = ports::Permit::default();
         self.flush_and_tell(turn);
         self.0.meter.settle();
         turn.wake();
@@ -176,10 +174,9 @@ impl Broker {
                 self.report_drops_later(turn);
             }
             self.0.metrics.add_all(&mut turn.tally);
-            let permit = std::mem::take(&mut turn.permit);
             let batch = std::mem::take(&mut turn.batch);
             if !batch.is_empty() {
-                self.0.ports.store.submit(permit, batch);
+                self.0.ports.store.submit(batch);
             }
         }
     }
@@ -188,7 +185,7 @@ impl Broker {
     pub(crate) fn remember_unawaited(&self, ops: Vec<(SessionId, Op)>) {
         if !ops.is_empty() {
             let batch = ports::Batch { ops, ..ports::Batch::default() };
-            self.0.ports.store.submit(ports::Permit::default(), batch);
+            self.0.ports.store.submit(batch);
         }
     }
 

@@ -19,8 +19,16 @@ pub trait Store: Send + Sync {
     /// Whether anything is remembered at all: if not, no answer waits and no batch is made.
     fn remembers(&self) -> bool;
 
-    /// Asks for room in bounded memory for `bytes`, before anything else is changed.
-    fn admit(&self, bytes: usize) -> Result<Permit, Refused>;
+    /// Whether there is room in bounded memory for `bytes`: asked before anything else is changed.
+    ///
+    /// Nothing is reserved. A turn that was admitted hands in its batch at its end, so memory exceeds its
+    /// mark by what the turns under way were admitted, one for each worker thread: for each what one
+    /// turn reads of its client, 64 KiB and the rest of one packet, and the receivers of its messages.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    fn admit(&self, bytes: usize) -> Result<(), Refused>;
 
     /// Whether there is room again for callers that were refused: well below its marks, so that they
     /// are not refused again at once. If not, `waker` is woken once when that may have changed.
@@ -34,7 +42,7 @@ pub trait Store: Send + Sync {
     }
 
     /// Queues a batch: atomic, in the order of calls. Cannot refuse: that was [`Store::admit`].
-    fn submit(&self, permit: Permit, batch: Batch) -> Receipt;
+    fn submit(&self, batch: Batch) -> Receipt;
 
     /// How far the batch behind `receipt` has come; while it is pending, `waker` is woken once
     /// when that changes.
@@ -206,30 +214,6 @@ pub struct StoredCopy {
     pub ids: SubscriptionIds,
     /// The band it waits in, below 4.
     pub band: u8,
-}
-
-/// Room in the store's memory.
-#[derive(Debug, Default)]
-#[must_use]
-pub struct Permit {
-    bytes: usize,
-}
-
-impl Permit {
-    /// Room for `bytes`: for stores to make.
-    pub fn new(bytes: usize) -> Permit {
-        Permit { bytes }
-    }
-
-    /// How many bytes.
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// Adds another permit to this one.
-    pub fn join(&mut self, other: Permit) {
-        self.bytes += other.bytes;
-    }
 }
 
 /// How a store keeps up.

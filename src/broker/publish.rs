@@ -150,8 +150,7 @@ impl Broker {
         };
         let bytes = submission.draft.bytes(identity);
         if !system && let Err(refused) = self.let_in(&submission, bytes, turn) {
-            // Room that was asked for it is given back.
-            turn.room = None;
+            turn.room_granted = false;
             return refused;
         }
         let Submission { draft, with, .. } = submission;
@@ -161,7 +160,7 @@ impl Broker {
         self.apply(record, with, turn)
     }
 
-    /// Whether a client's message may come in; nothing but the turn's permit is changed.
+    /// Whether a client's message may come in; nothing is changed.
     fn let_in(
         &self,
         submission: &Submission<'_>,

@@ -13,7 +13,7 @@ use super::mailbox::Mailbox;
 use super::metrics::Tally;
 use super::overload::Pressure;
 use super::pending_pushes::PendingPushes;
-use super::ports::{Batch, Permit, Receipt};
+use super::ports::{Batch, Receipt};
 use super::queue_settings::QueueSettings;
 use super::recent::Recent;
 use super::router::RouteChange;
@@ -92,11 +92,10 @@ pub struct Scratch {
     pub(super) changes: Vec<RouteChange>,
     pub(super) batch: Batch,
     pub(super) gone: Gone,
-    pub(super) permit: Permit,
     /// Stamps of retained messages that the store is given at the end of the turn.
     pub(super) stamps: Vec<u64>,
-    /// Room that was asked for before the PUBLISH in hand was looked at.
-    pub(super) room: Option<Permit>,
+    /// The store has room for the PUBLISH in hand: it was asked before that was looked at.
+    pub(super) room_granted: bool,
 }
 
 /// Something owed to the client, in its place in the order.
@@ -222,7 +221,6 @@ impl Scratch {
             && self.wakers.is_empty()
             && self.gone.is_empty()
             && self.stamps.is_empty()
-            && self.permit.bytes() == 0
             && self.batch.is_empty())
     }
 

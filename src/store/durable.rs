@@ -19,8 +19,8 @@ use foldhash::fast::FixedState;
 use super::engine::{Blob, Lookup, RowBatch, StoreError, Visit};
 use super::facts::{self, GROUPS, MESSAGES, RowKey, RowKind, SESSIONS};
 use crate::broker::ports::{
-    Batch, Fact, Fetch, Marker, Permit, Progress, Publication, Receipt, Refused, Store,
-    StoreFigures, Strain,
+    Batch, Fact, Fetch, Marker, Progress, Publication, Receipt, Refused, Store, StoreFigures,
+    Strain,
 };
 use crate::message::{Meter, Mid, ReceiverId};
 use crate::sync::{Mutex, MutexGuard};
@@ -223,15 +223,15 @@ impl<R: Rows> Store for DurableStore<R> {
         true
     }
 
-    fn admit(&self, bytes: usize) -> Result<Permit, Refused> {
-        self.shared.rows.admit(bytes).map(|()| Permit::new(bytes))
+    fn admit(&self, bytes: usize) -> Result<(), Refused> {
+        self.shared.rows.admit(bytes)
     }
 
     fn room(&self, waker: &Waker) -> Result<(), Refused> {
         self.shared.rows.room(waker)
     }
 
-    fn submit(&self, _permit: Permit, batch: Batch) -> Receipt {
+    fn submit(&self, batch: Batch) -> Receipt {
         let retains = batch.publishes.iter().any(|publication| publication.retained.is_some());
         BATCH.with_borrow_mut(|rows| {
             // Held until they are in the journal: the order of the stamps is the order there.

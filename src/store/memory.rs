@@ -2,7 +2,7 @@
 
 use std::task::Waker;
 
-use crate::broker::ports::{Batch, Permit, Progress, Receipt, Refused, Store};
+use crate::broker::ports::{Batch, Progress, Receipt, Refused, Store};
 
 /// Keeps nothing: no batch is made for it, and no answer waits for it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -13,11 +13,11 @@ impl Store for MemoryStore {
         false
     }
 
-    fn admit(&self, bytes: usize) -> Result<Permit, Refused> {
-        Ok(Permit::new(bytes))
+    fn admit(&self, _bytes: usize) -> Result<(), Refused> {
+        Ok(())
     }
 
-    fn submit(&self, _permit: Permit, _batch: Batch) -> Receipt {
+    fn submit(&self, _batch: Batch) -> Receipt {
         Receipt(0)
     }
 

@@ -5,7 +5,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use sluicemq::auth::{PasswordAuth, PermitAll};
-use sluicemq::broker::ports::{Batch, Permit, Progress, Receipt, Refused, Store};
+use sluicemq::broker::ports::{Batch, Progress, Receipt, Refused, Store};
 use sluicemq::broker::turn::Scratch;
 use sluicemq::broker::{Broker, Link, PeerInfo, Ports};
 use sluicemq::codec::{Connect, Packet, PacketId, Publish, Version};
@@ -24,11 +24,11 @@ impl Store for Never {
         true
     }
 
-    fn admit(&self, bytes: usize) -> Result<Permit, Refused> {
-        Ok(Permit::new(bytes))
+    fn admit(&self, _bytes: usize) -> Result<(), Refused> {
+        Ok(())
     }
 
-    fn submit(&self, _permit: Permit, _batch: Batch) -> Receipt {
+    fn submit(&self, _batch: Batch) -> Receipt {
         Receipt(1)
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sluicemq::auth::{PasswordAuth, PermitAll};
 use sluicemq::broker::metrics::Counter;
-use sluicemq::broker::ports::{Batch, Permit, Progress, Receipt, Refused, Store};
+use sluicemq::broker::ports::{Batch, Progress, Receipt, Refused, Store};
 use sluicemq::broker::{Broker, Flow, Ports};
 use sluicemq::config::Config;
 
@@ -241,8 +241,8 @@ impl Store for Narrow {
         true
     }
 
-    fn admit(&self, bytes: usize) -> Result<Permit, Refused> {
-        self.0.lock().unwrap().shut.map_or_else(|| Ok(Permit::new(bytes)), Err)
+    fn admit(&self, _bytes: usize) -> Result<(), Refused> {
+        self.0.lock().unwrap().shut.map_or(Ok(()), Err)
     }
 
     fn room(&self, waker: &Waker) -> Result<(), Refused> {
@@ -252,7 +252,7 @@ impl Store for Narrow {
         Err(why)
     }
 
-    fn submit(&self, _: Permit, batch: Batch) -> Receipt {
+    fn submit(&self, batch: Batch) -> Receipt {
         self.0.lock().unwrap().retained +=
             batch.publishes.iter().filter(|publication| publication.retained.is_some()).count();
         Receipt(1)

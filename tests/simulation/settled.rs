@@ -1,7 +1,7 @@
 //! A message with several receivers stays until each of them is done with it, however often one says
 //! so.
 
-use sluicemq::broker::ports::{Batch, Fact, Mark, Permit, Publication, Store, StoredCopy};
+use sluicemq::broker::ports::{Batch, Fact, Mark, Publication, Store, StoredCopy};
 use sluicemq::codec::{Properties, QoS};
 use sluicemq::message::{
     ClientId, Draft, Identity, Meter, Mid, ReceiverId, SessionId, SubscriptionIds,
@@ -51,7 +51,7 @@ fn open(disk: &Disk) -> (DurableStore<Disk>, Vec<u64>) {
 
 fn submit(store: &DurableStore<Disk>, publishes: Vec<Publication>, settled: &[(ReceiverId, Mid)]) {
     let batch = Batch { publishes, settled: settled.to_vec(), ..Batch::default() };
-    store.submit(Permit::default(), batch);
+    store.submit(batch);
 }
 
 /// The first message that a store is given.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Mutex;
 use std::task::Waker;
 
-use sluicemq::broker::ports::{Batch, Permit, Progress, Receipt, Refused, Store};
+use sluicemq::broker::ports::{Batch, Progress, Receipt, Refused, Store};
 use sluicemq::message::{Message, SessionId};
 use sluicemq::session::Op;
 
@@ -197,7 +197,7 @@ impl Store for SimStore {
         true
     }
 
-    fn admit(&self, bytes: usize) -> Result<Permit, Refused> {
+    fn admit(&self, _bytes: usize) -> Result<(), Refused> {
         let inner = &mut *self.inner.lock().unwrap();
         if inner.failed {
             return Err(Refused::Failed);
@@ -210,7 +210,7 @@ impl Store for SimStore {
             inner.refusals += 1;
             return Err(Refused::Full);
         }
-        Ok(Permit::new(bytes))
+        Ok(())
     }
 
     fn room(&self, waker: &Waker) -> Result<(), Refused> {
@@ -223,7 +223,7 @@ impl Store for SimStore {
         Err(why)
     }
 
-    fn submit(&self, _permit: Permit, batch: Batch) -> Receipt {
+    fn submit(&self, batch: Batch) -> Receipt {
         let inner = &mut *self.inner.lock().unwrap();
         assert!(!batch.is_empty(), "an empty batch was submitted");
         let mut changes = Vec::new();

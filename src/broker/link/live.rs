@@ -169,7 +169,7 @@ impl Live {
         if waits {
             self.attachment.pause = Some(Box::new(Pause::Store));
         }
-        turn.room = admitted.ok();
+        turn.room_granted = admitted.is_ok();
         !waits
     }
 

@@ -24,6 +24,8 @@ pub mod config;
 pub mod logging;
 pub mod message;
 pub mod net;
+#[cfg(test)]
+mod random;
 pub mod run;
 pub mod session;
 pub mod settings;

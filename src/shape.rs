@@ -197,35 +197,14 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-
-    /// A tiny xorshift: the same seed, the same tests.
-    struct Dice(u64);
-
-    impl Dice {
-        fn roll(&mut self) -> u64 {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
-        }
-
-        /// A number below `sides`.
-        fn below(&mut self, sides: u64) -> u64 {
-            self.roll() % sides
-        }
-
-        /// A number of any magnitude up to `bits` bits: small ones as often as large ones.
-        fn magnitude(&mut self, bits: u64) -> u64 {
-            let bits = 1 + self.below(bits);
-            self.roll() >> (64 - bits)
-        }
-
-        fn rate(&mut self, bits: u64) -> NonZeroU64 {
-            self.magnitude(bits).try_into().unwrap_or(NonZeroU64::MIN)
-        }
-    }
+    use crate::random::Random;
 
     const BEGIN: Time = Time::from_secs(1_800_000_000);
+
+    /// A rate of any magnitude up to `bits` bits.
+    fn any_rate(random: &mut Random, bits: u32) -> NonZeroU64 {
+        random.magnitude(bits).try_into().unwrap_or(NonZeroU64::MIN)
+    }
 
     fn rate(rate: u64) -> NonZeroU64 {
         NonZeroU64::new(rate).unwrap()
@@ -246,13 +225,13 @@ mod tests {
     #[test]
     fn who_always_has_something_to_send_gets_the_exact_rate() {
         for seed in 1..=2000 {
-            let mut dice = Dice(seed);
+            let mut random = Random::new(seed);
             // Billions of bytes a second and one byte a second; no burst and much.
-            let (rate, burst) = (dice.rate(40), dice.magnitude(30) / 2);
+            let (rate, burst) = (any_rate(&mut random, 40), random.magnitude(30) / 2);
             let mut bucket = LeakyBucket::new(rate, burst);
             let (mut now, mut sent) = (BEGIN, 0_u128);
             for step in 0..200 {
-                let bytes = dice.magnitude(20);
+                let bytes = random.magnitude(20);
                 bucket.pour(bytes, now);
                 sent += u128::from(bytes);
                 now = now.max(bucket.ready_at());
@@ -283,16 +262,16 @@ mod tests {
     #[test]
     fn a_sender_with_pauses_never_exceeds_rate_and_burst() {
         for seed in 1..=500 {
-            let mut dice = Dice(seed);
-            let (rate, burst) = (dice.rate(34), dice.magnitude(20));
+            let mut random = Random::new(seed);
+            let (rate, burst) = (any_rate(&mut random, 34), random.magnitude(20));
             let mut bucket = LeakyBucket::new(rate, burst);
             let (mut now, mut writes) = (BEGIN, Vec::new());
             for _ in 0..120 {
-                if dice.below(3) == 0 {
-                    now = now.after(Duration::from_nanos(dice.magnitude(40)));
+                if random.below_u64(3) == 0 {
+                    now = now.after(Duration::from_nanos(random.magnitude(40)));
                 }
                 now = now.max(bucket.ready_at());
-                let bytes = dice.magnitude(16);
+                let bytes = random.magnitude(16);
                 bucket.pour(bytes, now);
                 writes.push((now, bytes));
             }
@@ -331,19 +310,19 @@ mod tests {
     #[test]
     fn tokens_agree_with_exact_arithmetic_through_changes_of_the_rate() {
         for seed in 1..=2000 {
-            let mut dice = Dice(seed);
-            let (mut rate, mut burst) = (dice.rate(30), dice.magnitude(20));
+            let mut random = Random::new(seed);
+            let (mut rate, mut burst) = (any_rate(&mut random, 30), random.magnitude(20));
             let mut bucket = TokenBucket::new(rate, burst);
             let mut twin = Twin { nanobytes: 0, at: BEGIN };
             let mut now = BEGIN;
             for step in 0..200 {
-                now = now.after(Duration::from_nanos(dice.magnitude(36)));
+                now = now.after(Duration::from_nanos(random.magnitude(36)));
                 twin.drain(rate, now);
-                if dice.below(10) == 0 {
-                    (rate, burst) = (dice.rate(30), dice.magnitude(20));
+                if random.below_u64(10) == 0 {
+                    (rate, burst) = (any_rate(&mut random, 30), random.magnitude(20));
                     bucket.set_rate(rate, burst, now);
                 }
-                let n = dice.magnitude(20);
+                let n = random.magnitude(20);
                 let room = n <= burst && twin.nanobytes <= u128::from(burst - n) * NANOS;
                 let cx = format!("seed {seed} step {step} {bucket:?}");
                 assert_eq!(bucket.ready_at(n) <= now, room, "{cx}");
@@ -362,13 +341,13 @@ mod tests {
     #[test]
     fn tokens_come_exactly_when_they_were_announced() {
         for seed in 1..=500 {
-            let mut dice = Dice(seed);
-            let (rate, burst) = (dice.rate(40), 1 + dice.magnitude(20));
+            let mut random = Random::new(seed);
+            let (rate, burst) = (any_rate(&mut random, 40), 1 + random.magnitude(20));
             let mut bucket = TokenBucket::new(rate, burst);
             let (mut now, mut taken) = (BEGIN, 0_u128);
             assert!(bucket.take(burst, now));
             for step in 0..100 {
-                let n = 1 + dice.below(burst);
+                let n = 1 + random.below_u64(burst);
                 let ready = bucket.ready_at(n);
                 if ready > now {
                     assert!(

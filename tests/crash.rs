@@ -9,6 +9,8 @@ mod broker;
 mod clients;
 mod installed;
 mod process;
+#[path = "../src/random.rs"]
+mod random;
 #[path = "crash/streams.rs"]
 mod streams;
 #[path = "crash/watch.rs"]
@@ -27,6 +29,7 @@ use std::time::Duration;
 use broker::Broker;
 use clients::{Again, Class, Publisher, Subscriber, WillKind};
 use process::{BUSY_STORE, Process, Sluice};
+use random::Random;
 use sluicemq::codec::{Packet, QoS, Version};
 use streams::Tally;
 use watch::Watch;
@@ -134,7 +137,7 @@ struct Crash {
 
 impl Crash {
     fn begin(seed: u64) -> Crash {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let watch = Arc::<Watch>::default();
         // One checkpoint after the other, and the store says when.
         let config = BUSY_STORE.replace("50ms", "10ms");
@@ -147,7 +150,7 @@ impl Crash {
                 0..4 => WillKind::Retained,
                 _ => WillKind::Plain,
             };
-            let window = 2 + random.below(15) as usize;
+            let window = 2 + random.below_u64(15) as usize;
             Publisher::new(format!("p{number}"), version, will, window)
         });
         let publishers = publishers.collect();
@@ -175,9 +178,9 @@ impl Crash {
         let at = self.broker.address();
         let Crash { random, watch, broker, publishers, subscribers, round, .. } = self;
         let (round, watch) = (*round, &**watch);
-        let goal = ACKS_MIN + random.below(ACKS_MIN);
+        let goal = ACKS_MIN + random.below_u64(ACKS_MIN);
         // Inside a checkpoint, between two, or anywhere.
-        let place = match random.below(3) {
+        let place = match random.below_u64(3) {
             _ if self.figures.few_in_a_checkpoint(round) => Some(true),
             0 => None,
             place => Some(place == 1),
@@ -191,8 +194,8 @@ impl Crash {
             }
             for (index, subscriber) in subscribers.iter_mut().enumerate() {
                 // Those come back late that were there when the broker died; the others seldom.
-                let after = random.below(ACKS_MIN / 2);
-                if SELDOM.contains(&index) && random.below(SELDOM_IN) > 0 {
+                let after = random.below_u64(ACKS_MIN / 2);
+                if SELDOM.contains(&index) && random.below_u64(SELDOM_IN) > 0 {
                     continue;
                 }
                 clients += 1;
@@ -229,13 +232,13 @@ impl Crash {
     /// Starts it, and kills it while it starts, now and then more than once.
     fn start_again(&mut self, in_a_checkpoint: bool) {
         let mut kills = u64::from(self.figures.few_in_a_start(self.round));
-        while self.random.below(3) == 0 {
+        while self.random.below_u64(3) == 0 {
             kills += 1;
         }
         let mut repaired = None;
         while kills > 0 {
             self.broker.start_again();
-            let within = match self.random.below(4) {
+            let within = match self.random.below_u64(4) {
                 0 => {
                     self.broker.until_ready();
                     0
@@ -247,7 +250,7 @@ impl Crash {
                 _ => self.start.as_micros() as u64,
             };
             // Not to wait for anything: anywhere within that time.
-            thread::sleep(Duration::from_micros(self.random.below(within + 1)));
+            thread::sleep(Duration::from_micros(self.random.below_u64(within + 1)));
             let life = self.broker.kill();
             repaired = repaired.or(life.repaired);
             if life.ready.is_none() {
@@ -448,15 +451,4 @@ fn mosquitto(
     writeln!(file, "{input}").expect("room on the disk");
     std::io::Seek::rewind(&mut file).expect("a file");
     Process::start(command.stdin(file)).end()
-}
-
-/// A generator of its own: the same seed gives the same rounds.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % end
-    }
 }

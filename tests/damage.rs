@@ -9,7 +9,7 @@ mod broker;
 #[path = "power/clients.rs"]
 mod clients;
 mod process;
-#[path = "simulation/random.rs"]
+#[path = "../src/random.rs"]
 mod random;
 #[path = "power/shim.rs"]
 mod shim;

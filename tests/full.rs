@@ -8,6 +8,8 @@ mod broker;
 #[path = "power/clients.rs"]
 mod clients;
 mod process;
+#[path = "../src/random.rs"]
+mod random;
 #[path = "power/shim.rs"]
 mod shim;
 mod wire;

@@ -1,7 +1,7 @@
 //! Clients that are held up: their pings are answered, their order is kept, their end is noticed. On
 //! links with virtual time here, through the connection task in `held/task.rs`.
 
-#[path = "simulation/random.rs"]
+#[path = "../src/random.rs"]
 mod random;
 #[path = "held/task.rs"]
 mod task;

@@ -4,7 +4,7 @@
 //!
 //! `SEED=n` begins elsewhere, `ROUNDS=n` goes on longer.
 
-#[path = "simulation/random.rs"]
+#[path = "../src/random.rs"]
 mod random;
 #[path = "power/shim.rs"]
 mod shim;

@@ -14,7 +14,7 @@ mod letters;
 mod oracle;
 #[path = "simulation/plan.rs"]
 mod plan;
-#[path = "simulation/random.rs"]
+#[path = "../src/random.rs"]
 mod random;
 #[path = "simulation/reached.rs"]
 mod reached;

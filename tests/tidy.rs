@@ -23,6 +23,8 @@ const FLOORS: &[(&str, u8)] = &[
     ("time", 0),
     ("config", 0),
     ("sync", 0),
+    // Of tests alone.
+    ("random", 0),
     ("codec", 1),
     ("topic", 1),
     ("shape", 1),

@@ -65,6 +65,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::random::Random;
 
     fn rate(rate: u64) -> NonZeroU64 {
         NonZeroU64::new(rate).expect("a rate")
@@ -72,14 +73,6 @@ mod tests {
 
     fn address(number: u32) -> IpAddr {
         Ipv4Addr::from(number).into()
-    }
-
-    /// xorshift64*.
-    fn next(state: &mut u64) -> u64 {
-        *state ^= *state >> 12;
-        *state ^= *state << 25;
-        *state ^= *state >> 27;
-        state.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 16
     }
 
     /// A table that forgets no address.
@@ -101,16 +94,16 @@ mod tests {
     fn forgetting_lets_nobody_in_too_often_and_keeps_out_only_strangers_to_a_full_table() {
         let (mut let_in, mut kept_out, mut strangers) = (0, 0, 0);
         for seed in 1..200_u64 {
-            let state = &mut seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-            let rate = rate(1 + next(state) % 5);
-            let max = 1 + (next(state) % 20) as usize;
-            let crowd = 1 + next(state) % 60;
+            let mut random = Random::new(seed);
+            let rate = rate(1 + random.below_u64(5));
+            let max = 1 + random.below(20);
+            let crowd = 1 + random.below_u64(60);
             let mut addresses = Addresses::new(rate, max);
             let mut twin = Twin(rate, HashMap::new());
             let mut now = Time::from_secs(1_000);
             for _ in 0..2_000 {
-                now = now.after(Duration::from_micros(next(state) % 100_000));
-                let address = address((next(state) % crowd) as u32);
+                now = now.after(Duration::from_micros(random.below_u64(100_000)));
+                let address = address(random.below_u64(crowd) as u32);
                 let known = addresses.buckets.contains_key(&address);
                 let moving = twin.moving(now);
                 let allowed = addresses.allow(address, now);

@@ -331,18 +331,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::random::Random;
 
     const BEGIN: Time = Time::from_secs(1_800_000_000);
     const SECOND: Duration = Duration::from_secs(1);
-
-    struct Dice(u64);
-
-    impl Dice {
-        fn below(&mut self, sides: usize) -> usize {
-            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (self.0 >> 33) as usize % sides
-        }
-    }
 
     fn by_bytes(rate: u64, burst: u64) -> Egress {
         Egress { bytes_rate: Size(rate), bytes_burst: Size(burst), ..Egress::default() }
@@ -440,10 +432,10 @@ mod tests {
 
     #[test]
     fn one_huge_backlog_starves_nobody() {
-        let mut dice = Dice(1);
+        let mut random = Random::new(1);
         let egress = by_bytes(100_000, 1_000);
         let mut backlogs = vec![backlog(10_000, || 1_400)];
-        backlogs.extend((0..20).map(|_| backlog(1_000, || 100 + dice.below(300))));
+        backlogs.extend((0..20).map(|_| backlog(1_000, || 100 + random.below(300))));
         let mut hall = Hall::new(&egress, backlogs);
         // What the first client gets before the others are there takes nothing from them.
         hall.pass(Duration::ZERO);
@@ -484,19 +476,19 @@ mod tests {
     #[test]
     fn the_rate_holds_exactly_whoever_comes_and_goes() {
         for seed in 1..=200 {
-            let mut dice = Dice(seed);
-            let rate = [1_000, 12_345, 1_000_000][dice.below(3)];
-            let burst = [1, 500, 10_000][dice.below(3)];
-            let clients = 1 + dice.below(8);
+            let mut random = Random::new(seed);
+            let rate = [1_000, 12_345, 1_000_000][random.below(3)];
+            let burst = [1, 500, 10_000][random.below(3)];
+            let clients = 1 + random.below(8);
             let backlogs = (0..clients).map(|_| VecDeque::new()).collect();
             let mut hall = Hall::new(&by_bytes(rate, burst), backlogs);
             let largest = 600;
             for _ in 0..200 {
-                let client = dice.below(clients);
-                let more = backlog(dice.below(20), || 1 + dice.below(largest));
+                let client = random.below(clients);
+                let more = backlog(random.below(20), || 1 + random.below(largest));
                 hall.backlogs[client].extend(more);
                 hall.ready.push_back(client);
-                hall.pass(Duration::from_micros(dice.below(100_000) as u64));
+                hall.pass(Duration::from_micros(random.below(100_000) as u64));
             }
             // Never faster: in any span the burst, what the rate lets out, and one packet.
             for (index, (start, ..)) in hall.left.iter().enumerate() {
@@ -660,8 +652,8 @@ mod tests {
     #[test]
     fn it_agrees_with_its_naive_twin() {
         for seed in 1..=500 {
-            let mut dice = Dice(seed);
-            let egress = by_bytes(10_000, 1 + dice.below(5_000) as u64);
+            let mut random = Random::new(seed);
+            let egress = by_bytes(10_000, 1 + random.below(5_000) as u64);
             let mut queue = FairQueue::new(&egress).unwrap();
             let mut twin = Twin {
                 buckets: Shaper::new(&shaping(&egress)).unwrap(),
@@ -673,17 +665,17 @@ mod tests {
             let slots: Vec<_> = (0..6).map(|_| queue.add()).collect();
             let mut now = BEGIN;
             for step in 0..400 {
-                let client = dice.below(6);
+                let client = random.below(6);
                 let (slot, cx) = (slots[client], format!("seed {seed} step {step}"));
-                now = now.after(Duration::from_micros([0, 10, 50_000][dice.below(3)]));
-                if dice.below(3) == 0 {
+                now = now.after(Duration::from_micros([0, 10, 50_000][random.below(3)]));
+                if random.below(3) == 0 {
                     assert_eq!(queue.leave(slot), twin.leave(client), "{cx}");
                     continue;
                 }
                 let pass = queue.ask(slot, &client, now);
                 assert_eq!(pass, twin.ask(client, now), "{cx}");
                 if let Clearance::Go(allowance) = pass {
-                    let bytes = 1 + dice.below(allowance.bytes + 3_000);
+                    let bytes = 1 + random.below(allowance.bytes + 3_000);
                     let woken = queue.pour(slot, 1, bytes, now);
                     assert_eq!(woken, twin.pour(client, 1, bytes, now), "{cx}");
                 }

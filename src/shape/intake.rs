@@ -121,22 +121,13 @@ mod tests {
 
     use super::*;
     use crate::config::Size;
+    use crate::random::Random;
 
     const BEGIN: Time = Time::from_secs(1_800_000_000);
 
-    struct Dice(u64);
-
-    impl Dice {
-        fn below(&mut self, sides: u64) -> u64 {
-            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (self.0 >> 33) % sides
-        }
-
-        /// A number of any magnitude up to `bits` bits, at least 1.
-        fn magnitude(&mut self, bits: u64) -> u64 {
-            let bits = 1 + self.below(bits);
-            1 + (self.below(1 << 31) << 31 | self.below(1 << 31)) % (1 << bits)
-        }
+    /// A number of any magnitude up to `bits` bits, at least 1.
+    fn magnitude(random: &mut Random, bits: u32) -> u64 {
+        random.magnitude(bits).max(1)
     }
 
     /// The twin keeps every packet and adds up exactly, in nanobytes: when may the next be looked at?
@@ -175,9 +166,10 @@ mod tests {
     #[test]
     fn bookings_agree_with_exact_arithmetic() {
         for seed in 1..=1_000 {
-            let mut dice = Dice(seed);
-            let (rate, burst) = (dice.magnitude(20), dice.magnitude(16));
-            let (bytes_rate, bytes_burst) = (dice.magnitude(40), dice.magnitude(24));
+            let mut random = Random::new(seed);
+            let (rate, burst) = (magnitude(&mut random, 20), magnitude(&mut random, 16));
+            let (bytes_rate, bytes_burst) =
+                (magnitude(&mut random, 40), magnitude(&mut random, 24));
             let mut intake = Intake::new(&Ingress {
                 publishes_rate: rate as u32,
                 publishes_burst: burst as u32,
@@ -189,17 +181,17 @@ mod tests {
             let mut twins = [Twin::new(rate, burst - 1), Twin::new(bytes_rate, bytes_burst)];
             let mut now = BEGIN;
             for step in 0..200 {
-                let size = dice.magnitude(18);
+                let size = magnitude(&mut random, 18);
                 let over = intake.is_over(Load::Publish(size as usize), now);
                 let due = intake.book(Load::Publish(size as usize), now);
                 let twin = twins[0].book(1, now).max(twins[1].book(size, now));
                 let cx = format!("seed {seed} step {step} {intake:?}");
                 assert_eq!(over, due > now, "{cx}");
                 assert_due(due, twin, now, &cx);
-                match dice.below(4) {
+                match random.below(4) {
                     // A wake as it was asked for, one that is late, one packet behind the other.
                     0 => now = now.max(due),
-                    1 => now = now.max(due).after(Duration::from_nanos(dice.magnitude(34))),
+                    1 => now = now.max(due).after(Duration::from_nanos(magnitude(&mut random, 34))),
                     _ => {}
                 }
             }
@@ -261,20 +253,20 @@ mod tests {
     fn what_is_given_back_was_never_taken() {
         let mut given_back = 0;
         for seed in 1..=200 {
-            let mut dice = Dice(seed);
+            let mut random = Random::new(seed);
             let ingress = Ingress {
-                publishes_rate: dice.magnitude(20) as u32,
-                publishes_burst: dice.magnitude(4) as u32,
-                publish_bytes_rate: Size(dice.magnitude(30)),
+                publishes_rate: magnitude(&mut random, 20) as u32,
+                publishes_burst: magnitude(&mut random, 4) as u32,
+                publish_bytes_rate: Size(magnitude(&mut random, 30)),
                 ..Ingress::default()
             };
             let mut intake = Intake::new(&ingress).unwrap();
             let mut twin = intake.clone();
             let mut now = BEGIN;
             for step in 0..100 {
-                let load = Load::Publish(dice.magnitude(16) as usize);
+                let load = Load::Publish(magnitude(&mut random, 16) as usize);
                 let due = intake.book(load, now);
-                if due > now && dice.below(2) == 0 {
+                if due > now && random.below(2) == 0 {
                     intake.give_back(load);
                     given_back += 1;
                 } else {
@@ -283,7 +275,7 @@ mod tests {
                 let next = Load::Publish(1);
                 let cx = format!("seed {seed} step {step}");
                 assert_eq!(intake.ready_at(next).max(now), twin.ready_at(next).max(now), "{cx}");
-                now = now.after(Duration::from_nanos(dice.magnitude(28)));
+                now = now.after(Duration::from_nanos(magnitude(&mut random, 28)));
             }
         }
         assert!(given_back > 1_000, "{given_back}");

@@ -238,6 +238,7 @@ fn wildcards_fit(pattern: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::Random;
     use crate::topic::twin;
 
     const LIMITS: TopicLimits = TopicLimits { bytes_max: 40, levels_max: 4 };
@@ -370,10 +371,10 @@ mod tests {
 
     #[test]
     fn matching_agrees_with_its_twin() {
-        let mut dice = twin::Dice::new(0x5EED);
+        let mut random = Random::new(0x5EED);
         let mut hits = 0;
         for _ in 0..200_000 {
-            let (pattern, name) = (dice.pattern(), dice.name());
+            let (pattern, name) = (random.pattern(), random.name());
             let expected = twin::oracle(&pattern, &name);
             hits += usize::from(expected);
             assert_eq!(matches(&pattern, TopicName(&name)), expected, "{pattern:?} {name:?}");
@@ -383,11 +384,11 @@ mod tests {
 
     #[test]
     fn parsing_agrees_with_the_rules_read_one_by_one() {
-        let mut dice = twin::Dice::new(0xF117);
+        let mut random = Random::new(0xF117);
         let alphabet = ['+', '#', '/', 'a', 'ä', '\0'];
         for _ in 0..100_000 {
             let text: String =
-                (0..dice.below(7)).map(|_| alphabet[dice.below(alphabet.len())]).collect();
+                (0..random.below(7)).map(|_| alphabet[random.below(alphabet.len())]).collect();
             let levels: Vec<&str> = text.split('/').collect();
             let sound = !text.is_empty() && !text.contains('\0') && levels.len() <= 4;
             let plain = levels.iter().all(|level| !level.contains(['+', '#']));

@@ -328,7 +328,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::topic::twin::{self, Dice};
+    use crate::random::Random;
+    use crate::topic::twin;
 
     fn name(text: &str) -> TopicName<'_> {
         TopicName::trusted(text)
@@ -435,13 +436,13 @@ mod tests {
     }
 
     fn run_in_pieces(seed: u64) {
-        let mut dice = Dice::new(seed);
+        let mut random = Random::new(seed);
         let mut store = Retained::new();
-        let stay: Vec<String> = (0..dice.below(60)).map(|_| dice.name()).collect();
+        let stay: Vec<String> = (0..random.below(60)).map(|_| random.name()).collect();
         for text in &stay {
             store.insert(name(text), 1);
         }
-        let pattern = dice.pattern();
+        let pattern = random.pattern();
         let mut expected: Vec<&String> =
             stay.iter().filter(|name| twin::oracle(&pattern, name)).collect();
         expected.sort_by_key(|name| name.split('/').collect::<Vec<_>>());
@@ -451,11 +452,11 @@ mod tests {
         let mut others: Vec<String> = Vec::new();
         loop {
             let before = seen.len();
-            let mut room = 1 + dice.below(4);
+            let mut room = 1 + random.below(4);
             let end = store.scan(
                 &pattern,
                 after.as_deref(),
-                1 + dice.below(5),
+                1 + random.below(5),
                 &mut resume,
                 &mut |name, _| {
                     seen.push(name.to_owned());
@@ -471,7 +472,8 @@ mod tests {
             for text in others.drain(..) {
                 store.remove(name(&text));
             }
-            for text in (0..dice.below(4)).map(|_| dice.name()).filter(|text| !stay.contains(text))
+            for text in
+                (0..random.below(4)).map(|_| random.name()).filter(|text| !stay.contains(text))
             {
                 store.insert(name(&text), 0);
                 others.push(text);
@@ -489,11 +491,11 @@ mod tests {
     #[test]
     fn a_store_agrees_with_its_twin() {
         for seed in 1..=40 {
-            let mut dice = Dice::new(seed);
+            let mut random = Random::new(seed);
             let (mut store, mut twin) = (Retained::new(), BTreeMap::<String, usize>::new());
             for step in 0..400 {
-                let text = dice.name();
-                if dice.below(2) == 0 {
+                let text = random.name();
+                if random.below(2) == 0 {
                     assert_eq!(
                         store.insert(name(&text), step),
                         twin.insert(text, step),
@@ -506,14 +508,14 @@ mod tests {
                         "seed {seed} step {step}"
                     );
                 }
-                let text = dice.name();
+                let text = random.name();
                 assert_eq!(store.get(name(&text)), twin.get(&text), "seed {seed} step {step}");
                 assert_eq!(store.len(), twin.len(), "seed {seed} step {step}");
-                let pattern = dice.pattern();
+                let pattern = random.pattern();
                 let mut expected: Vec<&String> =
                     twin.keys().filter(|name| twin::oracle(&pattern, name)).collect();
                 expected.sort_by_key(|name| name.split('/').collect::<Vec<_>>());
-                let (found, _) = scan_by(&store, &pattern, 1 + dice.below(9));
+                let (found, _) = scan_by(&store, &pattern, 1 + random.below(9));
                 assert!(
                     found.iter().eq(expected.iter().copied()),
                     "seed {seed} step {step} {pattern:?}"
@@ -524,9 +526,9 @@ mod tests {
 
     #[test]
     fn the_order_is_that_of_the_levels() {
-        let mut dice = Dice::new(9);
+        let mut random = Random::new(9);
         for _ in 0..100_000 {
-            let (a, b) = (dice.name(), dice.name());
+            let (a, b) = (random.name(), random.name());
             assert_eq!(by_level(&a, &b), a.split('/').cmp(b.split('/')), "{a:?} {b:?}");
         }
     }

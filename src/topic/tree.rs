@@ -284,7 +284,8 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
-    use crate::topic::twin::{self, Dice};
+    use crate::random::Random;
+    use crate::topic::twin;
 
     fn visited(tree: &Tree<usize, u64>, name: &str) -> Vec<(usize, u64)> {
         let mut seen = Vec::new();
@@ -324,23 +325,23 @@ mod tests {
     }
 
     fn run_against_twin(seed: u64) {
-        let mut dice = Dice::new(seed);
+        let mut random = Random::new(seed);
         let (mut tree, mut twin) = (Tree::new(seed), BTreeMap::new());
         for step in 0..600_u64 {
-            let (pattern, key) = (dice.pattern(), dice.below(3));
-            if dice.below(5) < 3 {
+            let (pattern, key) = (random.pattern(), random.below(3));
+            if random.below(5) < 3 {
                 let before = twin.insert((pattern.clone(), key), step);
                 assert_eq!(tree.insert(&pattern, key, step), before, "seed {seed} step {step}");
             } else {
                 // Mostly one that is there.
-                let at = dice.below(twin.len() + 1);
+                let at = random.below(twin.len() + 1);
                 let (pattern, key) = twin.keys().nth(at).cloned().unwrap_or((pattern, key));
                 let before = twin.remove(&(pattern.clone(), key));
                 assert_eq!(tree.remove(&pattern, key), before, "seed {seed} step {step}");
             }
             assert_eq!(tree.len(), twin.len(), "seed {seed} step {step}");
             assert_eq!(tree.nodes(), nodes_of(&twin), "seed {seed} step {step}");
-            let name = dice.name();
+            let name = random.name();
             let mut expected: Vec<(usize, u64)> = twin
                 .iter()
                 .filter(|((pattern, _), _)| twin::oracle(pattern, &name))
@@ -373,12 +374,12 @@ mod tests {
         let patterns =
             ["+/+/+", "#", "a/+/c", "a/b/c", "+/b/c", "a/b/#", "a/#", "a/+/+", "+/+/c", "a/b/c/#"];
         let order = |seed: u64| {
-            let (mut tree, mut dice) = (Tree::new(seed), Dice::new(seed));
+            let (mut tree, mut random) = (Tree::new(seed), Random::new(seed));
             let mut keys: Vec<usize> = (0..patterns.len() * 4).collect();
             while !keys.is_empty() {
-                let key = keys.swap_remove(dice.below(keys.len()));
+                let key = keys.swap_remove(random.below(keys.len()));
                 tree.insert(patterns[key % patterns.len()], key, 0);
-                let other = dice.pattern();
+                let other = random.pattern();
                 tree.insert(&other, usize::MAX, 0);
                 tree.remove(&other, usize::MAX);
             }
@@ -393,9 +394,9 @@ mod tests {
 
     #[test]
     fn keys_of_one_filter_come_in_order_however_many_they_are() {
-        let (mut tree, mut dice) = (Tree::new(3), Dice::new(3));
+        let (mut tree, mut random) = (Tree::new(3), Random::new(3));
         for _ in 0..10_000 {
-            tree.insert("a/+", dice.below(100_000), 1);
+            tree.insert("a/+", random.below(100_000), 1);
         }
         let seen = visited(&tree, "a/b");
         assert_eq!(seen.len(), tree.len());

@@ -1,25 +1,8 @@
-//! For tests: dice, and the naive matcher that the clever structures are compared with.
+//! For tests: random names and filters, and the naive matcher that the structures are compared with.
 
-/// A tiny xorshift: the same seed, the same tests.
-pub struct Dice(u64);
+use crate::random::Random;
 
-impl Dice {
-    pub fn new(seed: u64) -> Dice {
-        Dice(seed.max(1))
-    }
-
-    pub fn roll(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
-    }
-
-    /// A number below `sides`.
-    pub fn below(&mut self, sides: usize) -> usize {
-        usize::try_from((self.roll() >> 32) % sides as u64).unwrap()
-    }
-
+impl Random {
     /// A Topic Name from a small alphabet, never empty.
     pub fn name(&mut self) -> String {
         loop {

@@ -102,17 +102,17 @@ const FEW_MAX: usize = 32;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::topic::twin::Dice;
+    use crate::random::Random;
 
     #[test]
     fn values_agree_with_a_sorted_map_at_every_size() {
         for seed in 1..=20 {
-            let mut dice = Dice::new(seed);
+            let mut random = Random::new(seed);
             let (mut values, mut twin) = (Values::None, BTreeMap::new());
             for step in 0..4000 {
                 // The number of keys in play breathes, so that every form is entered and left.
-                let key = dice.below(1 + step % 1000 / 10);
-                let same = if dice.below(100) < step % 200 {
+                let key = random.below(1 + step % 1000 / 10);
+                let same = if random.below(100) < step % 200 {
                     values.remove(key) == twin.remove(&key)
                 } else {
                     values.insert(key, step) == twin.insert(key, step)

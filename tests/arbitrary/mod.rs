@@ -1,9 +1,13 @@
 //! Random packets from a seed, for the tests of the codec.
 #![allow(dead_code)] // Each test file uses its part.
 
+#[path = "../../src/random.rs"]
+mod random;
+
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::LazyLock;
 
+pub use random::Random;
 use sluicemq::codec::property::put_user_property;
 use sluicemq::codec::reason::carrier;
 use sluicemq::codec::{
@@ -46,33 +50,7 @@ static USER_BLOCKS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     (0..50).map(|_| random.user_block()).collect()
 });
 
-/// xorshift64*: small, and the same everywhere.
-pub struct Random(u64);
-
 impl Random {
-    pub fn new(seed: u64) -> Random {
-        Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
-    }
-
-    pub fn below(&mut self, end: usize) -> usize {
-        (self.next() >> 33) as usize % end
-    }
-
-    pub fn chance(&mut self) -> bool {
-        self.next() >> 63 == 1
-    }
-
-    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len())]
-    }
-
     fn maybe<T>(&mut self, make: impl FnOnce(&mut Random) -> T) -> Option<T> {
         self.chance().then(|| make(self))
     }

@@ -10,6 +10,7 @@ use sluicemq::codec::{
 };
 
 use crate::brittle::Wire;
+use crate::random::Random;
 use crate::wire::{self, decoded, subscribe};
 
 /// What is published, each kind numbered by itself.
@@ -222,13 +223,8 @@ impl Publisher {
 
 /// So many letters that cannot be made much shorter.
 fn letters(number: u64, len: usize) -> String {
-    let mut chance = number | 1 << 40;
-    let mut letter = || {
-        chance ^= chance << 13;
-        chance ^= chance >> 7;
-        chance ^= chance << 17;
-        char::from(b'@' + (chance >> 20) as u8 % 62)
-    };
+    let mut random = Random::new(number);
+    let mut letter = || char::from(b'@' + random.below(62) as u8);
     (0..len).map(|_| letter()).collect()
 }
 

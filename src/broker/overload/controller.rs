@@ -219,18 +219,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Config, Size, Span};
-
-    /// A tiny xorshift: the same seed, the same tests.
-    struct Dice(u64);
-
-    impl Dice {
-        fn below(&mut self, sides: u64) -> u64 {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) % sides
-        }
-    }
+    use crate::random::Random;
 
     const BEGIN: Time = Time::from_secs(1_800_000_000);
     const TICK: Duration = Duration::from_millis(100);
@@ -325,16 +314,16 @@ mod tests {
     #[test]
     fn a_constant_load_moves_the_level_in_one_direction_only() {
         for seed in 1..=300 {
-            let mut dice = Dice(seed);
+            let mut random = Random::new(seed);
             let mut controller = Controller::new(&config());
             let mut now = BEGIN;
             // Wherever it comes from...
-            for _ in 0..dice.below(60) {
-                let loads = Cause::ALL.map(|_| dice.below(1_200));
+            for _ in 0..random.below_u64(60) {
+                let loads = Cause::ALL.map(|_| random.below_u64(1_200));
                 now = now.after(TICK);
                 observe(&mut controller, loads, now);
             }
-            let loads = Cause::ALL.map(|_| dice.below(1_200));
+            let loads = Cause::ALL.map(|_| random.below_u64(1_200));
             // ... once only this load is looked at...
             for _ in 0..RECENT {
                 now = now.after(TICK);
@@ -356,18 +345,18 @@ mod tests {
     #[test]
     fn whatever_the_load_does_the_level_falls_at_most_once_in_hold() {
         for seed in 1..=300 {
-            let mut dice = Dice(seed);
+            let mut random = Random::new(seed);
             let mut controller = Controller::new(&config());
             let (mut now, mut fell) = (BEGIN, None::<Time>);
             let mut loads = [0; 5];
             let (mut ups, mut downs) = (0, 0);
             for step in 0..2_000 {
-                if dice.below(8) == 0 {
-                    loads = Cause::ALL.map(|_| dice.below(1_400));
-                } else if dice.below(8) == 0 {
+                if random.below_u64(8) == 0 {
+                    loads = Cause::ALL.map(|_| random.below_u64(1_400));
+                } else if random.below_u64(8) == 0 {
                     loads = [0; 5];
                 }
-                now = now.after(Duration::from_millis(1 + dice.below(300)));
+                now = now.after(Duration::from_millis(1 + random.below_u64(300)));
                 let Some(change) = observe(&mut controller, loads, now) else { continue };
                 if change.to < change.from {
                     assert_eq!(change.from - change.to, 1, "seed {seed} step {step}");
@@ -442,15 +431,15 @@ mod tests {
     #[test]
     fn the_level_is_that_of_a_twin_that_remembers_everything() {
         for seed in 1..=60 {
-            let mut dice = Dice(seed);
+            let mut random = Random::new(seed);
             let mut controller = Controller::new(&config());
             let mut twin = Twin { seen: Vec::new(), levels: Vec::new() };
             let (mut now, mut loads) = (BEGIN, [0; 5]);
             for step in 0..800 {
-                if dice.below(10) == 0 {
-                    loads = Cause::ALL.map(|_| dice.below(3) * dice.below(500));
+                if random.below_u64(10) == 0 {
+                    loads = Cause::ALL.map(|_| random.below_u64(3) * random.below_u64(500));
                 }
-                now = now.after(Duration::from_millis(20 + dice.below(200)));
+                now = now.after(Duration::from_millis(20 + random.below_u64(200)));
                 observe(&mut controller, loads, now);
                 let wanted = twin.observe(loads, now);
                 assert_eq!(controller.level, wanted, "seed {seed} step {step} {loads:?}");

@@ -6,8 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 
-use super::simulation::{Random, Told, seed};
+use super::simulation::{Told, seed};
 use super::*;
+use crate::random::Random;
 
 type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 

@@ -15,11 +15,12 @@ use super::journal::Spares;
 use super::options::Options;
 use super::rows::RowBatch;
 use super::shared::EngineShared;
-use super::simulation::{Random, SimDisk, SimTable, Told, seed};
+use super::simulation::{SimDisk, SimTable, Told, seed};
 use super::spares::Supply;
 use super::start::{self, EngineParts, Site};
 use crate::broker::ports::{Progress, Refused};
 use crate::config::Durability;
+use crate::random::Random;
 use crate::sync::atomic::Ordering;
 use crate::time::{Clock, SystemClock, Time};
 

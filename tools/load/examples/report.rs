@@ -1,8 +1,12 @@
 //! Writes a report on invented runs, to look at how reports look:
 //! `cargo run -p sluice-load --example report -- FOLDER`.
 
+#[path = "../../../src/random.rs"]
+mod random;
+
 use std::path::PathBuf;
 
+use random::Random;
 use sluice_load::outcome::{
     BrokerUse, Connections, Latency, Outcome, Sample, Smoothness, Traffic, Verification,
 };
@@ -26,21 +30,21 @@ fn main() -> std::io::Result<()> {
 
 /// A run of `seconds` on a broker that is `slow` times as slow.
 fn invented(scenario: &str, target: &str, slow: f64, seconds: f64) -> Outcome {
-    let mut chance = Chance(7);
+    let mut random = Random::new(7);
     let mut timeline = Vec::new();
     let rate = 480_000.0 / slow;
     let windows = (seconds * 10.0) as u32;
     for window in 1..=windows {
         let at_s = f64::from(window) / 10.0;
         let eager = (at_s / 1.5).min(1.0);
-        let wobble = 1.0 + 0.04 * (at_s * 1.3).sin() + 0.05 * (chance.next() - 0.5);
+        let wobble = 1.0 + 0.04 * (at_s * 1.3).sin() + 0.05 * (random.unit() - 0.5);
         // Something on the machine disturbs it once.
         let disturbed = (at_s > 17.0 && at_s < 17.6) as u32 as f64;
         let messages = (rate / 10.0 * eager * wobble * (1.0 - 0.55 * disturbed)) as u64;
         let running = window <= windows - 5;
         let messages = if running { messages } else { 0 };
-        let p50 = 85.0 * slow * (0.9 + 0.2 * chance.next()) * (1.0 + 4.0 * disturbed);
-        let p99 = p50 * (4.0 + 2.0 * chance.next()) * (1.0 + 3.0 * disturbed);
+        let p50 = 85.0 * slow * (0.9 + 0.2 * random.unit()) * (1.0 + 4.0 * disturbed);
+        let p99 = p50 * (4.0 + 2.0 * random.unit()) * (1.0 + 3.0 * disturbed);
         let arrived = f64::from(u8::from(messages > 0));
         timeline.push(Sample {
             at_s,
@@ -50,7 +54,7 @@ fn invented(scenario: &str, target: &str, slow: f64, seconds: f64) -> Outcome {
             connections: (at_s * 100.0).min(100.0) as u64,
             p50_us: p50 * arrived,
             p99_us: p99 * arrived,
-            max_us: p99 * (2.0 + 6.0 * chance.next()) * arrived,
+            max_us: p99 * (2.0 + 6.0 * random.unit()) * arrived,
             broker_cores: 0.98 * eager * wobble * arrived,
             broker_resident: 11_500_000 + (6_000_000.0 * (1.0 - (-at_s / 8.0).exp())) as u64,
             ..Sample::default()
@@ -220,17 +224,5 @@ fn invented_latency(median_us: f64, count: u64) -> Latency {
         p999_us: at(0.999),
         max_us: at(1.0),
         distribution,
-    }
-}
-
-/// xorshift64*: the same pages every time.
-struct Chance(u64);
-
-impl Chance {
-    fn next(&mut self) -> f64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11) as f64 / (1u64 << 53) as f64
     }
 }

@@ -23,6 +23,9 @@ pub mod plan;
 pub mod process;
 pub mod progress;
 pub mod quantity;
+#[cfg(test)]
+#[path = "../../../src/random.rs"]
+mod random;
 pub mod report;
 pub mod require;
 pub mod routes;

@@ -318,6 +318,7 @@ const IDS: u8 = 16;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::Random;
     use crate::time::Time;
 
     /// What tells copies apart.
@@ -335,31 +336,23 @@ mod tests {
         all
     }
 
-    struct Random(u64);
-
-    impl Random {
-        fn below(&mut self, below: u64) -> u64 {
-            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (self.0 >> 33) % below
-        }
-    }
-
     fn cold(random: &mut Random, arrival: u64) -> Entry {
-        let edge = [1, 127, 128, 1 << 32, u64::MAX][random.below(5) as usize];
-        let mid = if random.below(20) == 0 { edge } else { arrival * 3 + random.below(50) + 1 };
+        let edge = [1, 127, 128, 1 << 32, u64::MAX][random.below_u64(5) as usize];
+        let mid =
+            if random.below_u64(20) == 0 { edge } else { arrival * 3 + random.below_u64(50) + 1 };
         let mut ids = SubscriptionIds::default();
-        (0..random.below(4)).for_each(|_| ids.add(random.below(1 << 28) as u32));
-        let expires = [Time::NEVER, Time::from_secs(random.below(2_000_000_000))];
+        (0..random.below_u64(4)).for_each(|_| ids.add(random.below_u64(1 << 28) as u32));
+        let expires = [Time::NEVER, Time::from_secs(random.below_u64(2_000_000_000))];
         Entry {
             message: Place::cold(
                 Mid::new(mid),
-                random.below(1 << 20) as usize,
+                random.below_u64(1 << 20) as usize,
                 expires[arrival as usize % 2],
             ),
             ids,
             arrival,
-            qos: if random.below(2) == 0 { QoS::AtLeastOnce } else { QoS::ExactlyOnce },
-            retain: random.below(2) == 0,
+            qos: if random.below_u64(2) == 0 { QoS::AtLeastOnce } else { QoS::ExactlyOnce },
+            retain: random.below_u64(2) == 0,
             stored: true,
         }
     }
@@ -368,13 +361,13 @@ mod tests {
     #[test]
     fn packed_or_not_it_is_one_list() {
         for seed in 0..50 {
-            let random = &mut Random(seed);
+            let random = &mut Random::new(seed);
             let (mut list, mut twin) = (Qos12::default(), VecDeque::new());
             let (mut arrival, mut head) = (1 << 40, 1 << 40);
             for _ in 0..200 {
-                match random.below(8) {
+                match random.below_u64(8) {
                     0..3 => {
-                        arrival += 1 + random.below(2);
+                        arrival += 1 + random.below_u64(2);
                         let entry = cold(random, arrival);
                         twin.push_back(seen(&entry));
                         list.push_back(entry, VecDeque::new);
@@ -386,14 +379,14 @@ mod tests {
                         list.push_front(entry);
                     }
                     4 => list.cool(),
-                    5 => list.unpack(random.below(30) as usize),
+                    5 => list.unpack(random.below(30)),
                     6 => {
                         if let Some(entry) = list.pop_front() {
                             assert_eq!(Some(seen(&entry)), twin.pop_front());
                         }
                     }
                     _ => {
-                        let parity = random.below(2);
+                        let parity = random.below_u64(2);
                         if random.below(5) == 0 {
                             list.retain(|entry| entry.bytes() % 2 == parity);
                             twin.retain(|(_, bytes, ..)| bytes % 2 == parity);

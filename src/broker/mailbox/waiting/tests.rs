@@ -6,19 +6,11 @@ use super::*;
 use crate::broker::mailbox::copy::ORDINARY;
 use crate::codec::Properties;
 use crate::message::{ClientId, Delivery, Draft, Identity, Meter, SubscriptionIds};
+use crate::random::Random;
 use crate::session::Room;
 use crate::topic::TextHash;
 
 const NOW: Time = Time::from_secs(1_000);
-
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, below: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        (self.0 >> 33) % below
-    }
-}
 
 fn message(topic: &str, number: u64, qos: QoS, expiry: Option<u32>) -> Message {
     let publisher = Identity::new(ClientId::new("p"), None, Meter::forever());
@@ -75,17 +67,17 @@ struct Pair {
 impl Pair {
     fn plain(&mut self, order: i64, qos: QoS) -> Plain {
         self.last += 1;
-        let expiry = (self.random.below(3) == 0).then(|| self.random.below(9) as u32 + 1);
-        let band = if self.banded { self.random.below(4) as u8 } else { ORDINARY };
+        let expiry = (self.random.below_u64(3) == 0).then(|| self.random.below_u64(9) as u32 + 1);
+        let band = if self.banded { self.random.below_u64(4) as u8 } else { ORDINARY };
         let message = message("t", self.last, qos, expiry);
-        let stored = qos > QoS::AtMostOnce && self.random.below(2) == 0;
+        let stored = qos > QoS::AtMostOnce && self.random.below_u64(2) == 0;
         Plain { number: self.last, order, band, message, stored, cold: false }
     }
 
     fn push_back(&mut self) {
-        let qos = QoS::from_bits(self.random.below(3) as u8).expect("a level");
+        let qos = QoS::from_bits(self.random.below_u64(3) as u8).expect("a level");
         let mut plain = self.plain(self.last as i64, qos);
-        let here = self.random.below(3) > 0;
+        let here = self.random.below_u64(3) > 0;
         plain.cold = !here && plain.stored;
         self.waiting.push_back(copy(plain.message.clone(), plain.stored, plain.band), here);
         self.twin.push(plain);
@@ -108,9 +100,9 @@ impl Pair {
     }
 
     fn take(&mut self) {
-        let window = self.random.below(4) as usize;
-        let bytes = self.random.below(300) as usize;
-        let (max, share) = (self.random.below(4) as usize, self.random.below(40) as u8);
+        let window = self.random.below_u64(4) as usize;
+        let bytes = self.random.below_u64(300) as usize;
+        let (max, share) = (self.random.below_u64(4) as usize, self.random.below_u64(40) as u8);
         let limits = Limits { room: Room { window, bytes }, max, share };
         let mut out = Vec::new();
         let drained = self.waiting.take(limits, &mut out, deliver);
@@ -151,7 +143,7 @@ impl Pair {
     }
 
     fn expire(&mut self) {
-        let now = NOW.after(std::time::Duration::from_secs(self.random.below(12)));
+        let now = NOW.after(std::time::Duration::from_secs(self.random.below_u64(12)));
         let expired = self.waiting.expire(now).len();
         let before = self.twin.len();
         self.twin.retain(|plain| plain.message.expires > now);
@@ -165,7 +157,7 @@ impl Pair {
             let plain =
                 self.twin.iter_mut().find(|plain| plain.number == mid.get()).expect("it waits");
             assert!(std::mem::replace(&mut plain.cold, false), "it is only in the store");
-            let readable = self.random.below(5) > 0;
+            let readable = self.random.below_u64(5) > 0;
             found.push((mid, readable.then(|| plain.message.clone())));
         }
         let lost: Vec<_> = found.iter().filter(|(_, message)| message.is_none()).collect();
@@ -176,7 +168,7 @@ impl Pair {
     }
 
     fn step(&mut self) {
-        match self.random.below(16) {
+        match self.random.below_u64(16) {
             0..6 => self.push_back(),
             6 => self.push_front(),
             7..10 => self.take(),
@@ -199,7 +191,7 @@ impl Pair {
                 self.twin.iter_mut().for_each(|plain| plain.cold |= plain.stored);
             }
             14 => self.fetch(),
-            _ if self.random.below(4) == 0 => {
+            _ if self.random.below_u64(4) == 0 => {
                 let taken = self.waiting.take_qos0();
                 let qos0 = self.twin.iter().filter(|plain| plain.is_qos0()).count();
                 assert_eq!(taken.len(), qos0);
@@ -235,7 +227,7 @@ impl Pair {
 #[test]
 fn what_is_counted_is_what_a_plain_list_counts() {
     for seed in 0..60 {
-        let random = Random(seed);
+        let random = Random::new(seed);
         let (waiting, twin) = (Waiting::default(), Vec::new());
         let mut pair = Pair { waiting, twin, random, last: 0, banded: seed % 2 == 1 };
         for _ in 0..300 {
@@ -255,11 +247,11 @@ const TOPICS: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
 fn only_the_newest_message_of_a_topic_waits() {
     let hash = TextHash::new(7);
     for seed in 0..30 {
-        let random = &mut Random(seed);
+        let random = &mut Random::new(seed);
         let (mut waiting, mut twin) = (Waiting::default(), BTreeMap::new());
         for number in 1..400 {
-            let topic = TOPICS[random.below(8) as usize];
-            if random.below(3) > 0 {
+            let topic = TOPICS[random.below_u64(8) as usize];
+            if random.below_u64(3) > 0 {
                 let promised =
                     waiting.promise(TopicName::trusted(topic), &hash, |newest, promised| {
                         assert_eq!(newest.is_some(), twin.contains_key(topic));
@@ -267,9 +259,9 @@ fn only_the_newest_message_of_a_topic_waits() {
                         true
                     });
                 assert!(promised);
-                let qos = QoS::from_bits(random.below(3) as u8).expect("a level");
+                let qos = QoS::from_bits(random.below_u64(3) as u8).expect("a level");
                 let by = ByTopic { hash: &hash, one_band: seed % 2 == 0, conflate: true };
-                let band = random.below(4) as u8;
+                let band = random.below_u64(4) as u8;
                 let copy = copy(message(topic, number, qos, None), false, band);
                 let old = waiting.push_by_topic(copy, true, by);
                 let old = old.and_then(|old| old.message?.mid());
@@ -293,14 +285,15 @@ fn only_the_newest_message_of_a_topic_waits() {
 fn no_message_overtakes_another_of_its_topic() {
     let hash = TextHash::new(7);
     for seed in 0..30 {
-        let random = &mut Random(seed);
+        let random = &mut Random::new(seed);
         let (mut waiting, mut twin) = (Waiting::default(), BTreeMap::new());
         for number in 1..600 {
-            if random.below(3) > 0 {
-                let topic = TOPICS[random.below(8) as usize];
-                let qos = QoS::from_bits(random.below(3) as u8).expect("a level");
+            if random.below_u64(3) > 0 {
+                let topic = TOPICS[random.below_u64(8) as usize];
+                let qos = QoS::from_bits(random.below_u64(3) as u8).expect("a level");
                 let by = ByTopic { hash: &hash, one_band: true, conflate: false };
-                let copy = copy(message(topic, number, qos, None), false, random.below(4) as u8);
+                let copy =
+                    copy(message(topic, number, qos, None), false, random.below_u64(4) as u8);
                 assert!(waiting.push_by_topic(copy, true, by).is_none());
                 let key = (topic.to_owned(), qos == QoS::AtMostOnce);
                 twin.entry(key).or_insert_with(Vec::new).push(number);

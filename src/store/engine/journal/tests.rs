@@ -7,10 +7,11 @@ use std::sync::Arc;
 use super::recovery::{self, JournalEnd};
 use super::segment::{self, START, Segment, Workshop};
 use super::{AppendError, Chunk, Journal, RESERVE, Spares};
+use crate::random::Random;
 use crate::store::engine::disk::Disk;
 use crate::store::engine::error::StoreError;
 use crate::store::engine::frame::{self, FrameKind, HEAD};
-use crate::store::engine::simulation::{Random, SimDisk, Told, seed};
+use crate::store::engine::simulation::{SimDisk, Told, seed};
 
 const STORE: [u8; 16] = *b"a store of tests";
 const CAPACITY: u64 = START + 9000;

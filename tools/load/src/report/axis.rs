@@ -189,6 +189,7 @@ const ALL_LABELLED: f64 = 2.7;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::Random;
 
     fn labels(axis: &Axis) -> String {
         let labels: Vec<_> = axis.ticks().iter().map(|tick| tick.label.as_str()).collect();
@@ -247,7 +248,7 @@ mod tests {
     #[test]
     fn every_span_gets_good_ticks() {
         let seed = seed();
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         for round in 0..20_000 {
             let high = 10f64.powf(random.unit() * 18.0 - 6.0);
             let low = if random.unit() < 0.5 { 0.0 } else { high * random.unit() };
@@ -280,7 +281,7 @@ mod tests {
     #[test]
     fn a_logarithmic_axis_is_as_narrow_as_round_numbers_allow() {
         let seed = seed();
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         for _ in 0..20_000 {
             let low = 10f64.powf(random.unit() * 9.0 - 1.0);
             let high = low * 10f64.powf(random.unit() * 5.0);
@@ -320,17 +321,5 @@ mod tests {
 
     fn seed() -> u64 {
         std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20)
-    }
-
-    /// xorshift64*: enough for choosing test cases.
-    struct Random(u64);
-
-    impl Random {
-        fn unit(&mut self) -> f64 {
-            self.0 ^= self.0 >> 12;
-            self.0 ^= self.0 << 25;
-            self.0 ^= self.0 >> 27;
-            (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11) as f64 / (1u64 << 53) as f64
-        }
     }
 }

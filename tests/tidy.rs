@@ -1,22 +1,35 @@
 //! Proves of the source what no compiler checks: the floors of the house, words that have one
 //! place only, lines that ask for the protocol version, clauses that are cited, files that grow.
 //!
-//! Every rule is a function over a folder, so that each is tried on a small tree below
-//! `tests/fixtures/tidy` that breaks it. What a rule says is data at the top of this file.
+//! What the rules say is data in this file, but for the measures, which have a table of their own. A
+//! rule is a function over a folder in a file below `tests/tidy`; each is tried on a small tree below
+//! `tests/fixtures/tidy` that breaks it.
 
+#[path = "tidy/clauses.rs"]
+mod clauses;
+#[path = "tidy/count.rs"]
+mod count;
 #[path = "tidy/cycles.rs"]
 mod cycles;
+#[path = "tidy/documents.rs"]
+mod documents;
+#[path = "tidy/floors.rs"]
+mod floors;
 #[path = "tidy/measures.rs"]
 mod measures;
 #[path = "tidy/source.rs"]
 mod source;
+#[path = "tidy/words.rs"]
+mod words;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use cycles::{Cycle, Imports};
-use measures::{Figures, MEASURES, Measure};
-use source::{Named, Source};
+use clauses::clauses;
+use cycles::cycles;
+use documents::documents;
+use floors::floors;
+use measures::{Figures, MEASURES, ratchets};
+use words::{versions, words};
 
 /// The floor of each module of `src`. `main.rs` and `lib.rs` stand above all and are free.
 const FLOORS: &[(&str, u8)] = &[
@@ -143,9 +156,6 @@ const CYCLES: &[&[&str]] = &[
     ],
     &["src/settings/file.rs", "src/settings/keys.rs"],
 ];
-
-/// Lines of detail below a measure that is above its ratchet.
-const WORST_SHOWN: usize = 12;
 
 struct Word {
     path: &'static [&'static str],
@@ -340,307 +350,6 @@ fn an_import_cycle_is_reported_however_it_is_spelt() {
                  src/kitchen/waiter.rs:5: house::Grate of src/kitchen/oven/grate.rs";
     reported(&cycles(&tree, &[]), &[cycle]);
     reported(&cycles(&tree, &[&files[1..]]), &[cycle]);
-}
-
-/// Names from the crate's root that go up, or sideways where there are no neighbours.
-fn floors(root: &Path) -> Vec<String> {
-    let floor = |module: &str| FLOORS.iter().find(|(name, _)| *name == module).map(|&(_, f)| f);
-    let mut found = Vec::new();
-    for source in Source::read_all(root, "src") {
-        let Some(here) = source.module.first() else { continue };
-        let Some(on) = floor(here) else {
-            found.push(format!("{}:1: module {here} has no floor", source.path));
-            continue;
-        };
-        for name in source.names() {
-            let Some(target) = name.absolute(&source.module) else { continue };
-            let Some(there) = target.first().filter(|there| *there != here) else { continue };
-            let at = format!("{}:{}", source.path, name.line);
-            match floor(there) {
-                None => found.push(format!("{at}: {there} is no module with a floor")),
-                Some(up) if up > on => {
-                    found.push(format!("{at}: {here} (floor {on}) names {there} (floor {up})"))
-                }
-                Some(level) if level == on && NO_NEIGHBOURS.contains(&on) && !name.test => {
-                    found.push(format!("{at}: {here} (floor {on}) names its neighbour {there}"))
-                }
-                Some(_) => {}
-            }
-        }
-    }
-    found.dedup();
-    found
-}
-
-/// Words out of place, and what unfinished work leaves behind.
-fn words(root: &Path) -> Vec<String> {
-    let mut found = Vec::new();
-    for source in Source::read_all(root, "src") {
-        let mut here = BTreeSet::new();
-        for name in source.names().iter().filter(|name| !name.test) {
-            for word in WORDS.iter().filter(|word| word.is_in(name) && !word.may_stand(&source)) {
-                here.insert((
-                    name.line,
-                    format!("{} belongs {}", word.path.join("::"), word.place),
-                ));
-            }
-        }
-        if floor_of(&source) < 4 {
-            let lines = unnamed_hashers(&source);
-            here.extend(lines.map(|(line, map)| (line, format!("{map} without a named hasher"))));
-        }
-        found.extend(here.iter().map(|(line, what)| format!("{}:{line}: {what}", source.path)));
-        found.extend(unfinished(&source));
-    }
-    for folder in ["tests", "tools"] {
-        found.extend(Source::read_all(root, folder).iter().flat_map(unfinished));
-    }
-    found
-}
-
-/// Lines outside the codec that name a version, against what `listed` allows.
-fn versions(root: &Path, listed: &[(&str, usize)]) -> Vec<String> {
-    let mut listed: BTreeMap<&str, usize> = listed.iter().copied().collect();
-    let mut found = Vec::new();
-    for source in Source::read_all(root, "src") {
-        if source.module.first().is_some_and(|module| module == "codec") {
-            continue;
-        }
-        let lines: Vec<String> = source
-            .names()
-            .iter()
-            .filter(|name| !name.test)
-            .filter(|name| name.segments.iter().rev().skip(1).any(|part| part == "Version"))
-            .map(|name| name.line.to_string())
-            .collect();
-        let allowed = listed.remove(source.path.as_str()).unwrap_or(0);
-        if lines.len() != allowed {
-            let (path, count, lines) = (&source.path, lines.len(), lines.join(", "));
-            found.push(format!(
-                "{path}: names a Version:: {count} times (lines {lines}), listed {allowed}"
-            ));
-        }
-    }
-    found.extend(
-        listed.iter().map(|(path, count)| format!("{path}: names no Version::, listed {count}")),
-    );
-    found
-}
-
-/// Clauses cited in the source that no list of the standard has, or that nothing proves.
-fn clauses(root: &Path) -> Vec<String> {
-    let known: BTreeSet<String> = ["mqtt-v5.tsv", "mqtt-v311.tsv"]
-        .iter()
-        .flat_map(|list| lines_of(&root.join("tests/spec").join(list)))
-        .filter_map(|line| Some(line.split_once('\t')?.0.to_owned()))
-        .collect();
-    let mut found = Vec::new();
-    let mut cited = BTreeSet::new();
-    for source in Source::read_all(root, "src") {
-        for (number, line) in source.text.lines().enumerate() {
-            for clause in cited_in(line) {
-                if !known.contains(&clause) {
-                    let at = format!("{}:{}", source.path, number + 1);
-                    found.push(format!("{at}: cites {clause}, which is in no list"));
-                }
-                cited.insert(clause);
-            }
-        }
-    }
-    let mut proved = BTreeSet::new();
-    for (path, number, clause) in proofs(root) {
-        if !known.contains(&clause) {
-            found.push(format!("{path}:{number}: proves {clause}, which is in no list"));
-        }
-        proved.insert(clause);
-    }
-    let open: Vec<&str> =
-        cited.intersection(&known).filter(|c| !proved.contains(*c)).map(|c| &**c).collect();
-    if !open.is_empty() {
-        found.push(format!("cited but proved by no script or test: {}", open.join(" ")));
-    }
-    found
-}
-
-/// Measures above the limit that `max` gives, each with the worst that it counts.
-fn ratchets(figures: &Figures, max: impl Fn(&Measure) -> f64) -> Vec<String> {
-    let above = MEASURES.iter().filter(|measure| (measure.of)(figures) > max(measure));
-    let report = |measure: &Measure| {
-        let worst = (measure.worst)(figures);
-        let worst: Vec<&str> = worst.iter().take(WORST_SHOWN).map(String::as_str).collect();
-        let (name, is, max) = (measure.name, (measure.of)(figures), max(measure));
-        format!("{name}: {is:.2}, {max:.2} at most\n    {}", worst.join("\n    "))
-    };
-    above.map(report).collect()
-}
-
-/// Cycles of imports that have a file beyond those that one of `allowed` lists.
-fn cycles(root: &Path, allowed: &[&[&str]]) -> Vec<String> {
-    let is_allowed = |cycle: &Cycle| {
-        let among = |listed: &[&str]| cycle.paths.iter().all(|path| listed.contains(&&**path));
-        allowed.iter().any(|listed| among(listed))
-    };
-    let mut cycles = Imports::of(root).cycles();
-    cycles.retain(|cycle| !is_allowed(cycle));
-    cycles.iter().map(|cycle| format!("files import from each other: {cycle}")).collect()
-}
-
-/// Files that the documents beside `Cargo.toml` name in backquotes or link to, and that are not there.
-fn documents(root: &Path) -> Vec<String> {
-    let mut found = Vec::new();
-    let entries = std::fs::read_dir(root).expect("a readable folder");
-    let mut documents: Vec<PathBuf> = entries.map(|e| e.expect("an entry").path()).collect();
-    documents.retain(|path| path.extension().is_some_and(|ending| ending == "md"));
-    documents.sort();
-    for document in documents {
-        let name = document.file_name().expect("a file").to_string_lossy();
-        for (number, line) in lines_of(&document).iter().enumerate() {
-            let quoted = line.split('`').skip(1).step_by(2).filter(|text| is_source(text));
-            let links = line.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-            let links = links.filter(|link| !link.starts_with("http") && !link.starts_with('#'));
-
-            for path in quoted.chain(links) {
-                if !root.join(path).exists() && !root.join("src").join(path).exists() {
-                    found.push(format!("{name}:{}: {path} is not there", number + 1));
-                }
-            }
-        }
-    }
-    found
-}
-
-fn is_source(text: &str) -> bool {
-    text.ends_with(".rs") && text.contains('/') && !text.contains('*')
-}
-
-impl Word {
-    /// As a whole path from its first segment if it names a crate, anywhere in a path otherwise.
-    fn is_in(&self, name: &Named) -> bool {
-        let krate = self.path[0].starts_with(char::is_lowercase) && self.path[0] != "unwrap";
-        if krate {
-            name.segments
-                .iter()
-                .map(String::as_str)
-                .take(self.path.len())
-                .eq(self.path.iter().copied())
-        } else {
-            name.holds(self.path)
-        }
-    }
-
-    fn may_stand(&self, source: &Source) -> bool {
-        match self.place {
-            Only(paths) => paths.iter().any(|path| source.path.starts_with(path)),
-            From(floor) => floor_of(source) >= floor,
-            FromAnd(floor, path) => floor_of(source) >= floor || source.path == path,
-        }
-    }
-}
-
-impl std::fmt::Display for Place {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Only([]) => write!(f, "nowhere"),
-            Only(paths) => write!(f, "only in {}", paths.join(", ")),
-            From(floor) | FromAnd(floor, _) => write!(f, "on floor {floor} and above"),
-        }
-    }
-}
-
-/// `main.rs`, `lib.rs` and modules without a floor stand above all.
-fn floor_of(source: &Source) -> u8 {
-    let module = source.module.first();
-    FLOORS.iter().find(|(name, _)| module.is_some_and(|m| m == name)).map_or(u8::MAX, |&(_, f)| f)
-}
-
-/// Types such as `HashMap<K, V>` that leave the hasher to chance, outside tests.
-fn unnamed_hashers(source: &Source) -> impl Iterator<Item = (usize, &'static str)> {
-    (0..source.tokens.len()).filter_map(|at| {
-        let (map, full) = HASHED.iter().find(|(map, _)| source.word(at) == *map)?;
-        let open = if source.word(at + 1) == "::" { at + 2 } else { at + 1 };
-        let parameters = parameters(source, open)?;
-        let token = &source.tokens[at];
-        (parameters < *full && !token.test).then_some((token.line, *map))
-    })
-}
-
-/// The number of parameters between the `<` at `open` and its `>`.
-fn parameters(source: &Source, open: usize) -> Option<usize> {
-    let (mut depth, mut count) = (0, 1);
-    for at in open..source.tokens.len() {
-        match source.word(at) {
-            "<" | "(" | "[" => depth += 1,
-            ">" if source.word(at - 1) == "-" => {}
-            ">" | ")" | "]" => depth -= 1,
-            "," if depth == 1 && source.word(at + 1) != ">" => count += 1,
-            _ => {}
-        }
-        if depth == 0 {
-            return (at > open).then_some(count);
-        }
-    }
-    None
-}
-
-fn unfinished(source: &Source) -> Vec<String> {
-    (0..source.tokens.len())
-        .flat_map(|at| UNFINISHED.iter().map(move |words| (at, words)))
-        .filter(|(at, words)| words.iter().enumerate().all(|(i, w)| source.word(at + i) == *w))
-        .map(|(at, words)| {
-            let line = source.tokens[at].line;
-            format!("{}:{line}: {} is unfinished work", source.path, words.concat())
-        })
-        .collect()
-}
-
-/// Clauses in brackets: `[MQTT5-3.1.2-22]`, and the short form `[MQTT5-4.8.2-4, -5]`. A section
-/// without the number of a clause, `[MQTT5-3.1]`, points a reader there and claims nothing.
-fn cited_in(line: &str) -> Vec<String> {
-    let mut cited = Vec::new();
-    for part in line.split('[').skip(1).filter(|part| is_clause(part)) {
-        let Some((list, _)) = part.split_once(']') else { continue };
-        let mut section = "";
-        for clause in list.split(',').map(str::trim) {
-            match clause.strip_prefix('-') {
-                Some(number) => cited.push(format!("{section}-{number}")),
-                None if clause.matches('-').count() == 2 => cited.push(clause.to_owned()),
-                None => {}
-            }
-            if let Some((whole, _)) = clause.rsplit_once('-').filter(|(whole, _)| !whole.is_empty())
-            {
-                section = whole;
-            }
-        }
-    }
-    cited
-}
-
-fn is_clause(text: &str) -> bool {
-    text.starts_with("MQTT5-") || text.starts_with("MQTT311-")
-}
-
-/// Clauses after `proves` at the start of a line of a script, or of a comment of a test.
-fn proofs(root: &Path) -> Vec<(String, usize, String)> {
-    let mut scripts = Vec::new();
-    if let Ok(entries) = std::fs::read_dir(root.join("tests/conformance")) {
-        scripts.extend(entries.map(|entry| entry.expect("a readable folder").path()));
-    }
-    for folder in ["src", "tests"] {
-        source::collect(&root.join(folder), &mut scripts);
-    }
-    scripts.sort();
-    let mut proofs = Vec::new();
-    for script in scripts {
-        let path =
-            script.strip_prefix(root).expect("below the root").to_string_lossy().into_owned();
-        for (number, line) in lines_of(&script).iter().enumerate() {
-            let line = line.trim_start().trim_start_matches('/').trim_start();
-            let Some(clauses) = line.strip_prefix("proves ") else { continue };
-            let clauses = clauses.split([' ', ',']).filter(|clause| is_clause(clause));
-            proofs.extend(clauses.map(|clause| (path.clone(), number + 1, clause.to_owned())));
-        }
-    }
-    proofs
 }
 
 fn lines_of(file: &Path) -> Vec<String> {

@@ -32,6 +32,17 @@ pub struct Cycle {
     pub imports: Vec<String>,
 }
 
+/// Cycles of imports that have a file beyond those that one of `allowed` lists.
+pub fn cycles(root: &Path, allowed: &[&[&str]]) -> Vec<String> {
+    let is_allowed = |cycle: &Cycle| {
+        let among = |listed: &[&str]| cycle.paths.iter().all(|path| listed.contains(&&**path));
+        allowed.iter().any(|listed| among(listed))
+    };
+    let mut cycles = Imports::of(root).cycles();
+    cycles.retain(|cycle| !is_allowed(cycle));
+    cycles.iter().map(|cycle| format!("files import from each other: {cycle}")).collect()
+}
+
 /// What the modules of a tree are called, and which names they have from elsewhere.
 struct Names {
     /// The file of each module.

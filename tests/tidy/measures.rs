@@ -4,14 +4,18 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::count::{Function, Place, functions, public_fields, type_definitions};
 use super::cycles::{Cycle, Imports};
-use super::source::{Source, Token};
+use super::source::Source;
 
 /// Words for people. A comment about code that has one does not name its subject.
 const WHO_WORDS: &[&str] = &["who", "whoever", "whom", "whose", "nobody", "somebody"];
 
 /// A function has many parameters from this number on, `self` counted.
 const MANY_PARAMETERS: usize = 6;
+
+/// Lines of detail below a measure that is above its ratchet.
+const WORST_SHOWN: usize = 12;
 
 /// Lines of detail below the table, for each measure that is above its aim.
 const WORST_PRINTED: usize = 40;
@@ -135,22 +139,6 @@ pub const MEASURES: &[Measure] = &[
     },
 ];
 
-/// A function outside tests. A declaration without a body is one too.
-struct Function {
-    place: Place,
-    name: String,
-    /// From the line of `fn` to the closing brace, both counted.
-    lines: usize,
-    /// `self` counted.
-    parameters: usize,
-}
-
-/// Where something is defined.
-struct Place {
-    path: String,
-    line: usize,
-}
-
 /// What a folder shows of itself, outside tests.
 #[derive(Default)]
 struct Surface {
@@ -234,6 +222,18 @@ impl Function {
     }
 }
 
+/// Measures above the limit that `max` gives, each with the worst that it counts.
+pub fn ratchets(figures: &Figures, max: impl Fn(&Measure) -> f64) -> Vec<String> {
+    let above = MEASURES.iter().filter(|measure| (measure.of)(figures) > max(measure));
+    let report = |measure: &Measure| {
+        let worst = (measure.worst)(figures);
+        let worst: Vec<&str> = worst.iter().take(WORST_SHOWN).map(String::as_str).collect();
+        let (name, is, max) = (measure.name, (measure.of)(figures), max(measure));
+        format!("{name}: {is:.2}, {max:.2} at most\n    {}", worst.join("\n    "))
+    };
+    above.map(report).collect()
+}
+
 /// All figures beside their aims, and beside those of an older tree; then what makes them.
 pub fn table(now: &Figures, before: Option<&Figures>) -> String {
     let mut table = format!("{:<56} {:>8} {:>8} {:>8}\n", "measure", "before", "now", "aim");
@@ -307,12 +307,6 @@ impl Prose {
     }
 }
 
-impl std::fmt::Display for Place {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", self.path, self.line)
-    }
-}
-
 fn ratio(part: usize, whole: usize, of: f64) -> f64 {
     part as f64 * of / whole.max(1) as f64
 }
@@ -338,145 +332,4 @@ fn longest_first<'a>(
 fn words_of(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !c.is_alphanumeric() && !matches!(c, '_' | '\''))
         .filter(|word| word.contains(char::is_alphabetic))
-}
-
-/// Functions outside tests, those within functions and macros too.
-fn functions(source: &Source) -> Vec<Function> {
-    (0..source.tokens.len())
-        .filter(|&at| source.word(at) == "fn" && !source.tokens[at].test)
-        .filter_map(|at| function_at(source, at))
-        .collect()
-}
-
-/// The function that begins with the `fn` at `at`; none if it is a type such as `fn(u8)`.
-fn function_at(source: &Source, at: usize) -> Option<Function> {
-    let name = source.word(at + 1);
-    if !name.starts_with(|first: char| first.is_alphabetic() || first == '_') {
-        return None;
-    }
-    let open = if source.word(at + 2) == "<" { closing(source, at + 2)? + 1 } else { at + 2 };
-    if source.word(open) != "(" {
-        return None; // In a macro: `fn $name`.
-    }
-    let mut end = closing(source, open)? + 1;
-    while !matches!(source.word(end), "{" | ";" | "") {
-        end = match source.word(end) {
-            "(" | "[" | "<" => closing(source, end)? + 1,
-            _ => end + 1,
-        };
-    }
-    if source.word(end) == "{" {
-        end = closing_brace(&source.tokens, end)?;
-    }
-    let line = source.tokens[at].line;
-    Some(Function {
-        place: Place { path: source.path.clone(), line },
-        name: name.to_owned(),
-        lines: source.tokens.get(end)?.line + 1 - line,
-        parameters: arguments(source, open),
-    })
-}
-
-/// How many parts the commas make of what is between the bracket at `open` and its partner.
-fn arguments(source: &Source, open: usize) -> usize {
-    let Some(close) = closing(source, open) else { return 0 };
-    let (mut at, mut count, mut empty) = (open + 1, 0, true);
-    while at < close {
-        match source.word(at) {
-            "," => empty = true,
-            _ if empty => (count, empty) = (count + 1, false),
-            _ => {}
-        }
-        at = match source.word(at) {
-            "(" | "[" | "<" | "{" => closing(source, at).map_or(close, |end| end + 1),
-            _ => at + 1,
-        };
-    }
-    count
-}
-
-/// The partner of the bracket at `open`, in a signature or a type.
-fn closing(source: &Source, open: usize) -> Option<usize> {
-    let mut depth = 0;
-    for at in open..source.tokens.len() {
-        match source.word(at) {
-            "(" | "[" | "<" | "{" => depth += 1,
-            ">" if matches!(source.word(at - 1), "-" | "=") => {}
-            ")" | "]" | ">" | "}" => depth -= 1,
-            _ => {}
-        }
-        if depth == 0 {
-            return Some(at);
-        }
-    }
-    None
-}
-
-/// The partner of the brace at `open`, in code: `<` compares there.
-fn closing_brace(tokens: &[Token], open: usize) -> Option<usize> {
-    let mut depth = 0;
-    for (at, token) in tokens.iter().enumerate().skip(open) {
-        match token.text.as_str() {
-            "{" => depth += 1,
-            "}" => depth -= 1,
-            _ => {}
-        }
-        if depth == 0 {
-            return Some(at);
-        }
-    }
-    None
-}
-
-/// Structs, enums, traits and type aliases outside tests; no associated types.
-fn type_definitions(source: &Source) -> Vec<(String, Place)> {
-    let mut definitions = Vec::new();
-    // Whether each brace that is open belongs to a `trait` or an `impl`.
-    let mut open = Vec::new();
-    let mut associated = false;
-    for (at, token) in source.tokens.iter().enumerate() {
-        match token.text.as_str() {
-            "impl" if starts_item(source, at) => associated = true,
-            "{" => open.push(std::mem::take(&mut associated)),
-            "}" => drop(open.pop()),
-            "struct" | "enum" | "trait" | "type" => {
-                let name = source.word(at + 1);
-                let is_associated = token.text == "type" && open.last() == Some(&true);
-                if token.text == "trait" {
-                    associated = true;
-                }
-                if name.starts_with(char::is_uppercase) && !is_associated && !token.test {
-                    let place = Place { path: source.path.clone(), line: token.line };
-                    definitions.push((name.to_owned(), place));
-                }
-            }
-            _ => {}
-        }
-    }
-    definitions
-}
-
-/// Whether the word at `at` begins an item, and is no `impl` in a type.
-fn starts_item(source: &Source, at: usize) -> bool {
-    at == 0 || matches!(source.word(at - 1), ";" | "}" | "{" | "]" | "unsafe")
-}
-
-/// Fields of structs outside tests that have any `pub`, of tuples too.
-fn public_fields(source: &Source) -> usize {
-    (0..source.tokens.len())
-        .filter(|&at| source.word(at) == "struct" && !source.tokens[at].test)
-        .map(|at| public_fields_at(source, at))
-        .sum()
-}
-
-fn public_fields_at(source: &Source, at: usize) -> usize {
-    let mut open = at + 2;
-    while !matches!(source.word(open), "{" | "(" | ";" | "") {
-        open = match source.word(open) {
-            "<" => closing(source, open).map_or(open, |end| end) + 1,
-            _ => open + 1,
-        };
-    }
-    let Some(close) = closing(source, open).filter(|_| source.word(open) != ";") else { return 0 };
-    (open..close).filter(|&at| source.word(at) == "pub").count()
 }

@@ -242,7 +242,7 @@ impl Attachment {
         let flow = self.flow.get_or_insert_default();
         flow.class = rules.name().clone();
         // Nobody may wait for the end of it by now.
-        flow.coalesce.until = None;
+        flow.coalesce.stop();
         flow.limits = limits;
         flow.egress = egress;
         // Whoever comes back finds its buckets as they were.
@@ -275,6 +275,25 @@ impl Attachment {
         let booked = had.as_ref().and_then(|had| had.booked());
         let kept = had.map_or_else(|| self.mailbox.take_intake(), |had| had.into_own());
         Limits::new(ingress, shared, kept, booked, now)
+    }
+
+    /// Its enhanced authentication, if CONNECT named a method.
+    pub fn login_mut(&mut self) -> Option<&mut Login> {
+        self.flow.as_mut()?.login.as_mut()
+    }
+
+    /// The levels of its own buckets are kept in the mailbox, for the next connection.
+    pub fn keep_flow(&mut self, now: Time) {
+        let Some(flow) = &mut self.flow else { return };
+        if let Some(shaper) = flow.shaper.take() {
+            self.mailbox.keep_shaper(shaper);
+        }
+        if let Some(egress) = &flow.egress {
+            self.mailbox.keep_waited(egress.waited(now));
+        }
+        if let Some(intake) = flow.limits.take().and_then(|limits| limits.into_own()) {
+            self.mailbox.keep_intake(intake);
+        }
     }
 
     /// How much of what it sends is looked at, if that is limited.

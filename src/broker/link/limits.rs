@@ -6,12 +6,7 @@
 
 use std::sync::Arc;
 
-use super::attachment::Pause;
-use super::live::Live;
-use crate::broker::metrics::Counter;
 use crate::broker::pools::Pool;
-use crate::broker::turn::Turn;
-use crate::codec::{Packet, QoS, Version};
 use crate::config::{Excess, Ingress};
 use crate::shape::{Intake, Load};
 use crate::time::Time;
@@ -94,7 +89,7 @@ impl Limits {
 
     /// Whether a packet may be looked at, and if not, from when on. The strictest that is asked for
     /// happens; but what can only wait takes its place in every queue.
-    fn ask(&mut self, load: Load, refusable: bool, now: Time) -> Result<(), NotAdmitted> {
+    pub fn ask(&mut self, load: Load, refusable: bool, now: Time) -> Result<(), NotAdmitted> {
         let due = match self.booked {
             Some(Booking { due, .. }) => due,
             None => {
@@ -128,70 +123,8 @@ impl Limits {
 }
 
 /// Why a packet is not looked at.
-enum NotAdmitted {
+pub(super) enum NotAdmitted {
     Wait { until: Time, new: bool },
     Refuse,
     Close,
-}
-
-impl Live {
-    /// What becomes of the client's next packet, of `len` bytes: its rate, what it may bring in while the
-    /// broker is pressed, and room in the store.
-    #[inline]
-    pub(super) fn admission(
-        &mut self,
-        packet: &Packet<'_>,
-        len: usize,
-        turn: &mut Turn<'_>,
-    ) -> Admission {
-        let load = match packet {
-            Packet::Publish(_) => Load::Publish(len),
-            Packet::Subscribe(_) => Load::Subscribe,
-            _ => return Admission::Admit,
-        };
-        match self.by_rate(packet, load, turn) {
-            Admission::Admit => {}
-            closed => return closed,
-        }
-        let Packet::Publish(publish) = packet else { return Admission::Admit };
-        if self.is_over_overload_limit(turn) || !self.has_room(publish, len, turn) {
-            return Admission::Wait;
-        }
-        self.count_for_overload_limit(len, turn);
-        Admission::Admit
-    }
-
-    #[inline]
-    fn by_rate(&mut self, packet: &Packet<'_>, load: Load, turn: &Turn<'_>) -> Admission {
-        if self.attachment.flow.is_none() {
-            return Admission::Admit;
-        }
-        self.ask_rate(packet, load, turn)
-    }
-
-    fn ask_rate(&mut self, packet: &Packet<'_>, load: Load, turn: &Turn<'_>) -> Admission {
-        let (metrics, now) = (turn.broker.metrics(), turn.now);
-        let v5 = self.attachment.version == Version::V5;
-        let Some(limits) = self.attachment.limits_mut() else { return Admission::Admit };
-        let qos0 = matches!(packet, Packet::Publish(publish) if publish.qos == QoS::AtMostOnce);
-        // An older client can be refused a Subscription, but no PUBLISH [MQTT311-3.3.5-2].
-        let refusable = v5 || qos0 || load == Load::Subscribe;
-        match limits.ask(load, refusable, now) {
-            Ok(()) => Admission::Admit,
-            Err(NotAdmitted::Wait { until, new }) => {
-                metrics.add(Counter::RatePauses, u64::from(new));
-                self.attachment.pause = Some(Box::new(Pause::Rate { until }));
-                Admission::Wait
-            }
-            Err(NotAdmitted::Refuse) => {
-                // At `QoS` 0 the Session knows the topic, and says that it is dropped.
-                metrics.add(Counter::RateRefused, u64::from(!qos0));
-                Admission::Refuse
-            }
-            Err(NotAdmitted::Close) => {
-                metrics.add(Counter::RateDisconnects, 1);
-                Admission::Disconnect
-            }
-        }
-    }
 }

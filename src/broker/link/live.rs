@@ -1,22 +1,26 @@
 //! A connected client: its Session and its ties, from CONNACK to the end of the connection.
 
+mod admission;
+mod answers;
+mod end;
+mod reauthenticate;
+
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::Duration;
 
 use thin_vec::ThinVec;
-use tracing::info;
 
 use super::Origin;
-use super::attachment::{Attachment, FlowState, Held, Pause, Queue};
+use super::attachment::{Attachment, FlowState, Pause, Queue};
 use crate::broker::mailbox::{Ask, Mailbox};
 use crate::broker::metrics::Counter;
-use crate::broker::ports::{Progress, Receipt, Refused};
-use crate::broker::registry::Parked;
+use crate::broker::ports::Receipt;
 use crate::broker::router::{RouteChange, Subscriber, asks_for_clients};
-use crate::broker::turn::{Answer, Due, Owed, Scratch, Turn};
-use crate::codec::{self, ConnAck, Packet, PacketId, Publish, QoS, Reason, Version};
-use crate::message::{ClientId, GroupId, Loss, SessionId};
-use crate::session::{Action, Context, Input, Op, Session};
+use crate::broker::turn::{Scratch, Turn};
+use crate::codec::{Packet, PacketId, QoS, Reason};
+use crate::message::{ClientId, GroupId, SessionId};
+use crate::session::{Context, Input, Session};
 use crate::shape::Shaper;
 use crate::time::Time;
 
@@ -68,23 +72,6 @@ impl Live {
         };
         attachment.classify(turn);
         Live { session, attachment }
-    }
-
-    /// CONNACK; `false` if it does not fit the client's Maximum Packet Size.
-    pub fn greet(&mut self, connack: &ConnAck<'_>, changed: bool, turn: &mut Turn<'_>) -> bool {
-        let packet = Packet::ConnAck(Box::new(connack.clone()));
-        if !changed && self.attachment.queue.is_none() {
-            self.attachment.greeted = self.send(&packet, turn);
-            return self.attachment.greeted;
-        }
-        let mut bytes = Vec::new();
-        let max = self.attachment.packet_max as usize;
-        if codec::encode(&packet, self.attachment.version, max, &mut bytes).is_err() {
-            return false;
-        }
-        let what = Owed::Bytes(bytes.into_boxed_slice());
-        turn.answers.push(Answer { due: Due::Newest, what });
-        true
     }
 
     pub fn client_id(&self) -> &ClientId {
@@ -144,7 +131,7 @@ impl Live {
         };
         let shaper = self.attachment.shaper().and_then(Shaper::deadline);
         let egress = self.attachment.egress().and_then(|egress| egress.until);
-        let coalesce = self.coalesces_until();
+        let coalesce = self.attachment.flow.as_ref().and_then(|flow| flow.coalesce.until());
         [self.session.deadline(), pause, shaper, egress, coalesce].into_iter().flatten().min()
     }
 
@@ -156,31 +143,6 @@ impl Live {
     /// Whether what the client sends has to wait, for a pause or for answers that it is owed.
     fn is_left_unread(&self, turn: &Turn<'_>) -> bool {
         self.not_read(turn.broker, Some(turn)).is_some()
-    }
-
-    /// Whether the store has room for a PUBLISH of so many bytes: asked before it is looked at, so
-    /// that one that must wait is left unread, and nothing has happened.
-    pub fn has_room(&mut self, publish: &Publish<'_>, len: usize, turn: &mut Turn<'_>) -> bool {
-        if !turn.broker.0.remembers || (publish.qos == QoS::AtMostOnce && !publish.retain) {
-            return true;
-        }
-        let admitted = turn.broker.0.ports.store.admit(len);
-        let waits = admitted.as_ref().is_err_and(|why| self.waits_for(*why));
-        if waits {
-            self.attachment.pause = Some(Box::new(Pause::Store));
-        }
-        turn.room_granted = admitted.is_ok();
-        !waits
-    }
-
-    /// Whether the client is made to wait for room, or is told that there is none. An older one
-    /// cannot be told.
-    fn waits_for(&self, why: Refused) -> bool {
-        match why {
-            Refused::Slow => true,
-            Refused::Full => self.attachment.version != Version::V5,
-            Refused::Failed => false,
-        }
     }
 
     pub fn on_packet(
@@ -199,7 +161,7 @@ impl Live {
             }
             Packet::Auth(auth) => {
                 self.session.touch(turn.now);
-                return self.on_auth(auth, turn.broker);
+                return self.on_auth(auth, turn);
             }
             _ => {}
         }
@@ -222,43 +184,6 @@ impl Live {
     /// Writes a packet; `false` if it does not fit.
     pub fn send(&mut self, packet: &Packet<'_>, scratch: &mut Scratch) -> bool {
         self.attachment.send(packet, scratch)
-    }
-
-    /// The batch of this turn is on its way: the answers take their places behind it.
-    pub fn after_flush(
-        &mut self,
-        receipt: Option<Receipt>,
-        waker: Option<&Waker>,
-        turn: &mut Turn<'_>,
-    ) {
-        let attachment = &mut self.attachment;
-        if receipt.is_none() && attachment.queue.is_none() && turn.answers.is_empty() {
-            if !turn.pressed.is_empty() {
-                attachment.begin_pause(turn);
-            }
-            return;
-        }
-        if receipt.is_some() || !turn.answers.is_empty() {
-            let queue = attachment.queue.get_or_insert_default();
-            queue.newest = receipt.or(queue.newest);
-            for Answer { due, what } in turn.answers.drain(..) {
-                let receipt = match due {
-                    Due::Now => None,
-                    Due::ThisTurn => receipt,
-                    Due::Newest => queue.newest,
-                };
-                queue.held.push_back(Held { receipt, what });
-            }
-        }
-        attachment.begin_pause(turn);
-        self.serve_held(waker, turn);
-    }
-
-    /// Of what this Session has changed so much is on its way to the store.
-    pub fn note_newest(&mut self, receipt: Option<Receipt>) {
-        if receipt.is_some() {
-            self.attachment.queue.get_or_insert_default().newest = receipt;
-        }
     }
 
     /// Does what wakes and time allow; returns whether more could be taken with more room.
@@ -299,6 +224,26 @@ impl Live {
         more
     }
 
+    /// Whether what waits for the client waits a little longer, so that one write takes more.
+    fn coalesces(&mut self, most: Duration, now: Time) -> bool {
+        if most.is_zero() {
+            return false;
+        }
+        self.attachment.flow.get_or_insert_default().coalesce.coalesces(most, now)
+    }
+
+    /// The client was given something. Where its window is full, more of it than the next write waits
+    /// already.
+    fn note_given(&mut self, most: Duration, turn: &Turn<'_>) {
+        if most.is_zero() {
+            return;
+        }
+        let room = self.session.room(&turn.context(), turn.pressure.level(), 1);
+        if room.window > 0 {
+            self.attachment.flow.get_or_insert_default().coalesce.note_given(turn.now);
+        }
+    }
+
     /// CONNACK waits for the store: nothing is taken, but another claimant is heard.
     fn await_greeting(&mut self, waker: &Waker, turn: &mut Turn<'_>) {
         let Scratch { drained, wakers, settings, .. } = &mut *turn.scratch;
@@ -311,98 +256,6 @@ impl Live {
         }
         if taken.notices().reclassify() {
             attachment.classify(turn);
-        }
-    }
-
-    /// Answers still owed are lost with the connection; the Session still learns what they were: a
-    /// refused identifier is free again.
-    pub fn drop_answers(&mut self, turn: &mut Turn<'_>) {
-        let (cx, metrics) = (turn.context(), turn.broker.metrics());
-        let held = self.attachment.queue.as_mut().map(|queue| std::mem::take(&mut queue.held));
-        let held = held.into_iter().flatten().map(|held| held.what);
-        let answers = turn.answers.drain(..).map(|answer| answer.what);
-        for what in held.chain(answers) {
-            if let Owed::Published { packet_id, qos, reason, over_rate } = what {
-                metrics.add(Counter::LostWithConnection, 1);
-                let input = Input::Published { packet_id, qos, reason, over_rate };
-                self.session.handle(input, &cx, &mut |_| {});
-            }
-        }
-    }
-
-    /// The connection is over: the Will is decided, the Session parked or ended.
-    pub fn end(mut self, reason: &str, turn: &mut Turn<'_>) {
-        self.drop_answers(turn);
-        turn.pressed.clear();
-        let (broker, now) = (turn.broker, turn.now);
-        broker.metrics().disconnect();
-        let Live { mut session, mut attachment } = self;
-        let identity = session.identity().clone();
-        let client_id = &identity.client_id;
-        info!(client = %client_id, address = %attachment.origin, reason, "disconnected");
-        let id = attachment.id();
-        for membership in &attachment.memberships {
-            turn.wakers.extend(membership.mailbox().part(id));
-        }
-        let cx = turn.context();
-        let groups = &broker.0.router;
-        let mut will = None;
-        let mut back = Vec::new();
-        let will_due = session.hang_up(
-            &cx,
-            |group| groups.group(group).is_some_and(|mailbox| mailbox.connected() > 0),
-            &mut |action| match action {
-                Action::Return(delivery) => back.push(delivery),
-                Action::WillDue(due) => will = Some(due),
-                Action::Remember(op) => turn.batch.ops.push((id, op)),
-                _ => {}
-            },
-        );
-        broker.give_back(back, turn);
-        if let Some(will) = will {
-            broker.publish_will(&identity, &will, turn);
-        }
-        if broker.0.remembers && session.lasts() {
-            turn.batch.ops.push((id, Op::Parked { since: now }));
-        }
-        let newest = attachment.queue.as_ref().and_then(|queue| queue.newest);
-        let newest = turn.commit().or(newest);
-        let keep_qos0 = attachment.mailbox.keeps_qos0(turn.settings.queue());
-        if let Some(limits) = attachment.limits_mut() {
-            limits.give_back(now);
-        }
-        if session.lasts() {
-            if let Some(shaper) = attachment.flow.as_mut().and_then(|flow| flow.shaper.take()) {
-                attachment.mailbox.keep_shaper(shaper);
-            }
-            if let Some(egress) = attachment.egress() {
-                attachment.mailbox.keep_waited(egress.waited(now));
-            }
-            let limits = attachment.flow.as_mut().and_then(|flow| flow.limits.take());
-            if let Some(intake) = limits.and_then(|limits| limits.into_own()) {
-                attachment.mailbox.keep_intake(intake);
-            }
-            let (wakers, fallen) = attachment.mailbox.detach(&mut attachment.settled, keep_qos0);
-            turn.wakers.extend(wakers);
-            broker.lose_all(&fallen, turn);
-            let expiry = session.terms().expiry;
-            let expires = match expiry {
-                u32::MAX => Time::NEVER,
-                seconds => now.after(std::time::Duration::from_secs(seconds.into())),
-            };
-            let parked = Parked {
-                id,
-                session,
-                mailbox: attachment.mailbox.clone(),
-                will_due: will_due.unwrap_or(Time::NEVER),
-                expires,
-                newest,
-            };
-            turn.wakers.extend(broker.0.registry.park(parked));
-        } else {
-            turn.wakers.extend(attachment.mailbox.detach(&mut attachment.settled, true).0);
-            broker.dissolve(id, &mut session, &attachment.mailbox, false, Loss::SessionEnded, turn);
-            turn.wakers.extend(broker.0.registry.release(client_id));
         }
     }
 
@@ -435,79 +288,5 @@ impl Live {
         let memberships = &mut self.attachment.memberships;
         let stamp = turn.broker.change_routes(&subscriber, changes, memberships, turn);
         self.run(Input::Subscribed { stamp }, &turn.context(), turn);
-    }
-
-    /// Where nothing is remembered nothing waits: answers leave as they arise.
-    fn answer_at_once(&mut self, turn: &mut Turn<'_>) {
-        if turn.broker.0.remembers {
-            return;
-        }
-        while let Some(answer) = turn.answers.pop() {
-            self.pay(answer.what, turn);
-        }
-    }
-
-    /// Serves the queue of answers from its front, as far as they are due.
-    pub fn serve_held(&mut self, waker: Option<&Waker>, turn: &mut Turn<'_>) {
-        while let Some(queue) = &mut self.attachment.queue {
-            let Some(held) = queue.held.front() else { break };
-            if let Some(receipt) = held.receipt {
-                let Some(waker) = waker else { return };
-                match turn.broker.0.ports.store.state(receipt, waker) {
-                    Progress::Pending => return,
-                    Progress::Durable => {}
-                    Progress::Failed => {
-                        self.attachment.closing = Some(Reason::UnspecifiedError);
-                        return;
-                    }
-                }
-            }
-            let Some(held) = queue.held.pop_front() else { return };
-            self.pay(held.what, turn);
-        }
-    }
-
-    fn pay(&mut self, owed: Owed, turn: &mut Turn<'_>) {
-        match owed {
-            Owed::Bytes(bytes) => {
-                // CONNACK is the first of them.
-                self.attachment.greeted = true;
-                turn.tally.add(Counter::Packets, 1);
-                turn.out.extend_from_slice(&bytes);
-            }
-            Owed::Published { packet_id, qos, reason, over_rate } => {
-                let counter = if reason.is_error() { Counter::Refused } else { Counter::Accepted };
-                turn.tally.add(counter, 1);
-                let published = Input::Published { packet_id, qos, reason, over_rate };
-                self.run(published, &turn.context(), turn);
-            }
-        }
-    }
-
-    fn poll_pause(&mut self, waker: &Waker, turn: &Turn<'_>) {
-        let over = match self.attachment.pause.as_deref_mut() {
-            None => return,
-            Some(Pause::Store) => {
-                let room = turn.broker.0.ports.store.room(waker);
-                !room.is_err_and(|why| self.waits_for(why))
-            }
-            Some(Pause::Rate { until } | Pause::Overload { until }) => *until <= turn.now,
-            Some(Pause::Receivers { until, mailboxes }) => {
-                let queue = turn.settings.queue();
-                mailboxes.retain(|(mailbox, _)| !mailbox.pause_over(queue, waker));
-                let expired = *until <= turn.now;
-                if expired {
-                    for (mailbox, taken) in &*mailboxes {
-                        mailbox.pause_expired(*taken);
-                    }
-                }
-                expired || mailboxes.is_empty()
-            }
-        };
-        if over {
-            self.attachment.pause = None;
-            // It was we who did not read.
-            self.session.touch(turn.now);
-        }
     }
 }

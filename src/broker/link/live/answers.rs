@@ -1,0 +1,131 @@
+//! What a client is owed: CONNACK, and the answers that wait for the store.
+
+use std::task::Waker;
+
+use super::Live;
+use crate::broker::link::attachment::Held;
+use crate::broker::metrics::Counter;
+use crate::broker::ports::{Progress, Receipt};
+use crate::broker::turn::{Answer, Due, Owed, Turn};
+use crate::codec::{self, ConnAck, Packet, Reason};
+use crate::session::Input;
+
+impl Live {
+    /// CONNACK; `false` if it does not fit the client's Maximum Packet Size.
+    pub fn greet(&mut self, connack: &ConnAck<'_>, changed: bool, turn: &mut Turn<'_>) -> bool {
+        let packet = Packet::ConnAck(Box::new(connack.clone()));
+        if !changed && self.attachment.queue.is_none() {
+            self.attachment.greeted = self.send(&packet, turn);
+            return self.attachment.greeted;
+        }
+        let mut bytes = Vec::new();
+        let max = self.attachment.packet_max as usize;
+        if codec::encode(&packet, self.attachment.version, max, &mut bytes).is_err() {
+            return false;
+        }
+        let what = Owed::Bytes(bytes.into_boxed_slice());
+        turn.answers.push(Answer { due: Due::Newest, what });
+        true
+    }
+
+    /// The batch of this turn is on its way: the answers take their places behind it.
+    pub fn after_flush(
+        &mut self,
+        receipt: Option<Receipt>,
+        waker: Option<&Waker>,
+        turn: &mut Turn<'_>,
+    ) {
+        let attachment = &mut self.attachment;
+        if receipt.is_none() && attachment.queue.is_none() && turn.answers.is_empty() {
+            if !turn.pressed.is_empty() {
+                attachment.begin_pause(turn);
+            }
+            return;
+        }
+        if receipt.is_some() || !turn.answers.is_empty() {
+            let queue = attachment.queue.get_or_insert_default();
+            queue.newest = receipt.or(queue.newest);
+            for Answer { due, what } in turn.answers.drain(..) {
+                let receipt = match due {
+                    Due::Now => None,
+                    Due::ThisTurn => receipt,
+                    Due::Newest => queue.newest,
+                };
+                queue.held.push_back(Held { receipt, what });
+            }
+        }
+        attachment.begin_pause(turn);
+        self.serve_held(waker, turn);
+    }
+
+    /// Of what this Session has changed so much is on its way to the store.
+    pub fn note_newest(&mut self, receipt: Option<Receipt>) {
+        if receipt.is_some() {
+            self.attachment.queue.get_or_insert_default().newest = receipt;
+        }
+    }
+
+    /// Serves the queue of answers from its front, as far as they are due.
+    pub fn serve_held(&mut self, waker: Option<&Waker>, turn: &mut Turn<'_>) {
+        while let Some(queue) = &mut self.attachment.queue {
+            let Some(held) = queue.held.front() else { break };
+            if let Some(receipt) = held.receipt {
+                let Some(waker) = waker else { return };
+                match turn.broker.0.ports.store.state(receipt, waker) {
+                    Progress::Pending => return,
+                    Progress::Durable => {}
+                    Progress::Failed => {
+                        self.attachment.closing = Some(Reason::UnspecifiedError);
+                        return;
+                    }
+                }
+            }
+            let Some(held) = queue.held.pop_front() else { return };
+            self.pay(held.what, turn);
+        }
+    }
+
+    /// Where nothing is remembered nothing waits: answers leave as they arise.
+    pub(super) fn answer_at_once(&mut self, turn: &mut Turn<'_>) {
+        if turn.broker.0.remembers {
+            return;
+        }
+        while let Some(answer) = turn.answers.pop() {
+            self.pay(answer.what, turn);
+        }
+    }
+
+    /// Gives the client an answer that is due.
+    pub(super) fn pay(&mut self, owed: Owed, turn: &mut Turn<'_>) {
+        match owed {
+            Owed::Bytes(bytes) => {
+                // CONNACK is the first of them.
+                self.attachment.greeted = true;
+                turn.tally.add(Counter::Packets, 1);
+                turn.out.extend_from_slice(&bytes);
+            }
+            Owed::Published { packet_id, qos, reason, over_rate } => {
+                let counter = if reason.is_error() { Counter::Refused } else { Counter::Accepted };
+                turn.tally.add(counter, 1);
+                let published = Input::Published { packet_id, qos, reason, over_rate };
+                self.run(published, &turn.context(), turn);
+            }
+        }
+    }
+
+    /// Answers still owed are lost with the connection; the Session still learns what they were: a
+    /// refused identifier is free again.
+    pub fn drop_answers(&mut self, turn: &mut Turn<'_>) {
+        let (cx, metrics) = (turn.context(), turn.broker.metrics());
+        let held = self.attachment.queue.as_mut().map(|queue| std::mem::take(&mut queue.held));
+        let held = held.into_iter().flatten().map(|held| held.what);
+        let answers = turn.answers.drain(..).map(|answer| answer.what);
+        for what in held.chain(answers) {
+            if let Owed::Published { packet_id, qos, reason, over_rate } = what {
+                metrics.add(Counter::LostWithConnection, 1);
+                let input = Input::Published { packet_id, qos, reason, over_rate };
+                self.session.handle(input, &cx, &mut |_| {});
+            }
+        }
+    }
+}

@@ -349,6 +349,14 @@ impl Attachment {
         }
     }
 
+    /// Nothing waits for its buckets, and it needs no turn for now.
+    pub fn stop_waiting(&mut self, turn: &mut Turn<'_>) {
+        if let Some(shaper) = self.shaper_mut() {
+            shaper.set_waits(false, turn.now);
+        }
+        self.exit(turn);
+    }
+
     /// Whether its own buckets let nothing leave.
     pub fn is_held_by_itself(&self, now: Time) -> bool {
         self.shaper().is_some_and(|shaper| shaper.allowance(now).is_none())

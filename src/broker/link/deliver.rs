@@ -6,20 +6,84 @@ use std::task::Waker;
 use tracing::error;
 
 use super::OUT_MAX;
+use super::attachment::Attachment;
 use super::egress::Egress;
 use super::live::Live;
 use crate::broker::Broker;
-use crate::broker::mailbox::{Ask, Mailbox, Puller};
+use crate::broker::mailbox::{Ask, Mailbox, Notices, Pace, Puller};
 use crate::broker::metrics::Counter;
-use crate::broker::turn::{COPIES_MAX, Turn};
+use crate::broker::turn::{COPIES_MAX, Scratch, Turn};
 use crate::codec::{QoS, Reason};
 use crate::message::{Delivery, Loss, Message};
-use crate::session::{CopyEnd, EndedCopy, Input, Room};
+use crate::session::{Context, CopyEnd, EndedCopy, Input, Room};
 use crate::shape::Allowance;
 use crate::time::Time;
 
 /// Copies taken from one mailbox in one go.
 const TAKE_MAX: usize = 256;
+
+/// One call of [`Live::deliver`]: what holds for all its rounds, and what they have done so far.
+struct Pass<'a> {
+    cx: &'a Context<'a>,
+    waker: &'a Waker,
+    /// Bytes that waited to be written before.
+    unwritten: usize,
+    /// Copies taken.
+    copies: usize,
+    /// Groups are asked once a turn, for a share: what is left is for the other members first.
+    asked_groups: bool,
+    groups_have_more: bool,
+}
+
+/// One round: what it was allowed to take, and what it has found.
+struct Round {
+    /// Copies that could be taken.
+    max: usize,
+    /// Bytes that could be taken.
+    bytes: usize,
+    /// Shaping or shared egress limits let nothing leave now.
+    held: bool,
+    /// The room that is left.
+    left: Room,
+    /// Something was taken.
+    progress: bool,
+    /// More waits, outside groups.
+    more: bool,
+    notices: Notices,
+    /// A mailbox whose next copies have to be fetched from the store.
+    cold: Option<Arc<Mailbox>>,
+}
+
+/// What shaping and shared egress limits allow a client in one round. They decide about taking, never
+/// about sending: what is held up has no identifier yet.
+struct Pacing {
+    allowance: Allowance,
+    /// What the mailbox is told about it, if the client is shaped or shares limits.
+    pace: Option<Pace>,
+}
+
+impl Pacing {
+    /// For a client that nothing slows down.
+    const NONE: Pacing = Pacing { allowance: Allowance::FREE, pace: None };
+
+    /// A client without such limits costs one look at a pointer.
+    #[inline]
+    fn of(attachment: &Attachment, now: Time) -> Pacing {
+        if attachment.flow.is_none() {
+            return Pacing::NONE;
+        }
+        let allowance = attachment.allowance(now);
+        Pacing { allowance, pace: attachment.pace(allowance.is_none(), now) }
+    }
+}
+
+impl Pass<'_> {
+    /// Bytes that may still be taken.
+    #[inline]
+    fn room_left(&self, turn: &Turn<'_>) -> usize {
+        OUT_MAX.saturating_sub(self.unwritten + turn.out.len())
+    }
+}
 
 impl Live {
     /// Whether there is nothing that [`Live::deliver`] could do. A client that only publishes should
@@ -35,124 +99,170 @@ impl Live {
     }
 
     /// Takes for the client what window and room allow: what awaits its resend, retained
-    /// messages, its mailbox, its groups.
+    /// messages, its mailbox, its groups. Returns whether more could be taken with more room.
     pub(super) fn deliver(&mut self, waker: &Waker, unwritten: usize, turn: &mut Turn<'_>) -> bool {
-        let (broker, now) = (turn.broker, turn.now);
-        let mut copies = 0;
-        // Groups are asked once a turn, for a share: what is left is for the other members first.
-        let mut asked_groups = false;
-        let mut groups_have_more = false;
+        let cx = turn.context();
+        let mut pass = Pass {
+            cx: &cx,
+            waker,
+            unwritten,
+            copies: 0,
+            asked_groups: false,
+            groups_have_more: false,
+        };
         loop {
-            let fetched = self.take_fetched(broker, turn);
-            asked_groups &= !fetched;
-            // Most clients are not shaped: they should not pay for those that are.
-            let plain = self.attachment.flow.is_none();
-            if !plain {
-                self.attachment.enter(waker, turn);
-            }
-            let bytes = OUT_MAX.saturating_sub(unwritten + turn.out.len());
-            if self.session.resending() && bytes > 0 {
-                self.resend(turn);
-            }
-            let from_retained = self.take_retained(bytes, turn);
-            if !plain && self.attachment.egress().is_some_and(Egress::is_spent) {
-                continue;
-            }
-            let mut drained = std::mem::take(&mut turn.drained);
-            // Shaping decides taking, never sending: what is held up has no identifier yet.
-            let allowance = if plain { Allowance::FREE } else { self.attachment.allowance(now) };
-            let held = allowance.is_none();
-            let max = if copies < COPIES_MAX { TAKE_MAX.min(allowance.messages) } else { 0 };
-            let bytes = OUT_MAX.saturating_sub(unwritten + turn.out.len()).min(allowance.bytes);
-            let cx = turn.context();
-            let room = self.session.room(&cx, turn.pressure.level(), bytes);
-            let scratch = &mut *turn.scratch;
-            let queue = scratch.settings.queue();
-            let pace = if plain { None } else { self.attachment.pace(held, now) };
-            let ask = Ask { room, max, pace: pace.as_ref(), waker, queue };
-            let attachment = &mut self.attachment;
-            let wakers = &mut scratch.wakers;
-            let taken =
-                attachment.mailbox.take(&ask, &mut attachment.settled, &mut drained, wakers);
-            let mut more = taken.more() || from_retained.is_some_and(|more| more);
-            let mut cold = taken.cold().then(|| attachment.mailbox.clone());
-            let mut left = left_after(room, &drained);
-            let identity = self.session.identity();
-            for membership in &attachment.memberships {
-                if asked_groups || (max == 0 && !held) {
-                    break;
-                }
-                let before = drained.len();
-                // Who is held up passes the wake on.
-                let room = if held { Room { bytes: 0, ..left } } else { left };
-                let ask = Ask { room, max: max - before.min(max), pace: None, ..ask };
-                // One that has expired is taken, and is lost here.
-                let may = |message: &Message| {
-                    message.expired(now) || cx.access.may_receive(identity, message.topic())
-                };
-                let puller = Puller { member: membership.member(), may: &may };
-                let taken = membership.mailbox().take_shared(puller, &ask, &mut drained, wakers);
-                left = left_after(room, &drained[before..]);
-                groups_have_more |= taken.more();
-                cold = cold.or_else(|| taken.cold().then(|| membership.mailbox().clone()));
-            }
-            asked_groups = true;
-            if left.bytes == 0 && attachment.memberships.len() > 1 {
-                // Another group is the first next time.
-                attachment.memberships.rotate_left(1);
-            }
-            copies += drained.len();
-            let progress = fetched || !drained.is_empty() || from_retained.is_some();
-            for delivery in drained.drain(..) {
-                if !plain && self.too_old(&delivery, now) {
-                    let (copy, end) = (EndedCopy::new(&delivery), CopyEnd::Lost(Loss::TooOld));
-                    broker.end_copy(&self.attachment.mailbox, &copy, end, turn);
-                } else {
-                    self.run(Input::Deliver(delivery), &cx, turn);
-                }
-            }
-            turn.drained = drained;
-            // A copy that was dropped has left its slot to the next.
-            if self.session.room(&cx, turn.pressure.level(), bytes).window > left.window {
-                (more, asked_groups) = (true, false);
-            }
-            if let Some(reason) = taken.notices().kick() {
-                self.attachment.closing = Some(reason);
-                self.attachment.exit(turn);
-                return false;
-            }
-            if taken.notices().reclassify() {
-                self.attachment.classify(turn);
-                continue;
-            }
-            if held {
-                let waits = more
-                    || groups_have_more
-                    || self.session.resending()
-                    || self.session.has_cursor();
-                let by_itself = self.attachment.is_held_by_itself(now);
-                if let Some(shaper) = self.attachment.shaper_mut() {
-                    shaper.set_waits(waits && by_itself, now);
-                }
-                if !waits {
-                    self.attachment.exit(turn);
-                }
-                self.tell_settled();
-                return false;
-            }
-            let there = cold.is_some_and(|mailbox| self.fetch(mailbox, broker, waker));
-            let full = unwritten + turn.out.len() >= OUT_MAX || copies >= COPIES_MAX;
-            if !there && (full || !progress || !more) {
-                self.tell_settled();
-                if !plain {
-                    if let Some(shaper) = self.attachment.shaper_mut() {
-                        shaper.set_waits(false, now);
-                    }
-                    self.attachment.exit(turn);
-                }
-                return more || groups_have_more || (full && progress);
+            let Some(round) = self.gather(&mut pass, turn) else { continue };
+            self.hand_over(&cx, turn);
+            if let Some(more) = self.decide(round, &mut pass, turn) {
+                return more;
             }
         }
+    }
+
+    /// Gathers copies from the mailbox and from the groups; resends and retained messages are sent at
+    /// once. `None`: the client's turn in shared egress limits is used up, and it has to ask again.
+    #[inline]
+    fn gather(&mut self, pass: &mut Pass<'_>, turn: &mut Turn<'_>) -> Option<Round> {
+        let fetched = self.take_fetched(turn.broker, turn);
+        pass.asked_groups &= !fetched;
+        // Most clients are not shaped: they should not pay for those that are.
+        let plain = self.attachment.flow.is_none();
+        if !plain {
+            self.attachment.enter(pass.waker, turn);
+        }
+        let bytes = pass.room_left(turn);
+        if self.session.resending() && bytes > 0 {
+            self.resend(turn);
+        }
+        let from_retained = self.take_retained(bytes, turn);
+        if !plain && self.attachment.egress().is_some_and(Egress::is_spent) {
+            return None;
+        }
+        let pacing = Pacing::of(&self.attachment, turn.now);
+        let Allowance { messages, bytes } = pacing.allowance;
+        let held = pacing.allowance.is_none();
+        let max = if pass.copies < COPIES_MAX { TAKE_MAX.min(messages) } else { 0 };
+        let bytes = pass.room_left(turn).min(bytes);
+        let room = self.session.room(pass.cx, turn.pressure.level(), bytes);
+        let Scratch { drained, wakers, settings, .. } = &mut *turn.scratch;
+        let (waker, queue) = (pass.waker, settings.queue());
+        let ask = Ask { room, max, pace: pacing.pace.as_ref(), waker, queue };
+        let Attachment { mailbox, settled, memberships, .. } = &mut self.attachment;
+        let taken = mailbox.take(&ask, settled, drained, wakers);
+        let mut round = Round {
+            max,
+            bytes,
+            held,
+            left: left_after(room, drained),
+            progress: fetched || from_retained.is_some(),
+            more: taken.more() || from_retained.is_some_and(|more| more),
+            notices: taken.notices(),
+            cold: taken.cold().then(|| mailbox.clone()),
+        };
+        if !memberships.is_empty() {
+            self.gather_shared(&mut round, pass, turn);
+        }
+        pass.asked_groups = true;
+        pass.copies += turn.drained.len();
+        round.progress |= !turn.drained.is_empty();
+        Some(round)
+    }
+
+    /// Gathers the client's share of what waits in its groups.
+    fn gather_shared(&mut self, round: &mut Round, pass: &mut Pass<'_>, turn: &mut Turn<'_>) {
+        let (cx, now) = (pass.cx, turn.now);
+        let Live { session, attachment } = self;
+        let identity = session.identity();
+        // A copy that has expired is taken, and is lost here.
+        let may = |message: &Message| {
+            message.expired(now) || cx.access.may_receive(identity, message.topic())
+        };
+        let Scratch { drained, wakers, settings, .. } = &mut *turn.scratch;
+        let queue = settings.queue();
+        for membership in &attachment.memberships {
+            if pass.asked_groups || (round.max == 0 && !round.held) {
+                break;
+            }
+            let before = drained.len();
+            // A member that is held up passes the wake on.
+            let room = if round.held { Room { bytes: 0, ..round.left } } else { round.left };
+            let max = round.max - before.min(round.max);
+            let ask = Ask { room, max, pace: None, waker: pass.waker, queue };
+            let puller = Puller { member: membership.member(), may: &may };
+            let taken = membership.mailbox().take_shared(puller, &ask, drained, wakers);
+            round.left = left_after(room, &drained[before..]);
+            pass.groups_have_more |= taken.more();
+            let cold = &mut round.cold;
+            *cold = cold.take().or_else(|| taken.cold().then(|| membership.mailbox().clone()));
+        }
+        if round.left.bytes == 0 && attachment.memberships.len() > 1 {
+            // Another group is the first next time.
+            attachment.memberships.rotate_left(1);
+        }
+    }
+
+    /// Hands what was gathered to the Session, which sends it.
+    #[inline]
+    fn hand_over(&mut self, cx: &Context<'_>, turn: &mut Turn<'_>) {
+        let plain = self.attachment.flow.is_none();
+        let mut drained = std::mem::take(&mut turn.drained);
+        for delivery in drained.drain(..) {
+            if !plain && self.too_old(&delivery, turn.now) {
+                let (copy, end) = (EndedCopy::new(&delivery), CopyEnd::Lost(Loss::TooOld));
+                turn.broker.end_copy(&self.attachment.mailbox, &copy, end, turn);
+            } else {
+                self.run(Input::Deliver(delivery), cx, turn);
+            }
+        }
+        turn.drained = drained;
+    }
+
+    /// Decides what follows a round: `None` is another one, else whether more could be taken with more
+    /// room.
+    #[inline]
+    fn decide(&mut self, round: Round, pass: &mut Pass<'_>, turn: &mut Turn<'_>) -> Option<bool> {
+        let Round { bytes, held, left, progress, mut more, notices, cold, .. } = round;
+        // A copy that was dropped has left its slot to the next.
+        if self.session.room(pass.cx, turn.pressure.level(), bytes).window > left.window {
+            (more, pass.asked_groups) = (true, false);
+        }
+        if let Some(reason) = notices.kick() {
+            self.attachment.closing = Some(reason);
+            self.attachment.exit(turn);
+            return Some(false);
+        }
+        if notices.reclassify() {
+            self.attachment.classify(turn);
+            return None;
+        }
+        if held {
+            self.wait_for_pacing(more || pass.groups_have_more, turn);
+            return Some(false);
+        }
+        let there = cold.is_some_and(|mailbox| self.fetch(mailbox, turn.broker, pass.waker));
+        let full = pass.room_left(turn) == 0 || pass.copies >= COPIES_MAX;
+        if there || (!full && progress && more) {
+            return None;
+        }
+        self.tell_settled();
+        if self.attachment.flow.is_some() {
+            self.attachment.stop_waiting(turn);
+        }
+        Some(more || pass.groups_have_more || (full && progress))
+    }
+
+    /// Nothing may leave now: notes what the client waits for. `more`: copies wait for it.
+    fn wait_for_pacing(&mut self, more: bool, turn: &mut Turn<'_>) {
+        let now = turn.now;
+        let waits = more || self.session.resending() || self.session.has_cursor();
+        let by_itself = self.attachment.is_held_by_itself(now);
+        if let Some(shaper) = self.attachment.shaper_mut() {
+            shaper.set_waits(waits && by_itself, now);
+        }
+        if !waits {
+            self.attachment.exit(turn);
+        }
+        self.tell_settled();
     }
 
     /// Asks the store for what waits next in `mailbox`; returns whether it is there already.

@@ -253,11 +253,7 @@ impl Broker {
         scratch.tally.add(Counter::Routed, found as u64);
         scratch.stamps.extend(stamp);
         let stored = self.store(record, copies, stamp, with, turn) && draft.qos > QoS::AtMostOnce;
-        let reason = match (found, admitted, refused) {
-            (0, _, _) => Reason::NoMatchingSubscribers,
-            (_, 0, 1..) => Reason::QuotaExceeded,
-            _ => Reason::Success,
-        };
+        let reason = reason_of(found, admitted, refused);
         let pressed = !turn.pressed.is_empty();
         Published { admitted, refused, reason, stored, no_room: false, pressed, unrouted: None }
     }
@@ -295,6 +291,16 @@ impl Broker {
         if let Some(why) = self.publish(submission, turn).why_unrouted() {
             self.note_unrouted(Some(draft.topic), why);
         }
+    }
+}
+
+/// What a publisher is told of a message that was routed to `found` receivers.
+#[inline]
+fn reason_of(found: usize, admitted: u32, refused: u32) -> Reason {
+    match (found, admitted, refused) {
+        (0, _, _) => Reason::NoMatchingSubscribers,
+        (_, 0, 1..) => Reason::QuotaExceeded,
+        _ => Reason::Success,
     }
 }
 

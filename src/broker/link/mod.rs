@@ -15,17 +15,17 @@ mod live;
 mod login;
 mod not_read;
 mod opening;
+mod origin;
 mod overload_limit;
 
-use std::fmt;
-use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::task::Waker;
 
 use tracing::debug;
 
+use super::Broker;
+use super::ListenerId;
 use super::metrics::Counter;
 use super::turn::{COPIES_MAX, Scratch, Turn};
-use super::{Broker, ListenerId};
 use crate::codec::{
     self, ConnAck, DecodeError, DecodeLimits, Decoded, Disconnect, Packet, PacketId, Properties,
     Reason, Sender, Version,
@@ -37,46 +37,7 @@ use limits::Admission;
 use live::Live;
 pub use not_read::NotRead;
 use opening::{Opening, abandon};
-
-/// Where a client came from: its address, for logs, and the listener. Six bytes and two, mostly.
-#[derive(Clone, Debug)]
-enum Origin {
-    V4(SocketAddrV4, Option<ListenerId>),
-    Other(Box<(String, Option<ListenerId>)>),
-}
-
-impl Origin {
-    fn new(address: &str, listener: Option<ListenerId>) -> Origin {
-        match address.parse() {
-            Ok(address) => Origin::V4(address, listener),
-            Err(_) => Origin::Other(Box::new((address.to_owned(), listener))),
-        }
-    }
-
-    /// Where it came from, if that is an address of the Internet.
-    fn address(&self) -> Option<IpAddr> {
-        match self {
-            Origin::V4(address, _) => Some(IpAddr::V4(*address.ip())),
-            Origin::Other(other) => other.0.parse().ok().map(|address: SocketAddr| address.ip()),
-        }
-    }
-
-    fn listener(&self) -> Option<ListenerId> {
-        match self {
-            Origin::V4(_, listener) => *listener,
-            Origin::Other(other) => other.1,
-        }
-    }
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Origin::V4(address, _) => address.fmt(f),
-            Origin::Other(other) => other.0.fmt(f),
-        }
-    }
-}
+use origin::Origin;
 
 /// What is known of the peer before it says anything.
 #[derive(Clone, Debug, Default)]

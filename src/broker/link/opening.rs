@@ -13,7 +13,7 @@ use crate::broker::Broker;
 use crate::broker::mailbox::Mailbox;
 use crate::broker::metrics::Counter;
 use crate::broker::overload::SHED;
-use crate::broker::ports::{AuthRequest, AuthStep, Exchange, ExchangeState, Verdict};
+use crate::broker::ports::{AuthRequest, AuthStep, Exchange, ExchangeState, Receipt, Verdict};
 use crate::broker::registry::{Claim, Parked};
 use crate::broker::turn::Turn;
 use crate::codec::{self, Auth, ConnAck, Connect, Packet, Properties, Reason, Version};
@@ -52,6 +52,19 @@ enum Stage {
     Claiming { identity: Arc<Identity>, claim: u64, data: Option<Vec<u8>> },
     #[default]
     Over,
+}
+
+/// A Session that is claimed, new or resumed, on its way to its client.
+struct Claimed {
+    id: SessionId,
+    session: Session,
+    mailbox: Arc<Mailbox>,
+    /// The last batch with anything of it.
+    newest: Option<Receipt>,
+    /// It was there before.
+    present: bool,
+    /// The Session Expiry Interval that the store knows.
+    remembered: u32,
 }
 
 impl std::fmt::Debug for Opening {
@@ -276,44 +289,13 @@ impl State {
             return;
         };
         let Opening { asked, stage, .. } = *opening;
-        let (Some(asked), Stage::Claiming { identity, data, .. }) = (asked, stage) else {
+        let (Some(mut asked), Stage::Claiming { identity, data, .. }) = (asked, stage) else {
             return;
         };
-        let present = parked.is_some();
-        let remembered = parked.as_ref().map_or(0, |parked| parked.session.terms().expiry);
-        let terms = asked.terms.clone();
-        let (mut session, mailbox, newest) = match parked {
-            Some(parked) => {
-                let Parked { mut session, mailbox, newest, .. } = *parked;
-                session.resume(terms.clone(), turn.now);
-                (session, mailbox, newest)
-            }
-            None => {
-                let mailbox = Arc::new(Mailbox::for_session(id, identity.clone()));
-                (Session::new(identity, terms.clone(), turn.now), mailbox, None)
-            }
-        };
-        let cx = turn.broker.context(turn.now);
-        let mut ops = Vec::new();
-        let mut remember = |action: Action<'_>| {
-            if let Action::Remember(op) = action {
-                ops.push((id, op));
-            }
-        };
-        session.remember_expiry(remembered, &cx, &mut remember);
-        session.set_will(asked.will, &cx, &mut remember);
-        mailbox.attach(session.lasts());
-        let registry = &turn.broker.0.registry;
-        registry.attach(&asked.client_id, &mailbox);
-        // The Will of a Session that does not last is kept, but nobody waits for that.
-        let changed = !ops.is_empty() && terms.expiry.max(remembered) > 0;
-        if changed {
-            turn.batch.ops.append(&mut ops);
-        }
-        if present && cx.remembers {
-            ops.push((id, Op::Attached));
-        }
-        turn.broker.remember_unawaited(ops);
+        let mut claimed = Claimed::new(id, parked, identity, &asked.terms, turn.now);
+        let changed = claimed.attach(&asked.client_id, asked.will.take(), turn);
+        let Claimed { session, mailbox, newest, present, .. } = claimed;
+        let terms = &asked.terms;
         turn.broker.metrics().connect();
         info!(
             client = %asked.client_id, address = %asked.origin, version = ?terms.version,
@@ -323,7 +305,7 @@ impl State {
         let mut connack = connect::granted(
             asked.keep_alive,
             asked.assigned.then(|| asked.client_id.as_str()),
-            &terms,
+            terms,
             turn.broker.policy(),
             present,
         );
@@ -341,6 +323,61 @@ impl State {
             // Not even CONNACK fits the client's Maximum Packet Size [MQTT5-3.1.2-24].
             live.end("CONNACK does not fit", turn);
         }
+    }
+}
+
+impl Claimed {
+    fn new(
+        id: SessionId,
+        parked: Option<Box<Parked>>,
+        identity: Arc<Identity>,
+        terms: &Terms,
+        now: Time,
+    ) -> Claimed {
+        match parked {
+            Some(parked) => {
+                let Parked { mut session, mailbox, newest, .. } = *parked;
+                let remembered = session.terms().expiry;
+                session.resume(terms.clone(), now);
+                Claimed { id, session, mailbox, newest, present: true, remembered }
+            }
+            None => {
+                let mailbox = Arc::new(Mailbox::for_session(id, identity.clone()));
+                let session = Session::new(identity, terms.clone(), now);
+                Claimed { id, session, mailbox, newest: None, present: false, remembered: 0 }
+            }
+        }
+    }
+
+    /// Attaches it to its client; returns whether CONNACK has to wait for the store.
+    fn attach(
+        &mut self,
+        client_id: &ClientId,
+        will: Option<WillMessage>,
+        turn: &mut Turn<'_>,
+    ) -> bool {
+        let Claimed { id, session, mailbox, present, remembered, .. } = self;
+        let cx = turn.context();
+        let mut ops = Vec::new();
+        let mut remember = |action: Action<'_>| {
+            if let Action::Remember(op) = action {
+                ops.push((*id, op));
+            }
+        };
+        session.remember_expiry(*remembered, &cx, &mut remember);
+        session.set_will(will, &cx, &mut remember);
+        mailbox.attach(session.lasts());
+        turn.broker.0.registry.attach(client_id, mailbox);
+        // The Will of a Session that does not last is kept, but its client does not wait for that.
+        let changed = !ops.is_empty() && session.terms().expiry.max(*remembered) > 0;
+        if changed {
+            turn.batch.ops.append(&mut ops);
+        }
+        if *present && cx.remembers {
+            ops.push((*id, Op::Attached));
+        }
+        turn.broker.remember_unawaited(ops);
+        changed
     }
 }
 

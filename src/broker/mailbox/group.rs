@@ -2,11 +2,11 @@
 
 use std::task::Waker;
 
-use super::members::Puller;
+use super::members::{Member, Puller};
 use super::waiting::Limits;
 use super::{Ask, Copy, Mailbox, Notices, Taken};
 use crate::codec::QoS;
-use crate::message::{Delivery, Message, SessionId, SubscriptionIds};
+use crate::message::{Delivery, GroupId, Message, SessionId, SubscriptionIds};
 use crate::session::Room;
 
 /// A member takes at most this many copies in a turn, so that the others get their share.
@@ -17,10 +17,24 @@ fn qos12_of(copies: &[Delivery]) -> usize {
     copies.iter().filter(|copy| copy.qos > QoS::AtMostOnce).count()
 }
 
+/// A copy of the group's as one of its members gets it.
+#[inline]
+fn delivery_to(member: &Member, copy: Copy, group: Option<GroupId>) -> Delivery {
+    Delivery {
+        qos: copy.qos.min(member.qos),
+        retain: copy.message.retain && member.retain_as_published,
+        message: copy.message,
+        ids: SubscriptionIds::new(member.id),
+        group,
+        stored: copy.stored,
+    }
+}
+
 impl Mailbox {
     /// A member of the group takes its share of what `ask` allows into `out`, up to the first copy that it
     /// may not have: that waits for another member; if no connected member may have it, the last one that
-    /// is asked takes it, to lose it. Then the member's waker is registered. Others to wake, with no lock held, are added to `wakers`.
+    /// is asked takes it, to lose it. Then the member's waker is registered. Others to wake, with no lock
+    /// held, are added to `wakers`.
     pub fn take_shared(
         &self,
         puller: Puller<'_>,
@@ -38,14 +52,7 @@ impl Mailbox {
         let room = Room { window, ..ask.room };
         let limits = Limits { room, max, share: ask.queue.lower_band_share };
         let group = self.owner.group();
-        let deliver = |copy: Copy| Delivery {
-            qos: copy.qos.min(member.qos),
-            retain: copy.message.retain && member.retain_as_published,
-            message: copy.message,
-            ids: SubscriptionIds::new(member.id),
-            group,
-            stored: copy.stored,
-        };
+        let deliver = |copy: Copy| delivery_to(member, copy, group);
         let mut drained = inner.waiting.take_allowed(limits, out, may, deliver);
         if drained.copies > 0 && inner.members().unbar() && !inner.waiting.is_empty() {
             // Another copy is the first: a member that waited for this one to go looks again.

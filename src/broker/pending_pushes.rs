@@ -39,7 +39,7 @@ impl PendingPushes {
         self.used
     }
 
-    /// This turn has nothing for anybody.
+    /// This turn has no copies to push.
     pub fn is_empty(&self) -> bool {
         self.used == 0
     }

@@ -1,4 +1,4 @@
-//! What ties a Session to the broker while it is connected, and how its wishes are carried out.
+//! What a Session has of the broker while it is connected, and how its actions are carried out.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use crate::session::{Action, CopyEnd, Count, Op};
 use crate::shape::{Allowance, LeakyBucket, Shaper};
 use crate::time::Time;
 
-/// What ties a Session to the broker while it is connected.
+/// What a Session has of the broker while it is connected.
 #[derive(Debug)]
 pub(super) struct Attachment {
     pub origin: Origin,
@@ -47,13 +47,14 @@ pub(super) struct Attachment {
     pub flow: Option<Box<FlowState>>,
 }
 
-/// What most clients do not have.
+/// The state of a client whose flow is limited, shaped or watched; and what comes of CONNECT that most
+/// clients do not have. Most clients have none of it.
 #[derive(Debug, Default)]
 pub(super) struct FlowState {
     pub login: Option<Login>,
     /// The identity in its certificate.
     pub certificate: Option<Box<str>>,
-    /// The class it is in; empty for everybody.
+    /// The class it is in; empty if it is in none.
     pub class: Arc<str>,
     /// How its messages are shaped.
     pub shaper: Option<Shaper>,
@@ -119,8 +120,8 @@ impl Attachment {
         self.mailbox.owner().identity().expect("a Session's mailbox is its own")
     }
 
-    /// Carries out one wish of the Session. What every message brings stands here, so that where the
-    /// Session says it, nobody has to ask what it was.
+    /// Carries out one action of the Session. The actions of every message stand here, so that they are
+    /// told apart at compile time where the Session takes them.
     #[inline]
     pub fn carry_out(&mut self, action: Action<'_>, turn: &mut Turn<'_>) {
         match action {
@@ -241,11 +242,11 @@ impl Attachment {
         }
         let flow = self.flow.get_or_insert_default();
         flow.class = rules.name().clone();
-        // Nobody may wait for the end of it by now.
+        // The new rules may not coalesce: nothing waits for the end of it any more.
         flow.coalesce.stop();
         flow.limits = limits;
         flow.egress = egress;
-        // Whoever comes back finds its buckets as they were.
+        // A client that comes back finds its buckets as they were.
         let kept = flow.shaper.take().or_else(|| self.mailbox.take_shaper());
         flow.shaper = match (kept, fresh) {
             (Some(mut kept), Some(_)) => {

@@ -67,8 +67,8 @@ impl Limits {
         self.own
     }
 
-    /// The packet that waits gives its tokens back: it asks again, or is lost with its connection. One
-    /// whose tokens have come keeps them.
+    /// The packet that waits gives its tokens back: it asks again, or is lost with its connection. A
+    /// packet that has its tokens keeps them.
     pub fn give_back(&mut self, now: Time) {
         let Some(Booking { load, .. }) = self.booked.take_if(|booked| booked.due > now) else {
             return;

@@ -1,4 +1,5 @@
-//! A connected client: its Session and its ties, from CONNACK to the end of the connection.
+//! A connected client: its Session and its attachment to the broker, from CONNACK to the end of the
+//! connection.
 
 mod admission;
 mod answers;
@@ -24,7 +25,7 @@ use crate::session::{Context, Input, Session};
 use crate::shape::Shaper;
 use crate::time::Time;
 
-/// A connected client: its Session, and what ties it to the broker.
+/// A connected client: its Session, and its attachment to the broker.
 #[derive(Debug)]
 pub(super) struct Live {
     pub(super) session: Session,
@@ -86,7 +87,7 @@ impl Live {
         self.session.owed()
     }
 
-    /// Silence until now was our doing.
+    /// The silence of the client until now does not count: nothing was read from it.
     pub fn touch(&mut self, now: Time) {
         self.session.touch(now);
     }

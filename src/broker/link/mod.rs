@@ -1,9 +1,9 @@
 //! One client without its socket: bytes in, bytes out, and when it next needs to be polled.
 //!
 //! A link lives through three phases: `opening` (a CONNECT is read, its sender
-//! authenticated, its Session claimed), `live`, and closed. It waits for nothing; whoever
-//! drives it calls [`Link::receive`] with bytes, [`Link::poll`] when woken, and writes what they
-//! put into the turn.
+//! authenticated, its Session claimed), `live`, and closed. It never blocks; its driver calls
+//! [`Link::receive`] with bytes, [`Link::poll`] when woken, and writes what they put into the
+//! turn.
 
 mod ahead;
 mod attachment;
@@ -129,7 +129,7 @@ impl Link {
     pub fn receive(&mut self, bytes: &[u8], now: Time, scratch: &mut Scratch) -> usize {
         let mut turn = self.broker.turn(scratch, now);
         let used = self.state.receive(bytes, &mut turn);
-        // Whoever drives the link polls it next: what is owed now finds its waker then.
+        // The driver polls the link next: what is owed now finds its waker then.
         self.state.commit(None, &mut turn);
         self.state.end(turn);
         used
@@ -281,7 +281,7 @@ impl State {
         if self.clogged
             && let Phase::Live(live) = &mut self.phase
         {
-            // It is we who do not read.
+            // The silence of the client is not its own: nothing is read from it.
             live.touch(turn.now);
         }
         self.poll_live(waker, unwritten, turn)
@@ -391,7 +391,7 @@ impl State {
         if let Some(reason) = live.closing() {
             self.disconnect(reason, turn);
         } else if live.said_goodbye() {
-            // Answers to what came before DISCONNECT are nobody's any more, the messages are.
+            // Answers to what came before DISCONNECT are dropped; the messages are kept.
             let Phase::Live(live) = std::mem::replace(&mut self.phase, Phase::Closed) else {
                 return;
             };

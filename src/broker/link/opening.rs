@@ -44,7 +44,7 @@ struct Asked {
 
 #[derive(Default)]
 enum Stage {
-    /// An exchange decides who it is.
+    /// An exchange authenticates the client.
     Authenticating(Box<dyn Exchange>),
     /// AUTH from the client is awaited.
     Waiting(Box<dyn Exchange>),
@@ -80,7 +80,7 @@ impl Opening {
 }
 
 impl State {
-    /// A CONNECT that decoded: is what it asks allowed, and who asks?
+    /// A CONNECT that decoded: checks what it asks for, and begins to authenticate its sender.
     pub(super) fn open(&mut self, connect: &Connect<'_>, peer: PeerInfo, turn: &mut Turn<'_>) {
         if let Some(reason) = peer.refuse {
             return self.refuse(reason, turn);
@@ -283,7 +283,7 @@ impl State {
         }
     }
 
-    /// The Session is ours: attach it, answer CONNACK.
+    /// The Session is claimed: attaches it to this link, and answers CONNACK.
     fn go_live(&mut self, id: SessionId, parked: Option<Box<Parked>>, turn: &mut Turn<'_>) {
         let Phase::Opening(opening) = std::mem::replace(&mut self.phase, Phase::Closed) else {
             return;

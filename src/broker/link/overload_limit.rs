@@ -11,7 +11,8 @@ use crate::broker::turn::Turn;
 use crate::shape::LeakyBucket;
 use crate::time::Time;
 
-/// Who is held up looks again after so long at the latest: the cap may have been raised or lifted.
+/// A client that is held up asks again after this time at the latest: the cap may have been raised or
+/// lifted.
 const LOOK: Duration = Duration::from_secs(1);
 
 impl Live {
@@ -36,7 +37,7 @@ impl Live {
         }
     }
 
-    /// Nobody is held up any more.
+    /// The broker is no longer pressed: what the client has brought in is forgotten.
     pub fn lift_overload_limit(&mut self) {
         if let Some(flow) = &mut self.attachment.flow {
             flow.overload_limit = None;

@@ -115,7 +115,7 @@ impl Live {
         };
         if over {
             self.attachment.pause = None;
-            // It was we who did not read.
+            // The silence of the client was not its own: nothing was read from it.
             self.session.touch(turn.now);
         }
     }

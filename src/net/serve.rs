@@ -1,10 +1,10 @@
-//! Bytes between a stream and a link: all the asynchronous protocol code there is.
+//! Carries bytes between a stream and a link: all the asynchronous protocol code there is.
 //!
-//! One hand-written future for each connection. It never awaits one thing: every turn looks at
-//! readable, writable, wakes, deadline and stop. Scratch memory is the thread's, so an idle
+//! Each connection is one hand-written future. It never awaits a single thing: every turn looks at
+//! readable, writable, wakes, deadline and stop. Scratch memory belongs to the thread, so an idle
 //! connection owns no buffer.
 
-mod held;
+mod paused;
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -53,7 +53,7 @@ impl<C: Clock> ServeContext<C> {
     }
 }
 
-/// Serves `link` on `stream` until either ends. An error is the stream's.
+/// Serves `link` on `stream` until either ends. An error is one of the stream.
 pub fn serve<S, C>(link: Link, stream: S, shared: Arc<ServeContext<C>>) -> Serve<S, C>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -66,12 +66,12 @@ where
         shared,
         ticket,
         partial: ThinVec::new(),
-        pending: None,
+        unwritten: None,
         read: true,
         unread: false,
         looked_over: false,
         registered: false,
-        stage: Stage::Open,
+        stage: StreamStage::Open,
         armed: Time::NEVER,
         sleep: None,
     };
@@ -94,14 +94,16 @@ struct Connection<S, C> {
     /// Read and not yet consumed: a partial packet, or what a pause holds back.
     partial: ThinVec<u8>,
     /// What the peer has not taken yet: made after a short write.
-    pending: Option<Box<Pending>>,
+    unwritten: Option<Box<Unwritten>>,
+    /// The link takes bytes.
     read: bool,
+    /// `partial` is to be given to the link again.
     unread: bool,
-    /// The link has looked over all of `partial`, while it was held up.
+    /// The link has looked over all of `partial`, while it was paused.
     looked_over: bool,
     registered: bool,
-    stage: Stage,
-    /// When the wheel wakes us at the latest.
+    stage: StreamStage,
+    /// When the wheel wakes the task at the latest.
     armed: Time,
     sleep: Option<Pin<Box<Sleep>>>,
 }
@@ -113,31 +115,31 @@ const _: () = assert!(
 
 /// Bytes to be written, from `written` on.
 #[derive(Debug)]
-struct Pending {
+struct Unwritten {
     bytes: Vec<u8>,
     written: usize,
-    /// Since when the peer takes nothing.
+    /// Since when the peer has taken nothing.
     stalled: Time,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Stage {
+enum StreamStage {
     Open,
-    /// The peer has gone while the link was held up: what it had sent waits for its turn, and nothing
+    /// The peer has gone while the link was paused: what it had sent waits for its turn, and nothing
     /// more is read or written.
-    Left,
+    PeerGone,
     /// The link is over: write what is left, then shut down.
     Flushing {
         until: Time,
     },
-    /// Shut down: read and discard, so that no reset eats our last words.
+    /// Shut down: read and discard, so that no reset destroys the last bytes written.
     Draining {
         until: Time,
         left: u32,
     },
 }
 
-/// What all connections of a thread work in.
+/// Memory that all connections of a thread share.
 struct Memory {
     buf: Vec<u8>,
     scratch: Scratch,
@@ -154,8 +156,9 @@ const READ: usize = 16 * 1024;
 const READS: usize = 4;
 /// A partial packet up to this is copied before the next read; a longer one is read onto.
 const CARRY: usize = 4 * 1024;
-/// How long the peer may take for our last words, and how much of its own we then discard.
+/// How long the peer may take to read the last bytes.
 const LINGER: Duration = Duration::from_secs(1);
+/// How many bytes of the peer are discarded after that.
 const DISCARD: u32 = 64 * 1024;
 
 impl<S, C> Future for Serve<S, C>
@@ -181,7 +184,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Serve<S, C> {
         connection.shared.wheel.leave(connection.ticket);
         if !connection.link.is_closed() {
             let now = connection.shared.clock.now();
-            // Apart from the thread's scratch: a task may be dropped inside another one's turn.
+            // Not with the thread's scratch: a task may be dropped within the turn of another one.
             connection.link.hang_up(now, &mut Scratch::default());
         }
     }
@@ -202,16 +205,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
             self.registered = true;
             self.shared.wheel.set_waker(self.ticket, cx.waker());
         }
-        if let Stage::Open | Stage::Left = self.stage {
+        if let StreamStage::Open | StreamStage::PeerGone = self.stage {
             let busy = match self.stage {
-                Stage::Open => self.read_and_poll(cx, now, buf, scratch),
+                StreamStage::Open => self.read_and_poll(cx, now, buf, scratch),
                 _ => self.work_off(cx, now, scratch),
             };
             if self.shared.stopping.load(Ordering::Acquire) && !self.link.is_closed() {
                 self.link.close(Reason::ServerShuttingDown, now, scratch);
             }
             if self.link.is_closed() {
-                self.stage = Stage::Flushing { until: now.after(LINGER) };
+                self.stage = StreamStage::Flushing { until: now.after(LINGER) };
             } else if busy {
                 cx.waker().wake_by_ref();
             }
@@ -227,36 +230,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
         buf: &mut Vec<u8>,
         scratch: &mut Scratch,
     ) -> bool {
-        let mut reads = 0;
-        let mut ended = false;
-        while reads < READS && !self.link.is_closed() {
-            if self.unread {
-                self.unread = false;
-                self.offer_partial(now, scratch);
-            } else if self.read {
-                match self.read_some(cx, now, buf, scratch) {
-                    Poll::Pending => break,
-                    Poll::Ready(true) => {}
-                    Poll::Ready(false) => {
-                        ended = true;
-                        break;
-                    }
-                }
-            } else {
-                break;
-            }
-            reads += 1;
-            // The link may have stopped reading: it says so when it is polled.
-            if self.link.holds_back() {
-                break;
-            }
-        }
-        if ended {
+        let Some(reads) = self.read_input(cx, now, buf, scratch) else {
             self.hang_up(now, scratch);
             return false;
-        }
-        let pending = self.pending.as_ref();
-        let unwritten = pending.map_or(0, |pending| pending.bytes.len() - pending.written);
+        };
+        let unwritten = self.unwritten.as_ref();
+        let unwritten = unwritten.map_or(0, |unwritten| unwritten.bytes.len() - unwritten.written);
         let flow = self.link.poll(cx.waker(), now, unwritten, scratch);
         let Flow { read, more, unread, .. } = flow;
         let resumed = read && !self.read;
@@ -269,10 +248,42 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
         reads == READS || unread || resumed || (more && !blocked)
     }
 
+    /// Reads until the stream is empty or the link stops. Returns how many reads that were; `None`:
+    /// the peer has gone.
+    fn read_input(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Time,
+        buf: &mut Vec<u8>,
+        scratch: &mut Scratch,
+    ) -> Option<usize> {
+        let mut reads = 0;
+        while reads < READS && !self.link.is_closed() {
+            if self.unread {
+                self.unread = false;
+                self.offer_partial(now, scratch);
+            } else if self.read {
+                match self.read_some(cx, now, buf, scratch) {
+                    Poll::Pending => break,
+                    Poll::Ready(true) => {}
+                    Poll::Ready(false) => return None,
+                }
+            } else {
+                break;
+            }
+            reads += 1;
+            // The link may have stopped reading: it says so when it is polled.
+            if self.link.holds_back() {
+                break;
+            }
+        }
+        Some(reads)
+    }
+
     /// The peer is gone, and what is left to write has no reader.
     fn hang_up(&mut self, now: Time, scratch: &mut Scratch) {
         self.link.hang_up(now, scratch);
-        self.pending = None;
+        self.unwritten = None;
         scratch.out.clear();
     }
 
@@ -337,22 +348,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
         }
     }
 
-    /// Writes what is pending and what this turn added; returns whether some of it is left.
+    /// Writes what earlier turns left and what this turn added; returns whether some of it is left.
     fn write(&mut self, cx: &mut Context<'_>, now: Time, scratch: &mut Scratch) -> bool {
-        if let Some(pending) = &mut self.pending {
-            pending.bytes.extend_from_slice(&scratch.out);
-            let n = write_some(&mut self.stream, cx, &pending.bytes[pending.written..]);
-            pending.written += n;
-            if pending.written == pending.bytes.len() {
-                self.pending = None;
-            } else if pending.written > READ && pending.written * 2 > pending.bytes.len() {
-                pending.bytes.drain(..pending.written);
-                pending.written = 0;
+        if let Some(unwritten) = &mut self.unwritten {
+            unwritten.bytes.extend_from_slice(&scratch.out);
+            let n = write_some(&mut self.stream, cx, &unwritten.bytes[unwritten.written..]);
+            unwritten.written += n;
+            if unwritten.written == unwritten.bytes.len() {
+                self.unwritten = None;
+            } else if unwritten.written > READ && unwritten.written * 2 > unwritten.bytes.len() {
+                unwritten.bytes.drain(..unwritten.written);
+                unwritten.written = 0;
             }
             if n > 0
-                && let Some(pending) = &mut self.pending
+                && let Some(unwritten) = &mut self.unwritten
             {
-                pending.stalled = now;
+                unwritten.stalled = now;
             }
             self.count_written(n);
         } else if !scratch.out.is_empty() {
@@ -360,11 +371,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
             self.count_written(n);
             if n < scratch.out.len() {
                 let bytes = scratch.out[n..].to_vec();
-                self.pending = Some(Box::new(Pending { bytes, written: 0, stalled: now }));
+                self.unwritten = Some(Box::new(Unwritten { bytes, written: 0, stalled: now }));
             }
         }
         scratch.out.clear();
-        let blocked = self.pending.is_some();
+        let blocked = self.unwritten.is_some();
         let _ = Pin::new(&mut self.stream).poll_flush(cx);
         blocked
     }
@@ -375,7 +386,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
         metrics.add(Counter::Writes, u64::from(n > 0));
     }
 
-    /// Last words, deadlines.
+    /// The last bytes of a connection, and the deadline of the next turn.
     fn finish_turn(
         &mut self,
         cx: &mut Context<'_>,
@@ -383,7 +394,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
         buf: &mut Vec<u8>,
         scratch: &mut Scratch,
     ) -> Poll<io::Result<()>> {
-        if let Stage::Flushing { until } = self.stage {
+        if let StreamStage::Flushing { until } = self.stage {
             let blocked = self.write(cx, now, scratch);
             if until <= now {
                 return Poll::Ready(Ok(()));
@@ -391,14 +402,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
             if !blocked {
                 match Pin::new(&mut self.stream).poll_shutdown(cx) {
                     Poll::Ready(Ok(())) => {
-                        self.stage = Stage::Draining { until, left: DISCARD };
+                        self.stage = StreamStage::Draining { until, left: DISCARD };
                     }
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                     Poll::Pending => {}
                 }
             }
         }
-        if let Stage::Draining { until, left } = &mut self.stage {
+        if let StreamStage::Draining { until, left } = &mut self.stage {
             buf.resize(READ + CARRY, 0);
             loop {
                 if *until <= now || *left == 0 {
@@ -420,18 +431,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
 
     fn deadline(&self) -> Option<Time> {
         match self.stage {
-            Stage::Flushing { until } | Stage::Draining { until, .. } => Some(until),
-            Stage::Left => self.link.deadline(),
-            Stage::Open => {
+            StreamStage::Flushing { until } | StreamStage::Draining { until, .. } => Some(until),
+            StreamStage::PeerGone => self.link.deadline(),
+            StreamStage::Open => {
                 let timeout = self.shared.broker.policy().limits.write_timeout.0;
-                let pending = self.pending.as_ref();
-                let stalled = pending.map(|pending| pending.stalled.after(timeout));
+                let unwritten = self.unwritten.as_ref();
+                let stalled = unwritten.map(|unwritten| unwritten.stalled.after(timeout));
                 [self.link.deadline(), stalled].into_iter().flatten().min()
             }
         }
     }
 
-    /// Sees to it that we are woken at the next deadline: by the wheel if it is far, else exactly.
+    /// Has the task woken at the next deadline: by the wheel if it is far, else exactly.
     fn arm(
         &mut self,
         cx: &mut Context<'_>,
@@ -443,10 +454,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
             return Poll::Pending;
         };
         let timeout = self.shared.broker.policy().limits.write_timeout.0;
-        if self.stage == Stage::Open
-            && self.pending.as_ref().is_some_and(|pending| pending.stalled.after(timeout) <= now)
+        if self.stage == StreamStage::Open
+            && self
+                .unwritten
+                .as_ref()
+                .is_some_and(|unwritten| unwritten.stalled.after(timeout) <= now)
         {
-            // A peer that takes nothing hears nothing: its unwritten bytes go with it.
+            // A peer that takes nothing gets no DISCONNECT either: its unwritten bytes go with it.
             self.link.close(Reason::UnspecifiedError, now, scratch);
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
@@ -470,8 +484,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
     }
 }
 
-/// Writes without waiting, until all is written or the stream says that it will wake us: a short
-/// write alone promises no wake. An error is left to the next read to report.
+/// Writes without waiting, until all is written or the stream says that it will wake the task: a
+/// short write alone promises no wake. An error is left to the next read to report.
 fn write_some<S: AsyncWrite + Unpin>(stream: &mut S, cx: &mut Context<'_>, bytes: &[u8]) -> usize {
     let mut written = 0;
     while written < bytes.len() {

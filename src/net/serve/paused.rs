@@ -7,14 +7,15 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{CARRY, Connection, READ, Stage};
+use super::{CARRY, Connection, READ, StreamStage};
 use crate::broker::NOBODY_READS;
 use crate::broker::metrics::Counter;
 use crate::broker::turn::Scratch;
 use crate::time::{Clock, Time};
 
 impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
-    /// Reads on behind what is held up, as far as the link allows, and lets it look that over.
+    /// Reads on behind what the pause holds back, as far as the link allows, and lets the link look that
+    /// over.
     #[inline(never)]
     pub(super) fn look_ahead(
         &mut self,
@@ -46,14 +47,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
         }
     }
 
-    /// The stream has ended while the link is held up.
+    /// The stream has ended while the link is paused.
     fn on_end(&mut self, result: &io::Result<()>, now: Time, scratch: &mut Scratch) {
-        // TLS calls it an error when the other side ends without saying so.
+        // TLS calls it an error when the other side ends without a closing alert.
         let broken =
             result.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::UnexpectedEof);
         if self.link.outlives(&self.partial, broken) {
-            self.stage = Stage::Left;
-            self.pending = None;
+            self.stage = StreamStage::PeerGone;
+            self.unwritten = None;
             scratch.out.clear();
         } else {
             self.hang_up(now, scratch);

@@ -30,7 +30,7 @@ impl Random {
 
     /// From 0 to `end`, without it.
     pub fn below_u64(&mut self, end: u64) -> u64 {
-        (u128::from(self.next()) * u128::from(end) >> 64) as u64
+        ((u128::from(self.next()) * u128::from(end)) >> 64) as u64
     }
 
     /// A number of at most `bits` bits: small ones as often as large ones.

@@ -188,6 +188,9 @@ impl Claims {
     }
 }
 
+/// A client, the mailbox of its Session, and whether it is connected.
+pub type Found = (ClientId, Arc<Mailbox>, bool);
+
 impl Registry {
     /// An empty registry; `seed` feeds its hash.
     pub fn new(seed: u64) -> Registry {
@@ -407,7 +410,7 @@ impl Registry {
     }
 
     /// Every Session's client and mailbox, in the order of their numbers.
-    pub fn mailboxes(&self) -> Vec<(ClientId, Arc<Mailbox>, bool)> {
+    pub fn mailboxes(&self) -> Vec<Found> {
         let inner = self.lock();
         let mut all: Vec<_> = inner
             .slots
@@ -430,11 +433,7 @@ impl Registry {
 
     /// At most `max` Sessions' clients and mailboxes from `from` on, and where the next page begins.
     /// Looks at a number of slots that depends on `max` alone.
-    pub fn page(
-        &self,
-        from: PageStart,
-        max: usize,
-    ) -> (Vec<(ClientId, Arc<Mailbox>, bool)>, Option<PageStart>) {
+    pub fn page(&self, from: PageStart, max: usize) -> (Vec<Found>, Option<PageStart>) {
         let inner = &*self.lock();
         let layout = inner.layout;
         let first = if from.layout == layout { from.bucket } else { 0 };

@@ -378,12 +378,13 @@ impl Changed {
 
     /// What is lost with groups that have ended, members to be woken, and groups that the store is to know
     /// or, with no filter, to forget.
-    pub fn into_parts(
-        self,
-    ) -> (Vec<DroppedCopies>, Vec<Waker>, Vec<(GroupId, Option<TopicFilter>)>) {
+    pub fn into_parts(self) -> (Vec<DroppedCopies>, Vec<Waker>, Vec<GroupFact>) {
         (self.lost, self.wakers, self.groups)
     }
 }
+
+/// A group that the store is to know or, with no filter, to forget.
+pub(super) type GroupFact = (GroupId, Option<TopicFilter>);
 
 impl Counts {
     /// Counts a Subscription in (1) or out (-1).

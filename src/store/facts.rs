@@ -70,9 +70,12 @@ pub struct Line {
     /// Its rows belong to the Session in their keys: where that is not there, they are strays.
     pub of_session: bool,
     /// What a start notes of each row before anything is told.
-    pub note: fn(&mut Noted, &[u8], &[u8]) -> Result<(), Torn>,
+    pub note: Note,
     pub replay: Replay,
 }
+
+/// Notes of one row, key and value, what the facts of others need.
+pub type Note = fn(&mut Noted, &[u8], &[u8]) -> Result<(), Torn>;
 
 /// How the rows of a kind become facts again.
 #[derive(Clone, Copy)]

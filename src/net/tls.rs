@@ -130,7 +130,7 @@ impl LiveTls {
     }
 
     /// The server's side of a handshake; waits while `handshakes_max` others are in progress. A
-    /// handshake that takes longer than [`PLACE`] goes on without being counted, so that a slow peer
+    /// handshake that takes longer than one second goes on without being counted, so that a slow peer
     /// does not keep others out. The caller sets the time limit, from accept to CONNECT.
     pub async fn handshake<S>(&self, stream: S) -> io::Result<TlsStream<S>>
     where

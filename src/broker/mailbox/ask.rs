@@ -92,7 +92,7 @@ impl Taken {
         self.more
     }
 
-    /// What the link is told: see [`Mailbox::notify`].
+    /// What the link is told: see [`Mailbox::notify`](super::Mailbox::notify).
     pub fn notices(self) -> Notices {
         self.notices
     }

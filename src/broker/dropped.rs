@@ -80,8 +80,7 @@ impl Gone {
 
     /// Nothing was lost that is not told.
     pub fn is_empty(&self) -> bool {
-        // What wants a letter is told too.
-        self.fallen.is_empty() && self.told.is_empty()
+        self.fallen.is_empty() && self.told.is_empty() && self.letters.is_empty()
     }
 }
 

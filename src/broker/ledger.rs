@@ -93,9 +93,9 @@ impl Broker {
         });
     }
 
-    /// The store has not the message of a copy any more, or nothing that is one: its mailbox has counted
-    /// the loss. Its row is settled too, else it would be routed and lost again at each start. A store
-    /// that cannot be read now says so otherwise, and keeps what it has.
+    /// The store has no readable message for this copy. The mailbox has counted the loss. The row is
+    /// settled here, so that the copy is not restored and lost again at each start. If the store cannot be
+    /// read at all, the fetch fails and nothing is settled.
     pub(super) fn lose_unreadable(&self, receiver: ReceiverId, mid: Mid, turn: &mut Turn<'_>) {
         let copy = Letter::new(receiver, Loss::Unreadable, Some(mid));
         self.lose(TopicClass::OTHER, copy, turn);

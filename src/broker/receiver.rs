@@ -17,8 +17,8 @@ use crate::time::Time;
 use crate::topic::TopicFilter;
 
 /// A receiver of messages inside the process. It has a queue like a client's, with the limits and the
-/// policy of `[queue]` or of its `[[class]]`, and the same rights are asked for. It lives until it is
-/// dropped: nothing waits for it in the store.
+/// policy of `[queue]`, or of its `[[class]]` as that was when it was opened. The same rights are asked
+/// for. It lives until it is dropped: nothing waits for it in the store.
 ///
 /// What is taken is in flight until it is settled; how much may be in flight is the caller's choice.
 /// See `examples/embed.rs`.
@@ -120,11 +120,11 @@ impl Receiver {
         let mut turn = broker.turn(scratch, now);
         let access = &broker.0.ports.access;
         let mut taken = Vec::new();
-        let mut more = true;
-        while more && taken.is_empty() {
+        loop {
             let Scratch { settings, wakers, .. } = &mut *turn.scratch;
             let ask = Ask { room, max: TAKE_MAX, ..Ask::nothing(waker, settings.queue()) };
-            more = self.mailbox.take(&ask, &mut [0, 0], &mut taken, wakers).more();
+            let more = self.mailbox.take(&ask, &mut [0, 0], &mut taken, wakers).more();
+            let found = taken.len();
             taken.retain(|delivery| {
                 let loss = if delivery.message.expired(now) {
                     Loss::Expired // [MQTT5-3.3.2-5]
@@ -137,6 +137,11 @@ impl Receiver {
                 broker.end_copy(&self.mailbox, &copy, end, &mut turn);
                 false
             });
+            // Again only if all that came had ended: with no room for bytes nothing comes, though more
+            // waits.
+            if !more || found == 0 || !taken.is_empty() {
+                break;
+            }
         }
         turn.finish();
         for delivery in &taken {

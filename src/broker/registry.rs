@@ -409,7 +409,7 @@ impl Registry {
         self.lock().sessions
     }
 
-    /// Every Session's client and mailbox, in the order of their numbers.
+    /// Every Session's client and mailbox, in the order of Client Identifiers.
     pub fn mailboxes(&self) -> Vec<Found> {
         let inner = self.lock();
         let mut all: Vec<_> = inner

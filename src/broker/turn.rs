@@ -119,7 +119,7 @@ pub(super) enum Due {
 /// What is owed.
 #[derive(Debug)]
 pub(super) enum Owed {
-    /// A PUBLISH was routed: its PUBACK or PUBREC.
+    /// A PUBLISH was routed, or refused: its PUBACK or PUBREC.
     Published { packet_id: PacketId, qos: QoS, reason: Reason, over_rate: bool },
     /// A packet, encoded.
     Bytes(Box<[u8]>),
@@ -142,6 +142,8 @@ impl Broker {
     pub fn turn<'a>(&'a self, scratch: &'a mut Scratch, now: Time) -> Turn<'a> {
         scratch.pressure = self.pressure();
         self.0.queue_settings.renew(&mut scratch.settings);
+        // A PUBLISH that ended before it was asked for room has left it set.
+        scratch.room_granted = false;
         Turn { broker: self, now, scratch, unfinished: Unfinished }
     }
 }

@@ -17,7 +17,7 @@ pub enum Input<'a> {
     Packet(&'a Packet<'a>),
     /// A message for the client was taken from a mailbox or the retained store.
     Deliver(Delivery),
-    /// The client's own PUBLISH was routed, and what its answer promises is durable.
+    /// The client's own PUBLISH was routed and what its answer promises is durable, or it was refused.
     Published {
         /// The client's identifier.
         packet_id: PacketId,
@@ -51,7 +51,7 @@ pub enum Action<'a> {
     Publish {
         /// The message.
         draft: Draft<'a>,
-        /// The client's identifier; `None` at `QoS` 0 and for a Will.
+        /// The client's identifier; `None` at `QoS` 0.
         packet_id: Option<PacketId>,
         /// Remembered in the same batch as the message.
         with: Option<Op>,

@@ -12,7 +12,8 @@ pub trait Access: Send + Sync {
     fn may_publish(&self, who: &Identity, topic: TopicName<'_>) -> bool;
     /// Whether the client may subscribe to `filter`.
     fn may_subscribe(&self, who: &Identity, filter: &TopicFilter) -> bool;
-    /// Whether the client may receive messages of `topic`.
+    /// Whether the client may receive messages of `topic`. For a shared group it is asked while the group's
+    /// queue is locked: it must not wait, and must not call the broker.
     fn may_receive(&self, who: &Identity, topic: TopicName<'_>) -> bool;
 }
 

@@ -58,7 +58,7 @@ impl Mailbox {
             // Another copy is the first: a member that waited for this one to go looks again.
             wakers.extend(inner.whom_to_wake(QoS::AtLeastOnce));
         }
-        if let Some(arrival) = drained.barred {
+        if let Some((arrival, needs_slot)) = drained.barred {
             if inner.members().bar(member.session, arrival) {
                 // No member may have it: it is taken to be lost.
                 let slots = qos12_of(&out[before..]);
@@ -68,7 +68,7 @@ impl Mailbox {
                 drained.more = !inner.waiting.is_empty();
                 inner.members().unbar();
             } else {
-                wakers.extend(inner.members().next_not_barred());
+                wakers.extend(inner.members().next_not_barred(needs_slot));
             }
         }
         inner.note_taken(drained.copies);

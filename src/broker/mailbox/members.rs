@@ -86,10 +86,14 @@ impl Members {
         members.len() >= self.connected as usize
     }
 
-    /// The first waiting member that may have the first copy, as far as is known: it waits no longer.
-    pub fn next_not_barred(&mut self) -> Option<Waker> {
+    /// The first waiting member that may have the first copy, as far as is known, and has a slot of its
+    /// window if the copy needs one: it waits no longer. A member without a slot is not woken: it would
+    /// pass the wake back, and looks by itself when its window opens.
+    pub fn next_not_barred(&mut self, needs_slot: bool) -> Option<Waker> {
         let (_, members) = self.barred.as_ref()?;
-        let fits = |waiting: &WaitingMember| !members.contains(&waiting.session);
+        let fits = |waiting: &WaitingMember| {
+            !members.contains(&waiting.session) && !(needs_slot && waiting.qos0_only)
+        };
         let index = self.waiting.iter().position(fits)?;
         self.waiting.remove(index).map(|waiting| waiting.waker)
     }

@@ -192,39 +192,68 @@ fn a_full_window_leaves_no_qos0_copy_behind() {
 
 #[test]
 fn a_copy_that_a_member_may_not_have_is_left_to_another_and_lost_if_none_may() {
-    let (mut out, mut wakers) = (Vec::new(), Vec::new());
     let group = Group::new(&[]);
     group.mailbox.join();
-    let pull = |index: usize, may: bool, out: &mut Vec<Delivery>, wakers: &mut Vec<Waker>| {
-        let session = SessionId::new(index as u64);
-        let qos = QoS::ExactlyOnce;
-        let member = Member { session, qos, retain_as_published: false, id: 0 };
-        let (waker, queue) = (Waker::from(group.bells[index].clone()), Default::default());
-        let room = Room { window: 1, bytes: 1_000 };
-        let ask = Ask { room, max: usize::MAX, ..Ask::nothing(&waker, &queue) };
-        let puller = Puller { member: &member, may: &|_| may };
-        out.clear();
-        let taken = group.mailbox.take_shared(puller, &ask, out, wakers);
-        wakers.drain(..).for_each(Waker::wake);
-        (out.len(), taken.more())
-    };
-    assert_eq!(pull(0, true, &mut out, &mut wakers), (0, false));
-    assert_eq!(pull(1, true, &mut out, &mut wakers), (0, false));
+    let pull = |index, may| pull_with_rights(&group, index, may, 1);
+    assert_eq!(pull(0, true), (0, false));
+    assert_eq!(pull(1, true), (0, false));
     group.push(QoS::AtLeastOnce);
     // The first is woken, may not have it, and passes the wake on.
     assert!(group.rang(0) && !group.rang(1));
-    assert_eq!(pull(0, false, &mut out, &mut wakers), (0, false));
+    assert_eq!(pull(0, false), (0, false));
     assert!(group.rang(1) && !group.rang(0));
-    assert_eq!(pull(1, true, &mut out, &mut wakers), (1, false));
+    assert_eq!(pull(1, true), (1, false));
     // No connected member may have the next one: the last that is asked takes it.
     group.push(QoS::AtLeastOnce);
-    assert_eq!(pull(0, false, &mut out, &mut wakers), (0, false));
-    assert_eq!(pull(1, false, &mut out, &mut wakers), (1, false));
+    assert_eq!(pull(0, false), (0, false));
+    assert_eq!(pull(1, false), (1, false));
     // The other member has gone: this one is woken, and is the last.
     group.push(QoS::AtMostOnce);
-    assert_eq!(pull(0, false, &mut out, &mut wakers), (0, false));
+    assert_eq!(pull(0, false), (0, false));
     group.bells.iter().for_each(|bell| bell.0.store(false, Ordering::Relaxed));
     group.mailbox.part(SessionId::new(1)).into_iter().for_each(Waker::wake);
     assert!(group.rang(0));
-    assert_eq!(pull(0, false, &mut out, &mut wakers), (1, false));
+    assert_eq!(pull(0, false), (1, false));
+}
+
+/// Member `index` takes with `window` slots; `may`: it may have what is there.
+fn pull_with_rights(group: &Group, index: usize, may: bool, window: usize) -> (usize, bool) {
+    let (mut out, mut wakers) = (Vec::new(), Vec::new());
+    let session = SessionId::new(index as u64);
+    let member = Member { session, qos: QoS::ExactlyOnce, retain_as_published: false, id: 0 };
+    let (waker, queue) = (Waker::from(group.bells[index].clone()), Default::default());
+    let room = Room { window, bytes: 1_000 };
+    let ask = Ask { room, max: usize::MAX, ..Ask::nothing(&waker, &queue) };
+    let puller = Puller { member: &member, may: &|_| may };
+    let taken = group.mailbox.take_shared(puller, &ask, &mut out, &mut wakers);
+    wakers.drain(..).for_each(Waker::wake);
+    (out.len(), taken.more())
+}
+
+#[test]
+fn a_barred_member_and_one_with_a_full_window_do_not_wake_each_other_for_ever() {
+    let group = Group::new(&[]);
+    group.mailbox.join();
+    // Member 0 may not have what comes; member 1 may, and its window is full.
+    assert_eq!(pull_with_rights(&group, 1, true, 0), (0, false));
+    assert_eq!(pull_with_rights(&group, 0, false, 1), (0, false));
+    group.push(QoS::AtLeastOnce);
+    let mut polls = 0;
+    loop {
+        let (first, second) = (group.rang(0), group.rang(1));
+        if !first && !second {
+            break;
+        }
+        if first {
+            pull_with_rights(&group, 0, false, 1);
+        }
+        if second {
+            pull_with_rights(&group, 1, true, 0);
+        }
+        polls += 1;
+        assert!(polls < 10, "they wake each other for ever");
+    }
+    assert!(polls > 0, "a member is woken for the copy");
+    // Its window opens: it takes the copy.
+    assert_eq!(pull_with_rights(&group, 1, true, 1), (1, false));
 }

@@ -57,9 +57,9 @@ metrics! {
     QUEUE_BYTES "client_queue_messages" Gauge Bytes "clients/<id>/queue/bytes" "Their bytes.";
     CLIENT_DROPPED "client_dropped" Counter Count "clients/<id>/dropped/<reason>"
         "Copies for the client that were lost, by reason.";
-    BUCKET_MESSAGES "client_shaping_level" Gauge Count "clients/<id>/shaping/level/messages"
+    BUCKET_MESSAGES "client_shaping_level_messages" Gauge Count "clients/<id>/shaping/level/messages"
         "Messages in the client's bucket.";
-    BUCKET_BYTES "client_shaping_level_messages" Gauge Bytes "clients/<id>/shaping/level/bytes"
+    BUCKET_BYTES "client_shaping_level_bytes" Gauge Bytes "clients/<id>/shaping/level/bytes"
         "Bytes in the client's bucket.";
     DELAYED "client_shaping_delayed" Counter Millis "clients/<id>/shaping/delayed/ms"
         "How long something for the client waited at its own bucket.";

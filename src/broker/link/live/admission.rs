@@ -56,7 +56,7 @@ impl Live {
                 Admission::Wait
             }
             Err(NotAdmitted::Refuse) => {
-                // At `QoS` 0 the Session knows the topic, and says that it is dropped.
+                // At `QoS` 0 `Broker::publish` knows the topic, and counts that it is dropped.
                 metrics.add(Counter::RateRefused, u64::from(!qos0));
                 Admission::Refuse
             }

@@ -26,8 +26,9 @@ pub(in crate::broker::mailbox) struct Drained {
     /// More copies could be taken with more bytes or a higher maximum.
     pub more: bool,
     pub bytes: u64,
-    /// The arrival of the next copy, which the receiver may not have.
-    pub barred: Option<u64>,
+    /// The arrival of the next copy, which the receiver may not have, and whether it needs a slot of the
+    /// window.
+    pub barred: Option<(u64, bool)>,
 }
 
 /// Where copies are taken from, in its order.
@@ -123,7 +124,7 @@ pub(super) fn drain<S: Source>(
             && let Place::Warm(message) = &entry.message
             && !may(message)
         {
-            drained.barred = Some(entry.arrival);
+            drained.barred = Some((entry.arrival, !S::is_qos0(choice)));
             break;
         }
         let Some(copy) = source.pop(choice) else { break };

@@ -171,6 +171,10 @@ impl<C: Clock> Admitted<C> {
     }
 
     /// Serves the connection in a task of its own until the stream or the link ends.
+    ///
+    /// A stream that adapts another one: a read of 0 bytes is the end; a short write is followed by
+    /// another until one is pending, and that must wake; what it buffers is drained by `poll_flush` and
+    /// `poll_shutdown`; a large one should be in a `Box`.
     pub fn serve<S>(self, stream: S)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,

@@ -312,6 +312,9 @@ impl Waiting {
     /// Messages have come from the store, in the order of [`Waiting::cold_page`]: their copies keep their
     /// places. Returns the messages that the store could not read: their copies are taken out.
     pub fn warm(&mut self, found: Vec<(Mid, Option<Message>)>) -> Vec<Mid> {
+        // A cold copy knows its expiry in whole seconds, rounded up; its message knows it exactly.
+        let soonest = found.iter().filter_map(|(_, message)| Some(message.as_ref()?.expires)).min();
+        self.expires = self.expires.min(soonest.unwrap_or(Time::NEVER));
         let (mut left, mut unreadable) = (found, Vec::new());
         let (mut more, mut fewer) = (0, 0);
         for band in self.all_mut() {

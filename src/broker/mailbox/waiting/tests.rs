@@ -23,7 +23,9 @@ fn message(topic: &str, number: u64, qos: QoS, expiry: Option<u32>) -> Message {
         properties: Properties::EMPTY,
         payload: payload.as_bytes(),
     };
-    let message = draft.into_message(&publisher, NOW);
+    // It expires between two whole seconds, which are all that a cold copy knows.
+    let received = NOW.before(std::time::Duration::from_millis(400));
+    let message = draft.into_message(&publisher, received);
     message.set_mid(Mid::new(number));
     message
 }
@@ -52,6 +54,15 @@ struct Plain {
 impl Plain {
     fn is_qos0(&self) -> bool {
         self.message.qos == QoS::AtMostOnce
+    }
+
+    /// When it expires, as far as it is known: of a cold copy in whole seconds, rounded up.
+    fn expires(&self) -> Time {
+        let exact = self.message.expires;
+        if !self.cold || exact == Time::NEVER {
+            return exact;
+        }
+        Time::from_secs(exact.as_nanos().div_ceil(1_000_000_000))
     }
 }
 
@@ -211,7 +222,7 @@ impl Pair {
         assert_eq!(waiting.queued(), [qos0, twin.len() - qos0]);
         assert_eq!(waiting.qos0_totals().0, qos0 as u64);
         assert_eq!(waiting.has_qos12(), twin.len() > qos0);
-        let soonest = twin.iter().map(|plain| plain.message.expires).min();
+        let soonest = twin.iter().map(Plain::expires).min();
         assert!(soonest.is_none_or(|soonest| waiting.expires <= soonest));
         let cold = (0..BANDS as u8).any(|band| {
             let first = self.first(|plain| plain.band == band && !plain.is_qos0());

@@ -10,10 +10,11 @@
 //! 1. Add the row: text, name, type, then `key(Live, default)` or `key(Restart, default)`, with
 //!    `.range(…)`, `.words::<…>()`, `.example(…)`, `.required(…)` or `.names_file()` as needed.
 //! 2. A rule between keys goes into the section's `check`, and into the texts of both.
-//! 3. Use the key. `Broker::reload` or `run/reload.rs` puts a `Live` one in force.
+//! 3. Use the key, and test what it does. `Broker::reload` or `run/reload.rs` puts a `Live` one in force;
+//!    test that too.
 //! 4. `UPDATE=1 cargo test --test reference` writes `config/sluice.toml` and
 //!    `docs/configuration.md`; without `UPDATE` that test fails until they say what the rows say.
-//! 5. Add a line to `CHANGELOG.md`.
+//! 5. Add a line to `CHANGELOG.md`, and to the page in `docs/` that lists its neighbours.
 //!
 //! A new section is a row of [`Config`] too.
 

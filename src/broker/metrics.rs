@@ -39,7 +39,8 @@ counters! {
     Packets "packets_written" Count "batch/packets" "Packets written to clients.";
     Completed "copies_completed" Count "copies/completed"
         "Copies that reached their receivers; the others wait, are in flight or in the ledger.";
-    // Those from here on are seldom: a turn does not gather them.
+    // Those from here on are rare. Count them with `Metrics::add`: `Tally::add` panics on them. A counter
+    // of something that every message or packet brings goes above.
     Unrouted "publish_unrouted" Count "publish/messages/unrouted"
         "PUBLISHes of QoS 0 and Wills not routed, of which nobody is told: topic, rights, memory, rate or load.";
     RateDropped "ingress_dropped" Count "ingress/dropped"

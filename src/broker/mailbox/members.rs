@@ -92,7 +92,8 @@ impl Members {
     pub fn next_not_barred(&mut self, needs_slot: bool) -> Option<Waker> {
         let (_, members) = self.barred.as_ref()?;
         let fits = |waiting: &WaitingMember| {
-            !members.contains(&waiting.session) && !(needs_slot && waiting.qos0_only)
+            let takes = !needs_slot || !waiting.qos0_only;
+            takes && !members.contains(&waiting.session)
         };
         let index = self.waiting.iter().position(fits)?;
         self.waiting.remove(index).map(|waiting| waiting.waker)

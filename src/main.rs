@@ -1,108 +1,21 @@
-//! The command line: `sluice`, and what it does besides being a broker.
+//! `sluice`: the broker, and what the program does besides being one.
 
+mod command_line;
 mod password;
 mod store_command;
 
 use std::error::Error;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::Parser;
 use sluicemq::config::{Config, Listener};
 use sluicemq::run::Listening;
-use sluicemq::settings::{self, Settings};
+use sluicemq::settings::Settings;
 use sluicemq::{auth, certs, logging};
 
-/// Sluice: an MQTT 3.1.1 and 5 broker.
-#[derive(Parser)]
-#[command(name = "sluice", version, about, after_help = AFTER_HELP)]
-struct Cli {
-    #[command(subcommand)]
-    command: Option<Command>,
-    #[command(flatten)]
-    layers: Layers,
-}
-
-const AFTER_HELP: &str = "\
-Without a configuration file, the broker serves MQTT on 127.0.0.1:1883 and MQTT over TLS on
-127.0.0.1:8883, with certificates that it makes in certs/. Environment variables SLUICE_SECTION__KEY
-override files, --set overrides both. SLUICE_LOG sets the log level.";
-
-#[derive(Subcommand)]
-enum Command {
-    /// Run the broker (also without any command).
-    Run,
-    /// Read and check the configuration: exit code 0 if it is valid, 2 if not.
-    Check {
-        /// Open the certificates, keys and password file too.
-        #[arg(long)]
-        files: bool,
-        /// Check a running broker instead: connect, subscribe, receive its own message; exit code 0 or 1.
-        #[arg(long, conflicts_with = "files")]
-        live: bool,
-        /// Address of that broker; by default the first listener without TLS.
-        #[arg(long, value_name = "ADDRESS", requires = "live")]
-        address: Option<SocketAddr>,
-        /// User name to connect with; the password is taken from SLUICE_CHECK_PASSWORD.
-        #[arg(long, value_name = "USER", requires = "live")]
-        user: Option<String>,
-    },
-    /// Print the effective configuration and where each value came from.
-    Config,
-    /// Make a CA, a server certificate and a client certificate.
-    Certs {
-        /// Directory for the files. An existing CA is used; no file is overwritten.
-        #[arg(long, value_name = "DIR")]
-        out: PathBuf,
-        /// Host name or address of the server; more than one may be given.
-        #[arg(long = "name", value_name = "HOST", required = true, num_args = 1..)]
-        names: Vec<String>,
-        /// Name of the client.
-        #[arg(long, value_name = "NAME", default_value = "client")]
-        client: String,
-    },
-    /// Check, copy or repair the store; only `export` works while a broker has it open.
-    Store {
-        #[command(subcommand)]
-        command: store_command::StoreCommand,
-    },
-    /// Set or delete a user's password in a password file.
-    ///
-    /// Asks for the password on a terminal, else reads one line from standard input.
-    Passwd {
-        /// Password file; made if it is missing.
-        file: PathBuf,
-        /// User name.
-        user: String,
-        /// Delete the user.
-        #[arg(short = 'D', long)]
-        delete: bool,
-        /// Read the password from standard input, even if that is a terminal.
-        #[arg(long, conflicts_with = "delete")]
-        password_stdin: bool,
-    },
-}
-
-/// Where the configuration comes from.
-#[derive(Args)]
-struct Layers {
-    /// Configuration file; if there are several, later ones override earlier ones.
-    #[arg(short, long = "config", value_name = "FILE", global = true)]
-    configs: Vec<PathBuf>,
-    /// Set one key, as in --set session.qos_max=1 or --set listener.0.address=127.0.0.1:1884.
-    #[arg(short, long = "set", value_name = "KEY=VALUE", global = true)]
-    sets: Vec<String>,
-}
-
-impl Layers {
-    fn load(&self) -> Result<Settings, settings::SettingsError> {
-        let env = std::env::vars_os().map(|(name, value)| {
-            (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
-        });
-        settings::load(&self.configs, env, &self.sets)
-    }
-}
+use self::command_line::{Cli, Command, Layers};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

@@ -4,39 +4,14 @@
 use std::error::Error;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Subcommand;
 use sluicemq::config::StoreConfig;
 use sluicemq::store::engine::{self, Engine, Exported, Options, StoreError, TableKind};
 use sluicemq::store::{self, row_name};
 
-/// What to do with the store.
-#[derive(Subcommand)]
-pub enum StoreCommand {
-    /// Look at every byte: exit code 0 if all is as it was written, 1 if not.
-    Check,
-    /// Print what is in it.
-    Stats,
-    /// Copy it into one file: for backups, and to change the kind of store. A broker that has it open
-    /// goes on meanwhile.
-    Export {
-        /// The file to write; it must not be there yet.
-        file: PathBuf,
-    },
-    /// Make a store of such a file, where there is none.
-    Import {
-        /// The file to read.
-        file: PathBuf,
-    },
-    /// Copy what can still be read of a damaged store into a new one, and list what cannot.
-    Salvage {
-        /// A new folder, for the new store and a file of its rows.
-        #[arg(long, value_name = "DIR")]
-        out: PathBuf,
-    },
-}
+use crate::command_line::StoreCommand;
 
 /// Does it, on the store of the configuration.
 pub fn run(command: &StoreCommand, section: &StoreConfig) -> Result<ExitCode, Box<dyn Error>> {

@@ -53,6 +53,7 @@ const FLOORS: &[(&str, u8)] = &[
     // Puts the house together.
     ("run", 5),
     // Beside `main.rs`, of the binary alone.
+    ("command_line", 5),
     ("password", 5),
     ("store_command", 5),
 ];

@@ -1,0 +1,125 @@
+//! The command line of `sluice`: commands and options, without what they do.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use sluicemq::settings::{self, Settings};
+
+/// Sluice: an MQTT 3.1.1 and 5 broker.
+#[derive(Parser)]
+#[command(name = "sluice", version, about, after_help = AFTER_HELP)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub layers: Layers,
+}
+
+const AFTER_HELP: &str = "\
+Without a configuration file, the broker serves MQTT on 127.0.0.1:1883 and MQTT over TLS on
+127.0.0.1:8883, with certificates that it makes in certs/. Environment variables SLUICE_SECTION__KEY
+override files, --set overrides both. SLUICE_LOG sets the log level.";
+
+/// What the program does.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Run the broker (also without any command).
+    Run,
+    /// Read and check the configuration: exit code 0 if it is valid, 2 if not.
+    Check {
+        /// Open the certificates, keys and password file too.
+        #[arg(long)]
+        files: bool,
+        /// Check a running broker instead: connect, subscribe, receive its own message; exit code 0 or 1.
+        #[arg(long, conflicts_with = "files")]
+        live: bool,
+        /// Address of that broker; by default the first listener without TLS.
+        #[arg(long, value_name = "ADDRESS", requires = "live")]
+        address: Option<SocketAddr>,
+        /// User name to connect with; the password is taken from SLUICE_CHECK_PASSWORD.
+        #[arg(long, value_name = "USER", requires = "live")]
+        user: Option<String>,
+    },
+    /// Print the effective configuration and where each value came from.
+    Config,
+    /// Make a CA, a server certificate and a client certificate.
+    Certs {
+        /// Directory for the files. An existing CA is used; no file is overwritten.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Host name or address of the server; more than one may be given.
+        #[arg(long = "name", value_name = "HOST", required = true, num_args = 1..)]
+        names: Vec<String>,
+        /// Name of the client.
+        #[arg(long, value_name = "NAME", default_value = "client")]
+        client: String,
+    },
+    /// Check, copy or repair the store; only `export` works while a broker has it open.
+    Store {
+        #[command(subcommand)]
+        command: StoreCommand,
+    },
+    /// Set or delete a user's password in a password file.
+    ///
+    /// Asks for the password on a terminal, else reads one line from standard input.
+    Passwd {
+        /// Password file; made if it is missing.
+        file: PathBuf,
+        /// User name.
+        user: String,
+        /// Delete the user.
+        #[arg(short = 'D', long)]
+        delete: bool,
+        /// Read the password from standard input, even if that is a terminal.
+        #[arg(long, conflicts_with = "delete")]
+        password_stdin: bool,
+    },
+}
+
+/// What to do with the store.
+#[derive(Subcommand)]
+pub enum StoreCommand {
+    /// Look at every byte: exit code 0 if all is as it was written, 1 if not.
+    Check,
+    /// Print what is in it.
+    Stats,
+    /// Copy it into one file: for backups, and to change the kind of store. A broker that has it open
+    /// goes on meanwhile.
+    Export {
+        /// The file to write; it must not be there yet.
+        file: PathBuf,
+    },
+    /// Make a store of such a file, where there is none.
+    Import {
+        /// The file to read.
+        file: PathBuf,
+    },
+    /// Copy what can still be read of a damaged store into a new one, and list what cannot.
+    Salvage {
+        /// A new folder, for the new store and a file of its rows.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+}
+
+/// Where the configuration comes from.
+#[derive(Args)]
+pub struct Layers {
+    /// Configuration file; if there are several, later ones override earlier ones.
+    #[arg(short, long = "config", value_name = "FILE", global = true)]
+    configs: Vec<PathBuf>,
+    /// Set one key, as in --set session.qos_max=1 or --set listener.0.address=127.0.0.1:1884.
+    #[arg(short, long = "set", value_name = "KEY=VALUE", global = true)]
+    sets: Vec<String>,
+}
+
+impl Layers {
+    /// Reads the layers, in their order: files, environment, `--set`.
+    pub fn load(&self) -> Result<Settings, settings::SettingsError> {
+        let env = std::env::vars_os().map(|(name, value)| {
+            (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
+        });
+        settings::load(&self.configs, env, &self.sets)
+    }
+}

@@ -107,6 +107,12 @@ thread_local! {
     static SPARE: RefCell<Vec<Arc<Written>>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Uses the spare memory of this thread. `None`: the thread ends and has none any more; what its other
+/// thread-locals still hold of messages is dropped after that.
+fn with_spare<R>(use_it: impl FnOnce(&mut Vec<Arc<Written>>) -> R) -> Option<R> {
+    SPARE.try_with(|spare| use_it(&mut spare.borrow_mut())).ok()
+}
+
 impl Deref for Message {
     type Target = Head;
 
@@ -120,7 +126,7 @@ impl Message {
     pub fn new(parts: &Parts<'_>, meter: &'static Meter) -> Message {
         let (texts_len, body_len) = (parts.texts_len(), parts.body_len());
         let small = texts_len.max(body_len) <= SPARE_BYTES;
-        let spare = if small { SPARE.with_borrow_mut(Vec::pop) } else { None };
+        let spare = if small { with_spare(Vec::pop).flatten() } else { None };
         let mut shared = spare.unwrap_or_default();
         let written = Arc::get_mut(&mut shared).expect("no other reference exists yet");
         let Written { head, texts, body } = written;
@@ -251,7 +257,7 @@ impl Drop for Message {
         let Some(written) = Arc::get_mut(&mut shared) else { return };
         if written.texts.capacity().max(written.body.capacity()) <= SPARE_BYTES {
             written.settle();
-            SPARE.with_borrow_mut(|spare| {
+            with_spare(|spare| {
                 if spare.len() < SPARE_MAX {
                     spare.push(shared);
                 }

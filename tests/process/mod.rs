@@ -87,6 +87,11 @@ impl Process {
         self.child.wait().expect("a child of ours").code()
     }
 
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends it the signal called `name`.
     pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();

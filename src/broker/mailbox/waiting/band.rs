@@ -168,15 +168,20 @@ impl Band {
 
 /// An empty list, with memory if the thread has some.
 fn spare() -> VecDeque<Entry> {
-    SPARE.with_borrow_mut(Vec::pop).unwrap_or_default()
+    with_spare(Vec::pop).flatten().unwrap_or_default()
 }
 
 fn keep_spare(list: VecDeque<Entry>) {
-    SPARE.with_borrow_mut(|spare| {
+    with_spare(|spare| {
         if spare.len() < SPARE_MAX && list.capacity() <= SPARE_ROOM_MAX {
             spare.push(list);
         }
     });
+}
+
+/// Uses the spare lists of this thread. `None`: the thread ends and has none any more.
+fn with_spare<R>(use_them: impl FnOnce(&mut Vec<VecDeque<Entry>>) -> R) -> Option<R> {
+    SPARE.try_with(|spare| use_them(&mut spare.borrow_mut())).ok()
 }
 
 /// Where in a list that is in the order of arrival.

@@ -55,6 +55,9 @@ const MEMBERS: usize = 4;
 const WAITING: usize = 400;
 const RETAINED: usize = 100;
 
+/// Kills, each right after the CONNACK of a client with a Will.
+const WILL_ROUNDS: usize = 8;
+
 #[test]
 fn four_hundred_of_four_hundred_messages_wait_for_an_absent_client_after_a_kill() {
     if !installed::all(&["mosquitto_pub", "mosquitto_sub"]) {
@@ -94,6 +97,39 @@ fn every_acknowledged_retained_message_is_there_after_a_kill() {
     let mut topics: Vec<String> = (0..RETAINED).map(|_| subscriber.message().0).collect();
     topics.sort();
     let mut wanted: Vec<String> = (0..RETAINED).map(|number| format!("state/{number}")).collect();
+    wanted.sort();
+    assert_eq!(topics, wanted);
+}
+
+// proves MQTT5-3.1.2-7
+#[test]
+fn the_will_of_every_client_that_had_its_connack_is_published_after_a_kill() {
+    let mut broker = Sluice::start(BUSY_STORE);
+    let mut wanted = Vec::new();
+    for round in 0..WILL_ROUNDS {
+        let versions = [Version::V5, Version::V311].into_iter().cycle();
+        // No Session here outlives its connection, and the kill follows the CONNACK at once.
+        let connected: Vec<Client> = versions
+            .take(1 + round)
+            .enumerate()
+            .map(|(number, version)| {
+                let (client, topic) = (format!("w{number}"), format!("wills/{round}/{number}"));
+                let mut connect = wire::connect_with_will(version, &client, &topic);
+                if let Some(will) = &mut connect.will {
+                    will.retain = true;
+                }
+                let connected = Client::connect_with(broker.address("tcp"), &connect);
+                wanted.push(topic);
+                connected
+            })
+            .collect();
+        broker.kill_and_start_again();
+        drop(connected);
+    }
+    let mut subscriber = Client::connect(broker.address("tcp"), Version::V5, "s");
+    subscriber.subscribe(&["wills/#"], QoS::AtLeastOnce);
+    let mut topics: Vec<String> = wanted.iter().map(|_| subscriber.message().0).collect();
+    topics.sort();
     wanted.sort();
     assert_eq!(topics, wanted);
 }

@@ -2,6 +2,8 @@
 //! have (enhanced authentication, topics that a client may not publish to), and what only the
 //! broker's own figures show.
 
+#[path = "link/greeting.rs"]
+mod greeting;
 #[path = "link/kick.rs"]
 mod kick;
 #[path = "link/rights.rs"]
@@ -261,11 +263,16 @@ impl Client {
 
     /// Sends bytes; returns what comes back.
     fn send(&mut self, bytes: &str) -> Vec<u8> {
+        self.offer(bytes);
+        std::mem::take(&mut self.turn.out)
+    }
+
+    /// Sends bytes; what comes back stays.
+    fn offer(&mut self, bytes: &str) {
         let bytes = hex(bytes);
         let used = self.link.receive(&bytes, self.now, &mut self.turn);
         assert_eq!(used, bytes.len(), "held back");
         self.link.poll(Waker::noop(), self.now, 0, &mut self.turn);
-        std::mem::take(&mut self.turn.out)
     }
 }
 

@@ -16,7 +16,8 @@ const NEVER: Span = Span::secs(u32::MAX as u64);
 rows! {
     /// What one client may ask of the broker.
     pub struct LimitsConfig {
-        /// Time from accept to a complete CONNECT, TLS included.
+        /// Time from accept to a complete CONNECT, TLS included; and how long CONNACK may wait for the store
+        /// before CONNECT is refused with 0x89.
         connect_timeout: Span = key(Restart, Span::secs(10)).range(TIMEOUT);
         /// Time for an enhanced authentication exchange or a slow password check.
         auth_timeout: Span = key(Restart, Span::secs(10)).range(TIMEOUT);

@@ -56,6 +56,11 @@ impl Session {
         self.will.is_some()
     }
 
+    /// The Session does not outlive its connection any more.
+    pub fn end_with_connection(&mut self) {
+        self.terms.expiry = 0;
+    }
+
     /// The connection is gone: the Will is published now, or kept for later, or deleted. Returns
     /// when a kept Will is due.
     ///

@@ -46,6 +46,11 @@ impl WillMessage {
         }
     }
 
+    /// About the bytes that it takes in a store.
+    pub fn bytes(&self) -> usize {
+        self.topic.len() + self.properties.len() + self.payload.len()
+    }
+
     /// The message to publish. Its expiry starts when it is published, not before.
     pub fn draft(&self) -> Draft<'_> {
         Draft {

@@ -10,6 +10,7 @@ use sluicemq::broker::metrics::Counter;
 use sluicemq::broker::ports::{Batch, Progress, Receipt, Refused, Store};
 use sluicemq::broker::{Broker, Flow, Ports};
 use sluicemq::config::Config;
+use sluicemq::session::Op;
 
 use super::{Client, NOW, hex};
 
@@ -155,16 +156,33 @@ fn who_asks_faster_than_the_store_answers_is_not_read_from_for_ever() {
     }
 }
 
-struct World {
-    store: Arc<Narrow>,
-    broker: Broker,
-    client: Client,
+/// A client, and a broker whose store is as narrow as the test says.
+pub struct World {
+    pub store: Arc<Narrow>,
+    pub broker: Broker,
+    pub client: Client,
     wakes: Arc<Wakes>,
 }
 
 impl World {
-    fn new(connect: &str) -> World {
-        let store = Arc::new(Narrow::default());
+    pub fn new(connect: &str) -> World {
+        let mut world = World::with(connect, Inner::default());
+        world.said();
+        world
+    }
+
+    /// The client connects while nothing gets to the disk.
+    pub fn with_store_on_hold(connect: &str) -> World {
+        World::with(connect, Inner { held: true, ..Inner::default() })
+    }
+
+    /// The client connects while the store takes nothing.
+    pub fn with_store_shut(connect: &str, why: Refused) -> World {
+        World::with(connect, Inner { shut: Some(why), ..Inner::default() })
+    }
+
+    fn with(connect: &str, store: Inner) -> World {
+        let store = Arc::new(Narrow(Mutex::new(store)));
         let ports = Ports {
             store: store.clone(),
             authenticator: Arc::new(PasswordAuth::new(None)),
@@ -172,21 +190,29 @@ impl World {
         };
         let broker = Broker::new(&Config::default(), ports, 1, NOW);
         let mut client = Client::of(&broker);
-        client.send(connect);
+        client.offer(connect);
         World { store, broker, client, wakes: Arc::default() }
     }
 
-    fn offer(&mut self, bytes: &[u8]) -> (usize, Flow) {
+    /// A new connection in the place of the old one.
+    pub fn connect_again(&mut self, connect: &str) {
+        let now = self.client.now;
+        self.client = Client::of(&self.broker);
+        self.client.now = now;
+        self.client.offer(connect);
+    }
+
+    pub fn offer(&mut self, bytes: &[u8]) -> (usize, Flow) {
         let used = self.client.link.receive(bytes, self.client.now, &mut self.client.turn);
         (used, self.poll())
     }
 
-    fn poll(&mut self) -> Flow {
+    pub fn poll(&mut self) -> Flow {
         let waker = Waker::from(self.wakes.clone());
         self.client.link.poll(&waker, self.client.now, 0, &mut self.client.turn)
     }
 
-    fn said(&mut self) -> Vec<u8> {
+    pub fn said(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.client.turn.out)
     }
 
@@ -206,13 +232,17 @@ impl Wake for Wakes {
 
 /// A store that has everything on its disk at once, and room when the test says so.
 #[derive(Default)]
-struct Narrow(Mutex<Inner>);
+pub struct Narrow(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
     shut: Option<Refused>,
     /// Nothing gets to the disk.
     held: bool,
+    /// Nothing ever will.
+    failed: bool,
+    /// Wills that were handed in, and taken back.
+    wills: (usize, usize),
     waiting: Vec<Waker>,
     retained: usize,
 }
@@ -227,8 +257,16 @@ impl Narrow {
         waiting.into_iter().for_each(Waker::wake);
     }
 
-    fn hold(&self, held: bool) {
+    pub fn hold(&self, held: bool) {
         self.0.lock().unwrap().held = held;
+    }
+
+    pub fn fail(&self) {
+        self.0.lock().unwrap().failed = true;
+    }
+
+    pub fn wills(&self) -> (usize, usize) {
+        self.0.lock().unwrap().wills
     }
 
     fn retained(&self) -> usize {
@@ -253,12 +291,21 @@ impl Store for Narrow {
     }
 
     fn submit(&self, batch: Batch) -> Receipt {
-        self.0.lock().unwrap().retained +=
+        let inner = &mut *self.0.lock().unwrap();
+        for (_, op) in &batch.ops {
+            inner.wills.0 += usize::from(matches!(op, Op::Will(..)));
+            inner.wills.1 += usize::from(matches!(op, Op::WillGone));
+        }
+        inner.retained +=
             batch.publishes.iter().filter(|publication| publication.retained.is_some()).count();
         Receipt(1)
     }
 
     fn state(&self, _: Receipt, _: &Waker) -> Progress {
-        if self.0.lock().unwrap().held { Progress::Pending } else { Progress::Durable }
+        match *self.0.lock().unwrap() {
+            Inner { failed: true, .. } => Progress::Failed,
+            Inner { held: true, .. } => Progress::Pending,
+            _ => Progress::Durable,
+        }
     }
 }

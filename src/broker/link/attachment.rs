@@ -105,6 +105,9 @@ pub(super) enum Pause {
     Rate { until: Time },
     /// A PUBLISH waits, unread, because the broker is overloaded.
     Overload { until: Time },
+    /// CONNACK waits for the store: so long at most, then CONNECT is refused. `new`: its Session was not
+    /// there before.
+    Greeting { until: Time, new: bool },
 }
 
 impl Attachment {

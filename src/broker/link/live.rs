@@ -126,7 +126,10 @@ impl Live {
     fn earliest_deadline(&self) -> Option<Time> {
         let pause = match self.attachment.pause.as_deref() {
             Some(
-                Pause::Receivers { until, .. } | Pause::Rate { until } | Pause::Overload { until },
+                Pause::Receivers { until, .. }
+                | Pause::Rate { until }
+                | Pause::Overload { until }
+                | Pause::Greeting { until, .. },
             ) => Some(*until),
             Some(Pause::Store) | None => None,
         };
@@ -245,8 +248,14 @@ impl Live {
         }
     }
 
-    /// CONNACK waits for the store: nothing is taken, but another claimant is heard.
+    /// CONNACK waits for the store: nothing is taken, but another claimant is heard. After
+    /// `limits.connect_timeout` CONNECT is refused.
     fn await_greeting(&mut self, waker: &Waker, turn: &mut Turn<'_>) {
+        if let Some(Pause::Greeting { until, .. }) = self.attachment.pause.as_deref()
+            && *until <= turn.now
+        {
+            self.attachment.closing = Some(Reason::ServerBusy);
+        }
         let Scratch { drained, wakers, settings, .. } = &mut *turn.scratch;
         let attachment = &mut self.attachment;
         let queue = settings.queue();

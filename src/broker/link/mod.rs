@@ -370,6 +370,10 @@ impl State {
             live.send(&packet, turn);
         } else if let Some(version) = self.version {
             // DISCONNECT may only follow a CONNACK of success [MQTT5-3.14.0-1].
+            if reason.allowed_in(codec::reason::carrier::CONNACK) {
+                live.withdraw(turn);
+                turn.broker.metrics().add(Counter::ConnectsRefused, 1);
+            }
             refusal(reason, version, turn);
         }
         live.end(reason.name(), turn);

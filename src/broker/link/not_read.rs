@@ -20,6 +20,8 @@ pub enum NotRead {
     Rate,
     /// A PUBLISH waits because the broker is overloaded.
     Overload,
+    /// CONNACK waits for the store: until it leaves CONNECT may still be refused.
+    Greeting,
     /// Too many answers wait for the store.
     HeldAnswers,
     /// An older client, which has no Receive Maximum to obey, has too many PUBLISHes unanswered.
@@ -37,6 +39,7 @@ impl Live {
                 Pause::Store => NotRead::Store,
                 Pause::Rate { .. } => NotRead::Rate,
                 Pause::Overload { .. } => NotRead::Overload,
+                Pause::Greeting { .. } => NotRead::Greeting,
             });
         }
         let held = self.attachment.queue.as_ref().map_or(0, |queue| queue.held.len());

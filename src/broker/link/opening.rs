@@ -13,7 +13,9 @@ use crate::broker::Broker;
 use crate::broker::mailbox::Mailbox;
 use crate::broker::metrics::Counter;
 use crate::broker::overload::SHED;
-use crate::broker::ports::{AuthRequest, AuthStep, Exchange, ExchangeState, Receipt, Verdict};
+use crate::broker::ports::{
+    AuthRequest, AuthStep, Exchange, ExchangeState, Receipt, Refused, Verdict,
+};
 use crate::broker::registry::{Claim, Parked};
 use crate::broker::turn::Turn;
 use crate::codec::{self, Auth, ConnAck, Connect, Packet, Properties, Reason, Version};
@@ -159,7 +161,10 @@ impl State {
     pub(super) fn poll_opening(&mut self, waker: &Waker, turn: &mut Turn<'_>) {
         let Phase::Opening(opening) = &mut self.phase else { return };
         if opening.deadline <= turn.now {
-            return self.refuse(Reason::NotAuthorized, turn);
+            // The client is let in, but the link that has its Session does not give it up.
+            let claiming = matches!(opening.stage, Stage::Claiming { .. });
+            let reason = if claiming { Reason::ServerBusy } else { Reason::NotAuthorized };
+            return self.refuse(reason, turn);
         }
         if let Stage::Authenticating(exchange) = &mut opening.stage {
             match exchange.poll(waker) {
@@ -215,6 +220,9 @@ impl State {
         };
         let Phase::Opening(opening) = &mut self.phase else { return };
         let Some(asked) = &opening.asked else { return };
+        if asked.will.as_ref().is_some_and(|will| !has_room_for(will, turn)) {
+            return self.refuse(Reason::ServerBusy, turn);
+        }
         // Only now: a stranger must not use up what its owner may.
         if !asked.assigned && !turn.broker.0.pools.admits(asked.client_id.as_str(), turn.now) {
             turn.broker.metrics().add(Counter::RateConnects, 1);
@@ -368,8 +376,9 @@ impl Claimed {
         session.set_will(will, &cx, &mut remember);
         mailbox.attach(session.lasts());
         turn.broker.0.registry.attach(client_id, mailbox);
-        // The Will of a Session that does not last is kept, but its client does not wait for that.
-        let changed = !ops.is_empty() && session.terms().expiry.max(*remembered) > 0;
+        // What CONNACK promises is safe before it leaves: the Session's expiry, and the Will, also that of
+        // a Session that does not last [MQTT5-3.1.2-7].
+        let changed = !ops.is_empty();
         if changed {
             turn.batch.ops.append(&mut ops);
         }
@@ -379,6 +388,12 @@ impl Claimed {
         turn.broker.remember_unawaited(ops);
         changed
     }
+}
+
+/// Whether the store can keep a Will: one that is slow takes it, and CONNACK waits.
+fn has_room_for(will: &WillMessage, turn: &Turn<'_>) -> bool {
+    let store = &turn.broker.0.ports.store;
+    !turn.broker.0.remembers || matches!(store.admit(will.bytes()), Ok(()) | Err(Refused::Slow))
 }
 
 /// A claim that will not be settled.

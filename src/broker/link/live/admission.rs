@@ -101,6 +101,8 @@ impl Live {
                 !room.is_err_and(|why| self.waits_for(why))
             }
             Some(Pause::Rate { until } | Pause::Overload { until }) => *until <= turn.now,
+            // It ends with CONNACK.
+            Some(Pause::Greeting { .. }) => false,
             Some(Pause::Receivers { until, mailboxes }) => {
                 let queue = turn.settings.queue();
                 mailboxes.retain(|(mailbox, _)| !mailbox.pause_over(queue, waker));

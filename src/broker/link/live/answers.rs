@@ -2,16 +2,20 @@
 
 use std::task::Waker;
 
+use tracing::info;
+
 use super::Live;
-use crate::broker::link::attachment::Held;
+use crate::broker::link::attachment::{Held, Pause};
 use crate::broker::metrics::Counter;
 use crate::broker::ports::{Progress, Receipt};
 use crate::broker::turn::{Answer, Due, Owed, Turn};
 use crate::codec::{self, ConnAck, Packet, Reason};
-use crate::session::Input;
+use crate::session::{Action, Input};
+use crate::time::Time;
 
 impl Live {
-    /// CONNACK; `false` if it does not fit the client's Maximum Packet Size.
+    /// CONNACK; `false` if it does not fit the client's Maximum Packet Size. While it waits for the store
+    /// nothing is read: what follows a refused CONNECT is not processed `[MQTT5-3.1.4-6]`.
     pub fn greet(&mut self, connack: &ConnAck<'_>, changed: bool, turn: &mut Turn<'_>) -> bool {
         let packet = Packet::ConnAck(Box::new(connack.clone()));
         if !changed && self.attachment.queue.is_none() {
@@ -25,6 +29,9 @@ impl Live {
         }
         let what = Owed::Bytes(bytes.into_boxed_slice());
         turn.answers.push(Answer { due: Due::Newest, what });
+        let until = turn.now.after(turn.broker.policy().limits.connect_timeout.0);
+        let new = !connack.session_present;
+        self.attachment.pause = Some(Box::new(Pause::Greeting { until, new }));
         true
     }
 
@@ -75,7 +82,10 @@ impl Live {
                     Progress::Pending => return,
                     Progress::Durable => {}
                     Progress::Failed => {
-                        self.attachment.closing = Some(Reason::UnspecifiedError);
+                        let greeted = self.attachment.greeted;
+                        let reason =
+                            if greeted { Reason::UnspecifiedError } else { Reason::ServerBusy };
+                        self.attachment.closing = Some(reason);
                         return;
                     }
                 }
@@ -99,8 +109,9 @@ impl Live {
     pub(super) fn pay(&mut self, owed: Owed, turn: &mut Turn<'_>) {
         match owed {
             Owed::Bytes(bytes) => {
-                // CONNACK is the first of them.
-                self.attachment.greeted = true;
+                if !self.attachment.greeted {
+                    self.note_greeted(turn.now);
+                }
                 turn.tally.add(Counter::Packets, 1);
                 turn.out.extend_from_slice(&bytes);
             }
@@ -110,6 +121,34 @@ impl Live {
                 let published = Input::Published { packet_id, qos, reason, over_rate };
                 self.run(published, &turn.context(), turn);
             }
+        }
+    }
+
+    /// CONNACK has left: it is the first of the answers. From now on its client is read.
+    #[cold]
+    fn note_greeted(&mut self, now: Time) {
+        self.attachment.greeted = true;
+        self.attachment.pause = None;
+        self.session.touch(now);
+    }
+
+    /// CONNECT is refused although its Session was claimed: its Will is withdrawn, and a Session that is
+    /// new ends with the connection.
+    pub fn withdraw(&mut self, turn: &mut Turn<'_>) {
+        let waited = turn.broker.policy().limits.connect_timeout;
+        info!(
+            client = %self.client_id(), address = %self.attachment.origin,
+            limit = "limits.connect_timeout", value = %waited,
+            "refused: the store has not confirmed what CONNACK promises"
+        );
+        let (id, cx) = (self.attachment.id(), turn.context());
+        self.session.forget_will(&cx, &mut |action| {
+            if let Action::Remember(op) = action {
+                turn.batch.ops.push((id, op));
+            }
+        });
+        if let Some(Pause::Greeting { new: true, .. }) = self.attachment.pause.as_deref() {
+            self.session.end_with_connection();
         }
     }
 

@@ -1,0 +1,124 @@
+//! CONNACK promises what CONNECT asked for: it waits until the store has it, and not for ever.
+
+use std::time::Duration;
+
+use sluicemq::broker::metrics::Counter;
+use sluicemq::broker::ports::Refused;
+
+use super::hex;
+use super::room::World;
+
+/// Clean Start 1, Keep Alive 10 s, Client Identifier `p`, Will at `QoS` 1 to `a`, retained: `w`. The
+/// first is of version 5, the others of 3.1.1 and 3.1.
+const WITH_WILL: [&str; 3] = [
+    "10 15 0004 4d515454 05 2e 000a 00 0001 70 00 0001 61 0001 77",
+    "10 13 0004 4d515454 04 2e 000a 0001 70 0001 61 0001 77",
+    "10 15 0006 4d5149736470 03 2e 000a 0001 70 0001 61 0001 77",
+];
+/// The same without a Will.
+const WITHOUT: [&str; 3] = [
+    "10 0e 0004 4d515454 05 02 000a 00 0001 70",
+    "10 0d 0004 4d515454 04 02 000a 0001 70",
+    "10 0f 0006 4d5149736470 03 02 000a 0001 70",
+];
+/// A Session that lasts, without a Will.
+const LASTING: [&str; 3] = [
+    "10 13 0004 4d515454 05 02 000a 05 11 00000064 0001 70",
+    "10 0d 0004 4d515454 04 00 000a 0001 70",
+    "10 0f 0006 4d5149736470 03 00 000a 0001 70",
+];
+/// CONNACK 0x89, and Connect Return Code 3.
+const BUSY: [&str; 3] = ["20 03 00 89 00", "20 02 00 03", "20 02 00 03"];
+
+/// The default of `limits.connect_timeout`.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+// proves MQTT5-3.1.2-7
+#[test]
+fn connack_waits_for_the_receipt_of_the_will() {
+    for connect in WITH_WILL {
+        let mut world = World::with_store_on_hold(connect);
+        assert_eq!(world.said(), b"");
+        world.client.now = world.client.now.after(PATIENCE - Duration::from_millis(1));
+        world.poll();
+        assert_eq!(world.said(), b"");
+        world.store.hold(false);
+        assert!(world.poll().read);
+        assert_eq!(world.said()[0], 0x20);
+        // The wait was not the client's silence.
+        world.client.now = world.client.now.after(Duration::from_secs(14));
+        assert!(!world.poll().close);
+    }
+}
+
+#[test]
+fn without_a_will_and_a_session_that_lasts_connack_waits_for_nothing() {
+    for connect in WITHOUT {
+        let mut world = World::with_store_on_hold(connect);
+        assert_eq!(world.said()[0], 0x20);
+    }
+}
+
+#[test]
+fn a_connect_that_the_store_does_not_confirm_in_time_is_refused_and_its_will_withdrawn() {
+    for (connects, withdraws) in [(WITH_WILL, true), (LASTING, false)] {
+        for (connect, busy) in connects.into_iter().zip(BUSY) {
+            let mut world = World::with_store_on_hold(connect);
+            // What follows a CONNECT that is refused is not processed.
+            let (used, flow) = world.offer(&hex("c0 00"));
+            assert_eq!((used, flow.read), (0, false));
+            assert_eq!(world.client.link.deadline(), Some(world.client.now.after(PATIENCE)));
+            world.client.now = world.client.now.after(PATIENCE);
+            assert!(world.poll().close);
+            assert_eq!(world.said(), hex(busy));
+            let metrics = world.broker.metrics();
+            assert_eq!(metrics.sum(Counter::ConnectsRefused), 1);
+            assert_eq!(world.broker.view().retained.0, 0, "the Will is not published");
+            assert_eq!(world.store.wills(), (usize::from(withdraws), usize::from(withdraws)));
+            // A Session that its client was never told of is not there.
+            assert_eq!(world.broker.view().sessions.len(), 0);
+        }
+    }
+}
+
+#[test]
+fn a_connect_with_a_will_is_refused_by_a_store_without_room_and_waits_for_a_slow_one() {
+    for (connect, busy) in WITH_WILL.into_iter().zip(BUSY) {
+        for why in [Refused::Full, Refused::Failed] {
+            let mut world = World::with_store_shut(connect, why);
+            assert_eq!(world.said(), hex(busy));
+            assert!(world.client.link.is_closed());
+            assert_eq!(world.store.wills(), (0, 0));
+        }
+        let mut world = World::with_store_shut(connect, Refused::Slow);
+        assert_eq!(world.said()[0], 0x20);
+        assert!(!world.client.link.is_closed());
+    }
+}
+
+#[test]
+fn a_connect_whose_will_a_failed_store_never_has_is_refused_at_once() {
+    for (connect, busy) in WITH_WILL.into_iter().zip(BUSY) {
+        let mut world = World::with_store_on_hold(connect);
+        world.store.fail();
+        assert!(world.poll().close);
+        assert_eq!(world.said(), hex(busy));
+        assert_eq!(world.broker.view().retained.0, 0, "the Will is not published");
+    }
+}
+
+#[test]
+fn a_session_that_was_there_before_stays_when_its_next_connect_is_refused() {
+    let [connect, ..] = LASTING;
+    let mut world = World::new(connect);
+    world.said();
+    world.client.link.hang_up(world.client.now, &mut world.client.turn);
+    world.store.hold(true);
+    // Clean Start 0, and another expiry.
+    world.connect_again("10 13 0004 4d515454 05 00 000a 05 11 00000065 0001 70");
+    assert_eq!(world.said(), b"");
+    world.client.now = world.client.now.after(PATIENCE);
+    assert!(world.poll().close);
+    assert_eq!(world.said(), hex(BUSY[0]));
+    assert_eq!(world.broker.view().sessions.len(), 1);
+}

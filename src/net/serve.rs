@@ -4,7 +4,9 @@
 //! readable, writable, wakes, deadline and stop. Scratch memory belongs to the thread, so an idle
 //! connection owns no buffer.
 
+mod deadline;
 mod paused;
+mod write;
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -19,7 +21,8 @@ use thin_vec::ThinVec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use super::wheel::{LEAD, Ticket, Wheel};
+use self::write::Unwritten;
+use super::wheel::{Ticket, Wheel};
 use crate::broker::link::Link;
 use crate::broker::metrics::Counter;
 use crate::broker::turn::Scratch;
@@ -112,15 +115,6 @@ const _: () = assert!(
     size_of::<Connection<tokio::net::TcpStream, crate::time::SystemClock>>() <= 152,
     "an idle connection should stay small"
 );
-
-/// Bytes to be written, from `written` on.
-#[derive(Debug)]
-struct Unwritten {
-    bytes: Vec<u8>,
-    written: usize,
-    /// Since when the peer has taken nothing.
-    stalled: Time,
-}
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum StreamStage {
@@ -348,44 +342,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
         }
     }
 
-    /// Writes what earlier turns left and what this turn added; returns whether some of it is left.
-    fn write(&mut self, cx: &mut Context<'_>, now: Time, scratch: &mut Scratch) -> bool {
-        if let Some(unwritten) = &mut self.unwritten {
-            unwritten.bytes.extend_from_slice(&scratch.out);
-            let n = write_some(&mut self.stream, cx, &unwritten.bytes[unwritten.written..]);
-            unwritten.written += n;
-            if unwritten.written == unwritten.bytes.len() {
-                self.unwritten = None;
-            } else if unwritten.written > READ && unwritten.written * 2 > unwritten.bytes.len() {
-                unwritten.bytes.drain(..unwritten.written);
-                unwritten.written = 0;
-            }
-            if n > 0
-                && let Some(unwritten) = &mut self.unwritten
-            {
-                unwritten.stalled = now;
-            }
-            self.count_written(n);
-        } else if !scratch.out.is_empty() {
-            let n = write_some(&mut self.stream, cx, &scratch.out);
-            self.count_written(n);
-            if n < scratch.out.len() {
-                let bytes = scratch.out[n..].to_vec();
-                self.unwritten = Some(Box::new(Unwritten { bytes, written: 0, stalled: now }));
-            }
-        }
-        scratch.out.clear();
-        let blocked = self.unwritten.is_some();
-        let _ = Pin::new(&mut self.stream).poll_flush(cx);
-        blocked
-    }
-
-    fn count_written(&self, n: usize) {
-        let metrics = self.shared.broker.metrics();
-        metrics.add(Counter::BytesSent, n as u64);
-        metrics.add(Counter::Writes, u64::from(n > 0));
-    }
-
     /// The last bytes of a connection, and the deadline of the next turn.
     fn finish_turn(
         &mut self,
@@ -428,71 +384,4 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
         }
         self.arm(cx, now, scratch)
     }
-
-    fn deadline(&self) -> Option<Time> {
-        match self.stage {
-            StreamStage::Flushing { until } | StreamStage::Draining { until, .. } => Some(until),
-            StreamStage::PeerGone => self.link.deadline(),
-            StreamStage::Open => {
-                let timeout = self.shared.broker.policy().limits.write_timeout.0;
-                let unwritten = self.unwritten.as_ref();
-                let stalled = unwritten.map(|unwritten| unwritten.stalled.after(timeout));
-                [self.link.deadline(), stalled].into_iter().flatten().min()
-            }
-        }
-    }
-
-    /// Has the task woken at the next deadline: by the wheel if it is far, else exactly.
-    fn arm(
-        &mut self,
-        cx: &mut Context<'_>,
-        now: Time,
-        scratch: &mut Scratch,
-    ) -> Poll<io::Result<()>> {
-        let Some(deadline) = self.deadline() else {
-            self.sleep = None;
-            return Poll::Pending;
-        };
-        let timeout = self.shared.broker.policy().limits.write_timeout.0;
-        if self.stage == StreamStage::Open
-            && self
-                .unwritten
-                .as_ref()
-                .is_some_and(|unwritten| unwritten.stalled.after(timeout) <= now)
-        {
-            // A peer that takes nothing gets no DISCONNECT either: its unwritten bytes go with it.
-            self.link.close(Reason::UnspecifiedError, now, scratch);
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        let wait = deadline.since(now);
-        if wait > LEAD + Duration::from_millis(500) {
-            self.sleep = None;
-            let at = deadline.before(LEAD);
-            if self.armed <= now || at < self.armed {
-                self.armed = at;
-                self.shared.wheel.arm(self.ticket, at);
-            }
-            return Poll::Pending;
-        }
-        let mut sleep = self.sleep.take().unwrap_or_else(|| Box::pin(tokio::time::sleep(wait)));
-        sleep.as_mut().reset(tokio::time::Instant::now() + wait);
-        if sleep.as_mut().poll(cx).is_ready() {
-            cx.waker().wake_by_ref();
-        }
-        self.sleep = Some(sleep);
-        Poll::Pending
-    }
-}
-
-/// Writes without waiting, until all is written or the stream says that it will wake the task: a
-/// short write alone promises no wake. An error is left to the next read to report.
-fn write_some<S: AsyncWrite + Unpin>(stream: &mut S, cx: &mut Context<'_>, bytes: &[u8]) -> usize {
-    let mut written = 0;
-    while written < bytes.len() {
-        match Pin::new(&mut *stream).poll_write(cx, &bytes[written..]) {
-            Poll::Ready(Ok(n)) if n > 0 => written += n,
-            Poll::Ready(_) | Poll::Pending => break,
-        }
-    }
-    written
 }

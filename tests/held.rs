@@ -5,6 +5,8 @@
 mod random;
 #[path = "held/task.rs"]
 mod task;
+#[path = "held/unfinished.rs"]
+mod unfinished;
 mod virtual_time;
 mod wire;
 

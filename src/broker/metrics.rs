@@ -59,6 +59,10 @@ counters! {
         "Times that a publisher was held up, the broker being pressed.";
     Shed "overload_shed" Count "overload/shed"
         "PUBLISHes of QoS 0 dropped, the broker being pressed; they are among those not routed.";
+    PacketsLate "packets_late" Count "connects/closed/packet late"
+        "Clients closed because a packet that had begun did not come whole within limits.packet_timeout.";
+    RoomMade "connections_closed_for_room" Count "connects/closed/for room"
+        "Clients closed because all connections together held more than totals.connection_bytes_max.";
     Letters "letters_published" Count "letters/published" "Dead letters published.";
     LettersLost "letters_lost" Count "letters/lost"
         "Dead letters that were wanted and could not be written.";

@@ -2,6 +2,7 @@
 //! no file, no clock. A [`Broker`] is told the time, and asks the world only through [`ports`].
 
 mod admit;
+pub mod buffers;
 pub(crate) mod classes;
 mod command;
 mod dead_letters;
@@ -50,7 +51,7 @@ use router::Router;
 use topic_ledger::TopicLedger;
 use turn::{Scratch, Turn, press};
 
-pub use link::{Flow, Link, NOBODY_READS, NotRead, PeerInfo};
+pub use link::{ENOUGH_UNWRITTEN, Flow, Link, NOBODY_READS, NotRead, PeerInfo, Unfinished};
 pub use listeners::ListenerId;
 pub use mailbox::{Account, Pace};
 pub use publish::{Published, Publisher, Submission};
@@ -89,6 +90,7 @@ struct Shared {
     registry: Registry,
     metrics: Metrics,
     overload: overload::Overload,
+    buffers: buffers::Buffers,
     meter: &'static Meter,
     /// The publisher of `$SYS` topics.
     system: Arc<Identity>,
@@ -123,6 +125,7 @@ impl Broker {
             registry: Registry::new(seed.rotate_left(32)),
             metrics: Metrics::new(TopicLedger::new(&config.topic_class, seed.rotate_left(8))),
             overload: overload::Overload::new(config),
+            buffers: buffers::Buffers::new(config.totals.connection_bytes_max.0),
             meter,
             system: Arc::new(system),
             sys: sys::Sys::new(now),
@@ -278,6 +281,11 @@ impl Broker {
     /// The counters.
     pub fn metrics(&self) -> &Metrics {
         &self.0.metrics
+    }
+
+    /// What connections hold that is in no queue.
+    pub fn buffers(&self) -> &buffers::Buffers {
+        &self.0.buffers
     }
 
     /// The rules every Session obeys.

@@ -32,6 +32,8 @@ impl Config {
         self.queue.check("queue", limits, totals, found);
         let subscriptions = ("totals.subscriptions_max", totals.subscriptions_max);
         found.at_most("limits.subscriptions_max", limits.subscriptions_max, subscriptions);
+        let buffered = ("totals.connection_bytes_max", totals.connection_bytes_max);
+        found.at_most("limits.packet_bytes_max", limits.packet_bytes_max, buffered);
         if self.session.retain_available && totals.retained_max > 0 {
             let retained = ("totals.retained_bytes_max", totals.retained_bytes_max);
             found.at_most("limits.packet_bytes_max", limits.packet_bytes_max, retained);

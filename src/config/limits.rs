@@ -23,9 +23,12 @@ rows! {
         auth_timeout: Span = key(Restart, Span::secs(10)).range(TIMEOUT);
         /// Bytes buffered before CONNECT is accepted. At most `limits.packet_bytes_max`.
         connect_bytes_max: Size = key(Restart, Size::kib(64)).range(Size(256)..=PACKET_BYTES_MAX);
-        /// Largest packet from a client; announced as Maximum Packet Size. At most `queue.bytes_max` and
-        /// `totals.retained_bytes_max`.
+        /// Largest packet from a client; announced as Maximum Packet Size. At most `queue.bytes_max`,
+        /// `totals.retained_bytes_max` and `totals.connection_bytes_max`.
         packet_bytes_max: Size = key(Restart, Size::kib(1024)).range(Size(256)..=PACKET_BYTES_MAX);
+        /// A packet that has begun comes whole within this time, or the client is closed. Each 4 KiB of
+        /// it that come give it this time again.
+        packet_timeout: Span = key(Restart, Span::secs(120)).range(TIMEOUT);
         /// Longest Topic Name or Topic Filter in bytes.
         topic_bytes_max: u32 = key(Restart, 1024).range(1..=65_535);
         /// Most levels of a Topic Name or Topic Filter.

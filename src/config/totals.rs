@@ -18,6 +18,12 @@ rows! {
         /// Bytes of queued messages in memory, each message counted once.
         queued_bytes_max: Size =
             key(Restart, Size::kib(1024 * 1024)).range(Size::kib(1)..=Size::TIB);
+        /// Bytes that connections hold and that are in no queue: packets that have begun and not ended, and
+        /// what was written to clients and they have not taken yet. The first KiB of each connection is not
+        /// counted. Above it, a connection that holds more than 4 KiB is not read from, and those that have
+        /// stood still for longest are closed.
+        connection_bytes_max: Size =
+            key(Restart, Size::kib(256 * 1024)).range(Size::kib(64)..=Size::TIB);
         /// Groups of shared subscriptions.
         groups_max: u32 = key(Restart, 10_000).range(0..=100_000_000);
     }

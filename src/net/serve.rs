@@ -5,6 +5,7 @@
 //! connection owns no buffer.
 
 mod deadline;
+mod held;
 mod paused;
 mod write;
 
@@ -21,6 +22,7 @@ use thin_vec::ThinVec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use self::held::Still;
 use self::write::Unwritten;
 use super::wheel::{Ticket, Wheel};
 use crate::broker::link::Link;
@@ -75,6 +77,7 @@ where
         looked_over: false,
         registered: false,
         stage: StreamStage::Open,
+        packet: Still::NONE,
         armed: Time::NEVER,
         sleep: None,
     };
@@ -105,6 +108,8 @@ struct Connection<S, C> {
     /// The link has looked over all of `partial`, while it was paused.
     looked_over: bool,
     registered: bool,
+    /// Since when the packet that has begun in `partial` stands still, if one has.
+    packet: Still,
     stage: StreamStage,
     /// When the wheel wakes the task at the latest.
     armed: Time,
@@ -164,7 +169,7 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(connection) = self.connection.as_deref_mut() else { return Poll::Ready(Ok(())) };
-        let result = MEMORY.with_borrow_mut(|memory| connection.turn(cx, memory));
+        let result = MEMORY.with_borrow_mut(|memory| connection.counted_turn(cx, memory));
         if result.is_ready() {
             self.finish();
         }
@@ -175,6 +180,7 @@ where
 impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Serve<S, C> {
     fn finish(&mut self) {
         let Some(mut connection) = self.connection.take() else { return };
+        connection.let_go();
         connection.shared.wheel.leave(connection.ticket);
         if !connection.link.is_closed() {
             let now = connection.shared.clock.now();
@@ -191,8 +197,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Drop for Serve<S, C> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
-    fn turn(&mut self, cx: &mut Context<'_>, memory: &mut Memory) -> Poll<io::Result<()>> {
-        let now = self.shared.clock.now();
+    fn turn(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Time,
+        memory: &mut Memory,
+    ) -> Poll<io::Result<()>> {
         let Memory { buf, scratch } = memory;
         scratch.out.clear();
         if !self.registered {
@@ -230,6 +240,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
         };
         let unwritten = self.unwritten.as_ref();
         let unwritten = unwritten.map_or(0, |unwritten| unwritten.bytes.len() - unwritten.written);
+        let unwritten = self.said_unwritten(unwritten);
         let flow = self.link.poll(cx.waker(), now, unwritten, scratch);
         let Flow { read, more, unread, .. } = flow;
         let resumed = read && !self.read;
@@ -238,6 +249,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
         if !read {
             self.look_ahead(cx, now, buf, scratch);
         }
+        self.note_packet(now, scratch);
         let blocked = self.write(cx, now, scratch);
         reads == READS || unread || resumed || (more && !blocked)
     }
@@ -292,7 +304,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
         let onto = self.partial.len() > CARRY;
         let carry = self.partial.len();
         let target = if onto {
-            self.partial.resize(carry + READ, 0);
+            if self.shared.broker.buffers().is_full() {
+                return Poll::Pending;
+            }
+            self.grow_partial();
             &mut self.partial[carry..]
         } else {
             buf.resize(READ + CARRY, 0);
@@ -312,11 +327,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
         }
         self.shared.broker.metrics().add(Counter::BytesReceived, n as u64);
         self.looked_over = false;
+        self.note_part(carry, n, now);
+        self.packet.advance(n, self.shared.broker.policy().limits.packet_timeout.0, now);
         if onto {
             self.offer_partial(now, scratch);
         } else {
             let bytes = &buf[..carry + n];
             let used = self.link.receive(bytes, now, scratch);
+            self.packet.used(used);
             self.keep(&bytes[used..]);
         }
         Poll::Ready(true)
@@ -325,6 +343,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
     fn offer_partial(&mut self, now: Time, scratch: &mut Scratch) {
         let partial = std::mem::take(&mut self.partial);
         let used = self.link.receive(&partial, now, scratch);
+        self.packet.used(used);
         if used == 0 {
             self.partial = partial;
         } else {

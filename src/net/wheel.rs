@@ -40,6 +40,17 @@ pub struct Ticket {
     generation: u32,
 }
 
+impl Ticket {
+    /// A number that no other entry has.
+    pub fn number(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.entry)
+    }
+
+    fn of(number: u64) -> Ticket {
+        Ticket { entry: number as u32, generation: (number >> 32) as u32 }
+    }
+}
+
 const SLOT_NS: u64 = 250_000_000;
 
 /// How long before a deadline the wheel wakes; the connection sleeps the rest exactly.
@@ -99,6 +110,20 @@ impl Wheel {
     pub fn registered(&self) -> usize {
         let inner = self.lock();
         inner.entries.len() - inner.free.len()
+    }
+
+    /// Wakes the connection whose [`Ticket::number`] this is, if it is still there.
+    pub fn wake(&self, number: u64) {
+        let ticket = Ticket::of(number);
+        let waker = {
+            let inner = self.lock();
+            let entry = inner.entries.get(ticket.entry as usize);
+            let entry = entry.filter(|entry| entry.generation == ticket.generation);
+            entry.and_then(|entry| entry.waker.clone())
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 
     /// Wakes every connection.

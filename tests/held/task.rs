@@ -310,12 +310,12 @@ fn numbered(version: Version, numbers: std::ops::Range<u16>, qos: QoS) -> Vec<u8
 }
 
 /// Lets every task run until none can: only then the paused clock moves.
-async fn settle() {
+pub(crate) async fn settle() {
     tokio::time::sleep(Duration::from_millis(1)).await;
 }
 
 /// Runs `test` with a broker under a configuration in TOML.
-fn run(config: &str, test: impl AsyncFnOnce(&House)) {
+pub(crate) fn run(config: &str, test: impl AsyncFnOnce(&House)) {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().start_paused(true).build().expect("a runtime");
     runtime.block_on(async {
@@ -325,7 +325,7 @@ fn run(config: &str, test: impl AsyncFnOnce(&House)) {
 }
 
 /// A broker with a task for each connection.
-struct House {
+pub(crate) struct House {
     shared: Arc<ServeContext<PausedClock>>,
     /// A client that acknowledges nothing.
     slow: RefCell<Option<Client>>,
@@ -354,12 +354,12 @@ impl House {
         House { shared, slow: RefCell::default() }
     }
 
-    fn broker(&self) -> &Broker {
+    pub(crate) fn broker(&self) -> &Broker {
         &self.shared.broker
     }
 
     /// A client that has its CONNACK.
-    async fn client(&self, connect: &Connect<'_>) -> Client {
+    pub(crate) async fn client(&self, connect: &Connect<'_>) -> Client {
         let peer = PeerInfo {
             address: "127.0.0.1:1".to_owned(),
             anonymous: true,
@@ -395,7 +395,7 @@ impl House {
     }
 
     /// A client that hears everything below `t`, in order.
-    async fn ear(&self) -> Client {
+    pub(crate) async fn ear(&self) -> Client {
         let mut ear = self.client(&connect(Version::V5, "ear")).await;
         ear.write(&encoded(&subscribe(&["t/#"], QoS::AtMostOnce), Version::V5)).await;
         settle().await;
@@ -414,16 +414,16 @@ impl Clock for PausedClock {
     }
 }
 
-struct Client {
+pub(crate) struct Client {
     pipe: DuplexStream,
     broken: Arc<OnceLock<io::ErrorKind>>,
-    task: JoinHandle<io::Result<()>>,
+    pub(crate) task: JoinHandle<io::Result<()>>,
     version: Version,
     unread: Vec<u8>,
 }
 
 impl Client {
-    async fn write(&mut self, bytes: &[u8]) {
+    pub(crate) async fn write(&mut self, bytes: &[u8]) {
         self.pipe.write_all(bytes).await.expect("room in the pipe");
     }
 
@@ -442,7 +442,7 @@ impl Client {
     }
 
     /// All packets that have come.
-    async fn read(&mut self) -> Vec<Vec<u8>> {
+    pub(crate) async fn read(&mut self) -> Vec<Vec<u8>> {
         let mut packets = Vec::new();
         while let Some(packet) = self.next().await {
             packets.push(packet);
@@ -451,7 +451,7 @@ impl Client {
     }
 
     /// The payloads of the PUBLISHes that have come.
-    async fn payloads(&mut self) -> Vec<String> {
+    pub(crate) async fn payloads(&mut self) -> Vec<String> {
         let version = self.version;
         let payload = |packet: Vec<u8>| match decoded(&packet, version) {
             Packet::Publish(publish) => String::from_utf8(publish.payload.to_vec()).expect("text"),

@@ -17,6 +17,7 @@ mod not_read;
 mod opening;
 mod origin;
 mod overload_limit;
+mod unfinished;
 
 use std::task::Waker;
 
@@ -38,6 +39,7 @@ use live::Live;
 pub use not_read::NotRead;
 use opening::{Opening, abandon};
 use origin::Origin;
+pub use unfinished::Unfinished;
 
 /// What is known of the peer before it says anything.
 #[derive(Clone, Debug, Default)]
@@ -103,6 +105,8 @@ const OUT_MAX: usize = 64 * 1024;
 /// Bytes that may wait before nothing more is read from it either: else one that asks and does not read
 /// the answers would fill our memory with them. Above [`OUT_MAX`], so that a slow reader is heard.
 const CLOGGED: usize = 2 * OUT_MAX;
+/// What [`Link::poll`] is told of a client that is to be given nothing more until it takes what it has.
+pub const ENOUGH_UNWRITTEN: usize = OUT_MAX;
 /// What [`Link::poll`] is told where the client has gone: as if so much waited to be written. Nothing is
 /// taken for it, and what it had sent is handled.
 pub const NOBODY_READS: usize = usize::MAX / 2;

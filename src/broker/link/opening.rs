@@ -76,6 +76,11 @@ impl std::fmt::Debug for Opening {
 }
 
 impl Opening {
+    /// Where its sender came from; empty once it is over.
+    pub fn origin(&self) -> &dyn std::fmt::Display {
+        self.asked.as_ref().map_or(&"", |asked| &asked.origin)
+    }
+
     pub fn wants_auth(&self) -> bool {
         matches!(self.stage, Stage::Waiting(_))
     }

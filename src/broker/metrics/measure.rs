@@ -31,6 +31,8 @@ metrics! {
         "Subscriptions; those to a group are counted by member.";
     GROUPS "groups" Gauge Count "groups/count" "Groups of Shared Subscriptions.";
     MESSAGE_BYTES "messages" Gauge Bytes "store/messages/bytes" "Memory that messages take.";
+    BUFFERED "connection_bytes" Gauge Bytes "store/connections/bytes"
+        "Memory that connections hold and that is in no queue: packets begun, bytes not taken yet.";
     LETTERS_WAITING "letters_waiting" Gauge Count "letters/waiting"
         "Dead letters that wait for their message from the store.";
     PACKETS_PER_WRITE "packets_per_write" Gauge Ratio "batch/packets per write"
@@ -130,6 +132,7 @@ impl Broker {
             (&SUBSCRIPTIONS, shared.router.subscriptions() as u64),
             (&GROUPS, shared.router.group_count() as u64),
             (&MESSAGE_BYTES, shared.meter.bytes()),
+            (&BUFFERED, shared.buffers.bytes()),
             (&LETTERS_WAITING, self.0.dead_letters.len() as u64),
         ] {
             visit(metric, &[], MetricValue::Number(value));

@@ -13,7 +13,7 @@ use crate::net::wheel::LEAD;
 use crate::time::{Clock, Time};
 
 impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
-    fn deadline(&self) -> Option<Time> {
+    fn deadline(&self, now: Time) -> Option<Time> {
         match self.stage {
             StreamStage::Flushing { until } | StreamStage::Draining { until, .. } => Some(until),
             StreamStage::PeerGone => self.link.deadline(),
@@ -21,7 +21,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
                 let timeout = self.shared.broker.policy().limits.write_timeout.0;
                 let unwritten = self.unwritten.as_ref();
                 let stalled = unwritten.map(|unwritten| unwritten.stalled.after(timeout));
-                [self.link.deadline(), stalled].into_iter().flatten().min()
+                let own = [self.packet_due(now), self.retry(now)];
+                [self.link.deadline(), stalled].into_iter().chain(own).flatten().min()
             }
         }
     }
@@ -33,7 +34,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
         now: Time,
         scratch: &mut Scratch,
     ) -> Poll<io::Result<()>> {
-        let Some(deadline) = self.deadline() else {
+        let Some(deadline) = self.deadline(now) else {
             self.sleep = None;
             return Poll::Pending;
         };

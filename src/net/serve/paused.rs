@@ -63,6 +63,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
 
     /// One turn without a peer. Returns whether there is more to do at once.
     pub(super) fn work_off(&mut self, cx: &Context<'_>, now: Time, scratch: &mut Scratch) -> bool {
+        if self.shared.broker.buffers().leaves(self.ticket.number()) {
+            self.hang_up(now, scratch);
+            return false;
+        }
         if self.unread {
             self.unread = false;
             self.offer_partial(now, scratch);

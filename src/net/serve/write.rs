@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::held::Still;
 use super::{Connection, READ};
 use crate::broker::metrics::Counter;
 use crate::broker::turn::Scratch;
@@ -15,6 +16,8 @@ use crate::time::{Clock, Time};
 pub(super) struct Unwritten {
     pub bytes: Vec<u8>,
     pub written: usize,
+    /// Since when the peer takes nothing, or less than its pace.
+    pub taken: Still,
     /// Since when the peer has taken nothing.
     pub stalled: Time,
 }
@@ -36,6 +39,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
                 && let Some(unwritten) = &mut self.unwritten
             {
                 unwritten.stalled = now;
+                let timeout = self.shared.broker.policy().limits.write_timeout.0;
+                unwritten.taken.advance(n, timeout, now);
             }
             self.count_written(n);
         } else if !scratch.out.is_empty() {
@@ -43,7 +48,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
             self.count_written(n);
             if n < scratch.out.len() {
                 let bytes = scratch.out[n..].to_vec();
-                self.unwritten = Some(Box::new(Unwritten { bytes, written: 0, stalled: now }));
+                self.unwritten = Some(Box::new(Unwritten {
+                    bytes,
+                    written: 0,
+                    taken: Still::from(now),
+                    stalled: now,
+                }));
             }
         }
         scratch.out.clear();

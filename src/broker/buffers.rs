@@ -1,0 +1,235 @@
+//! Bytes that connections hold and that belong to no queue: packets that have begun and not ended, and
+//! what was written to a client and not taken yet.
+//!
+//! All connections together have one maximum, `totals.connection_bytes_max`. Above it a connection that
+//! holds much is not read from and given nothing, and those that have stood still for longest are closed.
+//! A connection that moves on is closed only if none stands still.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard};
+use crate::time::Time;
+
+/// What all connections of a broker hold.
+#[derive(Debug)]
+pub struct Buffers {
+    max: u64,
+    held: AtomicU64,
+    /// Of `held`, what connections hold that are told to close.
+    leaving: AtomicU64,
+    shards: [Mutex<Shard>; SHARDS],
+}
+
+/// What one connection holds.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Holding {
+    /// Bytes, in steps of 4 KiB; none up to [`Holding::FREE`].
+    bytes: u64,
+    /// Since when it has stood still, about. One that moves slowly stands still in part.
+    since: Time,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    holdings: BTreeMap<u64, Holding>,
+    /// Those of `holdings` that may be told to close, the longest still in front.
+    still: BTreeSet<(Time, u64)>,
+    /// Those that are told to close.
+    leaving: BTreeSet<u64>,
+}
+
+const SHARDS: usize = 16;
+/// Bytes are counted in such steps, so that a buffer that grows costs little.
+const STEP: u64 = 4096;
+/// A connection that has moved within this time is not told to close.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+impl Holding {
+    /// Up to so many bytes of a connection are not counted.
+    pub const FREE: usize = 1024;
+    /// Nothing that counts.
+    pub const NOTHING: Holding = Holding { bytes: 0, since: Time::START };
+
+    /// So many bytes, which have stood still since `since`.
+    pub fn new(bytes: usize, since: Time) -> Holding {
+        if bytes <= Holding::FREE {
+            return Holding::NOTHING;
+        }
+        Holding { bytes: (bytes as u64).next_multiple_of(STEP), since }
+    }
+}
+
+impl Buffers {
+    /// With room for `max` bytes.
+    pub fn new(max: u64) -> Buffers {
+        Buffers {
+            max,
+            held: AtomicU64::new(0),
+            leaving: AtomicU64::new(0),
+            shards: std::array::from_fn(|_| Mutex::default()),
+        }
+    }
+
+    /// Connection `number` holds this now, whatever it held before.
+    pub fn set(&self, number: u64, holding: Holding) {
+        let shard = &mut *self.shard(number);
+        let before = if holding == Holding::NOTHING {
+            shard.holdings.remove(&number)
+        } else {
+            shard.holdings.insert(number, holding)
+        };
+        let before = before.unwrap_or_default();
+        let leaves = shard.leaving.contains(&number);
+        if !leaves {
+            shard.still.remove(&(before.since, number));
+        }
+        self.held.fetch_add(holding.bytes, Ordering::Relaxed);
+        self.held.fetch_sub(before.bytes, Ordering::Relaxed);
+        if leaves {
+            self.leaving.fetch_add(holding.bytes, Ordering::Relaxed);
+            self.leaving.fetch_sub(before.bytes, Ordering::Relaxed);
+        } else if holding != Holding::NOTHING {
+            shard.still.insert((holding.since, number));
+        }
+        if holding == Holding::NOTHING {
+            shard.leaving.remove(&number);
+        }
+    }
+
+    /// Whether all hold more than they may: what holds much waits.
+    pub fn is_full(&self) -> bool {
+        self.staying() > self.max
+    }
+
+    /// Whether connection `number` is told to close.
+    pub fn leaves(&self, number: u64) -> bool {
+        self.leaving.load(Ordering::Relaxed) > 0 && self.shard(number).leaving.contains(&number)
+    }
+
+    /// Tells connections to close that have stood still for longest, as many as it takes. They are to be
+    /// woken, and ask [`Buffers::leaves`].
+    pub fn make_room(&self, now: Time) -> Vec<u64> {
+        let mut told = Vec::new();
+        while self.staying() > self.max - self.max / 8 {
+            let Some(number) = self.tell_longest(now.before(PATIENCE)) else { break };
+            told.push(number);
+        }
+        told
+    }
+
+    /// Bytes held now.
+    pub fn bytes(&self) -> u64 {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that may be held.
+    pub fn max(&self) -> u64 {
+        self.max
+    }
+
+    /// Tells the connection that has stood still for longest, if that is since `latest` or before.
+    fn tell_longest(&self, latest: Time) -> Option<u64> {
+        let first = |shard: &Mutex<Shard>| lock(shard).still.first().copied();
+        let (since, number) = self.shards.iter().filter_map(first).min()?;
+        if since > latest {
+            return None;
+        }
+        let shard = &mut *self.shard(number);
+        // It may have moved meanwhile; then it is no longer the one, and the next round finds another.
+        if shard.still.remove(&(since, number)) {
+            shard.leaving.insert(number);
+            let bytes = shard.holdings.get(&number).map_or(0, |holding| holding.bytes);
+            self.leaving.fetch_add(bytes, Ordering::Relaxed);
+        }
+        Some(number)
+    }
+
+    /// What is held by connections that are not told to close.
+    fn staying(&self) -> u64 {
+        self.bytes().saturating_sub(self.leaving.load(Ordering::Relaxed))
+    }
+
+    fn shard(&self, number: u64) -> MutexGuard<'_, Shard> {
+        lock(&self.shards[number as usize % SHARDS])
+    }
+}
+
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().expect("no code panics while it holds a shard")
+}
+
+#[cfg(test)]
+#[cfg(not(feature = "shuttle"))] // Its locks work only in its own runs.
+mod tests {
+    use super::*;
+    use crate::random::Random;
+
+    const KIB: usize = 1024;
+
+    fn at(seconds: u64) -> Time {
+        Time::from_secs(1_000 + seconds)
+    }
+
+    #[test]
+    fn what_stands_still_for_longest_leaves_first_and_what_moves_stays() {
+        let buffers = Buffers::new(64 * 1024);
+        for number in 0..8 {
+            buffers.set(number, Holding::new(8 * KIB, at(number)));
+        }
+        assert!(!buffers.is_full());
+        assert!(buffers.make_room(at(0)).is_empty());
+        buffers.set(8, Holding::new(40 * KIB, at(60)));
+        assert!(buffers.is_full());
+        // 104 KiB are held, and 56 are to be.
+        assert_eq!(buffers.make_room(at(60)), [0, 1, 2, 3, 4, 5]);
+        assert!(buffers.leaves(0) && !buffers.leaves(6) && !buffers.is_full());
+        assert!(buffers.make_room(at(60)).is_empty());
+        (0..6).for_each(|number| buffers.set(number, Holding::NOTHING));
+        assert_eq!((buffers.bytes(), buffers.leaves(0)), (56 * 1024, false));
+        // All move: none leaves until one has stood still for a while.
+        (0..8).for_each(|number| buffers.set(number, Holding::new(12 * KIB, at(100))));
+        assert!(buffers.is_full());
+        assert_eq!(buffers.make_room(at(101)), [8]);
+        assert_eq!(buffers.make_room(at(102)).len(), 4);
+    }
+
+    #[test]
+    fn little_is_not_counted() {
+        let buffers = Buffers::new(1);
+        buffers.set(1, Holding::new(Holding::FREE, at(0)));
+        assert_eq!(buffers.bytes(), 0);
+        buffers.set(1, Holding::new(Holding::FREE + 1, at(0)));
+        assert_eq!(buffers.bytes(), STEP);
+    }
+
+    #[test]
+    fn the_sum_is_that_of_a_stupid_twin() {
+        for seed in 1..100 {
+            let mut random = Random::new(seed);
+            let buffers = Buffers::new(200_000);
+            let mut twin = BTreeMap::new();
+            for second in 0..500 {
+                let number = random.below_u64(40);
+                let holding = Holding::new(random.below(20_000), at(second));
+                buffers.set(number, holding);
+                twin.insert(number, holding);
+                if random.below(4) == 0 {
+                    for number in buffers.make_room(at(second)) {
+                        assert!(buffers.leaves(number), "seed {seed}");
+                    }
+                }
+                let leaving = twin.iter().filter(|(number, _)| buffers.leaves(**number));
+                let leaving: u64 = leaving.map(|(_, holding)| holding.bytes).sum();
+                let sum: u64 = twin.values().map(|holding| holding.bytes).sum();
+                assert_eq!(buffers.bytes(), sum, "seed {seed}");
+                assert_eq!(buffers.is_full(), sum - leaving > 200_000, "seed {seed}");
+            }
+            for number in 0..40 {
+                buffers.set(number, Holding::NOTHING);
+            }
+            assert_eq!((buffers.bytes(), buffers.staying()), (0, 0), "seed {seed}");
+        }
+    }
+}

@@ -18,7 +18,7 @@ use crate::broker::ports::Store;
 use crate::broker::restore::Restored;
 use crate::broker::turn::Scratch;
 use crate::broker::{Broker, Ports};
-use crate::config::{Config, Durability};
+use crate::config::{Config, Durability, Listener};
 use crate::net::serve::ServeContext;
 use crate::net::tcp::TcpAcceptor;
 use crate::net::tls::{LiveTls, TlsError};
@@ -134,7 +134,9 @@ async fn live(
         Some(durable) => durable,
         None => Arc::new(MemoryStore),
     };
-    let authenticator = Arc::new(PasswordAuth::new(passwords.clone()));
+    let certificates = config.listener.iter().any(Listener::names_users_by_certificate);
+    let authenticator =
+        Arc::new(PasswordAuth::new(passwords.clone()).with_certificates(certificates));
     let ports = Ports { store, authenticator, access: rights.clone() };
     let broker = Broker::new(config, ports, seed(), clock.now());
     let before = clock.now();

@@ -9,7 +9,8 @@ use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::time::{Duration, Instant};
 
-use process::Sluice;
+use process::{Sluice, new_folder};
+use sluicemq::auth::file::set_password;
 use sluicemq::codec::{Ack, Connect, Packet, QoS, Reason, Version};
 use wire::{Client, connect, message};
 
@@ -18,15 +19,35 @@ const KEPT: usize = 1000;
 /// Receive Maximum that the broker announces.
 const WINDOW: usize = 64;
 
+/// A broker with operators, which have a password, and a store on disk.
+fn start(config: &str) -> Sluice {
+    let folder = new_folder();
+    for user in ["operator", "operator-1"] {
+        set_password(&folder.path().join("passwords"), user, b"pw").expect("a password file");
+    }
+    Sluice::start_in(folder, config)
+}
+
+/// An operator connects, and may read dead letters.
+fn operator(at: SocketAddr, name: &str) -> Client {
+    let (user_name, password) = (Some(name), Some(&b"pw"[..]));
+    let named = Connect { user_name, password, ..connect(Version::V5, "operator") };
+    let mut operator = Client::connect_with(at, &named);
+    assert_eq!(operator.subscribe(&["$dead/#"], QoS::AtLeastOnce), [Reason::GrantedQoS1]);
+    operator
+}
+
 fn broker(policy: &str) -> Sluice {
-    Sluice::start(&format!(
+    start(&format!(
         "
         [[listener]]
         name = 'tcp'
         address = '127.0.0.1:0'
+        allow_anonymous = true
         [store]
         path = 'data'
         [auth]
+        password_file = 'passwords'
         dead_letter_users = 'operator-*'
         [queue]
         policy = '{policy}'
@@ -169,9 +190,7 @@ fn five_thousand_for_a_queue_of_a_thousand_are_accounted_for() {
     ] {
         let broker = broker(policy);
         let at = broker.address("tcp");
-        let named = Connect { user_name: Some("operator-1"), ..connect(Version::V5, "operator") };
-        let mut operator = Client::connect_with(at, &named);
-        assert_eq!(operator.subscribe(&["$dead/#"], QoS::AtLeastOnce), [Reason::GrantedQoS1]);
+        let mut operator = operator(at, "operator-1");
         let mut stranger = Client::connect(at, Version::V5, "stranger");
         assert_eq!(stranger.subscribe(&["$dead/#"], QoS::AtLeastOnce), [Reason::NotAuthorized]);
         let mut receiver = Client::connect_with(at, &lasting("r", true));
@@ -221,14 +240,16 @@ fn a_fan_out_of_which_one_receiver_is_full_is_accounted_for() {
         ("drop_newest", "dropped_newest", 0..10),
         ("conflate", "conflated", 499..500),
     ] {
-        let broker = Sluice::start(&format!(
+        let broker = start(&format!(
             "
             [[listener]]
             name = 'tcp'
             address = '127.0.0.1:0'
+            allow_anonymous = true
             [store]
             path = 'data'
             [auth]
+            password_file = 'passwords'
             dead_letter_users = 'operator'
             [queue]
             dead_letters = true
@@ -239,9 +260,7 @@ fn a_fan_out_of_which_one_receiver_is_full_is_accounted_for() {
             "
         ));
         let at = broker.address("tcp");
-        let named = Connect { user_name: Some("operator"), ..connect(Version::V5, "operator") };
-        let mut operator = Client::connect_with(at, &named);
-        operator.subscribe(&["$dead/#"], QoS::AtLeastOnce);
+        let mut operator = operator(at, "operator");
         for client_id in ["full", "roomy"] {
             let mut receiver = Client::connect_with(at, &lasting(client_id, true));
             receiver.subscribe(&["t/#"], QoS::AtLeastOnce);
@@ -340,6 +359,7 @@ fn bands_outlive_the_broker() {
         [[listener]]
         name = 'tcp'
         address = '127.0.0.1:0'
+        allow_anonymous = true
         [store]
         path = 'data'
         [[priority]]
@@ -388,6 +408,7 @@ fn what_reloads_leave_waiting_refuse_and_drop_is_all_that_was_published() {
             [[listener]]
             name = 'tcp'
             address = '127.0.0.1:0'
+            allow_anonymous = true
             [store]
             path = 'data'
             [session]

@@ -65,8 +65,8 @@ const NO_NEIGHBOURS: &[u8] = &[1, 4];
 const WORDS: &[Word] = &[
     // The runtime and the network.
     Word { path: &["tokio"], place: Only(TOKIO) },
-    Word { path: &["tokio_rustls"], place: Only(&["src/net/tls.rs"]) },
-    Word { path: &["rustls"], place: Only(&["src/net/tls.rs"]) },
+    Word { path: &["tokio_rustls"], place: Only(&["src/net/tls"]) },
+    Word { path: &["rustls"], place: Only(&["src/net/tls"]) },
     // Beside the one file that uses it, the line that declares that file.
     Word { path: &["sled"], place: Only(&["src/store/sled.rs", "src/store/mod.rs"]) },
     Word { path: &["redb"], place: Only(&["src/store/redb.rs", "src/store/mod.rs"]) },

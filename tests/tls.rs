@@ -1,6 +1,8 @@
 //! TLS on the real process: versions, protocol, resumption, reload, and the user that a certificate
 //! names.
 
+#[path = "tls/identity.rs"]
+mod identity;
 mod process;
 #[path = "wire/tls.rs"]
 mod secure;

@@ -13,18 +13,29 @@ use crate::codec::Reason;
 
 /// Admits a client with the identity of a certificate, with a right password or, where anonymous clients
 /// are allowed, without a user name.
+///
+/// A user name that neither a certificate nor a password stands for is not believed: the client is
+/// anonymous, whatever it calls itself.
 #[derive(Debug)]
 pub struct PasswordAuth {
     passwords: Option<Arc<PasswordFile>>,
+    /// Certificates of some listener name users.
+    certificates: bool,
 }
 
 /// A check of more iterations than this (about 0.4 µs each) runs beside the workers.
 const INLINE_ITERATIONS: u32 = 1_000;
 
 impl PasswordAuth {
-    /// Checks against `passwords`; without them user names are not checked.
+    /// Checks against `passwords`; without them user names of CONNECT are not believed.
     pub fn new(passwords: Option<Arc<PasswordFile>>) -> PasswordAuth {
-        PasswordAuth { passwords }
+        PasswordAuth { passwords, certificates: false }
+    }
+
+    /// The same, where `certificates` of clients name users too.
+    #[must_use]
+    pub fn with_certificates(self, certificates: bool) -> PasswordAuth {
+        PasswordAuth { certificates, ..self }
     }
 
     fn check(&self, passwords: &Arc<PasswordFile>, user: &str, password: &[u8]) -> AuthStep {
@@ -44,6 +55,10 @@ impl PasswordAuth {
 }
 
 impl Authenticator for PasswordAuth {
+    fn checks_names(&self) -> bool {
+        self.passwords.is_some() || self.certificates
+    }
+
     fn begin(&self, request: &AuthRequest<'_>) -> AuthStep {
         if request.method.is_some() {
             // No method of enhanced authentication is served [MQTT5-4.12.0-1].
@@ -59,7 +74,8 @@ impl Authenticator for PasswordAuth {
             (Some(_), None) if request.password.is_some() => {
                 AuthStep::Verdict(Verdict::Refuse(Reason::BadUserNameOrPassword))
             }
-            (_, user) if request.anonymous => AuthStep::Verdict(accept(user)),
+            // Nothing has checked the name.
+            _ if request.anonymous => AuthStep::Verdict(accept(None)),
             _ => AuthStep::Verdict(Verdict::Refuse(Reason::NotAuthorized)),
         }
     }

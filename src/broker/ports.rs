@@ -297,6 +297,12 @@ pub struct Publication {
 pub trait Authenticator: Send + Sync {
     /// Looks at a CONNECT.
     fn begin(&self, request: &AuthRequest<'_>) -> AuthStep;
+
+    /// Whether it ever lets a client in under a user name. If not, a user name in the store was believed
+    /// by another configuration, and belongs to nobody under this one.
+    fn checks_names(&self) -> bool {
+        true
+    }
 }
 
 /// What a CONNECT says of its sender.
@@ -329,7 +335,7 @@ pub enum AuthStep {
 pub enum Verdict {
     /// Let in, as this user.
     Accept {
-        /// User name of the Session.
+        /// User name of the Session: one that was checked. The Session and rights go by it.
         user_name: Option<Arc<str>>,
         /// Final Authentication Data for CONNACK.
         data: Option<Vec<u8>>,

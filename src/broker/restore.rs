@@ -93,6 +93,7 @@ impl Broker {
         let mut revived = None;
         let mut restored = Restored::default();
         let settings = turn.settings.clone();
+        let named = shared.ports.authenticator.checks_names();
         let mark = |topic: TopicName<'_>| Mark {
             hash: shared.router.topic_hash().of(topic.as_str().as_bytes()),
             band: settings.band(topic, &Properties::EMPTY),
@@ -107,6 +108,10 @@ impl Broker {
                     self.revive_all(std::mem::take(&mut remembered), now, &mut restored)
                 });
                 self.restore_queued(&message, revived, &mut restored, &mut turn);
+            }
+            Fact::Session(id, Op::Session { identity, expiry }) if !named => {
+                let identity = Arc::new(identity.without_user());
+                remembered.note(Fact::Session(id, Op::Session { identity, expiry }));
             }
             fact => remembered.note(fact),
         })?;

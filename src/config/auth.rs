@@ -10,7 +10,7 @@ rows! {
     /// Which clients may connect.
     pub struct AuthConfig {
         /// Users and passwords in mosquitto's `$7$` format. SIGHUP reads the file again. Not set: user
-        /// names are not checked.
+        /// names in CONNECT are not believed: a client that gives one is as anonymous as one that gives none.
         password_file: Option<PathBuf> =
             key(Restart, None).example(Some("passwords".into())).names_file();
         /// User names that may read dead letters, under `$dead/`: a pattern as in `[[class]]`. Not set: no

@@ -22,9 +22,34 @@ impl Config {
         self.store.check(&mut found);
         self.log.check(&mut found);
         self.auth.check(&mut found);
+        self.check_names(&mut found);
         self.broker.egress.check("broker.egress", &mut found);
         Listener::check_all(&self.listener, &self.auth, &mut found);
         found.into_result()
+    }
+
+    /// Whether any client is known by a user name that was checked. Where none is, no user name of CONNECT
+    /// is believed.
+    fn checks_names(&self) -> bool {
+        self.auth.password_file.is_some()
+            || self.listener.iter().any(Listener::names_users_by_certificate)
+    }
+
+    /// What is given to a name must be given to a name that is checked.
+    fn check_names(&self, found: &mut Problems) {
+        if self.checks_names() {
+            return;
+        }
+        let problem = "is for user names, and nothing here checks those: set auth.password_file, or \
+                       identity in a [listener.tls] that asks for client certificates";
+        if self.auth.dead_letter_users.is_some() {
+            found.add("auth.dead_letter_users", problem);
+        }
+        for (index, class) in self.class.iter().enumerate() {
+            if class.user.is_some() {
+                found.add(format!("class.{index}.user"), problem);
+            }
+        }
     }
 
     fn check_totals(&self, found: &mut Problems) {
@@ -244,6 +269,34 @@ mod tests {
         let tls = "[listener.tls]\ncertificate = \"c\"\nkey = \"k\"\nclient_ca = \"a\"\nclient_certificate";
         check(&format!("{open}{tls} = \"required\""), &[]);
         check(&format!("{open}{tls} = \"optional\""), &["anyone could come in"]);
+    }
+
+    #[test]
+    fn what_is_for_user_names_needs_somebody_who_checks_them() {
+        let (letters, class) =
+            ("auth.dead_letter_users = \"*\"", "[[class]]\nname = \"a\"\nuser = \"a\"");
+        let plain = "[[listener]]\naddress = \"127.0.0.1:1\"\n";
+        let tls = |keys: &str| {
+            let files = "certificate = \"c\"\nkey = \"k\"\nclient_ca = \"a\"\n";
+            format!("[[listener]]\naddress = \"127.0.0.1:2\"\n[listener.tls]\n{files}{keys}")
+        };
+        let required = "client_certificate = \"required\"";
+        let unnamed = tls(required);
+        let named = tls(&format!("{required}\nidentity = \"cn\""));
+        for right in [letters, class] {
+            let key = if right == letters { "auth.dead_letter_users: " } else { "class.0.user: " };
+            let wanted = format!("{key}is for user names, and nothing here checks those");
+            check(&format!("{right}\n{plain}"), &[&wanted]);
+            check(&format!("{right}\n{plain}{unnamed}"), &[&wanted]);
+            check(&format!("{right}\n{plain}{named}"), &[]);
+            check(&format!("auth.password_file = \"p\"\n{right}\n{plain}"), &[]);
+        }
+        check(&tls(&format!("{required}\nidentity = \"san\"")), &[]);
+        let closed = unnamed.replace("[listener.tls]", "allow_anonymous = false\n[listener.tls]");
+        check(
+            &closed,
+            &["listener.0.allow_anonymous: is false, and no client has a user name here"],
+        );
     }
 
     #[test]

@@ -59,8 +59,10 @@ rows! {
         /// `"required"`: a client without one cannot connect.
         client_certificate: ClientCertificate =
             key(Restart, ClientCertificate::None).words::<ClientCertificate>();
-        /// Where a client certificate has the user name. `"none"`: nowhere. `"cn"`: the Common Name.
-        /// `"san"`: the first DNS name, e-mail address or URI of the Subject Alternative Name.
+        /// Where a client certificate has the user name. `"none"`: nowhere. `"cn"`: the Common Name, of
+        /// which there must be exactly one. `"san"`: the first DNS name, e-mail address or URI of the
+        /// Subject Alternative Name. A client whose certificate has no such name, or one that is blank or
+        /// holds control characters, is refused. User name and password of its CONNECT are not looked at.
         identity: CertificateIdentity =
             key(Restart, CertificateIdentity::None).words::<CertificateIdentity>();
         /// Handshakes at once; further ones wait.
@@ -114,6 +116,11 @@ impl Listener {
     /// Whether a client without a certificate is refused before CONNECT.
     pub fn requires_certificate(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.client_certificate == ClientCertificate::Required)
+    }
+
+    /// Whether the certificates of its clients name users.
+    pub fn names_users_by_certificate(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.identity != CertificateIdentity::None)
     }
 
     /// Adds what is wrong with all listeners, apart from ranges.
@@ -172,7 +179,13 @@ impl Listener {
         key: &str,
         found: &mut Problems,
     ) {
-        if auth.password_file.is_some() || self.requires_certificate() {
+        if auth.password_file.is_some() {
+            return;
+        }
+        if self.requires_certificate() {
+            if self.allow_anonymous == Some(false) && !self.names_users_by_certificate() {
+                found.add(key, "is false, and no client has a user name here: set auth.password_file, or identity");
+            }
             return;
         }
         match self.allow_anonymous {

@@ -38,7 +38,7 @@ impl fmt::Display for ClientId {
 pub struct Identity {
     /// The Client Identifier; empty for the broker itself.
     pub client_id: ClientId,
-    /// The user name the Session was made under.
+    /// The user name the Session was made under: one that was checked.
     pub user_name: Option<Arc<str>>,
     meter: &'static Meter,
 }
@@ -51,6 +51,11 @@ impl Identity {
         meter: &'static Meter,
     ) -> Identity {
         Identity { client_id, user_name, meter }
+    }
+
+    /// The same client under no user name.
+    pub fn without_user(&self) -> Identity {
+        Identity::new(self.client_id.clone(), None, self.meter)
     }
 
     /// The meter its messages are counted by.

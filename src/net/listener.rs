@@ -15,7 +15,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::addresses::Addresses;
 use super::serve::{Serve, ServeContext, serve};
@@ -165,9 +165,16 @@ impl<C: Clock> Admitted<C> {
         None
     }
 
-    /// Notes the identity in the peer's verified certificate, if it showed one.
-    pub fn set_certificate(&mut self, identity: Option<String>) {
-        self.peer.certificate = identity;
+    /// Notes the identity in the peer's verified certificate.
+    pub fn set_certificate(&mut self, identity: String) {
+        self.peer.certificate = Some(identity);
+    }
+
+    /// The peer's certificate should name its user, and does not: its CONNECT is refused, because any
+    /// other name that it gives is one that nothing verified.
+    pub fn refuse_identity(&mut self, problem: &'static str) {
+        info!(address = %self.peer.address, reason = problem, "refused");
+        self.peer.refuse = Some(Reason::NotAuthorized);
     }
 
     /// Serves the connection in a task of its own until the stream or the link ends.

@@ -10,7 +10,7 @@ use tracing::debug;
 
 use super::listener::{Admitted, OpenListener};
 use super::serve::ServeContext;
-use super::tls::LiveTls;
+use super::tls::{CertificateUser, LiveTls};
 use crate::config::Listener;
 use crate::time::Clock;
 
@@ -101,7 +101,11 @@ async fn serve_tls<C: Clock>(tls: Arc<LiveTls>, mut admitted: Admitted<C>, strea
         tls.handshake(stream).await
     };
     let Some(stream) = admitted.handshake("TLS", handshake).await else { return };
-    admitted.set_certificate(tls.identity(stream.get_ref().1));
+    match tls.user(stream.get_ref().1) {
+        CertificateUser::Unasked => {}
+        CertificateUser::Name(name) => admitted.set_certificate(name),
+        CertificateUser::Unusable(problem) => admitted.refuse_identity(problem),
+    }
     // A task of its own: this one is as large as a handshake.
     admitted.serve(Box::new(stream));
 }

@@ -5,6 +5,8 @@
 //! certificates are asked for) also changes the ticket keys, so that no resumed handshake keeps an
 //! earlier verdict.
 
+mod identity;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,7 +26,9 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::warn;
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+pub use identity::CertificateUser;
 
 use crate::config::{CertificateIdentity, ClientCertificate, Tls};
 
@@ -117,9 +121,9 @@ impl LiveTls {
         Arc::clone(&self.current.load().server)
     }
 
-    /// The user name in the certificate of the peer of `conn`, if it showed one.
-    pub fn identity(&self, conn: &rustls::ServerConnection) -> Option<String> {
-        identity(conn, self.settings.identity)
+    /// The user that the certificate of the peer of `conn` stands for.
+    pub fn user(&self, conn: &rustls::ServerConnection) -> CertificateUser {
+        user(conn, self.settings.identity)
     }
 
     /// Reads the files again, for new connections. Leaves what is in force if it cannot.
@@ -233,35 +237,9 @@ impl Trust {
     }
 }
 
-/// The user name that the client's certificate stands for, if it showed one.
-///
-/// The certificate has been verified: this only reads it. A name that holds a control character is
-/// none.
-fn identity(conn: &rustls::ServerConnection, from: CertificateIdentity) -> Option<String> {
-    identity_in(conn.peer_certificates()?.first()?, from)
-}
-
-/// The user name in a certificate: its Common Name, or the first DNS name, e-mail address or URI of
-/// its Subject Alternative Name.
-pub fn identity_in(certificate: &[u8], from: CertificateIdentity) -> Option<String> {
-    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
-    let name = match from {
-        CertificateIdentity::None => return None,
-        CertificateIdentity::Cn => {
-            certificate.subject().iter_common_name().next()?.as_str().ok()?
-        }
-        CertificateIdentity::San => {
-            let names = certificate.subject_alternative_name().ok()??.value;
-            names.general_names.iter().find_map(|name| match name {
-                GeneralName::DNSName(name)
-                | GeneralName::RFC822Name(name)
-                | GeneralName::URI(name) => Some(*name),
-                _ => None,
-            })?
-        }
-    };
-    let usable = !name.is_empty() && !name.chars().any(char::is_control);
-    usable.then(|| name.to_owned())
+fn user(conn: &rustls::ServerConnection, from: CertificateIdentity) -> CertificateUser {
+    let certificate = conn.peer_certificates().and_then(|chain| chain.first());
+    CertificateUser::of(certificate.map(|certificate| &**certificate), from)
 }
 
 /// All items of one kind in a PEM file; an error if there is none.
@@ -391,16 +369,16 @@ mod tests {
     async fn shake(
         live: &LiveTls,
         client: &Arc<ClientConfig>,
-    ) -> io::Result<(HandshakeKind, Option<Vec<u8>>, [Option<String>; 2])> {
+    ) -> io::Result<(HandshakeKind, Option<Vec<u8>>, [CertificateUser; 2])> {
         let (near, far) = tokio::io::duplex(1 << 16);
         let server = async {
             let mut stream = live.handshake(near).await?;
             stream.write_all(b"!").await?;
             stream.read_exact(&mut [0]).await?;
             let conn = stream.get_ref().1;
-            let names = [CertificateIdentity::Cn, CertificateIdentity::San]
-                .map(|from| identity(conn, from));
-            assert_eq!(identity(conn, CertificateIdentity::None), None);
+            let names =
+                [CertificateIdentity::Cn, CertificateIdentity::San].map(|from| user(conn, from));
+            assert_eq!(user(conn, CertificateIdentity::None), CertificateUser::Unasked);
             Ok((conn.handshake_kind().unwrap(), conn.alpn_protocol().map(<[u8]>::to_vec), names))
         };
         let client = async {
@@ -438,9 +416,10 @@ mod tests {
             let (dir, tls) = asking(ClientCertificate::Optional);
             let live = LiveTls::load(&tls).unwrap();
             let shown = shake(&live, &Arc::new(client(dir.path(), true, version))).await.unwrap();
-            assert_eq!(shown.2, [Some("client".to_owned()), Some("client".to_owned())]);
+            let client_name = || CertificateUser::Name("client".to_owned());
+            assert_eq!(shown.2, [client_name(), client_name()]);
             let hidden = shake(&live, &Arc::new(client(dir.path(), false, version))).await.unwrap();
-            assert_eq!(hidden.2, [None, None]);
+            assert_eq!(hidden.2, [CertificateUser::Unasked, CertificateUser::Unasked]);
         }
     }
 

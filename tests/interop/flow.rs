@@ -2,11 +2,12 @@
 //! shaped, what a listener's rate does, what overtakes. No test here measures time.
 #![allow(clippy::single_range_in_vec_init)] // Lists of ranges, some of them short.
 
+use std::io::{Seek, Write};
 use std::net::SocketAddr;
 use std::ops::Range;
 
 use super::installed;
-use super::process::Sluice;
+use super::process::{Process, Sluice, new_folder, program};
 use super::rumq::{Client, V4, V5};
 use super::{
     CLIENTS, FORMAT, PATIENT, PLAIN, VERSIONS, command, listen, publish, publish_lines, send_lines,
@@ -124,24 +125,25 @@ fn a_class_is_chosen_by_user_name_and_by_client_identifier() {
         return;
     }
     for version in VERSIONS {
-        let broker = Sluice::start(&format!(
-            "{PLAIN}
+        let broker = with_users(
+            "[auth]
+            password_file = 'passwords'
             [[class]]
             name = 'users'
             user = 'meter'
-            shaping = {{ messages_rate = 100, messages_burst = 5 }}
+            shaping = { messages_rate = 100, messages_burst = 5 }
             [[class]]
             name = 'identifiers'
             client_id = 'slow-?'
-            shaping = {{ bytes_rate = '2KiB', bytes_burst = '64B' }}
-            "
-        ));
+            shaping = { bytes_rate = '2KiB', bytes_burst = '64B' }
+            ",
+        );
         let at = broker.address("tcp");
         for (who, id, class) in [
-            ("-u meter -i other", "other", Some("users")),
+            ("-u meter -P pw -i other", "other", Some("users")),
             ("-i slow-1", "slow-1", Some("identifiers")),
-            ("-u meter -i slow-2", "slow-2", Some("users")),
-            ("-u stranger -i slow-10", "slow-10", None),
+            ("-u meter -P pw -i slow-2", "slow-2", Some("users")),
+            ("-u stranger -P pw -i slow-10", "slow-10", None),
         ] {
             let session = format!("{who} -c -q 1 -t {id}/#");
             assert_eq!(listen(at, version, &format!("{session} -E")).end().0, Some(0));
@@ -322,17 +324,32 @@ fn a_message_of_a_higher_band_sent_last_comes_first() {
     }
 }
 
+/// A broker that lets in clients without a user name, and users whose password is `pw`.
+fn with_users(config: &str) -> Sluice {
+    let folder = new_folder();
+    for user in ["meter", "operator", "stranger"] {
+        let mut input = tempfile::tempfile().expect("a temporary file");
+        input.write_all(b"pw\n").and_then(|()| input.rewind()).expect("a file to read");
+        let mut command = program();
+        command.arg("passwd").arg(folder.path().join("passwords")).args([user, "--password-stdin"]);
+        assert_eq!(Process::start(command.stdin(input)).end(), (Some(0), Vec::new()));
+    }
+    let plain = PLAIN.replace("[broker]", "allow_anonymous = true\n\n[broker]");
+    Sluice::start_in(folder, &format!("{plain}{config}"))
+}
+
 /// Everything that was published is where the case says: told to its publisher, kept, in the ledger,
 /// in a dead letter.
 fn check(case: &Case) {
     if !installed::all(CLIENTS) {
         return;
     }
-    let broker = Sluice::start(&format!(
-        "{PLAIN}{}
+    let broker = with_users(&format!(
+        "{}
         [store]
         path = 'data'
         [auth]
+        password_file = 'passwords'
         dead_letter_users = 'operator'
         ",
         small(case.policy, case.room)
@@ -349,10 +366,10 @@ fn check(case: &Case) {
         until_absent(at, round + 1);
         let letters = [("311", FORMAT.to_owned()), ("5", format!("{FORMAT}|%P"))];
         let letters = letters.map(|(version, format)| {
-            let args = format!("-u operator -q 2 -t $dead/# -d -C {dropped} -F {format}");
+            let args = format!("-u operator -P pw -q 2 -t $dead/# -d -C {dropped} -F {format}");
             let mut operator = command("mosquitto_sub", at, version, &args);
             operator.until(|line| line.starts_with("Subscribed "));
-            let stranger = listen(at, version, "-u stranger -q 2 -t $dead/#").end().1;
+            let stranger = listen(at, version, "-u stranger -P pw -q 2 -t $dead/#").end().1;
             assert_eq!(stranger, ["All subscription requests were denied."]);
             operator
         });

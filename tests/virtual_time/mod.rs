@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
-use sluicemq::auth::{PasswordAuth, Rights};
+use sluicemq::auth::Rights;
 use sluicemq::broker::mailbox::Account;
-use sluicemq::broker::ports::Store;
+use sluicemq::broker::ports::{AuthRequest, AuthStep, Authenticator, Store, Verdict};
 use sluicemq::broker::turn::Scratch;
 use sluicemq::broker::{Broker, Link, PeerInfo, Ports};
 use sluicemq::codec::property::put_user_property;
@@ -67,6 +67,16 @@ pub struct Got {
     pub user_properties: Vec<(String, String)>,
 }
 
+/// Takes every client for the user that it says it is, as if it had checked.
+struct Believing;
+
+impl Authenticator for Believing {
+    fn begin(&self, request: &AuthRequest<'_>) -> AuthStep {
+        let user_name = request.user_name.map(Into::into);
+        AuthStep::Verdict(Verdict::Accept { user_name, data: None })
+    }
+}
+
 #[derive(Default)]
 struct Bell(AtomicBool);
 
@@ -90,7 +100,7 @@ impl Town {
         let config: Config = toml::from_str(config).expect("a configuration");
         let ports = Ports {
             store,
-            authenticator: Arc::new(PasswordAuth::new(None)),
+            authenticator: Arc::new(Believing),
             access: Arc::new(Rights::new(&config.auth)),
         };
         let broker = Broker::new(&config, ports, 1, BEGIN);

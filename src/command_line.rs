@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use sluicemq::settings::{self, Settings};
 
-/// Sluice: an MQTT 3.1.1 and 5 broker.
+/// An MQTT 3.1.1 and 5 broker for fleets of IoT devices that tells the truth about every message
 #[derive(Parser)]
-#[command(name = "sluice", version, about, after_help = AFTER_HELP)]
+#[command(name = "sluice", version, after_help = AFTER_HELP)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,

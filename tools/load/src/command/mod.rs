@@ -84,6 +84,11 @@ const AFTER_HELP: &str = "\
 Exit code 0: everything came back as it should. 1: something did not, or --require is not met.
 2: the run could not be made.";
 
+/// The commands and options, for manual pages and completions.
+pub fn command_line() -> clap::Command {
+    Cli::command()
+}
+
 /// Does what the command line says.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {

@@ -52,7 +52,7 @@ struct Options {
     #[arg(long, value_name = "NAME=PATH", hide = true)]
     program: Vec<String>,
     /// The load generator's program
-    #[arg(long, value_name = "PATH", hide = true, default_value = "target/release/sluice-load")]
+    #[arg(long, value_name = "PATH", hide = true, default_value = "target/dist/sluice-load")]
     load: PathBuf,
 }
 

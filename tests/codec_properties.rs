@@ -89,7 +89,7 @@ fn a_complete_frame_is_a_packet_or_an_error_and_never_a_panic() {
         packet_max: 200,
         properties_max: 40,
         user_properties_max: 1,
-        filters_max: 2,
+        filters_at_once: 2,
     };
     each(30_000, |random, packet, version, from, mut bytes| {
         random.mutate(&mut bytes);

@@ -19,7 +19,7 @@ use std::num::NonZeroU16;
 
 use process::Sluice;
 use sluicemq::codec::{Ack, Connect, Packet, PacketId, Publish, QoS, Reason, Version};
-use wire::{Client, Flood, VERSIONS, connect, connect_with_will, encoded, message, subscribe};
+use wire::{Client, Flood, VERSIONS, connect, connect_with_will, encoded, message};
 
 /// A broker with `settings`, which begin inside the section of its listener.
 fn broker(settings: &str) -> Sluice {
@@ -133,37 +133,36 @@ fn a_client_identifier_of_256_bytes_is_taken_and_no_longer_one() {
 }
 
 #[test]
-fn a_client_has_a_thousand_subscriptions_and_no_more() {
+fn a_client_has_ten_thousand_subscriptions_and_each_further_filter_is_refused() {
     let broker = broker("");
     let at = broker.address("tcp");
-    let filters: Vec<String> = (0..1001).map(|number| format!("f/{number}")).collect();
+    let filters: Vec<String> = (0..10_500).map(|number| format!("f/{number}")).collect();
     let filters: Vec<&str> = filters.iter().map(String::as_str).collect();
     for version in VERSIONS {
         let mut client = Client::connect(at, version, "a");
-        for hundred in filters[..1000].chunks(100) {
-            assert_eq!(client.subscribe(hundred, QoS::AtMostOnce), [Reason::Success; 100]);
-        }
         let full = told(version, Reason::QuotaExceeded, Reason::UnspecifiedError);
-        assert_eq!(client.subscribe(&filters[1000..], QoS::AtMostOnce), [full]);
+        let told = client.subscribe(&filters, QoS::AtMostOnce);
+        assert_eq!(told[..10_000], vec![Reason::Success; 10_000]);
+        assert_eq!(told[10_000..], vec![full; 500]);
         assert_eq!(client.subscribe(&filters[..1], QoS::AtMostOnce), [Reason::Success]);
-        assert_eq!(client.publish("f/999", b""), Reason::Success);
-        assert_eq!(client.message().0, "f/999");
+        assert_eq!(client.publish("f/9999", b""), Reason::Success);
+        assert_eq!(client.message().0, "f/9999");
         // Another client has its own.
         let mut other = Client::connect(at, version, "b");
-        assert_eq!(other.subscribe(&filters[1000..], QoS::AtMostOnce), [Reason::Success]);
+        assert_eq!(other.subscribe(&filters[10_000..10_001], QoS::AtMostOnce), [Reason::Success]);
     }
 }
 
 #[test]
-fn a_subscribe_has_128_filters_and_no_more() {
-    let broker = broker("");
+fn a_subscribe_has_as_many_filters_as_are_configured_and_the_others_are_refused() {
+    let broker = broker("[limits]\nfilters_max = 2");
     let at = broker.address("tcp");
     for version in VERSIONS {
         let mut client = Client::connect(at, version, "a");
-        let granted = client.subscribe(&["t"; 128], QoS::AtMostOnce);
-        assert_eq!(granted, [Reason::Success; 128]);
-        client.send(&subscribe(&["t"; 129], QoS::AtMostOnce));
-        client.closed_by(Reason::QuotaExceeded);
+        let full = told(version, Reason::QuotaExceeded, Reason::UnspecifiedError);
+        let told = client.subscribe(&["t", "u", "v"], QoS::AtMostOnce);
+        assert_eq!(told, [Reason::Success, Reason::Success, full]);
+        client.ping();
     }
 }
 

@@ -2,6 +2,8 @@
 //! have (enhanced authentication, topics that a client may not publish to), and what only the
 //! broker's own figures show.
 
+#[path = "link/filters.rs"]
+mod filters;
 #[path = "link/greeting.rs"]
 mod greeting;
 #[path = "link/kick.rs"]

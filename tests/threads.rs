@@ -476,6 +476,7 @@ fn what_waits_for_the_store_leaves_in_the_end() {
         assert!(subscriber.hear(|p| matches!(p, Packet::ConnAck(_))));
         let options = SubscribeOptions { qos: QoS::ExactlyOnce, ..SubscribeOptions::default() };
         subscriber.say(&Packet::Subscribe(Subscribe {
+            rest: &[],
             packet_id: id(1),
             subscription_id: None,
             user_properties: Properties::EMPTY,

@@ -53,6 +53,8 @@ counters! {
         "Clients disconnected for a rate.";
     RateConnects "ingress_connects" Count "ingress/connects"
         "CONNECTs refused because their Client Identifier came too often; they are among those refused.";
+    FiltersRefused "subscriptions_refused" Count "subscriptions/refused"
+        "Filters of SUBSCRIBEs refused with 0x97 for want of room.";
     Writes "writes" Count "batch/writes" "Writes to clients, each of one packet or many.";
     Stored "messages_stored" Count "batch/messages" "Messages handed to the store.";
     HeldUp "overload_held_up" Count "overload/held up"

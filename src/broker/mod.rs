@@ -259,6 +259,7 @@ impl Broker {
             policy: &shared.policy,
             access: &*shared.ports.access,
             subscriptions_free: 0,
+            filters_free: 0,
             groups_free: 0,
             groups: &shared.router,
             remembers: shared.remembers,
@@ -273,6 +274,10 @@ impl Broker {
         Context {
             subscriptions_free: (totals.subscriptions_max as usize)
                 .saturating_sub(shared.router.subscriptions()),
+            filters_free: match shared.policy.limits.filters_max {
+                0 => usize::MAX,
+                max => max as usize,
+            },
             groups_free: (totals.groups_max as usize).saturating_sub(shared.router.group_count()),
             ..self.context(now)
         }

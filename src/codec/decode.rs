@@ -8,7 +8,7 @@ use super::wire::{FieldReader, RemainingLength, remaining_length};
 use super::words::{DecodeLimits, Sender, Version};
 use frame::{DISCONNECT, PINGREQ, PUBLISH, PacketFrame, check_first_byte};
 
-pub use frame::{Decoded, connect_version};
+pub use frame::{Decoded, connect_version, more_filters, more_names};
 
 /// Cuts one packet from the front of `bytes`.
 ///
@@ -97,6 +97,7 @@ pub fn glance(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::packet::Packet;
     use crate::codec::reason::Reason;
 
     const V5: Option<Version> = Some(Version::V5);
@@ -131,7 +132,7 @@ mod tests {
             packet_max: 40,
             properties_max: 20,
             user_properties_max: 1,
-            filters_max: 1,
+            filters_at_once: 1,
         };
         check(&[0x30, 39], V5, &limits, Reason::PacketTooLarge);
         check(
@@ -147,10 +148,39 @@ mod tests {
         };
         check(&with(&[0; 21]), V5, &limits, Reason::PacketTooLarge);
         check(&with(&[user, user].concat()), V5, &limits, Reason::QuotaExceeded);
-        let filters = [0x82, 10, 0, 1, 0, 1, b'a', 0, 0, 1, b'b', 0];
-        check(&filters, V311, &limits, Reason::QuotaExceeded);
-        let filters = [0xA2, 8, 0, 1, 0, 1, b'a', 0, 1, b'b'];
-        check(&filters, V311, &limits, Reason::QuotaExceeded);
+    }
+
+    #[test]
+    fn filters_beyond_those_of_one_go_are_checked_and_left_for_the_next() {
+        let two = DecodeLimits { filters_at_once: 2, ..DecodeLimits::NONE };
+        let subscribe = b"\x82\x11\0\x01\0\x01a\0\0\x01b\x01\0\x02cd\x02";
+        let Ok(Decoded::Packet { packet: Packet::Subscribe(subscribe), .. }) =
+            decode(subscribe, V311, Sender::Client, &two)
+        else {
+            panic!("a SUBSCRIBE of three filters")
+        };
+        let texts: Vec<_> = subscribe.filters.iter().map(|(filter, _)| *filter).collect();
+        assert_eq!((texts, subscribe.rest), (vec!["a", "b"], &b"\0\x02cd\x02"[..]));
+        let (filters, rest) = more_filters(subscribe.rest, V311.unwrap(), 2).unwrap();
+        assert_eq!((filters[0].0, filters[0].1.qos as u8, filters.len()), ("cd", 2, 1));
+        assert_eq!(rest, b"");
+
+        let unsubscribe = b"\xA2\x0C\0\x01\0\x01a\0\x01b\0\x02cd";
+        let Ok(Decoded::Packet { packet: Packet::Unsubscribe(unsubscribe), .. }) =
+            decode(unsubscribe, V311, Sender::Client, &two)
+        else {
+            panic!("an UNSUBSCRIBE of three filters")
+        };
+        assert_eq!(
+            (&unsubscribe.filters[..], unsubscribe.rest),
+            (&["a", "b"][..], &b"\0\x02cd"[..])
+        );
+        assert_eq!(more_names(unsubscribe.rest, 2).unwrap(), (vec!["cd"], &b""[..]));
+
+        // A packet with a fault in what is left for later is refused whole.
+        check(b"\x82\x10\0\x01\0\x01a\0\0\x01b\0\0\x01c\x03", V311, &two, Reason::MalformedPacket);
+        check(b"\x82\x10\0\x01\0\x01a\0\0\x01b\0\0\x09c\0", V311, &two, Reason::MalformedPacket);
+        check(b"\xA2\x0A\0\x01\0\x01a\0\x01b\0\0", V311, &two, Reason::ProtocolError);
     }
 
     #[test]

@@ -25,7 +25,7 @@ mod version3;
 mod wire;
 pub mod words;
 
-pub use decode::{Decoded, Glance, connect_version, decode, glance};
+pub use decode::{Decoded, Glance, connect_version, decode, glance, more_filters, more_names};
 pub use encode::{encode, publish_len};
 pub use error::{DecodeError, EncodeError};
 pub use packet::{

@@ -227,6 +227,9 @@ pub struct Subscribe<'a> {
     pub user_properties: Properties<'a>,
     /// At least one.
     pub filters: Vec<(&'a str, SubscribeOptions)>,
+    /// Those after [`DecodeLimits::filters_at_once`](crate::codec::DecodeLimits::filters_at_once), as they
+    /// came, checked for form too: see [`more_filters`](crate::codec::more_filters).
+    pub rest: &'a [u8],
 }
 
 /// Options of one Topic Filter in a SUBSCRIBE.
@@ -277,6 +280,9 @@ pub struct Unsubscribe<'a> {
     pub user_properties: Properties<'a>,
     /// At least one.
     pub filters: Vec<&'a str>,
+    /// Those after [`DecodeLimits::filters_at_once`](crate::codec::DecodeLimits::filters_at_once), as they
+    /// came, checked for form too: see [`more_names`](crate::codec::more_names).
+    pub rest: &'a [u8],
 }
 
 /// DISCONNECT.

@@ -50,8 +50,9 @@ pub struct DecodeLimits {
     pub properties_max: usize,
     /// Most User Properties in a packet.
     pub user_properties_max: usize,
-    /// Most filters in a SUBSCRIBE or UNSUBSCRIBE.
-    pub filters_max: usize,
+    /// Topic Filters of a SUBSCRIBE or UNSUBSCRIBE that are decoded at once; the packet's `rest` has those
+    /// after them.
+    pub filters_at_once: usize,
 }
 
 impl DecodeLimits {
@@ -60,7 +61,7 @@ impl DecodeLimits {
         packet_max: usize::MAX,
         properties_max: usize::MAX,
         user_properties_max: usize::MAX,
-        filters_max: usize::MAX,
+        filters_at_once: usize::MAX,
     };
 }
 

@@ -55,8 +55,6 @@ impl Config {
     fn check_totals(&self, found: &mut Problems) {
         let (limits, totals) = (&self.limits, &self.totals);
         self.queue.check("queue", limits, totals, found);
-        let subscriptions = ("totals.subscriptions_max", totals.subscriptions_max);
-        found.at_most("limits.subscriptions_max", limits.subscriptions_max, subscriptions);
         let buffered = ("totals.connection_bytes_max", totals.connection_bytes_max);
         found.at_most("limits.packet_bytes_max", limits.packet_bytes_max, buffered);
         if self.session.retain_available && totals.retained_max > 0 {

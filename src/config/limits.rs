@@ -35,10 +35,13 @@ rows! {
         topic_levels_max: u32 = key(Restart, 32).range(1..=65_536);
         /// Longest Client Identifier in bytes.
         client_id_bytes_max: u32 = key(Restart, 256).range(23..=65_535);
-        /// Subscriptions of one client. At most `totals.subscriptions_max`.
-        subscriptions_max: u32 = key(Restart, 1000).range(1..=1_000_000);
-        /// Topic Filters in one SUBSCRIBE or UNSUBSCRIBE.
-        filters_max: u32 = key(Restart, 128).range(1..=65_536);
+        /// Subscriptions of one client; further ones are refused with 0x97 (3.1.1: 0x80). A client has more
+        /// than 1,000 only while there is room for 32 times as many as it has under
+        /// `totals.subscriptions_max`.
+        subscriptions_max: u32 = key(Restart, 10_000).range(1..=1_000_000);
+        /// Topic Filters of one SUBSCRIBE that are served; further ones are refused with 0x97 (3.1.1: 0x80).
+        /// 0: as many as the packet holds. An UNSUBSCRIBE is always served whole.
+        filters_max: u32 = key(Restart, 0).range(0..=65_536);
         /// User Properties in one packet.
         user_properties_max: u32 = key(Restart, 64).range(0..=65_536);
         /// Bytes of properties in one packet. At most `limits.packet_bytes_max`.

@@ -93,6 +93,7 @@ fn conversation<'a>(topic: &'a str, user: Option<(&'a str, &'a str)>) -> [Packet
     };
     let options = SubscribeOptions { qos: QoS::AtLeastOnce, ..SubscribeOptions::default() };
     let subscribe = Subscribe {
+        rest: &[],
         packet_id: PacketId::MIN,
         subscription_id: None,
         user_properties: codec::Properties::EMPTY,

@@ -103,6 +103,45 @@ pub enum Count<'a> {
         /// Its topic, if it has a valid one.
         topic: Option<TopicName<'a>>,
     },
+    /// Filters of a SUBSCRIBE were refused with 0x97.
+    NotSubscribed {
+        /// What has no room for them.
+        quota: Quota,
+        /// How many.
+        filters: u32,
+    },
+}
+
+/// A limit that a Subscription can be refused for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(usize)]
+pub enum Quota {
+    /// `limits.filters_max`: filters of one SUBSCRIBE.
+    Filters,
+    /// `limits.subscriptions_max`: Subscriptions of one client.
+    Own,
+    /// `totals.subscriptions_max`: Subscriptions of all clients.
+    Total,
+    /// The same, of which a client with very many may take only a share.
+    Share,
+    /// `totals.groups_max`: groups of Shared Subscriptions.
+    Groups,
+}
+
+impl Quota {
+    /// Every limit, in the order of its number.
+    pub const ALL: [Quota; 5] =
+        [Quota::Filters, Quota::Own, Quota::Total, Quota::Share, Quota::Groups];
+
+    /// The key that sets it.
+    pub const fn key(self) -> &'static str {
+        match self {
+            Quota::Filters => "limits.filters_max",
+            Quota::Own => "limits.subscriptions_max",
+            Quota::Total | Quota::Share => "totals.subscriptions_max",
+            Quota::Groups => "totals.groups_max",
+        }
+    }
 }
 
 impl<'a> Count<'a> {

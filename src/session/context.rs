@@ -62,6 +62,8 @@ pub struct Context<'a> {
     pub access: &'a dyn Access,
     /// Subscriptions the broker still has room for.
     pub subscriptions_free: usize,
+    /// Filters of this SUBSCRIBE that are still served.
+    pub filters_free: usize,
     /// Groups the broker still has room for.
     pub groups_free: usize,
     /// The groups that exist: they may be joined even if there is room for no other.

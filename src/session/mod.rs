@@ -32,6 +32,7 @@
 //!     policy: &policy,
 //!     access: &All,
 //!     subscriptions_free: 10,
+//!     filters_free: 10,
 //!     groups_free: 10,
 //!     groups: &All,
 //!     remembers: false,
@@ -67,6 +68,7 @@ mod action;
 pub mod alias;
 pub mod connect;
 mod context;
+mod cursors;
 mod ended;
 mod ending;
 mod inbound;
@@ -74,6 +76,7 @@ mod outbound;
 pub mod record;
 mod subscribe;
 mod subscription;
+mod subscriptions;
 mod unreleased;
 pub mod will;
 pub mod window;
@@ -81,20 +84,18 @@ pub mod window;
 use std::sync::Arc;
 use std::time::Duration;
 
-use thin_vec::ThinVec;
-
 use crate::codec::{Disconnect, Packet, PacketId, Properties, Reason, Version};
 use crate::message::{GroupId, Identity};
 use crate::time::Time;
 use crate::topic::TopicFilter;
 
-pub use action::{Action, Count, Input};
+pub use action::{Action, Count, Input, Quota};
 pub use connect::{Terms, reserved};
 pub use context::{Access, Context, Groups, Policy};
+pub use cursors::Cursor;
 pub use ended::{CopyEnd, EndedCopy};
 pub use ending::End;
 pub use record::{Op, Record};
-pub use subscribe::Cursor;
 pub use subscription::Subscription;
 pub use will::WillMessage;
 
@@ -120,7 +121,7 @@ pub struct Session {
     terms: Terms,
     /// When the last whole packet came in.
     heard: Time,
-    subscriptions: subscribe::Subscriptions,
+    subscriptions: subscriptions::Subscriptions,
     window: window::Window,
     /// `QoS` 2 identifiers received and not yet released.
     received: unreleased::Unreleased,
@@ -130,7 +131,7 @@ pub struct Session {
     owed_qos2: u32,
     /// Made when the first Topic Alias is.
     aliases: Option<Box<alias::Aliases>>,
-    cursors: ThinVec<Cursor>,
+    cursors: cursors::Cursors,
     will: Option<Arc<WillMessage>>,
     end: End,
     /// The store knows of it.
@@ -144,13 +145,13 @@ impl Session {
             identity,
             terms,
             heard: now,
-            subscriptions: subscribe::Subscriptions::default(),
+            subscriptions: subscriptions::Subscriptions::default(),
             window: window::Window::default(),
             received: unreleased::Unreleased::default(),
             owed_qos1: 0,
             owed_qos2: 0,
             aliases: None,
-            cursors: ThinVec::new(),
+            cursors: cursors::Cursors::default(),
             will: None,
             end: End::Abrupt,
             remembered: false,

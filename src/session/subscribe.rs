@@ -1,75 +1,28 @@
-//! SUBSCRIBE and UNSUBSCRIBE, and the cursors through which retained messages are pulled.
+//! SUBSCRIBE and UNSUBSCRIBE.
 
-use super::{Action, Context, Op, Session, Subscription};
+use super::cursors::Cursor;
+use super::{Action, Context, Count, Op, Quota, Session, Subscription};
 use crate::codec::{
-    Packet, Properties, QoS, Reason, RetainHandling, SubAck, Subscribe, SubscribeOptions,
-    Unsubscribe,
+    Packet, Properties, Reason, RetainHandling, SubAck, Subscribe, SubscribeOptions, Unsubscribe,
 };
 use crate::topic::TopicFilter;
 
-/// The position in the retained messages for one new Subscription. It is parked with its Session, so
-/// that a million retained messages need no queue.
-#[derive(Clone, Debug)]
-pub struct Cursor {
-    /// The filter that retained messages have to match.
-    pub filter: TopicFilter,
-    /// QoS granted.
-    pub qos: QoS,
-    /// Subscription Identifier, 0 for none.
-    pub id: u32,
-    /// Entries above it are delivered live; `None` until the Subscription is in the tree.
-    pub stamp: Option<u64>,
-    /// The last Topic Name that was looked at; `None` at the beginning.
-    pub after: Option<String>,
-}
-
-/// The Subscriptions of a Session by filter: a sorted list, since most clients have one or two.
-#[derive(Debug, Default)]
-pub(super) struct Subscriptions(Vec<(TopicFilter, Subscription)>);
-
-impl Subscriptions {
-    pub fn get(&self, filter: &TopicFilter) -> Option<Subscription> {
-        self.position(filter).ok().map(|index| self.0[index].1)
-    }
-
-    pub fn insert(&mut self, filter: TopicFilter, subscription: Subscription) {
-        match self.position(&filter) {
-            Ok(index) => self.0[index].1 = subscription,
-            Err(index) => {
-                if self.0.len() < 4 {
-                    self.0.reserve_exact(1);
-                }
-                self.0.insert(index, (filter, subscription));
-            }
-        }
-    }
-
-    pub fn remove(&mut self, filter: &TopicFilter) -> bool {
-        let found = self.position(filter);
-        if let Ok(index) = found {
-            self.0.remove(index);
-        }
-        found.is_ok()
-    }
-
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = (&TopicFilter, &Subscription)> {
-        self.0.iter().map(|(filter, subscription)| (filter, subscription))
-    }
-
-    fn position(&self, filter: &TopicFilter) -> Result<usize, usize> {
-        self.0.binary_search_by(|(held, _)| held.cmp(filter))
-    }
-}
-
-/// What the broker still has room for, counted down within one SUBSCRIBE.
-struct Free {
+/// One SUBSCRIBE: what there is still room for, and what it leaves to be done after its last filter.
+struct SubscribePass {
+    filters: usize,
     subscriptions: usize,
     groups: usize,
+    /// Filters that were refused, by the quota that has no room for them.
+    refused: [u32; Quota::ALL.len()],
+    /// Filters that were there before, each with the cursor that replaces its former one, if any.
+    renewed: Vec<(TopicFilter, Option<Cursor>)>,
 }
+
+/// So many Subscriptions a client has as long as there is room for one more in the broker.
+const PLAIN: usize = 1000;
+/// Beyond [`PLAIN`], the broker must have room for so many times as many as the client has: so few clients
+/// with very many do not use up what is for all.
+const SPARE: usize = 32;
 
 impl Session {
     pub(super) fn on_subscribe(
@@ -79,13 +32,19 @@ impl Session {
         out: &mut impl FnMut(Action<'_>),
     ) {
         let id = subscribe.subscription_id.map_or(0, |id| id.get());
-        let mut free = Free { subscriptions: cx.subscriptions_free, groups: cx.groups_free };
+        let mut pass = SubscribePass::new(cx);
         // Several filters act as several SUBSCRIBEs with one SUBACK [MQTT5-3.8.4-5].
         let reasons = subscribe
             .filters
             .iter()
-            .map(|(filter, options)| self.subscribe(filter, *options, id, &mut free, cx, out))
+            .map(|(filter, options)| self.subscribe(filter, *options, id, &mut pass, cx, out))
             .collect();
+        self.cursors.replace(pass.renewed);
+        for (quota, filters) in Quota::ALL.into_iter().zip(pass.refused) {
+            if filters > 0 {
+                out(Action::Count(Count::NotSubscribed { quota, filters }));
+            }
+        }
         let packet = Packet::SubAck(SubAck {
             packet_id: subscribe.packet_id,
             reason_string: None,
@@ -101,8 +60,10 @@ impl Session {
         cx: &Context<'_>,
         out: &mut impl FnMut(Action<'_>),
     ) {
-        let reasons =
-            unsubscribe.filters.iter().map(|filter| self.unsubscribe(filter, cx, out)).collect();
+        let mut ended = Vec::new();
+        let filters = unsubscribe.filters.iter();
+        let reasons = filters.map(|filter| self.unsubscribe(filter, &mut ended, cx, out)).collect();
+        self.cursors.replace(ended);
         let packet = Packet::UnsubAck(SubAck {
             packet_id: unsubscribe.packet_id,
             reason_string: None,
@@ -114,14 +75,12 @@ impl Session {
 
     /// The Subscriptions of the last SUBSCRIBE are in the tree since `stamp`.
     pub(super) fn on_subscribed(&mut self, stamp: u64) {
-        for cursor in &mut self.cursors {
-            cursor.stamp.get_or_insert(stamp);
-        }
+        self.cursors.stamp(stamp);
     }
 
     /// The cursor to pull retained messages by, if one is open.
     pub fn cursor(&mut self) -> Option<&mut Cursor> {
-        self.cursors.first_mut().filter(|cursor| cursor.stamp.is_some())
+        self.cursors.first()
     }
 
     /// Whether retained messages are still to be pulled.
@@ -131,10 +90,7 @@ impl Session {
 
     /// The first cursor has reached its end.
     pub fn close_cursor(&mut self) {
-        self.cursors.remove(0);
-        if self.cursors.is_empty() {
-            self.cursors = thin_vec::ThinVec::new();
-        }
+        self.cursors.close_first();
     }
 
     fn subscribe(
@@ -142,10 +98,14 @@ impl Session {
         text: &str,
         mut options: SubscribeOptions,
         id: u32,
-        free: &mut Free,
+        pass: &mut SubscribePass,
         cx: &Context<'_>,
         out: &mut impl FnMut(Action<'_>),
     ) -> Reason {
+        if pass.filters == 0 {
+            return pass.refuse(Quota::Filters);
+        }
+        pass.filters -= 1;
         let filter = match TopicFilter::parse(text, &cx.policy.topic) {
             Ok(filter) => filter,
             Err(_) => return Reason::TopicFilterInvalid,
@@ -159,14 +119,10 @@ impl Session {
         options.qos = options.qos.min(cx.policy.qos_max); // [MQTT5-3.2.2-10]
         let subscription = Subscription { options, id };
         let old = self.subscriptions.get(&filter);
-        if old.is_none() {
-            let full = self.subscriptions.len() >= cx.policy.limits.subscriptions_max as usize;
-            let new_group = filter.share().is_some() && !cx.groups.exists(&filter);
-            if full || free.subscriptions == 0 || (new_group && free.groups == 0) {
-                return Reason::QuotaExceeded;
-            }
-            free.subscriptions -= 1;
-            free.groups -= usize::from(new_group);
+        if old.is_none()
+            && let Err(quota) = self.room_for(&filter, pass, cx)
+        {
+            return pass.refuse(quota);
         }
         // Fleets subscribe again at every reconnect: an equal one writes nothing.
         if old != Some(subscription) {
@@ -174,8 +130,32 @@ impl Session {
             self.remember(cx, out, || Op::Subscribed { filter: filter.clone(), options, id });
         }
         out(Action::Subscribe { filter: &filter, subscription });
-        self.open_cursor(filter, subscription, old.is_none(), cx);
+        self.open_cursor(filter, subscription, old.is_none(), pass, cx);
         Reason::granted(options.qos)
+    }
+
+    /// Takes the room of one more Subscription.
+    fn room_for(
+        &self,
+        filter: &TopicFilter,
+        pass: &mut SubscribePass,
+        cx: &Context<'_>,
+    ) -> Result<(), Quota> {
+        let own = self.subscriptions.len();
+        let new_group = filter.share().is_some() && !cx.groups.exists(filter);
+        if own >= cx.policy.limits.subscriptions_max as usize {
+            Err(Quota::Own)
+        } else if pass.subscriptions == 0 {
+            Err(Quota::Total)
+        } else if own >= PLAIN && pass.subscriptions / SPARE <= own {
+            Err(Quota::Share)
+        } else if new_group && pass.groups == 0 {
+            Err(Quota::Groups)
+        } else {
+            pass.subscriptions -= 1;
+            pass.groups -= usize::from(new_group);
+            Ok(())
+        }
     }
 
     /// Retained messages: never for a Shared Subscription, else as Retain Handling says
@@ -185,6 +165,7 @@ impl Session {
         filter: TopicFilter,
         subscription: Subscription,
         is_new: bool,
+        pass: &mut SubscribePass,
         cx: &Context<'_>,
     ) {
         let wanted = match subscription.options.retain_handling {
@@ -192,21 +173,25 @@ impl Session {
             RetainHandling::IfNew => is_new,
             RetainHandling::Never => false,
         };
-        self.cursors.retain(|cursor| cursor.filter != filter);
-        if wanted && filter.share().is_none() && cx.policy.session.retain_available {
-            self.cursors.push(Cursor {
-                filter,
-                qos: subscription.options.qos,
-                id: subscription.id,
-                stamp: None,
-                after: None,
-            });
+        let opens = wanted && filter.share().is_none() && cx.policy.session.retain_available;
+        let cursor = opens.then(|| Cursor {
+            filter: filter.clone(),
+            qos: subscription.options.qos,
+            id: subscription.id,
+            stamp: None,
+            after: None,
+        });
+        match cursor {
+            Some(cursor) if is_new => self.cursors.open(cursor),
+            cursor if !is_new => pass.renewed.push((filter, cursor)),
+            _ => {}
         }
     }
 
     fn unsubscribe(
         &mut self,
         text: &str,
+        ended: &mut Vec<(TopicFilter, Option<Cursor>)>,
         cx: &Context<'_>,
         out: &mut impl FnMut(Action<'_>),
     ) -> Reason {
@@ -216,9 +201,26 @@ impl Session {
         if !self.subscriptions.remove(&filter) {
             return Reason::NoSubscriptionExisted;
         }
-        self.cursors.retain(|cursor| cursor.filter != filter);
+        ended.push((filter.clone(), None));
         out(Action::Unsubscribe { filter: &filter });
         self.remember(cx, out, || Op::Unsubscribed { filter });
         Reason::Success
+    }
+}
+
+impl SubscribePass {
+    fn new(cx: &Context<'_>) -> SubscribePass {
+        SubscribePass {
+            filters: cx.filters_free,
+            subscriptions: cx.subscriptions_free,
+            groups: cx.groups_free,
+            refused: [0; Quota::ALL.len()],
+            renewed: Vec::new(),
+        }
+    }
+
+    fn refuse(&mut self, quota: Quota) -> Reason {
+        self.refused[quota as usize] += 1;
+        Reason::QuotaExceeded
     }
 }

@@ -290,6 +290,7 @@ impl Random {
         });
         let filters = filters.collect();
         Subscribe {
+            rest: &[],
             packet_id: self.packet_id(),
             subscription_id: self
                 .maybe(|random| NonZeroU32::new(random.pick(IDS)))
@@ -327,6 +328,7 @@ impl Random {
 
     fn unsubscribe(&mut self, v5: bool) -> Unsubscribe<'static> {
         Unsubscribe {
+            rest: &[],
             packet_id: self.packet_id(),
             user_properties: self.user_properties(v5),
             filters: (0..1 + self.below(4)).map(|_| self.pick(FILTERS)).collect(),

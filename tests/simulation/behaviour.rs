@@ -144,6 +144,7 @@ impl World {
         self.settle();
         let options = SubscribeOptions { qos: QoS::ExactlyOnce, ..SubscribeOptions::default() };
         self.conns.get_mut(&id).unwrap().send(&Packet::Subscribe(Subscribe {
+            rest: &[],
             packet_id: NonZeroU16::MIN,
             subscription_id: None,
             user_properties: Properties::EMPTY,
@@ -251,6 +252,7 @@ impl World {
         let subscription_id = if v5 { NonZeroU32::new(random.below(4) as u32) } else { None };
         let packet_id = self.clients[self.conns[&id].client].free_id();
         self.conns.get_mut(&id).unwrap().send(&Packet::Subscribe(Subscribe {
+            rest: &[],
             packet_id: NonZeroU16::new(packet_id).unwrap(),
             subscription_id,
             user_properties: Properties::EMPTY,
@@ -263,6 +265,7 @@ impl World {
         let options = SubscribeOptions { qos: QoS::ExactlyOnce, ..SubscribeOptions::default() };
         let packet_id = self.clients[self.conns[&id].client].free_id();
         self.conns.get_mut(&id).unwrap().send(&Packet::Subscribe(Subscribe {
+            rest: &[],
             packet_id: NonZeroU16::new(packet_id).unwrap(),
             subscription_id: None,
             user_properties: Properties::EMPTY,
@@ -274,6 +277,7 @@ impl World {
         let filter = self.random.pick(FILTERS);
         let packet_id = self.clients[self.conns[&id].client].free_id();
         self.conns.get_mut(&id).unwrap().send(&Packet::Unsubscribe(Unsubscribe {
+            rest: &[],
             packet_id: NonZeroU16::new(packet_id).unwrap(),
             user_properties: Properties::EMPTY,
             filters: vec![filter],

@@ -232,6 +232,7 @@ impl Connection {
             ..SubscribeOptions::default()
         };
         self.client.send(&Packet::Subscribe(Subscribe {
+            rest: &[],
             packet_id: PacketId::MIN,
             subscription_id: subscription_id.and_then(NonZeroU32::new),
             user_properties: Properties::EMPTY,

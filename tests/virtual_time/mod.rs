@@ -150,6 +150,7 @@ impl Town {
         let options = SubscribeOptions { qos, ..SubscribeOptions::default() };
         let filters = vec![(filter, options)];
         let subscribe = Subscribe {
+            rest: &[],
             packet_id,
             subscription_id: None,
             user_properties: Properties::EMPTY,
@@ -161,7 +162,7 @@ impl Town {
     pub fn unsubscribe(&mut self, number: usize, filter: &str) {
         let packet_id = self.clients[number].next_id();
         let (user_properties, filters) = (Properties::EMPTY, vec![filter]);
-        let unsubscribe = Unsubscribe { packet_id, user_properties, filters };
+        let unsubscribe = Unsubscribe { packet_id, user_properties, filters, rest: &[] };
         self.send(number, &Packet::Unsubscribe(unsubscribe));
     }
 
@@ -344,7 +345,7 @@ impl Client {
             packet_max: usize::MAX,
             properties_max: usize::MAX,
             user_properties_max: usize::MAX,
-            filters_max: usize::MAX,
+            filters_at_once: usize::MAX,
         };
         while !bytes.is_empty() {
             let decoded = codec::decode(bytes, Some(self.version), Sender::Server, &limits);

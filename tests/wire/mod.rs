@@ -317,6 +317,7 @@ pub fn connect_with_will<'a>(version: Version, client_id: &'a str, topic: &'a st
 pub fn subscribe<'a>(filters: &[&'a str], qos: QoS) -> Packet<'a> {
     let options = SubscribeOptions { qos, ..SubscribeOptions::default() };
     Packet::Subscribe(Subscribe {
+        rest: &[],
         packet_id: PacketId::MIN,
         subscription_id: None,
         user_properties: Properties::EMPTY,

@@ -63,7 +63,9 @@ impl Link {
         };
         let outlives = self.state.glances(waiting, &self.broker).any(|(glance, _)| counts(glance));
         self.state.unread |= outlives;
-        outlives
+        let is_serving =
+            matches!(&self.state.phase, Phase::Live(live) if live.is_serving_filters());
+        outlives || (is_serving && !broken)
     }
 }
 

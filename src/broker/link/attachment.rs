@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use thin_vec::ThinVec;
-use tracing::debug;
+use tracing::{debug, info};
 
 use super::Origin;
 use super::coalesce::Coalesce;
 use super::egress::Egress;
 use super::limits::Limits;
 use super::login::Login;
+use super::pause::Pause;
 use crate::broker::classes::Who;
 use crate::broker::mailbox::{Mailbox, Owner, Pace};
 use crate::broker::metrics::Counter;
@@ -23,7 +24,7 @@ use crate::broker::turn::{Answer, Due, Owed, Scratch, Turn};
 use crate::codec::{self, Packet, PacketId, Publish, Reason, Version};
 use crate::config::Ingress;
 use crate::message::{Draft, Identity, SessionId};
-use crate::session::{Action, CopyEnd, Count, Op};
+use crate::session::{Action, CopyEnd, Count, Op, Quota};
 use crate::shape::{Allowance, LeakyBucket, Shaper};
 use crate::time::Time;
 
@@ -94,22 +95,6 @@ struct ClientPublish<'a> {
     over_rate: bool,
 }
 
-/// Why this publisher is not read from.
-#[derive(Debug)]
-pub(super) enum Pause {
-    /// Receivers are above half full: so long at most.
-    Receivers { until: Time, mailboxes: Vec<(Arc<Mailbox>, u32)> },
-    /// A PUBLISH waits, unread, until the store has room for it.
-    Store,
-    /// A packet waits, unread, until a rate allows it.
-    Rate { until: Time },
-    /// A PUBLISH waits, unread, because the broker is overloaded.
-    Overload { until: Time },
-    /// CONNACK waits for the store: so long at most, then CONNECT is refused. `new`: its Session was not
-    /// there before.
-    Greeting { until: Time, new: bool },
-}
-
 impl Attachment {
     /// The Session's number.
     pub fn id(&self) -> SessionId {
@@ -153,7 +138,21 @@ impl Attachment {
                 self.pour(publish, turn.now);
             }
         }
-        if after_ops && self.must_wait(turn) {
+        if let Packet::SubAck(answer) | Packet::UnsubAck(answer) = packet
+            && let Some(Pause::Filters(left)) = self.pause.as_deref_mut()
+        {
+            return left.answered(&answer.reasons);
+        }
+        if after_ops {
+            self.answer(packet, turn);
+        } else {
+            self.send(packet, turn);
+        }
+    }
+
+    /// Sends a packet that promises something: when everything so far is durable.
+    pub fn answer(&mut self, packet: &Packet<'_>, turn: &mut Turn<'_>) {
+        if self.must_wait(turn) {
             self.hold(packet, turn);
         } else {
             self.send(packet, turn);
@@ -203,6 +202,9 @@ impl Attachment {
             }
             Action::Remember(op) => turn.batch.ops.push((self.id(), op)),
             Action::Ended { copy, end } => turn.broker.end_copy(&self.mailbox, &copy, end, turn),
+            Action::Count(Count::NotSubscribed { quota, filters }) => {
+                self.refuse_filters(quota, filters, turn)
+            }
             Action::Count(count) => count_in(count, turn),
             Action::Send { .. } | Action::Publish { .. } => unreachable!("carried out already"),
             Action::Close(reason) => self.closing = Some(reason),
@@ -211,6 +213,16 @@ impl Attachment {
                 unreachable!("only the end of a connection gives back and publishes a Will")
             }
         }
+    }
+
+    /// Filters of a SUBSCRIBE were refused.
+    #[cold]
+    fn refuse_filters(&self, quota: Quota, filters: u32, turn: &mut Turn<'_>) {
+        turn.broker.metrics().add(Counter::FiltersRefused, filters.into());
+        info!(
+            client = %self.identity().client_id, address = %self.origin, filters,
+            key = quota.key(), "Topic Filters refused"
+        );
     }
 
     /// Its class, or another one since classes have changed.
@@ -467,6 +479,7 @@ fn count_in(count: Count<'_>, turn: &mut Turn<'_>) {
     match count {
         Count::Repeat => turn.tally.add(Counter::Repeats, 1),
         Count::Refused => turn.tally.add(Counter::Refused, 1),
+        Count::NotSubscribed { .. } => unreachable!("carried out already"),
         Count::Unrouted { topic } => turn.broker.note_unrouted(topic, Unrouted::Refused),
     }
 }

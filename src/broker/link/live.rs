@@ -5,6 +5,7 @@ mod admission;
 mod answers;
 mod end;
 mod reauthenticate;
+mod subscribing;
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -13,7 +14,9 @@ use std::time::Duration;
 use thin_vec::ThinVec;
 
 use super::Origin;
-use super::attachment::{Attachment, FlowState, Pause, Queue};
+use super::attachment::{Attachment, FlowState, Queue};
+use super::filters::FiltersLeft;
+use super::pause::Pause;
 use crate::broker::mailbox::{Ask, Mailbox};
 use crate::broker::metrics::Counter;
 use crate::broker::ports::Receipt;
@@ -131,7 +134,7 @@ impl Live {
                 | Pause::Overload { until }
                 | Pause::Greeting { until, .. },
             ) => Some(*until),
-            Some(Pause::Store) | None => None,
+            Some(Pause::Store | Pause::Filters(_)) | None => None,
         };
         let shaper = self.attachment.shaper().and_then(Shaper::deadline);
         let egress = self.attachment.egress().and_then(|egress| egress.until);
@@ -170,18 +173,20 @@ impl Live {
             _ => {}
         }
         debug_assert!(len > 0);
-        let mut cx = match packet {
-            Packet::Subscribe(_) => turn.broker.context_to_subscribe(turn.now),
-            _ => turn.context(),
-        };
-        cx.over_rate = over_rate;
         if matches!(packet, Packet::Publish(_) | Packet::Subscribe(_))
             && let Some(limits) = self.attachment.limits_mut()
         {
             limits.use_up();
         }
-        self.run(Input::Packet(packet), &cx, turn);
-        self.carry_out_changes(turn);
+        if let Packet::Subscribe(_) | Packet::Unsubscribe(_) = packet {
+            if let Some(left) = FiltersLeft::of(packet, over_rate) {
+                self.attachment.pause = Some(Box::new(Pause::Filters(left)));
+            }
+            self.subscribe(packet, over_rate, turn);
+        } else {
+            let cx = Context { over_rate, ..turn.context() };
+            self.run(Input::Packet(packet), &cx, turn);
+        }
         self.answer_at_once(turn);
     }
 
@@ -275,7 +280,7 @@ impl Live {
     }
 
     /// Subscriptions of one packet enter the tree in one moment.
-    fn carry_out_changes(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn carry_out_changes(&mut self, turn: &mut Turn<'_>) {
         if turn.changes.is_empty() {
             return;
         }

@@ -10,6 +10,7 @@ mod attachment;
 mod coalesce;
 mod deliver;
 mod egress;
+mod filters;
 mod limits;
 mod live;
 mod login;
@@ -17,6 +18,7 @@ mod not_read;
 mod opening;
 mod origin;
 mod overload_limit;
+mod pause;
 mod unfinished;
 
 use std::task::Waker;
@@ -34,6 +36,7 @@ use crate::codec::{
 use crate::message::GroupId;
 use crate::time::Time;
 
+use filters::FILTERS_A_TURN;
 use limits::Admission;
 use live::Live;
 pub use not_read::NotRead;
@@ -458,7 +461,7 @@ impl State {
             packet_max,
             properties_max: limits.properties_bytes_max.len(),
             user_properties_max: limits.user_properties_max as usize,
-            filters_max: limits.filters_max as usize,
+            filters_at_once: FILTERS_A_TURN,
         }
     }
 }

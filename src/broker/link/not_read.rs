@@ -1,7 +1,7 @@
 //! Why nothing more is read from a client.
 
-use super::attachment::Pause;
 use super::live::{HELD_MAX, Live};
+use super::pause::Pause;
 use crate::broker::Broker;
 use crate::broker::turn::Scratch;
 use crate::codec::Version;
@@ -22,6 +22,8 @@ pub enum NotRead {
     Overload,
     /// CONNACK waits for the store: until it leaves CONNECT may still be refused.
     Greeting,
+    /// Filters of a SUBSCRIBE or UNSUBSCRIBE with very many are still to be served.
+    Filters,
     /// Too many answers wait for the store.
     HeldAnswers,
     /// An older client, which has no Receive Maximum to obey, has too many PUBLISHes unanswered.
@@ -40,6 +42,7 @@ impl Live {
                 Pause::Rate { .. } => NotRead::Rate,
                 Pause::Overload { .. } => NotRead::Overload,
                 Pause::Greeting { .. } => NotRead::Greeting,
+                Pause::Filters(_) => NotRead::Filters,
             });
         }
         let held = self.attachment.queue.as_ref().map_or(0, |queue| queue.held.len());

@@ -3,8 +3,8 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use super::attachment::Pause;
 use super::live::Live;
+use super::pause::Pause;
 use crate::broker::metrics::Counter;
 use crate::broker::overload::MESSAGE;
 use crate::broker::turn::Turn;

@@ -12,6 +12,7 @@ use crate::codec::wire::FieldReader;
 use crate::codec::words::{DecodeLimits, Sender, Version};
 
 pub use connect::connect_version;
+pub use subscribe::{more_filters, more_names};
 
 const CONNECT: u8 = 1;
 const CONNACK: u8 = 2;

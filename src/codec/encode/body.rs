@@ -173,6 +173,7 @@ impl Form {
             sink.field(filter.as_bytes());
             sink.put(&[self.subscribe_options(options)]);
         }
+        sink.put(subscribe.rest);
     }
 
     fn subscribe_options(&self, options: &SubscribeOptions) -> u8 {
@@ -203,6 +204,7 @@ impl Form {
         for filter in &unsubscribe.filters {
             sink.field(filter.as_bytes());
         }
+        sink.put(unsubscribe.rest);
     }
 
     fn unsuback(&self, unsuback: &SubAck<'_>, sink: &mut impl Sink) {

@@ -55,6 +55,7 @@ impl Links {
     pub fn subscriber(&mut self, name: &str, qos: QoS, version: Version) -> Subscriber {
         let mut link = self.connect(name, version);
         let subscribe = Subscribe {
+            rest: &[],
             packet_id: PacketId::MIN,
             subscription_id: None,
             user_properties: Properties::EMPTY,

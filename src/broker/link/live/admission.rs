@@ -3,8 +3,8 @@
 use std::task::Waker;
 
 use super::Live;
-use crate::broker::link::attachment::Pause;
 use crate::broker::link::limits::{Admission, NotAdmitted};
+use crate::broker::link::pause::Pause;
 use crate::broker::metrics::Counter;
 use crate::broker::ports::Refused;
 use crate::broker::turn::Turn;
@@ -93,9 +93,10 @@ impl Live {
     }
 
     /// Ends a pause that has no reason any more.
-    pub(super) fn poll_pause(&mut self, waker: &Waker, turn: &Turn<'_>) {
+    pub(super) fn poll_pause(&mut self, waker: &Waker, turn: &mut Turn<'_>) {
         let over = match self.attachment.pause.as_deref_mut() {
             None => return,
+            Some(Pause::Filters(_)) => return self.serve_filters(waker, turn),
             Some(Pause::Store) => {
                 let room = turn.broker.0.ports.store.room(waker);
                 !room.is_err_and(|why| self.waits_for(why))

@@ -5,7 +5,8 @@ use std::task::Waker;
 use tracing::info;
 
 use super::Live;
-use crate::broker::link::attachment::{Held, Pause};
+use crate::broker::link::attachment::Held;
+use crate::broker::link::pause::Pause;
 use crate::broker::metrics::Counter;
 use crate::broker::ports::{Progress, Receipt};
 use crate::broker::turn::{Answer, Due, Owed, Turn};

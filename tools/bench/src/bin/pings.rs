@@ -109,6 +109,7 @@ impl Pinger {
         let filter = format!("{SAID}+");
         let options = SubscribeOptions { qos: QoS::AtMostOnce, ..SubscribeOptions::default() };
         pinger.send(&Packet::Subscribe(Subscribe {
+            rest: &[],
             packet_id: PacketId::MIN,
             subscription_id: None,
             user_properties: Properties::EMPTY,

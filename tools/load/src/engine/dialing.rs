@@ -268,6 +268,7 @@ impl Worker {
         slot.life = Life::Subscribing;
         let options = |qos: QoS| SubscribeOptions { qos, ..SubscribeOptions::default() };
         let packet = Packet::Subscribe(Subscribe {
+            rest: &[],
             packet_id: SUBSCRIBE_ID,
             subscription_id: None,
             user_properties: Properties::EMPTY,

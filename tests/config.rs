@@ -74,13 +74,17 @@ fn paths(table: &toml::Table) -> Vec<String> {
 #[test]
 fn the_examples_are_good() {
     let mut seen = 0;
-    for entry in fs::read_dir(shipped("examples")).unwrap() {
-        let path = entry.unwrap().path();
+    let folders = ["examples", "../deploy/deb", "../deploy/container"];
+    let files = folders.map(|folder| fs::read_dir(shipped(folder)).unwrap()).into_iter().flatten();
+    for path in files.map(|entry| entry.unwrap().path()) {
+        if path.extension().is_none_or(|ending| ending != "toml") {
+            continue;
+        }
         settings::load(std::slice::from_ref(&path), [], &[])
             .unwrap_or_else(|error| panic!("{error}"));
         seen += 1;
     }
-    assert!(seen >= 3);
+    assert!(seen >= 9, "only {seen}");
     settings::load(&[shipped("sluice.toml")], [], &[]).unwrap();
 }
 

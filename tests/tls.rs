@@ -4,6 +4,8 @@
 #[path = "tls/identity.rs"]
 mod identity;
 mod process;
+#[path = "tls/refusals.rs"]
+mod refusals;
 #[path = "wire/tls.rs"]
 mod secure;
 mod wire;

@@ -1,6 +1,7 @@
 //! Addresses that clients connect to, and their TLS.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,10 @@ use super::problems::Problems;
 use super::rates::{Egress, Ingress};
 use super::section::InForce::Restart;
 use super::section::{key, optional, rows, section};
+use super::units::Span;
+
+/// Time limits of a connection.
+const TIMEOUT: RangeInclusive<Span> = Span::millis(100)..=Span::secs(3600);
 
 rows! {
     /// Where clients connect: one `[[listener]]` for each address.
@@ -65,8 +70,15 @@ rows! {
         /// holds control characters, is refused. User name and password of its CONNECT are not looked at.
         identity: CertificateIdentity =
             key(Restart, CertificateIdentity::None).words::<CertificateIdentity>();
-        /// Handshakes at once; further ones wait.
+        /// Handshakes that compute at once; further ones wait. A handshake that waits for its peer does not
+        /// count.
         handshakes_max: u32 = key(Restart, 256).range(1..=100_000);
+        /// A client whose first message (ClientHello) is not all there so long after its first byte is
+        /// closed; `limits.connect_timeout` holds for the whole handshake.
+        hello_timeout: Span = key(Restart, Span::secs(5)).range(TIMEOUT);
+        /// Plaintext in a TLS record of ours, in bytes: less for devices whose buffers are smaller than
+        /// 16 KiB. A client that asks for less by `max_fragment_length` or `record_size_limit` gets less.
+        record_bytes_max: u32 = key(Restart, 16_384).range(512..=16_384);
     }
 }
 

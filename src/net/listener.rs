@@ -19,6 +19,7 @@ use tracing::{debug, info, warn};
 
 use super::addresses::Addresses;
 use super::serve::{Serve, ServeContext, serve};
+use super::tls::HandshakeError;
 use crate::broker::overload::SLOW;
 use crate::broker::{Link, ListenerId, PeerInfo};
 use crate::codec::Reason;
@@ -147,20 +148,22 @@ impl<C: Clock> OpenListener<C> {
 }
 
 impl<C: Clock> Admitted<C> {
-    /// Runs a handshake of the transport within the time until CONNECT. `None`: it failed or took
-    /// too long, which is logged; `what` names it there.
+    /// Runs a handshake of TLS within the time until CONNECT. `None`: it failed or took too long, which is
+    /// logged.
     pub async fn handshake<S>(
         &self,
-        what: &str,
-        handshake: impl Future<Output = io::Result<S>>,
+        handshake: impl Future<Output = Result<S, HandshakeError>>,
     ) -> Option<S> {
         let timeout = self.shared.broker.policy().limits.connect_timeout.0;
         let left = self.accepted.after(timeout).since(self.shared.clock.now());
         let address = &self.peer.address;
         match tokio::time::timeout(left, handshake).await {
             Ok(Ok(stream)) => return Some(stream),
-            Ok(Err(error)) => debug!(%address, %error, "{what} handshake failed"),
-            Err(_) => debug!(%address, "{what} handshake took too long"),
+            Ok(Err(error)) if error.silent => debug!(%address, reason = error.reason, "closed"),
+            Ok(Err(HandshakeError { reason, detail, .. })) => {
+                info!(%address, reason, detail, "refused");
+            }
+            Err(_) => info!(%address, reason = "TLS handshake took too long", "refused"),
         }
         None
     }

@@ -96,11 +96,11 @@ impl<C: Clock> TcpAcceptor<C> {
 
 async fn serve_tls<C: Clock>(tls: Arc<LiveTls>, mut admitted: Admitted<C>, stream: TcpStream) {
     let handshake = async {
-        // A peer that says nothing takes no place from those that do.
-        stream.readable().await?;
-        tls.handshake(stream).await
+        let hello = tls.client_hello(&stream).await?;
+        // As large as a handshake: a peer that only begins one does not pay for it.
+        Box::pin(tls.handshake(stream, &hello)).await
     };
-    let Some(stream) = admitted.handshake("TLS", handshake).await else { return };
+    let Some(stream) = admitted.handshake(handshake).await else { return };
     match tls.user(stream.get_ref().1) {
         CertificateUser::Unasked => {}
         CertificateUser::Name(name) => admitted.set_certificate(name),

@@ -5,12 +5,19 @@
 //! certificates are asked for) also changes the ticket keys, so that no resumed handshake keeps an
 //! earlier verdict.
 
+mod arrival;
+mod hello;
 mod identity;
+mod refusal;
+mod verifier;
 
 use std::fs;
+use std::future::poll_fn;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -22,13 +29,17 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKey
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ProducesTickets, WebPkiClientVerifier};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::warn;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+pub use hello::ClientHello;
 pub use identity::CertificateUser;
+pub use refusal::HandshakeError;
+use verifier::{Explaining, ShownCertificate};
 
 use crate::config::{CertificateIdentity, ClientCertificate, Tls};
 
@@ -39,16 +50,12 @@ use rustls::crypto::ring as cryptography;
 #[cfg(not(any(feature = "tls-aws-lc", feature = "tls-ring")))]
 compile_error!("one of the features `tls-aws-lc` and `tls-ring` is needed");
 
-/// How long a handshake counts against `handshakes_max`. A usual one takes a thousandth of that, and
-/// a few round trips.
-const PLACE: Duration = Duration::from_secs(1);
-
 /// TLS of one listener, in force and replaceable.
 #[derive(Debug)]
 pub struct LiveTls {
     settings: Tls,
     current: ArcSwap<HandshakeTerms>,
-    /// One permit a handshake: their number is bounded, more wait.
+    /// One permit a handshake that computes: their number is bounded, more wait.
     handshakes: Semaphore,
 }
 
@@ -58,6 +65,8 @@ struct HandshakeTerms {
     server: Arc<ServerConfig>,
     trust: Trust,
     tickets: Arc<dyn ProducesTickets>,
+    /// The names in the certificate, for logs.
+    names: String,
 }
 
 /// The clients that are trusted, byte for byte: compared at a reload.
@@ -133,24 +142,57 @@ impl LiveTls {
         Ok(())
     }
 
-    /// The server's side of a handshake; waits while `handshakes_max` others are in progress. A
-    /// handshake that takes longer than one second goes on without being counted, so that a slow peer
-    /// does not keep others out. The caller sets the time limit, from accept to CONNECT.
-    pub async fn handshake<S>(&self, stream: S) -> io::Result<TlsStream<S>>
+    /// Waits until the whole ClientHello of `stream` is there, `hello_timeout` at most after its first byte.
+    /// Until then a peer costs its socket and a small task.
+    ///
+    /// # Errors
+    ///
+    /// What came instead.
+    pub async fn client_hello(&self, stream: &TcpStream) -> Result<ClientHello, HandshakeError> {
+        arrival::client_hello(stream, self.settings.hello_timeout.0).await
+    }
+
+    /// The server's side of a handshake with a client that offers `hello`, which is not read yet. It has a
+    /// place among `handshakes_max` while it computes, and none while it waits for its peer: a slow
+    /// peer keeps none out. The caller sets the time limit, from accept to CONNECT.
+    ///
+    /// # Errors
+    ///
+    /// Why it failed.
+    pub async fn handshake<S>(
+        &self,
+        stream: S,
+        hello: &ClientHello,
+    ) -> Result<TlsStream<S>, HandshakeError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let place = self.handshakes.acquire().await.map_err(io::Error::other)?;
-        let handshake = TlsAcceptor::from(self.current()).accept(stream);
-        tokio::pin!(handshake);
-        match tokio::time::timeout(PLACE, &mut handshake).await {
-            Ok(done) => done,
-            Err(_) => {
-                drop(place);
-                handshake.await
+        let terms = self.current.load_full();
+        let mut accept = TlsAcceptor::from(terms.server_for(hello)).accept(stream);
+        let mut shown = None;
+        loop {
+            let place = self.handshakes.acquire().await;
+            // Those with a place stand in one line with all other tasks.
+            tokio::task::yield_now().await;
+            let polled = poll_fn(|cx| Poll::Ready(Pin::new(&mut accept).poll(cx))).await;
+            shown = ShownCertificate::take().or(shown);
+            drop(place);
+            match polled {
+                Poll::Ready(Ok(stream)) => return Ok(stream),
+                Poll::Ready(Err(error)) => {
+                    return Err(HandshakeError::of(&error, hello, shown.as_ref(), &terms.names));
+                }
+                Poll::Pending => woken().await,
             }
         }
     }
+}
+
+/// Waits for the next wake of this task, for whatever the last poll of something is waiting.
+async fn woken() {
+    let mut slept = false;
+    poll_fn(|_| if std::mem::replace(&mut slept, true) { Poll::Ready(()) } else { Poll::Pending })
+        .await;
 }
 
 impl HandshakeTerms {
@@ -165,6 +207,7 @@ impl HandshakeTerms {
         };
 
         let provider = Arc::new(cryptography::default_provider());
+        let names = names_of(&chain);
         let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
             .with_client_cert_verifier(trust.verifier(settings, provider)?)
@@ -174,7 +217,22 @@ impl HandshakeTerms {
         server.alpn_protocols = vec![b"mqtt".to_vec()];
         server.ticketer = Arc::clone(&tickets);
         server.send_tls13_tickets = 1;
-        Ok(HandshakeTerms { server: Arc::new(server), trust, tickets })
+        server.max_fragment_size = Some(record_bytes(settings.record_bytes_max as usize));
+        Ok(HandshakeTerms { server: Arc::new(server), trust, tickets, names })
+    }
+
+    /// The configuration for a client that offers `hello`: with smaller records if it has little room.
+    fn server_for(&self, hello: &ClientHello) -> Arc<ServerConfig> {
+        let wanted = hello.record_max.map(record_bytes);
+        match wanted.filter(|wanted| self.server.max_fragment_size.is_none_or(|max| *wanted < max))
+        {
+            None => Arc::clone(&self.server),
+            wanted => {
+                let mut server = ServerConfig::clone(&self.server);
+                server.max_fragment_size = wanted;
+                Arc::new(server)
+            }
+        }
     }
 }
 
@@ -225,7 +283,8 @@ impl Trust {
         if self.asked == ClientCertificate::Optional {
             verifier = verifier.allow_unauthenticated();
         }
-        verifier.build().map_err(|error| {
+        let explaining = |verifier| Arc::new(Explaining(verifier)) as Arc<dyn ClientCertVerifier>;
+        verifier.build().map(explaining).map_err(|error| {
             let (what, path) = match (&error, &settings.client_crl) {
                 (rustls::server::VerifierBuilderError::InvalidCrl(_), Some(crl)) => {
                     ("client_crl", crl)
@@ -291,6 +350,21 @@ fn pair_error(settings: &Tls, error: rustls::Error) -> TlsError {
             problem: format!("cannot be used: {error}"),
         },
     }
+}
+
+/// The maximum as rustls counts it, with the header of a record, for so many bytes of plaintext.
+fn record_bytes(plaintext: usize) -> usize {
+    /// Of a record: its type, version and length.
+    const HEADER: usize = 5;
+    plaintext + HEADER
+}
+
+/// The names that a server certificate is for.
+fn names_of(chain: &[CertificateDer<'static>]) -> String {
+    let parsed = chain.first().and_then(|leaf| X509Certificate::from_der(leaf).ok());
+    let names = parsed.as_ref().and_then(|(_, leaf)| leaf.subject_alternative_name().ok()?);
+    let names = names.map(|names| names.value.general_names.iter().map(ToString::to_string));
+    names.map_or_else(|| "nameless".to_owned(), |names| names.collect::<Vec<_>>().join(", "))
 }
 
 /// Warns of a certificate outside its validity: clients refuse it with few words.
@@ -365,6 +439,10 @@ mod tests {
         client.with_client_auth_cert(chain, key).unwrap()
     }
 
+    fn said(error: HandshakeError) -> io::Error {
+        io::Error::other(format!("{}: {}", error.reason, error.detail))
+    }
+
     /// One handshake and a byte each way: how it went, the protocol chosen, the client's names.
     async fn shake(
         live: &LiveTls,
@@ -372,7 +450,8 @@ mod tests {
     ) -> io::Result<(HandshakeKind, Option<Vec<u8>>, [CertificateUser; 2])> {
         let (near, far) = tokio::io::duplex(1 << 16);
         let server = async {
-            let mut stream = live.handshake(near).await?;
+            let hello = ClientHello::default();
+            let mut stream = live.handshake(near, &hello).await.map_err(said)?;
             stream.write_all(b"!").await?;
             stream.read_exact(&mut [0]).await?;
             let conn = stream.get_ref().1;
@@ -474,7 +553,7 @@ mod tests {
             fs::write(&crl, revocation_list(dir.path(), true)).unwrap();
             live.reload().unwrap();
             let error = shake(&live, &client).await.unwrap_err().to_string();
-            assert!(error.contains("Revoked"), "{error}");
+            assert!(error.contains("is revoked"), "{error}");
         }
     }
 

@@ -67,9 +67,17 @@ pub fn handshake(
     at: SocketAddr,
     config: &Arc<ClientConfig>,
 ) -> std::io::Result<(StreamOwned<ClientConnection, std::net::TcpStream>, Agreed)> {
+    handshake_over(dial(at), config)
+}
+
+/// The same over a connection that is there.
+pub fn handshake_over(
+    stream: std::net::TcpStream,
+    config: &Arc<ClientConfig>,
+) -> std::io::Result<(StreamOwned<ClientConnection, std::net::TcpStream>, Agreed)> {
     let name = "localhost".try_into().expect("a name");
     let connection = ClientConnection::new(config.clone(), name).expect("a good configuration");
-    let mut stream = StreamOwned::new(connection, dial(at));
+    let mut stream = StreamOwned::new(connection, stream);
     while stream.conn.is_handshaking() {
         stream.conn.complete_io(&mut stream.sock)?;
     }

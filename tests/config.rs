@@ -116,7 +116,7 @@ fn a_mistake_in_a_file_is_named_by_place_and_with_the_nearest_key() {
         ),
         (
             "[limits]\npacket_bytes_max = 1048576",
-            "t.toml:2:20: limits.packet_bytes_max: expected a string such as \"1MiB\", found an integer",
+            "t.toml:2:20: limits.packet_bytes_max: expected a string such as \"4MiB\", found an integer",
         ),
         (
             "[session]\nqos_max = \"1\"",

@@ -76,18 +76,18 @@ fn a_connect_of_64_kib_is_taken_and_no_byte_more() {
 }
 
 #[test]
-fn a_packet_of_1_mib_is_taken_and_a_larger_one_refused_by_its_header_alone() {
+fn a_packet_of_4_mib_is_taken_and_a_larger_one_refused_by_its_header_alone() {
     let broker = broker("");
     let at = broker.address("tcp");
     for version in VERSIONS {
         let mut client = Client::connect(at, version, "a");
         client.subscribe(&["t"], QoS::AtMostOnce);
         let empty = encoded(&Packet::Publish(message("t", b"")), version).len();
-        let payload = vec![b'x'; 1024 * 1024 - (empty + 2)];
+        let payload = vec![b'x'; 4 * 1024 * 1024 - (empty + 3)];
         assert_eq!(client.publish("t", &payload), Reason::Success);
         assert_eq!(client.message().1.len(), payload.len());
-        // A Remaining Length of 1,048,573: with its header one byte too many.
-        client.send_bytes(&[0x30, 0xFD, 0xFF, 0x3F]);
+        // A Remaining Length of 4,194,300: with its header one byte too many.
+        client.send_bytes(&[0x30, 0xFC, 0xFF, 0xFF, 0x01]);
         client.closed_by(Reason::PacketTooLarge);
     }
 }

@@ -24,6 +24,7 @@ const PRESSED: &str = "
     store.unwritten_bytes_max = '100MiB'
     totals.queued_bytes_max = '1MiB'
     queue.bytes_max = '1MiB'
+    limits.packet_bytes_max = '512KiB'
     queue.messages_max = 100_000
 ";
 

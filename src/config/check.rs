@@ -124,12 +124,12 @@ mod tests {
             ],
         );
         check_with(
-            "limits.packet_bytes_max = \"8MiB\"",
-            &["8MiB is more than queue.bytes_max, which is 4MiB"],
+            "limits.packet_bytes_max = \"16MiB\"",
+            &["16MiB is more than queue.bytes_max, which is 8MiB"],
         );
         check_with(
             "totals.retained_bytes_max = \"1KiB\"",
-            &["1MiB is more than totals.retained_bytes_max"],
+            &["4MiB is more than totals.retained_bytes_max"],
         );
         check_with("totals.retained_bytes_max = \"1KiB\"\nsession.retain_available = false", &[]);
         check_with("totals.queued_bytes_max = \"1MiB\"", &["more than totals.queued_bytes_max"]);
@@ -154,7 +154,7 @@ mod tests {
             &class("name = \"a\"\nqueue = { messages_max = 0, bytes_max = \"64KiB\" }"),
             &[
                 "class.0.queue.messages_max: 0 is out of range",
-                "1MiB is more than class.0.queue.bytes_max, which is 64KiB",
+                "4MiB is more than class.0.queue.bytes_max, which is 64KiB",
             ],
         );
         check_with("shaping.messages_burst = 5", &["is of no use without messages_rate"]);

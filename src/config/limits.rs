@@ -25,7 +25,7 @@ rows! {
         connect_bytes_max: Size = key(Restart, Size::kib(64)).range(Size(256)..=PACKET_BYTES_MAX);
         /// Largest packet from a client; announced as Maximum Packet Size. At most `queue.bytes_max`,
         /// `totals.retained_bytes_max` and `totals.connection_bytes_max`.
-        packet_bytes_max: Size = key(Restart, Size::kib(1024)).range(Size(256)..=PACKET_BYTES_MAX);
+        packet_bytes_max: Size = key(Restart, Size::kib(4096)).range(Size(256)..=PACKET_BYTES_MAX);
         /// A packet that has begun comes whole within this time, or the client is closed. Each 4 KiB of
         /// it that come give it this time again.
         packet_timeout: Span = key(Restart, Span::secs(120)).range(TIMEOUT);

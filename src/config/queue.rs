@@ -22,7 +22,7 @@ rows! {
         /// Messages that may wait for one Session or group beyond the window.
         messages_max: u32 = key(Live, 1000).range(MESSAGES_MAX);
         /// Bytes that may wait for one Session or group. At most `totals.queued_bytes_max`.
-        bytes_max: Size = key(Live, Size::kib(4 * 1024)).range(BYTES_MAX);
+        bytes_max: Size = key(Live, Size::kib(8 * 1024)).range(BYTES_MAX);
         /// How long a receiver above half full pauses the publishers that feed it.
         pause_max: Span = key(Live, Span::millis(50)).range(Span::secs(0)..=Span::secs(10));
         /// QoS 0 waits for a disconnected Session too.
@@ -54,7 +54,7 @@ rows! {
         messages_max: Option<u32> = key(Live, None).example(Some(1000)).range(MESSAGES_MAX);
         /// As in `[queue]`.
         bytes_max: Option<Size> =
-            key(Live, None).example(Some(Size::kib(4 * 1024))).range(BYTES_MAX);
+            key(Live, None).example(Some(Size::kib(8 * 1024))).range(BYTES_MAX);
         /// As in `[queue]`.
         qos0_offline: Option<bool> = key(Live, None).example(Some(false));
         /// As in `[queue]`.

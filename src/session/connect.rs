@@ -93,7 +93,7 @@ pub fn granted<'a>(
     session_present: bool,
 ) -> ConnAck<'a> {
     let session = &policy.session;
-    let packet_max = u32::try_from(policy.limits.packet_bytes_max.0).unwrap_or(u32::MAX);
+    let packet_max = announced_packet_max(policy);
     ConnAck {
         session_present,
         reason: Reason::Success,
@@ -102,12 +102,19 @@ pub fn granted<'a>(
             .filter(|max| max.get() < u16::MAX),
         maximum_qos: (policy.qos_max < QoS::ExactlyOnce).then_some(policy.qos_max),
         retain_available: (!session.retain_available).then_some(false),
-        maximum_packet_size: NonZeroU32::new(packet_max).filter(|max| max.get() < u32::MAX),
+        maximum_packet_size: NonZeroU32::new(packet_max),
         assigned_client_id: assigned,
         topic_alias_maximum: (terms.alias_in_max > 0).then_some(terms.alias_in_max),
         server_keep_alive: (terms.keep_alive != connect_keep_alive).then_some(terms.keep_alive),
         ..ConnAck::default()
     }
+}
+
+/// The Maximum Packet Size that is announced. A packet can be five bytes longer than a Variable Byte Integer
+/// can say, but clients refuse a CONNACK with more than that.
+fn announced_packet_max(policy: &Policy) -> u32 {
+    const MOST: u32 = 268_435_455;
+    u32::try_from(policy.limits.packet_bytes_max.0).map_or(MOST, |max| max.min(MOST))
 }
 
 /// The Session Expiry Interval that is granted to a client that asks for `seconds`.
@@ -130,4 +137,94 @@ fn keep_alive(connect: &Connect<'_>, policy: &Policy) -> u16 {
     let asked = connect.keep_alive;
     let over = max > 0 && (asked == 0 || asked > max);
     if over && connect.version == Version::V5 { max } else { asked }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::{DecodeLimits, Decoded, Packet, Sender, decode, encode};
+    use crate::config::{LimitsConfig, SessionConfig, Size, Span};
+
+    /// The CONNACK to a version 5 CONNECT under these settings, as the client reads it.
+    fn announced(
+        limits: &LimitsConfig,
+        session: &SessionConfig,
+        connect: &Connect<'_>,
+    ) -> Announced {
+        let policy = Policy::new(limits, session);
+        let terms = negotiate(connect, &policy).unwrap();
+        let connack = granted(connect.keep_alive, None, &terms, &policy, false);
+        let mut bytes = Vec::new();
+        let packet = Packet::ConnAck(Box::new(connack));
+        encode(&packet, Version::V5, usize::MAX, &mut bytes).unwrap();
+        let decoded = decode(&bytes, Some(Version::V5), Sender::Server, &DecodeLimits::NONE);
+        let Ok(Decoded::Packet { packet: Packet::ConnAck(connack), .. }) = decoded else {
+            panic!("no CONNACK: {decoded:?}")
+        };
+        Announced {
+            packet_max: connack.maximum_packet_size.map(NonZeroU32::get),
+            receive_maximum: connack.receive_maximum.map(NonZeroU16::get),
+            aliases: connack.topic_alias_maximum,
+            keep_alive: connack.server_keep_alive,
+            expiry: connack.session_expiry,
+        }
+    }
+
+    #[derive(Debug, Eq, PartialEq)]
+    struct Announced {
+        packet_max: Option<u32>,
+        receive_maximum: Option<u16>,
+        aliases: Option<u16>,
+        keep_alive: Option<u16>,
+        expiry: Option<u32>,
+    }
+
+    #[test]
+    fn what_is_announced_is_within_the_standard_however_wide_the_configuration_is() {
+        let connect =
+            Connect { version: Version::V5, session_expiry: u32::MAX, ..Connect::default() };
+        for (bytes, told) in [
+            (256, 256),
+            (268_435_454, 268_435_454),
+            (268_435_455, 268_435_455),
+            (256 << 20, 268_435_455),
+            (268_435_460, 268_435_455),
+        ] {
+            let limits = LimitsConfig { packet_bytes_max: Size(bytes), ..Default::default() };
+            let found = announced(&limits, &SessionConfig::default(), &connect);
+            assert_eq!(found.packet_max, Some(told), "{bytes}");
+        }
+        let widest = SessionConfig {
+            receive_maximum: u16::MAX,
+            topic_alias_maximum: u16::MAX,
+            keep_alive_max_s: u16::MAX,
+            expiry_max: Span::secs(u32::MAX.into()),
+            ..SessionConfig::default()
+        };
+        let found = announced(&LimitsConfig::default(), &widest, &connect);
+        let wanted = Announced {
+            packet_max: Some(4 << 20),
+            receive_maximum: None, // 65,535 is what it is where nothing is said [MQTT5-3.2.2.3.3].
+            aliases: Some(u16::MAX),
+            keep_alive: Some(u16::MAX), // It asked for none.
+            expiry: None,               // As it asked.
+        };
+        assert_eq!(found, wanted);
+        let narrowest = SessionConfig {
+            receive_maximum: 1,
+            topic_alias_maximum: 0,
+            keep_alive_max_s: 1,
+            expiry_max: Span::millis(999),
+            ..SessionConfig::default()
+        };
+        let found = announced(&LimitsConfig::default(), &narrowest, &connect);
+        let wanted = Announced {
+            packet_max: Some(4 << 20),
+            receive_maximum: Some(1),
+            aliases: None,
+            keep_alive: Some(1),
+            expiry: Some(0),
+        };
+        assert_eq!(found, wanted);
+    }
 }

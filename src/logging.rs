@@ -1,10 +1,16 @@
 //! Logs: lines for people or JSON objects, to standard error.
 
-use std::io::{self, IsTerminal};
+mod line;
 
-use tracing_subscriber::EnvFilter;
+use std::io::{self, IsTerminal, Write};
 
-use crate::config::{Log, LogFormat};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, registry};
+
+use crate::config::Log;
+use line::LineFormat;
 
 /// Why logging did not start.
 #[derive(Debug, thiserror::Error)]
@@ -28,12 +34,27 @@ pub enum LogError {
 /// Starts logging as `log` says. `levels`, from `SLUICE_LOG`, goes over `log.level`.
 pub fn start(log: &Log, levels: Option<&str>) -> Result<(), LogError> {
     let filter = filter(log, levels)?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    let started = match log.format {
-        LogFormat::Human => lines.with_ansi(io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).try_init(),
-    };
-    started.map_err(|_| LogError::Started)
+    let format = LineFormat { format: log.format, colours: colours(), priorities: false };
+    let lines = Lines { format };
+    registry().with(filter).with(lines).try_init().map_err(|_| LogError::Started)
+}
+
+/// Writes each event as a line.
+struct Lines {
+    format: LineFormat,
+}
+
+impl<S: Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        // A log that cannot be written is no reason for anything else to fail.
+        let _ = io::stderr().write_all(self.format.line(event).as_bytes());
+    }
+}
+
+/// Whether levels have colours: on a terminal, unless NO_COLOR is set to anything.
+fn colours() -> bool {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    io::stderr().is_terminal() && !refused
 }
 
 fn filter(log: &Log, levels: Option<&str>) -> Result<EnvFilter, LogError> {

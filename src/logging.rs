@@ -35,16 +35,16 @@ pub enum LogError {
 pub fn start(log: &Log, levels: Option<&str>) -> Result<(), LogError> {
     let filter = filter(log, levels)?;
     let format = LineFormat { format: log.format, colours: colours(), priorities: false };
-    let lines = Lines { format };
+    let lines = LineLayer { format };
     registry().with(filter).with(lines).try_init().map_err(|_| LogError::Started)
 }
 
 /// Writes each event as a line.
-struct Lines {
+struct LineLayer {
     format: LineFormat,
 }
 
-impl<S: Subscriber> Layer<S> for Lines {
+impl<S: Subscriber> Layer<S> for LineLayer {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         // A log that cannot be written is no reason for anything else to fail.
         let _ = io::stderr().write_all(self.format.line(event).as_bytes());

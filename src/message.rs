@@ -3,6 +3,7 @@
 mod content;
 mod delivery;
 mod draft;
+mod grounds;
 mod identity;
 mod ids;
 mod loss;
@@ -11,6 +12,7 @@ mod meter;
 pub use content::{Head, Message, Parts};
 pub use delivery::{Delivery, SubscriptionIds};
 pub use draft::Draft;
+pub use grounds::{Grounds, RefusalKind};
 pub use identity::{ClientId, Identity};
 pub use ids::{GroupId, Mid, ReceiverId, ReceiverKind, SessionId};
 pub use loss::Loss;

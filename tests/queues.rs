@@ -446,11 +446,11 @@ fn the_log_tells_of_drops_at_most_once_in_ten_seconds() {
         let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
         for (receiver, class) in ["r", "s"].into_iter().zip(told) {
             let class = class.map(|class| format!("topic_class=\"{class}\" ")).unwrap_or_default();
-            let fields = format!("receiver={receiver} {class}reason=\"dropped_newest\" count=");
+            let fields = format!("receiver=\"{receiver}\" {class}reason=\"dropped_newest\" count=");
             let counts: Vec<u64> = log
                 .lines()
                 .filter(|line| line.contains("messages dropped"))
-                .filter(|line| line.contains(&format!("receiver={receiver} ")))
+                .filter(|line| line.contains(&format!("receiver=\"{receiver}\" ")))
                 .inspect(|line| assert!(line.contains(&fields), "{line}"))
                 .map(|line| line.rsplit("count=").next().unwrap().trim().parse().unwrap())
                 .collect();

@@ -5,20 +5,23 @@ use super::Broker;
 use super::ports::Refused;
 use super::turn::Turn;
 use crate::codec::{QoS, Reason};
-use crate::message::Draft;
+use crate::message::{Draft, Grounds, RefusalKind};
 
 impl Broker {
     /// Room for a client's message in memory.
-    pub(super) fn admit(&self, draft: &Draft<'_>, bytes: usize) -> Result<(), Reason> {
+    ///
+    /// # Errors
+    ///
+    /// The total that it would exceed.
+    pub(super) fn admit(&self, draft: &Draft<'_>, bytes: usize) -> Result<(), Grounds> {
         let shared = &*self.0;
+        let totals = &shared.totals;
         if draft.retain && !draft.payload.is_empty() {
-            let may = shared.router.retained().has_room(draft.topic, bytes, &shared.totals);
-            if !may {
-                return Err(Reason::QuotaExceeded);
-            }
+            shared.router.retained().room(draft.topic, bytes, totals)?;
         }
-        if shared.meter.about() + bytes as u64 > shared.totals.queued_bytes_max.0 {
-            return Err(Reason::QuotaExceeded);
+        let (queued, max) = (shared.meter.about() + bytes as u64, totals.queued_bytes_max.0);
+        if queued > max {
+            return Err(Grounds::limit(RefusalKind::QueuedBytes, max, queued));
         }
         Ok(())
     }

@@ -57,30 +57,46 @@ impl DropLog {
     }
 
     /// Writes one line for each receiver, class of topics and reason, with how many there were since the
-    /// last.
+    /// last. No lock is held while a line is written.
     pub fn write(&self, topics: &TopicLedger, now: Time) {
+        let (drops, others) = self.due(now);
+        for ((receiver, class, loss), count) in drops {
+            // None where no class is configured: the line says nothing of it then.
+            let topic_class = topics.name(class);
+            warn!(
+                receiver = &*receiver,
+                topic_class,
+                reason = loss.name(),
+                count,
+                "messages dropped"
+            );
+        }
+        if others > 0 {
+            warn!(count = others, "messages dropped of more receivers than are told apart");
+        }
+    }
+
+    /// The lines to be written at `now`, and the drops of others.
+    fn due(&self, now: Time) -> (Vec<(DropLine, u64)>, u64) {
+        let mut due = Vec::new();
         let lines = &mut *self.lines.lock().expect("no code panics while it holds the drops");
         if now < lines.look {
-            return;
+            return (due, 0);
         }
         lines.look = now.after(LOOK);
-        lines.drops.retain(|(receiver, class, loss), drops| {
+        lines.drops.retain(|line, drops| {
             if now < drops.quiet_until {
                 return true;
             }
             if drops.count > 0 {
-                let (receiver, reason) = (receiver.escape_debug(), loss.name());
-                // None where no class is configured: the line says nothing of it then.
-                let topic_class = topics.name(*class);
-                warn!(%receiver, topic_class, reason, count = drops.count, "messages dropped");
+                due.push((line.clone(), drops.count));
                 *drops = DropCount { count: 0, quiet_until: now.after(QUIET) };
                 return true;
             }
             false
         });
-        if lines.others > 0 && lines.drops.len() < DROPS_MAX {
-            let count = std::mem::take(&mut lines.others);
-            warn!(count, "messages dropped of more receivers than are told apart");
-        }
+        let is_full = lines.drops.len() >= DROPS_MAX;
+        let others = if is_full { 0 } else { std::mem::take(&mut lines.others) };
+        (due, others)
     }
 }

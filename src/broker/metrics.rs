@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::dropped::RowsEnded;
 use super::topic_ledger::{TopicClass, TopicLedger, Unrouted};
-use crate::message::Loss;
+use crate::message::{Loss, RefusalKind};
 
 pub use measure::all;
 pub use table::{Metric, MetricKind, MetricUnit, MetricValue};
@@ -113,12 +113,20 @@ impl Tally {
 }
 
 /// All counters of a broker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Metrics {
     shards: [Shard; SHARDS],
     topics: TopicLedger,
+    /// Refusals to peers, by [`RefusalKind`].
+    refused: [AtomicU64; RefusalKind::ALL.len()],
     connected: AtomicUsize,
     connected_max: AtomicUsize,
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        Metrics::new(TopicLedger::default())
+    }
 }
 
 static NEXT_SHARD: AtomicUsize = AtomicUsize::new(0);
@@ -130,7 +138,23 @@ thread_local! {
 impl Metrics {
     /// Counters at zero, and a ledger of these classes of topics.
     pub fn new(topics: TopicLedger) -> Metrics {
-        Metrics { topics, ..Metrics::default() }
+        Metrics {
+            shards: Default::default(),
+            topics,
+            refused: std::array::from_fn(|_| AtomicU64::new(0)),
+            connected: AtomicUsize::new(0),
+            connected_max: AtomicUsize::new(0),
+        }
+    }
+
+    /// Counts refusals to peers.
+    pub fn refuse(&self, kind: RefusalKind, n: u64) {
+        self.refused[kind as usize].fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Refusals of one kind.
+    pub fn refused(&self, kind: RefusalKind) -> u64 {
+        self.refused[kind as usize].load(Ordering::Relaxed)
     }
 
     /// Adds `n` to a counter.

@@ -16,6 +16,7 @@ pub mod mailbox;
 mod matches;
 pub mod metrics;
 pub mod overload;
+pub mod peer_log;
 mod pending_pushes;
 pub mod pools;
 pub mod ports;
@@ -54,6 +55,7 @@ use turn::{Scratch, Turn, press};
 pub use link::{ENOUGH_UNWRITTEN, Flow, Link, NOBODY_READS, NotRead, PeerInfo, Unfinished};
 pub use listeners::ListenerId;
 pub use mailbox::{Account, Pace};
+pub use peer_log::{Peer, RefusalNote};
 pub use publish::{Published, Publisher, Submission};
 pub use publish_handle::{PublishHandle, Sent};
 pub use receiver::{DeliveryOutcome, Receiver};
@@ -97,6 +99,7 @@ struct Shared {
     sys: sys::Sys,
     dead_letters: dead_letters::DeadLetters,
     drop_log: drop_log::DropLog,
+    peer_log: peer_log::PeerLog,
     started: Time,
 }
 
@@ -131,6 +134,7 @@ impl Broker {
             sys: sys::Sys::new(now),
             dead_letters: dead_letters::DeadLetters::default(),
             drop_log: drop_log::DropLog::default(),
+            peer_log: peer_log::PeerLog::new(),
             started: now,
         }))
     }
@@ -240,6 +244,7 @@ impl Broker {
         turn.stamps.extend(forgotten.iter().map(|(_, stamp)| stamp));
         turn.batch.forgotten.append(&mut forgotten);
         let sys = self.tick_sys(&mut turn);
+        self.say_left_out(now);
         let letters = self.tick_letters(&mut turn);
         turn.finish();
         if more {

@@ -11,12 +11,13 @@ use super::Broker;
 use super::mailbox::{Copy, Offer};
 use super::metrics::Counter;
 use super::overload::SHED;
+use super::peer_log::{Peer, RefusalNote};
 use super::ports::{Publication, StoredCopy};
 use super::router::{Retain, Retaining};
 use super::topic_ledger::Unrouted;
 use super::turn::{Turn, press};
 use crate::codec::{QoS, Reason};
-use crate::message::{Draft, Identity, Message, SessionId};
+use crate::message::{Draft, Grounds, Identity, Message, RefusalKind, SessionId};
 use crate::session::{Op, WillMessage, reserved};
 use crate::time::Time;
 use crate::topic::TopicName;
@@ -149,8 +150,9 @@ impl Broker {
             Publisher::System => (&self.0.system, true),
         };
         let bytes = submission.draft.bytes(identity);
-        if !system && let Err(refused) = self.let_in(&submission, bytes, turn) {
+        if !system && let Err((refused, grounds)) = self.let_in(&submission, bytes, turn) {
             turn.room_granted = false;
+            turn.refused = Some(grounds);
             return refused;
         }
         let Submission { draft, with, .. } = submission;
@@ -166,27 +168,38 @@ impl Broker {
         submission: &Submission<'_>,
         bytes: usize,
         turn: &mut Turn<'_>,
-    ) -> Result<(), Published> {
+    ) -> Result<(), (Published, Grounds)> {
         let Submission { draft, publisher, over_rate, .. } = submission;
+        let unrouted = |reason, why, kind| (Published::unrouted(reason, why), Grounds::new(kind));
         if !self.may_publish(*publisher, draft.topic) {
-            return Err(Published::unrouted(Reason::NotAuthorized, Unrouted::Refused));
+            let own = reserved(draft.topic.as_str());
+            let kind = RefusalKind::PublishNotAuthorized;
+            let kind = if own { RefusalKind::PublishReserved } else { kind };
+            return Err(unrouted(Reason::NotAuthorized, Unrouted::Refused, kind));
         }
         if *over_rate {
-            return Err(Published::unrouted(Reason::QuotaExceeded, Unrouted::OverRate));
+            let kind = RefusalKind::PublishRate;
+            return Err(unrouted(Reason::QuotaExceeded, Unrouted::OverRate, kind));
         }
         let is_will = matches!(publisher, Publisher::Will(_));
         // What is retained is of few messages, and its loss would last.
         let sheds = draft.qos == QoS::AtMostOnce && !draft.retain && !is_will;
         if sheds && turn.pressure.level() >= SHED {
-            return Err(Published::unrouted(Reason::QuotaExceeded, Unrouted::Shed));
+            let kind = RefusalKind::PublishOverload;
+            return Err(unrouted(Reason::QuotaExceeded, Unrouted::Shed, kind));
         }
         let refuse = |reason| Published::unrouted(reason, Unrouted::Refused);
-        self.admit(draft, bytes).map_err(refuse)?;
+        let full = |grounds| (refuse(Reason::QuotaExceeded), grounds);
+        self.admit(draft, bytes).map_err(full)?;
         if is_will {
             return Ok(());
         }
         let admitted = self.admit_to_store(draft, bytes, turn);
-        admitted.map_err(|reason| Published { no_room: true, ..refuse(reason) })
+        admitted.map_err(|reason| {
+            let failed = reason == Reason::UnspecifiedError;
+            let kind = if failed { RefusalKind::StoreFailed } else { RefusalKind::StoreFull };
+            (Published { no_room: true, ..refuse(reason) }, Grounds::new(kind))
+        })
     }
 
     /// Whether the publisher may publish to this topic: asked here and nowhere else.
@@ -290,6 +303,11 @@ impl Broker {
         let submission = Submission::new(&draft, Publisher::Will(identity));
         if let Some(why) = self.publish(submission, turn).why_unrouted() {
             self.note_unrouted(Some(draft.topic), why);
+            if let Some(grounds) = turn.refused.take() {
+                let (client, user) = (identity.client_id.as_str(), identity.user_name.as_deref());
+                let note = RefusalNote::new(grounds).why(&"its Will").topic(draft.topic.as_str());
+                self.note_refusal(&note, &Peer::default().client(client).user(user), turn.now);
+            }
         }
     }
 }

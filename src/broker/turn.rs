@@ -18,7 +18,7 @@ use super::queue_settings::QueueSettings;
 use super::recent::Recent;
 use super::router::RouteChange;
 use crate::codec::{PacketId, QoS, Reason};
-use crate::message::Delivery;
+use crate::message::{Delivery, Grounds};
 use crate::session::Context;
 use crate::time::Time;
 
@@ -94,6 +94,8 @@ pub struct Scratch {
     pub(super) gone: Gone,
     /// Stamps of retained messages that the store is given at the end of the turn.
     pub(super) stamps: Vec<u64>,
+    /// Why the message in hand was refused before it was routed.
+    pub(super) refused: Option<Grounds>,
     /// The store has room for the PUBLISH in hand: it was asked before that was looked at.
     pub(super) room_granted: bool,
 }

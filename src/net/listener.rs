@@ -6,7 +6,7 @@
 //! [`Admitted::handshake`], and hands a stream of bytes to [`Admitted::serve`].
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU64;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,15 +15,16 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::addresses::Addresses;
 use super::serve::{Serve, ServeContext, serve};
 use super::tls::HandshakeError;
 use crate::broker::overload::SLOW;
-use crate::broker::{Link, ListenerId, PeerInfo};
+use crate::broker::{Link, ListenerId, Peer, PeerInfo, RefusalNote};
 use crate::codec::Reason;
 use crate::config::Listener;
+use crate::message::{Grounds, RefusalKind};
 use crate::shape::TokenBucket;
 use crate::time::{Clock, Time};
 
@@ -103,17 +104,23 @@ impl<C: Clock> OpenListener<C> {
     pub fn admit(&mut self, address: String, ip: Option<IpAddr>) -> Option<Admitted<C>> {
         let now = self.shared.clock.now();
         let (mut counted, number) = self.admitted.count();
-        let refuse = if number > self.connections_max {
-            Some(Reason::QuotaExceeded)
-        } else if self.rates.allow(ip, now) {
-            None
+        let (max, number) = (u64::from(self.connections_max), u64::from(number));
+        let refuse = if number > max {
+            let grounds = Grounds::limit(RefusalKind::ConnectionsMax, max, number);
+            Some((Reason::QuotaExceeded, grounds))
         } else {
-            Some(Reason::ConnectionRateExceeded) // 0x9F; 3.1.1: 0x03.
+            // 0x9F; 3.1.1: 0x03.
+            let beyond = self.rates.ask(ip, now).err();
+            beyond.map(|grounds| (Reason::ConnectionRateExceeded, grounds))
         };
-        if refuse.is_some() {
+        if let Some((_, grounds)) = &refuse {
             // A refused connection does not count against `connections_max`.
             let (refused, number) = self.refused.count();
             if number > REFUSALS_MAX {
+                let peer = Peer::at(&address, ip).on(Some(self.id));
+                let grounds_of_it = Grounds::new(RefusalKind::Unanswered);
+                let note = RefusalNote::new(grounds_of_it).why(grounds);
+                self.shared.broker.note_refusal(&note, &peer, now);
                 return None;
             }
             counted = refused;
@@ -124,7 +131,8 @@ impl<C: Clock> OpenListener<C> {
             anonymous: self.anonymous,
             certificate: None,
             nonce: nonce(),
-            refuse,
+            refuse: refuse.map(|(reason, _)| reason),
+            grounds: refuse.map(|(_, grounds)| grounds),
         };
         Some(Admitted { shared: self.shared.clone(), peer, accepted: now, counted })
     }
@@ -156,14 +164,20 @@ impl<C: Clock> Admitted<C> {
     ) -> Option<S> {
         let timeout = self.shared.broker.policy().limits.connect_timeout.0;
         let left = self.accepted.after(timeout).since(self.shared.clock.now());
-        let address = &self.peer.address;
         match tokio::time::timeout(left, handshake).await {
             Ok(Ok(stream)) => return Some(stream),
-            Ok(Err(error)) if error.silent => debug!(%address, reason = error.reason, "closed"),
-            Ok(Err(HandshakeError { reason, detail, .. })) => {
-                info!(%address, reason, detail, "refused");
+            Ok(Err(error)) if error.silent => {
+                debug!(address = %self.peer.address, reason = error.reason, "closed");
             }
-            Err(_) => info!(%address, reason = "TLS handshake took too long", "refused"),
+            Ok(Err(HandshakeError { reason, detail, .. })) => {
+                let note = RefusalNote::new(Grounds::new(RefusalKind::TlsHandshake));
+                self.note_refusal(&note.because(reason).why(&detail));
+            }
+            Err(_) => {
+                let limit = timeout.as_secs();
+                let note = RefusalNote::new(Grounds::limit(RefusalKind::TlsTimeout, limit, limit));
+                self.note_refusal(&note);
+            }
         }
         None
     }
@@ -176,8 +190,16 @@ impl<C: Clock> Admitted<C> {
     /// The peer's certificate should name its user, and does not: its CONNECT is refused, because any
     /// other name that it gives is one that nothing verified.
     pub fn refuse_identity(&mut self, problem: &'static str) {
-        info!(address = %self.peer.address, reason = problem, "refused");
+        let note = RefusalNote::new(Grounds::new(RefusalKind::CertificateUser));
+        self.note_refusal(&note.why(&problem));
         self.peer.refuse = Some(Reason::NotAuthorized);
+    }
+
+    /// Says in the log, unless it was said lately of its address, that something is refused to the peer.
+    pub fn note_refusal(&self, note: &RefusalNote<'_>) {
+        let ip = self.peer.address.parse().ok().map(|address: SocketAddr| address.ip());
+        let peer = Peer::at(&self.peer.address, ip).on(self.peer.listener);
+        self.shared.broker.note_refusal(note, &peer, self.shared.clock.now());
     }
 
     /// Serves the connection in a task of its own until the stream or the link ends.
@@ -205,10 +227,20 @@ impl Rates {
         }
     }
 
-    fn allow(&mut self, ip: Option<IpAddr>, now: Time) -> bool {
+    /// Whether a connection from `ip` is let in.
+    ///
+    /// # Errors
+    ///
+    /// The rate that it is beyond.
+    fn ask(&mut self, ip: Option<IpAddr>, now: Time) -> Result<(), Grounds> {
         let each = self.each.as_mut().zip(ip);
-        each.is_none_or(|(each, ip)| each.allow(ip, now))
-            && self.all.as_mut().is_none_or(|bucket| bucket.take(1, now))
+        if !each.is_none_or(|(each, ip)| each.allow(ip, now)) {
+            return Err(Grounds::new(RefusalKind::AddressRate));
+        }
+        if !self.all.as_mut().is_none_or(|bucket| bucket.take(1, now)) {
+            return Err(Grounds::new(RefusalKind::ConnectRate));
+        }
+        Ok(())
     }
 }
 

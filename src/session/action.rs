@@ -7,7 +7,7 @@ use super::record::Op;
 use super::subscription::Subscription;
 use super::will::WillMessage;
 use crate::codec::{Packet, PacketId, Publish, QoS, Reason};
-use crate::message::{Delivery, Draft};
+use crate::message::{Delivery, Draft, Grounds};
 use crate::topic::{TopicFilter, TopicName};
 
 /// What a Session is told, one thing at a time: see [`Session::handle`](super::Session::handle).
@@ -81,6 +81,15 @@ pub enum Action<'a> {
     },
     /// Something to count.
     Count(Count<'a>),
+    /// Something that the client asked for was refused, and its connection goes on: for the log.
+    Refused {
+        /// Why.
+        grounds: Grounds,
+        /// The topic or the first filter that was refused.
+        topic: &'a str,
+        /// How many topics or filters.
+        count: u64,
+    },
     /// The connection has ended and its Will is to be published.
     WillDue(Arc<WillMessage>),
     /// Give an unacknowledged message back to the head of its group.
@@ -103,45 +112,6 @@ pub enum Count<'a> {
         /// Its topic, if it has a valid one.
         topic: Option<TopicName<'a>>,
     },
-    /// Filters of a SUBSCRIBE were refused with 0x97.
-    NotSubscribed {
-        /// What has no room for them.
-        quota: Quota,
-        /// How many.
-        filters: u32,
-    },
-}
-
-/// A limit that a Subscription can be refused for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[repr(usize)]
-pub enum Quota {
-    /// `limits.filters_max`: filters of one SUBSCRIBE.
-    Filters,
-    /// `limits.subscriptions_max`: Subscriptions of one client.
-    Own,
-    /// `totals.subscriptions_max`: Subscriptions of all clients.
-    Total,
-    /// The same, of which a client with very many may take only a share.
-    Share,
-    /// `totals.groups_max`: groups of Shared Subscriptions.
-    Groups,
-}
-
-impl Quota {
-    /// Every limit, in the order of its number.
-    pub const ALL: [Quota; 5] =
-        [Quota::Filters, Quota::Own, Quota::Total, Quota::Share, Quota::Groups];
-
-    /// The key that sets it.
-    pub const fn key(self) -> &'static str {
-        match self {
-            Quota::Filters => "limits.filters_max",
-            Quota::Own => "limits.subscriptions_max",
-            Quota::Total | Quota::Share => "totals.subscriptions_max",
-            Quota::Groups => "totals.groups_max",
-        }
-    }
 }
 
 impl<'a> Count<'a> {

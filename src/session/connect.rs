@@ -4,6 +4,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 
 use super::Policy;
 use crate::codec::{ConnAck, Connect, QoS, Reason, Version};
+use crate::message::{Grounds, RefusalKind};
 use crate::topic::TopicName;
 
 /// What CONNECT agreed, for one Network Connection.
@@ -50,25 +51,30 @@ impl Terms {
 ///
 /// # Errors
 ///
-/// The Reason Code to refuse it with.
-pub fn negotiate(connect: &Connect<'_>, policy: &Policy) -> Result<Terms, Reason> {
-    if connect.client_id.len() > policy.limits.client_id_bytes_max as usize {
-        return Err(Reason::ClientIdentifierNotValid);
+/// The Reason Code to refuse it with, and for the log why.
+pub fn negotiate(connect: &Connect<'_>, policy: &Policy) -> Result<Terms, (Reason, Grounds)> {
+    let refuse = |reason, kind| Err((reason, Grounds::new(kind)));
+    let (len, max) = (connect.client_id.len() as u64, policy.limits.client_id_bytes_max.into());
+    if len > max {
+        let grounds = Grounds::limit(RefusalKind::ClientIdBytes, max, len);
+        return Err((Reason::ClientIdentifierNotValid, grounds));
     }
     // 3.1.1 cannot tell the client an assigned one, so the client could never resume the Session.
     if connect.client_id.is_empty() && connect.version != Version::V5 && !connect.clean_start {
-        return Err(Reason::ClientIdentifierNotValid); // [MQTT311-3.1.3-8]
+        // [MQTT311-3.1.3-8]
+        return refuse(Reason::ClientIdentifierNotValid, RefusalKind::ClientIdEmpty);
     }
     if let Some(will) = &connect.will {
         if will.qos > policy.qos_max {
-            return Err(Reason::QoSNotSupported); // [MQTT5-3.2.2-12]
+            return refuse(Reason::QoSNotSupported, RefusalKind::WillQos); // [MQTT5-3.2.2-12]
         }
         if will.retain && !policy.session.retain_available {
-            return Err(Reason::RetainNotSupported); // [MQTT5-3.2.2-13]
+            // [MQTT5-3.2.2-13]
+            return refuse(Reason::RetainNotSupported, RefusalKind::WillRetain);
         }
         let name = TopicName::parse(will.topic, &policy.topic);
         if name.is_err() || reserved(will.topic) {
-            return Err(Reason::TopicNameInvalid);
+            return refuse(Reason::TopicNameInvalid, RefusalKind::WillTopic);
         }
     }
     Ok(Terms {

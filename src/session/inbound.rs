@@ -2,7 +2,7 @@
 
 use super::{Action, Context, Count, Op, PacketResult, Session, Violation, answer};
 use crate::codec::{Ack, Packet, PacketId, Publish, QoS, Reason, Version};
-use crate::message::Draft;
+use crate::message::{Draft, Grounds, RefusalKind};
 use crate::topic::TopicName;
 
 impl Session {
@@ -53,6 +53,8 @@ impl Session {
             Err(reason) => {
                 let topic = TopicName::within(topic, &cx.policy.topic).ok();
                 out(Action::Count(Count::refused(publish, topic)));
+                let grounds = Grounds::new(RefusalKind::PublishTopic);
+                out(Action::Refused { grounds, topic: publish.topic, count: 1 });
                 self.refuse(publish, reason, out);
                 Ok(())
             }

@@ -89,7 +89,7 @@ use crate::message::{GroupId, Identity};
 use crate::time::Time;
 use crate::topic::TopicFilter;
 
-pub use action::{Action, Count, Input, Quota};
+pub use action::{Action, Count, Input};
 pub use connect::{Terms, reserved};
 pub use context::{Access, Context, Groups, Policy};
 pub use cursors::Cursor;

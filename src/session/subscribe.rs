@@ -1,19 +1,20 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
 use super::cursors::Cursor;
-use super::{Action, Context, Count, Op, Quota, Session, Subscription};
+use super::{Action, Context, Op, Session, Subscription};
 use crate::codec::{
     Packet, Properties, Reason, RetainHandling, SubAck, Subscribe, SubscribeOptions, Unsubscribe,
 };
+use crate::message::{Grounds, RefusalKind};
 use crate::topic::TopicFilter;
 
 /// One SUBSCRIBE: what there is still room for, and what it leaves to be done after its last filter.
-struct SubscribePass {
+struct SubscribePass<'a> {
     filters: usize,
     subscriptions: usize,
     groups: usize,
-    /// Filters that were refused, by the quota that has no room for them.
-    refused: [u32; Quota::ALL.len()],
+    /// Filters that were refused: why, the first of them, and how many.
+    refused: Vec<(Grounds, &'a str, u64)>,
     /// Filters that were there before, each with the cursor that replaces its former one, if any.
     renewed: Vec<(TopicFilter, Option<Cursor>)>,
 }
@@ -40,10 +41,8 @@ impl Session {
             .map(|(filter, options)| self.subscribe(filter, *options, id, &mut pass, cx, out))
             .collect();
         self.cursors.replace(pass.renewed);
-        for (quota, filters) in Quota::ALL.into_iter().zip(pass.refused) {
-            if filters > 0 {
-                out(Action::Count(Count::NotSubscribed { quota, filters }));
-            }
+        for (grounds, topic, count) in pass.refused {
+            out(Action::Refused { grounds, topic, count });
         }
         let packet = Packet::SubAck(SubAck {
             packet_id: subscribe.packet_id,
@@ -93,36 +92,43 @@ impl Session {
         self.cursors.close_first();
     }
 
-    fn subscribe(
+    fn subscribe<'a>(
         &mut self,
-        text: &str,
+        text: &'a str,
         mut options: SubscribeOptions,
         id: u32,
-        pass: &mut SubscribePass,
+        pass: &mut SubscribePass<'a>,
         cx: &Context<'_>,
         out: &mut impl FnMut(Action<'_>),
     ) -> Reason {
         if pass.filters == 0 {
-            return pass.refuse(Quota::Filters);
+            let max = cx.policy.limits.filters_max.into();
+            let grounds = Grounds::limit(RefusalKind::SubscribeFilters, max, max + 1);
+            return pass.refuse(text, Reason::QuotaExceeded, grounds);
         }
         pass.filters -= 1;
         let filter = match TopicFilter::parse(text, &cx.policy.topic) {
             Ok(filter) => filter,
-            Err(_) => return Reason::TopicFilterInvalid,
+            Err(_) => {
+                let grounds = Grounds::new(RefusalKind::SubscribeFilter);
+                return pass.refuse(text, Reason::TopicFilterInvalid, grounds);
+            }
         };
         if !cx.access.may_subscribe(&self.identity, &filter) {
-            return Reason::NotAuthorized;
+            let grounds = Grounds::new(RefusalKind::SubscribeNotAuthorized);
+            return pass.refuse(text, Reason::NotAuthorized, grounds);
         }
         if cx.over_rate {
-            return Reason::QuotaExceeded;
+            let grounds = Grounds::new(RefusalKind::SubscribeRate);
+            return pass.refuse(text, Reason::QuotaExceeded, grounds);
         }
         options.qos = options.qos.min(cx.policy.qos_max); // [MQTT5-3.2.2-10]
         let subscription = Subscription { options, id };
         let old = self.subscriptions.get(&filter);
         if old.is_none()
-            && let Err(quota) = self.room_for(&filter, pass, cx)
+            && let Err(grounds) = self.room_for(&filter, pass, cx)
         {
-            return pass.refuse(quota);
+            return pass.refuse(text, Reason::QuotaExceeded, grounds);
         }
         // Fleets subscribe again at every reconnect: an equal one writes nothing.
         if old != Some(subscription) {
@@ -138,19 +144,19 @@ impl Session {
     fn room_for(
         &self,
         filter: &TopicFilter,
-        pass: &mut SubscribePass,
+        pass: &mut SubscribePass<'_>,
         cx: &Context<'_>,
-    ) -> Result<(), Quota> {
-        let own = self.subscriptions.len();
+    ) -> Result<(), Grounds> {
+        let (own, max) = (self.subscriptions.len(), cx.policy.limits.subscriptions_max);
         let new_group = filter.share().is_some() && !cx.groups.exists(filter);
-        if own >= cx.policy.limits.subscriptions_max as usize {
-            Err(Quota::Own)
+        if own >= max as usize {
+            Err(Grounds::limit(RefusalKind::Subscriptions, max.into(), own as u64 + 1))
         } else if pass.subscriptions == 0 {
-            Err(Quota::Total)
+            Err(Grounds::new(RefusalKind::TotalSubscriptions))
         } else if own >= PLAIN && pass.subscriptions / SPARE <= own {
-            Err(Quota::Share)
+            Err(Grounds::new(RefusalKind::SubscriptionsShare))
         } else if new_group && pass.groups == 0 {
-            Err(Quota::Groups)
+            Err(Grounds::new(RefusalKind::Groups))
         } else {
             pass.subscriptions -= 1;
             pass.groups -= usize::from(new_group);
@@ -165,7 +171,7 @@ impl Session {
         filter: TopicFilter,
         subscription: Subscription,
         is_new: bool,
-        pass: &mut SubscribePass,
+        pass: &mut SubscribePass<'_>,
         cx: &Context<'_>,
     ) {
         let wanted = match subscription.options.retain_handling {
@@ -208,19 +214,24 @@ impl Session {
     }
 }
 
-impl SubscribePass {
-    fn new(cx: &Context<'_>) -> SubscribePass {
+impl<'a> SubscribePass<'a> {
+    fn new(cx: &Context<'_>) -> SubscribePass<'a> {
         SubscribePass {
             filters: cx.filters_free,
             subscriptions: cx.subscriptions_free,
             groups: cx.groups_free,
-            refused: [0; Quota::ALL.len()],
+            refused: Vec::new(),
             renewed: Vec::new(),
         }
     }
 
-    fn refuse(&mut self, quota: Quota) -> Reason {
-        self.refused[quota as usize] += 1;
-        Reason::QuotaExceeded
+    /// Notes that `filter` is refused.
+    fn refuse(&mut self, filter: &'a str, reason: Reason, grounds: Grounds) -> Reason {
+        let known = self.refused.iter_mut().find(|(known, ..)| known.kind() == grounds.kind());
+        match known {
+            Some((_, _, count)) => *count += 1,
+            None => self.refused.push((grounds, filter, 1)),
+        }
+        reason
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use thin_vec::ThinVec;
-use tracing::{debug, info};
+use tracing::debug;
 
 use super::Origin;
 use super::coalesce::Coalesce;
@@ -21,10 +21,11 @@ use crate::broker::publish::{Publisher, Submission};
 use crate::broker::router::{Membership, RouteChange};
 use crate::broker::topic_ledger::Unrouted;
 use crate::broker::turn::{Answer, Due, Owed, Scratch, Turn};
+use crate::broker::{Peer, RefusalNote};
 use crate::codec::{self, Packet, PacketId, Publish, Reason, Version};
 use crate::config::Ingress;
 use crate::message::{Draft, Identity, SessionId};
-use crate::session::{Action, CopyEnd, Count, Op, Quota};
+use crate::session::{Action, CopyEnd, Count, Op};
 use crate::shape::{Allowance, LeakyBucket, Shaper};
 use crate::time::Time;
 
@@ -108,6 +109,13 @@ impl Attachment {
         self.mailbox.owner().identity().expect("a Session's mailbox is its own")
     }
 
+    /// Its client, as the log names it.
+    pub fn peer(&self) -> Peer<'_> {
+        let identity = self.identity();
+        let (client, user) = (identity.client_id.as_str(), identity.user_name.as_deref());
+        self.origin.peer().client(client).user(user)
+    }
+
     /// Carries out one action of the Session. The actions of every message stand here, so that they are
     /// told apart at compile time where the Session takes them.
     #[inline]
@@ -174,9 +182,13 @@ impl Attachment {
         let Some(packet_id) = packet_id else {
             if let Some(why) = published.why_unrouted() {
                 turn.broker.note_unrouted(Some(draft.topic), why);
+                self.say_refused(draft.topic.as_str(), turn);
             }
             return;
         };
+        if published.why_unrouted().is_some() {
+            self.say_refused(draft.topic.as_str(), turn);
+        }
         if received && published.is_stored() && published.reason().is_error() && v5 {
             // The refusal frees the identifier, in the same batch: else a crash between the
             // two would let it absorb another message.
@@ -191,6 +203,15 @@ impl Attachment {
         turn.answers.push(Answer { due, what });
     }
 
+    /// Says that a PUBLISH of the client was refused before it was routed.
+    #[cold]
+    fn say_refused(&self, topic: &str, turn: &mut Turn<'_>) {
+        if let Some(grounds) = turn.refused.take() {
+            let note = RefusalNote::new(grounds).topic(topic);
+            turn.broker.note_refusal(&note, &self.peer(), turn.now);
+        }
+    }
+
     #[inline(never)]
     fn carry_out_other(&mut self, action: Action<'_>, turn: &mut Turn<'_>) {
         match action {
@@ -202,10 +223,14 @@ impl Attachment {
             }
             Action::Remember(op) => turn.batch.ops.push((self.id(), op)),
             Action::Ended { copy, end } => turn.broker.end_copy(&self.mailbox, &copy, end, turn),
-            Action::Count(Count::NotSubscribed { quota, filters }) => {
-                self.refuse_filters(quota, filters, turn)
-            }
             Action::Count(count) => count_in(count, turn),
+            Action::Refused { grounds, topic, count } => {
+                if grounds.kind().is_of_full_filters() {
+                    turn.broker.metrics().add(Counter::FiltersRefused, count);
+                }
+                let note = RefusalNote::new(grounds).topic(topic).count(count);
+                turn.broker.note_refusal(&note, &self.peer(), turn.now);
+            }
             Action::Send { .. } | Action::Publish { .. } => unreachable!("carried out already"),
             Action::Close(reason) => self.closing = Some(reason),
             Action::Goodbye => self.goodbye = true,
@@ -213,16 +238,6 @@ impl Attachment {
                 unreachable!("only the end of a connection gives back and publishes a Will")
             }
         }
-    }
-
-    /// Filters of a SUBSCRIBE were refused.
-    #[cold]
-    fn refuse_filters(&self, quota: Quota, filters: u32, turn: &mut Turn<'_>) {
-        turn.broker.metrics().add(Counter::FiltersRefused, filters.into());
-        info!(
-            client = %self.identity().client_id, address = %self.origin, filters,
-            key = quota.key(), "Topic Filters refused"
-        );
     }
 
     /// Its class, or another one since classes have changed.
@@ -479,7 +494,6 @@ fn count_in(count: Count<'_>, turn: &mut Turn<'_>) {
     match count {
         Count::Repeat => turn.tally.add(Counter::Repeats, 1),
         Count::Refused => turn.tally.add(Counter::Refused, 1),
-        Count::NotSubscribed { .. } => unreachable!("carried out already"),
         Count::Unrouted { topic } => turn.broker.note_unrouted(topic, Unrouted::Refused),
     }
 }

@@ -19,21 +19,18 @@ mod opening;
 mod origin;
 mod overload_limit;
 mod pause;
+mod refused;
 mod unfinished;
 
 use std::task::Waker;
 
-use tracing::debug;
-
-use super::Broker;
-use super::ListenerId;
 use super::metrics::Counter;
 use super::turn::{COPIES_MAX, Scratch, Turn};
+use super::{Broker, ListenerId, RefusalNote};
 use crate::codec::{
-    self, ConnAck, DecodeError, DecodeLimits, Decoded, Disconnect, Packet, PacketId, Properties,
-    Reason, Sender, Version,
+    self, DecodeError, DecodeLimits, Decoded, Disconnect, Packet, PacketId, Reason, Sender, Version,
 };
-use crate::message::GroupId;
+use crate::message::{Grounds, GroupId, RefusalKind};
 use crate::time::Time;
 
 use filters::FILTERS_A_TURN;
@@ -42,6 +39,7 @@ use live::Live;
 pub use not_read::NotRead;
 use opening::{Opening, abandon};
 use origin::Origin;
+use refused::{of_close, of_first_bytes, of_packet, of_verdict, refusal};
 pub use unfinished::Unfinished;
 
 /// What is known of the peer before it says anything.
@@ -59,6 +57,8 @@ pub struct PeerInfo {
     pub nonce: u128,
     /// The listener has no place for it: its CONNECT is refused with this.
     pub refuse: Option<Reason>,
+    /// Why, for the log.
+    pub grounds: Option<Grounds>,
 }
 
 /// What the driver should do next.
@@ -187,8 +187,8 @@ impl Link {
     pub fn close(&mut self, reason: Reason, now: Time, scratch: &mut Scratch) {
         let mut turn = self.broker.turn(scratch, now);
         match &self.state.phase {
-            Phase::Live(_) => self.state.disconnect(reason, &mut turn),
-            Phase::Opening(_) => self.state.refuse(reason, &mut turn),
+            Phase::Live(_) => self.state.hang_up_with(reason, &mut turn),
+            Phase::Opening(_) => self.state.refuse(reason, None, &mut turn),
             Phase::Connect(..) | Phase::Closed => self.state.phase = Phase::Closed,
         }
         turn.finish();
@@ -275,9 +275,12 @@ impl State {
 
     /// Returns whether more can be taken once what was written is gone.
     fn poll(&mut self, waker: &Waker, unwritten: usize, turn: &mut Turn<'_>) -> bool {
-        if let Phase::Connect(_, deadline) = &self.phase
+        if let Phase::Connect(peer, deadline) = &self.phase
             && *deadline <= turn.now
         {
+            let limit = turn.broker.policy().limits.connect_timeout.0.as_secs();
+            let grounds = Grounds::limit(RefusalKind::ConnectTimeout, limit, limit);
+            turn.broker.note_refusal(&RefusalNote::new(grounds), &peer.peer(), turn.now);
             self.phase = Phase::Closed;
         }
         self.poll_opening(waker, turn);
@@ -327,7 +330,9 @@ impl State {
                 abandon(&opening, turn.broker);
                 self.phase = Phase::Closed;
             }
-            (Phase::Opening(_), _) => self.refuse(Reason::ProtocolError, turn),
+            (Phase::Opening(_), _) => {
+                self.refuse(Reason::ProtocolError, of_verdict(Reason::ProtocolError), turn);
+            }
             (Phase::Live(live), Packet::PingReq) if self.answered_ahead > 0 => {
                 self.answered_ahead -= 1;
                 live.session.touch(turn.now);
@@ -345,7 +350,8 @@ impl State {
         let reason = error.reason();
         match &mut self.phase {
             Phase::Connect(peer, _) => {
-                debug!(address = %peer.address, %error, "refused before CONNECT");
+                let note = RefusalNote::new(of_first_bytes(bytes, &error)).why(&error);
+                turn.broker.note_refusal(&note, &peer.peer(), turn.now);
                 let version = match error {
                     DecodeError::UnsupportedVersion { answer, .. } => Some(answer),
                     _ => codec::connect_version(bytes),
@@ -357,17 +363,31 @@ impl State {
                 }
                 turn.broker.metrics().add(Counter::ConnectsRefused, 1);
             }
-            Phase::Opening(_) => self.refuse(reason, turn),
+            Phase::Opening(_) => self.refuse(reason, of_verdict(reason), turn),
             Phase::Live(live) => {
-                debug!(client = %live.client_id(), %error, "protocol broken");
-                self.disconnect(reason, turn);
+                if let Some(grounds) = of_packet(&error, turn.broker.policy()) {
+                    let note = RefusalNote::new(grounds).why(&error);
+                    turn.broker.note_refusal(&note, &live.attachment.peer(), turn.now);
+                }
+                self.hang_up_with(reason, turn);
             }
             Phase::Closed => {}
         }
     }
 
-    /// DISCONNECT with the Reason Code (on 3.1.1: nothing), then the end of the connection.
+    /// DISCONNECT with the Reason Code (on 3.1.1: nothing), then the end of the connection. The log is told,
+    /// if it is for something that the client sent.
     fn disconnect(&mut self, reason: Reason, turn: &mut Turn<'_>) {
+        if let Phase::Live(live) = &self.phase
+            && let Some(grounds) = of_close(reason, turn.broker.policy())
+        {
+            let note = RefusalNote::new(grounds);
+            turn.broker.note_refusal(&note, &live.attachment.peer(), turn.now);
+        }
+        self.hang_up_with(reason, turn);
+    }
+
+    fn hang_up_with(&mut self, reason: Reason, turn: &mut Turn<'_>) {
         let Phase::Live(mut live) = std::mem::replace(&mut self.phase, Phase::Closed) else {
             return;
         };
@@ -462,18 +482,6 @@ impl State {
             properties_max: limits.properties_bytes_max.len(),
             user_properties_max: limits.user_properties_max as usize,
             filters_at_once: FILTERS_A_TURN,
-        }
-    }
-}
-
-/// A CONNACK that refuses; where the version has no word for it, nothing.
-fn refusal(reason: Reason, version: Version, turn: &mut Scratch) {
-    let connack = ConnAck { reason, user_properties: Properties::EMPTY, ..ConnAck::default() };
-    // What reason codes CONNACK may carry is the table's matter: the rest closes without a word.
-    if reason.allowed_in(codec::reason::carrier::CONNACK) {
-        let packet = Packet::ConnAck(Box::new(connack));
-        if let Err(error) = codec::encode(&packet, version, usize::MAX, &mut turn.out) {
-            debug!(%error, "refusal not written");
         }
     }
 }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::task::Waker;
 
-use tracing::{debug, info};
+use tracing::debug;
 
 use super::attachment::FlowState;
 use super::live::Live;
 use super::login::Login;
-use super::{Origin, PeerInfo, Phase, State, refusal};
-use crate::broker::Broker;
+use super::refused::{of_verdict, refusal};
+use super::{Origin, PeerInfo, Phase, State};
 use crate::broker::mailbox::Mailbox;
 use crate::broker::metrics::Counter;
 use crate::broker::overload::SHED;
@@ -18,8 +18,9 @@ use crate::broker::ports::{
 };
 use crate::broker::registry::{Claim, Parked};
 use crate::broker::turn::Turn;
+use crate::broker::{Broker, Peer, RefusalNote};
 use crate::codec::{self, Auth, ConnAck, Connect, Packet, Properties, Reason, Version};
-use crate::message::{ClientId, Identity, Loss, SessionId};
+use crate::message::{ClientId, Grounds, Identity, Loss, RefusalKind, SessionId};
 use crate::session::{Action, Op, Session, Terms, WillMessage, connect};
 use crate::time::Time;
 
@@ -41,6 +42,7 @@ struct Asked {
     will: Option<WillMessage>,
     method: Option<Box<str>>,
     origin: Origin,
+    user_name: Option<Box<str>>,
     certificate: Option<Box<str>>,
 }
 
@@ -76,9 +78,9 @@ impl std::fmt::Debug for Opening {
 }
 
 impl Opening {
-    /// Where its sender came from; empty once it is over.
-    pub fn origin(&self) -> &dyn std::fmt::Display {
-        self.asked.as_ref().map_or(&"", |asked| &asked.origin)
+    /// Its sender, as the log names it; nothing once it is over.
+    pub fn peer(&self) -> Peer<'_> {
+        self.asked.as_ref().map(Asked::peer).unwrap_or_default()
     }
 
     pub fn wants_auth(&self) -> bool {
@@ -90,13 +92,12 @@ impl State {
     /// A CONNECT that decoded: checks what it asks for, and begins to authenticate its sender.
     pub(super) fn open(&mut self, connect: &Connect<'_>, peer: PeerInfo, turn: &mut Turn<'_>) {
         if let Some(reason) = peer.refuse {
-            return self.refuse(reason, turn);
+            return self.refuse_connect(connect, &peer, (reason, peer.grounds), turn);
         }
         let terms = match connect::negotiate(connect, turn.broker.policy()) {
             Ok(terms) => terms,
-            Err(reason) => {
-                debug!(address = %peer.address, reason = reason.name(), "CONNECT refused");
-                return self.refuse(reason, turn);
+            Err((reason, grounds)) => {
+                return self.refuse_connect(connect, &peer, (reason, Some(grounds)), turn);
             }
         };
         let assigned = connect.client_id.is_empty();
@@ -109,7 +110,8 @@ impl State {
         if pressure.level() >= SHED
             && !(pressure.resumes() && turn.broker.0.registry.knows(&client_id))
         {
-            return self.refuse(Reason::ServerBusy, turn);
+            let grounds = Some(Grounds::new(RefusalKind::Overloaded));
+            return self.refuse_connect(connect, &peer, (Reason::ServerBusy, grounds), turn);
         }
         let request = AuthRequest {
             client_id: client_id.as_str(),
@@ -131,6 +133,7 @@ impl State {
             will: connect.will.as_ref().map(WillMessage::new),
             method: connect.authentication_method.map(Into::into),
             origin: Origin::new(&peer.address, peer.listener),
+            user_name: connect.user_name.map(Into::into),
             certificate: peer.certificate.as_deref().map(Into::into),
         };
         let deadline = turn.now.after(turn.broker.policy().limits.auth_timeout.0);
@@ -147,16 +150,36 @@ impl State {
         }
     }
 
+    /// Refuses a CONNECT that was not looked at further.
+    fn refuse_connect(
+        &mut self,
+        connect: &Connect<'_>,
+        peer: &PeerInfo,
+        (reason, grounds): (Reason, Option<Grounds>),
+        turn: &mut Turn<'_>,
+    ) {
+        if let Some(grounds) = grounds {
+            let mut note = RefusalNote::new(grounds);
+            if let Some(will) = connect.will.as_ref().filter(|_| grounds.is_of_will()) {
+                note = note.topic(will.topic);
+            }
+            let peer = peer.peer().client(connect.client_id).user(connect.user_name);
+            turn.broker.note_refusal(&note, &peer, turn.now);
+        }
+        self.refuse(reason, None, turn);
+    }
+
     /// AUTH in an exchange `[MQTT5-4.12.0-3]`.
     pub(super) fn on_auth(&mut self, auth: &Auth<'_>, turn: &mut Turn<'_>) {
         let Phase::Opening(opening) = &mut self.phase else { return };
+        let broken = Grounds::new(RefusalKind::AuthBroken);
         let same =
             opening.asked.as_ref().is_some_and(|asked| asked.method.as_deref() == auth.method);
         let Stage::Waiting(mut exchange) = std::mem::take(&mut opening.stage) else {
-            return self.refuse(Reason::ProtocolError, turn);
+            return self.refuse(Reason::ProtocolError, Some(broken), turn);
         };
         if auth.reason != Reason::ContinueAuthentication || !same {
-            return self.refuse(Reason::ProtocolError, turn);
+            return self.refuse(Reason::ProtocolError, Some(broken), turn);
         }
         exchange.answer(auth.data);
         opening.stage = Stage::Authenticating(exchange);
@@ -168,8 +191,13 @@ impl State {
         if opening.deadline <= turn.now {
             // The client is let in, but the link that has its Session does not give it up.
             let claiming = matches!(opening.stage, Stage::Claiming { .. });
-            let reason = if claiming { Reason::ServerBusy } else { Reason::NotAuthorized };
-            return self.refuse(reason, turn);
+            let (reason, kind) = if claiming {
+                (Reason::ServerBusy, RefusalKind::TakeoverTimeout)
+            } else {
+                (Reason::NotAuthorized, RefusalKind::AuthTimeout)
+            };
+            let limit = turn.broker.policy().limits.auth_timeout.0.as_secs();
+            return self.refuse(reason, Some(Grounds::limit(kind, limit, limit)), turn);
         }
         if let Stage::Authenticating(exchange) = &mut opening.stage {
             match exchange.poll(waker) {
@@ -185,12 +213,13 @@ impl State {
         self.poll_claim(waker, turn);
     }
 
-    /// CONNACK with the Reason Code, and the end. What the version has no word for is a bare close.
-    pub(super) fn refuse(&mut self, reason: Reason, turn: &mut Turn<'_>) {
+    /// CONNACK with the Reason Code, and the end. What the version has no word for is a bare close. The log
+    /// is told of `grounds`.
+    pub(super) fn refuse(&mut self, reason: Reason, grounds: Option<Grounds>, turn: &mut Turn<'_>) {
         if let Phase::Opening(opening) = &mut self.phase {
             let opening = std::mem::take(&mut **opening);
-            if let Some(asked) = &opening.asked {
-                info!(client = %asked.client_id, address = %asked.origin, reason = reason.name(), "refused");
+            if let (Some(asked), Some(grounds)) = (&opening.asked, grounds) {
+                turn.broker.note_refusal(&RefusalNote::new(grounds), &asked.peer(), turn.now);
             }
             abandon(&opening, turn.broker);
         }
@@ -221,17 +250,19 @@ impl State {
     fn on_verdict(&mut self, verdict: Verdict, turn: &mut Turn<'_>) {
         let (user_name, data) = match verdict {
             Verdict::Accept { user_name, data } => (user_name, data),
-            Verdict::Refuse(reason) => return self.refuse(reason, turn),
+            Verdict::Refuse(reason) => return self.refuse(reason, of_verdict(reason), turn),
         };
         let Phase::Opening(opening) = &mut self.phase else { return };
         let Some(asked) = &opening.asked else { return };
         if asked.will.as_ref().is_some_and(|will| !has_room_for(will, turn)) {
-            return self.refuse(Reason::ServerBusy, turn);
+            let grounds = Grounds::new(RefusalKind::StoreFull);
+            return self.refuse(Reason::ServerBusy, Some(grounds), turn);
         }
         // Only now: a stranger must not use up what its owner may.
         if !asked.assigned && !turn.broker.0.pools.admits(asked.client_id.as_str(), turn.now) {
             turn.broker.metrics().add(Counter::RateConnects, 1);
-            return self.refuse(Reason::ConnectionRateExceeded, turn);
+            let grounds = Some(Grounds::new(RefusalKind::ClientRate));
+            return self.refuse(Reason::ConnectionRateExceeded, grounds, turn);
         }
         let claim = turn.broker.0.registry.claim(
             &asked.client_id,
@@ -245,7 +276,9 @@ impl State {
                 let identity = Arc::new(Identity::new(asked.client_id.clone(), user_name, meter));
                 opening.stage = Stage::Claiming { identity, claim, data };
             }
-            Err(reason) => self.refuse(reason, turn),
+            Err(reason) => {
+                self.refuse(reason, Some(Grounds::new(RefusalKind::OtherUser)), turn);
+            }
         }
     }
 
@@ -261,7 +294,11 @@ impl State {
         let settled = registry.settle(&asked.client_id, *claim, identity, max, waker);
         match settled {
             Claim::Pending => {}
-            Claim::Full => self.refuse(Reason::QuotaExceeded, turn),
+            Claim::Full => {
+                let max = u64::from(max);
+                let grounds = Grounds::limit(RefusalKind::SessionsMax, max, max + 1);
+                self.refuse(Reason::QuotaExceeded, Some(grounds), turn);
+            }
             Claim::Overtaken => self.overtaken(turn),
             Claim::New(id) => self.go_live(id, None, turn),
             Claim::Resumed { parked, clean } if clean || asked.clean_start => {
@@ -280,7 +317,7 @@ impl State {
             return;
         };
         let Some(asked) = opening.asked else { return };
-        info!(client = %asked.client_id, address = %asked.origin, "overtaken by a newer connection");
+        turn.broker.say_disconnected(&asked.peer(), "overtaken by a newer connection", turn.now);
         // DISCONNECT may only follow a CONNACK of success [MQTT5-3.14.0-1].
         let connack = ConnAck::default();
         let version = asked.terms.version;
@@ -310,10 +347,12 @@ impl State {
         let Claimed { session, mailbox, newest, present, .. } = claimed;
         let terms = &asked.terms;
         turn.broker.metrics().connect();
-        info!(
-            client = %asked.client_id, address = %asked.origin, version = ?terms.version,
-            session_present = present, expiry_s = terms.expiry, keep_alive_s = terms.keep_alive,
-            "connected"
+        let user = session.identity().user_name.as_deref();
+        turn.broker.say_connected(
+            &asked.peer().user(user),
+            (terms.version, present),
+            (terms.expiry, terms.keep_alive),
+            turn.now,
         );
         let mut connack = connect::granted(
             asked.keep_alive,
@@ -334,8 +373,18 @@ impl State {
             self.phase = Phase::Live(Box::new(live));
         } else {
             // Not even CONNACK fits the client's Maximum Packet Size [MQTT5-3.1.2-24].
+            let grounds = Grounds::new(RefusalKind::ConnackBytes);
+            let note = RefusalNote::new(grounds);
+            turn.broker.note_refusal(&note, &live.attachment.peer(), turn.now);
             live.end("CONNACK does not fit", turn);
         }
+    }
+}
+
+impl Asked {
+    /// The client, as the log names it: its user name is what it says.
+    fn peer(&self) -> Peer<'_> {
+        self.origin.peer().client(self.client_id.as_str()).user(self.user_name.as_deref())
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 
-use crate::broker::ListenerId;
+use crate::broker::{ListenerId, Peer};
 
 /// Where a client came from: its address, for logs, and the listener. Six bytes and two, mostly.
 #[derive(Clone, Debug)]
@@ -27,6 +27,11 @@ impl Origin {
             Origin::V4(address, _) => Some(IpAddr::V4(*address.ip())),
             Origin::Other(other) => other.0.parse().ok().map(|address: SocketAddr| address.ip()),
         }
+    }
+
+    /// It, as the log names it.
+    pub fn peer(&self) -> Peer<'_> {
+        Peer::at(self, self.address()).on(self.listener())
     }
 
     /// The listener that accepted it; none of a client in this process.

@@ -1,12 +1,12 @@
 //! A connection that is closed for what it holds: a packet that does not come whole, bytes that are
 //! not taken.
 
-use tracing::info;
-
 use super::{Link, Phase};
+use crate::broker::RefusalNote;
 use crate::broker::metrics::Counter;
 use crate::broker::turn::Scratch;
 use crate::codec::Reason;
+use crate::message::{Grounds, RefusalKind};
 use crate::time::Time;
 
 /// Why a connection is closed for what it holds.
@@ -35,30 +35,33 @@ impl Link {
         now: Time,
         scratch: &mut Scratch,
     ) {
-        let (reason, counter, key, limit) = self.terms_of(why);
-        let address: &dyn std::fmt::Display = match &self.state.phase {
-            Phase::Connect(peer, _) => &peer.address,
-            Phase::Opening(opening) => opening.origin(),
-            Phase::Live(live) => &live.attachment.origin,
+        let (reason, counter, grounds) = self.terms_of(why, held);
+        let held = format!("{held} bytes are held");
+        let note = RefusalNote::new(grounds).why(&held);
+        let peer = match &self.state.phase {
+            Phase::Connect(peer, _) => peer.peer(),
+            Phase::Opening(opening) => opening.peer(),
+            Phase::Live(live) => live.attachment.peer(),
             Phase::Closed => return,
         };
-        let client = self.state.live().map_or("", |live| live.client_id().as_str());
-        info!(client, %address, reason = reason.name(), held, limit, key, "closed for what it holds");
+        self.broker.note_refusal(&note, &peer, now);
         self.broker.metrics().add(counter, 1);
         self.close(reason, now, scratch);
     }
 
-    fn terms_of(&self, why: Unfinished) -> (Reason, Counter, &'static str, String) {
+    fn terms_of(&self, why: Unfinished, held: usize) -> (Reason, Counter, Grounds) {
         let broker = &self.broker;
         match why {
             Unfinished::Packet => {
-                let limit = broker.policy().limits.packet_timeout.to_string();
+                let limit = broker.policy().limits.packet_timeout.0.as_secs();
+                let grounds = Grounds::limit(RefusalKind::PacketTimeout, limit, limit);
                 // The nearest word there is: it has been silent within a packet.
-                (Reason::KeepAliveTimeout, Counter::PacketsLate, "limits.packet_timeout", limit)
+                (Reason::KeepAliveTimeout, Counter::PacketsLate, grounds)
             }
             Unfinished::Memory => {
-                let limit = broker.buffers().max().to_string();
-                (Reason::QuotaExceeded, Counter::RoomMade, "totals.connection_bytes_max", limit)
+                let (max, held) = (broker.buffers().max(), held as u64);
+                let grounds = Grounds::limit(RefusalKind::ConnectionBytes, max, held);
+                (Reason::QuotaExceeded, Counter::RoomMade, grounds)
             }
         }
     }

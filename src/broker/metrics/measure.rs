@@ -6,7 +6,7 @@ use crate::broker::Broker;
 use crate::broker::mailbox::Mailbox;
 use crate::broker::overload::Cause;
 use crate::broker::ports::StoreFigures;
-use crate::message::Loss;
+use crate::message::{Loss, RefusalKind};
 use crate::time::Time;
 
 metrics! {
@@ -52,6 +52,8 @@ metrics! {
     UNWRITTEN "overload_unwritten" Gauge Bytes "overload/unwritten"
         "Bytes that the store has not written, as last measured.";
     LEDGER "ledger" Counter Count "ledger/<reason>" "Copies lost, by reason.";
+    REFUSED "refused" Counter Count "refused/<reason>"
+        "What was refused to peers, by reason: see docs/refusals.md.";
     TOPIC_LEDGER "topic_ledger" Counter Count "ledger/topics/<class>/<reason>"
         "The same by [[topic_class]]; shed, over_rate and refused are of QoS 0 and Wills not routed.";
     QUEUE_MESSAGES "client_queue" Gauge Count "clients/<id>/queue/messages"
@@ -100,6 +102,9 @@ impl Broker {
         self.visit_overload(visit);
         for loss in Loss::ALL {
             visit(&LEDGER, &[loss.name()], MetricValue::Number(metrics.lost(loss)));
+        }
+        for kind in RefusalKind::ALL {
+            visit(&REFUSED, &[kind.name()], MetricValue::Number(metrics.refused(*kind)));
         }
         for losses in metrics.topics().losses() {
             for (reason, count) in losses.reasons().filter(|(_, count)| *count > 0) {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::codec::QoS;
 use crate::config;
-use crate::message::{Delivery, Message, SubscriptionIds};
+use crate::message::{Delivery, Grounds, Message, RefusalKind, SubscriptionIds};
 use crate::session::{Cursor, Room};
 use crate::sync::{Mutex, MutexGuard};
 use crate::time::Time;
@@ -164,12 +164,30 @@ impl RetainedMessages {
     }
 
     /// Whether one more retained message of a client, of `bytes` for `topic`, is within the totals.
-    pub fn has_room(&self, topic: TopicName<'_>, bytes: usize, totals: &config::Totals) -> bool {
+    ///
+    /// # Errors
+    ///
+    /// The total that it would exceed.
+    pub fn room(
+        &self,
+        topic: TopicName<'_>,
+        bytes: usize,
+        totals: &config::Totals,
+    ) -> Result<(), Grounds> {
         let inner = self.lock();
         let old = inner.topics.get(topic).map_or(Sum::default(), |old| Sum::of(&old.message));
         let messages = inner.all.messages - inner.own.messages - old.messages + 1;
         let bytes = inner.all.bytes - inner.own.bytes - old.bytes + bytes as u64;
-        messages as u64 <= u64::from(totals.retained_max) && bytes <= totals.retained_bytes_max.0
+        let (max, messages) = (u64::from(totals.retained_max), messages as u64);
+        if messages > max {
+            return Err(Grounds::limit(RefusalKind::RetainedMax, max, messages));
+        }
+        let max = totals.retained_bytes_max.0;
+        if bytes > max {
+            let grounds = Grounds::limit(RefusalKind::RetainedMax, max, bytes);
+            return Err(grounds.by_key("totals.retained_bytes_max"));
+        }
+        Ok(())
     }
 
     /// Forgets retained messages that have expired, a bounded number. If the store is to be given that
@@ -371,7 +389,8 @@ mod tests {
                     ..config::Totals::default()
                 };
                 let new = TopicName::trusted("new");
-                assert!(retained.has_room(new, 9, &totals) && !retained.has_room(new, 10, &totals));
+                let room = |bytes| retained.room(new, bytes, &totals);
+                assert!(room(9).is_ok() && room(10).is_err());
                 let soonest = twin.values().map(|(message, _)| message.expires).min();
                 let soonest = soonest.filter(|time| *time != Time::NEVER);
                 assert_eq!(retained.deadline(), soonest, "{seed} {step}");

@@ -2,15 +2,15 @@
 
 use std::task::Waker;
 
-use tracing::info;
-
 use super::Live;
+use crate::broker::RefusalNote;
 use crate::broker::link::attachment::Held;
 use crate::broker::link::pause::Pause;
 use crate::broker::metrics::Counter;
 use crate::broker::ports::{Progress, Receipt};
 use crate::broker::turn::{Answer, Due, Owed, Turn};
 use crate::codec::{self, ConnAck, Packet, Reason};
+use crate::message::{Grounds, RefusalKind};
 use crate::session::{Action, Input};
 use crate::time::Time;
 
@@ -136,12 +136,9 @@ impl Live {
     /// CONNECT is refused although its Session was claimed: its Will is withdrawn, and a Session that is
     /// new ends with the connection.
     pub fn withdraw(&mut self, turn: &mut Turn<'_>) {
-        let waited = turn.broker.policy().limits.connect_timeout;
-        info!(
-            client = %self.client_id(), address = %self.attachment.origin,
-            limit = "limits.connect_timeout", value = %waited,
-            "refused: the store has not confirmed what CONNACK promises"
-        );
+        let limit = turn.broker.policy().limits.connect_timeout.0.as_secs();
+        let note = RefusalNote::new(Grounds::limit(RefusalKind::ConnackTimeout, limit, limit));
+        turn.broker.note_refusal(&note, &self.attachment.peer(), turn.now);
         let (id, cx) = (self.attachment.id(), turn.context());
         self.session.forget_will(&cx, &mut |action| {
             if let Action::Remember(op) = action {

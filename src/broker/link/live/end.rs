@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use tracing::info;
-
 use super::Live;
 use crate::broker::ports::Receipt;
 use crate::broker::registry::Parked;
@@ -20,7 +18,7 @@ impl Live {
         turn.broker.metrics().disconnect();
         let identity = self.session.identity().clone();
         let attachment = &mut self.attachment;
-        info!(client = %identity.client_id, address = %attachment.origin, reason, "disconnected");
+        turn.broker.say_disconnected(&attachment.peer(), reason, turn.now);
         let id = attachment.id();
         for membership in &attachment.memberships {
             turn.wakers.extend(membership.mailbox().part(id));

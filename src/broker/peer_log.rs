@@ -1,0 +1,451 @@
+//! What the log says of peers: each refusal, connect and disconnect, in one place.
+//!
+//! Strangers decide how often these happen, so each has a rate: a refusal is said once in ten seconds for an
+//! address and a reason, and of what is left out the next line, or a line of its own, tells how many it were.
+//! All are counted. The table is bounded; so are the lines in all.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use tracing::{debug, info};
+
+use super::{Broker, ListenerId};
+use crate::codec::Version;
+use crate::message::{Grounds, RefusalKind};
+use crate::shape::TokenBucket;
+use crate::sync::{Mutex, MutexGuard};
+use crate::time::Time;
+
+/// A peer, as far as it is known.
+#[derive(Clone, Copy, Default)]
+pub struct Peer<'a> {
+    client: Option<&'a str>,
+    user: Option<&'a str>,
+    address: Option<&'a dyn fmt::Display>,
+    ip: Option<IpAddr>,
+    listener: Option<ListenerId>,
+}
+
+/// What was refused to a peer.
+#[derive(Clone, Copy)]
+pub struct RefusalNote<'a> {
+    grounds: Grounds,
+    cause: &'static str,
+    why: Option<&'a dyn fmt::Display>,
+    topic: Option<&'a str>,
+    count: u64,
+}
+
+/// Which lines there were lately.
+#[derive(Debug)]
+pub(super) struct PeerLog {
+    lines: Mutex<PeerLines>,
+}
+
+#[derive(Debug)]
+struct PeerLines {
+    lately: BTreeMap<Subject, Lately>,
+    /// PeerLines in all that tell of refusals.
+    refusals: TokenBucket,
+    /// PeerLines in all that tell of connections.
+    connections: TokenBucket,
+    /// Left out because too many addresses had something to be told of.
+    others: u64,
+    /// When it is next looked for what was left out.
+    look: Time,
+}
+
+/// The lines of one address and one event since the window began.
+#[derive(Debug)]
+struct Lately {
+    /// The end of the window.
+    until: Time,
+    said: u32,
+    left_out: u64,
+}
+
+/// Where a peer is: the address without its port; of IPv6 the first 64 bits.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Network {
+    /// In this process, or unknown.
+    Nowhere,
+    Ip(IpAddr),
+}
+
+/// What the lines of one rate tell of: where, what, and of some refusals the cause.
+type Subject = (Network, Event, &'static str);
+
+/// What a line tells.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Event {
+    Refused(RefusalKind),
+    Connected,
+    Disconnected,
+}
+
+/// How much was left out, of an address and an event.
+type LeftOut = (Subject, u64);
+
+/// Whether a line is written, and how many were not since the last.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Say {
+    Line { left_out: u64 },
+    LeaveOut,
+}
+
+/// Addresses and events that are told apart.
+const PLACES_MAX: usize = 4096;
+/// Length of a window.
+const WINDOW: Duration = Duration::from_secs(10);
+/// Connects, and disconnects, of one address in a window.
+const CONNECTIONS_MAX: u32 = 100;
+/// PeerLines of refusals, and of connections, a second and at once.
+const LINES_RATE: NonZeroU64 = NonZeroU64::new(100).expect("not zero");
+const LINES_BURST: u64 = 500;
+/// How often it is looked for what was left out.
+const LOOK: Duration = Duration::from_secs(1);
+
+impl<'a> Peer<'a> {
+    /// A peer with an address; `ip` is what its rate goes by.
+    pub fn at(address: &'a dyn fmt::Display, ip: Option<IpAddr>) -> Peer<'a> {
+        Peer { address: Some(address), ip, ..Peer::default() }
+    }
+
+    /// It has this Client Identifier.
+    pub fn client(self, client: &'a str) -> Peer<'a> {
+        Peer { client: Some(client), ..self }
+    }
+
+    /// It is, or says that it is, this user.
+    pub fn user(self, user: Option<&'a str>) -> Peer<'a> {
+        Peer { user, ..self }
+    }
+
+    /// The listener that accepted it.
+    pub fn on(self, listener: Option<ListenerId>) -> Peer<'a> {
+        Peer { listener, ..self }
+    }
+}
+
+impl<'a> RefusalNote<'a> {
+    /// One refusal for these grounds.
+    pub fn new(grounds: Grounds) -> RefusalNote<'a> {
+        RefusalNote { grounds, cause: "", why: None, topic: None, count: 1 }
+    }
+
+    /// Its kind in more detail: each cause is told apart.
+    pub fn because(self, cause: &'static str) -> RefusalNote<'a> {
+        RefusalNote { cause, ..self }
+    }
+
+    /// What exactly was wrong.
+    pub fn why(self, why: &'a dyn fmt::Display) -> RefusalNote<'a> {
+        RefusalNote { why: Some(why), ..self }
+    }
+
+    /// The topic or filter.
+    pub fn topic(self, topic: &'a str) -> RefusalNote<'a> {
+        RefusalNote { topic: Some(topic), ..self }
+    }
+
+    /// So many at once.
+    pub fn count(self, count: u64) -> RefusalNote<'a> {
+        RefusalNote { count, ..self }
+    }
+}
+
+/// The same fields at the level of the line that is written, or of one that is left out.
+macro_rules! line {
+    ($turn:expr, $($fields:tt)*) => {
+        match $turn {
+            Say::Line { left_out } => {
+                info!(left_out = (left_out > 0).then_some(left_out), $($fields)*)
+            }
+            Say::LeaveOut => debug!($($fields)*),
+        }
+    };
+}
+
+impl Broker {
+    /// Counts a refusal and says it in the log, if it was not said lately of this address.
+    pub fn note_refusal(&self, note: &RefusalNote<'_>, peer: &Peer<'_>, now: Time) {
+        let kind = note.grounds.kind();
+        self.0.metrics.refuse(kind, note.count);
+        let turn =
+            self.0.peer_log.turn(peer.ip, (Event::Refused(kind), note.cause), note.count, now);
+        let names = peer.listener.and_then(|id| self.0.listeners.names(id));
+        line!(
+            turn,
+            client = peer.client,
+            user = peer.user,
+            address = peer.address.map(display),
+            listener = names.as_ref().map(|names| names.name()),
+            reason = kind.name(),
+            cause = (!note.cause.is_empty()).then_some(note.cause),
+            why = note.why.map(display),
+            topic = note.topic,
+            value = note.grounds.value(),
+            limit = note.grounds.maximum(),
+            key = note.grounds.key(),
+            count = (note.count > 1).then_some(note.count),
+            "refused"
+        );
+    }
+
+    /// Says that a client is connected. `expiry_s`, `keep_alive_s`: what it was granted.
+    pub(super) fn say_connected(
+        &self,
+        peer: &Peer<'_>,
+        (version, session_present): (Version, bool),
+        (expiry_s, keep_alive_s): (u32, u16),
+        now: Time,
+    ) {
+        let turn = self.0.peer_log.turn(peer.ip, (Event::Connected, ""), 1, now);
+        let names = peer.listener.and_then(|id| self.0.listeners.names(id));
+        line!(
+            turn,
+            client = peer.client,
+            user = peer.user,
+            address = peer.address.map(display),
+            listener = names.as_ref().map(|names| names.name()),
+            ?version,
+            session_present,
+            expiry_s,
+            keep_alive_s,
+            "connected"
+        );
+    }
+
+    /// Says that a client is not connected any more.
+    pub(super) fn say_disconnected(&self, peer: &Peer<'_>, reason: &str, now: Time) {
+        let turn = self.0.peer_log.turn(peer.ip, (Event::Disconnected, ""), 1, now);
+        let names = peer.listener.and_then(|id| self.0.listeners.names(id));
+        line!(
+            turn,
+            client = peer.client,
+            user = peer.user,
+            address = peer.address.map(display),
+            listener = names.as_ref().map(|names| names.name()),
+            reason,
+            "disconnected"
+        );
+    }
+
+    /// Says how much was left out, of what has not been told of since.
+    pub(super) fn say_left_out(&self, now: Time) {
+        let (summaries, others) = self.0.peer_log.summaries(now);
+        for ((network, event, cause), count) in summaries {
+            let cause = (!cause.is_empty()).then_some(cause);
+            info!(address = %network, reason = event.name(), cause, count, "more lines were left out");
+        }
+        if others > 0 {
+            info!(
+                count = others,
+                "more lines were left out, of more addresses than are told apart"
+            );
+        }
+    }
+}
+
+impl PeerLog {
+    /// Nothing said yet.
+    pub fn new() -> PeerLog {
+        let bucket = || TokenBucket::new(LINES_RATE, LINES_BURST);
+        PeerLog {
+            lines: Mutex::new(PeerLines {
+                lately: BTreeMap::new(),
+                refusals: bucket(),
+                connections: bucket(),
+                others: 0,
+                look: Time::START,
+            }),
+        }
+    }
+
+    /// Whether a line that tells of `count` is written.
+    fn turn(
+        &self,
+        ip: Option<IpAddr>,
+        (event, cause): (Event, &'static str),
+        count: u64,
+        now: Time,
+    ) -> Say {
+        let lines = &mut *self.lock();
+        let key = (Network::of(ip), event, cause);
+        let Some(lately) = lines.lately.get_mut(&key) else {
+            if lines.lately.len() >= PLACES_MAX || !lines.bucket(event).take(1, now) {
+                lines.others += count;
+                return Say::LeaveOut;
+            }
+            let lately = Lately { until: now.after(WINDOW), said: 1, left_out: 0 };
+            lines.lately.insert(key, lately);
+            return Say::Line { left_out: 0 };
+        };
+        if lately.until <= now {
+            lately.until = now.after(WINDOW);
+            lately.said = 0;
+        }
+        let may = lately.said < event.lines_max();
+        if may && lines.bucket(event).take(1, now) {
+            let lately = lines.lately.get_mut(&key).expect("it was there");
+            lately.said += 1;
+            return Say::Line { left_out: std::mem::take(&mut lately.left_out) };
+        }
+        lines.lately.get_mut(&key).expect("it was there").left_out += count;
+        Say::LeaveOut
+    }
+
+    /// What was left out and has not been told of when its window ended, and of others.
+    fn summaries(&self, now: Time) -> (Vec<LeftOut>, u64) {
+        let lines = &mut *self.lock();
+        if now < lines.look {
+            return (Vec::new(), 0);
+        }
+        lines.look = now.after(LOOK);
+        let mut found = Vec::new();
+        lines.lately.retain(|key, lately| {
+            if now < lately.until {
+                return true;
+            }
+            if lately.left_out == 0 {
+                return false;
+            }
+            found.push((*key, lately.left_out));
+            *lately = Lately { until: now.after(WINDOW), said: 0, left_out: 0 };
+            true
+        });
+        (found, std::mem::take(&mut lines.others))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, PeerLines> {
+        self.lines.lock().expect("no code panics while it holds the lines")
+    }
+}
+
+impl PeerLines {
+    fn bucket(&mut self, event: Event) -> &mut TokenBucket {
+        match event {
+            Event::Refused(_) => &mut self.refusals,
+            Event::Connected | Event::Disconnected => &mut self.connections,
+        }
+    }
+}
+
+impl Event {
+    fn lines_max(self) -> u32 {
+        match self {
+            Event::Refused(_) => 1,
+            Event::Connected | Event::Disconnected => CONNECTIONS_MAX,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Event::Refused(kind) => kind.name(),
+            Event::Connected => "connected",
+            Event::Disconnected => "disconnected",
+        }
+    }
+}
+
+impl Network {
+    fn of(ip: Option<IpAddr>) -> Network {
+        match ip.map(|ip| ip.to_canonical()) {
+            None => Network::Nowhere,
+            Some(IpAddr::V4(ip)) => Network::Ip(ip.into()),
+            Some(IpAddr::V6(ip)) => {
+                let network = u128::from(ip) >> 64 << 64;
+                Network::Ip(Ipv6Addr::from(network).into())
+            }
+        }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Network::Nowhere => f.write_str("none"),
+            Network::Ip(IpAddr::V4(ip)) => ip.fmt(f),
+            Network::Ip(IpAddr::V6(network)) => write!(f, "{network}/64"),
+        }
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(feature = "shuttle"))] // Its locks work only in its own runs.
+mod tests {
+    use super::*;
+
+    const BEGIN: Time = Time::from_secs(1_000);
+    const HTTP: Event = Event::Refused(RefusalKind::Http);
+
+    fn ip(text: &str) -> Option<IpAddr> {
+        text.parse().ok()
+    }
+
+    #[test]
+    fn an_address_is_told_of_once_in_a_window_for_each_reason() {
+        let log = PeerLog::new();
+        let say = |text: &str, event, seconds| {
+            log.turn(ip(text), (event, ""), 1, BEGIN.after(Duration::from_secs(seconds)))
+        };
+        let fresh = Say::Line { left_out: 0 };
+        assert_eq!(say("10.0.0.1", HTTP, 0), fresh);
+        assert_eq!(say("10.0.0.1", HTTP, 9), Say::LeaveOut);
+        assert_eq!(say("::ffff:10.0.0.1", HTTP, 9), Say::LeaveOut);
+        assert_eq!(say("10.0.0.1", Event::Refused(RefusalKind::NotMqtt), 9), fresh);
+        assert_eq!(say("10.0.0.2", HTTP, 9), fresh);
+        assert_eq!(say("10.0.0.1", HTTP, 10), Say::Line { left_out: 2 });
+        assert_eq!(say("2001:db8:0:1::7", HTTP, 10), fresh);
+        assert_eq!(say("2001:db8:0:1:8::9", HTTP, 10), Say::LeaveOut, "one network");
+        assert_eq!(say("2001:db8:0:2::7", HTTP, 10), fresh);
+    }
+
+    #[test]
+    fn what_was_left_out_is_summed_up_when_the_window_ends() {
+        let log = PeerLog::new();
+        for _ in 0..7 {
+            log.turn(ip("10.0.0.1"), (HTTP, ""), 3, BEGIN);
+        }
+        assert_eq!(log.summaries(BEGIN.after(Duration::from_secs(9))), (Vec::new(), 0));
+        let (found, others) = log.summaries(BEGIN.after(Duration::from_secs(10)));
+        assert_eq!((found, others), (vec![((Network::of(ip("10.0.0.1")), HTTP, ""), 18)], 0));
+        // Then it is forgotten.
+        log.summaries(BEGIN.after(Duration::from_secs(30)));
+        assert!(log.lock().lately.is_empty());
+    }
+
+    #[test]
+    fn table_and_lines_are_bounded_whatever_strangers_do() {
+        let log = PeerLog::new();
+        let (mut said, mut left_out) = (0, 0);
+        let mut count = |turn| match turn {
+            Say::Line { .. } => said += 1,
+            Say::LeaveOut => left_out += 1,
+        };
+        for network in 0..20_000_u128 {
+            let ip = IpAddr::from(Ipv6Addr::from(network << 64));
+            let now = BEGIN.after(Duration::from_millis(network as u64));
+            count(log.turn(Some(ip), (HTTP, ""), 1, now));
+            count(log.turn(Some(ip), (Event::Connected, ""), 1, now));
+            count(log.turn(Some(ip), (Event::Disconnected, ""), 1, now));
+        }
+        // In twenty seconds, of two kinds.
+        let most = 2 * (LINES_BURST + 20 * LINES_RATE.get());
+        assert!(said > 1_000 && said <= most, "{said}");
+        assert_eq!(said + left_out, 60_000);
+        assert!(log.lock().lately.len() <= PLACES_MAX);
+        assert_eq!(log.summaries(BEGIN).1, left_out);
+    }
+
+    #[test]
+    fn a_fleet_behind_one_address_is_told_of_up_to_a_number() {
+        let log = PeerLog::new();
+        let say = || log.turn(ip("10.0.0.1"), (Event::Connected, ""), 1, BEGIN);
+        let said = (0..1_000).filter(|_| say() != Say::LeaveOut).count();
+        assert_eq!(said, CONNECTIONS_MAX as usize);
+    }
+}

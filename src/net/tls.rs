@@ -6,25 +6,24 @@
 //! earlier verdict.
 
 mod arrival;
+mod client;
+mod files;
+mod findings;
 mod hello;
 mod identity;
 mod refusal;
 mod verifier;
 
-use std::fs;
 use std::future::poll_fn;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use rustls::RootCertStore;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ProducesTickets, WebPkiClientVerifier};
@@ -36,6 +35,10 @@ use tokio_rustls::server::TlsStream;
 use tracing::warn;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+pub use client::{ClientTls, ServerTrust};
+pub use files::TlsError;
+use files::{check_chain, read, read_key, unusable_key};
+pub use findings::{Finding, findings};
 pub use hello::ClientHello;
 pub use identity::CertificateUser;
 pub use refusal::HandshakeError;
@@ -75,43 +78,6 @@ struct Trust {
     asked: ClientCertificate,
     authorities: Vec<CertificateDer<'static>>,
     revoked: Vec<CertificateRevocationListDer<'static>>,
-}
-
-/// Why TLS could not be set up.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TlsError {
-    /// A file could not be read.
-    #[error("cannot read {what} {}: {source}", path.display())]
-    Read {
-        /// What the file is for.
-        what: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A file does not hold what it should.
-    #[error("{what} {}: {problem}", path.display())]
-    Content {
-        /// What the file is for.
-        what: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// The certificate and the key are not a pair.
-    #[error("key {} does not belong to certificate {}", key.display(), certificate.display())]
-    Pair {
-        /// The certificate's file.
-        certificate: PathBuf,
-        /// The key's file.
-        key: PathBuf,
-    },
-    /// The cryptography failed for another reason.
-    #[error("TLS cannot be set up: {0}")]
-    Cryptography(#[from] rustls::Error),
 }
 
 impl LiveTls {
@@ -199,7 +165,10 @@ impl HandshakeTerms {
     fn load(settings: &Tls, before: Option<&HandshakeTerms>) -> Result<HandshakeTerms, TlsError> {
         let chain: Vec<CertificateDer<'static>> = read("certificate", &settings.certificate)?;
         let key = read_key(&settings.key)?;
-        warn_of_dates(&settings.certificate, &chain);
+        check_pair(settings, &chain, &key)?;
+        for finding in findings(settings) {
+            warn!("{}", finding.text);
+        }
         let trust = Trust::load(settings)?;
         let tickets = match before {
             Some(before) if before.trust == trust => Arc::clone(&before.tickets),
@@ -212,7 +181,11 @@ impl HandshakeTerms {
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
             .with_client_cert_verifier(trust.verifier(settings, provider)?)
             .with_single_cert(chain, key)
-            .map_err(|error| pair_error(settings, error))?;
+            .map_err(|error| TlsError::Content {
+                what: "certificate",
+                path: settings.certificate.clone(),
+                problem: format!("cannot be used: {error}"),
+            })?;
         // A client that offers no protocol is let in; one that offers only others is not.
         server.alpn_protocols = vec![b"mqtt".to_vec()];
         server.ticketer = Arc::clone(&tickets);
@@ -301,55 +274,17 @@ fn user(conn: &rustls::ServerConnection, from: CertificateIdentity) -> Certifica
     CertificateUser::of(certificate.map(|certificate| &**certificate), from)
 }
 
-/// All items of one kind in a PEM file; an error if there is none.
-fn read<T: PemObject>(what: &'static str, path: &Path) -> Result<Vec<T>, TlsError> {
-    let content = |problem: String| TlsError::Content { what, path: path.to_owned(), problem };
-    let text = read_bytes(what, path)?;
-    let found: Vec<T> = T::pem_slice_iter(&text)
-        .collect::<Result<_, _>>()
-        .map_err(|error| content(format!("is not PEM: {error}")))?;
-    if found.is_empty() {
-        let wanted = if what == "client_crl" { "revocation list" } else { "certificate" };
-        return Err(content(format!("holds no {wanted} in PEM form")));
-    }
-    Ok(found)
-}
-
-fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let text = read_bytes("key", path)?;
-    PrivateKeyDer::from_pem_slice(&text).map_err(|error| {
-        let encrypted = String::from_utf8_lossy(&text).contains("ENCRYPTED");
-        let problem = match error {
-            pem::Error::NoItemsFound if encrypted => {
-                "is encrypted; take the passphrase off, as with `openssl pkey`".to_owned()
-            }
-            pem::Error::NoItemsFound => "holds no private key in PEM form".to_owned(),
-            error => format!("is not PEM: {error}"),
-        };
-        TlsError::Content { what: "key", path: path.to_owned(), problem }
-    })
-}
-
-fn read_bytes(what: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
-    fs::read(path).map_err(|source| TlsError::Read { what, path: path.to_owned(), source })
-}
-
-fn pair_error(settings: &Tls, error: rustls::Error) -> TlsError {
-    match error {
-        rustls::Error::InconsistentKeys(_) => {
-            TlsError::Pair { certificate: settings.certificate.clone(), key: settings.key.clone() }
-        }
-        rustls::Error::InvalidCertificate(error) => TlsError::Content {
-            what: "certificate",
-            path: settings.certificate.clone(),
-            problem: format!("cannot be used: {error:?}"),
-        },
-        error => TlsError::Content {
-            what: "key",
-            path: settings.key.clone(),
-            problem: format!("cannot be used: {error}"),
-        },
-    }
+/// Whether the certificate and the key can be used, together.
+fn check_pair(
+    settings: &Tls,
+    chain: &[CertificateDer<'static>],
+    key: &PrivateKeyDer<'static>,
+) -> Result<(), TlsError> {
+    let signing = cryptography::sign::any_supported_type(key)
+        .map_err(|error| unusable_key(&settings.key, key, &error))?;
+    let public = signing.public_key();
+    let is_of_key = |one: &[u8]| public.as_ref().map(|public| **public == *one);
+    check_chain(&settings.certificate, &settings.key, chain, is_of_key)
 }
 
 /// The maximum as rustls counts it, with the header of a record, for so many bytes of plaintext.
@@ -367,31 +302,12 @@ fn names_of(chain: &[CertificateDer<'static>]) -> String {
     names.map_or_else(|| "nameless".to_owned(), |names| names.collect::<Vec<_>>().join(", "))
 }
 
-/// Warns of a certificate outside its validity: clients refuse it with few words.
-fn warn_of_dates(path: &Path, chain: &[CertificateDer<'static>]) {
-    let Some(Ok((_, leaf))) = chain.first().map(|leaf| X509Certificate::from_der(leaf)) else {
-        return;
-    };
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let seconds = |time: x509_parser::time::ASN1Time| {
-        Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or(0))
-    };
-    let (begin, end) = (seconds(leaf.validity().not_before), seconds(leaf.validity().not_after));
-    let path = path.display();
-    if end < now {
-        warn!(%path, expired = %leaf.validity().not_after, "the certificate has expired: clients will refuse it");
-    } else if now < begin {
-        warn!(%path, begins = %leaf.validity().not_before, "the certificate is not valid yet: clients will refuse it");
-    } else if end - now < EXPIRES_SOON {
-        warn!(%path, expires = %leaf.validity().not_after, "the certificate expires soon");
-    }
-}
-
-/// How long before its end a certificate is worth a warning at each load.
-const EXPIRES_SOON: Duration = Duration::from_secs(14 * 86_400);
-
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, SystemTime};
+    use std::{fs, io};
+
+    use rustls::pki_types::pem::PemObject;
     use rustls::{ClientConfig, HandshakeKind, SupportedProtocolVersion};
     use tempfile::TempDir;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -602,7 +518,7 @@ mod tests {
         let key = "server.key";
         for (name, content, wanted) in [
             (key, None, "cannot read key "),
-            (key, Some(""), "server.key: holds no private key in PEM form"),
+            (key, Some(""), "server.key: is empty; it should hold a private key"),
             (
                 key,
                 Some(
@@ -613,17 +529,17 @@ mod tests {
             (
                 key,
                 Some("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"),
-                "server.key: cannot be used",
+                "server.key: holds no key that can be read",
             ),
             ("server.pem", None, "cannot read certificate "),
             ("server.pem", Some("words"), "server.pem: holds no certificate in PEM form"),
             (
                 "server.pem",
                 Some("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
-                "server.pem: cannot be used",
+                "server.pem: its certificate 1 of 1 cannot be read",
             ),
             ("ca.pem", None, "cannot read client_ca "),
-            ("ca.pem", Some("-----BEGIN CERTIFICATE-----\nAA"), "ca.pem: is not PEM"),
+            ("ca.pem", Some("-----BEGIN CERTIFICATE-----\nAA"), "ca.pem: is damaged PEM"),
         ] {
             let (dir, tls) = asking(ClientCertificate::Optional);
             let path = dir.path().join(name);

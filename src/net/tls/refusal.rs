@@ -140,6 +140,9 @@ fn certificate(why: &CertificateError, shown: Option<&ShownCertificate>) -> Hand
     use CertificateError as Why;
     let is_own = shown.is_some_and(|shown| shown.subject == shown.issuer);
     let reason = match why {
+        _ if shown.is_some_and(|shown| shown.is_old) => {
+            "the client certificate is of X.509 version 1: version 3 is needed"
+        }
         Why::Expired | Why::ExpiredContext { .. } => "the client certificate has expired",
         Why::NotValidYet | Why::NotValidYetContext { .. } => {
             "the client certificate is not valid yet: is a clock wrong?"
@@ -162,7 +165,7 @@ fn certificate(why: &CertificateError, shown: Option<&ShownCertificate>) -> Hand
         _ => "the client certificate is refused",
     };
     let detail = match shown {
-        Some(ShownCertificate { subject, issuer, ends }) => {
+        Some(ShownCertificate { subject, issuer, ends, .. }) => {
             format!("subject {subject}, issuer {issuer}, valid until {ends}")
         }
         None => why.to_string(),
@@ -226,6 +229,7 @@ mod tests {
             subject: "CN=a".to_owned(),
             issuer: issuer.to_owned(),
             ends: "then".to_owned(),
+            is_old: false,
         };
         for (issuer, wanted) in [
             ("CN=a", "the client certificate is self-signed"),

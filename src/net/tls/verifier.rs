@@ -8,7 +8,7 @@ use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 
 /// A certificate that was refused.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -19,6 +19,8 @@ pub struct ShownCertificate {
     pub issuer: String,
     /// When its validity ends.
     pub ends: String,
+    /// It is of X.509 version 1, which no verifier of today takes.
+    pub is_old: bool,
 }
 
 /// Another verifier, with a memory.
@@ -42,6 +44,7 @@ impl ShownCertificate {
             subject: short(&certificate.subject().to_string()),
             issuer: short(&certificate.issuer().to_string()),
             ends: certificate.validity().not_after.to_string(),
+            is_old: certificate.version() != X509Version::V3,
         })
     }
 }

@@ -11,16 +11,28 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use sluicemq::config::{Config, Listener};
-use sluicemq::run::Listening;
+use sluicemq::run::signals::Signals;
+use sluicemq::run::{Listening, RunError};
 use sluicemq::settings::Settings;
 use sluicemq::{auth, certs, logging};
 
 use self::command_line::{Cli, Command, Layers};
 
 fn main() -> ExitCode {
+    // First, so that no signal is lost and none kills.
+    let signals = match Signals::catch() {
+        Ok(signals) => signals,
+        Err(error) => {
+            eprintln!("sluice: cannot catch signals: {error}");
+            return ExitCode::from(2);
+        }
+    };
     let cli = Cli::parse();
+    if !matches!(cli.command, None | Some(Command::Run)) {
+        signals.let_be();
+    }
     let done = match &cli.command {
-        None | Some(Command::Run) => start(&cli.layers),
+        None | Some(Command::Run) => start(&cli.layers, signals),
         Some(Command::Check { live: true, address, user, .. }) => {
             return live(&cli.layers, *address, user.as_deref());
         }
@@ -47,11 +59,12 @@ fn main() -> ExitCode {
     for line in error.to_string().lines() {
         eprintln!("sluice: {line}");
     }
-    ExitCode::from(2)
+    let code = error.downcast_ref::<RunError>().map_or(2, RunError::exit_code);
+    ExitCode::from(code)
 }
 
 /// Everything before the broker runs: settings, logs, development certificates.
-fn start(layers: &Layers) -> Result<(), Box<dyn Error>> {
+fn start(layers: &Layers, signals: Signals) -> Result<(), Box<dyn Error>> {
     let settings = layers.load()?;
     let levels = std::env::var("SLUICE_LOG").ok();
     logging::start(&settings.config().log, levels.as_deref())?;
@@ -60,11 +73,11 @@ fn start(layers: &Layers) -> Result<(), Box<dyn Error>> {
             "made a development CA, a server certificate for localhost and a client certificate in certs/"
         );
     }
-    run(layers, &settings)
+    run(layers, &settings, signals)
 }
 
 /// Runs the broker until it is told to stop.
-fn run(layers: &Layers, settings: &Settings) -> Result<(), Box<dyn Error>> {
+fn run(layers: &Layers, settings: &Settings, signals: Signals) -> Result<(), Box<dyn Error>> {
     let config = settings.from_here();
     let ready = |listening: &[Listening]| {
         if settings.is_development() {
@@ -75,7 +88,7 @@ fn run(layers: &Layers, settings: &Settings) -> Result<(), Box<dyn Error>> {
         Ok(settings) => Ok(settings.from_here()),
         Err(error) => Err(error.lines().to_vec()),
     };
-    sluicemq::run::run(&config, ready, &reread)?;
+    sluicemq::run::run(&config, signals, ready, &reread)?;
     Ok(())
 }
 

@@ -1,17 +1,22 @@
 //! The life of the process: open every listener, say so, serve, reload, stop.
 
 mod reload;
+pub mod signals;
+mod systemd;
+mod watch;
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use reload::{Files, Reloader};
+use signals::{Signals, Wish};
+use systemd::{Manager, MoreTime};
+use watch::{Task, Watch};
 
 use crate::auth::{PasswordAuth, PasswordFile, PasswordFileError, Rights};
 use crate::broker::ports::Store;
@@ -53,6 +58,19 @@ pub enum RunError {
     /// The runtime or a signal cannot be set up.
     #[error("cannot start: {0}")]
     System(#[from] std::io::Error),
+    /// A task or thread has ended without which the broker does not serve.
+    #[error("{0} has ended: the broker cannot go on without it")]
+    Ended(String),
+}
+
+impl RunError {
+    /// The exit code of the process: 2 if it could not start, 70 if it could not go on.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            RunError::Ended(_) => 70,
+            _ => 2,
+        }
+    }
 }
 
 fn hint(source: &std::io::Error) -> &'static str {
@@ -76,33 +94,60 @@ pub struct Listening {
 /// Reads the configuration again; the error has a line for each mistake.
 pub type Reread<'a> = dyn Fn() -> Result<Config, Vec<String>> + 'a;
 
-/// Runs a broker until SIGTERM or SIGINT. `ready` is called once every listener is open, before the
-/// machine-readable line is printed; `reread` at SIGHUP.
+/// Runs a broker until a signal asks for its end; one that has come before is acted on at once. `ready`
+/// is called once every listener is open, before the machine-readable line is printed; `reread` at SIGHUP.
 pub fn run(
     config: &Config,
+    signals: Signals,
     ready: impl FnOnce(&[Listening]),
     reread: &Reread<'_>,
 ) -> Result<(), RunError> {
     raise_open_files();
+    let manager = Manager::of_environment();
+    let more_time = Some(manager.ask_for_more_time());
+    let mut life = Life { config, signals, manager, more_time, reread };
+    if life.is_over() {
+        return Ok(());
+    }
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if config.broker.workers > 0 {
         builder.worker_threads(config.broker.workers as usize);
     }
     // Threads beside the workers only check slow passwords.
     let runtime = builder.max_blocking_threads(2).enable_all().build()?;
+    life.manager.status("opening the store");
     let (durable, report) = crate::store::open(&config.store)?.unzip();
     let durable = durable.map(Arc::new);
     let serve =
         |store: &Arc<DurableStore<Engine>>| Exports::serve(store.clone(), &config.store.path);
     let exports = durable.as_ref().map(serve).transpose()?;
-    let result = runtime.block_on(live(config, durable.clone(), report, ready, reread));
+    let result = runtime.block_on(life.live(durable.clone(), report, ready));
+    let more_time = life.manager.ask_for_more_time();
+    if let Err(RunError::Ended(_)) = &result {
+        give_up_later();
+    }
     runtime.shutdown_timeout(Duration::from_millis(100));
     drop(exports);
     if let Some(durable) = durable {
         close(durable);
     }
+    drop(more_time);
     result
 }
+
+/// What has lost a part may not even end in order: it ends all the same.
+fn give_up_later() {
+    let later = || {
+        std::thread::sleep(GIVE_UP);
+        std::process::exit(70);
+    };
+    if std::thread::Builder::new().name("give up".to_owned()).spawn(later).is_err() {
+        std::process::exit(70);
+    }
+}
+
+/// How long an end may take that follows from a part that is lost.
+const GIVE_UP: Duration = Duration::from_secs(5);
 
 /// A last checkpoint, so that the next start has nothing to do.
 fn close(durable: Arc<DurableStore<Engine>>) {
@@ -118,67 +163,147 @@ fn close(durable: Arc<DurableStore<Engine>>) {
     }
 }
 
-async fn live(
-    config: &Config,
-    durable: Option<Arc<DurableStore<Engine>>>,
-    report: Option<Report>,
-    ready: impl FnOnce(&[Listening]),
-    reread: &Reread<'_>,
-) -> Result<(), RunError> {
-    let newest = durable.as_ref().map_or(Time::START, |durable| durable.newest());
-    let clock = SystemClock::start(newest);
-    let passwords = config.auth.password_file.as_ref().map(PasswordFile::load).transpose()?;
-    let passwords = passwords.map(Arc::new);
-    let rights = Arc::new(Rights::new(&config.auth));
-    let store: Arc<dyn Store> = match durable {
-        Some(durable) => durable,
-        None => Arc::new(MemoryStore),
-    };
-    let certificates = config.listener.iter().any(Listener::names_users_by_certificate);
-    let authenticator =
-        Arc::new(PasswordAuth::new(passwords.clone()).with_certificates(certificates));
-    let ports = Ports { store, authenticator, access: rights.clone() };
-    let broker = Broker::new(config, ports, seed(), clock.now());
-    let before = clock.now();
-    let restored = broker.restore(before, &mut Scratch::default()).map_err(RunError::Restore)?;
-    let taken = report.map(|report| (restored, report.time + clock.now().since(before), report));
-    let shared = Arc::new(ServeContext::new(broker.clone(), clock));
-    let acceptors = open(config, &shared)?;
-    // Not before the listeners are open: if one cannot be, that error is the only line.
-    say_restored(config, taken);
-    let tls: Vec<_> = acceptors.iter().filter_map(|acceptor| acceptor.tls().cloned()).collect();
-    let mut signals = Signals::new()?;
-    let listening = acceptors.iter().map(listening).collect::<Result<Vec<_>, _>>()?;
-    ready(&listening);
-    say_ready(&listening);
-    let mut tasks = start(&shared, acceptors);
-    let files = Files { tls, passwords };
-    let mut reloader = Reloader::start(shared.clone(), config.clone(), files, rights, reread);
-    notify(&[sd_notify::NotifyState::Ready]);
-    while let Wish::Reload = signals.next().await {
-        reloader.reload();
+/// The life of the process, and what it is told by others.
+struct Life<'a> {
+    config: &'a Config,
+    signals: Signals,
+    manager: Manager,
+    more_time: Option<MoreTime>,
+    reread: &'a Reread<'a>,
+}
+
+impl Life<'_> {
+    async fn live(
+        &mut self,
+        durable: Option<Arc<DurableStore<Engine>>>,
+        report: Option<Report>,
+        ready: impl FnOnce(&[Listening]),
+    ) -> Result<(), RunError> {
+        let config = self.config;
+        let newest = durable.as_ref().map_or(Time::START, |durable| durable.newest());
+        let clock = SystemClock::start(newest);
+        let passwords = config.auth.password_file.as_ref().map(PasswordFile::load).transpose()?;
+        let passwords = passwords.map(Arc::new);
+        let rights = Arc::new(Rights::new(&config.auth));
+        let store: Arc<dyn Store> = match durable.clone() {
+            Some(durable) => durable,
+            None => Arc::new(MemoryStore),
+        };
+        let certificates = config.listener.iter().any(Listener::names_users_by_certificate);
+        let authenticator =
+            Arc::new(PasswordAuth::new(passwords.clone()).with_certificates(certificates));
+        let ports = Ports { store, authenticator, access: rights.clone() };
+        let broker = Broker::new(config, ports, seed(), clock.now());
+        if self.is_over() {
+            return Ok(());
+        }
+        self.manager.status("taking over what the store remembers");
+        let before = clock.now();
+        let restored =
+            broker.restore(before, &mut Scratch::default()).map_err(RunError::Restore)?;
+        let taken =
+            report.map(|report| (restored, report.time + clock.now().since(before), report));
+        let shared = Arc::new(ServeContext::new(broker.clone(), clock));
+        let acceptors = open(config, &shared)?;
+        // Not before the listeners are open: if one cannot be, that error is the only line.
+        say_restored(config, taken);
+        if self.is_over() {
+            return Ok(());
+        }
+        let tls: Vec<_> = acceptors.iter().filter_map(|acceptor| acceptor.tls().cloned()).collect();
+        let listening = acceptors.iter().map(listening).collect::<Result<Vec<_>, _>>()?;
+        ready(&listening);
+        say_ready(&listening);
+        let watch = Watch::new();
+        let tasks = start(&watch, &shared, acceptors);
+        let files = Files { tls, passwords };
+        let mut reloader = Reloader::start(shared.clone(), config.clone(), files, rights, &watch);
+        let ended = self.serve(&mut reloader, watch, durable.as_deref()).await;
+        tasks.iter().for_each(Task::stop);
+        reloader.stop();
+        if ended.is_ok() {
+            stop(config, &shared).await;
+            info!("stopped");
+        }
+        ended
     }
-    notify(&[sd_notify::NotifyState::Stopping]);
-    info!("stopping");
-    tasks.abort_all();
-    reloader.stop();
-    stop(config, &shared).await;
-    info!("stopped");
-    Ok(())
+
+    /// Whether a signal has asked for the end before the broker was ready.
+    fn is_over(&self) -> bool {
+        let ending = self.signals.ending();
+        if let Some(signal) = ending {
+            self.manager.stopping("stopping");
+            info!(signal, "stopping, before the broker was ready");
+        }
+        ending.is_some()
+    }
+
+    /// Serves until a signal asks for the end, or a part is lost.
+    async fn serve(
+        &mut self,
+        reloader: &mut Reloader,
+        mut watch: Watch,
+        store: Option<&DurableStore<Engine>>,
+    ) -> Result<(), RunError> {
+        let _reporting = watch.report(&self.manager)?;
+        self.more_time = None;
+        self.manager.ready(SERVING);
+        loop {
+            let wish = tokio::select! {
+                wish = self.signals.next() => wish?,
+                name = watch.ended() => return Err(lost(name)),
+                name = dead_thread(store) => return Err(lost(name)),
+            };
+            match wish {
+                Wish::Reload => {
+                    self.manager.reloading();
+                    reloader.reload(self.reread, &watch);
+                    self.manager.ready(SERVING);
+                }
+                Wish::Stop(signal) => {
+                    self.manager.stopping("stopping");
+                    self.more_time = Some(self.manager.ask_for_more_time());
+                    info!(signal, "stopping");
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+/// What systemd shows of a broker that serves.
+const SERVING: &str = "serving";
+
+/// A part is lost, and is named in the log at once.
+fn lost(name: String) -> RunError {
+    error!(task = name, "it has ended, and the broker cannot go on without it");
+    RunError::Ended(name)
+}
+
+/// Waits until a thread of the store has ended before its time.
+async fn dead_thread(store: Option<&DurableStore<Engine>>) -> String {
+    loop {
+        tokio::time::sleep(TICK).await;
+        if let Some(name) = store.and_then(DurableStore::dead_thread) {
+            return name;
+        }
+    }
 }
 
 /// Starts the tasks that accept connections, keep deadlines and look after what no connection owns.
 fn start(
+    watch: &Watch,
     shared: &Arc<ServeContext<SystemClock>>,
     acceptors: Vec<TcpAcceptor<SystemClock>>,
-) -> JoinSet<()> {
-    let mut tasks = JoinSet::new();
+) -> Vec<Task> {
+    let mut tasks = Vec::new();
     for acceptor in acceptors {
-        tasks.spawn(acceptor.accept());
+        let name = format!("accepting on listener {}", acceptor.name());
+        tasks.push(watch.start(&name, acceptor.accept()));
     }
     let wheel = shared.clone();
-    tasks.spawn(async move { wheel.wheel.turn(&wheel.clock).await });
-    tasks.spawn(tick(shared.clone()));
+    tasks.push(watch.start("wheel", async move { wheel.wheel.turn(&wheel.clock).await }));
+    tasks.push(watch.start("tick", tick(shared.clone())));
     tasks
 }
 
@@ -264,12 +389,28 @@ fn json_string(text: &str) -> String {
     json + "\""
 }
 
-/// Looks after parked Sessions, retained messages and `$SYS`.
+/// Looks after parked Sessions, retained messages and `$SYS`. A panic in one round, which may come of
+/// what one client has left behind, does not end it; one in each of many rounds does.
 async fn tick<C: Clock>(shared: Arc<ServeContext<C>>) {
     let mut scratch = Scratch::default();
+    let mut panics = 0;
     loop {
         let now = shared.clock.now();
-        let next = shared.broker.tick(now, &mut scratch);
+        let round = AssertUnwindSafe(|| shared.broker.tick(now, &mut scratch));
+        let next = match catch_unwind(round) {
+            Ok(next) => {
+                panics = 0;
+                next
+            }
+            Err(_) => {
+                panics += 1;
+                if panics == PANICS_MAX {
+                    return;
+                }
+                shared.broker.recover(now, &mut scratch);
+                None
+            }
+        };
         let wait = next.map_or(TICK, |next| next.since(now)).min(TICK);
         if wait.is_zero() {
             tokio::task::yield_now().await;
@@ -278,6 +419,9 @@ async fn tick<C: Clock>(shared: Arc<ServeContext<C>>) {
         }
     }
 }
+
+/// Rounds of the tick that panic, one after the other, before it is given up.
+const PANICS_MAX: u32 = 10;
 
 /// Upper bound on the delay of a parked Session's Will.
 const TICK: Duration = Duration::from_millis(100);
@@ -292,41 +436,6 @@ async fn stop<C: Clock>(config: &Config, shared: &Arc<ServeContext<C>>) {
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
-struct Signals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-    hang_up: tokio::signal::unix::Signal,
-}
-
-enum Wish {
-    Stop,
-    Reload,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Signals> {
-        Ok(Signals {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) -> Wish {
-        tokio::select! {
-            _ = self.terminate.recv() => Wish::Stop,
-            _ = self.interrupt.recv() => Wish::Stop,
-            _ = self.hang_up.recv() => Wish::Reload,
-        }
-    }
-}
-
-fn notify(states: &[sd_notify::NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        warn!(%error, "systemd not told");
     }
 }
 

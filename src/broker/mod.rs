@@ -26,6 +26,7 @@ mod publish_handle;
 mod queue_settings;
 mod receiver;
 mod recent;
+mod recovery;
 pub mod registry;
 mod reload;
 pub(crate) mod restore;

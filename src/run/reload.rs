@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
-use super::{Reread, notify};
+use super::Reread;
+use super::watch::{Task, Watch};
 use crate::auth::{PasswordFile, Rights};
 use crate::config::Config;
 use crate::net::sampler;
@@ -14,15 +14,14 @@ use crate::net::tls::LiveTls;
 use crate::time::{Clock, SystemClock};
 
 /// Carries out a reload.
-pub(super) struct Reloader<'a> {
+pub(super) struct Reloader {
     shared: Arc<ServeContext<SystemClock>>,
     /// In force: a key that needs a restart is as it was at the start.
     config: Config,
     files: Files,
     rights: Arc<Rights>,
     /// Feeds the overload controller.
-    sampling: JoinHandle<()>,
-    reread: &'a Reread<'a>,
+    sampling: Task,
 }
 
 /// What was read from files that the configuration names.
@@ -33,32 +32,31 @@ pub(super) struct Files {
     pub passwords: Option<Arc<PasswordFile>>,
 }
 
-impl<'a> Reloader<'a> {
+impl Reloader {
     /// Starts what depends on reloads: the samples for the overload controller.
     pub fn start(
         shared: Arc<ServeContext<SystemClock>>,
         config: Config,
         files: Files,
         rights: Arc<Rights>,
-        reread: &'a Reread<'a>,
-    ) -> Reloader<'a> {
-        let sampling = tokio::spawn(sampler::sample(shared.clone(), &config.overload));
-        Reloader { shared, config, files, rights, sampling, reread }
+        watch: &Watch,
+    ) -> Reloader {
+        let sampling = sample(&shared, &config, watch);
+        Reloader { shared, config, files, rights, sampling }
     }
 
     /// Ends what [`Reloader::start`] started.
     pub fn stop(&self) {
-        self.sampling.abort();
+        self.sampling.stop();
     }
 
     /// Reads the configuration again and, if nothing is wrong with it, certificates and passwords too. A
     /// file that cannot be read leaves the old one in force. The log names each changed key that needs a
     /// restart.
-    pub fn reload(&mut self) {
-        notify(&[sd_notify::NotifyState::Reloading]);
-        match self.read() {
+    pub fn reload(&mut self, reread: &Reread<'_>, watch: &Watch) {
+        match self.read(reread) {
             Ok((config, left)) => {
-                self.put_in_force(config);
+                self.put_in_force(config, watch);
                 if !left.is_empty() {
                     warn!(keys = left.join(", "), "changed, and in force only after a restart");
                 }
@@ -70,12 +68,11 @@ impl<'a> Reloader<'a> {
                 }
             }
         }
-        notify(&[sd_notify::NotifyState::Ready]);
     }
 
     /// The configuration to put in force, and the changed keys that need a restart.
-    fn read(&self) -> Result<(Config, Vec<String>), Vec<String>> {
-        let read = (self.reread)()?;
+    fn read(&self, reread: &Reread<'_>) -> Result<(Config, Vec<String>), Vec<String>> {
+        let read = reread()?;
         let config = self.config.reloaded(&read);
         let left = config.differences(&read);
         config.check().map_err(|problems| {
@@ -86,14 +83,14 @@ impl<'a> Reloader<'a> {
         Ok((config, left))
     }
 
-    fn put_in_force(&mut self, config: Config) {
+    fn put_in_force(&mut self, config: Config, watch: &Watch) {
         let (broker, now) = (&self.shared.broker, self.shared.clock.now());
         broker.reload(&config, now);
         self.rights.set(&config.auth);
         if config.overload != self.config.overload {
             // The sampler may have to look at other causes.
-            self.sampling.abort();
-            self.sampling = tokio::spawn(sampler::sample(self.shared.clone(), &config.overload));
+            self.sampling.stop();
+            self.sampling = sample(&self.shared, &config, watch);
         }
         let (classes, priorities) = (config.class.len(), config.priority.len());
         info!(classes, priorities, "rates, queues, classes, priorities and overload reloaded");
@@ -116,4 +113,14 @@ impl<'a> Reloader<'a> {
             }
         }
     }
+}
+
+/// Samples for the overload controller, as long as they are wanted: else a task that only waits.
+fn sample(shared: &Arc<ServeContext<SystemClock>>, config: &Config, watch: &Watch) -> Task {
+    let samples = sampler::sample(shared.clone(), &config.overload);
+    watch.start("overload samples", async move {
+        samples.await;
+        // It ends where the controller is off.
+        std::future::pending::<()>().await;
+    })
 }

@@ -16,7 +16,7 @@ use std::thread::JoinHandle;
 
 use foldhash::fast::FixedState;
 
-use super::engine::{Blob, Lookup, RowBatch, StoreError, Visit};
+use super::engine::{Blob, Engine, Lookup, RowBatch, StoreError, Visit};
 use super::facts::{self, GROUPS, MESSAGES, RowKey, RowKind, SESSIONS};
 use crate::broker::ports::{
     Batch, Fact, Fetch, Marker, Progress, Publication, Receipt, Refused, Store, StoreFigures,
@@ -209,6 +209,15 @@ impl<R: Rows> DurableStore<R> {
             // It has told what was wrong itself.
             let _ = reader.join();
         }
+    }
+}
+
+impl DurableStore<Engine> {
+    /// The name of a thread of the store that has ended before its time, if one has.
+    pub fn dead_thread(&self) -> Option<String> {
+        let reader = self.reader.as_ref().is_some_and(JoinHandle::is_finished);
+        let reader = reader.then(|| "store reader".to_owned());
+        reader.or_else(|| self.shared.rows.dead_thread())
     }
 }
 

@@ -229,6 +229,11 @@ impl Engine {
         }
     }
 
+    /// The name of a thread of it that has panicked, if one has.
+    pub fn dead_thread(&self) -> Option<String> {
+        self.shared.dead().map(str::to_owned)
+    }
+
     /// Makes everything durable, writes a last checkpoint, and gives the folder back.
     pub fn close(mut self) -> Result<(), StoreError> {
         self.end();
@@ -239,9 +244,9 @@ impl Engine {
     fn run(parts: EngineParts, place: StoreFolder) -> Result<(Engine, Report), StoreError> {
         let EngineParts { shared, committer, checkpointer, keeper, report } = parts;
         let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
-            let shared = shared.clone();
+            let (shared, thread) = (shared.clone(), format!("store {name}"));
             let body = move || {
-                let _fails = FailsIfItPanics(shared);
+                let _fails = FailsIfItPanics(shared, thread);
                 body();
             };
             let spawned = std::thread::Builder::new().name(format!("store {name}")).spawn(body);
@@ -282,11 +287,12 @@ impl Drop for Engine {
 }
 
 /// A thread that dies must not leave others waiting.
-struct FailsIfItPanics(Arc<EngineShared>);
+struct FailsIfItPanics(Arc<EngineShared>, String);
 
 impl Drop for FailsIfItPanics {
     fn drop(&mut self) {
         if std::thread::panicking() {
+            self.0.note_dead(&self.1);
             self.0.fail("a thread of the store panicked");
             self.0.schedule.closed();
         }

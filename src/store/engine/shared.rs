@@ -48,6 +48,8 @@ pub struct EngineShared {
     pub recount: AtomicBool,
     failed: OnceLock<String>,
     table_failed: OnceLock<String>,
+    /// The thread that has panicked first.
+    dead: OnceLock<String>,
     figures: Mutex<Figures>,
 }
 
@@ -86,6 +88,7 @@ impl EngineShared {
             recount: AtomicBool::new(false),
             failed: OnceLock::new(),
             table_failed: OnceLock::new(),
+            dead: OnceLock::new(),
             figures: Mutex::default(),
         };
         shared.room.set_used(0, shared.tail().pending_bytes());
@@ -166,6 +169,16 @@ impl EngineShared {
         self.waiters.wake(u64::MAX);
         self.room.wake(&self.options);
         self.schedule.stir();
+    }
+
+    /// A thread has panicked.
+    pub fn note_dead(&self, thread: &str) {
+        let _ = self.dead.set(thread.to_owned());
+    }
+
+    /// The thread that has panicked first.
+    pub fn dead(&self) -> Option<&str> {
+        self.dead.get().map(String::as_str)
     }
 
     /// The table has failed: it is never called again. The journal goes on.

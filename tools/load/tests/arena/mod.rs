@@ -54,7 +54,8 @@ impl Arena {
             let ready = |listening: &[sluicemq::run::Listening]| {
                 sender.send(listening.iter().map(|one| one.address).collect::<Vec<_>>()).unwrap();
             };
-            sluicemq::run::run(&config, ready, &|| Ok(config.clone())).expect("a broker");
+            let signals = sluicemq::run::signals::Signals::catch().expect("signals");
+            sluicemq::run::run(&config, signals, ready, &|| Ok(config.clone())).expect("a broker");
         });
         let addresses = ready.recv_timeout(DEADLINE).expect("a broker that serves");
         let [plain, tls, locked] = addresses[..] else { panic!("three listeners") };

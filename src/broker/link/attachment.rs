@@ -49,7 +49,7 @@ pub(super) struct Attachment {
     pub flow: Option<Box<FlowState>>,
 }
 
-/// The state of a client whose flow is limited, shaped or watched; and what comes of CONNECT that most
+/// The state of a client with a limited, shaped or watched flow; and what comes of CONNECT that most
 /// clients do not have. Most clients have none of it.
 #[derive(Debug, Default)]
 pub(super) struct FlowState {

@@ -26,7 +26,7 @@ pub struct Offer<'a> {
 /// What holds for all mailboxes of a turn.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting<'a> {
-    /// The rules of mailboxes whose receivers are in no class.
+    /// The rules of mailboxes of receivers that are in no class.
     pub queue: &'a config::QueueConfig,
     /// By which topics are told apart.
     pub hash: &'a TextHash,

@@ -1,10 +1,10 @@
 //! Topics: names and filters parsed once, the subscription tree, the retained tree.
 
-mod edges;
 mod exact;
 pub mod name;
-mod nodes;
+mod prints;
 pub mod retained;
+mod shapes;
 mod shards;
 pub mod tree;
 #[cfg(test)]
@@ -13,5 +13,5 @@ mod values;
 
 pub use name::{TopicError, TopicFilter, TopicLimits, TopicName};
 pub use retained::Retained;
-pub use shards::TextHash;
+pub use shards::{TextHash, spread};
 pub use tree::Tree;

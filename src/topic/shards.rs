@@ -51,6 +51,11 @@ impl<T> Shards<T> {
         }
         Some(entry)
     }
+
+    /// All entries, in no order.
+    pub fn into_entries(self) -> impl Iterator<Item = T> {
+        self.tables.into_iter().flatten()
+    }
 }
 
 /// From bits that the tables themselves do not look at until they are very large.

@@ -1,32 +1,41 @@
 //! The subscription tree: Topic Filter → values by key.
 //!
-//! There are two structures. Filters without wildcard, by far the most, are in one hashed map of whole
-//! texts. The others form a trie by level. Its nodes are in one arena, so a filter of 65,536 levels
-//! is dropped without recursion; its edges to named children are in one hashed map by parent and
-//! level, so a node without children needs no memory for them. A visit goes level by level with the
-//! set of nodes reached so far: a level of the name is hashed once, however many branches `+` opens.
+//! It is not a tree of levels. Filters without wildcard, by far the most, are in one hashed map of whole
+//! texts. The others are kept by their length and their shape: where their `+` stand. Of one shape at
+//! most one filter matches a name, and it is found by a fingerprint. So what a visit costs is bounded by
+//! construction: it looks once at each shape, some nanoseconds, and at the filters that match. With a
+//! trie, filters that share their beginnings make a visit go through all of them.
 //!
 //! No order that is visible outside depends on a hash.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::edges::Edges;
 use super::exact::Exact;
-use super::name::{TopicFilter, TopicName};
-use super::nodes::{Arena, NONE, Node, ROOT};
+use super::name::{TopicFilter, TopicName, matches};
+use super::prints::{Printer, Shape, levels};
+use super::shapes::Shapes;
 use super::shards::TextHash;
+use super::values::Values;
 
-/// Topic Filters and, under each, values by key. Cost of a visit grows with matches and depth,
-/// not with the number of filters.
+/// Topic Filters and, under each, values by key. Cost of a visit grows with matches, depth, and the number
+/// of different shapes of filters that are not longer than the name.
 ///
-/// Unused nodes are kept for the next filter; their memory is freed with the last filter that has a
-/// wildcard. The memory of filters without one is freed at once.
+/// Of a filter with a wildcard no text is kept: its memory does not grow with its depth.
 #[derive(Debug)]
 pub struct Tree<K, V> {
     exact: Exact<K, V>,
-    nodes: Arena<K, V>,
-    edges: Edges,
     hash: TextHash,
+    /// Filters that end with `#`, by their levels before it.
+    rests: Vec<Shapes<K, V>>,
+    /// Filters with `+` alone, by their levels.
+    pluses: Vec<Shapes<K, V>>,
+    printer: Printer,
+    /// Filters deeper than prints are: looked at one by one. No configuration has them that does not
+    /// raise `limits.topic_levels_max` beyond its default.
+    deep: BTreeMap<Box<str>, Values<K, V>>,
+    /// Different filters with a wildcard.
+    wild: usize,
     len: usize,
 }
 
@@ -35,9 +44,12 @@ impl<K: Ord + Copy, V> Tree<K, V> {
     pub fn new(seed: u64) -> Tree<K, V> {
         Tree {
             exact: Exact::new(),
-            nodes: Arena::new(),
-            edges: Edges::new(),
             hash: TextHash::new(seed),
+            rests: Vec::new(),
+            pluses: Vec::new(),
+            printer: Printer::new(seed),
+            deep: BTreeMap::new(),
+            wild: 0,
             len: 0,
         }
     }
@@ -69,36 +81,67 @@ impl<K: Ord + Copy, V> Tree<K, V> {
     }
 
     fn insert_wild(&mut self, pattern: &str, key: K, value: V) -> Option<V> {
-        let node = self.grow_to(pattern);
-        let before = self.nodes.at_mut(node).values.insert(key, value);
+        let (before, is_new) = match self.printer.of_pattern(pattern) {
+            Some((shape, print)) => self.group_mut(shape).insert(shape.plus, print, key, value),
+            None => {
+                let values = self.deep.entry(pattern.into()).or_default();
+                let is_new = values.is_empty();
+                (values.insert(key, value), is_new)
+            }
+        };
+        self.wild += usize::from(is_new);
         self.len += usize::from(before.is_none());
         before
     }
 
-    /// Takes out what is under `pattern` and `key`; nodes left without values are freed.
+    /// Takes out what is under `pattern` and `key`.
     pub fn remove(&mut self, pattern: &str, key: K) -> Option<V> {
         let removed = if is_exact(pattern) {
             self.exact.remove(pattern, key, &self.hash)?
         } else {
-            let node = levels(pattern).try_fold(ROOT, |node, level| self.child(node, level))?;
-            let removed = self.nodes.at_mut(node).values.remove(key)?;
-            self.prune(node);
-            removed
+            self.remove_wild(pattern, key)?
         };
         self.len -= 1;
         Some(removed)
     }
 
+    fn remove_wild(&mut self, pattern: &str, key: K) -> Option<V> {
+        let (removed, was_last) = match self.printer.of_pattern(pattern) {
+            Some((shape, print)) => self.group_mut(shape).remove(shape.plus, print, key)?,
+            None => {
+                let values = self.deep.get_mut(pattern)?;
+                let removed = values.remove(key)?;
+                let was_last = values.is_empty();
+                if was_last {
+                    self.deep.remove(pattern);
+                }
+                (removed, was_last)
+            }
+        };
+        self.wild -= usize::from(was_last);
+        if self.wild == 0 {
+            (self.rests, self.pluses) = (Vec::new(), Vec::new());
+        }
+        Some(removed)
+    }
+
+    fn group_mut(&mut self, shape: Shape) -> &mut Shapes<K, V> {
+        let groups = if shape.rest { &mut self.rests } else { &mut self.pluses };
+        if groups.len() <= shape.len {
+            groups.resize_with(shape.len + 1, Shapes::new);
+        }
+        &mut groups[shape.len]
+    }
+
     /// Calls `visit` for every value with a filter that `name` matches; a key may come several times,
     /// from several filters. Within one filter, keys come in order; filters come in an order that
-    /// depends on their texts only.
-    pub fn visit<'t>(&'t self, name: TopicName<'_>, visit: &mut impl FnMut(K, &'t V)) {
+    /// depends on their texts only. Returns how many shapes it has looked at: what it has cost beside the
+    /// values.
+    pub fn visit<'t>(&'t self, name: TopicName<'_>, visit: &mut impl FnMut(K, &'t V)) -> usize {
         if let Some(values) = self.exact.find(name.as_str(), &self.hash) {
             values.visit(visit);
         }
-        if self.nodes.len() > 1 {
-            self.visit_wild(name.as_str(), visit);
-        }
+        if self.wild == 0 { 0 } else { self.visit_wild(name.as_str(), visit) }
     }
 
     /// Values in the tree.
@@ -111,160 +154,47 @@ impl<K: Ord + Copy, V> Tree<K, V> {
         self.len() == 0
     }
 
-    /// Nodes in the tree, the root not counted, filters without wildcard as one each: for tests
-    /// and figures.
-    pub fn nodes(&self) -> usize {
-        self.exact.len() + self.nodes.len() - 1
+    /// Different filters in the tree: for tests and figures.
+    pub fn filters(&self) -> usize {
+        self.exact.len() + self.wild
     }
 
     /// Visits the values of filters with wildcards that `name` matches.
-    fn visit_wild<'t>(&'t self, name: &str, visit: &mut impl FnMut(K, &'t V)) {
+    fn visit_wild<'t>(&'t self, name: &str, visit: &mut impl FnMut(K, &'t V)) -> usize {
         // `$`-topics are not matched by a leading wildcard [MQTT5-4.7.2-1].
-        let mut wild = !name.starts_with('$');
-        let (mut reached, mut next) = (Reached::new(), Reached::new());
-        reached.push(ROOT);
-        for level in levels(name) {
-            let hash = self.hash.of(level);
-            for node in reached.iter() {
-                self.step(node, level, hash, wild, &mut next, visit);
+        let skip = u8::from(name.starts_with('$'));
+        let len = levels(name).count();
+        // `a/#` matches `a` too.
+        let rests = &self.rests[..self.rests.len().min(len + 1)];
+        let pluses = self.pluses.get(len).filter(|shapes| shapes.len() > 0);
+        let needed = if pluses.is_some() { len } else { rests.len().saturating_sub(1) };
+        let prints = self.printer.of_name(name, needed);
+        let groups = rests.iter().enumerate().skip(usize::from(skip));
+        let groups = groups.chain(pluses.map(|shapes| (len, shapes)));
+        let groups = groups.filter(|(_, shapes)| shapes.len() > 0);
+        let looks = groups.clone().map(|(_, shapes)| shapes.len()).sum::<usize>();
+        if looks > TABLE_FROM {
+            let many = prints.tabulate();
+            for (len, shapes) in groups {
+                let of_plus = |plus| many.of_plus(plus, len);
+                shapes.visit(prints.whole(len), skip.into(), of_plus, visit);
             }
-            if next.is_empty() {
-                return;
-            }
-            std::mem::swap(&mut reached, &mut next);
-            next.clear();
-            wild = true;
-        }
-        for node in reached.iter() {
-            let node = self.nodes.at(node);
-            node.values.visit(visit);
-            self.visit_rest(node, visit); // `a/#` matches `a` too.
-        }
-    }
-
-    /// From `node` by one level of the name: visits `#`, collects `+` and the named child.
-    #[inline]
-    fn step<'t>(
-        &'t self,
-        node: u32,
-        level: &[u8],
-        hash: u64,
-        wild: bool,
-        next: &mut Reached,
-        visit: &mut impl FnMut(K, &'t V),
-    ) {
-        let parent = self.nodes.at(node);
-        if wild {
-            self.visit_rest(parent, visit);
-            if parent.plus != NONE {
-                next.push(parent.plus);
-            }
-        }
-        if parent.named > 0
-            && let Some(child) = self.edges.find(hash, node, level, &self.nodes)
-        {
-            next.push(child);
-        }
-    }
-
-    #[inline]
-    fn visit_rest<'t>(&'t self, node: &'t Node<K, V>, visit: &mut impl FnMut(K, &'t V)) {
-        if node.rest != NONE {
-            self.nodes.at(node.rest).values.visit(visit);
-        }
-    }
-
-    /// The child of `node` for a level of a filter.
-    fn child(&self, node: u32, level: &[u8]) -> Option<u32> {
-        let parent = self.nodes.at(node);
-        let child = match level {
-            b"+" => parent.plus,
-            b"#" => parent.rest,
-            _ => return self.edges.find(self.hash.of(level), node, level, &self.nodes),
-        };
-        (child != NONE).then_some(child)
-    }
-
-    /// The node of `pattern`; adds it and the nodes above it where they are missing.
-    fn grow_to(&mut self, pattern: &str) -> u32 {
-        let mut node = ROOT;
-        for level in levels(pattern) {
-            node = self.child(node, level).unwrap_or_else(|| self.grow(node, level));
-        }
-        node
-    }
-
-    /// Adds a child to `node`.
-    fn grow(&mut self, node: u32, level: &[u8]) -> u32 {
-        let child = self.nodes.add(node, level);
-        let parent = self.nodes.at_mut(node);
-        match level {
-            b"+" => parent.plus = child,
-            b"#" => parent.rest = child,
-            _ => {
-                parent.named += 1;
-                self.edges.insert(child, &self.nodes, &self.hash);
-            }
-        }
-        child
-    }
-
-    /// Frees `node` and the nodes above it, as far as they have neither values nor children.
-    fn prune(&mut self, mut node: u32) {
-        while node != ROOT && self.nodes.at(node).is_bare() {
-            let above = self.nodes.at(node).parent;
-            let parent = self.nodes.at_mut(above);
-            if parent.plus == node {
-                parent.plus = NONE;
-            } else if parent.rest == node {
-                parent.rest = NONE;
-            } else {
-                parent.named -= 1;
-                self.edges.remove(node, &self.nodes, &self.hash);
-            }
-            self.nodes.free(node);
-            node = above;
-        }
-        if self.nodes.len() == 1 {
-            self.nodes = Arena::new();
-        }
-    }
-}
-
-/// The nodes that the levels read so far lead to. Mostly a few, which need no allocation.
-struct Reached {
-    near: [u32; NEAR],
-    near_len: usize,
-    far: Vec<u32>,
-}
-
-impl Reached {
-    fn new() -> Reached {
-        Reached { near: [NONE; NEAR], near_len: 0, far: Vec::new() }
-    }
-
-    #[inline]
-    fn push(&mut self, id: u32) {
-        if self.near_len < NEAR {
-            self.near[self.near_len] = id;
-            self.near_len += 1;
         } else {
-            self.far.push(id);
+            for (len, shapes) in groups {
+                let of_plus = |plus| prints.of_plus(plus);
+                shapes.visit(prints.whole(len), skip.into(), of_plus, visit);
+            }
         }
+        looks + self.visit_deep(name, visit)
     }
 
-    #[inline]
-    fn iter(&self) -> impl Iterator<Item = u32> {
-        self.near[..self.near_len].iter().chain(&self.far).copied()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.near_len == 0
-    }
-
-    fn clear(&mut self) {
-        self.near_len = 0;
-        self.far.clear();
+    fn visit_deep<'t>(&'t self, name: &str, visit: &mut impl FnMut(K, &'t V)) -> usize {
+        for (pattern, values) in &self.deep {
+            if matches(pattern, TopicName::trusted(name)) {
+                values.visit(visit);
+            }
+        }
+        self.deep.len() * DEEP_LOOKS
     }
 }
 
@@ -272,12 +202,11 @@ fn is_exact(pattern: &str) -> bool {
     !pattern.bytes().any(|byte| byte == b'+' || byte == b'#')
 }
 
-#[inline]
-fn levels(text: &str) -> impl Iterator<Item = &[u8]> {
-    text.as_bytes().split(|byte| *byte == b'/')
-}
+/// From so many looks on, a table of prints saves more than it costs.
+const TABLE_FROM: usize = 96;
 
-const NEAR: usize = 12;
+/// What it costs to compare a deep filter as a text, in looks.
+const DEEP_LOOKS: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -340,7 +269,8 @@ mod tests {
                 assert_eq!(tree.remove(&pattern, key), before, "seed {seed} step {step}");
             }
             assert_eq!(tree.len(), twin.len(), "seed {seed} step {step}");
-            assert_eq!(tree.nodes(), nodes_of(&twin), "seed {seed} step {step}");
+            let filters: BTreeSet<&String> = twin.keys().map(|(pattern, _)| pattern).collect();
+            assert_eq!(tree.filters(), filters.len(), "seed {seed} step {step}");
             let name = random.name();
             let mut expected: Vec<(usize, u64)> = twin
                 .iter()
@@ -355,18 +285,7 @@ mod tests {
         for (pattern, key) in twin.keys() {
             assert!(tree.remove(pattern, *key).is_some(), "seed {seed}");
         }
-        assert_eq!((tree.len(), tree.nodes()), (0, 0), "seed {seed}");
-    }
-
-    /// One for each exact filter, and one for each different beginning of the others.
-    fn nodes_of(twin: &BTreeMap<(String, usize), u64>) -> usize {
-        let (exact, wild): (BTreeSet<&str>, BTreeSet<&str>) =
-            twin.keys().map(|(pattern, _)| pattern.as_str()).partition(|pattern| is_exact(pattern));
-        let mut beginnings = wild.clone();
-        for pattern in wild {
-            beginnings.extend(pattern.match_indices('/').map(|(at, _)| &pattern[..at]));
-        }
-        exact.len() + beginnings.len()
+        assert_eq!((tree.len(), tree.filters()), (0, 0), "seed {seed}");
     }
 
     #[test]
@@ -414,13 +333,13 @@ mod tests {
             tree.insert(&plus, key, 0);
             tree.insert(&named, key, 0);
         }
-        assert_eq!(tree.nodes(), 1 + 32_768 + 65_535);
+        assert_eq!(tree.filters(), 3);
         assert_eq!(visited(&tree, &deep).len(), 20);
         assert_eq!(visited(&tree, &deep[1..]).len(), 20);
         for key in 0..10 {
             tree.remove(&named, key);
         }
-        assert_eq!(tree.nodes(), 1 + 32_768);
+        assert_eq!(tree.filters(), 2);
         drop(tree);
         assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
     }
@@ -436,5 +355,122 @@ mod tests {
         let mut seen = visited(&tree, "a/a/a/a/a/a/a/a/a/a");
         seen.sort_unstable();
         assert!(seen.iter().map(|(key, _)| *key).eq(0..1 << 10));
+    }
+
+    /// Filters of many shapes: chunks of shapes divide, and prints come from a table.
+    #[test]
+    fn many_shapes_agree_with_matching_one_by_one() {
+        for seed in 1..=3 {
+            let mut random = Random::new(seed);
+            let (mut tree, mut twin) = (Tree::new(seed), BTreeMap::new());
+            let filter = |random: &mut Random| {
+                let len = 1 + random.below(14);
+                let mut levels: Vec<&str> =
+                    (0..len).map(|_| random.pick(&["+", "+", "a", "a", "b"])).collect();
+                if random.below(3) == 0 {
+                    levels.push("#");
+                }
+                levels.join("/")
+            };
+            for round in 0..4 {
+                for _ in 0..1500 {
+                    let (filter, key) = (filter(&mut random), random.below(3));
+                    let before = tree.insert(&filter, key, 0);
+                    assert_eq!(before, twin.insert((filter, key), 0), "seed {seed}");
+                }
+                // Down to none in the last round.
+                let left = [2000, 100, 3000, 0][round];
+                while twin.len() > left {
+                    let at = random.below(twin.len());
+                    let (filter, key) = twin.keys().nth(at).cloned().expect("it is there");
+                    assert_eq!(tree.remove(&filter, key), twin.remove(&(filter, key)));
+                }
+                for _ in 0..60 {
+                    let len = 1 + random.below(16);
+                    let name: Vec<&str> = (0..len).map(|_| random.pick(&["a", "a", "b"])).collect();
+                    let name = name.join("/");
+                    let name = TopicName::trusted(&name);
+                    let matching = twin.keys().filter(|(filter, _)| matches(filter, name));
+                    let mut expected: Vec<usize> = matching.map(|(_, key)| *key).collect();
+                    let mut seen = Vec::new();
+                    tree.visit(name, &mut |key, _| seen.push(key));
+                    expected.sort_unstable();
+                    seen.sort_unstable();
+                    assert_eq!(seen, expected, "seed {seed} round {round} {name:?}");
+                }
+            }
+            assert_eq!((tree.len(), tree.filters()), (0, 0), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn a_visit_looks_once_at_each_shape_however_many_filters_have_it() {
+        let mut tree = Tree::new(9);
+        let bits = |number: usize, len: usize| {
+            let level = |bit| if number >> bit & 1 == 0 { "a" } else { "+" };
+            (0..len).map(level).collect::<Vec<_>>().join("/")
+        };
+        for number in 1..1 << 12 {
+            for last in ["q", "r", "s"] {
+                tree.insert(&format!("{}/{last}", bits(number, 12)), number, 0);
+            }
+        }
+        let looks = |name: &str| tree.visit(TopicName::trusted(name), &mut |_, _| {});
+        assert_eq!(looks(&("a/".repeat(12) + "z")), (1 << 12) - 1);
+        assert_eq!(looks(&("a/".repeat(12) + "q")), (1 << 12) - 1);
+        assert_eq!(looks(&("a/".repeat(13) + "z")), 0, "filters of another length");
+        assert_eq!(looks("a"), 0);
+    }
+
+    #[test]
+    fn filters_of_one_shape_are_found_however_many_they_are() {
+        let (mut tree, mut random) = (Tree::new(4), Random::new(4));
+        let mut there = BTreeSet::new();
+        // Up and down through every form, several times.
+        for most in [3, 80, 1, 300, 20, 70, 0] {
+            while there.len() < most {
+                let number = random.below(1000);
+                there.insert(number);
+                tree.insert(&format!("+/x{number}/y"), 1, number as u64);
+            }
+            while there.len() > most {
+                let number = there.iter().nth(random.below(there.len())).copied().unwrap();
+                there.remove(&number);
+                assert_eq!(tree.remove(&format!("+/x{number}/y"), 1), Some(number as u64));
+            }
+            assert_eq!(tree.filters(), there.len());
+            for number in 0..1000 {
+                let expected: Vec<_> =
+                    there.get(&number).map(|number| (1, *number as u64)).into_iter().collect();
+                assert_eq!(visited(&tree, &format!("a/x{number}/y")), expected, "{most}");
+            }
+        }
+    }
+
+    #[test]
+    fn filters_deeper_than_prints_are_found_too() {
+        let deep = "a/".repeat(70);
+        for (filter, name, found) in [
+            (deep.clone() + "+", deep.clone() + "x", true),
+            (deep.clone() + "+/y", deep.clone() + "x/y", true),
+            (deep.clone() + "+/y", deep.clone() + "x/z", false),
+            ("+/".to_owned() + &deep + "#", deep.clone() + "a", true),
+            ("+/".to_owned() + &deep + "#", "$x/".to_owned() + &deep + "b", false),
+            ("a/".repeat(63) + "+/#", deep.clone() + "x", true),
+            ("a/".repeat(64) + "#", deep.clone() + "x", true),
+            ("a/".repeat(64) + "b/#", deep.clone() + "x", false),
+        ] {
+            let mut tree = Tree::new(1);
+            assert_eq!(tree.insert(&filter, 1, 7), None);
+            assert_eq!(tree.insert(&filter, 1, 8), Some(7));
+            assert_eq!(
+                visited(&tree, &name),
+                if found { vec![(1, 8)] } else { vec![] },
+                "{filter}"
+            );
+            assert_eq!(tree.remove(&filter, 2), None);
+            assert_eq!((tree.remove(&filter, 1), tree.filters()), (Some(8), 0));
+            assert_eq!(tree.remove(&filter, 1), None);
+        }
     }
 }

@@ -65,6 +65,17 @@ impl Links {
         Subscriber { link, last_id: 0 }
     }
 
+    /// Subscribes a client to these filters at `QoS` 0.
+    pub fn subscribe(&mut self, link: &mut Link, filters: &[&str], version: Version) {
+        let subscribe = Subscribe {
+            packet_id: PacketId::MIN,
+            subscription_id: None,
+            user_properties: Properties::EMPTY,
+            filters: filters.iter().map(|f| (*f, SubscribeOptions::default())).collect(),
+        };
+        self.ask(link, &Packet::Subscribe(subscribe), version);
+    }
+
     /// What one read of a publisher's socket causes; how many bytes are its answers.
     pub fn publish(&mut self, publisher: &mut Link, bytes: &[u8]) -> usize {
         self.turn.out.clear();

@@ -13,7 +13,7 @@ use super::metrics::Counter;
 use super::overload::SHED;
 use super::peer_log::{Peer, RefusalNote};
 use super::ports::{Publication, StoredCopy};
-use super::router::{Retain, Retaining};
+use super::router::{Retain, Retaining, Routed};
 use super::topic_ledger::Unrouted;
 use super::turn::{Turn, press};
 use crate::codec::{QoS, Reason};
@@ -227,7 +227,8 @@ impl Broker {
         let now = turn.now;
         let scratch = &mut *turn.scratch;
         let recent = &mut scratch.recent;
-        let (stamp, matches) = shared.router.route(draft.topic, record.publisher, retained, recent);
+        let Routed { stamp, matches, looks } =
+            shared.router.route(draft.topic, record.publisher, retained, recent);
         let found = matches.len();
         let (mut admitted, mut refused) = (0, 0);
         let setting = scratch.settings.setting(shared.router.topic_hash(), now);
@@ -262,7 +263,7 @@ impl Broker {
             open.copies.push(Copy { message, qos, retain, ids: found.ids().clone(), stored, band });
             admitted += 1;
         }
-        scratch.copies += found;
+        scratch.work.add(found, looks);
         scratch.tally.add(Counter::Routed, found as u64);
         scratch.stamps.extend(stamp);
         let stored = self.store(record, copies, stamp, with, turn) && draft.qos > QoS::AtMostOnce;

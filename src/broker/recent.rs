@@ -149,8 +149,8 @@ mod tests {
                     matches.iter().map(|m| (m.receiver(), m.qos(), m.ids().as_slice().to_vec()));
                 all.collect::<Vec<_>>()
             };
-            let remembered = say(router.route(topic, publisher, None, &mut recent).1);
-            let anew = say(router.route(topic, publisher, None, &mut Recent::default()).1);
+            let remembered = say(router.route(topic, publisher, None, &mut recent).matches);
+            let anew = say(router.route(topic, publisher, None, &mut Recent::default()).matches);
             assert_eq!(remembered, anew, "{topic:?}");
             found += anew.len();
         }

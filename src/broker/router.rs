@@ -19,10 +19,10 @@ use std::task::Waker;
 use thin_vec::ThinVec;
 
 use super::mailbox::{DroppedCopies, Mailbox, Owner};
-use super::matches::{Match, merge};
+use super::matches::{Gathering, Match};
 use super::recent::Recent;
 use crate::codec::QoS;
-use crate::message::{GroupId, Identity, Loss, ReceiverId, SessionId, SubscriptionIds};
+use crate::message::{GroupId, Identity, Loss, ReceiverId, SessionId};
 use crate::session::{Groups, Subscription};
 use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::topic::{TextHash, TopicFilter, TopicName, Tree};
@@ -57,6 +57,19 @@ struct Route {
     retain_as_published: bool,
     id: u32,
 }
+
+/// Where a message goes.
+pub(super) struct Routed<'r> {
+    /// Of the retained message, if it is kept.
+    pub stamp: Option<u64>,
+    /// The receivers, each once.
+    pub matches: &'r [Match],
+    /// What it cost to find them: filters that were looked at, some nanoseconds each.
+    pub looks: usize,
+}
+
+/// What a matching Subscription costs, in looks.
+const SUBSCRIPTION_LOOKS: usize = 4;
 
 /// What came of a change, for the caller to carry out with no lock held.
 #[derive(Debug, Default)]
@@ -133,43 +146,39 @@ impl Router {
     }
 
     /// The receivers of a message, each once: those in `recent`, or else they are sought there. Makes
-    /// `retained` the retained message of its topic in the same moment; its stamp, if it is kept.
+    /// `retained` the retained message of its topic in the same moment.
     pub(super) fn route<'r>(
         &self,
         topic: TopicName<'_>,
         publisher: &Identity,
         retained: Option<Retaining>,
         recent: &'r mut Recent,
-    ) -> (Option<u64>, &'r [Match]) {
+    ) -> Routed<'r> {
         let hash = self.hash.of(topic.as_str().as_bytes());
         // As good as the read lock: what was found at this version is what is found now.
         let version = self.version.load(Ordering::Acquire);
         if retained.is_none() && recent.knows(topic, hash, version) {
-            return (None, recent.known(hash));
+            return Routed { stamp: None, matches: recent.known(hash), looks: 0 };
         }
         let routes = self.read();
         let version = self.version.load(Ordering::Acquire);
-        let mut stamp = None;
+        let (mut stamp, mut looks) = (None, 0);
         let matches = recent.find_anew(topic, hash, version, |matches| {
             stamp = retained.and_then(|retaining| self.retained.change(topic, retaining));
             let mut for_all = true;
-            routes.tree.visit(topic, &mut |receiver, route: &Route| {
+            let mut gathering = Gathering::new(matches);
+            looks = routes.tree.visit(topic, &mut |receiver, route: &Route| {
                 for_all &= !route.no_local;
                 if !(route.no_local && own(&route.mailbox, publisher)) {
-                    matches.push(Match::new(
-                        receiver,
-                        route.mailbox.clone(),
-                        route.qos,
-                        route.retain_as_published,
-                        SubscriptionIds::new(route.id),
-                    ));
+                    let granted = (route.qos, route.retain_as_published, route.id);
+                    gathering.add(receiver, granted, &route.mailbox);
                 }
             });
             drop(routes);
-            merge(matches);
+            looks += gathering.finish() * SUBSCRIPTION_LOOKS;
             for_all
         });
-        (stamp, matches)
+        Routed { stamp, matches, looks }
     }
 
     /// Carries out a client's changes in one moment. `memberships` are those of the client in groups: it

@@ -76,8 +76,8 @@ impl Drop for Unfinished {
 pub struct Scratch {
     /// What is to be written to the client, appended to by the link.
     pub out: Vec<u8>,
-    /// Copies routed so far in this turn.
-    pub(super) copies: usize,
+    /// What this turn has done so far.
+    pub(super) work: Work,
     /// How hard the broker is pressed, as this turn has found it.
     pub(super) pressure: Pressure,
     /// The rules for queues, as this turn has found them.
@@ -127,8 +127,39 @@ pub(super) enum Owed {
     Bytes(Box<[u8]>),
 }
 
-/// Copies after which a turn should end, so that no client keeps a worker for itself.
+/// What a turn has done: copies it has routed, and what it cost to find their receivers. It ends when
+/// that is too much, so that no client keeps a worker for itself.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Work {
+    copies: usize,
+    looks: usize,
+}
+
+/// Copies after which a turn should end.
 pub const COPIES_MAX: usize = 4096;
+/// Looks that cost as much as a copy: either is some nanoseconds to some hundreds.
+const COPY_LOOKS: usize = 64;
+
+impl Work {
+    /// A message was routed: so many copies, found by so many looks.
+    #[inline]
+    pub fn add(&mut self, copies: usize, looks: usize) {
+        self.copies += copies;
+        self.looks += looks;
+    }
+
+    /// The turn has done enough.
+    #[inline]
+    pub fn is_enough(self) -> bool {
+        self.copies + self.looks / COPY_LOOKS >= COPIES_MAX
+    }
+
+    /// Looks so far.
+    #[inline]
+    pub fn looks(self) -> usize {
+        self.looks
+    }
+}
 
 /// Notes a receiver above half full: the publisher should pause for it.
 pub(super) fn press(pressed: &mut Vec<Arc<Mailbox>>, mailbox: &Arc<Mailbox>) {
@@ -209,7 +240,7 @@ impl Scratch {
     pub(super) fn forget(&mut self) {
         self.answers.clear();
         self.pressed.clear();
-        self.copies = 0;
+        self.work = Work::default();
     }
 
     /// It has changed nothing so far: there is nothing to carry out.

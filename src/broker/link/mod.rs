@@ -25,7 +25,7 @@ mod unfinished;
 use std::task::Waker;
 
 use super::metrics::Counter;
-use super::turn::{COPIES_MAX, Scratch, Turn};
+use super::turn::{Scratch, Turn, Work};
 use super::{Broker, ListenerId, RefusalNote};
 use crate::codec::{
     self, DecodeError, DecodeLimits, Decoded, Disconnect, Packet, PacketId, Reason, Sender, Version,
@@ -240,7 +240,7 @@ impl State {
         let mut limits = self.limits(turn.broker);
         self.unread = false;
         while used < bytes.len() {
-            if !self.wants_bytes(turn) || turn.copies >= COPIES_MAX {
+            if !self.wants_bytes(turn) || turn.work.is_enough() {
                 self.unread = !self.is_closed();
                 break;
             }
@@ -438,7 +438,7 @@ impl State {
             live.after_flush(receipt, waker, turn);
             self.after_live(turn);
         }
-        turn.copies = 0;
+        turn.work = Work::default();
     }
 
     /// Ends the turn: what its answers, or the end of the link, have changed is carried out too.

@@ -119,7 +119,11 @@ impl Broker {
     pub(super) fn report_drops(&self, turn: &mut Turn<'_>) {
         self.count_drops(turn);
         for letter in turn.gone.take_letters() {
-            self.publish_letter(&letter, turn);
+            if turn.work.is_enough() {
+                self.put_aside(letter, turn);
+            } else {
+                self.publish_letter(&letter, turn);
+            }
         }
     }
 

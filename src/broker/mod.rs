@@ -228,6 +228,10 @@ impl Broker {
         let shared = &*self.0;
         let mut more = false;
         for round in 0..=TICK_MAX {
+            if turn.work.is_enough() {
+                more = true;
+                break;
+            }
             let Some(due) = shared.registry.due(now) else { break };
             match due {
                 Due::Will(id, identity, will) => {

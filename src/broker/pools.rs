@@ -95,6 +95,11 @@ impl Pool {
         self.lock().book(load, now)
     }
 
+    /// Takes the tokens of so many packets more.
+    pub fn charge(&self, load: Load, packets: u64, now: Time) {
+        self.lock().charge(load, packets, now);
+    }
+
     /// Gives back the tokens of a booked packet that will not be handled.
     pub fn give_back(&self, load: Load) {
         self.lock().give_back(load);

@@ -64,12 +64,13 @@ pub(super) struct Routed<'r> {
     pub stamp: Option<u64>,
     /// The receivers, each once.
     pub matches: &'r [Match],
-    /// What it cost to find them: filters that were looked at, some nanoseconds each.
+    /// What it cost to find them, beside the copies: shapes of filters that were looked at, some
+    /// nanoseconds each.
     pub looks: usize,
 }
 
-/// What a matching Subscription costs, in looks.
-const SUBSCRIPTION_LOOKS: usize = 4;
+/// What a matching Subscription costs whose receiver has another that matches, in looks.
+const OVERLAP_LOOKS: usize = 4;
 
 /// What came of a change, for the caller to carry out with no lock held.
 #[derive(Debug, Default)]
@@ -175,7 +176,7 @@ impl Router {
                 }
             });
             drop(routes);
-            looks += gathering.finish() * SUBSCRIPTION_LOOKS;
+            looks += gathering.finish() * OVERLAP_LOOKS;
             for_all
         });
         Routed { stamp, matches, looks }

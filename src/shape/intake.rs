@@ -64,6 +64,12 @@ impl Intake {
         self.each(load, LeakyBucket::take_back);
     }
 
+    /// Takes the tokens of so many packets more, for one that cost as much as they do. What comes next
+    /// waits for them.
+    pub fn charge(&mut self, load: Load, packets: u64, now: Time) {
+        self.each(load, |bucket, amount| bucket.pour(amount * packets, now));
+    }
+
     /// The buckets that a packet takes tokens from, and how many.
     fn each(&mut self, load: Load, mut visit: impl FnMut(&mut LeakyBucket, u64)) {
         let buckets = match load {

@@ -87,22 +87,23 @@ impl<V> Retained<V> {
     /// resuming after a name that is gone by now is allowed.
     ///
     /// Returns true if it came to the end, false if `visit` stopped it. Looks at no more than
-    /// `steps` names (at least one); if that runs out it returns false too and leaves in `resume`
-    /// the name to go on after. In all other cases it leaves nothing there.
+    /// `steps` names (at least one), and counts them down; if that runs out it returns false too and
+    /// leaves in `resume` the name to go on after. In all other cases it leaves nothing there.
     pub fn scan(
         &self,
         pattern: &str,
         after: Option<&str>,
-        steps: usize,
+        steps: &mut usize,
         resume: &mut Option<String>,
         visit: &mut impl FnMut(&str, &V) -> bool,
     ) -> bool {
         *resume = None;
+        *steps = (*steps).max(1);
         if !pattern.contains(['+', '#']) {
+            *steps -= 1;
             return self.scan_exact(pattern, after, visit);
         }
         let Some(mut place) = first_place(pattern, after) else { return true };
-        let mut steps = steps.max(1);
         loop {
             let start = match &place {
                 SearchStart::At(text) => Bound::Included(key(text)),
@@ -112,13 +113,13 @@ impl<V> Retained<V> {
             let leap = loop {
                 let Some(Name(name)) = names.next() else { return true };
                 let step = look(pattern, name);
+                *steps -= 1;
                 if matches!(step, SearchStep::Match) && !visit(name, self.value_of(name)) {
                     return false;
                 }
-                steps -= 1;
                 match step {
                     SearchStep::End => return true,
-                    SearchStep::Match | SearchStep::Leap(_) if steps == 0 => {
+                    SearchStep::Match | SearchStep::Leap(_) if *steps == 0 => {
                         *resume = Some(name.to_string());
                         return false;
                     }
@@ -350,7 +351,7 @@ mod tests {
             found.push(name.to_owned());
             true
         };
-        while !store.scan(pattern, after.as_deref(), steps, &mut resume, &mut visit) {
+        while !store.scan(pattern, after.as_deref(), &mut steps.clone(), &mut resume, &mut visit) {
             after = resume.take();
             assert!(after.is_some());
             calls += 1;
@@ -415,13 +416,13 @@ mod tests {
         let store = store(&["a/1", "a/2", "a/3"]);
         let mut resume = None;
         let mut seen = String::new();
-        assert!(!store.scan("a/+", None, 10, &mut resume, &mut |name, _| {
+        assert!(!store.scan("a/+", None, &mut 10, &mut resume, &mut |name, _| {
             seen = name.to_owned();
             false
         }));
         assert_eq!((seen.as_str(), &resume), ("a/1", &None));
         let mut rest = Vec::new();
-        assert!(store.scan("a/+", Some("a/1"), 10, &mut resume, &mut |_, value| {
+        assert!(store.scan("a/+", Some("a/1"), &mut 10, &mut resume, &mut |_, value| {
             rest.push(*value);
             true
         }));
@@ -453,17 +454,15 @@ mod tests {
         loop {
             let before = seen.len();
             let mut room = 1 + random.below(4);
-            let end = store.scan(
-                &pattern,
-                after.as_deref(),
-                1 + random.below(5),
-                &mut resume,
-                &mut |name, _| {
+            let most = 1 + random.below(5);
+            let mut steps = most;
+            let end =
+                store.scan(&pattern, after.as_deref(), &mut steps, &mut resume, &mut |name, _| {
                     seen.push(name.to_owned());
                     room -= 1;
                     room > 0
-                },
-            );
+                });
+            assert!(steps < most && seen.len() - before <= most - steps, "seed {seed}");
             if end {
                 break;
             }

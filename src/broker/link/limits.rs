@@ -82,6 +82,12 @@ impl Limits {
         self.booked
     }
 
+    /// A packet was handled that cost as much as so many more.
+    pub fn charge(&mut self, load: Load, packets: u64, now: Time) {
+        self.own.iter_mut().for_each(|own| own.charge(load, packets, now));
+        self.shared.iter().for_each(|pool| pool.charge(load, packets, now));
+    }
+
     /// The packet that had its tokens is handled.
     pub fn use_up(&mut self) {
         self.booked = None;

@@ -25,7 +25,7 @@ use crate::broker::turn::{Scratch, Turn};
 use crate::codec::{Packet, PacketId, QoS, Reason};
 use crate::message::{ClientId, GroupId, SessionId};
 use crate::session::{Context, Input, Session};
-use crate::shape::Shaper;
+use crate::shape::{Load, Shaper};
 use crate::time::Time;
 
 /// A connected client: its Session, and its attachment to the broker.
@@ -38,6 +38,12 @@ pub(super) struct Live {
 /// So many answers may wait for the store before nothing more is read: Receive Maximum counts PUBLISHes
 /// alone, and what a client asks for besides is not bounded by it.
 pub(super) const HELD_MAX: usize = 1024;
+
+/// What a change of the routes costs, in copies.
+const CHANGE_COPIES: usize = 4;
+/// So many looks count as one PUBLISH more in the rates of the publisher. They take some twenty
+/// microseconds; where filters are not made to cost as much as they can, a PUBLISH takes a few looks.
+const PUBLISH_LOOKS: usize = 4096;
 
 const _: () = assert!(size_of::<Live>() <= 232, "an idle client should stay small");
 
@@ -185,9 +191,22 @@ impl Live {
             self.subscribe(packet, over_rate, turn);
         } else {
             let cx = Context { over_rate, ..turn.context() };
+            let before = turn.work.looks();
             self.run(Input::Packet(packet), &cx, turn);
+            let looks = turn.work.looks() - before;
+            if looks >= PUBLISH_LOOKS {
+                self.charge(Load::Publish(0), looks / PUBLISH_LOOKS, turn.now);
+            }
         }
         self.answer_at_once(turn);
+    }
+
+    /// What a packet of the client cost beyond an ordinary one counts in its rates, if it has any.
+    #[cold]
+    pub(super) fn charge(&mut self, load: Load, packets: usize, now: Time) {
+        if let Some(limits) = self.attachment.limits_mut() {
+            limits.charge(load, packets as u64, now);
+        }
     }
 
     /// Writes a packet; `false` if it does not fit.
@@ -285,6 +304,7 @@ impl Live {
             return;
         }
         let changes = std::mem::take(&mut turn.changes);
+        turn.work.add(changes.len() * CHANGE_COPIES, 0);
         let filters = || {
             changes.iter().filter_map(|change| match change {
                 RouteChange::Subscribe(filter, _) => Some(filter.pattern()),

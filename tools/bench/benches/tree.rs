@@ -81,7 +81,7 @@ fn stalls(store: &Retained<u64>) {
     let (start, mut slowest) = (Instant::now(), Duration::ZERO);
     loop {
         let call = Instant::now();
-        let end = store.scan("+/+/+/x", after.as_deref(), 1000, &mut resume, &mut |_, _| true);
+        let end = store.scan("+/+/+/x", after.as_deref(), &mut 1000, &mut resume, &mut |_, _| true);
         slowest = slowest.max(call.elapsed());
         calls += 1;
         if end {
@@ -178,10 +178,16 @@ fn retained(criterion: &mut Criterion) {
     criterion.bench_function("retained scan, fleet/site7/+/cmd, 100 of 100k", |bench| {
         bench.iter(|| {
             let mut found = 0;
-            store.scan("fleet/site7/+/cmd", None, usize::MAX, &mut None, &mut |_, _| {
-                found += 1;
-                true
-            });
+            store.scan(
+                "fleet/site7/+/cmd",
+                None,
+                &mut usize::MAX.clone(),
+                &mut None,
+                &mut |_, _| {
+                    found += 1;
+                    true
+                },
+            );
             assert_eq!(found, 100);
         });
     });

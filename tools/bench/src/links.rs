@@ -72,6 +72,7 @@ impl Links {
             subscription_id: None,
             user_properties: Properties::EMPTY,
             filters: filters.iter().map(|f| (*f, SubscribeOptions::default())).collect(),
+            rest: &[],
         };
         self.ask(link, &Packet::Subscribe(subscribe), version);
     }

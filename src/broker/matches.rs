@@ -92,7 +92,7 @@ impl Match {
 /// Mostly each receiver comes once and in order, and is only pushed. Where many Subscriptions of the same
 /// receivers match, each one costs a look into an index, and no sorting of all of them.
 #[derive(Debug)]
-pub(super) struct Gathering<'m> {
+pub(super) struct MatchGathering<'m> {
     matches: &'m mut Vec<Match>,
     /// So many came in the order of their numbers, each once; the others stand behind them.
     ordered: usize,
@@ -105,11 +105,11 @@ pub(super) struct Gathering<'m> {
 /// So many out of order, beside a part of those in order, before there is an index.
 const UNORDERED_MAX: usize = 64;
 
-impl<'m> Gathering<'m> {
+impl<'m> MatchGathering<'m> {
     /// Into `matches`, which is empty.
-    pub fn new(matches: &'m mut Vec<Match>) -> Gathering<'m> {
+    pub fn new(matches: &'m mut Vec<Match>) -> MatchGathering<'m> {
         debug_assert!(matches.is_empty());
-        Gathering { matches, ordered: 0, places: HashTable::new(), subscriptions: 0 }
+        MatchGathering { matches, ordered: 0, places: HashTable::new(), subscriptions: 0 }
     }
 
     /// One more matching Subscription: its granted `QoS`, whether it keeps the RETAIN flag, its
@@ -215,7 +215,7 @@ mod tests {
                 .collect();
             let mut twin = BTreeMap::<ReceiverId, Gathered>::new();
             let mut matches = Vec::new();
-            let mut gathering = Gathering::new(&mut matches);
+            let mut gathering = MatchGathering::new(&mut matches);
             let mut added = 0;
             for _ in 0..random.below(40) {
                 // Some filters have all clients in order, some have one.

@@ -19,7 +19,7 @@ use std::task::Waker;
 use thin_vec::ThinVec;
 
 use super::mailbox::{DroppedCopies, Mailbox, Owner};
-use super::matches::{Gathering, Match};
+use super::matches::{Match, MatchGathering};
 use super::recent::Recent;
 use crate::codec::QoS;
 use crate::message::{GroupId, Identity, Loss, ReceiverId, SessionId};
@@ -69,7 +69,7 @@ pub(super) struct Routed<'r> {
     pub looks: usize,
 }
 
-/// What a matching Subscription costs whose receiver has another that matches, in looks.
+/// What it costs, in looks, if one more Subscription of the same receiver matches.
 const OVERLAP_LOOKS: usize = 4;
 
 /// What came of a change, for the caller to carry out with no lock held.
@@ -167,7 +167,7 @@ impl Router {
         let matches = recent.find_anew(topic, hash, version, |matches| {
             stamp = retained.and_then(|retaining| self.retained.change(topic, retaining));
             let mut for_all = true;
-            let mut gathering = Gathering::new(matches);
+            let mut gathering = MatchGathering::new(matches);
             looks = routes.tree.visit(topic, &mut |receiver, route: &Route| {
                 for_all &= !route.no_local;
                 if !(route.no_local && own(&route.mailbox, publisher)) {

@@ -3,8 +3,8 @@
 //! A level has a number of 128 bits that depends on its text, its place and a secret seed. The print
 //! of a filter is the exclusive or of the numbers of its levels, `+` and `#` left out. So the print that
 //! a name would have under a filter is the print of the whole name, less the levels where the filter has
-//! `+`. Two texts of one shape have the same print by chance alone, once in 2^128: strangers, who do not
-//! know the seed, cannot choose texts that have.
+//! `+`. Two texts of one shape have the same print by chance alone, once in 2^128: a stranger without
+//! the seed cannot choose texts that have.
 
 use super::shards::{TextHash, spread};
 

@@ -14,6 +14,8 @@ mod rights;
 mod room;
 #[path = "link/unreadable.rs"]
 mod unreadable;
+#[path = "link/work.rs"]
+mod work;
 
 use std::sync::Arc;
 use std::task::Waker;

@@ -1,5 +1,6 @@
 //! The life of the process: open every listener, say so, serve, reload, stop.
 
+mod built;
 mod reload;
 pub mod signals;
 mod systemd;
@@ -194,6 +195,7 @@ impl Life<'_> {
             Arc::new(PasswordAuth::new(passwords.clone()).with_certificates(certificates));
         let ports = Ports { store, authenticator, access: rights.clone() };
         let broker = Broker::new(config, ports, seed(), clock.now());
+        built::built().iter().for_each(|built| broker.say_built(built));
         if self.is_over() {
             return Ok(());
         }

@@ -12,6 +12,8 @@ mod kick;
 mod rights;
 #[path = "link/room.rs"]
 mod room;
+#[path = "link/sys.rs"]
+mod sys;
 #[path = "link/unreadable.rs"]
 mod unreadable;
 #[path = "link/work.rs"]

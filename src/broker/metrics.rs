@@ -4,12 +4,14 @@
 mod measure;
 mod table;
 
+use std::array;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::dropped::RowsEnded;
 use super::topic_ledger::{TopicClass, TopicLedger, Unrouted};
 use crate::message::{Loss, RefusalKind};
 
+pub(super) use measure::BrokerLoads;
 pub use measure::all;
 pub use table::{Metric, MetricKind, MetricUnit, MetricValue};
 pub(super) use table::{counters, figures};
@@ -37,6 +39,7 @@ counters! {
     SocketsOpened "connections_opened" Count "connects/opened" "Network Connections accepted.";
     Routed "copies_routed" Count "copies/routed" "Copies of messages routed to receivers.";
     Packets "packets_written" Count "batch/packets" "Packets written to clients.";
+    PacketsReceived "packets_received" Count "batch/packets received" "Packets received from clients.";
     Completed "copies_completed" Count "copies/completed"
         "Copies that reached their receivers; the others wait, are in flight or in the ledger.";
     // Those from here on are rare. Count them with `Metrics::add`: `Tally::add` panics on them. A counter
@@ -53,6 +56,8 @@ counters! {
         "Clients disconnected for a rate.";
     RateConnects "ingress_connects" Count "ingress/connects"
         "CONNECTs refused because their Client Identifier came too often; they are among those refused.";
+    SessionsExpired "clients_expired" Count "clients/expired"
+        "Sessions of disconnected clients that have ended because their time was over.";
     FiltersRefused "subscriptions_refused" Count "subscriptions/refused"
         "Filters of SUBSCRIBEs refused with 0x97 for want of room.";
     Writes "writes" Count "batch/writes" "Writes to clients, each of one packet or many.";
@@ -84,11 +89,18 @@ const SHARDS: usize = 8;
 const _: () = assert!(TALLIED <= 32, "a turn notes in 32 bits which counters it has added to");
 
 /// One thread's counters, on cache lines of their own.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(align(128))]
 struct Shard {
     counters: [AtomicU64; COUNTERS],
     ledger: [AtomicU64; Loss::ALL.len()],
+}
+
+impl Default for Shard {
+    fn default() -> Shard {
+        let zero = |_| AtomicU64::new(0);
+        Shard { counters: array::from_fn(zero), ledger: array::from_fn(zero) }
+    }
 }
 
 /// Counts of one turn, added to the counters at its end.
@@ -244,10 +256,16 @@ impl Metrics {
         &self.topics
     }
 
-    /// Copies dropped: the ledger without `QoS` 0 for parked Sessions.
+    /// Copies dropped because a queue or the memory was full: what mosquitto counts.
     pub fn dropped(&self) -> u64 {
-        let reasons = Loss::ALL.into_iter().filter(|loss| *loss != Loss::OfflineQos0);
-        reasons.map(|loss| self.lost(loss)).sum()
+        let reasons = [
+            Loss::QueueFull,
+            Loss::MemoryFull,
+            Loss::DroppedOldest,
+            Loss::DroppedNewest,
+            Loss::DroppedQos0,
+        ];
+        reasons.into_iter().map(|loss| self.lost(loss)).sum()
     }
 
     fn shard(&self) -> &Shard {

@@ -12,6 +12,7 @@ mod ending;
 mod ledger;
 pub mod link;
 mod listeners;
+mod loads;
 pub mod mailbox;
 mod matches;
 pub mod metrics;
@@ -240,7 +241,10 @@ impl Broker {
                         turn.batch.ops.push((id, Op::WillGone));
                     }
                 }
-                Due::End(parked) => self.end_session(*parked, Loss::SessionEnded, &mut turn),
+                Due::End(parked) => {
+                    shared.metrics.add(Counter::SessionsExpired, 1);
+                    self.end_session(*parked, Loss::SessionEnded, &mut turn);
+                }
             }
             more = round == TICK_MAX;
         }

@@ -123,6 +123,8 @@ struct Ended {
 #[derive(Debug, Default)]
 struct Counts {
     subscriptions: AtomicUsize,
+    /// Those of them that are to a group.
+    shared: AtomicUsize,
     groups: AtomicUsize,
     /// Subscriptions to filters that start with `$SYS`.
     sys: AtomicUsize,
@@ -283,6 +285,18 @@ impl Router {
         self.counts.subscriptions.load(Ordering::Relaxed)
     }
 
+    /// Those of them that are shared.
+    pub fn shared_subscriptions(&self) -> usize {
+        self.counts.shared.load(Ordering::Relaxed)
+    }
+
+    /// Whether a message of `topic` would have a receiver.
+    pub fn is_wanted(&self, topic: TopicName<'_>) -> bool {
+        let mut wanted = false;
+        self.read().tree.visit(topic, &mut |_, _| wanted = true);
+        wanted
+    }
+
     /// Groups there are.
     pub fn group_count(&self) -> usize {
         self.counts.groups.load(Ordering::Relaxed)
@@ -400,6 +414,9 @@ impl Counts {
     /// Counts a Subscription in (1) or out (-1).
     fn subscribed(&self, filter: &TopicFilter, by: isize) {
         self.subscriptions.fetch_add(by.cast_unsigned(), Ordering::Relaxed);
+        if filter.share().is_some() {
+            self.shared.fetch_add(by.cast_unsigned(), Ordering::Relaxed);
+        }
         if filter.pattern().starts_with("$SYS") {
             self.sys.fetch_add(by.cast_unsigned(), Ordering::Relaxed);
             if asks_for_clients(filter.pattern()) {

@@ -1,101 +1,278 @@
 //! `$SYS/broker/…`: the broker's figures as retained topics, with mosquitto's names.
 //!
-//! Nothing is computed while no client subscribes; a topic is sent when its value has changed.
+//! While no client subscribes only the moving averages are reckoned, once an interval. While one does, each
+//! topic is sent when its value has changed. A SUBSCRIBE has the topics that it matches looked up anew, and
+//! no others: they are retained for it, and the other subscribers hear of them with the next interval.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::Broker;
-use super::metrics::{Metric, MetricValue};
+use super::mailbox::Account;
+use super::metrics::{BrokerLoads, Metric, MetricValue};
+use super::overload::Cause;
 use super::publish::{Publisher, Submission};
+use super::registry::PageStart;
+use super::router::{Retain, Retaining, asks_for_clients};
 use super::turn::Turn;
 use crate::codec::{Properties, QoS};
-use crate::message::Draft;
+use crate::message::{ClientId, Draft};
 use crate::sync::{Mutex, MutexGuard};
 use crate::time::Time;
 use crate::topic::TopicName;
 
 /// Single clients of which something is said, at most.
 const CLIENTS_MAX: usize = 1000;
+/// Filters of one SUBSCRIBE that are told apart; for more of them everything is looked up.
+const FILTERS_MAX: usize = 16;
+/// SUBSCRIBEs make figures of single clients be looked up once in so long.
+const CLIENTS_EVERY: Duration = Duration::from_secs(1);
+/// Sessions looked at in one go to count what is in flight.
+const WALK: usize = 1024;
 
-/// What was last said of each topic.
+/// What was last said of each topic, and what is known for the next time.
 #[derive(Debug)]
 pub struct Sys {
     said: Mutex<Said>,
+    /// Copies in flight when they were last counted.
+    in_flight: AtomicU64,
+    heap_max: AtomicU64,
+    built: OnceLock<String>,
 }
 
 #[derive(Debug)]
 struct Said {
-    values: BTreeMap<String, String>,
+    values: BTreeMap<String, SaidValue>,
     next: Time,
+    /// No SUBSCRIBE makes clients be looked at before this.
+    clients_next: Time,
+    loads: BrokerLoads,
+    walk: Option<InFlightWalk>,
+}
+
+#[derive(Debug)]
+struct SaidValue {
+    text: String,
+    /// Subscribers have heard it.
+    told: bool,
+}
+
+/// Sessions are looked at page by page; `copies` are in flight in those before `from`.
+#[derive(Debug, Default)]
+struct InFlightWalk {
+    from: PageStart,
+    copies: u64,
 }
 
 impl Sys {
     /// Nothing said yet.
     pub fn new(now: Time) -> Sys {
-        Sys { said: Mutex::new(Said { values: BTreeMap::new(), next: now }) }
+        let said = Said {
+            values: BTreeMap::new(),
+            next: now,
+            clients_next: now,
+            loads: BrokerLoads::new(now),
+            walk: None,
+        };
+        Sys {
+            said: Mutex::new(said),
+            in_flight: AtomicU64::new(0),
+            heap_max: AtomicU64::new(0),
+            built: OnceLock::new(),
+        }
+    }
+
+    /// Copies of `QoS` 1 and 2 in flight, as last counted.
+    pub(super) fn in_flight(&self) -> u64 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// The moving averages as they stand.
+    pub(super) fn loads(&self) -> BrokerLoads {
+        self.lock().loads.clone()
+    }
+
+    /// When the program was built, if that is known.
+    pub(super) fn built(&self) -> Option<&str> {
+        self.built.get().map(String::as_str)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().expect("no code panics while it holds what was said")
     }
 }
 
 impl Broker {
-    /// Publishes what has changed, if it is time and a client subscribes.
+    /// Makes `$SYS/broker/timestamp` say when the running program was built. Only the first call counts.
+    pub fn say_built(&self, text: &str) {
+        self.0.sys.built.get_or_init(|| text.to_owned());
+    }
+
+    /// Reckons the averages and, if a client subscribes, publishes what has changed; once an interval.
     pub(super) fn tick_sys(&self, turn: &mut Turn<'_>) -> Option<Time> {
         let interval = self.0.settings.sys_interval.0;
-        if interval.is_zero() || !self.0.router.sys_wanted() {
+        if interval.is_zero() {
             return None;
         }
         let next = self.said().next;
-        if turn.now < next {
-            return Some(next);
+        if turn.now >= next {
+            self.begin_interval(turn.now);
+            if self.0.router.sys_wanted() {
+                self.say_sys(turn);
+            }
         }
-        self.say_sys(false, turn);
-        Some(turn.now.after(interval))
+        if self.walk_on() { Some(turn.now) } else { Some(self.said().next) }
     }
 
-    /// Publishes what has changed, now: also called before a new Subscription to `$SYS`, so that
-    /// its retained messages are there. `clients`: it asks for figures of single clients.
-    pub(super) fn say_sys(&self, clients: bool, turn: &mut Turn<'_>) {
-        if self.0.settings.sys_interval.0.is_zero() {
-            return;
+    fn begin_interval(&self, now: Time) {
+        let counts = self.load_counts();
+        self.heap();
+        let counted = TopicName::trusted("$SYS/broker/messages/inflight");
+        let walks = self.0.router.sys_wanted() && self.0.router.is_wanted(counted);
+        let mut said = self.said();
+        said.loads.step(counts, now);
+        said.next = now.after(self.0.settings.sys_interval.0);
+        said.walk = walks.then(InFlightWalk::default);
+    }
+
+    /// Counts what is in flight in the next Sessions. Whether there are more.
+    fn walk_on(&self) -> bool {
+        let Some(InFlightWalk { from, mut copies }) = self.said().walk.take() else {
+            return false;
+        };
+        let (found, next) = self.0.registry.page(from, WALK);
+        copies += found.iter().map(|(_, mailbox, _)| in_flight(&mailbox.account())).sum::<u64>();
+        if let Some(from) = next {
+            self.said().walk = Some(InFlightWalk { from, copies });
+            return true;
         }
-        let mut values = self.sys_values(turn.now);
-        if clients || self.0.router.sys_clients_wanted() {
+        let groups = self.0.router.groups();
+        copies += groups.iter().map(|(_, mailbox)| in_flight(&mailbox.account())).sum::<u64>();
+        self.0.sys.in_flight.store(copies, Ordering::Relaxed);
+        false
+    }
+
+    /// Memory of the process now, and the most there was when it was looked at.
+    pub(super) fn heap(&self) -> (u64, u64) {
+        let (_, readings) = self.readings();
+        let memory = readings.iter().find(|reading| reading.cause() == Cause::Memory);
+        let now = memory.map_or(0, |reading| reading.value());
+        (now, self.0.sys.heap_max.fetch_max(now, Ordering::Relaxed).max(now))
+    }
+
+    /// Publishes what has changed.
+    fn say_sys(&self, turn: &mut Turn<'_>) {
+        let mut values = Vec::new();
+        self.visit_metrics(turn.now, &mut say(&mut values));
+        if self.0.router.sys_clients_wanted() {
             self.add_clients(&mut values);
         }
         let mut changed = Vec::new();
         {
             let mut said = self.said();
-            said.next = turn.now.after(self.0.settings.sys_interval.0);
             // Of clients that are gone, or of no interest any more, nothing is said.
-            let now: BTreeSet<&str> = values.iter().map(|(topic, _)| topic.as_str()).collect();
-            let is_old = |topic: &&String| !now.contains(topic.as_str());
-            let old: Vec<String> = said.values.keys().filter(is_old).cloned().collect();
-            for topic in old {
-                said.values.remove(&topic);
-                changed.push((topic, String::new()));
-            }
-            for (topic, value) in values {
-                if said.values.get(&topic) != Some(&value) {
-                    said.values.insert(topic.clone(), value.clone());
-                    changed.push((topic, value));
+            said.take_out_old(&values, |_| true, &mut changed);
+            for (topic, text) in values {
+                if said.values.get(&topic).is_none_or(|said| !said.told || said.text != text) {
+                    said.values.insert(topic.clone(), SaidValue { text: text.clone(), told: true });
+                    changed.push((topic, text));
                 }
             }
         }
-        for (topic, value) in changed {
-            let draft = Draft {
-                topic: TopicName::trusted(&topic),
-                qos: QoS::AtMostOnce,
-                retain: true,
-                expiry: None,
-                properties: Properties::EMPTY,
-                payload: value.as_bytes(),
-            };
-            self.publish(Submission::new(&draft, Publisher::System), turn);
+        self.publish_sys(&changed, turn);
+    }
+
+    /// Makes the retained messages of the topics that a SUBSCRIBE to these `filters` matches say what is so
+    /// now. The other subscribers are told at the next tick: so a SUBSCRIBE costs nothing for each of them.
+    pub(super) fn refresh_sys(&self, filters: &[&str], turn: &mut Turn<'_>) {
+        if self.0.settings.sys_interval.0.is_zero() {
+            return;
+        }
+        let all = filters.len() > FILTERS_MAX;
+        let wants =
+            |metric: &Metric| all || filters.iter().any(|filter| may_match(filter, metric.topic()));
+        self.count_few_in_flight();
+        let mut values = Vec::new();
+        self.visit_wanted(turn.now, &wants, &mut say(&mut values));
+        let mut all_clients = false;
+        for filter in filters.iter().filter(|filter| asks_for_clients(filter)) {
+            match client_of(filter) {
+                Some(client_id) => self.add_client(client_id, &mut values),
+                None => all_clients = true,
+            }
+        }
+        let clients = all_clients && self.may_look_at_clients(turn.now);
+        if clients {
+            self.add_clients(&mut values);
+        }
+        let (mut changed, mut old) = (Vec::new(), Vec::new());
+        {
+            let mut said = self.said();
+            if clients {
+                said.take_out_old(&values, asks_for_clients, &mut old);
+            }
+            for (topic, text) in values {
+                if said.values.get(&topic).is_none_or(|said| said.text != text) {
+                    said.values
+                        .insert(topic.clone(), SaidValue { text: text.clone(), told: false });
+                    changed.push((topic, text));
+                }
+            }
+        }
+        let (router, mut told) = (&self.0.router, Vec::new());
+        for (topic, text) in &changed {
+            let draft = draft_of(topic, text);
+            let message = draft.into_message(&self.0.system, turn.now);
+            let retaining = Retaining { what: Retain::Set(message), kept: false };
+            router.retained().change(draft.topic, retaining);
+            if !router.is_wanted(draft.topic) {
+                told.push(topic);
+            }
+        }
+        // No other client is left to be told of these.
+        let mut said = self.said();
+        for topic in told {
+            said.values.entry(topic.clone()).and_modify(|said| said.told = true);
+        }
+        drop(said);
+        self.publish_sys(&old, turn);
+    }
+
+    /// Where one look is enough nothing waits for the next interval.
+    fn count_few_in_flight(&self) {
+        if self.0.registry.sessions() <= WALK / 2 && self.0.router.group_count() <= WALK {
+            self.said().walk = Some(InFlightWalk::default());
+            while self.walk_on() {}
+        }
+    }
+
+    fn may_look_at_clients(&self, now: Time) -> bool {
+        let mut said = self.said();
+        let may = said.clients_next <= now;
+        if may {
+            said.clients_next = now.after(CLIENTS_EVERY);
+        }
+        may
+    }
+
+    fn publish_sys(&self, changed: &[(String, String)], turn: &mut Turn<'_>) {
+        for (topic, text) in changed {
+            self.publish(Submission::new(&draft_of(topic, text), Publisher::System), turn);
         }
     }
 
     /// What has changed is worth saying at the next tick.
     pub(super) fn say_sys_soon(&self, now: Time) {
         self.said().next = now;
+    }
+
+    /// What is known of one client.
+    fn add_client(&self, client_id: &str, values: &mut Vec<(String, String)>) {
+        if let Some((mailbox, _)) = self.0.registry.mailbox(&ClientId::new(client_id)) {
+            Broker::visit_client(client_id, &mailbox, &mut say(values));
+        }
     }
 
     /// What is known of single clients: of those that are shaped, or lost something.
@@ -115,14 +292,67 @@ impl Broker {
     }
 
     fn said(&self) -> MutexGuard<'_, Said> {
-        self.0.sys.said.lock().expect("no code panics while it holds what was said")
+        self.0.sys.lock()
     }
+}
 
-    fn sys_values(&self, now: Time) -> Vec<(String, String)> {
-        let mut values = Vec::new();
-        self.visit_metrics(now, &mut say(&mut values));
-        values
+impl Said {
+    /// Takes out what is not among `values` and among those topics that `known` names, and adds it to `old`
+    /// with no value.
+    fn take_out_old(
+        &mut self,
+        values: &[(String, String)],
+        known: impl Fn(&str) -> bool,
+        old: &mut Vec<(String, String)>,
+    ) {
+        let now: BTreeSet<&str> = values.iter().map(|(topic, _)| topic.as_str()).collect();
+        self.values.retain(|topic, _| {
+            let stays = now.contains(topic.as_str()) || !known(topic);
+            if !stays {
+                old.push((topic.clone(), String::new()));
+            }
+            stays
+        });
     }
+}
+
+fn draft_of<'a>(topic: &'a str, text: &'a str) -> Draft<'a> {
+    Draft {
+        topic: TopicName::trusted(topic),
+        qos: QoS::AtMostOnce,
+        retain: true,
+        expiry: None,
+        properties: Properties::EMPTY,
+        payload: text.as_bytes(),
+    }
+}
+
+/// The client that a filter below `$SYS/broker/clients/` asks for, if it names one.
+fn client_of(filter: &str) -> Option<&str> {
+    let (client_id, _) = filter.strip_prefix("$SYS/broker/clients/")?.split_once('/')?;
+    (client_id != "+").then_some(client_id)
+}
+
+/// Copies of `QoS` 1 and 2 that the receiver has not acknowledged.
+fn in_flight(account: &Account) -> u64 {
+    let lost: u64 = account.ledger[1].iter().map(|copies| u64::from(*copies)).sum();
+    let ended = account.completed[1] + account.queued[1] + lost;
+    account.routed[1].saturating_sub(ended)
+}
+
+/// Whether `filter` may match a topic below `$SYS/broker/`, of which a level in angle brackets may be any.
+fn may_match(filter: &str, topic: &str) -> bool {
+    let mut levels = ["$SYS", "broker"].into_iter().chain(topic.split('/'));
+    for part in filter.split('/') {
+        if part == "#" {
+            return true;
+        }
+        match levels.next() {
+            Some(level) if part == "+" || level == part || level.starts_with('<') => {}
+            _ => return false,
+        }
+    }
+    levels.next().is_none()
 }
 
 /// Adds what it is shown to `values`: the topic, and the value as text.
@@ -130,4 +360,27 @@ fn say(
     values: &mut Vec<(String, String)>,
 ) -> impl FnMut(&'static Metric, &[&str], MetricValue<'_>) + '_ {
     |metric, labels, value| values.push((metric.topic_of(labels), metric.text_of(value)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_is_compared_with_a_family_of_topics() {
+        for (filter, topic, wanted) in [
+            ("$SYS/#", "version", true),
+            ("$SYS/broker/version", "version", true),
+            ("$SYS/broker/version/#", "version", true),
+            ("$SYS/broker/version", "uptime", false),
+            ("$SYS/broker/+", "clients/total", false),
+            ("$SYS/+/clients/+", "clients/total", true),
+            ("$SYS/broker/ledger/expired", "ledger/<reason>", true),
+            ("$SYS/broker/load/+/+/1min", "load/bytes/sent/<span>", true),
+            ("$SYS/broker", "version", false),
+            ("$SYS/other/#", "version", false),
+        ] {
+            assert_eq!(may_match(filter, topic), wanted, "{filter} {topic}");
+        }
+    }
 }

@@ -30,7 +30,7 @@ pub fn sample<C: Clock>(
     section: &OverloadConfig,
 ) -> impl Future<Output = ()> + Send + use<C> {
     let off = section.level_max == 0;
-    let memory = if off || section.memory_max.0 == 0 { None } else { Memory::open() };
+    let memory = if off { None } else { Memory::open() };
     async move {
         if off {
             return;

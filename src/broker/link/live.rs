@@ -20,7 +20,7 @@ use super::pause::Pause;
 use crate::broker::mailbox::{Ask, Mailbox};
 use crate::broker::metrics::Counter;
 use crate::broker::ports::Receipt;
-use crate::broker::router::{RouteChange, Subscriber, asks_for_clients};
+use crate::broker::router::{RouteChange, Subscriber};
 use crate::broker::turn::{Scratch, Turn};
 use crate::codec::{Packet, PacketId, QoS, Reason};
 use crate::message::{ClientId, GroupId, SessionId};
@@ -311,8 +311,9 @@ impl Live {
                 RouteChange::Unsubscribe(_) => None,
             })
         };
-        if filters().any(|filter| filter.starts_with("$SYS")) {
-            turn.broker.say_sys(filters().any(asks_for_clients), turn);
+        let own: Vec<_> = filters().filter(|filter| filter.starts_with("$SYS")).collect();
+        if !own.is_empty() {
+            turn.broker.refresh_sys(&own, turn);
             // What is retained is there before the Subscription looks; and nothing is pushed before
             // the store has it.
             let receipt = turn.commit();

@@ -236,7 +236,7 @@ impl Link {
 
 impl State {
     fn receive(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> usize {
-        let mut used = 0;
+        let (mut used, mut packets) = (0, 0);
         let mut limits = self.limits(turn.broker);
         self.unread = false;
         while used < bytes.len() {
@@ -265,10 +265,14 @@ impl State {
                     }
                     self.on_packet(packet, len, admission == Admission::Refuse, turn);
                     used += len;
+                    packets += 1;
                 }
                 Ok(Decoded::Need(_)) => break,
                 Err(error) => self.on_malformed(&bytes[used..], *error, turn),
             }
+        }
+        if packets > 0 {
+            turn.tally.add(Counter::PacketsReceived, packets);
         }
         if self.is_closed() { bytes.len() } else { used }
     }

@@ -3,6 +3,7 @@
 use super::table::{Metric, MetricValue, metrics};
 use super::{Counter, MetricKind, MetricUnit};
 use crate::broker::Broker;
+use crate::broker::loads::{Loads, SPANS};
 use crate::broker::mailbox::Mailbox;
 use crate::broker::overload::Cause;
 use crate::broker::ports::StoreFigures;
@@ -13,23 +14,54 @@ metrics! {
     VERSION "version" Text Various "version" "Version of the broker.";
     UPTIME "uptime" Gauge Seconds "uptime" "Time since the start.";
     CONNECTED "clients_connected" Gauge Count "clients/connected" "Clients connected.";
+    ACTIVE "clients_active" Gauge Count "clients/active" "The same: mosquitto has both names.";
     DISCONNECTED "clients_disconnected" Gauge Count "clients/disconnected"
         "Sessions whose clients are not connected.";
+    INACTIVE "clients_inactive" Gauge Count "clients/inactive" "The same: mosquitto has both names.";
     SESSIONS "clients" Gauge Count "clients/total" "Sessions, of connected clients and of others.";
     CONNECTED_MAX "clients_max" Gauge Count "clients/maximum"
         "Most clients that were connected at once.";
     ALSO_RECEIVED "messages_received" Counter Count "messages/received"
-        "The same as publish/messages/received: mosquitto has both names.";
+        "Packets received, of all types.";
     ALSO_SENT "messages_sent" Counter Count "messages/sent"
-        "The same as publish/messages/sent: mosquitto has both names.";
+        "Packets sent, of all types: the same as batch/packets.";
     DROPPED "publish_dropped" Counter Count "publish/messages/dropped"
-        "Copies in the ledger, but offline_qos0.";
+        "Copies dropped because a queue or the memory was full: of the ledger queue_full, memory_full and dropped_….";
     RETAINED "retained" Gauge Count "retained messages/count" "Retained messages.";
     RETAINED_BYTES "retained_messages" Gauge Bytes "retained messages/bytes"
         "Memory that retained messages take.";
     SUBSCRIPTIONS "subscriptions" Gauge Count "subscriptions/count"
-        "Subscriptions; those to a group are counted by member.";
+        "Subscriptions, but shared ones.";
+    SHARED_SUBSCRIPTIONS "shared_subscriptions" Gauge Count "shared_subscriptions/count"
+        "Shared Subscriptions: members of groups.";
     GROUPS "groups" Gauge Count "groups/count" "Groups of Shared Subscriptions.";
+    STORED "messages_held" Gauge Count "store/messages/count"
+        "Messages in memory, each counted once: retained ones and those that wait or are in flight.";
+    ALSO_STORED "messages_stored" Gauge Count "messages/stored" "The same: mosquitto has both names.";
+    IN_FLIGHT "messages_inflight" Gauge Count "messages/inflight"
+        "Copies of QoS 1 and 2 sent and not yet acknowledged.";
+    LOAD_MESSAGES_RECEIVED "load_messages_received" Gauge PerMinute "load/messages/received/<span>"
+        "Packets received a minute, a moving average over 1min, 5min or 15min.";
+    LOAD_MESSAGES_SENT "load_messages_sent" Gauge PerMinute "load/messages/sent/<span>"
+        "Packets sent a minute, a moving average.";
+    LOAD_DROPPED "load_publish_dropped" Gauge PerMinute "load/publish/dropped/<span>"
+        "What publish/messages/dropped counts, a minute, a moving average.";
+    LOAD_RECEIVED "load_publish_received" Gauge PerMinute "load/publish/received/<span>"
+        "PUBLISH packets received a minute, a moving average.";
+    LOAD_SENT "load_publish_sent" Gauge PerMinute "load/publish/sent/<span>"
+        "PUBLISH packets sent a minute, a moving average.";
+    LOAD_BYTES_RECEIVED "load_bytes_received" Gauge BytesPerMinute "load/bytes/received/<span>"
+        "Bytes read from clients a minute, a moving average.";
+    LOAD_BYTES_SENT "load_bytes_sent" Gauge BytesPerMinute "load/bytes/sent/<span>"
+        "Bytes written to clients a minute, a moving average.";
+    LOAD_SOCKETS "load_sockets" Gauge PerMinute "load/sockets/<span>"
+        "Network Connections accepted a minute, a moving average.";
+    LOAD_CONNECTIONS "load_connections" Gauge PerMinute "load/connections/<span>"
+        "CONNECTs a minute, a moving average.";
+    HEAP "heap" Gauge Bytes "heap/current" "Memory of the process, as last measured.";
+    HEAP_MAX "heap_max" Gauge Bytes "heap/maximum"
+        "The most that heap/current was when it was looked at.";
+    TIMESTAMP "timestamp" Text Various "timestamp" "When the running program was built.";
     MESSAGE_BYTES "messages" Gauge Bytes "store/messages/bytes" "Memory that messages take.";
     BUFFERED "connection_bytes" Gauge Bytes "store/connections/bytes"
         "Memory that connections hold and that is in no queue: packets begun, bytes not taken yet.";
@@ -85,30 +117,63 @@ impl Broker {
     /// Shows every metric with its value at `now`, but those of single clients; of a family each
     /// member. If the store has no figures, the broker shows none of the store.
     pub fn visit_metrics(&self, now: Time, visit: &mut MetricVisitor<'_>) {
-        visit(&VERSION, &[], MetricValue::Text(concat!("sluice ", env!("CARGO_PKG_VERSION"))));
+        self.visit_wanted(now, &|_| true, visit);
+    }
+
+    /// The same of the metrics that `wants` names: the others are not looked up.
+    pub(in crate::broker) fn visit_wanted(
+        &self,
+        now: Time,
+        wants: &dyn Fn(&Metric) -> bool,
+        visit: &mut MetricVisitor<'_>,
+    ) {
+        let mut show = |metric: &'static Metric, labels: &[&str], value: MetricValue<'_>| {
+            if wants(metric) {
+                visit(metric, labels, value);
+            }
+        };
+        let visit: &mut MetricVisitor<'_> = &mut show;
+        visit(
+            &VERSION,
+            &[],
+            MetricValue::Text(concat!("sluice version ", env!("CARGO_PKG_VERSION"))),
+        );
         visit(&UPTIME, &[], MetricValue::Number(now.since(self.0.started).as_secs()));
         self.visit_clients(visit);
         let metrics = &self.0.metrics;
-        for counter in Counter::ALL {
+        for counter in Counter::ALL.iter().filter(|counter| wants(counter.metric())) {
             visit(counter.metric(), &[], MetricValue::Number(metrics.sum(*counter)));
         }
-        for (metric, counter) in [(&ALSO_RECEIVED, Counter::Received), (&ALSO_SENT, Counter::Sent)]
-        {
-            visit(metric, &[], MetricValue::Number(metrics.sum(counter)));
+        self.visit_as_mosquitto(visit);
+        if [&RETAINED, &RETAINED_BYTES].into_iter().any(wants) {
+            self.visit_retained(visit);
         }
-        visit(&DROPPED, &[], MetricValue::Number(metrics.dropped()));
         self.visit_state(visit);
-        self.visit_store(visit);
-        self.visit_overload(visit);
-        for loss in Loss::ALL {
-            visit(&LEDGER, &[loss.name()], MetricValue::Number(metrics.lost(loss)));
+        if StoreFigures::metrics()
+            .iter()
+            .chain([&PACKETS_PER_WRITE, &MESSAGES_PER_FLUSH])
+            .any(wants)
+        {
+            self.visit_store(visit);
         }
-        for kind in RefusalKind::ALL {
-            visit(&REFUSED, &[kind.name()], MetricValue::Number(metrics.refused(*kind)));
+        if OVERLOAD.into_iter().any(wants) {
+            self.visit_overload(visit);
         }
-        for losses in metrics.topics().losses() {
-            for (reason, count) in losses.reasons().filter(|(_, count)| *count > 0) {
-                visit(&TOPIC_LEDGER, &[&losses.class, reason], MetricValue::Number(count));
+        if wants(&LEDGER) {
+            for loss in Loss::ALL {
+                visit(&LEDGER, &[loss.name()], MetricValue::Number(metrics.lost(loss)));
+            }
+        }
+        if wants(&REFUSED) {
+            for kind in RefusalKind::ALL {
+                visit(&REFUSED, &[kind.name()], MetricValue::Number(metrics.refused(*kind)));
+            }
+        }
+        if wants(&TOPIC_LEDGER) {
+            for losses in metrics.topics().losses() {
+                for (reason, count) in losses.reasons().filter(|(_, count)| *count > 0) {
+                    visit(&TOPIC_LEDGER, &[&losses.class, reason], MetricValue::Number(count));
+                }
             }
         }
     }
@@ -118,9 +183,12 @@ impl Broker {
         let connected = metrics.connected();
         let sessions = self.0.registry.sessions();
         let connected_max = metrics.connected_max();
+        let disconnected = sessions.saturating_sub(connected);
         for (metric, count) in [
             (&CONNECTED, connected),
-            (&DISCONNECTED, sessions.saturating_sub(connected)),
+            (&ACTIVE, connected),
+            (&DISCONNECTED, disconnected),
+            (&INACTIVE, disconnected),
             (&SESSIONS, sessions),
             (&CONNECTED_MAX, connected_max),
         ] {
@@ -128,14 +196,64 @@ impl Broker {
         }
     }
 
+    /// What the broker knows under another name, and mosquitto says.
+    fn visit_as_mosquitto(&self, visit: &mut MetricVisitor<'_>) {
+        let (metrics, sys) = (&self.0.metrics, &self.0.sys);
+        for (metric, counter) in
+            [(&ALSO_RECEIVED, Counter::PacketsReceived), (&ALSO_SENT, Counter::Packets)]
+        {
+            visit(metric, &[], MetricValue::Number(metrics.sum(counter)));
+        }
+        visit(&DROPPED, &[], MetricValue::Number(metrics.dropped()));
+        visit(&IN_FLIGHT, &[], MetricValue::Number(sys.in_flight()));
+        let heap = self.heap();
+        visit(&HEAP, &[], MetricValue::Number(heap.0));
+        visit(&HEAP_MAX, &[], MetricValue::Number(heap.1));
+        if let Some(built) = sys.built() {
+            visit(&TIMESTAMP, &[], MetricValue::Text(built));
+        }
+        let loads = sys.loads();
+        for (metric, averages) in LOADS.into_iter().zip(loads.averages()) {
+            for (average, (_, span)) in averages.iter().zip(SPANS) {
+                visit(metric, &[span], MetricValue::Ratio(*average));
+            }
+        }
+    }
+
+    /// What the moving averages are of, in their order.
+    pub(in crate::broker) fn load_counts(&self) -> [u64; LOADS.len()] {
+        let metrics = &self.0.metrics;
+        let sum = |counter| metrics.sum(counter);
+        [
+            sum(Counter::PacketsReceived),
+            sum(Counter::Packets),
+            metrics.dropped(),
+            sum(Counter::Received),
+            sum(Counter::Sent),
+            sum(Counter::BytesReceived),
+            sum(Counter::BytesSent),
+            sum(Counter::SocketsOpened),
+            sum(Counter::Connects) + sum(Counter::ConnectsRefused),
+        ]
+    }
+
+    fn visit_retained(&self, visit: &mut MetricVisitor<'_>) {
+        let (retained, bytes) = self.0.router.retained().totals();
+        visit(&RETAINED, &[], MetricValue::Number(retained as u64));
+        visit(&RETAINED_BYTES, &[], MetricValue::Number(bytes));
+    }
+
     fn visit_state(&self, visit: &mut MetricVisitor<'_>) {
         let shared = &*self.0;
-        let (retained, retained_bytes) = shared.router.retained().totals();
+        let shared_subscriptions = shared.router.shared_subscriptions();
+        let plain = shared.router.subscriptions().saturating_sub(shared_subscriptions);
+        let messages = shared.meter.messages();
         for (metric, value) in [
-            (&RETAINED, retained as u64),
-            (&RETAINED_BYTES, retained_bytes),
-            (&SUBSCRIPTIONS, shared.router.subscriptions() as u64),
+            (&SUBSCRIPTIONS, plain as u64),
+            (&SHARED_SUBSCRIPTIONS, shared_subscriptions as u64),
             (&GROUPS, shared.router.group_count() as u64),
+            (&STORED, messages),
+            (&ALSO_STORED, messages),
             (&MESSAGE_BYTES, shared.meter.bytes()),
             (&BUFFERED, shared.buffers.bytes()),
             (&LETTERS_WAITING, self.0.dead_letters.len() as u64),
@@ -210,6 +328,25 @@ impl Broker {
         true
     }
 }
+
+/// What moving averages are of.
+const LOADS: [&Metric; 9] = [
+    &LOAD_MESSAGES_RECEIVED,
+    &LOAD_MESSAGES_SENT,
+    &LOAD_DROPPED,
+    &LOAD_RECEIVED,
+    &LOAD_SENT,
+    &LOAD_BYTES_RECEIVED,
+    &LOAD_BYTES_SENT,
+    &LOAD_SOCKETS,
+    &LOAD_CONNECTIONS,
+];
+
+/// What is measured of the load.
+const OVERLOAD: [&Metric; 8] = [&LEVEL, &CAP, &CAUSE, &LAG, &MEMORY, &COMMIT, &QUEUED, &UNWRITTEN];
+
+/// Moving averages of what a broker counts.
+pub(in crate::broker) type BrokerLoads = Loads<{ LOADS.len() }>;
 
 /// The row of a cause of overload.
 fn of_cause(cause: Cause) -> &'static Metric {

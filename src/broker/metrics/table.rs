@@ -51,6 +51,10 @@ pub enum MetricUnit {
     Seconds,
     /// One figure divided by another.
     Ratio,
+    /// Things a minute.
+    PerMinute,
+    /// Bytes a minute.
+    BytesPerMinute,
     /// 1 if it is so, else 0.
     Flag,
     /// What its label says.
@@ -175,6 +179,8 @@ impl MetricUnit {
             MetricUnit::Millis => "ms",
             MetricUnit::Seconds => "s",
             MetricUnit::Ratio => "ratio",
+            MetricUnit::PerMinute => "1/min",
+            MetricUnit::BytesPerMinute => "bytes/min",
             MetricUnit::Flag => "0 or 1",
         }
     }

@@ -80,7 +80,11 @@ impl RetainedMessages {
 
     /// Carries out a PUBLISH with RETAIN. Returns its stamp if the store is to be given it: then
     /// [`RetainedMessages::submitted`] follows.
-    pub(super) fn change(&self, topic: TopicName<'_>, retaining: Retaining) -> Option<u64> {
+    pub(in crate::broker) fn change(
+        &self,
+        topic: TopicName<'_>,
+        retaining: Retaining,
+    ) -> Option<u64> {
         let inner = &mut *self.lock();
         inner.set(topic, retaining.what);
         retaining.kept.then(|| inner.open_stamp())

@@ -3,6 +3,7 @@
 mod built;
 mod reload;
 pub mod signals;
+mod system;
 mod systemd;
 mod watch;
 
@@ -28,6 +29,7 @@ use crate::config::{Config, Durability, Listener};
 use crate::net::serve::ServeContext;
 use crate::net::tcp::TcpAcceptor;
 use crate::net::tls::{LiveTls, TlsError};
+use crate::net::trim::trim;
 use crate::store::engine::{Engine, Report};
 use crate::store::{DurableStore, Exports, MemoryStore, OpenError};
 use crate::time::{Clock, SystemClock, Time};
@@ -213,6 +215,7 @@ impl Life<'_> {
             return Ok(());
         }
         let tls: Vec<_> = acceptors.iter().filter_map(|acceptor| acceptor.tls().cloned()).collect();
+        system::share_out(config, &shared.sockets);
         let listening = acceptors.iter().map(listening).collect::<Result<Vec<_>, _>>()?;
         ready(&listening);
         say_ready(&listening);
@@ -306,6 +309,7 @@ fn start(
     let wheel = shared.clone();
     tasks.push(watch.start("wheel", async move { wheel.wheel.turn(&wheel.clock).await }));
     tasks.push(watch.start("tick", tick(shared.clone())));
+    tasks.push(watch.start("trim", trim(shared.clone())));
     tasks
 }
 

@@ -10,8 +10,12 @@ mod links;
 mod process;
 #[path = "limits/rates.rs"]
 mod rates;
+#[path = "limits/system.rs"]
+mod system;
 #[path = "limits/totals.rs"]
 mod totals;
+#[path = "limits/wills.rs"]
+mod wills;
 mod wire;
 
 use std::net::SocketAddr;

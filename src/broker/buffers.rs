@@ -1,9 +1,10 @@
 //! Bytes that connections hold and that belong to no queue: packets that have begun and not ended, and
 //! what was written to a client and not taken yet.
 //!
-//! All connections together have one maximum, `totals.connection_bytes_max`. Above it a connection that
-//! holds much is not read from and given nothing, and those that have stood still for longest are closed.
-//! A connection that moves on is closed only if none stands still.
+//! All connections together have one maximum, `totals.connection_bytes_max`. While half of it is free,
+//! packets come in as they come. Then a packet comes in once there is room for the whole of it; and those
+//! that have stood still for longest are closed to make room. A connection that moves on is closed only if
+//! none stands still.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -19,7 +20,7 @@ pub struct Buffers {
     held: AtomicU64,
     /// Of `held`, what connections hold that are told to close.
     leaving: AtomicU64,
-    shards: [Mutex<Shard>; SHARDS],
+    shards: [Mutex<HoldingShard>; SHARDS],
 }
 
 /// What one connection holds.
@@ -27,37 +28,54 @@ pub struct Buffers {
 pub struct Holding {
     /// Bytes, in steps of 4 KiB; none up to [`Holding::FREE`].
     bytes: u64,
+    /// It would move on if there were room.
+    waits: bool,
     /// Since when it has stood still, about. One that moves slowly stands still in part.
     since: Time,
 }
 
 #[derive(Debug, Default)]
-struct Shard {
+struct HoldingShard {
     holdings: BTreeMap<u64, Holding>,
     /// Those of `holdings` that may be told to close, the longest still in front.
-    still: BTreeSet<(Time, u64)>,
+    still: BTreeSet<(StillPlace, u64)>,
     /// Those that are told to close.
     leaving: BTreeSet<u64>,
 }
+
+/// The order in which connections are told to close: those that wait come last.
+type StillPlace = (bool, Time);
 
 const SHARDS: usize = 16;
 /// Bytes are counted in such steps, so that a buffer that grows costs little.
 const STEP: u64 = 4096;
 /// A connection that has moved within this time is not told to close.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Nor is one that has waited for room for less than this.
+const WAIT_MAX: Duration = Duration::from_secs(30);
 
 impl Holding {
     /// Up to so many bytes of a connection are not counted.
     pub const FREE: usize = 1024;
     /// Nothing that counts.
-    pub const NOTHING: Holding = Holding { bytes: 0, since: Time::START };
+    pub const NOTHING: Holding = Holding { bytes: 0, waits: false, since: Time::START };
 
     /// So many bytes, which have stood still since `since`.
     pub fn new(bytes: usize, since: Time) -> Holding {
         if bytes <= Holding::FREE {
             return Holding::NOTHING;
         }
-        Holding { bytes: (bytes as u64).next_multiple_of(STEP), since }
+        Holding { bytes: (bytes as u64).next_multiple_of(STEP), waits: false, since }
+    }
+
+    /// The same, of a connection that would move on if there were room.
+    #[must_use]
+    pub fn waiting(self, waits: bool) -> Holding {
+        Holding { waits: waits && self != Holding::NOTHING, ..self }
+    }
+
+    fn place(&self) -> StillPlace {
+        (self.waits, self.since)
     }
 }
 
@@ -83,7 +101,7 @@ impl Buffers {
         let before = before.unwrap_or_default();
         let leaves = shard.leaving.contains(&number);
         if !leaves {
-            shard.still.remove(&(before.since, number));
+            shard.still.remove(&(before.place(), number));
         }
         self.held.fetch_add(holding.bytes, Ordering::Relaxed);
         self.held.fetch_sub(before.bytes, Ordering::Relaxed);
@@ -91,16 +109,31 @@ impl Buffers {
             self.leaving.fetch_add(holding.bytes, Ordering::Relaxed);
             self.leaving.fetch_sub(before.bytes, Ordering::Relaxed);
         } else if holding != Holding::NOTHING {
-            shard.still.insert((holding.since, number));
+            shard.still.insert((holding.place(), number));
         }
         if holding == Holding::NOTHING {
             shard.leaving.remove(&number);
         }
     }
 
-    /// Whether all hold more than they may: what holds much waits.
+    /// Whether half of the room is free: nothing needs to ask.
+    pub fn is_easy(&self) -> bool {
+        self.bytes() <= self.max / 2
+    }
+
+    /// Whether all hold more than they may.
     pub fn is_full(&self) -> bool {
         self.staying() > self.max
+    }
+
+    /// Connection `number` is to hold so much, if there is room. Returns whether there was.
+    pub fn ask(&self, number: u64, holding: Holding) -> bool {
+        let before = self.shard(number).holdings.get(&number).map_or(0, |holding| holding.bytes);
+        let has_room = (self.staying() + holding.bytes).saturating_sub(before) <= self.max;
+        if has_room {
+            self.set(number, holding);
+        }
+        has_room
     }
 
     /// Whether connection `number` is told to close.
@@ -108,12 +141,12 @@ impl Buffers {
         self.leaving.load(Ordering::Relaxed) > 0 && self.shard(number).leaving.contains(&number)
     }
 
-    /// Tells connections to close that have stood still for longest, as many as it takes. They are to be
-    /// woken, and ask [`Buffers::leaves`].
-    pub fn make_room(&self, now: Time) -> Vec<u64> {
+    /// Tells connections to close that have stood still for longest, as many as it takes to have room for
+    /// `more` bytes. They are to be woken, and ask [`Buffers::leaves`].
+    pub fn make_room(&self, more: usize, now: Time) -> Vec<u64> {
         let mut told = Vec::new();
-        while self.staying() > self.max - self.max / 8 {
-            let Some(number) = self.tell_longest(now.before(PATIENCE)) else { break };
+        while self.staying() + more as u64 > self.max {
+            let Some(number) = self.tell_longest(now) else { break };
             told.push(number);
         }
         told
@@ -129,16 +162,17 @@ impl Buffers {
         self.max
     }
 
-    /// Tells the connection that has stood still for longest, if that is since `latest` or before.
-    fn tell_longest(&self, latest: Time) -> Option<u64> {
-        let first = |shard: &Mutex<Shard>| lock(shard).still.first().copied();
-        let (since, number) = self.shards.iter().filter_map(first).min()?;
-        if since > latest {
+    /// Tells the connection that has stood still for longest, if that is long.
+    fn tell_longest(&self, now: Time) -> Option<u64> {
+        let first = |shard: &Mutex<HoldingShard>| lock(shard).still.first().copied();
+        let (place, number) = self.shards.iter().filter_map(first).min()?;
+        let (waits, since) = place;
+        if since > now.before(if waits { WAIT_MAX } else { PATIENCE }) {
             return None;
         }
         let shard = &mut *self.shard(number);
         // It may have moved meanwhile; then it is no longer the one, and the next round finds another.
-        if shard.still.remove(&(since, number)) {
+        if shard.still.remove(&(place, number)) {
             shard.leaving.insert(number);
             let bytes = shard.holdings.get(&number).map_or(0, |holding| holding.bytes);
             self.leaving.fetch_add(bytes, Ordering::Relaxed);
@@ -151,12 +185,12 @@ impl Buffers {
         self.bytes().saturating_sub(self.leaving.load(Ordering::Relaxed))
     }
 
-    fn shard(&self, number: u64) -> MutexGuard<'_, Shard> {
+    fn shard(&self, number: u64) -> MutexGuard<'_, HoldingShard> {
         lock(&self.shards[number as usize % SHARDS])
     }
 }
 
-fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+fn lock(shard: &Mutex<HoldingShard>) -> MutexGuard<'_, HoldingShard> {
     shard.lock().expect("no code panics while it holds a shard")
 }
 
@@ -176,23 +210,35 @@ mod tests {
     fn what_stands_still_for_longest_leaves_first_and_what_moves_stays() {
         let buffers = Buffers::new(64 * 1024);
         for number in 0..8 {
-            buffers.set(number, Holding::new(8 * KIB, at(number)));
+            assert_eq!(buffers.is_easy(), number < 5);
+            assert!(buffers.ask(number, Holding::new(8 * KIB, at(number))));
         }
-        assert!(!buffers.is_full());
-        assert!(buffers.make_room(at(0)).is_empty());
-        buffers.set(8, Holding::new(40 * KIB, at(60)));
-        assert!(buffers.is_full());
-        // 104 KiB are held, and 56 are to be.
-        assert_eq!(buffers.make_room(at(60)), [0, 1, 2, 3, 4, 5]);
-        assert!(buffers.leaves(0) && !buffers.leaves(6) && !buffers.is_full());
-        assert!(buffers.make_room(at(60)).is_empty());
-        (0..6).for_each(|number| buffers.set(number, Holding::NOTHING));
-        assert_eq!((buffers.bytes(), buffers.leaves(0)), (56 * 1024, false));
+        assert!(!buffers.is_full() && buffers.make_room(0, at(60)).is_empty());
+        let large = Holding::new(40 * KIB, at(60));
+        assert!(!buffers.ask(8, large));
+        assert_eq!(buffers.bytes(), 64 * 1024);
+        assert_eq!(buffers.make_room(40 * KIB, at(60)), [0, 1, 2, 3, 4]);
+        assert!(buffers.leaves(0) && !buffers.leaves(5));
+        assert!(buffers.make_room(40 * KIB, at(60)).is_empty());
+        assert!(buffers.ask(8, large));
+        (0..5).for_each(|number| buffers.set(number, Holding::NOTHING));
+        assert_eq!((buffers.bytes(), buffers.leaves(0)), (64 * 1024, false));
         // All move: none leaves until one has stood still for a while.
-        (0..8).for_each(|number| buffers.set(number, Holding::new(12 * KIB, at(100))));
+        (5..8).for_each(|number| buffers.set(number, Holding::new(12 * KIB, at(100))));
         assert!(buffers.is_full());
-        assert_eq!(buffers.make_room(at(101)), [8]);
-        assert_eq!(buffers.make_room(at(102)).len(), 4);
+        assert_eq!(buffers.make_room(0, at(101)), [8]);
+        assert_eq!(buffers.make_room(60 * KIB, at(101)).len(), 0);
+        assert_eq!(buffers.make_room(60 * KIB, at(102)).len(), 3);
+    }
+
+    #[test]
+    fn what_waits_for_room_leaves_last() {
+        let buffers = Buffers::new(64 * 1024);
+        buffers.set(1, Holding::new(32 * KIB, at(0)).waiting(true));
+        buffers.set(2, Holding::new(32 * KIB, at(20)));
+        assert_eq!(buffers.make_room(8 * KIB, at(22)), [2]);
+        assert!(buffers.make_room(60 * KIB, at(29)).is_empty());
+        assert_eq!(buffers.make_room(60 * KIB, at(30)), [1]);
     }
 
     #[test]
@@ -213,10 +259,13 @@ mod tests {
             for second in 0..500 {
                 let number = random.below_u64(40);
                 let holding = Holding::new(random.below(20_000), at(second));
-                buffers.set(number, holding);
-                twin.insert(number, holding);
+                let holding = holding.waiting(random.below(3) == 0);
+                if random.below(2) == 0 || buffers.ask(number, holding) {
+                    buffers.set(number, holding);
+                    twin.insert(number, holding);
+                }
                 if random.below(4) == 0 {
-                    for number in buffers.make_room(at(second)) {
+                    for number in buffers.make_room(random.below(9_000), at(second)) {
                         assert!(buffers.leaves(number), "seed {seed}");
                     }
                 }

@@ -19,7 +19,7 @@ impl Broker {
     pub(crate) fn end_session(&self, parked: Parked, loss: Loss, turn: &mut Turn<'_>) {
         let Parked { id, mut session, mailbox, .. } = parked;
         if let Some(will) = session.take_will() {
-            self.publish_will(&session.identity().clone(), &will, turn);
+            self.publish_will(id, &session.identity().clone(), &will, turn);
         }
         self.dissolve(id, &mut session, &mailbox, false, loss, turn);
     }

@@ -16,6 +16,7 @@ mod loads;
 pub mod mailbox;
 mod matches;
 pub mod metrics;
+mod network;
 pub mod overload;
 pub mod peer_log;
 mod pending_pushes;
@@ -38,12 +39,13 @@ mod sys;
 pub mod topic_ledger;
 pub mod turn;
 mod view;
+mod wills;
 
 use std::sync::Arc;
 
 use crate::config::{self, Config};
 use crate::message::{ClientId, Identity, Loss, Meter, SessionId};
-use crate::session::{Access, Context, Op, Policy};
+use crate::session::{Access, Context, Op, Policy, WillMeter};
 use crate::time::Time;
 
 use mailbox::Effects;
@@ -57,6 +59,7 @@ use turn::{Scratch, Turn, press};
 pub use link::{ENOUGH_UNWRITTEN, Flow, Link, NOBODY_READS, NotRead, PeerInfo, Unfinished};
 pub use listeners::ListenerId;
 pub use mailbox::{Account, Pace};
+pub use network::network;
 pub use peer_log::{Peer, RefusalNote};
 pub use publish::{Published, Publisher, Submission};
 pub use publish_handle::{PublishHandle, Sent};
@@ -95,6 +98,7 @@ struct Shared {
     metrics: Metrics,
     overload: overload::Overload,
     buffers: buffers::Buffers,
+    wills: &'static WillMeter,
     meter: &'static Meter,
     /// The publisher of `$SYS` topics.
     system: Arc<Identity>,
@@ -107,6 +111,9 @@ struct Shared {
 
 /// Rounds of dead letters in one turn: a letter can push out a copy, and the copy's letter another.
 const ROUNDS_MAX: usize = 4;
+
+/// What a Session without Subscriptions takes, about.
+const SESSION_BYTES: u64 = 1024;
 
 /// Parked Sessions and retained messages looked after in one tick.
 const TICK_MAX: usize = 256;
@@ -131,6 +138,7 @@ impl Broker {
             metrics: Metrics::new(TopicLedger::new(&config.topic_class, seed.rotate_left(8))),
             overload: overload::Overload::new(config),
             buffers: buffers::Buffers::new(config.totals.connection_bytes_max.0),
+            wills: WillMeter::forever(),
             meter,
             system: Arc::new(system),
             sys: sys::Sys::new(now),
@@ -236,8 +244,7 @@ impl Broker {
             let Some(due) = shared.registry.due(now) else { break };
             match due {
                 Due::Will(id, identity, will) => {
-                    self.publish_will(&identity, &will, &mut turn);
-                    if shared.remembers {
+                    if self.publish_will(id, &identity, &will, &mut turn) && shared.remembers {
                         turn.batch.ops.push((id, Op::WillGone));
                     }
                 }
@@ -305,6 +312,13 @@ impl Broker {
     /// What connections hold that is in no queue.
     pub fn buffers(&self) -> &buffers::Buffers {
         &self.0.buffers
+    }
+
+    /// Bytes that it knows to hold in memory, about: messages, what connections hold, Sessions.
+    pub fn held_bytes(&self) -> u64 {
+        let sessions = self.0.registry.sessions() as u64;
+        let messages = self.0.meter.bytes();
+        messages + self.0.buffers.bytes() + self.0.wills.memory() + sessions * SESSION_BYTES
     }
 
     /// The rules every Session obeys.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
+use super::network::network;
 use crate::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::{Config, Egress, Excess, Ingress};
@@ -249,6 +250,7 @@ impl ListenerPools {
         if self.each.is_free() {
             return None;
         }
+        let address = network(address);
         if let Some(pool) = self.addresses.get(&address) {
             return Some(pool.clone());
         }

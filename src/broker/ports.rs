@@ -7,7 +7,7 @@ use std::time::Duration;
 pub use super::store_figures::StoreFigures;
 use crate::codec::{QoS, Reason};
 use crate::message::{GroupId, Message, Meter, Mid, ReceiverId, SessionId, SubscriptionIds};
-use crate::session::Op;
+use crate::session::{Op, WillMessage};
 use crate::sync::Mutex;
 use crate::time::Time;
 use crate::topic::{TopicFilter, TopicName};
@@ -59,6 +59,22 @@ pub trait Store: Send + Sync {
     /// How it keeps up: asked ten times a second.
     fn strain(&self) -> Strain {
         Strain::default()
+    }
+
+    /// Whether it has the Will of Session `id` and can be asked for it with [`Store::will`] as long as
+    /// nothing else is submitted for it.
+    fn keeps_will(&self, id: SessionId) -> bool {
+        let _ = id;
+        false
+    }
+
+    /// The Will of Session `id`. It may read the disk: one row.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, in words, if it is not there or cannot be read.
+    fn will(&self, id: SessionId) -> Result<WillMessage, String> {
+        Err(format!("the Will of session {id} is not in the store"))
     }
 
     /// Its figures; none for a store that keeps nothing to be counted.

@@ -294,7 +294,7 @@ impl Broker {
     }
 
     /// Publishes a Will, if its Session may.
-    pub(crate) fn publish_will(
+    pub(super) fn publish_whole_will(
         &self,
         identity: &Arc<Identity>,
         will: &WillMessage,

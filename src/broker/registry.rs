@@ -211,6 +211,14 @@ impl Registry {
         self.lock().slot(client_id).is_some()
     }
 
+    /// Bytes of the Will that the client has left behind; 0 without one.
+    pub fn parked_will(&self, client_id: &ClientId) -> usize {
+        match self.lock().slot(client_id).map(|slot| &slot.holder) {
+            Some(Holder::Parked(parked)) => parked.session.will_bytes(),
+            _ => 0,
+        }
+    }
+
     /// Claims the Session of `client_id` for a new connection; returns the claim's number, or
     /// the refusal if it belongs to another user.
     pub fn claim(

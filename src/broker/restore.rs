@@ -113,6 +113,10 @@ impl Broker {
                 let identity = Arc::new(identity.without_user());
                 remembered.note(Fact::Session(id, Op::Session { identity, expiry }));
             }
+            Fact::Session(id, Op::Will(will, identity)) => {
+                let will = Op::Will(self.count_restored(will), identity);
+                remembered.note(Fact::Session(id, will));
+            }
             fact => remembered.note(fact),
         })?;
         let revived = revived.unwrap_or_else(|| self.revive_all(remembered, now, &mut restored));
@@ -130,14 +134,22 @@ impl Broker {
         for (id, identity, will) in revived.wills {
             restored.wills += 1;
             // The Session ended with the connection, and no delay outlasts it [MQTT5-3.1.3-9].
-            self.publish_will(&identity, &will, &mut turn);
-            turn.batch.ops.push((id, Op::WillGone));
+            if self.publish_will(id, &identity, &will, &mut turn) {
+                turn.batch.ops.push((id, Op::WillGone));
+            }
         }
         self.after_change(shared.router.forget_lonely_groups(), &mut turn);
         turn.finish();
         // A client with a Will at the crash may connect at once: a Will that is due was due before.
         while self.tick(now, scratch).is_some_and(|next| next <= now) {}
         Ok(restored)
+    }
+
+    /// A Will that the store told of, which it has just made: what it says stays there.
+    fn count_restored(&self, will: Arc<WillMessage>) -> Arc<WillMessage> {
+        let Some(will) = Arc::into_inner(will) else { unreachable!("nothing else has it yet") };
+        let will = will.counted(self.0.wills);
+        Arc::new(if will.is_worth_storing() { will.stored() } else { will })
     }
 
     /// Everything but the messages that wait.

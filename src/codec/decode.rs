@@ -10,6 +10,14 @@ use frame::{DISCONNECT, PINGREQ, PUBLISH, PacketFrame, check_first_byte};
 
 pub use frame::{Decoded, connect_version, more_filters, more_names};
 
+/// The length of the packet that `bytes` begin with, if so much of it is there that it says so.
+pub fn packet_len(bytes: &[u8]) -> Option<usize> {
+    match remaining_length(bytes.get(1..)?) {
+        RemainingLength::Known { value, len, .. } => Some(1 + len + value),
+        RemainingLength::Unfinished | RemainingLength::Malformed => None,
+    }
+}
+
 /// Cuts one packet from the front of `bytes`.
 ///
 /// - `version`: of the connection. `None` until a CONNECT has been read: then only a CONNECT is

@@ -25,7 +25,9 @@ mod version3;
 mod wire;
 pub mod words;
 
-pub use decode::{Decoded, Glance, connect_version, decode, glance, more_filters, more_names};
+pub use decode::{
+    Decoded, Glance, connect_version, decode, glance, more_filters, more_names, packet_len,
+};
 pub use encode::{encode, publish_len};
 pub use error::{DecodeError, EncodeError};
 pub use packet::{

@@ -29,6 +29,9 @@ rows! {
         /// A packet that has begun comes whole within this time, or the client is closed. Each 4 KiB of
         /// it that come give it this time again.
         packet_timeout: Span = key(Restart, Span::secs(120)).range(TIMEOUT);
+        /// Largest Will: topic, properties and payload. A CONNECT with a larger one is refused with 0x97
+        /// (3.1.1: 3).
+        will_bytes_max: Size = key(Restart, Size::kib(64)).range(Size(256)..=PACKET_BYTES_MAX);
         /// Longest Topic Name or Topic Filter in bytes.
         topic_bytes_max: u32 = key(Restart, 1024).range(1..=65_535);
         /// Most levels of a Topic Name or Topic Filter.

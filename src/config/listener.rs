@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -31,11 +32,22 @@ rows! {
         connections_max: u32 = key(Restart, 100_000).range(1..=10_000_000);
         /// New connections a second, over all addresses; 0 is no limit.
         connect_rate_max: u32 = key(Restart, 0).range(0..=10_000_000);
-        /// New connections a second from one address; 0 is no limit.
+        /// New connections a second from one address (IPv6: from one network of 64 bits); 0 is no limit. There
+        /// is no default: after a power cut a whole fleet comes back from one address of a mobile network.
         connect_rate_per_address_max: u32 = key(Restart, 0).range(0..=10_000_000);
+        /// A connection on which nothing comes for this long is probed by TCP, so that a client that has
+        /// vanished is missed also if its Keep Alive is 0, and its Will is sent; `"0s"` is off. Probes wake
+        /// a device that sleeps: set it above the longest sleep of devices that have no Keep Alive.
+        tcp_keepalive: Span = key(Restart, Span::secs(600)).range(Span::secs(0)..=Span::secs(32_767));
+        /// Time between two probes.
+        tcp_keepalive_interval: Span =
+            key(Restart, Span::secs(60)).range(Span::secs(1)..=Span::secs(3600));
+        /// Probes without an answer until the connection counts as lost. What is sent to a client and not
+        /// acknowledged for `tcp_keepalive` and all probes together counts as lost too.
+        tcp_keepalive_probes: u32 = key(Restart, 5).range(1..=127);
         /// What the clients of this listener may send, all together.
         ingress: Ingress = section().like("limits.client");
-        /// What the clients of one address may send through this listener, all together.
+        /// What the clients of one address (IPv6: of one network of 64 bits) may send through this listener, all together.
         ingress_per_address: Ingress = section().like("limits.client");
         /// How fast messages leave for the clients of this listener, all together.
         egress: Egress = section().like("broker.egress");
@@ -109,6 +121,13 @@ pub enum CertificateIdentity {
 }
 
 impl Listener {
+    /// How long a peer may be silent to TCP itself until its connection counts as lost: no probe and
+    /// nothing sent is acknowledged. `None`: for ever.
+    pub fn tcp_patience(&self) -> Option<Duration> {
+        let probes = self.tcp_keepalive_interval.0 * self.tcp_keepalive_probes;
+        Some(self.tcp_keepalive.0).filter(|idle| !idle.is_zero()).map(|idle| idle + probes)
+    }
+
     /// What the configuration calls it: its name, or its address.
     pub fn called(&self) -> &str {
         if self.name.is_empty() { &self.address } else { &self.name }

@@ -20,10 +20,14 @@ rows! {
             key(Restart, Size::kib(1024 * 1024)).range(Size::kib(1)..=Size::TIB);
         /// Bytes that connections hold and that are in no queue: packets that have begun and not ended, and
         /// what was written to clients and they have not taken yet. The first KiB of each connection is not
-        /// counted. Above it, a connection that holds more than 4 KiB is not read from, and those that have
-        /// stood still for longest are closed.
+        /// counted. Above half of it, more than a few KiB of a packet are read once there is room for all of
+        /// it, and those that have stood still for longest are closed to make room.
         connection_bytes_max: Size =
             key(Restart, Size::kib(256 * 1024)).range(Size::kib(64)..=Size::TIB);
+        /// Bytes of Wills, of connected clients and of those that their clients left behind. Beyond it a
+        /// CONNECT with a Will is refused with 0x97 (3.1.1: 3), beyond half of it one with a Will above
+        /// 1 KiB. With a store on disk, a Will above 512 bytes of a client that is away is in the store only.
+        will_bytes_max: Size = key(Restart, Size::kib(256 * 1024)).range(Size(0)..=Size::TIB);
         /// Groups of shared subscriptions.
         groups_max: u32 = key(Restart, 10_000).range(0..=100_000_000);
     }

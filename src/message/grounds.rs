@@ -47,6 +47,8 @@ refusals! {
         "The listener is connected to too often.";
     AddressRate "address_rate" "listener.connect_rate_per_address_max"
         "The address connects too often.";
+    OpenFiles "open_files" ""
+        "The open files that the system permits are used up, but for those of the store: raise LimitNOFILE= of the unit, or ulimit -n.";
     Unanswered "unanswered" ""
         "So many refusals are on their way that this connection is dropped without one.";
     Accept "accept" ""
@@ -85,6 +87,10 @@ refusals! {
         "The Client Identifier is too long.";
     ClientIdEmpty "client_id_empty" ""
         "No Client Identifier, and version 3.1.1 without Clean Session.";
+    WillBytes "will_bytes_max" "limits.will_bytes_max"
+        "The Will is too large.";
+    TotalWillBytes "total_will_bytes" "totals.will_bytes_max"
+        "All Wills together take as much room as they may.";
     WillTopic "will_topic" ""
         "The topic of the Will is invalid or reserved.";
     WillQos "will_qos" "session.qos_max"

@@ -6,6 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::num::NonZeroU64;
 
+use crate::broker::network;
 use crate::shape::TokenBucket;
 use crate::time::Time;
 
@@ -28,8 +29,10 @@ impl Addresses {
         Addresses { rate, max, buckets: HashMap::default(), order: VecDeque::new() }
     }
 
-    /// Whether a connection from `address` is let in at `now`. It is not if the table has no room.
+    /// Whether a connection from `address` is let in at `now`, after all others from its
+    /// [`network`]. It is not if the table has no room.
     pub fn allow(&mut self, address: IpAddr, now: Time) -> bool {
+        let address = network(address);
         if let Some(bucket) = self.buckets.get_mut(&address) {
             return bucket.take(1, now);
         }
@@ -125,6 +128,18 @@ mod tests {
             }
         }
         assert!(let_in > 10_000 && kept_out > 10_000 && strangers > 1_000);
+    }
+
+    #[test]
+    fn all_addresses_of_one_ipv6_subscriber_are_one() {
+        let mut addresses = Addresses::new(rate(5), 1_000);
+        let now = Time::from_secs(1_000);
+        let from =
+            |network: u16, host: u16| IpAddr::from([0x2001, 0xdb8, 0, network, 0, 0, 1, host]);
+        let allowed = (0..100).filter(|host| addresses.allow(from(1, *host), now)).count();
+        assert_eq!(allowed, 5);
+        assert!(addresses.allow(from(2, 1), now));
+        assert_eq!(addresses.order.len(), 2);
     }
 
     #[test]

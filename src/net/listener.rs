@@ -19,6 +19,7 @@ use tracing::{debug, warn};
 
 use super::addresses::Addresses;
 use super::serve::{Serve, ServeContext, serve};
+use super::sockets::{SocketRoom, Sockets};
 use super::tls::HandshakeError;
 use crate::broker::overload::SLOW;
 use crate::broker::{Link, ListenerId, Peer, PeerInfo, RefusalNote};
@@ -40,8 +41,8 @@ pub struct OpenListener<C> {
     admitted: OpenCount,
     /// Connections that are answered with a refusal.
     refused: OpenCount,
-    /// The last accept failed, and it was logged.
-    failing: bool,
+    /// When a failed accept was last logged.
+    failed: Option<Time>,
 }
 
 /// A connection that the listener has counted, before it is served. Dropped, it is not counted any
@@ -66,6 +67,8 @@ const REFUSALS_MAX: u32 = 256;
 const ADDRESSES_MAX: usize = 65_536;
 /// Pause after a failed accept, which is mostly a lack of file descriptors.
 const PAUSE_FAILED: Duration = Duration::from_millis(100);
+/// One failed accept in such a time is logged.
+const SAY_FAILED: Duration = Duration::from_secs(10);
 /// Pause between two connections of a listener while the broker is under pressure.
 const PAUSE_PRESSED: Duration = Duration::from_millis(10);
 
@@ -85,9 +88,9 @@ impl<C: Clock> OpenListener<C> {
             anonymous,
             connections_max: settings.connections_max,
             rates: Rates::new(settings),
-            admitted: OpenCount::default(),
-            refused: OpenCount::default(),
-            failing: false,
+            admitted: OpenCount::new(&shared.sockets),
+            refused: OpenCount::new(&shared.sockets),
+            failed: None,
         }
     }
 
@@ -104,8 +107,12 @@ impl<C: Clock> OpenListener<C> {
     pub fn admit(&mut self, address: String, ip: Option<IpAddr>) -> Option<Admitted<C>> {
         let now = self.shared.clock.now();
         let (mut counted, number) = self.admitted.count();
+        let room = self.shared.sockets.count();
         let (max, number) = (u64::from(self.connections_max), u64::from(number));
-        let refuse = if number > max {
+        let refuse = if room != SocketRoom::Enough {
+            let (max, number) = self.shared.sockets.figures();
+            Some((Reason::QuotaExceeded, Grounds::limit(RefusalKind::OpenFiles, max, number)))
+        } else if number > max {
             let grounds = Grounds::limit(RefusalKind::ConnectionsMax, max, number);
             Some((Reason::QuotaExceeded, grounds))
         } else {
@@ -115,15 +122,14 @@ impl<C: Clock> OpenListener<C> {
         };
         if let Some((_, grounds)) = &refuse {
             // A refused connection does not count against `connections_max`.
-            let (refused, number) = self.refused.count();
-            if number > REFUSALS_MAX {
+            let number = counted.move_to(&self.refused);
+            if number > REFUSALS_MAX || room == SocketRoom::None {
                 let peer = Peer::at(&address, ip).on(Some(self.id));
                 let grounds_of_it = Grounds::new(RefusalKind::Unanswered);
                 let note = RefusalNote::new(grounds_of_it).why(grounds);
                 self.shared.broker.note_refusal(&note, &peer, now);
                 return None;
             }
-            counted = refused;
         }
         let peer = PeerInfo {
             address,
@@ -139,18 +145,18 @@ impl<C: Clock> OpenListener<C> {
 
     /// To be awaited after each accepted connection: takes its time while the broker is under pressure.
     pub async fn pace(&mut self) {
-        self.failing = false;
         if self.shared.broker.pressure().level() >= SLOW {
             tokio::time::sleep(PAUSE_PRESSED).await;
         }
     }
 
-    /// To be awaited after each failed accept: pauses. The first of several in a row is logged.
+    /// To be awaited after each failed accept: pauses. One in ten seconds is logged.
     pub async fn pause(&mut self, error: &io::Error) {
-        if !self.failing {
-            warn!(listener = %self.name, %error, "accepting rests");
+        let now = self.shared.clock.now();
+        if self.failed.is_none_or(|failed| failed.after(SAY_FAILED) <= now) {
+            self.failed = Some(now);
+            warn!(listener = %self.name, %error, "a connection cannot be accepted: accepting rests");
         }
-        self.failing = true;
         tokio::time::sleep(PAUSE_FAILED).await;
     }
 }
@@ -245,23 +251,47 @@ impl Rates {
 }
 
 /// Connections that are open.
-#[derive(Default)]
-struct OpenCount(Arc<AtomicU32>);
+struct OpenCount(Arc<ListenerCount>);
 
-/// One of them; dropped, it is not counted any more.
-struct CountedConnection(Arc<AtomicU32>);
+struct ListenerCount {
+    number: AtomicU32,
+    /// Those of all listeners.
+    all: Arc<Sockets>,
+}
+
+/// One of them; dropped, it is not counted any more, nor its socket.
+struct CountedConnection(Arc<ListenerCount>);
 
 impl OpenCount {
-    /// Counts one more; returns how many that makes.
+    fn new(all: &Arc<Sockets>) -> OpenCount {
+        OpenCount(Arc::new(ListenerCount { number: AtomicU32::new(0), all: all.clone() }))
+    }
+
+    /// ListenerCount one more, whose socket is counted apart; returns how many that makes.
     fn count(&self) -> (CountedConnection, u32) {
-        let number = self.0.fetch_add(1, Ordering::Relaxed) + 1;
-        (CountedConnection(self.0.clone()), number)
+        (CountedConnection(self.0.clone()), self.0.add())
+    }
+}
+
+impl ListenerCount {
+    fn add(&self) -> u32 {
+        self.number.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+impl CountedConnection {
+    /// It is one of `others` from now on; returns how many that makes. Its socket stays counted.
+    fn move_to(&mut self, others: &OpenCount) -> u32 {
+        self.0.number.fetch_sub(1, Ordering::Relaxed);
+        self.0 = others.0.clone();
+        self.0.add()
     }
 }
 
 impl Drop for CountedConnection {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.number.fetch_sub(1, Ordering::Relaxed);
+        self.0.all.discount();
     }
 }
 

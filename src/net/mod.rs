@@ -5,8 +5,10 @@ pub mod listener;
 pub mod live_check;
 pub mod sampler;
 pub mod serve;
+pub mod sockets;
 pub mod tcp;
 pub mod tls;
+pub mod trim;
 pub mod wheel;
 
 pub use serve::{ServeContext, serve};

@@ -15,7 +15,7 @@ use crate::config::OverloadConfig;
 use crate::time::Clock;
 
 /// The memory of this process.
-struct Memory {
+pub(super) struct Memory {
     /// Linux's own account: pages in all, resident, ...
     statm: File,
     page: u64,
@@ -49,7 +49,7 @@ pub fn sample<C: Clock>(
 
 impl Memory {
     /// `None` where there is no such account.
-    fn open() -> Option<Memory> {
+    pub(super) fn open() -> Option<Memory> {
         let memory = File::open("/proc/self/statm")
             .map(|statm| Memory { statm, page: rustix::param::page_size() as u64 });
         match memory {
@@ -62,7 +62,7 @@ impl Memory {
     }
 
     /// Resident bytes.
-    fn resident(&self) -> Option<u64> {
+    pub(super) fn resident(&self) -> Option<u64> {
         let mut text = [0; 128];
         let len = self.statm.read_at(&mut text, 0).ok()?;
         let pages = std::str::from_utf8(&text[..len]).ok()?.split(' ').nth(1)?;

@@ -22,8 +22,9 @@ use thin_vec::ThinVec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use self::held::Still;
+use self::held::{AccountState, Still};
 use self::write::Unwritten;
+use super::sockets::Sockets;
 use super::wheel::{Ticket, Wheel};
 use crate::broker::link::Link;
 use crate::broker::metrics::Counter;
@@ -43,12 +44,20 @@ pub struct ServeContext<C> {
     pub wheel: Wheel,
     /// The broker is stopping: every connection says so and ends.
     pub stopping: AtomicBool,
+    /// What all connections may take of the open files that the system permits.
+    pub sockets: Arc<Sockets>,
 }
 
 impl<C: Clock> ServeContext<C> {
     /// What connections to `broker` share.
     pub fn new(broker: Broker, clock: C) -> ServeContext<C> {
-        ServeContext { broker, clock, wheel: Wheel::default(), stopping: AtomicBool::new(false) }
+        ServeContext {
+            broker,
+            clock,
+            wheel: Wheel::default(),
+            stopping: AtomicBool::new(false),
+            sockets: Arc::default(),
+        }
     }
 
     /// Tells every connection to end: DISCONNECT 0x8B, then close.
@@ -75,7 +84,7 @@ where
         read: true,
         unread: false,
         looked_over: false,
-        registered: false,
+        known: AccountState::Not,
         stage: StreamStage::Open,
         packet: Still::NONE,
         armed: Time::NEVER,
@@ -107,7 +116,7 @@ struct Connection<S, C> {
     unread: bool,
     /// The link has looked over all of `partial`, while it was paused.
     looked_over: bool,
-    registered: bool,
+    known: AccountState,
     /// Since when the packet that has begun in `partial` stands still, if one has.
     packet: Still,
     stage: StreamStage,
@@ -205,8 +214,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
     ) -> Poll<io::Result<()>> {
         let Memory { buf, scratch } = memory;
         scratch.out.clear();
-        if !self.registered {
-            self.registered = true;
+        if self.known == AccountState::Not {
+            self.known = AccountState::Here;
             self.shared.wheel.set_waker(self.ticket, cx.waker());
         }
         if let StreamStage::Open | StreamStage::PeerGone = self.stage {
@@ -304,7 +313,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
         let onto = self.partial.len() > CARRY;
         let carry = self.partial.len();
         let target = if onto {
-            if self.shared.broker.buffers().is_full() {
+            if !self.may_grow(now) {
                 return Poll::Pending;
             }
             self.grow_partial();
@@ -334,7 +343,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
         } else {
             let bytes = &buf[..carry + n];
             let used = self.link.receive(bytes, now, scratch);
-            self.packet.used(used);
+            self.note_used(used);
             self.keep(&bytes[used..]);
         }
         Poll::Ready(true)
@@ -343,7 +352,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
     fn offer_partial(&mut self, now: Time, scratch: &mut Scratch) {
         let partial = std::mem::take(&mut self.partial);
         let used = self.link.receive(&partial, now, scratch);
-        self.packet.used(used);
+        self.note_used(used);
         if used == 0 {
             self.partial = partial;
         } else {

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::debug;
 
@@ -37,6 +37,7 @@ impl<C: Clock> TcpAcceptor<C> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
+        set_keepalive(&socket, settings)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         let socket = TcpListener::from_std(socket.into())?;
@@ -92,6 +93,21 @@ impl<C: Clock> TcpAcceptor<C> {
             }
         }
     }
+}
+
+/// Has TCP find out that a peer has vanished. A connection inherits it from the socket that listens.
+fn set_keepalive(socket: &Socket, settings: &Listener) -> io::Result<()> {
+    let Some(patience) = settings.tcp_patience() else { return Ok(()) };
+    let keepalive = TcpKeepalive::new()
+        .with_time(settings.tcp_keepalive.0)
+        .with_interval(settings.tcp_keepalive_interval.0)
+        .with_retries(settings.tcp_keepalive_probes);
+    socket.set_tcp_keepalive(&keepalive)?;
+    // Where this is set, Linux goes by it instead of the number of probes; it counts for what was sent and
+    // not acknowledged too, which would else take a quarter of an hour or more.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    socket.set_tcp_user_timeout(Some(patience))?;
+    Ok(())
 }
 
 async fn serve_tls<C: Clock>(tls: Arc<LiveTls>, mut admitted: Admitted<C>, stream: TcpStream) {

@@ -39,6 +39,18 @@ impl Session {
         }
     }
 
+    /// What the Will says is in the store, and stays there alone: its client is away. `false`: it has none
+    /// that is worth it.
+    pub fn store_will(&mut self, is_kept: impl FnOnce() -> bool) -> bool {
+        let worth = self.will.as_ref().filter(|will| will.is_worth_storing());
+        let stored = worth.filter(|_| is_kept()).map(|will| Arc::new(will.stored()));
+        let is_stored = stored.is_some();
+        if is_stored {
+            self.will = stored;
+        }
+        is_stored
+    }
+
     /// Takes the Will out; the caller publishes it.
     pub fn take_will(&mut self) -> Option<Arc<WillMessage>> {
         self.will.take()
@@ -49,6 +61,11 @@ impl Session {
         if self.will.take().is_some() {
             self.remember_will(cx, out, Op::WillGone);
         }
+    }
+
+    /// Bytes of its Will, wherever they are; 0 without one.
+    pub fn will_bytes(&self) -> usize {
+        self.will.as_ref().map_or(0, |will| will.bytes())
     }
 
     /// Whether a Will is kept.

@@ -79,6 +79,7 @@ mod subscription;
 mod subscriptions;
 mod unreleased;
 pub mod will;
+mod will_meter;
 pub mod window;
 
 use std::sync::Arc;
@@ -98,6 +99,7 @@ pub use ending::End;
 pub use record::{Op, Record};
 pub use subscription::Subscription;
 pub use will::WillMessage;
+pub use will_meter::WillMeter;
 
 /// The peer broke a rule: close with this Reason Code.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -1,5 +1,6 @@
 //! The Will: kept with the Session, published when the connection ends abruptly.
 
+use super::will_meter::{WillCount, WillMeter};
 use crate::codec::{Properties, QoS, Will};
 use crate::message::Draft;
 use crate::topic::TopicName;
@@ -15,7 +16,13 @@ pub struct WillMessage {
     expiry: Option<u32>,
     /// Will Delay Interval in seconds.
     pub delay: u32,
+    /// What it says is in the store only.
+    stored: bool,
+    count: Option<WillCount>,
 }
+
+/// A Will above so many bytes need not stay in memory while its client is away.
+const STORED_ABOVE: usize = 512;
 
 impl WillMessage {
     /// An owned copy of the Will of a CONNECT.
@@ -30,6 +37,8 @@ impl WillMessage {
             retain: will.retain,
             expiry: will.expiry,
             delay: will.delay,
+            stored: false,
+            count: None,
         }
     }
 
@@ -43,12 +52,50 @@ impl WillMessage {
             retain: draft.retain,
             expiry: draft.expiry,
             delay,
+            stored: false,
+            count: None,
         }
+    }
+
+    /// The same, counted by `meter`.
+    #[must_use]
+    pub fn counted(mut self, meter: &'static WillMeter) -> WillMessage {
+        self.count = Some(meter.add(self.bytes()));
+        self
+    }
+
+    /// Whether memory would be saved if what it says were in the store only.
+    pub fn is_worth_storing(&self) -> bool {
+        !self.stored && self.bytes() > STORED_ABOVE
+    }
+
+    /// A Will that is in the store only, with the delay of this one and counted as it is.
+    #[must_use]
+    pub fn stored(&self) -> WillMessage {
+        WillMessage {
+            topic: Box::default(),
+            properties: Box::default(),
+            payload: Box::default(),
+            qos: self.qos,
+            retain: self.retain,
+            expiry: self.expiry,
+            delay: self.delay,
+            stored: true,
+            count: self.count.as_ref().map(WillCount::again_stored),
+        }
+    }
+
+    /// Whether what it says is in the store only: it is to be read there before it is published.
+    pub fn is_stored(&self) -> bool {
+        self.stored
     }
 
     /// About the bytes that it takes in a store.
     pub fn bytes(&self) -> usize {
-        self.topic.len() + self.properties.len() + self.payload.len()
+        match &self.count {
+            Some(count) if self.stored => count.own_bytes(),
+            _ => self.topic.len() + self.properties.len() + self.payload.len(),
+        }
     }
 
     /// The message to publish. Its expiry starts when it is published, not before.

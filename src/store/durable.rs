@@ -22,7 +22,8 @@ use crate::broker::ports::{
     Batch, Fact, Fetch, Marker, Progress, Publication, Receipt, Refused, Store, StoreFigures,
     Strain,
 };
-use crate::message::{Meter, Mid, ReceiverId};
+use crate::message::{Meter, Mid, ReceiverId, SessionId};
+use crate::session::WillMessage;
 use crate::sync::{Mutex, MutexGuard};
 use crate::time::Time;
 
@@ -260,6 +261,20 @@ impl<R: Rows> Store for DurableStore<R> {
 
     fn figures(&self) -> Option<StoreFigures> {
         self.shared.rows.figures()
+    }
+
+    fn keeps_will(&self, id: SessionId) -> bool {
+        let key = RowKey::session(RowKind::Will, id);
+        let rows = &self.shared.rows;
+        rows.admit(0) != Err(Refused::Failed)
+            && !matches!(rows.find(key.as_bytes()), Lookup::Deleted)
+    }
+
+    fn will(&self, id: SessionId) -> Result<WillMessage, String> {
+        let key = RowKey::session(RowKind::Will, id);
+        let value = self.shared.rows.get(key.as_bytes()).map_err(|error| error.to_string())?;
+        let value = value.ok_or_else(|| format!("the Will of session {id} is not in the store"))?;
+        facts::read_will(&value).map_err(|facts::Torn| replay::wrong(key.as_bytes(), &value))
     }
 
     fn fetch(&self, want: Vec<Mid>, meter: &'static Meter, waker: &Waker) -> Fetch {

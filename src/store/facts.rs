@@ -399,8 +399,20 @@ fn put_will(will: &WillMessage, identity: &Identity, out: &mut Vec<u8>) {
 }
 
 fn tell_will(key: &[u8], value: &[u8], source: &Source<'_>) -> Result<Fact, Unread> {
-    let mut value = ValueReader::begin(FORM, value)?;
-    let identity = Arc::new(read_identity(&mut value, source.meter)?);
+    let mut reader = ValueReader::begin(FORM, value)?;
+    let identity = Arc::new(read_identity(&mut reader, source.meter)?);
+    let will = Arc::new(read_will_behind(reader)?);
+    Ok(Fact::Session(key::session_of(key)?.0, Op::Will(will, identity)))
+}
+
+/// The Will in a row.
+pub fn read_will(value: &[u8]) -> Result<WillMessage, Torn> {
+    let mut reader = ValueReader::begin(FORM, value)?;
+    skip_identity(&mut reader)?;
+    read_will_behind(reader)
+}
+
+fn read_will_behind(mut value: ValueReader<'_>) -> Result<WillMessage, Torn> {
     let delay = value.u32()?;
     let bits = value.u8()?;
     let expiry = value.u32()?;
@@ -412,8 +424,7 @@ fn tell_will(key: &[u8], value: &[u8], source: &Source<'_>) -> Result<Fact, Unre
         properties: Properties::trusted(value.block()?),
         payload: value.rest(),
     };
-    let will = Arc::new(WillMessage::restore(&draft, delay));
-    Ok(Fact::Session(key::session_of(key)?.0, Op::Will(will, identity)))
+    Ok(WillMessage::restore(&draft, delay))
 }
 
 fn tell_received(key: &[u8], _: &[u8], _: &Source<'_>) -> Result<Fact, Unread> {
@@ -437,6 +448,13 @@ fn put_identity(identity: &Identity, value: &mut ValueWriter<'_>) {
     value.block(identity.client_id.as_str().as_bytes());
     value.u8(u8::from(identity.user_name.is_some()));
     value.block(identity.user_name.as_deref().unwrap_or("").as_bytes());
+}
+
+fn skip_identity(value: &mut ValueReader<'_>) -> Result<(), Torn> {
+    value.text()?;
+    value.u8()?;
+    value.text()?;
+    Ok(())
 }
 
 fn read_identity(value: &mut ValueReader<'_>, meter: &'static Meter) -> Result<Identity, Torn> {

@@ -44,7 +44,7 @@ pub struct SledTable {
     failed: AtomicU8,
     folder: PathBuf,
     cache_bytes: usize,
-    /// Bytes of rows written since it was opened: about what they take in memory.
+    /// Bytes of rows written or scanned since it was opened: about what they take in memory.
     written: AtomicUsize,
 }
 
@@ -182,7 +182,12 @@ impl Table for SledTable {
         let (writer, from) = (self.writer.clone(), from.to_vec());
         let scanned = self.thread.stream(
             move |pages| with(&writer, |db| read_pages(db, &from, pages)),
-            |page: Page| page.iter().all(|(key, value)| visit(key, value).is_continue()),
+            |page: Page| {
+                // The leaves that are read for it stay in memory too.
+                let len: usize = page.iter().map(|(key, value)| key.len() + value.len()).sum();
+                self.written.fetch_add(len, Ordering::Relaxed);
+                page.iter().all(|(key, value)| visit(key, value).is_continue())
+            },
         );
         self.note(CANNOT_READ, scanned)
     }

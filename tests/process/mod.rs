@@ -177,11 +177,25 @@ impl Sluice {
         self.folder.path().join(name)
     }
 
+    /// Everything that it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.file("log")).expect("a log")
+    }
+
     /// The most memory it has had so far, in bytes.
     pub fn memory_peak(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    /// The memory it has now, in bytes.
+    pub fn memory(&self) -> u64 {
+        self.status("VmRSS:")
+    }
+
+    fn status(&self, line: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.child.id()));
         let status = status.expect("a process that runs");
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its peak");
+        let peak = status.lines().find_map(|status| status.strip_prefix(line)).expect("its memory");
         peak.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
     }
 

@@ -71,6 +71,16 @@ struct Claimed {
     remembered: u32,
 }
 
+impl Asked {
+    /// Counts the Will, if there is one and there is room for it.
+    fn count_will(&mut self, broker: &Broker) -> Result<(), Grounds> {
+        if let Some(will) = self.will.take() {
+            self.will = Some(broker.admit_will(&self.client_id, will)?);
+        }
+        Ok(())
+    }
+}
+
 impl std::fmt::Debug for Opening {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Opening").field("deadline", &self.deadline).finish_non_exhaustive()
@@ -253,10 +263,13 @@ impl State {
             Verdict::Refuse(reason) => return self.refuse(reason, of_verdict(reason), turn),
         };
         let Phase::Opening(opening) = &mut self.phase else { return };
-        let Some(asked) = &opening.asked else { return };
+        let Some(asked) = &mut opening.asked else { return };
         if asked.will.as_ref().is_some_and(|will| !has_room_for(will, turn)) {
             let grounds = Grounds::new(RefusalKind::StoreFull);
             return self.refuse(Reason::ServerBusy, Some(grounds), turn);
+        }
+        if let Err(grounds) = asked.count_will(turn.broker) {
+            return self.refuse(Reason::QuotaExceeded, Some(grounds), turn);
         }
         // Only now: a stranger must not use up what its owner may.
         if !asked.assigned && !turn.broker.0.pools.admits(asked.client_id.as_str(), turn.now) {

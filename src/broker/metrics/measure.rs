@@ -63,6 +63,9 @@ metrics! {
         "The most that heap/current was when it was looked at.";
     TIMESTAMP "timestamp" Text Various "timestamp" "When the running program was built.";
     MESSAGE_BYTES "messages" Gauge Bytes "store/messages/bytes" "Memory that messages take.";
+    WILLS "wills" Gauge Count "wills/count"
+        "Wills of connected clients, and those that clients left behind, in memory or in the store only.";
+    WILL_BYTES "will_bytes" Gauge Bytes "wills/bytes" "Their bytes.";
     BUFFERED "connection_bytes" Gauge Bytes "store/connections/bytes"
         "Memory that connections hold and that is in no queue: packets begun, bytes not taken yet.";
     LETTERS_WAITING "letters_waiting" Gauge Count "letters/waiting"
@@ -255,6 +258,8 @@ impl Broker {
             (&STORED, messages),
             (&ALSO_STORED, messages),
             (&MESSAGE_BYTES, shared.meter.bytes()),
+            (&WILLS, shared.wills.count()),
+            (&WILL_BYTES, shared.wills.bytes()),
             (&BUFFERED, shared.buffers.bytes()),
             (&LETTERS_WAITING, self.0.dead_letters.len() as u64),
         ] {

@@ -11,6 +11,7 @@ use super::{CARRY, Connection, Memory, READ, StreamStage};
 use crate::broker::buffers::Holding;
 use crate::broker::turn::Scratch;
 use crate::broker::{ENOUGH_UNWRITTEN, Unfinished};
+use crate::codec;
 use crate::time::{Clock, Time};
 
 /// Since when something stands still, if it is there: in steps of 17 ms, and good for two years.
@@ -19,6 +20,19 @@ use crate::time::{Clock, Time};
 /// it: a peer that sends much and then nothing stands still from then on.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Still(u32);
+
+/// What the broker knows of a connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum AccountState {
+    /// Nothing: it has had no turn.
+    Not,
+    /// How to wake it.
+    Here,
+    /// Also what it holds.
+    Counted,
+    /// Also that the packet that has begun comes in whole: there is room for it, and it is kept.
+    Reserved,
+}
 
 /// So many bytes make up for a timeout.
 const PACE: u64 = PART as u64;
@@ -61,13 +75,6 @@ impl Still {
         let on = self.0.wrapping_add(steps_on.min(age));
         self.0 = on.max(1);
     }
-
-    /// So many bytes of what is there are dealt with: what follows them is something else.
-    pub fn used(&mut self, used: usize) {
-        if used > 0 {
-            *self = Still::NONE;
-        }
-    }
 }
 
 fn steps(now: Time) -> u32 {
@@ -89,20 +96,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
             self.unwritten = None;
         }
         let after = self.holding(now);
-        if before != after {
+        if before != after || (self.is_counted() && after == Holding::NOTHING) {
             self.shared.broker.buffers().set(self.ticket.number(), after);
+            if after == Holding::NOTHING {
+                self.known = AccountState::Here;
+            } else if self.known == AccountState::Here {
+                self.known = AccountState::Counted;
+            }
         }
-        if after != Holding::NOTHING {
-            self.make_room(now);
+        if self.is_counted() && self.shared.broker.buffers().is_full() {
+            self.make_room(0, now);
         }
         result
     }
 
     /// The connection is over, within a turn or not.
     pub(super) fn let_go(&mut self) {
-        if !self.partial.is_empty() || self.unwritten.is_some() {
+        if self.is_counted() {
             self.shared.broker.buffers().set(self.ticket.number(), Holding::NOTHING);
+            self.known = AccountState::Here;
         }
+    }
+
+    fn is_counted(&self) -> bool {
+        matches!(self.known, AccountState::Counted | AccountState::Reserved)
     }
 
     /// What it holds beyond its turn.
@@ -111,19 +128,64 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
             return Holding::NOTHING;
         }
         let unwritten = self.unwritten.as_ref();
-        let bytes = self.partial.capacity() + unwritten.map_or(0, |u| u.bytes.capacity());
+        let bytes = self.partial_bytes() + unwritten.map_or(0, |u| u.bytes.capacity());
         let taken = unwritten.and_then(|unwritten| unwritten.taken.since(now));
         let since = [self.packet.since(now), taken].into_iter().flatten().min();
-        Holding::new(bytes, since.unwrap_or(now))
+        Holding::new(bytes, since.unwrap_or(now)).waiting(self.waits_for_room())
     }
 
-    /// Where all hold too much: tells those to close that have stood still for longest.
-    fn make_room(&self, now: Time) {
+    /// What the partial packet takes, or is to take.
+    fn partial_bytes(&self) -> usize {
+        let whole = if self.known == AccountState::Reserved {
+            codec::packet_len(&self.partial)
+        } else {
+            None
+        };
+        self.partial.capacity().max(whole.unwrap_or(0))
+    }
+
+    /// Whether more of a long packet may be read: as it comes while there is much room, else once there is
+    /// room for all of it.
+    pub(super) fn may_grow(&mut self, now: Time) -> bool {
         let buffers = self.shared.broker.buffers();
-        if buffers.is_full() {
-            for number in buffers.make_room(now) {
-                self.shared.wheel.wake(number);
+        if self.known == AccountState::Reserved || buffers.is_easy() {
+            return true;
+        }
+        let before = std::mem::replace(&mut self.known, AccountState::Reserved);
+        let holding = self.holding(now);
+        if buffers.ask(self.ticket.number(), holding) {
+            return true;
+        }
+        let more = self.partial_bytes() - self.partial.capacity();
+        self.known = before;
+        self.make_room(more, now);
+        false
+    }
+
+    /// Whether nothing more of a packet is read because there is no room for all of it.
+    fn waits_for_room(&self) -> bool {
+        self.stage == StreamStage::Open
+            && self.read
+            && !self.unread
+            && self.partial.len() > CARRY
+            && self.known != AccountState::Reserved
+            && !self.shared.broker.buffers().is_easy()
+    }
+
+    /// So many bytes of the partial packet are dealt with.
+    pub(super) fn note_used(&mut self, used: usize) {
+        if used > 0 {
+            self.packet = Still::NONE;
+            if self.known == AccountState::Reserved {
+                self.known = AccountState::Counted;
             }
+        }
+    }
+
+    /// Tells those to close that have stood still for longest, if there is no room for `more`.
+    fn make_room(&self, more: usize, now: Time) {
+        for number in self.shared.broker.buffers().make_room(more, now) {
+            self.shared.wheel.wake(number);
         }
     }
 
@@ -181,8 +243,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
 
     /// When it looks again whether there is room to read on.
     pub(super) fn retry(&self, now: Time) -> Option<Time> {
-        let waits = self.partial.len() > CARRY && self.shared.broker.buffers().is_full();
-        (self.stage == StreamStage::Open && waits).then(|| now.after(RETRY))
+        self.waits_for_room().then(|| now.after(RETRY))
     }
 
     /// Makes room for another read behind the partial packet: by a quarter more at least, not by twice as
@@ -231,10 +292,7 @@ mod tests {
         still.advance(1 << 20, TIMEOUT, at(10));
         assert_eq!(age(still, at(10)), 0);
         assert!((119..=120).contains(&age(still, at(130))));
-        still.used(0);
-        assert!(still.is_some());
-        still.used(1);
-        assert_eq!(still.since(at(130)), None);
+        assert_eq!(Still::NONE.since(at(130)), None);
     }
 
     #[test]

@@ -61,20 +61,22 @@ impl Live {
         );
         broker.give_back(back, turn);
         if let Some(will) = will {
-            broker.publish_will(identity, &will, turn);
+            broker.publish_will(id, identity, &will, turn);
         }
         will_due
     }
 
     /// Keeps the Session, and the levels of its buckets, for the next connection.
     fn park(self, will_due: Option<Time>, newest: Option<Receipt>, turn: &mut Turn<'_>) {
-        let Live { session, mut attachment } = self;
+        let Live { mut session, mut attachment } = self;
         let (broker, now) = (turn.broker, turn.now);
         let keep_qos0 = attachment.mailbox.keeps_qos0(turn.settings.queue());
         attachment.keep_flow(now);
         let (wakers, fallen) = attachment.mailbox.detach(&mut attachment.settled, keep_qos0);
         turn.wakers.extend(wakers);
         broker.lose_all(&fallen, turn);
+        let store = &broker.0.ports.store;
+        session.store_will(|| store.keeps_will(attachment.id()));
         let expires = match session.terms().expiry {
             u32::MAX => Time::NEVER,
             seconds => now.after(std::time::Duration::from_secs(seconds.into())),

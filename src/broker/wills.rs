@@ -1,0 +1,61 @@
+//! Wills: whether there is room for one, and what is done when one is due.
+
+use std::sync::Arc;
+
+use tracing::error;
+
+use super::Broker;
+use super::turn::Turn;
+use crate::message::{ClientId, Grounds, Identity, RefusalKind, SessionId};
+use crate::session::WillMessage;
+
+impl Broker {
+    /// Counts the Will of a CONNECT.
+    ///
+    /// # Errors
+    ///
+    /// The limit that it is beyond.
+    pub(super) fn admit_will(
+        &self,
+        client_id: &ClientId,
+        will: WillMessage,
+    ) -> Result<WillMessage, Grounds> {
+        let (bytes, shared) = (will.bytes(), &*self.0);
+        let refused = |kind, max| Grounds::limit(kind, max, bytes as u64);
+        let max = shared.policy.limits.will_bytes_max;
+        if bytes > max.len() {
+            return Err(refused(RefusalKind::WillBytes, max.0));
+        }
+        let max = shared.totals.will_bytes_max;
+        // What a client has left behind already it may leave again.
+        let has_room = || shared.wills.has_room(bytes, max.0);
+        if !has_room() && shared.registry.parked_will(client_id) < bytes {
+            return Err(refused(RefusalKind::TotalWillBytes, max.0));
+        }
+        Ok(will.counted(shared.wills))
+    }
+
+    /// Publishes a Will of Session `id` that is due. `false`: it is in the store and cannot be read.
+    pub(crate) fn publish_will(
+        &self,
+        id: SessionId,
+        identity: &Arc<Identity>,
+        will: &WillMessage,
+        turn: &mut Turn<'_>,
+    ) -> bool {
+        if !will.is_stored() {
+            self.publish_whole_will(identity, will, turn);
+            return true;
+        }
+        match self.0.ports.store.will(id) {
+            Ok(will) => {
+                self.publish_whole_will(identity, &will, turn);
+                true
+            }
+            Err(error) => {
+                error!(client = %identity.client_id, error, "a Will is due and cannot be read");
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Gives memory back to the system after a burst.
+//!
+//! The allocator of glibc keeps what was freed among what is still in use, and keeps it for ever. It is
+//! asked to return it when the broker holds much less than it did. Other allocators return memory
+//! themselves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::debug;
+
+use super::sampler::Memory;
+use super::serve::ServeContext;
+use crate::time::Clock;
+
+/// How often the broker looks how much it holds.
+const EVERY: Duration = Duration::from_secs(2);
+/// It has to hold so much less than it did.
+const FALL: u64 = 32 * 1024 * 1024;
+/// The least time between two returns, as a number of looks: they stop each thread that allocates for a
+/// moment.
+const REST: u32 = 5;
+
+/// When to ask the allocator: told how much is held, and how much the process has, at each look.
+#[derive(Debug, Default)]
+struct Falls {
+    /// The most that was held since memory was last returned.
+    most: u64,
+    /// What was held and what the process had at the last look.
+    before: (u64, u64),
+    /// What the process had after memory was last returned.
+    least: u64,
+    rest: u32,
+}
+
+impl Falls {
+    /// Whether it is time: much less is held than before, or the process has become much larger since
+    /// memory was last returned (what the store has freed is not known here); and neither moves much.
+    fn look(&mut self, held: u64, resident: u64) -> bool {
+        self.most = self.most.max(held);
+        self.least = self.least.min(resident);
+        let before = std::mem::replace(&mut self.before, (held, resident));
+        let moves = held + FALL / 4 < before.0 || before.1 + FALL / 4 < resident;
+        self.rest = self.rest.saturating_sub(1);
+        let fell = held + FALL <= self.most;
+        let grew = self.least + self.least / 4 + FALL <= resident;
+        let due = (fell || grew) && !moves && self.rest == 0;
+        if due {
+            self.most = held;
+            self.rest = REST;
+        }
+        due
+    }
+
+    /// So much is left to the process.
+    fn returned(&mut self, resident: u64) {
+        self.least = resident;
+        self.before.1 = resident;
+    }
+}
+
+/// Looks for ever.
+pub async fn trim<C: Clock>(shared: Arc<ServeContext<C>>) {
+    let memory = Memory::open();
+    let resident = || memory.as_ref().and_then(Memory::resident).unwrap_or(0);
+    // What the start has freed is known nowhere: so the first look finds that the process grew.
+    let mut falls = Falls::default();
+    loop {
+        tokio::time::sleep(EVERY).await;
+        let before = resident();
+        if falls.look(shared.broker.held_bytes(), before) {
+            // It takes a while where there is much.
+            let _ = tokio::task::spawn_blocking(return_memory).await;
+            let after = resident();
+            falls.returned(after);
+            debug!(before, after, "memory is given back to the system");
+        }
+    }
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[expect(unsafe_code, reason = "a function of the C library that no safe crate offers")]
+fn return_memory() -> bool {
+    unsafe extern "C" {
+        fn malloc_trim(pad: usize) -> std::ffi::c_int;
+    }
+    // SAFETY: it takes a number, and may be called at any time by any thread: malloc_trim(3) is MT-Safe.
+    unsafe { malloc_trim(0) == 1 }
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn return_memory() -> bool {
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1024 * 1024;
+
+    #[test]
+    fn memory_is_returned_once_after_each_burst_and_not_while_it_falls() {
+        let mut falls = Falls::default();
+        let held = [0, 100, 300, 250, 200, 150, 150, 150, 145, 140].map(|mib| mib * MIB);
+        let looks = held.map(|held| falls.look(held, 0));
+        let due = looks.iter().position(|due| *due);
+        assert_eq!((due, looks.iter().filter(|due| **due).count()), (Some(6), 1));
+        // Little by little.
+        let mut due = 0;
+        for mib in (0..140).rev() {
+            due += u32::from(falls.look(mib * MIB, 0));
+        }
+        assert!((3..=4).contains(&due), "{due}");
+        assert!((0..1000).all(|n| !falls.look(n % 31 * MIB, 0)));
+    }
+
+    #[test]
+    fn memory_is_returned_when_the_process_has_grown_by_a_part_and_grows_no_more() {
+        let mut falls = Falls { least: 20 * MIB, ..Falls::default() };
+        let mut looks = Vec::new();
+        for resident in [20, 100, 200, 200, 200] {
+            looks.push(falls.look(0, resident * MIB));
+        }
+        assert_eq!(looks, [false, false, false, true, false]);
+        falls.returned(150 * MIB);
+        // A quarter of it and 32 MiB more.
+        (0..9).for_each(|_| assert!(!falls.look(0, 218 * MIB)));
+        assert!(falls.look(0, 220 * MIB));
+    }
+}

@@ -67,7 +67,7 @@ const FAMILIES: [Family; 9] = [
     },
 ];
 
-/// Filters of each client: the default limit.
+/// Filters of each client.
 const EACH: usize = 1000;
 
 fn main() {

@@ -126,6 +126,8 @@ refusals! {
         "A packet that cannot be read.";
     ProtocolError "protocol_error" ""
         "A packet that breaks a rule of the protocol.";
+    WrongAcknowledgement "wrong_acknowledgement" ""
+        "An acknowledgement of another kind than what was sent asks for.";
     PacketBytes "packet_bytes_max" "limits.packet_bytes_max"
         "A packet is too large.";
     ReceiveMaximum "receive_maximum" "session.receive_maximum"

@@ -7,7 +7,7 @@ use super::record::Op;
 use super::subscription::Subscription;
 use super::will::WillMessage;
 use crate::codec::{Packet, PacketId, Publish, QoS, Reason};
-use crate::message::{Delivery, Draft, Grounds};
+use crate::message::{Delivery, Draft, Grounds, RefusalKind};
 use crate::topic::{TopicFilter, TopicName};
 
 /// What a Session is told, one thing at a time: see [`Session::handle`](super::Session::handle).
@@ -95,7 +95,12 @@ pub enum Action<'a> {
     /// Give an unacknowledged message back to the head of its group.
     Return(Delivery),
     /// Close the Network Connection; the answer is written first.
-    Close(Reason),
+    Close {
+        /// With this Reason Code.
+        reason: Reason,
+        /// What was refused, where that does not say it.
+        kind: Option<RefusalKind>,
+    },
     /// The client said DISCONNECT: close without an answer.
     Goodbye,
 }

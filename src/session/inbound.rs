@@ -1,6 +1,7 @@
 //! What the client publishes: PUBLISH and PUBREL in, PUBACK, PUBREC and PUBCOMP out.
 
-use super::{Action, Context, Count, Op, PacketResult, Session, Violation, answer};
+use super::violation::Violation;
+use super::{Action, Context, Count, Op, PacketResult, Session, answer};
 use crate::codec::{Ack, Packet, PacketId, Publish, QoS, Reason, Version};
 use crate::message::{Draft, Grounds, RefusalKind};
 use crate::topic::TopicName;
@@ -13,10 +14,12 @@ impl Session {
         out: &mut impl FnMut(Action<'_>),
     ) -> PacketResult {
         if publish.qos > cx.policy.qos_max {
-            return Err(Violation(Reason::QoSNotSupported)); // [MQTT5-3.2.2-11]
+            // [MQTT5-3.2.2-11]
+            return Err(Violation::of(Reason::QoSNotSupported));
         }
         if publish.retain && !cx.policy.session.retain_available {
-            return Err(Violation(Reason::RetainNotSupported)); // [MQTT5-3.2.2-14]
+            // [MQTT5-3.2.2-14]
+            return Err(Violation::of(Reason::RetainNotSupported));
         }
         self.note_alias(publish)?;
         match publish.packet_id {
@@ -122,15 +125,22 @@ impl Session {
     fn note_alias(&mut self, publish: &Publish<'_>) -> PacketResult {
         let Some(alias) = publish.topic_alias else { return Ok(()) };
         if alias.get() > self.terms.alias_in_max {
-            return Err(Violation(Reason::TopicAliasInvalid)); // [MQTT5-3.2.2-17]
+            // [MQTT5-3.2.2-17]
+            return Err(Violation::of(Reason::TopicAliasInvalid));
         }
         let incoming = &mut self.aliases.get_or_insert_default().incoming;
         if !publish.topic.is_empty() {
             incoming.set(alias, publish.topic);
         } else if incoming.topic(alias).is_none() {
-            return Err(Violation(Reason::ProtocolError));
+            return Err(Violation::of(Reason::ProtocolError));
         }
         Ok(())
+    }
+
+    /// PUBLISHes of the client that take a place in its Receive Maximum: of `QoS` 1 without PUBACK, of
+    /// `QoS` 2 without PUBCOMP.
+    fn unanswered(&self) -> usize {
+        self.owed_qos1 as usize + self.received.len()
     }
 
     fn is_repeat(&self, qos: QoS, packet_id: PacketId) -> bool {
@@ -140,12 +150,15 @@ impl Session {
     /// Notes that an answer is owed, within the client's limits `[MQTT5-3.3.4-7]`.
     fn owe(&mut self, qos: QoS, packet_id: PacketId, cx: &Context<'_>) -> PacketResult {
         if self.terms.version == Version::V5 {
-            let open = self.owed_qos1 as usize + self.received.len();
-            if open >= usize::from(cx.policy.session.receive_maximum) {
-                return Err(Violation(Reason::ReceiveMaximumExceeded));
+            let max = cx.policy.session.receive_maximum;
+            if self.unanswered() >= usize::from(max) {
+                return Err(Violation::of(Reason::ReceiveMaximumExceeded));
             }
-        } else if self.received.len() >= cx.policy.limits.unreleased_max as usize {
-            return Err(Violation(Reason::QuotaExceeded));
+        } else {
+            let max = cx.policy.limits.unreleased_max;
+            if self.received.len() >= max as usize {
+                return Err(Violation::of(Reason::QuotaExceeded));
+            }
         }
         if qos == QoS::ExactlyOnce {
             self.received.insert(packet_id);

@@ -57,7 +57,7 @@
 //! cx.now = session.deadline().expect("it has a Keep Alive");
 //! let mut closed = None;
 //! session.handle(Input::Tick, &cx, &mut |action| {
-//!     if let Action::Close(reason) = action {
+//!     if let Action::Close { reason, .. } = action {
 //!         closed = Some(reason);
 //!     }
 //! });
@@ -78,6 +78,7 @@ mod subscribe;
 mod subscription;
 mod subscriptions;
 mod unreleased;
+mod violation;
 pub mod will;
 mod will_meter;
 pub mod window;
@@ -101,9 +102,7 @@ pub use subscription::Subscription;
 pub use will::WillMessage;
 pub use will_meter::WillMeter;
 
-/// The peer broke a rule: close with this Reason Code.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Violation(Reason);
+use violation::Violation;
 
 type PacketResult = Result<(), Violation>;
 
@@ -222,8 +221,8 @@ impl Session {
             }
             Input::Tick => self.on_tick(cx),
         };
-        if let Err(Violation(reason)) = outcome {
-            out(Action::Close(reason));
+        if let Err(Violation { reason, kind }) = outcome {
+            out(Action::Close { reason, kind });
         }
     }
 
@@ -329,22 +328,13 @@ impl Session {
                 }
                 outcome
             }
-            Packet::PubAck(ack) => {
-                self.on_puback(ack, cx, out);
-                Ok(())
-            }
-            Packet::PubRec(ack) => {
-                self.on_pubrec(ack, cx, out);
-                Ok(())
-            }
+            Packet::PubAck(ack) => self.on_puback(ack, cx, out),
+            Packet::PubRec(ack) => self.on_pubrec(ack, cx, out),
             Packet::PubRel(ack) => {
                 self.on_pubrel(ack, cx, out);
                 Ok(())
             }
-            Packet::PubComp(ack) => {
-                self.on_pubcomp(ack, cx, out);
-                Ok(())
-            }
+            Packet::PubComp(ack) => self.on_pubcomp(ack, cx, out),
             Packet::Subscribe(subscribe) => {
                 self.on_subscribe(subscribe, cx, out);
                 Ok(())
@@ -364,7 +354,7 @@ impl Session {
             | Packet::ConnAck(_)
             | Packet::SubAck(_)
             | Packet::UnsubAck(_)
-            | Packet::PingResp => Err(Violation(Reason::ProtocolError)),
+            | Packet::PingResp => Err(Violation::of(Reason::ProtocolError)),
         }
     }
 
@@ -377,7 +367,7 @@ impl Session {
         if let Some(expiry) = disconnect.session_expiry {
             // From nothing there is no way back [MQTT5-3.14.2.2.2].
             if self.terms.asked_expiry == 0 && expiry != 0 {
-                return Err(Violation(Reason::ProtocolError));
+                return Err(Violation::of(Reason::ProtocolError));
             }
             let expiry = connect::capped_expiry(expiry, cx.policy);
             let before = std::mem::replace(&mut self.terms.expiry, expiry);
@@ -392,7 +382,7 @@ impl Session {
 
     fn on_tick(&self, cx: &Context<'_>) -> PacketResult {
         match self.deadline() {
-            Some(deadline) if deadline <= cx.now => Err(Violation(Reason::KeepAliveTimeout)),
+            Some(deadline) if deadline <= cx.now => Err(Violation::of(Reason::KeepAliveTimeout)),
             _ => Ok(()),
         }
     }

@@ -2,10 +2,11 @@
 
 use std::num::NonZeroU16;
 
-use super::window::FlightStage;
-use super::{Action, Context, CopyEnd, EndedCopy, Op, Session, answer};
+use super::violation::Violation;
+use super::window::{FlightStage, Release, WrongKind};
+use super::{Action, Context, CopyEnd, EndedCopy, Op, PacketResult, Session, answer};
 use crate::codec::{self, Ack, Packet, PacketId, Publish, QoS, Reason};
-use crate::message::{Delivery, Identity, Loss};
+use crate::message::{Delivery, Identity, Loss, RefusalKind};
 use crate::topic::TopicName;
 
 impl Session {
@@ -109,7 +110,8 @@ impl Session {
         for (packet_id, qos, loss) in lost {
             let end = CopyEnd::Lost(loss);
             if qos < QoS::ExactlyOnce {
-                self.finish(packet_id, qos, false, end, cx, out);
+                let ended = self.finish(packet_id, qos, false, end, cx, out);
+                debug_assert!(ended.is_ok(), "it is of this kind");
                 continue;
             }
             let Some(delivery) = self.window.give_up(packet_id) else { continue };
@@ -127,12 +129,12 @@ impl Session {
         ack: &Ack<'_>,
         cx: &Context<'_>,
         out: &mut impl FnMut(Action<'_>),
-    ) {
+    ) -> PacketResult {
         let end = match ack.reason.is_error() {
             true => CopyEnd::Lost(Loss::RefusedByReceiver),
             false => CopyEnd::Completed,
         };
-        self.finish(ack.packet_id, QoS::AtLeastOnce, false, end, cx, out);
+        self.finish(ack.packet_id, QoS::AtLeastOnce, false, end, cx, out)
     }
 
     pub(super) fn on_pubrec(
@@ -140,25 +142,24 @@ impl Session {
         ack: &Ack<'_>,
         cx: &Context<'_>,
         out: &mut impl FnMut(Action<'_>),
-    ) {
+    ) -> PacketResult {
         let packet_id = ack.packet_id;
         if ack.reason.is_error() {
             let end = CopyEnd::Lost(Loss::RefusedByReceiver);
-            self.finish(packet_id, QoS::ExactlyOnce, false, end, cx, out);
-            return;
+            return self.finish(packet_id, QoS::ExactlyOnce, false, end, cx, out);
         }
-        let reason = match self.window.release(packet_id) {
-            Some(first) => {
-                if let Some(delivery) = first {
-                    let (group, mid) = (delivery.group, delivery.mid());
-                    self.remember(cx, out, || Op::Released { packet_id, group, mid, lost: false });
-                }
+        let reason = match self.window.release(packet_id).map_err(wrong_kind)? {
+            Release::First(delivery) => {
+                let (group, mid) = (delivery.group, delivery.mid());
+                self.remember(cx, out, || Op::Released { packet_id, group, mid, lost: false });
                 Reason::Success
             }
-            None => Reason::PacketIdentifierNotFound, // [MQTT5-3.6.2-1]
+            Release::Again => Reason::Success,
+            Release::Unknown => Reason::PacketIdentifierNotFound, // [MQTT5-3.6.2-1]
         };
         let packet = Packet::PubRel(answer(packet_id, reason, None));
         out(Action::Send { packet: &packet, after_ops: true });
+        Ok(())
     }
 
     pub(super) fn on_pubcomp(
@@ -166,11 +167,11 @@ impl Session {
         ack: &Ack<'_>,
         cx: &Context<'_>,
         out: &mut impl FnMut(Action<'_>),
-    ) {
-        self.finish(ack.packet_id, QoS::ExactlyOnce, true, CopyEnd::Completed, cx, out);
+    ) -> PacketResult {
+        self.finish(ack.packet_id, QoS::ExactlyOnce, true, CopyEnd::Completed, cx, out)
     }
 
-    /// A flight ends; an answer that fits none is ignored.
+    /// A flight ends; an answer to an identifier that is not in use is ignored.
     fn finish(
         &mut self,
         packet_id: PacketId,
@@ -179,22 +180,29 @@ impl Session {
         end: CopyEnd,
         cx: &Context<'_>,
         out: &mut impl FnMut(Action<'_>),
-    ) {
-        let Some(flight) = self.window.finish(packet_id, qos, released) else { return };
+    ) -> PacketResult {
+        let finished = self.window.finish(packet_id, qos, released).map_err(wrong_kind)?;
+        let Some(flight) = finished else { return Ok(()) };
         self.remember(cx, out, || Op::Done { packet_id });
         let copy = match &flight.state {
             FlightStage::Sent(delivery) => EndedCopy::new(delivery),
             FlightStage::Released { group, mid, lost: false } => EndedCopy::released(*group, *mid),
             // Its end was told when it became too large.
-            FlightStage::Released { lost: true, .. } => return,
+            FlightStage::Released { lost: true, .. } => return Ok(()),
         };
         out(Action::Ended { copy, end });
+        Ok(())
     }
 
     fn fits(&self, publish: &Publish<'_>) -> bool {
         self.terms.packet_max == u32::MAX
             || codec::publish_len(publish, self.terms.version) <= self.terms.packet_max as usize
     }
+}
+
+/// The client's answer does not belong to what it was sent `[MQTT5-4.13.1-1]`.
+fn wrong_kind(WrongKind: WrongKind) -> Violation {
+    Violation::protocol(RefusalKind::WrongAcknowledgement)
 }
 
 /// Whether the client may receive it: asked whenever a message is about to be sent, the first time or

@@ -33,6 +33,21 @@ pub struct Flight {
     counted: bool,
 }
 
+/// What a PUBREC of success did.
+#[derive(Debug)]
+pub enum Release {
+    /// It was the first: the message is not needed any more.
+    First(Delivery),
+    /// It came again.
+    Again,
+    /// No such `QoS` 2 message is in flight.
+    Unknown,
+}
+
+/// An answer of the wrong kind.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct WrongKind;
+
 /// What is in flight to one client.
 #[derive(Debug, Default)]
 pub struct Window {
@@ -90,18 +105,30 @@ impl Window {
         self.most = self.most.max(self.resent);
     }
 
-    /// PUBACK, PUBCOMP, or a refusing PUBREC: the flight ends. `None` if there is none such, or the
-    /// answer is of the wrong kind: it never completes another flow.
-    pub fn finish(&mut self, packet_id: PacketId, qos: QoS, released: bool) -> Option<Flight> {
-        let index = self.position(packet_id)?;
+    /// PUBACK, PUBCOMP, or a refusing PUBREC: the flight ends. `None` if there is none such, or it still
+    /// awaits its resend: an answer of another connection, and the client answers the resend too.
+    ///
+    /// # Errors
+    ///
+    /// The answer is of the wrong kind: it never completes another flow.
+    pub fn finish(
+        &mut self,
+        packet_id: PacketId,
+        qos: QoS,
+        released: bool,
+    ) -> Result<Option<Flight>, WrongKind> {
+        let Some(index) = self.position(packet_id) else { return Ok(None) };
+        if index >= self.sent() {
+            return Ok(None);
+        }
         let fits = match &self.flights[index].state {
             FlightStage::Sent(delivery) => !released && delivery.qos == qos,
             FlightStage::Released { .. } => released,
         };
-        if !fits || index >= self.sent() {
-            return None;
+        if !fits {
+            return Err(WrongKind);
         }
-        let flight = self.flights.remove(index)?;
+        let Some(flight) = self.flights.remove(index) else { return Ok(None) };
         self.resent -= 1;
         self.counted -= u16::from(flight.counted);
         if self.flights.is_empty() {
@@ -113,26 +140,34 @@ impl Window {
             }
             self.most = 0;
         }
-        Some(flight)
+        Ok(Some(flight))
     }
 
-    /// PUBREC: from now on only PUBREL is sent. Returns the delivery at the first PUBREC, `Some(None)`
-    /// at a repeated one, `None` if there is no such `QoS` 2 flight.
-    pub fn release(&mut self, packet_id: PacketId) -> Option<Option<Delivery>> {
-        let index = self.position(packet_id)?;
-        if index >= self.sent() {
-            return None;
-        }
+    /// PUBREC: from now on only PUBREL is sent. It may be of a message that awaits its resend: the client
+    /// had it from another connection, and must not get it again.
+    ///
+    /// # Errors
+    ///
+    /// What was sent on this connection is no `QoS` 2 message.
+    pub fn release(&mut self, packet_id: PacketId) -> Result<Release, WrongKind> {
+        let Some(index) = self.position(packet_id) else { return Ok(Release::Unknown) };
+        let sent = index < self.sent();
         let flight = &mut self.flights[index];
         match &flight.state {
-            FlightStage::Released { .. } => Some(None),
-            FlightStage::Sent(delivery) if delivery.qos != QoS::ExactlyOnce => None,
+            FlightStage::Released { .. } => Ok(Release::Again),
+            FlightStage::Sent(delivery) if delivery.qos != QoS::ExactlyOnce => {
+                if sent {
+                    Err(WrongKind)
+                } else {
+                    Ok(Release::Unknown)
+                }
+            }
             FlightStage::Sent(delivery) => {
                 let (group, mid) = (delivery.group, delivery.mid());
                 let released = FlightStage::Released { group, mid, lost: false };
                 match std::mem::replace(&mut flight.state, released) {
-                    FlightStage::Sent(delivery) => Some(Some(delivery)),
-                    FlightStage::Released { .. } => None,
+                    FlightStage::Sent(delivery) => Ok(Release::First(delivery)),
+                    FlightStage::Released { .. } => Ok(Release::Again),
                 }
             }
         }
@@ -285,7 +320,7 @@ mod tests {
         for _ in 0..70_000 {
             let id = admit(&mut window, delivery(QoS::AtLeastOnce, None));
             assert_ne!(id, first);
-            assert!(window.finish(id, QoS::AtLeastOnce, false).is_some());
+            assert!(window.finish(id, QoS::AtLeastOnce, false).unwrap().is_some());
         }
         assert_eq!(window.len(), 1);
     }
@@ -295,13 +330,45 @@ mod tests {
         let mut window = Window::default();
         let one = admit(&mut window, delivery(QoS::AtLeastOnce, None));
         let two = admit(&mut window, delivery(QoS::ExactlyOnce, None));
-        assert!(window.finish(two, QoS::AtLeastOnce, false).is_none());
-        assert!(window.release(one).is_none());
-        assert!(window.finish(two, QoS::ExactlyOnce, true).is_none());
-        assert!(matches!(window.release(two), Some(Some(_))));
-        assert!(matches!(window.release(two), Some(None)));
-        assert!(window.finish(two, QoS::ExactlyOnce, true).is_some());
-        assert!(window.finish(one, QoS::AtLeastOnce, false).is_some());
+        for (qos, released) in [(QoS::ExactlyOnce, false), (QoS::ExactlyOnce, true)] {
+            assert!(window.finish(one, qos, released).is_err());
+        }
+        assert!(window.release(one).is_err());
+        assert!(window.finish(two, QoS::AtLeastOnce, false).is_err());
+        assert!(window.finish(two, QoS::ExactlyOnce, true).is_err());
+        assert!(matches!(window.release(two), Ok(Release::First(_))));
+        assert!(matches!(window.release(two), Ok(Release::Again)));
+        assert!(window.finish(two, QoS::AtLeastOnce, false).is_err());
+        assert!(window.finish(two, QoS::ExactlyOnce, false).is_err());
+        assert!(window.finish(two, QoS::ExactlyOnce, true).unwrap().is_some());
+        assert!(window.finish(one, QoS::AtLeastOnce, false).unwrap().is_some());
+        assert!(window.is_empty());
+    }
+
+    /// Both ends may have heard different things when a connection breaks: what the client then says of
+    /// what was not sent again yet is no error.
+    #[test]
+    fn an_answer_of_any_kind_to_what_awaits_its_resend_is_no_error() {
+        let mut window = Window::default();
+        let one = admit(&mut window, delivery(QoS::AtLeastOnce, None));
+        let two = admit(&mut window, delivery(QoS::ExactlyOnce, None));
+        let released = admit(&mut window, delivery(QoS::ExactlyOnce, None));
+        assert!(matches!(window.release(released), Ok(Release::First(_))));
+        window.reconnect();
+        for id in [one, two, released] {
+            for (qos, after) in
+                [(QoS::AtLeastOnce, false), (QoS::ExactlyOnce, false), (QoS::ExactlyOnce, true)]
+            {
+                assert!(window.finish(id, qos, after).unwrap().is_none());
+            }
+        }
+        assert!(matches!(window.release(one), Ok(Release::Unknown)));
+        assert!(matches!(window.release(two), Ok(Release::First(_))), "the client had it");
+        while window.resend(10).is_some() {}
+        assert!(window.finish(one, QoS::AtLeastOnce, false).unwrap().is_some());
+        for id in [two, released] {
+            assert!(window.finish(id, QoS::ExactlyOnce, true).unwrap().is_some());
+        }
         assert!(window.is_empty());
     }
 
@@ -315,12 +382,13 @@ mod tests {
         assert_eq!(window.resend(2).unwrap().packet_id, ids[0]);
         assert_eq!(window.resend(2).unwrap().packet_id, ids[1]);
         assert!(window.resend(2).is_none());
-        assert!(window.finish(ids[2], QoS::AtLeastOnce, false).is_none(), "not sent here yet");
-        assert!(window.finish(ids[0], QoS::AtLeastOnce, false).is_some());
+        let finish = |window: &mut Window, id| window.finish(id, QoS::AtLeastOnce, false).unwrap();
+        assert!(finish(&mut window, ids[2]).is_none(), "not sent here yet");
+        assert!(finish(&mut window, ids[0]).is_some());
         assert_eq!(window.resend(2).unwrap().packet_id, ids[2]);
         assert!(!window.resending());
         assert_eq!(window.free(2), 0);
-        assert!(window.finish(ids[1], QoS::AtLeastOnce, false).is_some());
+        assert!(finish(&mut window, ids[1]).is_some());
         assert_eq!(window.free(2), 1);
     }
 
@@ -328,12 +396,12 @@ mod tests {
     fn a_resent_pubrel_takes_no_slot() {
         let mut window = Window::default();
         let two = admit(&mut window, delivery(QoS::ExactlyOnce, None));
-        window.release(two);
+        assert!(matches!(window.release(two), Ok(Release::First(_))));
         let one = admit(&mut window, delivery(QoS::AtLeastOnce, None));
         window.reconnect();
         assert_eq!(window.resend(1).unwrap().packet_id, two);
         assert_eq!(window.resend(1).unwrap().packet_id, one);
-        assert!(window.finish(two, QoS::ExactlyOnce, true).is_some());
+        assert!(window.finish(two, QoS::ExactlyOnce, true).unwrap().is_some());
         assert_eq!(window.free(1), 0);
     }
 
@@ -373,7 +441,7 @@ mod tests {
             } else if used.len() > 2 {
                 // The oldest two stay, in the way of those that come round again.
                 let id = used.remove(2 + draw(used.len() as u64 - 2) as usize);
-                assert!(window.finish(id, QoS::AtLeastOnce, false).is_some());
+                assert!(window.finish(id, QoS::AtLeastOnce, false).unwrap().is_some());
             }
         }
         assert!(last > 0 && used.len() >= 2);

@@ -24,7 +24,7 @@ use crate::broker::turn::{Answer, Due, Owed, Scratch, Turn};
 use crate::broker::{Peer, RefusalNote};
 use crate::codec::{self, Packet, PacketId, Publish, Reason, Version};
 use crate::config::Ingress;
-use crate::message::{Draft, Identity, SessionId};
+use crate::message::{Draft, Identity, RefusalKind, SessionId};
 use crate::session::{Action, CopyEnd, Count, Op};
 use crate::shape::{Allowance, LeakyBucket, Shaper};
 use crate::time::Time;
@@ -45,8 +45,19 @@ pub(super) struct Attachment {
     /// CONNACK has left: nothing goes before it.
     pub greeted: bool,
     pub closing: Option<Reason>,
-    pub goodbye: bool,
+    pub client_end: ClientEnd,
     pub flow: Option<Box<FlowState>>,
+}
+
+/// How the client has brought its connection to an end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum ClientEnd {
+    /// It has not, or by nothing but what the Reason Code says.
+    Unsaid,
+    /// It said DISCONNECT.
+    Goodbye,
+    /// It sent what was refused.
+    Refused(RefusalKind),
 }
 
 /// The state of a client with a limited, shaped or watched flow; and what comes of CONNECT that most
@@ -232,8 +243,13 @@ impl Attachment {
                 turn.broker.note_refusal(&note, &self.peer(), turn.now);
             }
             Action::Send { .. } | Action::Publish { .. } => unreachable!("carried out already"),
-            Action::Close(reason) => self.closing = Some(reason),
-            Action::Goodbye => self.goodbye = true,
+            Action::Close { reason, kind } => {
+                self.closing = Some(reason);
+                if let Some(kind) = kind {
+                    self.client_end = ClientEnd::Refused(kind);
+                }
+            }
+            Action::Goodbye => self.client_end = ClientEnd::Goodbye,
             Action::Return(_) | Action::WillDue(_) => {
                 unreachable!("only the end of a connection gives back and publishes a Will")
             }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use thin_vec::ThinVec;
 
 use super::Origin;
-use super::attachment::{Attachment, FlowState, Queue};
+use super::attachment::{Attachment, ClientEnd, FlowState, Queue};
 use super::filters::FiltersLeft;
 use super::pause::Pause;
 use crate::broker::mailbox::{Ask, Mailbox};
@@ -23,7 +23,7 @@ use crate::broker::ports::Receipt;
 use crate::broker::router::{RouteChange, Subscriber};
 use crate::broker::turn::{Scratch, Turn};
 use crate::codec::{Packet, PacketId, QoS, Reason};
-use crate::message::{ClientId, GroupId, SessionId};
+use crate::message::{ClientId, GroupId, RefusalKind, SessionId};
 use crate::session::{Context, Input, Session};
 use crate::shape::{Load, Shaper};
 use crate::time::Time;
@@ -77,7 +77,7 @@ impl Live {
             pause: None,
             greeted: false,
             closing: None,
-            goodbye: false,
+            client_end: ClientEnd::Unsaid,
             flow,
         };
         attachment.classify(turn);
@@ -109,18 +109,26 @@ impl Live {
         self.attachment.closing
     }
 
+    /// What the client did to be closed, where the Reason Code does not say it.
+    pub fn refused(&self) -> Option<RefusalKind> {
+        match self.attachment.client_end {
+            ClientEnd::Refused(kind) => Some(kind),
+            ClientEnd::Unsaid | ClientEnd::Goodbye => None,
+        }
+    }
+
     /// Whether CONNACK has left.
     pub fn greeted(&self) -> bool {
         self.attachment.greeted
     }
 
     pub fn said_goodbye(&self) -> bool {
-        self.attachment.goodbye
+        self.attachment.client_end == ClientEnd::Goodbye
     }
 
     /// Either of them.
     pub fn is_over(&self) -> bool {
-        self.attachment.closing.is_some() || self.attachment.goodbye
+        self.attachment.closing.is_some() || self.said_goodbye()
     }
 
     /// When time alone will change something.

@@ -382,8 +382,11 @@ impl State {
     /// DISCONNECT with the Reason Code (on 3.1.1: nothing), then the end of the connection. The log is told,
     /// if it is for something that the client sent.
     fn disconnect(&mut self, reason: Reason, turn: &mut Turn<'_>) {
+        // A CONNECT that is refused says so itself.
         if let Phase::Live(live) = &self.phase
-            && let Some(grounds) = of_close(reason, turn.broker.policy())
+            && live.greeted()
+            && let Some(grounds) =
+                live.refused().map(Grounds::new).or_else(|| of_close(reason, turn.broker.policy()))
         {
             let note = RefusalNote::new(grounds);
             turn.broker.note_refusal(&note, &live.attachment.peer(), turn.now);

@@ -274,10 +274,10 @@ fn unanswered(client: &mut Client, payload: u8) -> PacketId {
 }
 
 #[test]
-fn a_version_5_client_has_64_messages_open_and_an_old_one_as_many_identifiers_as_configured() {
+fn a_version_5_client_has_4096_messages_open_and_an_old_one_as_many_identifiers_as_configured() {
     let broker = broker("[limits]\nunreleased_max = 100");
     let at = broker.address("tcp");
-    for (version, open_max) in [(Version::V5, 64), (Version::V311, 100)] {
+    for (version, open_max) in [(Version::V5, 4096), (Version::V311, 100)] {
         let mut client = Client::connect(at, version, "a");
         let publish = |id| {
             let packet_id = PacketId::new(id);

@@ -69,8 +69,10 @@ rows! {
         /// Unacknowledged QoS 1 and 2 messages in flight to one client; lowered by the client's Receive
         /// Maximum.
         inflight_max: u16 = key(Restart, 32).range(1..=65_535);
-        /// Receive Maximum announced to clients.
-        receive_maximum: u16 = key(Restart, 64).range(1..=65_535);
+        /// Receive Maximum announced to clients: PUBLISHes of QoS 1 and 2 of one client that are open at once. Of
+        /// a client that sends more, further ones are left unread while the broker owes it answers; if all that
+        /// is open is QoS 2 with its PUBREC sent, it is closed with 0x93.
+        receive_maximum: u16 = key(Restart, 4096).range(1..=65_535);
         /// Topic Alias Maximum announced to clients.
         topic_alias_maximum: u16 = key(Restart, 16).range(0..=65_535);
         /// Topic Aliases that the broker itself assigns on one connection.

@@ -139,7 +139,7 @@ impl Session {
 
     /// PUBLISHes of the client that take a place in its Receive Maximum: of `QoS` 1 without PUBACK, of
     /// `QoS` 2 without PUBCOMP.
-    fn unanswered(&self) -> usize {
+    pub(super) fn unanswered(&self) -> usize {
         self.owed_qos1 as usize + self.received.len()
     }
 

@@ -273,6 +273,13 @@ impl Session {
         (self.owed_qos1 + self.owed_qos2) as usize
     }
 
+    /// Whether the client has as many PUBLISHes open as `receive_maximum`, and the broker owes it an answer:
+    /// once that has left, there may be room for the next one.
+    #[inline]
+    pub fn quota_is_owed(&self, receive_maximum: u16) -> bool {
+        self.owed() > 0 && self.unanswered() >= receive_maximum.into()
+    }
+
     /// Whether something in flight still awaits its resend.
     pub fn resending(&self) -> bool {
         self.window.resending()

@@ -20,6 +20,8 @@ const CONNECT_311: &str = "10 0d 0004 4d515454 04 02 000a 0001 70";
 /// CONNECT, a PUBLISH to `a` at `QoS` 0, one at `QoS` 1, and its PUBACK.
 const V5: [&str; 4] = [CONNECT_5, "30 04 0001 61 00", "32 06 0001 61 0001 00", "40 04 0001 10 00"];
 const V311: [&str; 4] = [CONNECT_311, "30 03 0001 61", "32 05 0001 61 0001", "40 02 0001"];
+/// Bytes of a PUBACK or PUBREC with its reason.
+const ACK: usize = 6;
 /// Retained, to `a`, at `QoS` 0.
 const RETAINED_5: &str = "31 05 0001 61 00 78";
 const RETAINED_311: &str = "31 04 0001 61 78";
@@ -156,6 +158,40 @@ fn who_asks_faster_than_the_store_answers_is_not_read_from_for_ever() {
     }
 }
 
+/// Most clients do not obey Receive Maximum: what they send beyond it waits for the answers that they are
+/// owed. With `QoS` 2 whose PUBRECs were sent it is an error: the PUBRELs stand behind the PUBLISH.
+#[test]
+fn a_publish_beyond_receive_maximum_is_left_unread_while_answers_are_owed() {
+    let (max, more) = (100, 9);
+    for (qos, answered) in [(1, max + more), (2, max)] {
+        let mut config = Config::default();
+        config.session.receive_maximum = max as u16;
+        let mut world = World::with(CONNECT_5, Inner::default(), &config);
+        world.said();
+        // Retained: the store is given each of them.
+        let publish = |id| hex(&format!("3{} 06 0001 61 {id:04x} 00", qos << 1 | 1));
+        let sent: Vec<u8> = (1..=max + more).flat_map(publish).collect();
+        world.store.hold(true);
+        let (mut used, flow) = world.offer(&sent);
+        assert_eq!((used, flow), (max * 8, Flow::default()), "the rest is left unread");
+        assert_eq!(world.said(), b"");
+        world.store.hold(false);
+        let mut answers = 0;
+        while !world.client.link.is_closed() && used < sent.len() {
+            world.poll();
+            answers += world.said().len() / ACK;
+            used += world.offer(&sent[used..]).0;
+        }
+        let said = world.said();
+        if qos == 1 {
+            assert_eq!(answers + said.len() / ACK, answered);
+            assert!(!world.client.link.is_closed());
+        } else {
+            assert_eq!((answers, said), (answered, hex("e0 02 93 00")));
+        }
+    }
+}
+
 /// A client, and a broker whose store is as narrow as the test says.
 pub struct World {
     pub store: Arc<Narrow>,
@@ -166,29 +202,31 @@ pub struct World {
 
 impl World {
     pub fn new(connect: &str) -> World {
-        let mut world = World::with(connect, Inner::default());
+        let mut world = World::with(connect, Inner::default(), &Config::default());
         world.said();
         world
     }
 
     /// The client connects while nothing gets to the disk.
     pub fn with_store_on_hold(connect: &str) -> World {
-        World::with(connect, Inner { held: true, ..Inner::default() })
+        let store = Inner { held: true, ..Inner::default() };
+        World::with(connect, store, &Config::default())
     }
 
     /// The client connects while the store takes nothing.
     pub fn with_store_shut(connect: &str, why: Refused) -> World {
-        World::with(connect, Inner { shut: Some(why), ..Inner::default() })
+        let store = Inner { shut: Some(why), ..Inner::default() };
+        World::with(connect, store, &Config::default())
     }
 
-    fn with(connect: &str, store: Inner) -> World {
+    fn with(connect: &str, store: Inner, config: &Config) -> World {
         let store = Arc::new(Narrow(Mutex::new(store)));
         let ports = Ports {
             store: store.clone(),
             authenticator: Arc::new(PasswordAuth::new(None)),
             access: Arc::new(PermitAll),
         };
-        let broker = Broker::new(&Config::default(), ports, 1, NOW);
+        let broker = Broker::new(config, ports, 1, NOW);
         let mut client = Client::of(&broker);
         client.offer(connect);
         World { store, broker, client, wakes: Arc::default() }

@@ -26,7 +26,7 @@ pub enum NotRead {
     Filters,
     /// Too many answers wait for the store.
     HeldAnswers,
-    /// An older client, which has no Receive Maximum to obey, has too many PUBLISHes unanswered.
+    /// Too many of its PUBLISHes await an answer that the broker owes it.
     OwedAnswers,
 }
 
@@ -49,8 +49,12 @@ impl Live {
         if held + scratch.map_or(0, |scratch| scratch.answers.len()) >= HELD_MAX {
             return Some(NotRead::HeldAnswers);
         }
-        let owed_max = broker.policy().limits.owed_max as usize;
-        let owes = self.attachment.version != Version::V5 && self.session.owed() >= owed_max;
+        let policy = broker.policy();
+        // An older client has no Receive Maximum to obey; not every newer one obeys it.
+        let owes = match self.attachment.version {
+            Version::V5 => self.session.quota_is_owed(policy.session.receive_maximum),
+            Version::V31 | Version::V311 => self.session.owed() >= policy.limits.owed_max as usize,
+        };
         owes.then_some(NotRead::OwedAnswers)
     }
 }

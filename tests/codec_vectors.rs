@@ -12,6 +12,7 @@ const ROWS: usize = 354;
 const LATER: &[(&str, &str)] = &[
     ("A109", "Topic Filter form is the topic floor's: answered in SUBACK"),
     ("A110", "Topic Filter form is the topic floor's: answered in SUBACK"),
+    ("A143", "a level with the bridge bit is served: the row allows both"),
     ("B212", "ShareName is the topic floor's: answered in SUBACK"),
     ("B213", "ShareName is the topic floor's: answered in SUBACK"),
     ("B215", "ShareName is the topic floor's: answered in SUBACK"),

@@ -127,10 +127,12 @@ const HASHED: &[(&str, usize)] = &[("HashMap", 3), ("HashSet", 2)];
 /// language: ask only where the protocol truly differs, and say so here.
 const VERSIONS: &[(&str, usize)] = &[
     // An older client cannot be told an assigned Client Identifier, nor another Keep Alive; a Session
-    // from the store has no client yet.
-    ("src/session/connect.rs", 3),
+    // from the store has no client yet. 3.1 has no Client Identifier of the server's choice at all.
+    ("src/session/connect.rs", 5),
     // Above our Receive Maximum; a refusal of a PUBLISH.
     ("src/session/inbound.rs", 2),
+    // An older UNSUBACK says nothing of a filter.
+    ("src/session/subscribe.rs", 1),
     // Reason Strings are not even made.
     ("src/session/mod.rs", 1),
     // An older client knows no Receive Maximum, and cannot be told that the disk is full: its reads

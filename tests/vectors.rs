@@ -18,6 +18,8 @@ use wire::{Client, VERSIONS, connect, connect_with_will, decoded};
 const ROWS: usize = 294;
 const RUNS: usize = 299;
 
+/// A Protocol Level with the bridge bit: the row allows to refuse it and to serve it.
+const BRIDGE: &str = "A143";
 /// Valid in itself, but not on any connection that this broker accepts.
 const ONLY_WITH_A_METHOD: &str = "B289";
 
@@ -80,6 +82,7 @@ fn from_client(line: &str) -> Vec<Row<'_>> {
     };
     let verdict = match verdict {
         _ if id == ONLY_WITH_A_METHOD => Verdict::Refused,
+        _ if id == BRIDGE => Verdict::Valid,
         "valid" => Verdict::Valid,
         "malformed" | "protocol-error" => Verdict::Refused,
         "incomplete" => Verdict::Incomplete,

@@ -50,6 +50,8 @@ pub enum Packet<'a> {
 pub struct Connect<'a> {
     /// The version the client speaks.
     pub version: Version,
+    /// It says that it is a bridge: a bit of the Protocol Level that no standard knows. Never of version 5.
+    pub bridge: bool,
     /// Drop the stored Session first.
     pub clean_start: bool,
     /// Seconds; 0 is off.
@@ -88,6 +90,7 @@ impl Default for Connect<'_> {
     fn default() -> Self {
         Connect {
             version: Version::V5,
+            bridge: false,
             clean_start: true,
             keep_alive: 0,
             client_id: "",

@@ -73,3 +73,6 @@ pub enum Sender {
     /// Bytes a server sent (for test clients and the load generator).
     Server,
 }
+
+/// The bit of the Protocol Level by which a bridge of mosquitto says that it is one.
+pub(super) const BRIDGE: u8 = 0x80;

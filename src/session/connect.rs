@@ -12,6 +12,9 @@ use crate::topic::TopicName;
 pub struct Terms {
     /// The client's version.
     pub version: Version,
+    /// The client is a bridge: its Subscriptions are without what it publishes itself, and with RETAIN as
+    /// published.
+    pub bridge: bool,
     /// Seconds; 0 is off.
     pub keep_alive: u16,
     /// Session Expiry Interval granted, seconds; `u32::MAX` never.
@@ -35,6 +38,7 @@ impl Terms {
     pub fn parked(expiry: u32) -> Terms {
         Terms {
             version: Version::V5,
+            bridge: false,
             keep_alive: 0,
             expiry,
             asked_expiry: expiry,
@@ -59,9 +63,14 @@ pub fn negotiate(connect: &Connect<'_>, policy: &Policy) -> Result<Terms, (Reaso
         let grounds = Grounds::limit(RefusalKind::ClientIdBytes, max, len);
         return Err((Reason::ClientIdentifierNotValid, grounds));
     }
-    // 3.1.1 cannot tell the client an assigned one, so the client could never resume the Session.
-    if connect.client_id.is_empty() && connect.version != Version::V5 && !connect.clean_start {
-        // [MQTT311-3.1.3-8]
+    // 3.1.1 cannot tell the client an assigned one, so the client could never resume the Session; 3.1 has
+    // none [MQTT311-3.1.3-8].
+    let assignable = match connect.version {
+        Version::V31 => false,
+        Version::V311 => connect.clean_start,
+        Version::V5 => true,
+    };
+    if connect.client_id.is_empty() && !assignable {
         return refuse(Reason::ClientIdentifierNotValid, RefusalKind::ClientIdEmpty);
     }
     if let Some(will) = &connect.will {
@@ -79,6 +88,7 @@ pub fn negotiate(connect: &Connect<'_>, policy: &Policy) -> Result<Terms, (Reaso
     }
     Ok(Terms {
         version: connect.version,
+        bridge: connect.bridge,
         keep_alive: keep_alive(connect, policy),
         expiry: capped_expiry(connect.session_expiry, policy),
         asked_expiry: connect.session_expiry,

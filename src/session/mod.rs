@@ -346,10 +346,7 @@ impl Session {
                 self.on_subscribe(subscribe, cx, out);
                 Ok(())
             }
-            Packet::Unsubscribe(unsubscribe) => {
-                self.on_unsubscribe(unsubscribe, cx, out);
-                Ok(())
-            }
+            Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(unsubscribe, cx, out),
             Packet::PingReq => {
                 out(Action::Send { packet: &Packet::PingResp, after_ops: false });
                 Ok(())

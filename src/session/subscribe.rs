@@ -1,12 +1,14 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
 use super::cursors::Cursor;
-use super::{Action, Context, Op, Session, Subscription};
+use super::violation::Violation;
+use super::{Action, Context, Op, PacketResult, Session, Subscription};
 use crate::codec::{
     Packet, Properties, Reason, RetainHandling, SubAck, Subscribe, SubscribeOptions, Unsubscribe,
+    Version,
 };
 use crate::message::{Grounds, RefusalKind};
-use crate::topic::TopicFilter;
+use crate::topic::{TopicError, TopicFilter};
 
 /// One SUBSCRIBE: what there is still room for, and what it leaves to be done after its last filter.
 struct SubscribePass<'a> {
@@ -58,7 +60,10 @@ impl Session {
         unsubscribe: &Unsubscribe<'_>,
         cx: &Context<'_>,
         out: &mut impl FnMut(Action<'_>),
-    ) {
+    ) -> PacketResult {
+        if self.terms.version != Version::V5 {
+            self.check_filters(unsubscribe, cx)?;
+        }
         let mut ended = Vec::new();
         let filters = unsubscribe.filters.iter();
         let reasons = filters.map(|filter| self.unsubscribe(filter, &mut ended, cx, out)).collect();
@@ -70,6 +75,19 @@ impl Session {
             reasons,
         });
         out(Action::Send { packet: &packet, after_ops: true });
+        Ok(())
+    }
+
+    /// An UNSUBACK of 3.1.1 has no Reason Codes: a filter with a misplaced wildcard closes
+    /// `[MQTT311-4.7.1-2]` `[MQTT311-4.7.1-3]`. In version 5 it is answered with 0x8F.
+    fn check_filters(&self, unsubscribe: &Unsubscribe<'_>, cx: &Context<'_>) -> PacketResult {
+        let misplaced = |filter: &&str| {
+            TopicFilter::parse(filter, &cx.policy.topic) == Err(TopicError::Wildcard)
+        };
+        match unsubscribe.filters.iter().any(|filter| misplaced(&filter)) {
+            true => Err(Violation::protocol(RefusalKind::SubscribeFilter)),
+            false => Ok(()),
+        }
     }
 
     /// The Subscriptions of the last SUBSCRIBE are in the tree since `stamp`.
@@ -123,6 +141,10 @@ impl Session {
             return pass.refuse(text, Reason::QuotaExceeded, grounds);
         }
         options.qos = options.qos.min(cx.policy.qos_max); // [MQTT5-3.2.2-10]
+        if self.terms.bridge {
+            options.no_local = filter.share().is_none(); // [MQTT5-3.8.3-4]
+            options.retain_as_published = true;
+        }
         let subscription = Subscription { options, id };
         let old = self.subscriptions.get(&filter);
         if old.is_none()

@@ -180,6 +180,7 @@ impl Random {
         let forever = if clean_start { 0 } else { u32::MAX };
         Connect {
             version,
+            bridge: false,
             clean_start,
             keep_alive: self.u16(),
             client_id: self.text(),

@@ -51,9 +51,10 @@ impl Live {
         }
         let policy = broker.policy();
         // An older client has no Receive Maximum to obey; not every newer one obeys it.
-        let owes = match self.attachment.version {
-            Version::V5 => self.session.quota_is_owed(policy.session.receive_maximum),
-            Version::V31 | Version::V311 => self.session.owed() >= policy.limits.owed_max as usize,
+        let owes = if self.attachment.version == Version::V5 {
+            self.session.quota_is_owed(policy.session.receive_maximum)
+        } else {
+            self.session.owed() >= policy.limits.owed_max as usize
         };
         owes.then_some(NotRead::OwedAnswers)
     }

@@ -121,8 +121,10 @@ pub(super) fn check_first_byte(
         // [MQTT5-3.1.0-1]
         return Err(DecodeError::Refused(Reason::ProtocolError, "first packet is no CONNECT"));
     }
-    let flags = if matches!(kind, PUBREL | SUBSCRIBE | UNSUBSCRIBE) { 0b0010 } else { 0 };
-    if first & 0x0F != flags {
+    let asks = matches!(kind, PUBREL | SUBSCRIBE | UNSUBSCRIBE);
+    // In 3.1 these have a DUP flag: its clients send them again with it.
+    let dup = if asks && version == Some(Version::V31) { 0b1000 } else { 0 };
+    if first & 0x0F & !dup != u8::from(asks) << 1 {
         return Err(DecodeError::Malformed("fixed header flags")); // [MQTT5-2.1.3-1]
     }
     let backwards = match sender {

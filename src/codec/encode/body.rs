@@ -10,7 +10,7 @@ use crate::codec::property::{Properties, Property};
 use crate::codec::reason::Reason;
 use crate::codec::version3;
 use crate::codec::wire::{Measure, Sink, VARIABLE_MAX};
-use crate::codec::words::{QoS, Version};
+use crate::codec::words::{BRIDGE, QoS, Version};
 
 /// In which form a body is written.
 #[derive(Clone, Copy)]
@@ -66,6 +66,7 @@ impl Form {
             Version::V311 => ("MQTT", 4),
             Version::V5 => ("MQTT", 5),
         };
+        let level = if connect.bridge && !self.v5() { level | BRIDGE } else { level };
         let password = connect.password.filter(|_| self.v5() || connect.user_name.is_some());
         let mut flags = u8::from(connect.clean_start) << 1
             | u8::from(password.is_some()) << 6

@@ -9,7 +9,7 @@ use crate::codec::property::{Property, carrier, read_block};
 use crate::codec::reason::{Reason, carrier as reason_carrier};
 use crate::codec::version3;
 use crate::codec::wire::{FieldReader, RemainingLength, remaining_length};
-use crate::codec::words::{QoS, Version};
+use crate::codec::words::{BRIDGE, QoS, Version};
 
 /// The version that the CONNECT at the front of `bytes` asks for, if its Protocol Level can be read:
 /// a CONNECT that does not decode is refused in the form of that version.
@@ -26,19 +26,21 @@ pub fn connect_version(bytes: &[u8]) -> Option<Version> {
     let mut reader = FieldReader::new(&rest[len..]);
     let name = reader.text("Protocol Name").ok()?;
     match version(name, reader.u8("Protocol Level").ok()?) {
-        Ok(version) | Err(DecodeError::UnsupportedVersion { answer: version, .. }) => Some(version),
+        Ok((version, _)) | Err(DecodeError::UnsupportedVersion { answer: version, .. }) => {
+            Some(version)
+        }
         Err(_) => None,
     }
 }
 
-/// The version that a Protocol Name and a Protocol Level name together.
-fn version(name: &str, level: u8) -> Result<Version, DecodeError> {
+/// The version that a Protocol Name and a Protocol Level name together, and whether the level has the
+/// bridge bit.
+fn version(name: &str, level: u8) -> Result<(Version, bool), DecodeError> {
     match (name, level) {
-        ("MQTT", 5) => Ok(Version::V5),
-        ("MQTT", 4) => Ok(Version::V311),
-        ("MQIsdp", 3) => Ok(Version::V31),
-        // 0x83 and 0x84 are 3.1 and 3.1.1 with the bridge bit of some brokers.
-        ("MQTT", 0..=3 | 0x83 | 0x84) | ("MQIsdp", _) => {
+        ("MQTT", 5) => Ok((Version::V5, false)),
+        ("MQTT", 4 | 0x84) => Ok((Version::V311, level & BRIDGE != 0)),
+        ("MQIsdp", 3 | 0x83) => Ok((Version::V31, level & BRIDGE != 0)),
+        ("MQTT", 0..=3 | 0x83) | ("MQIsdp", _) => {
             Err(DecodeError::UnsupportedVersion { level, answer: Version::V311 })
         }
         ("MQTT", _) => Err(DecodeError::UnsupportedVersion { level, answer: Version::V5 }),
@@ -63,15 +65,16 @@ impl PacketFrame<'_> {
         reader: &mut FieldReader<'a>,
     ) -> Result<Connect<'a>, DecodeError> {
         let name = reader.text("Protocol Name")?;
-        let version = version(name, reader.u8("Protocol Level")?)?;
+        let (version, bridge) = version(name, reader.u8("Protocol Level")?)?;
         let v5 = version == Version::V5;
         if v5 && !self.shortest {
             // The version is known only now. [MQTT5-1.5.5-1]
             return Err(DecodeError::Malformed("Remaining Length not in its shortest form"));
         }
         let flags = reader.u8("Connect Flags")?;
-        check_flags(flags, v5)?;
+        check_flags(flags, version)?;
         let mut connect = empty_connect(version, flags & flag::CLEAN_START != 0);
+        connect.bridge = bridge;
         connect.keep_alive = reader.u16("Keep Alive")?;
         let mut users = 0;
         if v5 {
@@ -86,10 +89,12 @@ impl PacketFrame<'_> {
         if users > self.limits.user_properties_max {
             return Err(DecodeError::Refused(Reason::QuotaExceeded, "too many User Properties"));
         }
-        if flags & flag::USER_NAME != 0 {
+        // In 3.1 the length of the packet has precedence over these flags.
+        let there = |reader: &FieldReader<'_>| version != Version::V31 || !reader.is_empty();
+        if flags & flag::USER_NAME != 0 && there(reader) {
             connect.user_name = Some(reader.text("User Name")?);
         }
-        if flags & flag::PASSWORD != 0 {
+        if flags & flag::PASSWORD != 0 && there(reader) {
             connect.password = Some(reader.binary("Password")?);
         }
         Ok(connect)
@@ -226,15 +231,17 @@ impl PacketFrame<'_> {
     }
 }
 
-fn check_flags(flags: u8, v5: bool) -> Result<(), DecodeError> {
-    if flags & flag::RESERVED != 0 {
+fn check_flags(flags: u8, version: Version) -> Result<(), DecodeError> {
+    // In 3.1 the reserved flag is not used, nor is what belongs to a Will where there is none.
+    let strict = version != Version::V31;
+    if strict && flags & flag::RESERVED != 0 {
         return Err(DecodeError::Malformed("reserved Connect Flag")); // [MQTT5-3.1.2-3]
     }
-    if flags & flag::WILL == 0 && flags & (flag::WILL_QOS | flag::WILL_RETAIN) != 0 {
+    if strict && flags & flag::WILL == 0 && flags & (flag::WILL_QOS | flag::WILL_RETAIN) != 0 {
         // [MQTT5-3.1.2-11] [MQTT5-3.1.2-13]
         return Err(DecodeError::Malformed("Will QoS or Will Retain without a Will"));
     }
-    if !v5 && flags & flag::PASSWORD != 0 && flags & flag::USER_NAME == 0 {
+    if version != Version::V5 && flags & flag::PASSWORD != 0 && flags & flag::USER_NAME == 0 {
         // [MQTT311-3.1.2-22]; legal in version 5.
         return Err(DecodeError::Malformed("Password without a User Name"));
     }

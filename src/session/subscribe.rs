@@ -84,7 +84,7 @@ impl Session {
         let misplaced = |filter: &&str| {
             TopicFilter::parse(filter, &cx.policy.topic) == Err(TopicError::Wildcard)
         };
-        match unsubscribe.filters.iter().any(|filter| misplaced(&filter)) {
+        match unsubscribe.filters.iter().any(misplaced) {
             true => Err(Violation::protocol(RefusalKind::SubscribeFilter)),
             false => Ok(()),
         }

@@ -1,6 +1,5 @@
 //! What a Session has of the broker while it is connected, and how its actions are carried out.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -16,7 +15,6 @@ use super::pause::Pause;
 use crate::broker::classes::Who;
 use crate::broker::mailbox::{Mailbox, Owner, Pace};
 use crate::broker::metrics::Counter;
-use crate::broker::ports::{Fetch, Receipt};
 use crate::broker::publish::{Publisher, Submission};
 use crate::broker::router::{Membership, RouteChange};
 use crate::broker::topic_ledger::Unrouted;
@@ -24,10 +22,13 @@ use crate::broker::turn::{Answer, Due, Owed, Scratch, Turn};
 use crate::broker::{Peer, RefusalNote};
 use crate::codec::{self, Packet, PacketId, Publish, Reason, Version};
 use crate::config::Ingress;
-use crate::message::{Draft, Identity, RefusalKind, SessionId};
+use crate::message::{Draft, Identity, SessionId};
 use crate::session::{Action, CopyEnd, Count, Op};
 use crate::shape::{Allowance, LeakyBucket, Shaper};
 use crate::time::Time;
+
+pub(super) use super::client_end::ClientEnd;
+pub(super) use super::queue::{Held, Queue};
 
 /// What a Session has of the broker while it is connected.
 #[derive(Debug)]
@@ -49,17 +50,6 @@ pub(super) struct Attachment {
     pub flow: Option<Box<FlowState>>,
 }
 
-/// How the client has brought its connection to an end.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum ClientEnd {
-    /// It has not, or by nothing but what the Reason Code says.
-    Unsaid,
-    /// It said DISCONNECT.
-    Goodbye,
-    /// It sent what was refused.
-    Refused(RefusalKind),
-}
-
 /// The state of a client with a limited, shaped or watched flow; and what comes of CONNECT that most
 /// clients do not have. Most clients have none of it.
 #[derive(Debug, Default)]
@@ -79,23 +69,6 @@ pub(super) struct FlowState {
     pub overload_limit: Option<Box<LeakyBucket>>,
     /// When it was last given something, where that matters.
     pub coalesce: Coalesce,
-}
-
-/// What waits for the store: what is owed to the client, first in first out, and what is to come.
-#[derive(Debug, Default)]
-pub(super) struct Queue {
-    pub held: VecDeque<Held>,
-    /// Of the last batch with anything of this Session in it.
-    pub newest: Option<Receipt>,
-    /// Messages on their way from the store, and where they wait.
-    pub fetch: Option<(Arc<Mailbox>, Fetch)>,
-}
-
-/// An answer in its place, with what it waits for.
-#[derive(Debug)]
-pub(super) struct Held {
-    pub receipt: Option<Receipt>,
-    pub what: Owed,
 }
 
 /// A PUBLISH of the client, as its Session hands it over.

@@ -7,6 +7,7 @@
 
 mod ahead;
 mod attachment;
+mod client_end;
 mod coalesce;
 mod deliver;
 mod egress;
@@ -19,6 +20,7 @@ mod opening;
 mod origin;
 mod overload_limit;
 mod pause;
+mod queue;
 mod refused;
 mod unfinished;
 

@@ -23,7 +23,7 @@ use super::matches::{Match, MatchGathering};
 use super::recent::Recent;
 use crate::codec::QoS;
 use crate::message::{GroupId, Identity, Loss, ReceiverId, SessionId};
-use crate::session::{Groups, Subscription};
+use crate::session::{Groups, RetainedMoment, Subscription};
 use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::topic::{TextHash, TopicFilter, TopicName, Tree};
 
@@ -76,8 +76,8 @@ const OVERLAP_LOOKS: usize = 4;
 #[derive(Debug, Default)]
 #[must_use]
 pub struct Changed {
-    /// The stamp of the retained messages in the moment of the change.
-    stamp: u64,
+    /// How far the retained messages had come at the change.
+    moment: RetainedMoment,
     /// The client's memberships in groups, as they are now.
     memberships: ThinVec<Membership>,
     /// What is lost with groups that have ended.
@@ -224,7 +224,7 @@ impl Router {
             }
         }
         self.renew_version();
-        changed.stamp = self.retained.stamp();
+        changed.moment = self.retained.moment();
         changed
     }
 
@@ -390,9 +390,9 @@ impl Route {
 }
 
 impl Changed {
-    /// The stamp of the retained messages in the moment of the change.
-    pub fn stamp(&self) -> u64 {
-        self.stamp
+    /// How far the retained messages had come at the change.
+    pub fn moment(&self) -> RetainedMoment {
+        self.moment
     }
 
     /// The client's memberships in groups, as they are now; they are taken out.

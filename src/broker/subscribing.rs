@@ -5,23 +5,24 @@ use thin_vec::ThinVec;
 use super::Broker;
 use super::router::{Changed, Membership, RouteChange, Subscriber};
 use super::turn::Turn;
+use crate::session::RetainedMoment;
 
 impl Broker {
-    /// Carries out in one moment what a Session asks of the routes. Returns the stamp of the retained
-    /// messages in that moment.
+    /// Carries out in one moment what a Session asks of the routes. Returns how far the retained messages
+    /// had come.
     pub(super) fn change_routes(
         &self,
         subscriber: &Subscriber<'_>,
         changes: Vec<RouteChange>,
         memberships: &mut ThinVec<Membership>,
         turn: &mut Turn<'_>,
-    ) -> u64 {
+    ) -> RetainedMoment {
         let before = std::mem::take(memberships);
         let mut changed = self.0.router.change(subscriber, changes, before);
         *memberships = changed.take_memberships();
-        let stamp = changed.stamp();
+        let moment = changed.moment();
         self.after_change(changed, turn);
-        stamp
+        moment
     }
 
     /// What has come of a change is counted, given to the store and woken with the turn.

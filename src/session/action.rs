@@ -28,11 +28,6 @@ pub enum Input<'a> {
         /// It was refused for a rate.
         over_rate: bool,
     },
-    /// All [`Action::Subscribe`]s of the last packet were carried out at this retained stamp.
-    Subscribed {
-        /// Retained messages up to this stamp are read by the cursor; later ones come live.
-        stamp: u64,
-    },
     /// Time has passed.
     Tick,
 }

@@ -90,6 +90,9 @@ impl Session {
         out: &mut impl FnMut(Action<'_>),
     ) -> Option<Time> {
         let ends = self.terms.expiry == 0;
+        if !ends {
+            self.note_places(cx, out);
+        }
         let back = self
             .window
             .take_shared(|delivery| delivery.group.is_some_and(|g| ends || takes_shared(g)));

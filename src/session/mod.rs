@@ -94,7 +94,7 @@ use crate::topic::TopicFilter;
 pub use action::{Action, Count, Input};
 pub use connect::{Terms, reserved};
 pub use context::{Access, Context, Groups, Policy};
-pub use cursors::Cursor;
+pub use cursors::{Cursor, Owed, RetainedMoment};
 pub use ended::{CopyEnd, EndedCopy};
 pub use ending::End;
 pub use record::{Op, Record};
@@ -161,10 +161,17 @@ impl Session {
 
     /// A Session as it was when the broker stopped, without a connection.
     pub fn restore(record: Record) -> Session {
-        let Record { identity, expiry, parked: _, subscriptions, flights, received, will } = record;
+        let Record { identity, expiry, parked, subscriptions, owed, flights, received, will } =
+            record;
         let mut session = Session::new(identity, Terms::parked(expiry), Time::START);
         for (filter, subscription) in subscriptions {
             session.subscriptions.insert(filter, subscription);
+        }
+        for (filter, owed) in owed {
+            if let Some(Subscription { options, id }) = session.subscriptions.get(&filter) {
+                let parked = parked.is_some();
+                session.cursors.open(Cursor::restore(filter, options.qos, id, owed, parked));
+            }
         }
         session.window = window::Window::restore(flights);
         session.received = received.into_iter().collect();
@@ -213,10 +220,6 @@ impl Session {
                 // A refusal for want of room says so in words.
                 let words = !over_rate && reason != Reason::NotAuthorized;
                 self.on_published(packet_id, qos, reason, words, out);
-                Ok(())
-            }
-            Input::Subscribed { stamp } => {
-                self.on_subscribed(stamp);
                 Ok(())
             }
             Input::Tick => self.on_tick(cx),

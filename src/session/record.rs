@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::Subscription;
 use super::will::WillMessage;
 use super::window::FlightStage;
+use super::{Owed, Subscription};
 use crate::codec::{PacketId, SubscribeOptions};
 use crate::message::{Delivery, GroupId, Identity, Mid};
 use crate::time::Time;
@@ -38,6 +38,8 @@ pub enum Op {
         options: SubscribeOptions,
         /// Its Subscription Identifier, 0 for none.
         id: u32,
+        /// Retained messages that the client has not been sent yet.
+        owes: Option<Box<Owed>>,
     },
     /// No such Subscription any more.
     Unsubscribed {
@@ -90,6 +92,7 @@ pub struct Record {
     pub(super) expiry: u32,
     pub(super) parked: Option<Time>,
     pub(super) subscriptions: Vec<(TopicFilter, Subscription)>,
+    pub(super) owed: Vec<(TopicFilter, Owed)>,
     pub(super) flights: Vec<(PacketId, FlightStage)>,
     pub(super) received: Vec<PacketId>,
     pub(super) will: Option<Arc<WillMessage>>,
@@ -103,6 +106,7 @@ impl Record {
             expiry,
             parked: None,
             subscriptions: Vec::new(),
+            owed: Vec::new(),
             flights: Vec::new(),
             received: Vec::new(),
             will: None,
@@ -114,7 +118,8 @@ impl Record {
         match op {
             Op::Session { identity, expiry } => (self.identity, self.expiry) = (identity, expiry),
             Op::Parked { since } => self.parked = Some(since),
-            Op::Subscribed { filter, options, id } => {
+            Op::Subscribed { filter, options, id, owes } => {
+                self.owed.extend(owes.map(|owes| (filter.clone(), *owes)));
                 self.subscriptions.push((filter, Subscription { options, id }));
             }
             Op::Sent { packet_id, delivery } => {

@@ -1,11 +1,11 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
-use super::cursors::Cursor;
+use super::cursors::{Cursor, InStore, RetainedMoment};
 use super::violation::Violation;
 use super::{Action, Context, Op, PacketResult, Session, Subscription};
 use crate::codec::{
-    Packet, Properties, Reason, RetainHandling, SubAck, Subscribe, SubscribeOptions, Unsubscribe,
-    Version,
+    Packet, Properties, QoS, Reason, RetainHandling, SubAck, Subscribe, SubscribeOptions,
+    Unsubscribe, Version,
 };
 use crate::message::{Grounds, RefusalKind};
 use crate::topic::{TopicError, TopicFilter};
@@ -42,7 +42,9 @@ impl Session {
             .iter()
             .map(|(filter, options)| self.subscribe(filter, *options, id, &mut pass, cx, out))
             .collect();
-        self.cursors.replace(pass.renewed);
+        for filter in self.cursors.replace(pass.renewed) {
+            self.owes_nothing(&filter, cx, out);
+        }
         for (grounds, topic, count) in pass.refused {
             out(Action::Refused { grounds, topic, count });
         }
@@ -67,6 +69,7 @@ impl Session {
         let mut ended = Vec::new();
         let filters = unsubscribe.filters.iter();
         let reasons = filters.map(|filter| self.unsubscribe(filter, &mut ended, cx, out)).collect();
+        // The rows of their Subscriptions are gone, and with them what they owe.
         self.cursors.replace(ended);
         let packet = Packet::UnsubAck(SubAck {
             packet_id: unsubscribe.packet_id,
@@ -90,9 +93,85 @@ impl Session {
         }
     }
 
-    /// The Subscriptions of the last SUBSCRIBE are in the tree since `stamp`.
-    pub(super) fn on_subscribed(&mut self, stamp: u64) {
-        self.cursors.stamp(stamp);
+    /// The Subscriptions of the last SUBSCRIBE are in the tree since `moment`; SUBACK promises what is retained
+    /// for them. `look` pulls nothing, and says whether there is nothing.
+    pub fn subscribed(
+        &mut self,
+        moment: RetainedMoment,
+        cx: &Context<'_>,
+        mut look: impl FnMut(&mut Cursor) -> bool,
+        out: &mut impl FnMut(Action<'_>),
+    ) {
+        let mut cursors = std::mem::take(&mut self.cursors);
+        let durable = cx.remembers && self.lasts();
+        cursors.begin(moment, |cursor| {
+            if durable && look(cursor) {
+                self.note_end(cursor, cx, out);
+                return true;
+            }
+            // What is sent at QoS 0 is not promised.
+            if cursor.qos > QoS::AtMostOnce || cursor.owes != InStore::Nothing {
+                self.note_place(cursor, cx, out);
+            }
+            false
+        });
+        self.cursors = cursors;
+    }
+
+    /// The client leaves: the store is told where each cursor stands, so that nothing is missed or comes
+    /// twice after a restart.
+    pub(super) fn note_places(&mut self, cx: &Context<'_>, out: &mut impl FnMut(Action<'_>)) {
+        let mut cursors = std::mem::take(&mut self.cursors);
+        for cursor in cursors.iter_mut() {
+            self.note_place(cursor, cx, out);
+        }
+        self.cursors = cursors;
+    }
+
+    /// Retained messages were pulled by the first cursor, which stands elsewhere now, or is at its end.
+    pub fn pulled(&mut self, done: bool, cx: &Context<'_>, out: &mut impl FnMut(Action<'_>)) {
+        let mut cursors = std::mem::take(&mut self.cursors);
+        if done {
+            if let Some(cursor) = cursors.close_first() {
+                self.note_end(&cursor, cx, out);
+            }
+        } else if let Some(cursor) = cursors.first()
+            && cursor.owes == InStore::Noted
+        {
+            self.note_place(cursor, cx, out);
+        }
+        self.cursors = cursors;
+    }
+
+    fn note_place(&self, cursor: &mut Cursor, cx: &Context<'_>, out: &mut impl FnMut(Action<'_>)) {
+        let Some(Subscription { options, id }) = self.subscriptions.get(&cursor.filter) else {
+            return;
+        };
+        if !cx.remembers || !self.lasts() {
+            return;
+        }
+        if cursor.owes == InStore::Nothing {
+            cursor.owes = InStore::Noted;
+        }
+        let (filter, owes) = (cursor.filter.clone(), cursor.owed().map(Box::new));
+        out(Action::Remember(Op::Subscribed { filter, options, id, owes }));
+    }
+
+    fn note_end(&self, cursor: &Cursor, cx: &Context<'_>, out: &mut impl FnMut(Action<'_>)) {
+        if cursor.owes != InStore::Nothing {
+            self.owes_nothing(&cursor.filter, cx, out);
+        }
+    }
+
+    fn owes_nothing(
+        &self,
+        filter: &TopicFilter,
+        cx: &Context<'_>,
+        out: &mut impl FnMut(Action<'_>),
+    ) {
+        let Some(Subscription { options, id }) = self.subscriptions.get(filter) else { return };
+        let filter = filter.clone();
+        self.remember(cx, out, || Op::Subscribed { filter, options, id, owes: None });
     }
 
     /// The cursor to pull retained messages by, if one is open.
@@ -103,11 +182,6 @@ impl Session {
     /// Whether retained messages are still to be pulled.
     pub fn has_cursor(&self) -> bool {
         !self.cursors.is_empty()
-    }
-
-    /// The first cursor has reached its end.
-    pub fn close_cursor(&mut self) {
-        self.cursors.close_first();
     }
 
     fn subscribe<'a>(
@@ -155,7 +229,8 @@ impl Session {
         // Fleets subscribe again at every reconnect: an equal one writes nothing.
         if old != Some(subscription) {
             self.subscriptions.insert(filter.clone(), subscription);
-            self.remember(cx, out, || Op::Subscribed { filter: filter.clone(), options, id });
+            let filter = || filter.clone();
+            self.remember(cx, out, || Op::Subscribed { filter: filter(), options, id, owes: None });
         }
         out(Action::Subscribe { filter: &filter, subscription });
         self.open_cursor(filter, subscription, old.is_none(), pass, cx);
@@ -202,13 +277,8 @@ impl Session {
             RetainHandling::Never => false,
         };
         let opens = wanted && filter.share().is_none() && cx.policy.session.retain_available;
-        let cursor = opens.then(|| Cursor {
-            filter: filter.clone(),
-            qos: subscription.options.qos,
-            id: subscription.id,
-            stamp: None,
-            after: None,
-        });
+        let cursor =
+            opens.then(|| Cursor::new(filter.clone(), subscription.options.qos, subscription.id));
         match cursor {
             Some(cursor) if is_new => self.cursors.open(cursor),
             cursor if !is_new => pass.renewed.push((filter, cursor)),

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `01` Session | its client, its expiry |
 //! | `02` Session | since when it is parked |
-//! | `03` Session, filter | options, Subscription Identifier |
+//! | `03` Session, filter | options, Subscription Identifier; retained messages that are owed (form 2) |
 //! | `04` message | its receivers, each message once; what it says |
 //! | `06` Session, Packet Identifier | a copy in flight |
 //! | `07` Session, Packet Identifier | `QoS` 2 identifier of the client, not released |
@@ -39,7 +39,7 @@ use crate::codec::{Properties, QoS, RetainHandling, SubscribeOptions};
 use crate::message::{
     ClientId, Draft, GroupId, Identity, Message, Meter, Mid, ReceiverId, SessionId,
 };
-use crate::session::{Op, WillMessage};
+use crate::session::{Op, Owed, WillMessage};
 use crate::time::Time;
 use crate::topic::{TopicFilter, TopicName};
 
@@ -157,6 +157,7 @@ pub const KINDS: [Line; 11] = [
         ..line(RowKind::Parked, "parked", Replay::Told(tell_parked))
     },
     Line {
+        newest_form: OWES_FORM,
         of_session: true,
         ..line(RowKind::Subscription, "subscriptions", Replay::Told(tell_subscription))
     },
@@ -277,9 +278,9 @@ pub fn write(id: SessionId, op: &Op, order: impl FnOnce() -> u64, rows: &mut Row
                 rows.delete(own(kind).as_bytes());
             }
         }
-        Op::Subscribed { filter, options, id: number } => {
+        Op::Subscribed { filter, options, id: number, owes } => {
             let key = subscription_key(id, filter);
-            rows.put_with(&key, |out| put_subscription(*options, *number, out));
+            rows.put_with(&key, |out| put_subscription(*options, *number, owes.as_deref(), out));
         }
         Op::Unsubscribed { filter } => rows.delete(&subscription_key(id, filter)),
         Op::Sent { packet_id, delivery } => {
@@ -357,18 +358,28 @@ fn tell_parked(key: &[u8], value: &[u8], _: &Source<'_>) -> Result<Fact, Unread>
     Ok(Fact::Session(key::session_of(key)?.0, Op::Parked { since: read_time(value)? }))
 }
 
-fn put_subscription(options: SubscribeOptions, id: u32, out: &mut Vec<u8>) {
-    let mut value = ValueWriter::begin(FORM, out);
+/// The form of the values of Subscriptions for which retained messages are owed.
+const OWES_FORM: u8 = 2;
+
+fn put_subscription(options: SubscribeOptions, id: u32, owes: Option<&Owed>, out: &mut Vec<u8>) {
+    let form = if owes.is_some() { OWES_FORM } else { FORM };
+    let mut value = ValueWriter::begin(form, out);
     value.u8(options.qos as u8
         | u8::from(options.no_local) << 2
         | u8::from(options.retain_as_published) << 3
         | (options.retain_handling as u8) << 4);
     value.u32(id);
+    if let Some(Owed { latest, after }) = owes {
+        value.u64(latest.as_nanos());
+        // No topic is empty.
+        value.rest(after.as_deref().unwrap_or("").as_bytes());
+    }
 }
 
 fn tell_subscription(key: &[u8], value: &[u8], _: &Source<'_>) -> Result<Fact, Unread> {
     let (session, filter) = key::session_of(key)?;
-    let mut value = ValueReader::begin(FORM, value)?;
+    let form = if value.first() == Some(&OWES_FORM) { OWES_FORM } else { FORM };
+    let mut value = ValueReader::begin(form, value)?;
     let bits = value.u8()?;
     let retain_handling = match bits >> 4 {
         0 => RetainHandling::Always,
@@ -383,7 +394,14 @@ fn tell_subscription(key: &[u8], value: &[u8], _: &Source<'_>) -> Result<Fact, U
         retain_handling,
     };
     let (filter, id) = (filter_of(filter)?, value.u32()?);
-    Ok(Fact::Session(session, Op::Subscribed { filter, options, id }))
+    let owes = if form == OWES_FORM { Some(Box::new(read_owed(&mut value)?)) } else { None };
+    Ok(Fact::Session(session, Op::Subscribed { filter, options, id, owes }))
+}
+
+fn read_owed(value: &mut ValueReader<'_>) -> Result<Owed, Torn> {
+    let latest = Time::from_nanos(value.u64()?);
+    let after = std::str::from_utf8(value.rest()).map_err(|_| Torn)?;
+    Ok(Owed { latest, after: (!after.is_empty()).then(|| after.to_owned()) })
 }
 
 fn put_will(will: &WillMessage, identity: &Identity, out: &mut Vec<u8>) {

@@ -159,7 +159,7 @@ fn who_asks_faster_than_the_store_answers_is_not_read_from_for_ever() {
 }
 
 /// Most clients do not obey Receive Maximum: what they send beyond it waits for the answers that they are
-/// owed. With `QoS` 2 whose PUBRECs were sent it is an error: the PUBRELs stand behind the PUBLISH.
+/// owed. With `QoS` 2 after its PUBRECs it is an error: the PUBRELs stand behind the PUBLISH.
 #[test]
 fn a_publish_beyond_receive_maximum_is_left_unread_while_answers_are_owed() {
     let (max, more) = (100, 9);
@@ -192,7 +192,7 @@ fn a_publish_beyond_receive_maximum_is_left_unread_while_answers_are_owed() {
     }
 }
 
-/// A client, and a broker whose store is as narrow as the test says.
+/// A client, and a broker with a store as narrow as the test says.
 pub struct World {
     pub store: Arc<Narrow>,
     pub broker: Broker,

@@ -369,8 +369,9 @@ impl Live {
             // It looked, and found next to nothing: as dear as a SUBSCRIBE.
             self.charge(Load::Subscribe, 1, now);
         }
-        if done {
-            self.session.close_cursor();
+        if moved {
+            let Live { session, attachment } = self;
+            session.pulled(done, &cx, &mut |action| attachment.carry_out(action, turn));
         }
         for delivery in drained.drain(..) {
             let above = usize::from(delivery.qos > QoS::AtMostOnce);

@@ -24,7 +24,7 @@ use crate::broker::router::{RouteChange, Subscriber};
 use crate::broker::turn::{Scratch, Turn};
 use crate::codec::{Packet, PacketId, QoS, Reason};
 use crate::message::{ClientId, GroupId, RefusalKind, SessionId};
-use crate::session::{Context, Input, Session};
+use crate::session::{Context, Cursor, Input, Session};
 use crate::shape::{Load, Shaper};
 use crate::time::Time;
 
@@ -34,6 +34,9 @@ pub(super) struct Live {
     pub(super) session: Session,
     pub(super) attachment: Attachment,
 }
+
+/// Retained topics looked at for one SUBSCRIBE, to find out whether it is owed any.
+const LOOK_MAX: usize = 128;
 
 /// So many answers may wait for the store before nothing more is read: Receive Maximum counts PUBLISHes
 /// alone, and what a client asks for besides is not bounded by it.
@@ -320,7 +323,8 @@ impl Live {
             })
         };
         let own: Vec<_> = filters().filter(|filter| filter.starts_with("$SYS")).collect();
-        if !own.is_empty() {
+        let of_sys = !own.is_empty();
+        if of_sys {
             turn.broker.refresh_sys(&own, turn);
             // What is retained is there before the Subscription looks; and nothing is pushed before
             // the store has it.
@@ -330,7 +334,20 @@ impl Live {
         let subscriber = Subscriber::new(self.attachment.id(), &self.attachment.mailbox);
         let subscriber = subscriber.lasting(self.session.lasts()).connected(true);
         let memberships = &mut self.attachment.memberships;
-        let stamp = turn.broker.change_routes(&subscriber, changes, memberships, turn);
-        self.run(Input::Subscribed { stamp }, &turn.context(), turn);
+        let moment = turn.broker.change_routes(&subscriber, changes, memberships, turn);
+        let (cx, now) = (turn.context(), turn.now);
+        let retained = turn.broker.0.router.retained();
+        let Live { session, attachment } = self;
+        let mut steps = LOOK_MAX;
+        let look = |cursor: &mut Cursor| retained.is_at_end(cursor, &mut steps, now);
+        session.subscribed(moment, &cx, look, &mut |action| attachment.carry_out(action, turn));
+        if of_sys && !turn.batch.is_empty() {
+            // SUBACK promises this too.
+            let receipt = turn.commit();
+            self.note_newest(receipt);
+            if let Some(queue) = &mut self.attachment.queue {
+                queue.last_waits_for(receipt);
+            }
+        }
     }
 }

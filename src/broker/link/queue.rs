@@ -17,6 +17,15 @@ pub(super) struct Queue {
     pub fetch: Option<(Arc<Mailbox>, Fetch)>,
 }
 
+impl Queue {
+    /// The answer that was held last waits for `receipt` too.
+    pub fn last_waits_for(&mut self, receipt: Option<Receipt>) {
+        if let (Some(held), Some(_)) = (self.held.back_mut(), receipt) {
+            held.receipt = receipt;
+        }
+    }
+}
+
 /// An answer in its place, with what it waits for.
 #[derive(Debug)]
 pub(super) struct Held {

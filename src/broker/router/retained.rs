@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::codec::QoS;
 use crate::config;
 use crate::message::{Delivery, Grounds, Message, RefusalKind, SubscriptionIds};
-use crate::session::{Cursor, Room};
+use crate::session::{Cursor, RetainedMoment, Room};
 use crate::sync::{Mutex, MutexGuard};
 use crate::time::Time;
 use crate::topic::{Retained, TopicName};
@@ -47,6 +47,8 @@ struct RetainedTopics {
     own: Sum,
     /// Of the last change.
     stamp: u64,
+    /// When the latest that was ever retained was received.
+    latest: Time,
     /// Stamps of changes that the store is still to be given.
     open: BTreeSet<u64>,
     /// Topics of messages that expire, by time and stamp.
@@ -90,9 +92,15 @@ impl RetainedMessages {
         retaining.kept.then(|| inner.open_stamp())
     }
 
-    /// The stamp of the last change.
-    pub(super) fn stamp(&self) -> u64 {
-        self.lock().stamp
+    /// How far they have come.
+    pub(super) fn moment(&self) -> RetainedMoment {
+        let inner = self.lock();
+        RetainedMoment { stamp: inner.stamp, latest: inner.latest }
+    }
+
+    /// Whether there is nothing for `cursor`, as far as a look at `steps` topics shows.
+    pub fn is_at_end(&self, cursor: &mut Cursor, steps: &mut usize, now: Time) -> bool {
+        *steps > 0 && self.pull(cursor, Room::default(), (0, steps), now, &mut Vec::new())
     }
 
     /// Takes in a retained message from the store.
@@ -128,16 +136,17 @@ impl RetainedMessages {
         now: Time,
         out: &mut Vec<Delivery>,
     ) -> bool {
-        let Some(stamp) = cursor.stamp else { return false };
-        let Cursor { filter, qos: granted, id, after, .. } = cursor;
-        let start = after.take();
+        let Some(RetainedMoment { stamp, latest }) = cursor.moment else { return false };
+        let start = cursor.after.take();
+        let Cursor { filter, qos: granted, id, .. } = &*cursor;
         let mut resume = None;
         let mut last = None::<String>;
         let mut left = max;
         let mut visit = |name: &str, found: &Stamped| {
             let message = &found.message;
-            if found.stamp <= stamp && !message.expired(now) {
-                let qos = message.qos.min(*granted);
+            let qos = message.qos.min(*granted);
+            let old = found.stamp <= stamp && message.received <= latest;
+            if old && !message.expired(now) && !cursor.may_be_sent(qos) {
                 let takes_slot = qos > QoS::AtMostOnce;
                 if left == 0 || room.bytes == 0 || (takes_slot && room.window == 0) {
                     return false;
@@ -160,7 +169,7 @@ impl RetainedMessages {
         let topics = &self.lock().topics;
         let done = topics.scan(filter.pattern(), start.as_deref(), steps, &mut resume, &mut visit);
         if !done {
-            *after = resume.or(last).or(start);
+            cursor.after = resume.or(last).or(start);
         }
         done
     }
@@ -239,6 +248,7 @@ impl RetainedTopics {
         self.remove(topic);
         let Retain::Set(message) = retain else { return };
         let (stamp, sum) = (self.stamp, Sum::of(&message));
+        self.latest = self.latest.max(message.received);
         self.all.add(sum);
         if is_own(topic) {
             self.own.add(sum);
@@ -313,7 +323,8 @@ mod tests {
         for pattern in ["#", "$SYS/#"] {
             let filter = TopicFilter::parse(pattern, &limits).expect("a filter");
             let (qos, stamp) = (QoS::ExactlyOnce, Some(stamp));
-            let mut cursor = Cursor { filter, qos, id: 0, stamp, after: None };
+            let mut cursor = Cursor::new(filter, qos, 0);
+            cursor.moment = stamp.map(|stamp| RetainedMoment { stamp, latest: now });
             let room = Room { window: usize::MAX, bytes: usize::MAX };
             let mut out = Vec::new();
             while !retained.pull(&mut cursor, room, (max, &mut 3), now, &mut out) {
@@ -397,7 +408,7 @@ mod tests {
                 let soonest = soonest.filter(|time| *time != Time::NEVER);
                 assert_eq!(retained.deadline(), soonest, "{seed} {step}");
                 let oldest = open.first().copied().unwrap_or(stamp + 1);
-                assert_eq!((retained.stamp(), retained.oldest_open()), (stamp, oldest));
+                assert_eq!((retained.moment().stamp, retained.oldest_open()), (stamp, oldest));
                 let noted = draw(stamp as usize + 1) as u64;
                 let seen = twin.iter().filter(|(_, (_, stamp))| *stamp <= noted);
                 let mut seen: Vec<_> = seen.map(|(topic, _)| (*topic).to_owned()).collect();

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use sluicemq::config::LogFormat;
 use sluicemq::settings::{self, Settings};
 
 /// An MQTT 3.1.1 and 5 broker for fleets of IoT devices that tells the truth about every message
@@ -121,5 +122,14 @@ impl Layers {
             (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
         });
         settings::load(&self.configs, env, &self.sets)
+    }
+
+    /// `log.format`, as far as it can be told from layers that may hold mistakes.
+    pub fn log_format(&self) -> LogFormat {
+        settings::log_format(
+            &self.configs,
+            std::env::var("SLUICE_LOG__FORMAT").ok().as_deref(),
+            &self.sets,
+        )
     }
 }

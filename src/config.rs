@@ -38,7 +38,7 @@ mod units;
 mod whole;
 
 pub use self::auth::AuthConfig;
-pub use self::broker::{BrokerConfig, Log, LogFormat};
+pub use self::broker::{BrokerConfig, Log, LogFormat, LogOutput};
 pub use self::class::Class;
 pub use self::limits::{LimitsConfig, SessionConfig};
 pub use self::listener::{CertificateIdentity, ClientCertificate, Listener, Tls};

@@ -16,6 +16,8 @@
 #![doc = concat!("```\n", include_str!("../examples/embed.rs"), "```")]
 // One function has an exception, and says why: it gives memory back to the system (`net/trim.rs`).
 #![deny(unsafe_code)]
+// What a command prints is printed by `logging::console`; else a reader that has gone is a panic.
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod auth;
 pub mod broker;

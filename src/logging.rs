@@ -1,16 +1,27 @@
-//! Logs: lines for people or JSON objects, to standard error.
+//! Logs: lines for people or JSON objects, to standard error or to a file.
+//!
+//! Nothing that happens to the log stops anything else: see [`queue`].
 
+pub mod console;
+mod file;
 mod line;
+mod queue;
 
-use std::io::{self, IsTerminal, Write};
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::Duration;
 
-use tracing::{Event, Subscriber};
+use tracing::{Event, Subscriber, error};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, registry};
+use tracing_subscriber::{EnvFilter, Registry, registry, reload as reloadable};
 
-use crate::config::Log;
+use crate::config::{Log, LogOutput};
+use file::{RotatedFile, StandardError};
 use line::LineFormat;
+use queue::LineQueue;
 
 /// Why logging did not start.
 #[derive(Debug, thiserror::Error)]
@@ -26,35 +37,112 @@ pub enum LogError {
         /// What is wrong with it.
         problem: String,
     },
+    /// The file cannot be written.
+    #[error("log.file: cannot open {}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The thread that writes cannot be had.
+    #[error("the log cannot be written: {0}")]
+    Thread(io::Error),
     /// Something else in this process logs already.
     #[error("logging was started before")]
     Started,
 }
 
-/// Starts logging as `log` says. `levels`, from `SLUICE_LOG`, goes over `log.level`.
+/// The log of this process.
+struct Running {
+    queue: LineQueue,
+    levels: reloadable::Handle<EnvFilter, Registry>,
+    /// From the environment: they go over the configuration.
+    environment: Option<String>,
+}
+
+static RUNNING: OnceLock<Running> = OnceLock::new();
+
+/// Starts logging as `log` says. `levels`, from `SLUICE_LOG`, goes over `log.level`. Panics are logged too.
 pub fn start(log: &Log, levels: Option<&str>) -> Result<(), LogError> {
-    let filter = filter(log, levels)?;
-    let format = LineFormat { format: log.format, colours: colours(), priorities: false };
-    let lines = LineLayer { format };
-    registry().with(filter).with(lines).try_init().map_err(|_| LogError::Started)
+    let (filter, handle) = reloadable::Layer::new(filter(log, levels)?);
+    let is_file = log.output == LogOutput::File;
+    let queue = if is_file {
+        let path = log.file.clone().unwrap_or_default();
+        let file = RotatedFile::open(&path, log.file_bytes_max.0, log.old_files_max);
+        LineQueue::start(file.map_err(|source| LogError::File { path, source })?)
+    } else {
+        StandardError::open().and_then(LineQueue::start)
+    };
+    let queue = queue.map_err(LogError::Thread)?;
+    let format = LineFormat {
+        format: log.format,
+        colours: !is_file && colours(),
+        priorities: !is_file && is_journal(),
+    };
+    let lines = LineLayer { format, queue: queue.clone() };
+    registry().with(filter).with(lines).try_init().map_err(|_| LogError::Started)?;
+    let environment = levels.map(str::to_owned);
+    let _ = RUNNING.set(Running { queue, levels: handle, environment });
+    std::panic::set_hook(Box::new(log_panic));
+    Ok(())
+}
+
+/// Puts the levels of `log` in force, and opens the file again. Does nothing if logging was not started.
+pub fn reload(log: &Log) -> Result<(), LogError> {
+    let Some(running) = RUNNING.get() else { return Ok(()) };
+    running.queue.reopen();
+    let filter = filter(log, running.environment.as_deref())?;
+    running.levels.reload(filter).map_err(|_| LogError::Started)
+}
+
+/// Waits until every line is written, or lost, but no longer than `most`. The process may end then.
+pub fn flush(most: Duration) {
+    if let Some(running) = RUNNING.get() {
+        running.queue.flush(most);
+    }
 }
 
 /// Writes each event as a line.
 struct LineLayer {
     format: LineFormat,
+    queue: LineQueue,
 }
 
 impl<S: Subscriber> Layer<S> for LineLayer {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        // A log that cannot be written is no reason for anything else to fail.
-        let _ = io::stderr().write_all(self.format.line(event).as_bytes());
+        self.queue.push(&self.format.line(event));
     }
+}
+
+/// A panic's message goes where all lines go: standard error may be stuck.
+fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let payload = panic.payload();
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    let thread = std::thread::current();
+    let trace = Backtrace::capture();
+    let trace = (trace.status() == BacktraceStatus::Captured).then(|| trace.to_string());
+    error!(
+        thread = thread.name(),
+        place = panic.location().map(tracing::field::display),
+        trace,
+        "panic: {}",
+        text.unwrap_or("no message")
+    );
 }
 
 /// Whether levels have colours: on a terminal, unless NO_COLOR is set to anything.
 fn colours() -> bool {
     let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     io::stderr().is_terminal() && !refused
+}
+
+/// Whether standard error leads to journald, which reads a priority at the front of a line.
+fn is_journal() -> bool {
+    let Ok(named) = std::env::var("JOURNAL_STREAM") else { return false };
+    let found = rustix::fs::fstat(io::stderr());
+    found.is_ok_and(|found| named == format!("{}:{}", found.st_dev, found.st_ino))
 }
 
 fn filter(log: &Log, levels: Option<&str>) -> Result<EnvFilter, LogError> {
@@ -69,7 +157,6 @@ fn filter(log: &Log, levels: Option<&str>) -> Result<EnvFilter, LogError> {
     }
     EnvFilter::builder().parse(levels).map_err(|error| wrong(error.to_string()))
 }
-
 #[cfg(test)]
 mod tests {
     use super::*;

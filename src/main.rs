@@ -1,5 +1,7 @@
 //! `sluice`: the broker, and what the program does besides being one.
 
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
+
 mod command_line;
 mod password;
 mod store_command;
@@ -8,9 +10,11 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
-use sluicemq::config::{Config, Listener};
+use sluicemq::config::{Config, Listener, LogFormat};
+use sluicemq::logging::console;
 use sluicemq::run::signals::Signals;
 use sluicemq::run::{Listening, RunError};
 use sluicemq::settings::Settings;
@@ -23,7 +27,7 @@ fn main() -> ExitCode {
     let signals = match Signals::catch() {
         Ok(signals) => signals,
         Err(error) => {
-            eprintln!("sluice: cannot catch signals: {error}");
+            console::complain(format_args!("sluice: cannot catch signals: {error}"));
             return ExitCode::from(2);
         }
     };
@@ -31,6 +35,18 @@ fn main() -> ExitCode {
     if !matches!(cli.command, None | Some(Command::Run)) {
         signals.let_be();
     }
+    let code = carry_out(&cli, signals);
+    logging::flush(LAST_LINES);
+    match console::unsaid() {
+        Some(error) => {
+            console::complain(format_args!("sluice: cannot write to standard output: {error}"));
+            ExitCode::from(2)
+        }
+        None => code,
+    }
+}
+
+fn carry_out(cli: &Cli, signals: Signals) -> ExitCode {
     let done = match &cli.command {
         None | Some(Command::Run) => start(&cli.layers, signals),
         Some(Command::Check { live: true, address, user, .. }) => {
@@ -38,7 +54,7 @@ fn main() -> ExitCode {
         }
         Some(Command::Check { files, .. }) => check(&cli.layers, *files),
         Some(Command::Config) => cli.layers.load().map_err(Into::into).map(|settings| {
-            print!("{}", settings.show());
+            console::print(settings.show());
         }),
         Some(Command::Certs { out, names, client }) => make_certs(out, names, client),
         Some(Command::Store { command }) => {
@@ -56,8 +72,10 @@ fn main() -> ExitCode {
     let Err(error) = done else {
         return ExitCode::SUCCESS;
     };
+    let runs = matches!(cli.command, None | Some(Command::Run));
+    let format = if runs { cli.layers.log_format() } else { LogFormat::Human };
     for line in error.to_string().lines() {
-        eprintln!("sluice: {line}");
+        console::say_failed(line, format);
     }
     let code = error.downcast_ref::<RunError>().map_or(2, RunError::exit_code);
     ExitCode::from(code)
@@ -69,8 +87,8 @@ fn start(layers: &Layers, signals: Signals) -> Result<(), Box<dyn Error>> {
     let levels = std::env::var("SLUICE_LOG").ok();
     logging::start(&settings.config().log, levels.as_deref())?;
     if settings.is_development() && certs::ensure_development(Path::new(DEVELOPMENT_CERTS))? {
-        println!(
-            "made a development CA, a server certificate for localhost and a client certificate in certs/"
+        console::say(
+            "made a development CA, a server certificate for localhost and a client certificate in certs/",
         );
     }
     run(layers, &settings, signals)
@@ -81,7 +99,7 @@ fn run(layers: &Layers, settings: &Settings, signals: Signals) -> Result<(), Box
     let config = settings.from_here();
     let ready = |listening: &[Listening]| {
         if settings.is_development() {
-            println!("{}", try_lines(listening));
+            console::say(try_lines(listening));
         }
     };
     let reread = || match layers.load() {
@@ -111,11 +129,11 @@ fn live(layers: &Layers, address: Option<SocketAddr>, user: Option<&str>) -> Exi
     });
     match checked {
         Ok(()) => {
-            println!("the broker is well");
+            console::say("the broker is well");
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("sluice: {error}");
+            console::complain(format_args!("sluice: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -126,10 +144,11 @@ fn check(layers: &Layers, files: bool) -> Result<(), Box<dyn Error>> {
     if files {
         open_files(settings.config())?;
     }
-    println!(
-        "the configuration is good{}",
-        if files { ", and so are the files it names" } else { "" }
-    );
+    console::say(if files {
+        "the configuration is good, and so are the files it names"
+    } else {
+        "the configuration is good"
+    });
     Ok(())
 }
 
@@ -150,7 +169,7 @@ fn store_section(layers: &Layers) -> Result<sluicemq::config::StoreConfig, Box<d
 
 fn make_certs(out: &Path, names: &[String], client: &str) -> Result<(), Box<dyn Error>> {
     for path in certs::make(out, names, client)? {
-        println!("{}", path.display());
+        console::say(path.display());
     }
     Ok(())
 }
@@ -185,6 +204,8 @@ fn target(listener: &Listening) -> String {
     }
 }
 
+/// How long the end of the process waits for the last lines of its log.
+const LAST_LINES: Duration = Duration::from_secs(1);
 /// Where [`Config::development`] looks for certificates.
 const DEVELOPMENT_CERTS: &str = "certs";
 

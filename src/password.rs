@@ -1,8 +1,9 @@
 //! Asks for a password: twice and without echo on a terminal, else one line of standard input.
 
-use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::io::{self, BufRead, IsTerminal, Read};
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use sluicemq::logging::console;
 
 /// Longest password MQTT can carry, and a line's end.
 const LINE_MAX: u64 = 65_535 + 2;
@@ -20,8 +21,7 @@ pub fn ask(plain: bool) -> io::Result<Vec<u8>> {
 }
 
 fn unseen(prompt: &str) -> io::Result<Vec<u8>> {
-    eprint!("{prompt}");
-    io::stderr().flush()?;
+    console::complain_of(prompt);
     let _quiet = Quiet::start()?;
     line()
 }

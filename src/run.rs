@@ -142,6 +142,7 @@ pub fn run(
 fn give_up_later() {
     let later = || {
         std::thread::sleep(GIVE_UP);
+        crate::logging::flush(Duration::from_secs(1));
         std::process::exit(70);
     };
     if std::thread::Builder::new().name("give up".to_owned()).spawn(later).is_err() {

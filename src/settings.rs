@@ -7,9 +7,11 @@ mod file;
 mod keys;
 mod layer;
 mod load;
+mod log_format;
 mod show;
 
 pub use self::load::{Settings, SettingsError, load};
+pub use self::log_format::log_format;
 
 /// The full names of all keys as they are declared, with `0` for the number in a list.
 pub fn key_names() -> Vec<String> {

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use sluicemq::config::StoreConfig;
+use sluicemq::logging::console;
 use sluicemq::store::engine::{self, Engine, Exported, Options, StoreError, TableKind};
 use sluicemq::store::{self, row_name};
 
@@ -28,12 +29,16 @@ pub fn run(command: &StoreCommand, section: &StoreConfig) -> Result<ExitCode, Bo
         StoreCommand::Stats => stats(path, &options, &kind)?,
         StoreCommand::Export { file } => {
             let exported = export(path, options, &kind, file)?;
-            println!("{} rows are in {}", exported.rows, file.display());
+            console::say(format_args!("{} rows are in {}", exported.rows, file.display()));
         }
         StoreCommand::Import { file } => {
             let mut input = BufReader::new(opened(file, File::open(file))?);
             let imported = engine::import(path, &options, &kind, &mut input)?;
-            println!("{} rows are in the store {}", imported.rows, path.display());
+            console::say(format_args!(
+                "{} rows are in the store {}",
+                imported.rows,
+                path.display()
+            ));
         }
         StoreCommand::Salvage { out } => salvage(path, &options, &kind, out)?,
     }
@@ -42,15 +47,21 @@ pub fn run(command: &StoreCommand, section: &StoreConfig) -> Result<ExitCode, Bo
 
 fn check(path: &Path, options: &Options, kind: &TableKind) -> Result<ExitCode, Box<dyn Error>> {
     let found = engine::check(path, options, kind)?;
-    println!("{} rows, {} frames of the journal above them", found.rows, found.frames);
+    console::say(format_args!(
+        "{} rows, {} frames of the journal above them",
+        found.rows, found.frames
+    ));
     if found.torn > 0 {
-        println!("{} bytes that a crash left unfinished: never promised", found.torn);
+        console::say(format_args!(
+            "{} bytes that a crash left unfinished: never promised",
+            found.torn
+        ));
     }
     for problem in &found.problems {
-        println!("{problem}");
+        console::say(format_args!("{problem}"));
     }
     if found.problems.is_empty() {
-        println!("the store is as it was written");
+        console::say(format_args!("the store is as it was written"));
         return Ok(ExitCode::SUCCESS);
     }
     Ok(ExitCode::FAILURE)
@@ -59,14 +70,14 @@ fn check(path: &Path, options: &Options, kind: &TableKind) -> Result<ExitCode, B
 fn stats(path: &Path, options: &Options, kind: &TableKind) -> Result<(), Box<dyn Error>> {
     let found = engine::check(path, options, kind)?;
     for (prefix, rows) in found.table_rows {
-        println!("{:<16}{rows:>12}", row_name(prefix));
+        console::say(format_args!("{:<16}{rows:>12}", row_name(prefix)));
     }
-    println!("{:<16}{:>12}", "all rows", found.rows);
-    println!("{:<16}{:>12}", "journal frames", found.frames);
-    println!("{:<16}{:>12}", "rows' version", found.schema);
+    console::say(format_args!("{:<16}{:>12}", "all rows", found.rows));
+    console::say(format_args!("{:<16}{:>12}", "journal frames", found.frames));
+    console::say(format_args!("{:<16}{:>12}", "rows' version", found.schema));
     let (table, journal) = found.disk_bytes;
-    println!("{:<16}{table:>12}", "table bytes");
-    println!("{:<16}{journal:>12}", "journal bytes");
+    console::say(format_args!("{:<16}{table:>12}", "table bytes"));
+    console::say(format_args!("{:<16}{journal:>12}", "journal bytes"));
     match found.problems.first() {
         Some(problem) => Err(problem.to_string().into()),
         None => Ok(()),
@@ -111,12 +122,18 @@ fn salvage(
     engine::import(&new, options, kind, &mut rows)?;
     let dangling = store::mend(&new, options.clone(), kind)?;
     for lost in &salvaged.lost {
-        println!("lost: {lost}");
+        console::say(format_args!("lost: {lost}"));
     }
     if dangling > 0 {
-        println!("lost: {dangling} messages in flight that are not there any more");
+        console::say(format_args!(
+            "lost: {dangling} messages in flight that are not there any more"
+        ));
     }
-    println!("{} rows were read; the new store is {}", salvaged.exported.rows, new.display());
+    console::say(format_args!(
+        "{} rows were read; the new store is {}",
+        salvaged.exported.rows,
+        new.display()
+    ));
     Ok(())
 }
 

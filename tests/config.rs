@@ -101,7 +101,10 @@ fn a_mistake_in_a_file_is_named_by_place_and_with_the_nearest_key() {
             "[log]\nqos_max = 1",
             "t.toml:2:1: unknown key 'qos_max' in [log]; there is one in [session]",
         ),
-        ("[log]\nxyzzy = 1", "t.toml:2:1: unknown key 'xyzzy' in [log]; known: format, level"),
+        (
+            "[log]\nxyzzy = 1",
+            "t.toml:2:1: unknown key 'xyzzy' in [log]; known: file, file_bytes_max, format, level, old_files_max, output",
+        ),
         (
             "[[listener]]\n adress = \"x\"",
             "t.toml:2:2: unknown key 'adress' in [[listener]]; did you mean 'address'?",
@@ -474,7 +477,7 @@ fn all_keys() -> Config {
 /// The same with another value of one key.
 fn changed(key: &str) -> Config {
     let old = all_keys();
-    let words = ["reject", "conflate", "none", "optional", "cn", "redb", "os", "json", "x"];
+    let words = ["reject", "conflate", "none", "optional", "cn", "redb", "os", "json", "file", "x"];
     for attempt in 0..words.len() + 2 {
         let mut table = toml::Value::try_from(&old).unwrap();
         let value = key.split('.').fold(&mut table, |value, part| match part.parse::<usize>() {

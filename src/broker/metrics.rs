@@ -141,6 +141,9 @@ impl Default for Metrics {
     }
 }
 
+/// Lines of this process's log that could not be written.
+pub static LOG_LINES_LOST: AtomicU64 = AtomicU64::new(0);
+
 static NEXT_SHARD: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {

@@ -16,7 +16,7 @@ use super::{Broker, ListenerId};
 use crate::codec::Version;
 use crate::message::{Grounds, RefusalKind};
 use crate::shape::TokenBucket;
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Mutex, MutexGuard, whole};
 use crate::time::Time;
 
 /// A peer, as far as it is known.
@@ -321,7 +321,7 @@ impl PeerLog {
     }
 
     fn lock(&self) -> MutexGuard<'_, PeerLines> {
-        self.lines.lock().expect("no code panics while it holds the lines")
+        whole(self.lines.lock())
     }
 }
 

@@ -1,21 +1,33 @@
 //! The process: its logs, threads, shutdown and `$SYS`.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use super::problems::Problems;
 use super::rates::Egress;
 use super::section::InForce::{Live, Restart};
 use super::section::{key, rows, section};
-use super::units::Span;
+use super::units::{Size, Span};
 
 rows! {
-    /// Logs, on standard error.
+    /// Logs. What cannot be written is counted in `$SYS/broker/log/lines lost`; it stops nothing.
     pub struct Log {
         /// `"human"`: lines for people. `"json"`: one JSON object a line.
         format: LogFormat = key(Restart, LogFormat::Human).words::<LogFormat>();
         /// Level, or levels by module as in `info,sluicemq::net=debug`. The environment variable
         /// `SLUICE_LOG` overrides it.
-        level: String = key(Restart, "info".to_owned());
+        level: String = key(Live, "info".to_owned());
+        /// `"stderr"`, or `"file"`: then `log.file` names it. Lines on standard error have priorities where it
+        /// leads to journald, and colours on a terminal unless `NO_COLOR` is set.
+        output: LogOutput = key(Restart, LogOutput::Stderr).words::<LogOutput>();
+        /// File for the log. At SIGHUP it is opened again, after another program has moved it.
+        file: Option<PathBuf> = key(Restart, None).example(Some("sluice.log".into())).names_file();
+        /// Length after which the file becomes an old one, `file.1`, and another begins; 0 is never.
+        file_bytes_max: Size = key(Restart, Size::kib(64 * 1024))
+            .range_or(Size::kib(64)..=Size::TIB, Size(0));
+        /// Old files that are kept.
+        old_files_max: u32 = key(Restart, 5).range(0..=1000);
     }
 }
 
@@ -48,6 +60,17 @@ pub enum LogFormat {
     Json,
 }
 
+/// What the log is written to.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogOutput {
+    /// Standard error.
+    #[default]
+    Stderr,
+    /// A file, rotated by size.
+    File,
+}
+
 impl Log {
     /// What is wrong with `level`, if anything.
     ///
@@ -73,6 +96,9 @@ impl Log {
     pub(super) fn check(&self, found: &mut Problems) {
         if let Some(problem) = self.level_problem() {
             found.add("log.level", problem);
+        }
+        if self.output == LogOutput::File && self.file.is_none() {
+            found.add("log.file", "is missing: log.output is \"file\"".to_owned());
         }
     }
 }

@@ -34,13 +34,34 @@ impl LineFormat {
         line
     }
 
+    /// A line without fields, with its end.
+    pub fn line_of(&self, level: Level, target: &str, message: &str) -> String {
+        let mut line = String::new();
+        let message = if self.is_json() { cut(message) } else { without_controls(&cut(message)) };
+        let fields = Fields { message, ..Fields::default() };
+        let _ = self.write_fields(&mut line, (level, target), fields);
+        line
+    }
+
+    fn is_json(&self) -> bool {
+        self.format == LogFormat::Json
+    }
+
     fn write(&self, out: &mut String, event: &Event<'_>) -> fmt::Result {
+        let mut fields = Fields { json: self.is_json(), ..Fields::default() };
+        event.record(&mut fields);
+        let metadata = event.metadata();
+        self.write_fields(out, (*metadata.level(), metadata.target()), fields)
+    }
+
+    fn write_fields(
+        &self,
+        out: &mut String,
+        (level, target): (Level, &str),
+        Fields { message, text, .. }: Fields,
+    ) -> fmt::Result {
         let mut time = String::new();
         SystemTime.format_time(&mut Writer::new(&mut time))?;
-        let (level, target) = (*event.metadata().level(), event.metadata().target());
-        let mut fields = Fields { json: self.format == LogFormat::Json, ..Fields::default() };
-        event.record(&mut fields);
-        let Fields { message, text, .. } = fields;
         if self.priorities {
             write!(out, "<{}>", priority(level))?;
         }

@@ -8,6 +8,7 @@ use super::Reread;
 use super::watch::{Task, Watch};
 use crate::auth::{PasswordFile, Rights};
 use crate::config::Config;
+use crate::logging;
 use crate::net::sampler;
 use crate::net::serve::ServeContext;
 use crate::net::tls::LiveTls;
@@ -87,6 +88,9 @@ impl Reloader {
         let (broker, now) = (&self.shared.broker, self.shared.clock.now());
         broker.reload(&config, now);
         self.rights.set(&config.auth);
+        if let Err(error) = logging::reload(&config.log) {
+            error!(%error, "the levels of the log stay as they are");
+        }
         if config.overload != self.config.overload {
             // The sampler may have to look at other causes.
             self.sampling.stop();

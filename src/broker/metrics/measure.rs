@@ -1,7 +1,9 @@
 //! Every metric with its value: what `$SYS` says, and what an exporter shows.
 
+use std::sync::atomic::Ordering;
+
 use super::table::{Metric, MetricValue, metrics};
-use super::{Counter, MetricKind, MetricUnit};
+use super::{Counter, LOG_LINES_LOST, MetricKind, MetricUnit};
 use crate::broker::Broker;
 use crate::broker::loads::{Loads, SPANS};
 use crate::broker::mailbox::Mailbox;
@@ -87,6 +89,8 @@ metrics! {
     UNWRITTEN "overload_unwritten" Gauge Bytes "overload/unwritten"
         "Bytes that the store has not written, as last measured.";
     LEDGER "ledger" Counter Count "ledger/<reason>" "Copies lost, by reason.";
+    LOG_LOST "log_lines_lost" Counter Count "log/lines lost"
+        "Lines of the log that could not be written.";
     REFUSED "refused" Counter Count "refused/<reason>"
         "What was refused to peers, by reason: see docs/refusals.md.";
     TOPIC_LEDGER "topic_ledger" Counter Count "ledger/topics/<class>/<reason>"
@@ -262,6 +266,7 @@ impl Broker {
             (&WILL_BYTES, shared.wills.bytes()),
             (&BUFFERED, shared.buffers.bytes()),
             (&LETTERS_WAITING, self.0.dead_letters.len() as u64),
+            (&LOG_LOST, LOG_LINES_LOST.load(Ordering::Relaxed)),
         ] {
             visit(metric, &[], MetricValue::Number(value));
         }

@@ -8,6 +8,7 @@
 //! socket and no clock: [`stamp`], [`verify`], [`routes`], [`client`], [`window`], [`payload`].
 
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod client;
 pub mod command;

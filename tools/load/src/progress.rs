@@ -6,6 +6,7 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use sluicemq::logging::console;
 
 /// What a person sees while a run goes on.
 pub struct Progress {
@@ -76,7 +77,7 @@ impl Progress {
         match &self.shown {
             Shown::Nothing => {}
             Shown::Bar(bar) => bar.println(what),
-            Shown::Lines(_) => eprintln!("{what}"),
+            Shown::Lines(_) => console::complain(what),
         }
     }
 
@@ -92,7 +93,7 @@ impl Progress {
                 let mut lines = lines.borrow_mut();
                 if Instant::now() >= lines.next {
                     lines.next = Instant::now() + LINE_EVERY;
-                    eprintln!("{}: {}", lines.what, in_words(moment));
+                    console::complain(format_args!("{}: {}", lines.what, in_words(moment)));
                 }
             }
         }

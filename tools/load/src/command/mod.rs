@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use sluicemq::logging::console;
 
 use self::options::{Engine, Output, Where, place_of};
 use self::words::in_one_line;
@@ -99,7 +100,7 @@ pub fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
-            eprintln!("sluice-load: {error}");
+            console::complain(format_args!("sluice-load: {error}"));
             ExitCode::from(2)
         }
     }
@@ -204,7 +205,10 @@ fn give(output: &Output, outcomes: &[Outcome]) -> Result<bool, Error> {
     let mut good = outcomes.iter().all(passes);
     for outcome in outcomes {
         for unmet in output.require.iter().flat_map(|required| required.unmet(outcome)) {
-            eprintln!("sluice-load: {} against {}: {unmet}", outcome.scenario, outcome.target);
+            console::complain(format_args!(
+                "sluice-load: {} against {}: {unmet}",
+                outcome.scenario, outcome.target
+            ));
             good = false;
         }
     }
@@ -252,7 +256,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
-    eprintln!("sluice-load: {}", in_one_line(error, &scenarios()));
+    console::complain(format_args!("sluice-load: {}", in_one_line(error, &scenarios())));
     ExitCode::from(2)
 }
 

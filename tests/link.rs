@@ -8,6 +8,8 @@ mod filters;
 mod greeting;
 #[path = "link/kick.rs"]
 mod kick;
+#[path = "link/retained.rs"]
+mod retained;
 #[path = "link/rights.rs"]
 mod rights;
 #[path = "link/room.rs"]

@@ -13,20 +13,29 @@ impl Broker {
     /// # Errors
     ///
     /// The total that it would exceed.
-    pub(super) fn admit(&self, draft: &Draft<'_>, bytes: usize) -> Result<(), Grounds> {
+    pub(super) fn admit(&self, bytes: usize) -> Result<(), Grounds> {
         let shared = &*self.0;
-        let totals = &shared.totals;
-        if draft.retain && !draft.payload.is_empty() {
-            shared.router.retained().room(draft.topic, bytes, totals)?;
-        }
-        let (queued, max) = (shared.meter.about() + bytes as u64, totals.queued_bytes_max.0);
+        let max = shared.totals.queued_bytes_max.0;
+        let queued = shared.meter.about() + bytes as u64;
         if queued > max {
             return Err(Grounds::limit(RefusalKind::QueuedBytes, max, queued));
         }
         Ok(())
     }
 
-    /// The same in the store, unless a link has asked before it looked at the PUBLISH. A store that
+    /// Room for it among the retained messages, if it is to be one.
+    ///
+    /// # Errors
+    ///
+    /// The total that it would exceed.
+    pub(super) fn admit_retained(&self, draft: &Draft<'_>, bytes: usize) -> Result<(), Grounds> {
+        if !draft.retain || draft.payload.is_empty() {
+            return Ok(());
+        }
+        self.0.router.retained().room(draft.topic, bytes, &self.0.totals)
+    }
+
+    /// Room for it in the store, unless a link has asked before it looked at the PUBLISH. A store that
     /// has become slow since takes it nevertheless.
     pub(super) fn admit_to_store(
         &self,

@@ -56,6 +56,8 @@ counters! {
         "Clients disconnected for a rate.";
     RateConnects "ingress_connects" Count "ingress/connects"
         "CONNECTs refused because their Client Identifier came too often; they are among those refused.";
+    RetainedRefused "retained_refused" Count "retained messages/refused"
+        "Messages that were delivered and not retained, for want of room: their publishers cannot be told.";
     SessionsExpired "clients_expired" Count "clients/expired"
         "Sessions of disconnected clients that have ended because their time was over.";
     FiltersRefused "subscriptions_refused" Count "subscriptions/refused"

@@ -18,7 +18,7 @@ use super::topic_ledger::Unrouted;
 use super::turn::{Turn, press};
 use crate::codec::{QoS, Reason};
 use crate::message::{Draft, Grounds, Identity, Message, RefusalKind, SessionId};
-use crate::session::{Op, WillMessage, reserved};
+use crate::session::{Op, WillMessage, is_bridge_state, reserved};
 use crate::time::Time;
 use crate::topic::TopicName;
 
@@ -42,6 +42,7 @@ pub struct Submission<'a> {
     publisher: Publisher<'a>,
     with: Option<(SessionId, Op)>,
     over_rate: bool,
+    told: bool,
 }
 
 /// What became of a PUBLISH.
@@ -56,6 +57,14 @@ pub struct Published {
     unrouted: Option<Unrouted>,
 }
 
+/// What a message that may come in is good for.
+enum LetIn {
+    /// All that it asks for.
+    Whole,
+    /// To be delivered, and not to be retained.
+    LiveOnly(Grounds),
+}
+
 /// One message as it takes its place in the order: all that a broker needs to know to apply it.
 pub(super) struct Record<'a> {
     draft: &'a Draft<'a>,
@@ -66,6 +75,8 @@ pub(super) struct Record<'a> {
     bytes: usize,
     /// What it retains is given to the store.
     kept: bool,
+    /// It changes the retained message of its topic.
+    retains: bool,
     /// Made when the first receiver wants it.
     message: Option<Message>,
 }
@@ -73,12 +84,19 @@ pub(super) struct Record<'a> {
 impl<'a> Submission<'a> {
     /// `draft` of `publisher`.
     pub fn new(draft: &'a Draft<'a>, publisher: Publisher<'a>) -> Submission<'a> {
-        Submission { draft, publisher, with: None, over_rate: false }
+        let told = !matches!(publisher, Publisher::Will(_));
+        Submission { draft, publisher, with: None, over_rate: false, told }
     }
 
     /// A fact that the store is given together with the message. If the message is refused it is not.
     pub fn with(self, with: Option<(SessionId, Op)>) -> Submission<'a> {
         Submission { with, ..self }
+    }
+
+    /// Whether its publisher can be told that it is refused. If not, a message that can be delivered and
+    /// not retained is delivered.
+    pub fn told(self, told: bool) -> Submission<'a> {
+        Submission { told, ..self }
     }
 
     /// Whether it is beyond the rate of its publisher: then it is refused, if the rights do not
@@ -150,15 +168,24 @@ impl Broker {
             Publisher::System => (&self.0.system, true),
         };
         let bytes = submission.draft.bytes(identity);
-        if !system && let Err((refused, grounds)) = self.let_in(&submission, bytes, turn) {
-            turn.room_granted = false;
-            turn.refused = Some(grounds);
-            return refused;
-        }
+        let let_in = if system { Ok(LetIn::Whole) } else { self.let_in(&submission, bytes, turn) };
+        let retains = match let_in {
+            Ok(LetIn::Whole) => submission.draft.retain,
+            Ok(LetIn::LiveOnly(grounds)) => {
+                self.0.metrics.add(Counter::RetainedRefused, 1);
+                turn.refused = Some(grounds);
+                false
+            }
+            Err((refused, grounds)) => {
+                turn.room_granted = false;
+                turn.refused = Some(grounds);
+                return refused;
+            }
+        };
         let Submission { draft, with, .. } = submission;
         let kept = self.0.remembers && !system;
-        let record =
-            Record { draft, publisher: identity, received: turn.now, bytes, kept, message: None };
+        let (publisher, received) = (identity, turn.now);
+        let record = Record { draft, publisher, received, bytes, kept, retains, message: None };
         self.apply(record, with, turn)
     }
 
@@ -168,10 +195,10 @@ impl Broker {
         submission: &Submission<'_>,
         bytes: usize,
         turn: &mut Turn<'_>,
-    ) -> Result<(), (Published, Grounds)> {
-        let Submission { draft, publisher, over_rate, .. } = submission;
+    ) -> Result<LetIn, (Published, Grounds)> {
+        let Submission { draft, publisher, over_rate, told, .. } = submission;
         let unrouted = |reason, why, kind| (Published::unrouted(reason, why), Grounds::new(kind));
-        if !self.may_publish(*publisher, draft.topic) {
+        if !self.may_publish(*publisher, draft) {
             let own = reserved(draft.topic.as_str());
             let kind = RefusalKind::PublishNotAuthorized;
             let kind = if own { RefusalKind::PublishReserved } else { kind };
@@ -190,26 +217,69 @@ impl Broker {
         }
         let refuse = |reason| Published::unrouted(reason, Unrouted::Refused);
         let full = |grounds| (refuse(Reason::QuotaExceeded), grounds);
-        self.admit(draft, bytes).map_err(full)?;
-        if is_will {
-            return Ok(());
+        self.admit(bytes).map_err(full)?;
+        let qos0 = draft.qos == QoS::AtMostOnce;
+        match self.admit_retained(draft, bytes) {
+            Err(grounds) if *told => return Err(full(grounds)),
+            // At QoS 0 it was for the store only to be retained.
+            Err(grounds) if is_will || qos0 => {
+                turn.room_granted = false;
+                return Ok(LetIn::LiveOnly(grounds));
+            }
+            Err(grounds) => {
+                self.let_into_store(draft, bytes, turn)?;
+                return Ok(LetIn::LiveOnly(grounds));
+            }
+            Ok(()) if is_will => return Ok(LetIn::Whole),
+            Ok(()) => {}
         }
-        let admitted = self.admit_to_store(draft, bytes, turn);
-        admitted.map_err(|reason| {
+        match self.let_into_store(draft, bytes, turn) {
+            Ok(()) => Ok(LetIn::Whole),
+            Err((_, grounds)) if qos0 && !told => Ok(LetIn::LiveOnly(grounds)),
+            Err(refused) => Err(refused),
+        }
+    }
+
+    fn let_into_store(
+        &self,
+        draft: &Draft<'_>,
+        bytes: usize,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), (Published, Grounds)> {
+        self.admit_to_store(draft, bytes, turn).map_err(|reason| {
             let failed = reason == Reason::UnspecifiedError;
             let kind = if failed { RefusalKind::StoreFailed } else { RefusalKind::StoreFull };
-            (Published { no_room: true, ..refuse(reason) }, Grounds::new(kind))
+            let refused = Published::unrouted(reason, Unrouted::Refused);
+            (Published { no_room: true, ..refused }, Grounds::new(kind))
         })
     }
 
-    /// Whether the publisher may publish to this topic: asked here and nowhere else.
-    fn may_publish(&self, publisher: Publisher<'_>, topic: TopicName<'_>) -> bool {
+    /// Whether the publisher may publish this: asked here and nowhere else.
+    fn may_publish(&self, publisher: Publisher<'_>, draft: &Draft<'_>) -> bool {
         match publisher {
             Publisher::Client(identity) | Publisher::Will(identity) => {
-                !reserved(topic.as_str()) && self.0.ports.access.may_publish(identity, topic)
+                let topic = draft.topic;
+                let closed = reserved(topic.as_str())
+                    && !(is_bridge_state(topic.as_str(), draft.payload)
+                        && self.may_own(identity, topic));
+                !closed && self.0.ports.access.may_publish(identity, topic)
             }
             Publisher::System => true,
         }
+    }
+
+    /// Whether the state of a bridge is this client's: it belongs to the user, or else the client, that
+    /// retained it first, as long as that Session lives.
+    fn may_own(&self, identity: &Identity, topic: TopicName<'_>) -> bool {
+        let Some((client_id, user)) = self.0.router.retained().publisher(topic) else {
+            return true;
+        };
+        let mine = match (&user, &identity.user_name) {
+            (Some(user), Some(mine)) => **user == **mine,
+            (None, None) => client_id == identity.client_id,
+            _ => false,
+        };
+        mine || !self.0.registry.knows(&client_id)
     }
 
     /// Carries out a message in its place in the order.
@@ -304,11 +374,11 @@ impl Broker {
         let submission = Submission::new(&draft, Publisher::Will(identity));
         if let Some(why) = self.publish(submission, turn).why_unrouted() {
             self.note_unrouted(Some(draft.topic), why);
-            if let Some(grounds) = turn.refused.take() {
-                let (client, user) = (identity.client_id.as_str(), identity.user_name.as_deref());
-                let note = RefusalNote::new(grounds).why(&"its Will").topic(draft.topic.as_str());
-                self.note_refusal(&note, &Peer::default().client(client).user(user), turn.now);
-            }
+        }
+        if let Some(grounds) = turn.refused.take() {
+            let (client, user) = (identity.client_id.as_str(), identity.user_name.as_deref());
+            let note = RefusalNote::new(grounds).why(&"its Will").topic(draft.topic.as_str());
+            self.note_refusal(&note, &Peer::default().client(client).user(user), turn.now);
         }
     }
 }
@@ -344,7 +414,7 @@ impl<'a> Record<'a> {
 
     /// What it does to the retained message of its topic.
     fn retaining(&mut self) -> Option<Retaining> {
-        let what = match (self.draft.retain, self.draft.payload.is_empty()) {
+        let what = match (self.retains, self.draft.payload.is_empty()) {
             (false, _) => return None,
             (true, true) => Retain::Clear,
             (true, false) => Retain::Set(self.share()),

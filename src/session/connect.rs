@@ -82,7 +82,7 @@ pub fn negotiate(connect: &Connect<'_>, policy: &Policy) -> Result<Terms, (Reaso
             return refuse(Reason::RetainNotSupported, RefusalKind::WillRetain);
         }
         let name = TopicName::parse(will.topic, &policy.topic);
-        if name.is_err() || reserved(will.topic) {
+        if name.is_err() || (reserved(will.topic) && !is_bridge_state(will.topic, will.payload)) {
             return refuse(Reason::TopicNameInvalid, RefusalKind::WillTopic);
         }
     }
@@ -145,6 +145,16 @@ pub fn reserved(topic: &str) -> bool {
         && (["$SYS/", "$dead/", "$share/"].iter().any(|own| topic.starts_with(own))
             || topic == "$SYS"
             || topic == "$dead")
+}
+
+/// Whether this is what mosquitto publishes, as a bridge, to the broker that it connects to: whether it is
+/// connected, under a name of its own.
+pub fn is_bridge_state(topic: &str, payload: &[u8]) -> bool {
+    const NAME_BYTES_MAX: usize = 64;
+    let name = topic.strip_prefix("$SYS/broker/connection/");
+    let name = name.and_then(|rest| rest.strip_suffix("/state"));
+    name.is_some_and(|name| (1..=NAME_BYTES_MAX).contains(&name.len()) && !name.contains('/'))
+        && matches!(payload, b"0" | b"1")
 }
 
 /// Only a version 5 client can be told another Keep Alive `[MQTT5-3.2.2-21]`.

@@ -92,7 +92,7 @@ use crate::time::Time;
 use crate::topic::TopicFilter;
 
 pub use action::{Action, Count, Input};
-pub use connect::{Terms, reserved};
+pub use connect::{Terms, is_bridge_state, reserved};
 pub use context::{Access, Context, Groups, Policy};
 pub use cursors::{Cursor, Owed, RetainedMoment};
 pub use ended::{CopyEnd, EndedCopy};

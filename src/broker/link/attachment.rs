@@ -157,8 +157,13 @@ impl Attachment {
         let received = with.is_some();
         let with = with.map(|op| (self.id(), op));
         let submission = Submission::new(&draft, Publisher::Client(self.identity()));
-        let published = turn.broker.publish(submission.with(with).over_rate(over_rate), turn);
         let v5 = self.version == Version::V5;
+        let submission = submission.with(with).over_rate(over_rate);
+        let submission = submission.told(v5 && packet_id.is_some());
+        let published = turn.broker.publish(submission, turn);
+        if turn.refused.is_some() {
+            self.say_refused(draft.topic.as_str(), turn);
+        }
         // An older client cannot be told that the store has failed, and must not be told that
         // it has not: it comes again.
         let untold = published.no_room() && !v5;
@@ -166,13 +171,9 @@ impl Attachment {
         let Some(packet_id) = packet_id else {
             if let Some(why) = published.why_unrouted() {
                 turn.broker.note_unrouted(Some(draft.topic), why);
-                self.say_refused(draft.topic.as_str(), turn);
             }
             return;
         };
-        if published.why_unrouted().is_some() {
-            self.say_refused(draft.topic.as_str(), turn);
-        }
         if received && published.is_stored() && published.reason().is_error() && v5 {
             // The refusal frees the identifier, in the same batch: else a crash between the
             // two would let it absorb another message.
@@ -187,7 +188,7 @@ impl Attachment {
         turn.answers.push(Answer { due, what });
     }
 
-    /// Says that a PUBLISH of the client was refused before it was routed.
+    /// Says that a PUBLISH of the client was refused before it was routed, or its retained copy.
     #[cold]
     fn say_refused(&self, topic: &str, turn: &mut Turn<'_>) {
         if let Some(grounds) = turn.refused.take() {

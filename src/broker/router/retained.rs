@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::codec::QoS;
 use crate::config;
-use crate::message::{Delivery, Grounds, Message, RefusalKind, SubscriptionIds};
+use crate::message::{ClientId, Delivery, Grounds, Message, RefusalKind, SubscriptionIds};
 use crate::session::{Cursor, RetainedMoment, Room};
 use crate::sync::{Mutex, MutexGuard};
 use crate::time::Time;
@@ -220,6 +220,13 @@ impl RetainedMessages {
         true
     }
 
+    /// The publisher of a retained message: its Client Identifier and its user.
+    pub fn publisher(&self, topic: TopicName<'_>) -> Option<(ClientId, Option<Box<str>>)> {
+        let inner = self.lock();
+        let parts = inner.topics.get(topic)?.message.parts();
+        Some((ClientId::new(parts.publisher), parts.user_name.map(Into::into)))
+    }
+
     /// When the next one expires.
     pub fn deadline(&self) -> Option<Time> {
         self.lock().expiries.first_key_value().map(|((due, _), _)| *due)
@@ -286,9 +293,10 @@ impl Sum {
     }
 }
 
-/// Whether only the broker publishes to it.
+/// Whether only the broker publishes to it: bridges publish their state.
 fn is_own(topic: TopicName<'_>) -> bool {
-    topic.as_str().starts_with("$SYS/")
+    let topic = topic.as_str();
+    topic.starts_with("$SYS/") && !topic.starts_with("$SYS/broker/connection/")
 }
 
 #[cfg(test)]

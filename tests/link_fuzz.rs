@@ -23,7 +23,7 @@ const ROUNDS: u64 = 60_000;
 const OUT_MAX: usize = 512 * 1024;
 
 /// More than the broker has topics of its own.
-const SYS: usize = 96;
+const SYS: usize = 256;
 
 struct Seed(u64);
 

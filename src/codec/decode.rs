@@ -225,7 +225,7 @@ mod tests {
     fn a_connect_of_an_unknown_version_says_in_which_form_to_answer() {
         for (name_and_level, answer) in [
             (&b"\0\x04MQTT\x03"[..], Version::V311),
-            (b"\0\x04MQTT\x84", Version::V311),
+            (b"\0\x04MQTT\x83", Version::V311),
             (b"\0\x04MQTT\x06", Version::V5),
             (b"\0\x06MQIsdp\x04", Version::V311),
         ] {

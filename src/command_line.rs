@@ -1,6 +1,5 @@
 //! The command line of `sluice`: commands and options, without what they do.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -29,18 +28,15 @@ pub enum Command {
     Run,
     /// Read and check the configuration: exit code 0 if it is valid, 2 if not.
     Check {
-        /// Open the certificates, keys and password file too.
+        /// Look at what the configuration names too: certificates and keys and their permissions, the password
+        /// file, whether the ports are free and the store can be made.
         #[arg(long)]
         files: bool,
         /// Check a running broker instead: connect, subscribe, receive its own message; exit code 0 or 1.
         #[arg(long, conflicts_with = "files")]
         live: bool,
-        /// Address of that broker; by default the first listener without TLS.
-        #[arg(long, value_name = "ADDRESS", requires = "live")]
-        address: Option<SocketAddr>,
-        /// User name to connect with; the password is taken from SLUICE_CHECK_PASSWORD.
-        #[arg(long, value_name = "USER", requires = "live")]
-        user: Option<String>,
+        #[command(flatten)]
+        target: LiveTarget,
     },
     /// Print the effective configuration and where each value came from.
     Config,
@@ -102,6 +98,33 @@ pub enum StoreCommand {
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
     },
+}
+
+/// Which broker is checked, and as which client.
+#[derive(Args)]
+pub struct LiveTarget {
+    /// Address of that broker, as 127.0.0.1:1883 or broker.example:8883. By default the first listener without
+    /// TLS; if all have TLS, the first, which must show the certificate in its configuration.
+    #[arg(long, value_name = "ADDRESS", requires = "live", conflicts_with = "listener")]
+    pub address: Option<String>,
+    /// The listener of that name in the configuration.
+    #[arg(long, value_name = "NAME", requires = "live")]
+    pub listener: Option<String>,
+    /// TLS: the broker's certificate must be of a CA in this file (PEM).
+    #[arg(long, value_name = "FILE", requires = "live")]
+    pub ca: Option<PathBuf>,
+    /// TLS: the name that the broker's certificate must be for; by default that in --address.
+    #[arg(long, value_name = "NAME", requires = "ca")]
+    pub server_name: Option<String>,
+    /// TLS: client certificate (PEM).
+    #[arg(long, value_name = "FILE", requires = "live", requires = "key")]
+    pub cert: Option<PathBuf>,
+    /// TLS: the client certificate's key (PEM).
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub key: Option<PathBuf>,
+    /// User name to connect with; the password is taken from SLUICE_CHECK_PASSWORD.
+    #[arg(long, value_name = "USER", requires = "live")]
+    pub user: Option<String>,
 }
 
 /// Where the configuration comes from.

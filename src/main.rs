@@ -2,18 +2,18 @@
 
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
+mod check_command;
 mod command_line;
 mod password;
 mod store_command;
 
 use std::error::Error;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use sluicemq::config::{Config, Listener, LogFormat};
+use sluicemq::config::LogFormat;
 use sluicemq::logging::console;
 use sluicemq::run::signals::Signals;
 use sluicemq::run::{Listening, RunError};
@@ -49,10 +49,10 @@ fn main() -> ExitCode {
 fn carry_out(cli: &Cli, signals: Signals) -> ExitCode {
     let done = match &cli.command {
         None | Some(Command::Run) => start(&cli.layers, signals),
-        Some(Command::Check { live: true, address, user, .. }) => {
-            return live(&cli.layers, *address, user.as_deref());
+        Some(Command::Check { live: true, target, .. }) => {
+            return check_command::live(&cli.layers, target);
         }
-        Some(Command::Check { files, .. }) => check(&cli.layers, *files),
+        Some(Command::Check { files, .. }) => check_command::check(&cli.layers, *files),
         Some(Command::Config) => cli.layers.load().map_err(Into::into).map(|settings| {
             console::print(settings.show());
         }),
@@ -110,59 +110,6 @@ fn run(layers: &Layers, settings: &Settings, signals: Signals) -> Result<(), Box
     Ok(())
 }
 
-/// Exit code 0 if a running broker takes a message and gives it back, else 1.
-fn live(layers: &Layers, address: Option<SocketAddr>, user: Option<&str>) -> ExitCode {
-    let password = std::env::var("SLUICE_CHECK_PASSWORD").unwrap_or_default();
-    let address = match address {
-        Some(address) => Ok(address),
-        None => layers.load().map_err(|error| error.to_string()).and_then(|settings| {
-            let plain = |listener: &&Listener| listener.tls.is_none();
-            let listener = settings.config().listener.iter().find(plain);
-            listener
-                .and_then(Listener::socket_address)
-                .ok_or_else(|| "no listener without TLS: give --address".to_owned())
-        }),
-    };
-    let checked = address.and_then(|address| {
-        let user = user.map(|user| (user, password.as_str()));
-        sluicemq::net::live_check::live_check(address, user).map_err(|error| error.to_string())
-    });
-    match checked {
-        Ok(()) => {
-            console::say("the broker is well");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            console::complain(format_args!("sluice: {error}"));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn check(layers: &Layers, files: bool) -> Result<(), Box<dyn Error>> {
-    let settings = layers.load()?;
-    if files {
-        open_files(settings.config())?;
-    }
-    console::say(if files {
-        "the configuration is good, and so are the files it names"
-    } else {
-        "the configuration is good"
-    });
-    Ok(())
-}
-
-/// Whether the files that the configuration names can be used.
-fn open_files(config: &Config) -> Result<(), Box<dyn Error>> {
-    for tls in config.listener.iter().filter_map(|listener| listener.tls.as_ref()) {
-        sluicemq::net::tls::LiveTls::load(tls)?;
-    }
-    if let Some(path) = &config.auth.password_file {
-        auth::PasswordFile::load(path)?;
-    }
-    Ok(())
-}
-
 fn store_section(layers: &Layers) -> Result<sluicemq::config::StoreConfig, Box<dyn Error>> {
     Ok(layers.load()?.store())
 }
@@ -212,6 +159,7 @@ const DEVELOPMENT_CERTS: &str = "certs";
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+    use sluicemq::config::Config;
 
     use super::*;
 

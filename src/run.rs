@@ -1,6 +1,7 @@
 //! The life of the process: open every listener, say so, serve, reload, stop.
 
 mod built;
+mod files;
 mod reload;
 pub mod signals;
 mod system;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
+pub use files::look_at_files;
 use reload::{Files, Reloader};
 use signals::{Signals, Wish};
 use systemd::{Manager, MoreTime};
@@ -212,6 +214,7 @@ impl Life<'_> {
         let acceptors = open(config, &shared)?;
         // Not before the listeners are open: if one cannot be, that error is the only line.
         say_restored(config, taken);
+        files::warn_of_open_secrets(config);
         if self.is_over() {
             return Ok(());
         }

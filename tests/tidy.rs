@@ -54,6 +54,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("run", 5),
     // Beside `main.rs`, of the binary alone.
     ("command_line", 5),
+    ("check_command", 5),
     ("password", 5),
     ("store_command", 5),
 ];

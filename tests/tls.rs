@@ -1,9 +1,13 @@
 //! TLS on the real process: versions, protocol, resumption, reload, and the user that a certificate
 //! names.
 
+#[path = "tls/check.rs"]
+mod check;
 #[path = "tls/identity.rs"]
 mod identity;
 mod process;
+#[path = "tls/records.rs"]
+mod records;
 #[path = "tls/refusals.rs"]
 mod refusals;
 #[path = "wire/tls.rs"]

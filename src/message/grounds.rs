@@ -53,8 +53,18 @@ refusals! {
         "So many refusals are on their way that this connection is dropped without one.";
     Accept "accept" ""
         "A connection could not be accepted: the system lacks descriptors or memory.";
+    TlsNotTls "tls_not_tls" "listener.tls"
+        "What comes to a TLS listener is not TLS.";
+    TlsHello "tls_hello" "listener.tls.hello_timeout"
+        "The first message of a TLS handshake, the ClientHello, is not whole in time.";
+    TlsNotCommon "tls_not_common" "listener.tls"
+        "The client has no version, cipher suite, key exchange or protocol of TLS in common with the broker.";
+    TlsClientCertificate "tls_client_certificate" "listener.tls.client_ca"
+        "The client shows no certificate, or one that is not accepted.";
+    TlsServerCertificate "tls_server_certificate" "listener.tls.certificate"
+        "The client does not accept the certificate of the broker.";
     TlsHandshake "tls_handshake" "listener.tls"
-        "The TLS handshake failed.";
+        "The TLS handshake failed for another reason.";
     TlsTimeout "tls_timeout" "limits.connect_timeout"
         "The TLS handshake took too long.";
     CertificateUser "certificate_user" "listener.tls.identity"

@@ -175,8 +175,8 @@ impl<C: Clock> Admitted<C> {
             Ok(Err(error)) if error.silent => {
                 debug!(address = %self.peer.address, reason = error.reason, "closed");
             }
-            Ok(Err(HandshakeError { reason, detail, .. })) => {
-                let note = RefusalNote::new(Grounds::new(RefusalKind::TlsHandshake));
+            Ok(Err(HandshakeError { kind, reason, detail, .. })) => {
+                let note = RefusalNote::new(Grounds::new(kind));
                 self.note_refusal(&note.because(reason).why(&detail));
             }
             Err(_) => {
@@ -197,7 +197,7 @@ impl<C: Clock> Admitted<C> {
     /// other name that it gives is one that nothing verified.
     pub fn refuse_identity(&mut self, problem: &'static str) {
         let note = RefusalNote::new(Grounds::new(RefusalKind::CertificateUser));
-        self.note_refusal(&note.why(&problem));
+        self.note_refusal(&note.because(problem));
         self.peer.refuse = Some(Reason::NotAuthorized);
     }
 

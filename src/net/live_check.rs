@@ -4,9 +4,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::tls::ClientTls;
 use crate::codec::{
     self, Connect, DecodeLimits, Decoded, Packet, PacketId, Publish, QoS, Reason, Sender,
     Subscribe, SubscribeOptions, Version,
@@ -37,25 +38,58 @@ pub enum LiveError {
     Timeout(SocketAddr),
 }
 
-/// Connects to `address`, subscribes, publishes to itself at `QoS` 1 and waits for the message.
-pub fn live_check(address: SocketAddr, user: Option<(&str, &str)>) -> Result<(), LiveError> {
+/// Connects to `address`, through TLS if that is given, subscribes, publishes to itself at `QoS` 1 and
+/// waits for the message.
+///
+/// # Errors
+///
+/// What the broker did instead.
+pub fn live_check(
+    address: SocketAddr,
+    tls: Option<&ClientTls>,
+    user: Option<(&str, &str)>,
+) -> Result<(), LiveError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| LiveError::Io { address, source })?;
     runtime.block_on(async {
-        let check = tokio::time::timeout(Duration::from_secs(5), talk(address, user));
+        let check = tokio::time::timeout(Duration::from_secs(5), meet(address, tls, user));
         check.await.map_err(|_| LiveError::Timeout(address))?
     })
 }
 
-async fn talk(address: SocketAddr, user: Option<(&str, &str)>) -> Result<(), LiveError> {
-    let fail = |source| LiveError::Io { address, source };
-    let mut stream = TcpStream::connect(address).await.map_err(fail)?;
+async fn meet(
+    address: SocketAddr,
+    tls: Option<&ClientTls>,
+    user: Option<(&str, &str)>,
+) -> Result<(), LiveError> {
+    let fail = |source| failed(address, source);
+    let stream = TcpStream::connect(address).await.map_err(fail)?;
+    match tls {
+        None => talk(address, stream, user).await,
+        Some(tls) => talk(address, tls.handshake(stream).await.map_err(fail)?, user).await,
+    }
+}
+
+fn failed(address: SocketAddr, source: io::Error) -> LiveError {
+    match ClientTls::in_words(&source) {
+        Some(problem) => LiveError::Wrong { address, problem },
+        None => LiveError::Io { address, source },
+    }
+}
+
+async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
+    address: SocketAddr,
+    mut stream: S,
+    user: Option<(&str, &str)>,
+) -> Result<(), LiveError> {
+    let fail = |source| failed(address, source);
     let topic = format!("sluice/check/{}", std::process::id());
     let mut out = Vec::new();
     for packet in conversation(&topic, user) {
         codec::encode(&packet, Version::V5, usize::MAX, &mut out).expect("short packets encode");
     }
     stream.write_all(&out).await.map_err(fail)?;
+    stream.flush().await.map_err(fail)?;
     let mut buf = Vec::new();
     loop {
         if stream.read_buf(&mut buf).await.map_err(fail)? == 0 {
@@ -74,7 +108,9 @@ async fn talk(address: SocketAddr, user: Option<(&str, &str)>) -> Result<(), Liv
                 }
                 Packet::Publish(publish) if publish.topic == topic => {
                     // Goodbye: a check every few seconds should not look like a lost client.
-                    return stream.write_all(&[0xE0, 0]).await.map_err(fail);
+                    let _ = stream.write_all(&[0xE0, 0]).await;
+                    let _ = stream.shutdown().await;
+                    return Ok(());
                 }
                 _ => {}
             }

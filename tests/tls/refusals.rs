@@ -17,12 +17,17 @@ use super::wire::{Client, connect, dial, dial_from};
 use super::{MUTUAL, TLS, broker, certs, enter, until};
 
 /// A ClientHello that offers `suites` in this version of TLS.
-fn client_hello(version: [u8; 2], suites: &[u8]) -> Vec<u8> {
+pub fn client_hello(version: [u8; 2], suites: &[u8]) -> Vec<u8> {
+    client_hello_with(version, suites, &[])
+}
+
+/// The same with further extensions.
+pub fn client_hello_with(version: [u8; 2], suites: &[u8], more: &[u8]) -> Vec<u8> {
     let long = |bytes: &[u8]| [&(bytes.len() as u16).to_be_bytes(), bytes].concat();
     // Groups, signatures of RSA and of P-256.
     let groups = [&[0, 10][..], &long(&long(&[0, 23]))].concat();
     let signatures = [&[0, 13][..], &long(&long(&[4, 1, 4, 3]))].concat();
-    let extensions = long(&[groups, signatures].concat());
+    let extensions = long(&[&groups, &signatures, more].concat());
     let body = [&version[..], &[7; 32], &[0], &long(suites), &[1, 0], &extensions].concat();
     let message = [&[1, 0][..], &long(&body)].concat();
     [&[22, 3, 1][..], &long(&message)].concat()

@@ -86,14 +86,14 @@ impl FirstBytes {
 impl ClientHello {
     /// The body of a ClientHello (RFC 8446, 4.1.2).
     fn parse(body: &[u8]) -> Option<ClientHello> {
-        let mut body = Cursor(body);
+        let mut body = HelloReader(body);
         let mut hello = ClientHello { version: body.u16()?, ..ClientHello::default() };
         body.take(32)?; // random
         body.short()?; // session identifier
-        let suites = Cursor(body.long()?).numbers();
+        let suites = HelloReader(body.long()?).numbers();
         hello.suites = suites.into_iter().filter(|suite| !SIGNALS.contains(suite)).collect();
         body.short()?; // compression
-        let mut extensions = Cursor(body.long().unwrap_or_default());
+        let mut extensions = HelloReader(body.long().unwrap_or_default());
         while let Some(kind) = extensions.u16() {
             hello.extension(kind, extensions.long()?);
         }
@@ -101,10 +101,10 @@ impl ClientHello {
     }
 
     fn extension(&mut self, kind: u16, data: &[u8]) {
-        let mut data = Cursor(data);
+        let mut data = HelloReader(data);
         match kind {
             0 => {
-                let mut names = Cursor(data.long().unwrap_or_default());
+                let mut names = HelloReader(data.long().unwrap_or_default());
                 while let Some((kind, name)) = names.u8().zip(names.long()) {
                     if kind == 0 {
                         self.server_name = Some(String::from_utf8_lossy(name).into_owned());
@@ -118,7 +118,7 @@ impl ClientHello {
                 self.record_max = self.record_max.or(limit);
             }
             16 => {
-                let mut names = Cursor(data.long().unwrap_or_default());
+                let mut names = HelloReader(data.long().unwrap_or_default());
                 while let Some(name) = names.short() {
                     self.protocols.push(String::from_utf8_lossy(name).into_owned());
                 }
@@ -129,7 +129,7 @@ impl ClientHello {
                 self.record_max = limit.map(|limit| usize::from(limit) - 1).or(self.record_max);
             }
             43 => {
-                let versions = Cursor(data.short().unwrap_or_default()).numbers();
+                let versions = HelloReader(data.short().unwrap_or_default()).numbers();
                 // Those of no meaning (GREASE) are higher than all that will ever be.
                 let known = versions.into_iter().filter(|version| *version <= 0x0304);
                 self.version = known.max().unwrap_or(self.version);
@@ -156,9 +156,9 @@ fn foreign(bytes: &[u8]) -> Option<&'static str> {
 }
 
 /// Reads from the front; `None` when there is too little.
-struct Cursor<'a>(&'a [u8]);
+struct HelloReader<'a>(&'a [u8]);
 
-impl<'a> Cursor<'a> {
+impl<'a> HelloReader<'a> {
     fn take(&mut self, len: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;

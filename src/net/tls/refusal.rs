@@ -8,10 +8,13 @@ use rustls::{AlertDescription, CertificateError, PeerIncompatible};
 
 use super::hello::ClientHello;
 use super::verifier::ShownCertificate;
+use crate::message::RefusalKind;
 
 /// Why a handshake failed.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct HandshakeError {
+    /// What it is counted as.
+    pub kind: RefusalKind,
     /// One of few: what is said at most so often of an address.
     pub reason: &'static str,
     /// More of it; empty if there is no more to say. It may hold text that the peer chose.
@@ -43,26 +46,30 @@ const OLD_SUITES: [(u16, &str); 14] = [
 ];
 
 impl HandshakeError {
-    fn new(reason: &'static str, detail: impl Into<String>) -> HandshakeError {
+    fn new(kind: RefusalKind, reason: &'static str, detail: impl Into<String>) -> HandshakeError {
         let detail = detail.into().chars().take(TEXT_MAX).collect();
-        HandshakeError { reason, detail, silent: false }
+        HandshakeError { kind, reason, detail, silent: false }
     }
 
     /// The connection ended or broke before the whole ClientHello had come.
     pub(super) fn lost(error: io::Error) -> HandshakeError {
-        let error = HandshakeError::new("the peer closed before TLS began", error.to_string());
+        let error = HandshakeError::new(
+            RefusalKind::TlsHandshake,
+            "the peer closed before TLS began",
+            error.to_string(),
+        );
         HandshakeError { silent: true, ..error }
     }
 
     /// The ClientHello did not come in time.
     pub(super) fn hello_too_slow(patience: Duration) -> HandshakeError {
         let detail = format!("listener.tls.hello_timeout is {patience:?}");
-        HandshakeError::new("the ClientHello took too long", detail)
+        HandshakeError::new(RefusalKind::TlsHello, "the ClientHello took too long", detail)
     }
 
     /// What came is no TLS.
     pub(super) fn foreign(what: &'static str) -> HandshakeError {
-        HandshakeError::new("not TLS on a TLS port", format!("{what} came"))
+        HandshakeError::new(RefusalKind::TlsNotTls, "not TLS on a TLS port", format!("{what} came"))
     }
 
     /// What rustls says of a peer that offered `hello` and showed a certificate that was refused.
@@ -78,16 +85,25 @@ impl HandshakeError {
             Some(rustls::Error::NoApplicationProtocol) => {
                 let offered = hello.protocols.join(", ");
                 let detail = format!("the client offers {offered}; mqtt is served, or none named");
-                HandshakeError::new("no common protocol (ALPN)", detail)
+                HandshakeError::new(RefusalKind::TlsNotCommon, "no common protocol (ALPN)", detail)
             }
             Some(rustls::Error::NoCertificatesPresented) => HandshakeError::new(
+                RefusalKind::TlsClientCertificate,
                 "no client certificate",
                 "listener.tls.client_certificate is \"required\"",
             ),
             Some(rustls::Error::InvalidCertificate(why)) => certificate(why, shown),
             Some(rustls::Error::AlertReceived(alert)) => told(*alert, hello, names),
-            Some(other) => HandshakeError::new("TLS handshake failed", other.to_string()),
-            None => HandshakeError::new("the peer left inside the handshake", error.to_string()),
+            Some(other) => HandshakeError::new(
+                RefusalKind::TlsHandshake,
+                "TLS handshake failed",
+                other.to_string(),
+            ),
+            None => HandshakeError::new(
+                RefusalKind::TlsHandshake,
+                "the peer left inside the handshake",
+                error.to_string(),
+            ),
         }
     }
 }
@@ -102,7 +118,7 @@ fn incompatible(why: &PeerIncompatible, hello: &ClientHello) -> HandshakeError {
     };
     if !version.is_empty() {
         let detail = format!("the client speaks {version} at most; 1.2 and 1.3 are served");
-        return HandshakeError::new("TLS version too old", detail);
+        return HandshakeError::new(RefusalKind::TlsNotCommon, "TLS version too old", detail);
     }
     let served = super::cryptography::DEFAULT_CIPHER_SUITES;
     let common = |suite: &u16| served.iter().any(|served| u16::from(served.suite()) == *suite);
@@ -121,7 +137,7 @@ fn incompatible(why: &PeerIncompatible, hello: &ClientHello) -> HandshakeError {
             let _ = write!(detail, " and {more} more");
         }
         detail.push_str("; suites with ECDHE and GCM or ChaCha20 are served");
-        return HandshakeError::new("no common cipher suite", detail);
+        return HandshakeError::new(RefusalKind::TlsNotCommon, "no common cipher suite", detail);
     }
     let reason = match why {
         PeerIncompatible::NoKxGroupsInCommon => "no common key exchange group",
@@ -132,7 +148,7 @@ fn incompatible(why: &PeerIncompatible, hello: &ClientHello) -> HandshakeError {
         PeerIncompatible::NoCipherSuitesInCommon => "no common cipher suite",
         _ => "TLS without what the broker needs",
     };
-    HandshakeError::new(reason, format!("{why:?}"))
+    HandshakeError::new(RefusalKind::TlsNotCommon, reason, format!("{why:?}"))
 }
 
 /// The client's certificate is refused.
@@ -170,7 +186,7 @@ fn certificate(why: &CertificateError, shown: Option<&ShownCertificate>) -> Hand
         }
         None => why.to_string(),
     };
-    HandshakeError::new(reason, detail)
+    HandshakeError::new(RefusalKind::TlsClientCertificate, reason, detail)
 }
 
 /// The client refuses us, and said why.
@@ -184,10 +200,14 @@ fn told(alert: AlertDescription, hello: &ClientHello, names: &str) -> HandshakeE
         | Alert::UnsupportedCertificate
         | Alert::UnrecognisedName
         | Alert::CertificateRevoked => "the client does not accept our certificate",
-        _ => "the client gave up the handshake",
+        _ => {
+            let (kind, reason) = (RefusalKind::TlsHandshake, "the client gave up the handshake");
+            return HandshakeError::new(kind, reason, format!("with the alert {alert:?}"));
+        }
     };
+    let kind = RefusalKind::TlsServerCertificate;
     let asked = hello.server_name.as_deref().unwrap_or("no name");
-    HandshakeError::new(reason, format!("{alert:?}; it asked for {asked}, we are {names}"))
+    HandshakeError::new(kind, reason, format!("{alert:?}; it asked for {asked}, we are {names}"))
 }
 
 #[cfg(test)]

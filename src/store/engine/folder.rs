@@ -27,6 +27,14 @@ pub struct StoreFolder {
     _lock: File,
 }
 
+/// Whether a process has the store in the folder at `path` open.
+pub fn is_in_use(path: &Path) -> bool {
+    let lock = fs::File::open(path.join(LOCK));
+    lock.is_ok_and(|lock| {
+        flock(&lock, FlockOperation::NonBlockingLockShared) == Err(rustix::io::Errno::WOULDBLOCK)
+    })
+}
+
 /// What a store says it is.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct StoreMarker {

@@ -68,7 +68,7 @@ use crate::time::{Clock, SystemClock, Time};
 
 pub use error::StoreError;
 pub use export::{Exported, import, rows_in};
-pub use folder::is_store;
+pub use folder::{is_in_use, is_store};
 pub use inspect::{Salvaged, StoreFindings, check, salvage};
 pub use options::Options;
 pub use rows::{Blob, RowBatch};

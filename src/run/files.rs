@@ -1,0 +1,113 @@
+//! What a configuration names outside of itself: files, ports, the folder of the store. Looked at before
+//! a broker is started, by `sluice check --files`.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::auth::PasswordFile;
+use crate::config::{Config, Listener, StoreKind};
+use crate::net::tls::{Finding, LiveTls, findings};
+
+/// Everything that is wrong with what `config` names, in its order. Nothing is made or changed.
+pub fn look_at_files(config: &Config) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let store = match config.store.kind {
+        StoreKind::Memory => None,
+        _ => look_at_store(&config.store.path),
+    };
+    let is_running = matches!(store, Some(StorePlace::InUse));
+    for listener in &config.listener {
+        if let Some(tls) = &listener.tls {
+            match LiveTls::load(tls) {
+                Ok(_) => found.extend(findings(tls)),
+                Err(error) => found.push(Finding::serious(error.to_string())),
+            }
+        }
+        found.extend(look_at_port(listener, is_running));
+    }
+    if let Some(path) = &config.auth.password_file {
+        found.extend(
+            PasswordFile::load(path).err().map(|error| Finding::serious(error.to_string())),
+        );
+        found.extend(Finding::of_secret("password file", path));
+    }
+    found.extend(match store {
+        Some(StorePlace::Impossible(problem)) => Some(Finding::serious(problem)),
+        Some(StorePlace::InUse) => Some(Finding::hint(format!(
+            "a broker runs on the store {}: its ports are not looked at",
+            config.store.path.display()
+        ))),
+        None => None,
+    });
+    found
+}
+
+/// Says in the log which secrets are open to all users of the machine.
+pub(super) fn warn_of_open_secrets(config: &Config) {
+    let passwords = config.auth.password_file.as_deref();
+    if let Some(found) = passwords.and_then(|path| Finding::of_secret("password file", path)) {
+        tracing::warn!("{}", found.text);
+    }
+}
+
+/// Why a listener cannot be opened. A broker that runs has its own ports already.
+fn look_at_port(listener: &Listener, is_running: bool) -> Option<Finding> {
+    let address = listener.socket_address()?;
+    let error = bind(address).err()?;
+    let problem = match error.kind() {
+        io::ErrorKind::AddrInUse if is_running => return None,
+        io::ErrorKind::AddrInUse => {
+            "is in use: another broker, or another program, listens there".to_owned()
+        }
+        io::ErrorKind::AddrNotAvailable => "is no address of this machine".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            "needs a right that this user lacks: ports below 1024 are for root or CAP_NET_BIND_SERVICE"
+                .to_owned()
+        }
+        _ => format!("cannot be opened: {error}"),
+    };
+    Some(Finding::serious(format!("listener {}: {address} {problem}", listener.called())))
+}
+
+/// As a broker opens it.
+fn bind(address: SocketAddr) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(1)
+}
+
+/// What is special about the folder of a store.
+enum StorePlace {
+    Impossible(String),
+    /// A process has it open.
+    InUse,
+}
+
+fn look_at_store(path: &Path) -> Option<StorePlace> {
+    let impossible = |at: &Path, why: &str| {
+        let of = if at == path { String::new() } else { format!(" {}", at.display()) };
+        Some(StorePlace::Impossible(format!("store.path {}:{of} {why}", path.display())))
+    };
+    let path_of =
+        |at: &Path| if at.as_os_str().is_empty() { PathBuf::from(".") } else { at.into() };
+    // The nearest that is there decides whether the rest can be made.
+    let nearest = path.ancestors().map(path_of).find(|at| at.symlink_metadata().is_ok());
+    let nearest = nearest.unwrap_or_else(|| PathBuf::from("/"));
+    match nearest.metadata() {
+        Err(error) => return impossible(&nearest, &format!("cannot be looked at: {error}")),
+        Ok(found) if !found.is_dir() => return impossible(&nearest, "is no folder"),
+        Ok(_) => {}
+    }
+    let rights = Access::WRITE_OK | Access::EXEC_OK;
+    if let Err(error) = accessat(CWD, &nearest, rights, AtFlags::EACCESS) {
+        let error = io::Error::from(error);
+        let why = format!("cannot be written to by this user: {error}");
+        return impossible(&nearest, &why);
+    }
+    (nearest == path && crate::store::engine::is_in_use(path)).then_some(StorePlace::InUse)
+}

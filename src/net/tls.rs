@@ -33,7 +33,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::warn;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 pub use client::{ClientTls, ServerTrust};
 pub use files::TlsError;
@@ -298,7 +298,12 @@ fn record_bytes(plaintext: usize) -> usize {
 fn names_of(chain: &[CertificateDer<'static>]) -> String {
     let parsed = chain.first().and_then(|leaf| X509Certificate::from_der(leaf).ok());
     let names = parsed.as_ref().and_then(|(_, leaf)| leaf.subject_alternative_name().ok()?);
-    let names = names.map(|names| names.value.general_names.iter().map(ToString::to_string));
+    let names = names.map(|names| {
+        names.value.general_names.iter().map(|name| match name {
+            GeneralName::DNSName(name) => (*name).to_owned(),
+            other => other.to_string(),
+        })
+    });
     names.map_or_else(|| "nameless".to_owned(), |names| names.collect::<Vec<_>>().join(", "))
 }
 

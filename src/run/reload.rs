@@ -110,6 +110,7 @@ impl Reloader {
                 }
             }
         }
+        super::files::warn_of_open_secrets(&self.config);
         if let Some(passwords) = &self.files.passwords {
             match passwords.reload() {
                 Ok(users) => info!(users, "passwords reloaded"),

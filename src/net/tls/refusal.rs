@@ -69,7 +69,7 @@ impl HandshakeError {
 
     /// What came is no TLS.
     pub(super) fn foreign(what: &'static str) -> HandshakeError {
-        HandshakeError::new(RefusalKind::TlsNotTls, "not TLS on a TLS port", format!("{what} came"))
+        HandshakeError::new(RefusalKind::TlsNotTls, what, "it came to a listener with TLS")
     }
 
     /// What rustls says of a peer that offered `hello` and showed a certificate that was refused.

@@ -153,7 +153,7 @@ fn target(listener: &Listening) -> String {
 
 /// How long the end of the process waits for the last lines of its log.
 const LAST_LINES: Duration = Duration::from_secs(1);
-/// Where [`Config::development`] looks for certificates.
+/// Where [`sluicemq::config::Config::development`] looks for certificates.
 const DEVELOPMENT_CERTS: &str = "certs";
 
 #[cfg(test)]

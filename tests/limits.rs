@@ -17,6 +17,8 @@ mod totals;
 #[path = "limits/wills.rs"]
 mod wills;
 mod wire;
+#[path = "limits/work.rs"]
+mod work;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU16;

@@ -260,7 +260,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
         }
         self.note_packet(now, scratch);
         let blocked = self.write(cx, now, scratch);
-        reads == READS || unread || resumed || (more && !blocked)
+        if unread || (more && !blocked) {
+            step_back(cx);
+            return false;
+        }
+        reads == READS || resumed
     }
 
     /// Reads until the stream is empty or the link stops. Returns how many reads that were; `None`:
@@ -412,4 +416,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
         }
         self.arm(cx, now, scratch)
     }
+}
+
+/// Wakes the task after those that are ready by now, and after the streams have been asked: a task that
+/// only wakes itself takes its turn some sixty times before a runtime with one worker looks at any stream.
+fn step_back(cx: &mut Context<'_>) {
+    let _ = std::pin::pin!(tokio::task::yield_now()).poll(cx);
 }

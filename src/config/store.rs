@@ -25,7 +25,9 @@ rows! {
         /// a crash nor a power cut loses it. `"os"`: the operating system has it; a power cut loses the
         /// last seconds. `"none"`: a crash loses the last moments too.
         durability: Durability = key(Restart, Durability::Sync).words::<Durability>();
-        /// Length of a segment of the journal. At most a quarter of `store.journal_bytes_max`.
+        /// Longest segment of the journal. The first one has 2 MiB, later ones are longer the longer the
+        /// journal is. At most a quarter of `store.journal_bytes_max`. An empty store wants about 100 MB
+        /// free on the disk, with `"1MiB"` here 16 MB.
         segment_bytes: Size = key(Restart, Size::kib(64 * 1024)).range(MIB..=GIB);
         /// Publishers pause while the journal is longer, until a checkpoint is done. At least four
         /// segments.

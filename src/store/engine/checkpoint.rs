@@ -20,6 +20,7 @@ use super::disk::Disk;
 use super::error::StoreError;
 use super::frame::FrameKind;
 use super::meta::{self, Meta};
+use super::options::TABLE_OVERHEAD;
 use super::pending::{PendingRow, PendingRows};
 use super::rows::Blob;
 use super::schedule::Call;
@@ -249,7 +250,8 @@ impl Checkpointer {
         let at_once = if self.sparing { options.checkpoint_rows_max as u64 } else { rows };
         let wanted = for_rows(rows.min(at_once));
         if free >= wanted.saturating_add(options.ballast_bytes * 2) {
-            let there = options.ballast_bytes == 0 || self.keep_ballast(options.ballast_bytes);
+            let ballast = options.ballast_for(options.segment_for(self.shared.room.used().2));
+            let there = ballast == 0 || self.keep_ballast(ballast);
             self.shared.room.shut(Shut::Checkpoint, !there);
             self.shared.room.wake(options);
             return Some(wanted);
@@ -260,7 +262,7 @@ impl Checkpointer {
         debug!(free, wanted, rows, bytes, "the disk has no room for a checkpoint");
         self.shared.room.shut(Shut::Checkpoint, true);
         self.shared.room.wake(options);
-        if free.saturating_add(options.ballast_bytes) < wanted {
+        if free.saturating_add(self.ballast()) < wanted {
             return None;
         }
         let removed = self.disk.remove(BALLAST);
@@ -268,15 +270,25 @@ impl Checkpointer {
         (there && self.budget.free(&*self.disk) >= wanted).then_some(wanted)
     }
 
-    /// Makes the ballast, if there is none; whether it is there.
+    /// Bytes that the removal of the ballast makes free.
+    fn ballast(&self) -> u64 {
+        self.disk.open(BALLAST).and_then(|file| file.len()).unwrap_or(0)
+    }
+
+    /// Makes the ballast, or makes it longer, if there is none of this length; whether it is there.
     fn keep_ballast(&self, len: u64) -> bool {
         let make = || -> io::Result<()> {
             let file = match self.disk.create(BALLAST) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    self.disk.open(BALLAST)?
+                }
                 other => other?,
             };
+            let mut at = file.len()?;
+            if at >= len {
+                return Ok(());
+            }
             let block = vec![0; BLOCK];
-            let mut at = 0;
             while at < len {
                 let part = usize::try_from(len - at).unwrap_or(BLOCK).min(BLOCK);
                 file.write_at(&block[..part], at)?;
@@ -333,9 +345,8 @@ const READ_ROWS: usize = 64;
 /// Bytes of one batch of a checkpoint.
 const BATCH_BYTES: usize = 8 << 20;
 
-/// What a table writes beyond the rows that change: those beside them, and its own.
+/// What a table writes for each row beyond what changes in it: those beside it.
 const ROW_OVERHEAD: u64 = 1024;
-const TABLE_OVERHEAD: u64 = 8 << 20;
 
 /// How long to wait before looking for room again.
 const AGAIN: Duration = Duration::from_millis(250);

@@ -18,8 +18,7 @@ use crate::sync::{Condvar, Mutex, MutexGuard};
 /// Makes segments, and gives them to the journal one at a time.
 pub struct Keeper {
     workshop: Workshop,
-    segment_bytes: u64,
-    reserve_bytes: u64,
+    options: Options,
     state: Mutex<Stock>,
     changed: Condvar,
 }
@@ -53,8 +52,7 @@ impl Keeper {
         let state = Stock { next, old, alone: true, ..Stock::default() };
         Keeper {
             workshop,
-            segment_bytes: options.segment_bytes,
-            reserve_bytes: options.reserve_bytes,
+            options: options.clone(),
             state: Mutex::new(state),
             changed: Condvar::new(),
         }
@@ -105,9 +103,10 @@ impl Keeper {
         };
         // A surplus that is not removed now is removed at the next start.
         surplus.into_iter().for_each(|sequence| drop(self.workshop.remove(sequence)));
+        let len = self.options.segment_for(room.used().2);
         let mut made = Made::All;
         if let Some(sequence) = sequence {
-            let segment = self.next_segment(sequence, old);
+            let segment = self.next_segment(sequence, old, len);
             let full = matches!(&segment, Err(error) if is_full(error));
             let segment = match segment {
                 Err(error) if full => self.workshop.take_reserve(sequence).map_err(|_| error),
@@ -133,22 +132,22 @@ impl Keeper {
         }
         if made == Made::All {
             // Only when that is there too is there room for anything new.
-            let reserve =
-                self.reserve_bytes == 0 || self.workshop.keep_reserve(self.reserve_bytes).is_ok();
+            let reserve = self.options.reserve_for(len);
+            let reserve = reserve == 0 || self.workshop.keep_reserve(reserve).is_ok();
             room.shut(Shut::Journal, !reserve);
             made = if reserve { Made::All } else { Made::Some };
         }
         made
     }
 
-    fn next_segment(&self, sequence: u64, old: Option<u64>) -> io::Result<Segment> {
+    fn next_segment(&self, sequence: u64, old: Option<u64>, len: u64) -> io::Result<Segment> {
         if let Some(old) = old {
-            // Else it is not of the usual length, or in some way unfit.
-            if let Ok(Some(segment)) = self.workshop.remake(old, sequence, self.segment_bytes) {
+            // Else it is much shorter or longer, or in some way unfit.
+            if let Ok(Some(segment)) = self.workshop.remake(old, sequence, len) {
                 return Ok(segment);
             }
         }
-        self.workshop.make(sequence, self.segment_bytes)
+        self.workshop.make(sequence, len)
     }
 
     fn lock(&self) -> MutexGuard<'_, Stock> {

@@ -82,7 +82,7 @@ pub type Visitor<'a> = dyn FnMut(&[u8], &[u8]) + 'a;
 pub fn lay_out(site: &Site, options: &Options) -> Result<(), StoreError> {
     let workshop = Workshop::new(site.disk.clone(), site.store);
     workshop
-        .make(1, options.segment_bytes)
+        .make(1, options.segment_for(0))
         .map_err(StoreError::io("make a segment in", &site.disk.path("")))?;
     let meta = Meta { store: site.store, schema: options.schema, ..Meta::default() };
     let first = vec![(meta::KEY.into(), Some(meta.encode()[..].into()))];
@@ -111,7 +111,7 @@ pub fn start(
         return Err(StoreError::damaged(&table_path, 0, what));
     }
     let workshop = Workshop::new(disk.clone(), store);
-    let active = found.go_on(&workshop, options.segment_bytes)?;
+    let active = found.go_on(&workshop, options.segment_for(found.bytes))?;
     let report = Report {
         rows: seen.rows,
         schema: meta.schema,

@@ -95,6 +95,7 @@ fn key(random: &mut Random) -> Vec<u8> {
 fn options() -> Options {
     Options {
         segment_bytes: 64 << 10,
+        segment_bytes_min: 16 << 10,
         reserve_bytes: 16 << 10,
         ballast_bytes: 16 << 10,
         checkpoint_interval: std::time::Duration::from_millis(3),

@@ -77,21 +77,25 @@ impl Workshop {
         self.enter(made?)
     }
 
-    /// Makes segment `sequence` of segment `old`, if that has the right length; else removes it. No
-    /// frame of `old` may be needed any more.
+    /// Makes segment `sequence` of segment `old`, if that has `capacity` bytes, or half or twice as
+    /// many; else removes it. No frame of `old` may be needed any more.
     pub fn remake(&self, old: u64, sequence: u64, capacity: u64) -> io::Result<Option<Segment>> {
         self.clear()?;
-        if header_of(&*self.disk.open(&name(old))?)?.capacity != capacity {
+        let has = header_of(&*self.disk.open(&name(old))?)?.capacity;
+        if !(capacity / 2..=capacity.saturating_mul(2)).contains(&has) {
             self.disk.remove(&name(old))?;
             return Ok(None);
         }
         self.restamp(&name(old), sequence).map(Some)
     }
 
-    /// Makes the segment that is kept for the day the disk is full, if there is none.
+    /// Makes the segment that is kept for the day the disk is full, if there is none as long as that.
     pub fn keep_reserve(&self, capacity: u64) -> io::Result<()> {
         if self.disk.names()?.iter().any(|name| name == RESERVE) {
-            return Ok(());
+            let kept = header_of(&*self.disk.open(RESERVE)?);
+            if kept.is_ok_and(|kept| kept.capacity >= capacity) {
+                return Ok(());
+            }
         }
         self.clear()?;
         let made = self.fill(0, capacity);

@@ -54,7 +54,7 @@ impl Broker {
         match shared.ports.store.admit(bytes) {
             Ok(()) | Err(Refused::Slow) => Ok(()),
             Err(Refused::Full) => Err(Reason::QuotaExceeded),
-            Err(Refused::Failed) => Err(Reason::UnspecifiedError),
+            Err(Refused::Trouble | Refused::Failed) => Err(Reason::UnspecifiedError),
         }
     }
 }

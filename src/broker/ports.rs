@@ -249,6 +249,8 @@ pub enum Refused {
     Slow,
     /// No room now; deliveries and deletions, or the owner of the disk, make some.
     Full,
+    /// It cannot write now for another reason, which may pass: no descriptor, no right, a fault.
+    Trouble,
     /// It has failed for good.
     Failed,
 }

@@ -85,7 +85,10 @@ impl PublishHandle {
     pub fn is_ready(&mut self, waker: &Waker, now: Time, scratch: &mut Scratch) -> bool {
         let shared = &*self.broker.0;
         if shared.remembers
-            && matches!(shared.ports.store.room(waker), Err(Refused::Slow | Refused::Full))
+            && matches!(
+                shared.ports.store.room(waker),
+                Err(Refused::Slow | Refused::Full | Refused::Trouble)
+            )
         {
             return false;
         }

@@ -36,6 +36,8 @@ figures! {
         "Resident memory of the process; 0 where the system does not say.";
     recovery_time Gauge Micros "store/recovery time" "Time that the start took.";
     disk_full Gauge Flag "store/disk full" "The disk is full.";
+    trouble Gauge Flag "store/trouble"
+        "It cannot write for another reason than a full disk, which may pass; the log names it.";
     failed Gauge Flag "store/failed" "The store has failed.";
     table_failed Gauge Flag "store/table failed" "The table behind the journal has failed.";
 }

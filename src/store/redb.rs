@@ -49,11 +49,11 @@ impl RedbTable {
         act: impl FnOnce(&Database) -> Result<T, redb::Error>,
     ) -> Result<T, TableError> {
         if self.failed.load(Ordering::Acquire) {
-            return Err(TableError("it has failed, and is not called again".to_owned()));
+            return Err(TableError::new("it has failed, and is not called again".to_owned()));
         }
         let database = self.database.read().expect(PANIC_FREE);
         let Some(database) = database.as_ref() else {
-            return Err(TableError("it is closed".to_owned()));
+            return Err(TableError::new("it is closed".to_owned()));
         };
         guarded(|| act(database)).inspect_err(|_| self.failed.store(true, Ordering::Release))
     }
@@ -113,8 +113,8 @@ impl Table for RedbTable {
 
 fn guarded<T>(act: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, TableError> {
     match catch_unwind(AssertUnwindSafe(act)) {
-        Ok(done) => done.map_err(|error| TableError(error.to_string())),
-        Err(panic) => Err(TableError(watched::words(&*panic))),
+        Ok(done) => done.map_err(|error| TableError::new(error.to_string())),
+        Err(panic) => Err(TableError::new(watched::words(&*panic))),
     }
 }
 

@@ -72,7 +72,7 @@ impl SledTable {
         let opened = thread.call(move || open(&folder, cache_bytes));
         let db = opened
             .and_then(|opened| opened.map_err(|error| in_words(&error)))
-            .map_err(|error| TableError(format!("it cannot be opened: {error}")))?;
+            .map_err(|error| TableError::new(format!("it cannot be opened: {error}")))?;
         let reader = Mutex::new(Arc::new(Mutex::new(Some(db.clone()))));
         let reads = Watched::start("store reads", limit).map_err(said)?;
         let writer = Arc::new(Mutex::new(Some(db)));
@@ -110,7 +110,7 @@ impl SledTable {
 
     fn check(&self) -> Result<(), TableError> {
         if self.failed.load(Ordering::Acquire) != WELL {
-            return Err(TableError("it has failed, and is not called again".to_owned()));
+            return Err(TableError::new("it has failed, and is not called again".to_owned()));
         }
         Ok(())
     }
@@ -119,7 +119,7 @@ impl SledTable {
     fn note<T>(&self, how: u8, result: Result<T, String>) -> Result<T, TableError> {
         result.map_err(|error| {
             self.failed.fetch_max(how, Ordering::AcqRel);
-            TableError(error)
+            TableError::new(error)
         })
     }
 
@@ -333,17 +333,14 @@ fn make_certain(path: &Path) -> io::Result<()> {
 }
 
 fn closed() -> TableError {
-    TableError("it is closed".to_owned())
+    TableError::new("it is closed".to_owned())
 }
 
 /// What it said, without the places in its source that it puts before.
 fn in_words(error: &io::Error) -> String {
     let said = error.to_string();
     let said = said.rsplit(" -> ").next().unwrap_or_default().trim_end_matches('.');
-    match error.kind() {
-        io::ErrorKind::StorageFull => format!("{said}: make room on the disk, then try again"),
-        _ => said.to_owned(),
-    }
+    said.to_owned()
 }
 
 /// The beginning of a key, which says which row it is.
@@ -352,7 +349,7 @@ fn hexadecimal(key: &[u8]) -> String {
 }
 
 fn said(error: io::Error) -> TableError {
-    TableError(in_words(&error))
+    TableError::new(in_words(&error))
 }
 
 /// Rows of one leaf. Fixed when a table is made: it cannot be changed for one that is there.

@@ -70,6 +70,7 @@ impl Rows for Engine {
             resident: stats.resident_bytes,
             recovery_time: micros(stats.recovery_time),
             disk_full: stats.full.is_some().into(),
+            trouble: stats.trouble.is_some().into(),
             failed: stats.poisoned.is_some().into(),
             table_failed: stats.table_failed.is_some().into(),
         })

@@ -5,6 +5,7 @@ use std::task::Waker;
 
 use tracing::{info, warn};
 
+use super::error::StoreError;
 use super::options::Options;
 use crate::broker::ports::Refused;
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
@@ -17,6 +18,8 @@ pub struct Capacity {
     pending: AtomicUsize,
     journal: AtomicU64,
     shut: AtomicU8,
+    /// What else than a full disk is the reason for one of these, in words.
+    trouble: Mutex<Option<(u8, String)>>,
     waiting: Mutex<Vec<Waker>>,
     anybody: AtomicBool,
     /// The disk has become the reason: the wakers that wait are to be woken.
@@ -29,6 +32,8 @@ fn verdict(shut: u8, written: bool, in_table: bool) -> Result<(), Refused> {
     let is = |why: Shut| shut & why as u8 != 0;
     if is(Shut::Failed) || (is(Shut::Table) && !in_table) {
         Err(Refused::Failed)
+    } else if is(Shut::Trouble) {
+        Err(Refused::Trouble)
     } else if is(Shut::Journal) || is(Shut::Checkpoint) || is(Shut::Write) {
         Err(Refused::Full)
     } else if written && in_table {
@@ -52,6 +57,8 @@ pub enum Shut {
     Failed = 8,
     /// The table has failed: what waits for a checkpoint never becomes less. No reason by itself.
     Table = 16,
+    /// Another of these has another reason than a full disk: no descriptor, no right, a fault.
+    Trouble = 32,
 }
 
 impl Capacity {
@@ -77,7 +84,7 @@ impl Capacity {
         self.anybody.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         let found = self.check_low(options);
-        if matches!(found, Err(Refused::Slow | Refused::Full))
+        if matches!(found, Err(Refused::Slow | Refused::Full | Refused::Trouble))
             && !waiting.iter().any(|there| there.will_wake(waker))
         {
             waiting.push(waker.clone());
@@ -101,19 +108,63 @@ impl Capacity {
     /// [`Capacity::wake`].
     pub fn shut(&self, why: Shut, shut: bool) {
         if shut {
-            let before = self.shut.fetch_or(why as u8, Ordering::SeqCst);
-            if before & why as u8 == 0 {
-                self.turned.store(true, Ordering::SeqCst);
-            }
+            let before = self.set(why as u8);
             if let (None, Some(full)) = (reason(before), reason(before | why as u8)) {
                 warn!("{full}: nothing new above QoS 0 is taken until there is some");
             }
         } else {
+            let ended = self.end_trouble(why);
             let before = self.shut.fetch_and(!(why as u8), Ordering::SeqCst);
-            if reason(before).is_some() && reason(before & !(why as u8)).is_none() {
-                info!("the disk has room again");
+            if ended || reason(before).is_some() && reason(before & !(why as u8)).is_none() {
+                info!("the store takes new messages again");
             }
         }
+    }
+
+    /// Sets a reason to admit nothing that is an error: a full disk, or something else, which is
+    /// named once.
+    pub fn shut_for(&self, why: Shut, error: &StoreError) {
+        if error.is_full() {
+            self.end_trouble(why);
+            return self.shut(why, true);
+        }
+        let said = error.to_string();
+        let is_new = {
+            let mut trouble = self.trouble.lock().expect("no code panics while it holds it");
+            let is_new = trouble.as_ref().is_none_or(|(_, before)| *before != said);
+            let others = trouble.as_ref().map_or(0, |(whys, _)| *whys);
+            *trouble = Some((others | why as u8, said.clone()));
+            is_new
+        };
+        self.set(why as u8 | Shut::Trouble as u8);
+        if is_new {
+            warn!("{said}: nothing new above QoS 0 is taken until that works again");
+        }
+    }
+
+    /// Sets reasons; those that there were.
+    fn set(&self, whys: u8) -> u8 {
+        let before = self.shut.fetch_or(whys, Ordering::SeqCst);
+        if before & whys != whys {
+            self.turned.store(true, Ordering::SeqCst);
+        }
+        before
+    }
+
+    /// Another reason than a full disk is one no more for `why`; whether it was the last.
+    fn end_trouble(&self, why: Shut) -> bool {
+        if !self.is_shut(Shut::Trouble) {
+            return false;
+        }
+        let mut trouble = self.trouble.lock().expect("no code panics while it holds it");
+        let Some((whys, _)) = trouble.as_mut() else { return false };
+        *whys &= !(why as u8);
+        let ended = *whys == 0;
+        if ended {
+            *trouble = None;
+            self.shut.fetch_and(!(Shut::Trouble as u8), Ordering::SeqCst);
+        }
+        ended
     }
 
     /// Whether this is a reason to admit nothing.
@@ -138,9 +189,16 @@ impl Capacity {
         }
     }
 
-    /// Why the disk is the reason that nothing is admitted, if it is.
+    /// Why a full disk is the reason that nothing is admitted, if it is.
     pub fn disk_full(&self) -> Option<&'static str> {
-        reason(self.shut.load(Ordering::Relaxed))
+        let shut = self.shut.load(Ordering::Relaxed);
+        reason(shut).filter(|_| shut & Shut::Trouble as u8 == 0)
+    }
+
+    /// What else is the reason, if it is no full disk.
+    pub fn trouble(&self) -> Option<String> {
+        let trouble = self.trouble.lock().expect("no code panics while it holds it");
+        trouble.as_ref().map(|(_, said)| said.clone())
     }
 
     /// Bytes handed in and not yet written; memory of pending rows; length of the journal.

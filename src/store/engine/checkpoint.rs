@@ -251,8 +251,14 @@ impl Checkpointer {
         let wanted = for_rows(rows.min(at_once));
         if free >= wanted.saturating_add(options.ballast_bytes * 2) {
             let ballast = options.ballast_for(options.segment_for(self.shared.room.used().2));
-            let there = ballast == 0 || self.keep_ballast(ballast);
-            self.shared.room.shut(Shut::Checkpoint, !there);
+            let kept = if ballast == 0 { Ok(()) } else { self.keep_ballast(ballast) };
+            match kept {
+                Ok(()) => self.shared.room.shut(Shut::Checkpoint, false),
+                Err(error) => {
+                    let error = StoreError::io("make", &self.disk.path(BALLAST))(error);
+                    self.shared.room.shut_for(Shut::Checkpoint, &error);
+                }
+            }
             self.shared.room.wake(options);
             return Some(wanted);
         }
@@ -275,8 +281,8 @@ impl Checkpointer {
         self.disk.open(BALLAST).and_then(|file| file.len()).unwrap_or(0)
     }
 
-    /// Makes the ballast, or makes it longer, if there is none of this length; whether it is there.
-    fn keep_ballast(&self, len: u64) -> bool {
+    /// Makes the ballast, or makes it longer, if there is none of this length.
+    fn keep_ballast(&self, len: u64) -> io::Result<()> {
         let make = || -> io::Result<()> {
             let file = match self.disk.create(BALLAST) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -301,7 +307,7 @@ impl Checkpointer {
         if made.is_err() {
             let _ = self.disk.remove(BALLAST);
         }
-        made.is_ok()
+        made
     }
 }
 

@@ -61,7 +61,7 @@ pub struct Committer {
     shared: Arc<EngineShared>,
     journal: Journal,
     supply: Supply,
-    /// What could not be written yet, because the disk is full.
+    /// What could not be written yet, because the disk is full or no file can be opened.
     current: Option<Gathering>,
     /// Why not.
     full: Option<String>,
@@ -139,9 +139,9 @@ impl Committer {
                 self.tell(gathering, flush);
                 CommitStep::Committed
             }
-            Err(AppendError::Full(error)) => {
+            Err(AppendError::NotNow(error)) => {
                 self.full = Some(error.to_string());
-                self.shared.room.shut(Shut::Write, true);
+                self.shared.room.shut_for(Shut::Write, &error);
                 self.shared.room.wake(&self.shared.options);
                 self.current = Some(gathering);
                 CommitStep::Full

@@ -10,7 +10,7 @@ use super::table::TableError;
 #[non_exhaustive]
 pub enum StoreError {
     /// The file system said no.
-    #[error("cannot {doing} {}: {source}", path.display())]
+    #[error("cannot {doing} {}: {source}{}", path.display(), advice(&source.to_string()))]
     Io {
         /// What was being done, as in "cannot … this file".
         doing: &'static str,
@@ -48,11 +48,7 @@ pub enum StoreError {
         what: String,
     },
     /// The table behind the journal failed.
-    #[error(
-        "the table in {}: {source}; look with `store check`, go back to an export, or copy what \
-         can be read with `store salvage`",
-        path.display()
-    )]
+    #[error("the table in {}: {source}{}", path.display(), source.advice())]
     Table {
         /// The table's folder.
         path: PathBuf,
@@ -64,7 +60,47 @@ pub enum StoreError {
     Failed(String),
 }
 
+/// What an operator can do about an error of the system, as it was said; empty: it says it all.
+pub fn advice(said: &str) -> &'static str {
+    use rustix::io::Errno;
+    match os_error(said) {
+        Some(Errno::NOSPC) => "; make room on the disk",
+        Some(Errno::DQUOT) => "; the disk quota of this user is used up: raise it, or make room",
+        Some(Errno::FBIG) => {
+            "; the limit of a file's size is reached: raise it (ulimit -f, LimitFSIZE)"
+        }
+        Some(Errno::ROFS) => {
+            "; the file system is mounted read-only, perhaps since a fault of the disk: look in the \
+             kernel's log"
+        }
+        Some(Errno::ACCESS | Errno::PERM) => {
+            "; the user that runs the broker must own the store's folder and all in it"
+        }
+        Some(Errno::MFILE) => {
+            "; this process has no descriptor left: raise its limit of open files (ulimit -n, \
+             LimitNOFILE)"
+        }
+        Some(Errno::NFILE) => "; the system has no descriptor left: raise fs.file-max",
+        Some(Errno::NOMEM) => "; the system has no memory left",
+        Some(Errno::IO) => {
+            "; the disk has failed to read or write: look in the kernel's log, and replace it"
+        }
+        _ => "",
+    }
+}
+
+/// The system's number of an error, which is in its words also where others were put around them.
+fn os_error(said: &str) -> Option<rustix::io::Errno> {
+    let number = said.rsplit_once("(os error ")?.1.split_once(')')?.0;
+    Some(rustix::io::Errno::from_raw_os_error(number.parse().ok()?))
+}
+
 impl StoreError {
+    /// Whether it says that the disk is full: nothing is broken, there is only no room.
+    pub fn is_full(&self) -> bool {
+        matches!(self, StoreError::Io { source, .. } if super::disk::is_full(source))
+    }
+
     /// An error of the file system, with what was being done.
     pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
         let path = path.to_owned();
@@ -74,5 +110,46 @@ impl StoreError {
     /// Damage in a file.
     pub(super) fn damaged(path: &Path, offset: u64, what: impl Into<String>) -> StoreError {
         StoreError::Damaged { path: path.to_owned(), offset, what: what.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_the_system_is_said_with_what_to_do_and_damage_with_how_to_salvage() {
+        let said = |number| {
+            StoreError::io("make", Path::new("data/x"))(io::Error::from_raw_os_error(number))
+                .to_string()
+        };
+        for (number, wanted) in [
+            (
+                28,
+                "cannot make data/x: No space left on device (os error 28); make room on the disk",
+            ),
+            (24, "raise its limit of open files (ulimit -n, LimitNOFILE)"),
+            (30, "mounted read-only"),
+            (13, "must own the store's folder"),
+            (5, "look in the kernel's log, and replace it"),
+            (122, "quota"),
+            (27, "ulimit -f"),
+            (23, "fs.file-max"),
+        ] {
+            let said = said(number);
+            assert!(said.contains(wanted), "{said}");
+            assert!(!said.contains("salvage"), "{said}");
+        }
+        let table = |said: &str| {
+            let path = PathBuf::from("data/table");
+            StoreError::Table { path, source: TableError::new(said) }.to_string()
+        };
+        let open_files = table("it cannot be opened: Too many open files (os error 24)");
+        assert!(
+            open_files.contains("ulimit -n") && !open_files.contains("salvage"),
+            "{open_files}"
+        );
+        let damaged = table("a checksum is wrong");
+        assert!(damaged.contains("store salvage"), "{damaged}");
     }
 }

@@ -151,7 +151,7 @@ fn read_table(
     loop {
         let table = match (kind.open)(path) {
             Ok(table) => table,
-            Err(TableError(error)) => {
+            Err(error) => {
                 lost.push(format!("the table cannot be opened: {error}"));
                 return meta;
             }
@@ -161,14 +161,14 @@ fn read_table(
             match start::own_row(&*table) {
                 Ok(row) => meta = row.and_then(|row| Meta::decode(&row).ok()),
                 // It answers nothing any more: the rows are asked for anew.
-                Err(TableError(error)) => {
+                Err(error) => {
                     lost.push(format!("the table's own row: {error}"));
                     continue;
                 }
             }
         }
         let before = rows.len();
-        let Err(TableError(error)) = read_on(&*table, &from, rows) else {
+        let Err(error) = read_on(&*table, &from, rows) else {
             let _ = table.close();
             return meta;
         };

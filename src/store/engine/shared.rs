@@ -241,6 +241,7 @@ impl EngineShared {
         (stats.queued_bytes, stats.pending_bytes, stats.journal_bytes) = self.room.used();
         stats.waiters = self.waiters.len();
         stats.full = self.room.disk_full();
+        stats.trouble = self.room.trouble();
         stats.poisoned = self.failed.get().cloned();
         stats.table_failed = self.table_failed.get().cloned();
         stats

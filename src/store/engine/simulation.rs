@@ -427,7 +427,7 @@ impl SimTable {
         let mut rows = self.rows();
         rows.called_again |= rows.failed;
         rows.failed |= rows.broken;
-        if rows.broken { Err(TableError("it broke".to_owned())) } else { Ok(rows) }
+        if rows.broken { Err(TableError::new("it broke".to_owned())) } else { Ok(rows) }
     }
 
     fn rows(&self) -> MutexGuard<'_, Rows> {
@@ -443,7 +443,7 @@ impl Table for SimTable {
     fn apply(&self, changes: Vec<RowChange>) -> Result<(), TableError> {
         let mut rows = self.call()?;
         assert!(changes.is_sorted_by(|a, b| a.0 < b.0), "batches are sorted");
-        self.line.tick().map_err(|error| TableError(error.to_string()))?;
+        self.line.tick().map_err(|error| TableError::new(error.to_string()))?;
         change(&mut rows.seen, &changes);
         rows.open.push(changes);
         Ok(())
@@ -451,14 +451,14 @@ impl Table for SimTable {
 
     fn flush(&self) -> Result<(), TableError> {
         let mut rows = self.call()?;
-        self.line.tick().map_err(|error| TableError(error.to_string()))?;
+        self.line.tick().map_err(|error| TableError::new(error.to_string()))?;
         if let Some(meanwhile) = rows.meanwhile.0.take() {
             meanwhile();
         }
         let takes = std::mem::take(&mut rows.takes);
         if let Err(error) = self.line.take(takes) {
             rows.failed = true;
-            return Err(TableError(error.to_string()));
+            return Err(TableError::new(error.to_string()));
         }
         rows.certain = rows.seen.clone();
         rows.open.clear();

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::capacity::{Capacity, Shut};
 use super::disk::is_full;
+use super::error::StoreError;
 use super::journal::Spares;
 use super::journal::segment::{Segment, Workshop};
 use super::options::Options;
@@ -31,7 +32,7 @@ struct Stock {
     /// Segments that have served.
     old: Vec<u64>,
     /// Why the last attempt failed.
-    failed: Option<io::ErrorKind>,
+    failed: Option<io::Error>,
     /// No thread makes segments: they are made when they are asked for.
     alone: bool,
     stopped: bool,
@@ -120,7 +121,7 @@ impl Keeper {
                     state.failed = None;
                 }
                 Err(error) => {
-                    state.failed = Some(error.kind());
+                    state.failed = Some(error);
                     made = Made::Some;
                 }
             }
@@ -133,9 +134,15 @@ impl Keeper {
         if made == Made::All {
             // Only when that is there too is there room for anything new.
             let reserve = self.options.reserve_for(len);
-            let reserve = reserve == 0 || self.workshop.keep_reserve(reserve).is_ok();
-            room.shut(Shut::Journal, !reserve);
-            made = if reserve { Made::All } else { Made::Some };
+            let kept = if reserve == 0 { Ok(()) } else { self.workshop.keep_reserve(reserve) };
+            match kept {
+                Ok(()) => room.shut(Shut::Journal, false),
+                Err(error) => {
+                    let path = self.workshop.disk().path("reserve");
+                    room.shut_for(Shut::Journal, &StoreError::io("make", &path)(error));
+                    made = Made::Some;
+                }
+            }
         }
         made
     }
@@ -180,8 +187,8 @@ impl Spares for Supply {
             if state.stopped {
                 return Err(io::ErrorKind::Interrupted.into());
             }
-            if let Some(kind) = state.failed.take() {
-                return Err(kind.into());
+            if let Some(error) = state.failed.take() {
+                return Err(error);
             }
             drop(keeper.changed.wait(state));
         }

@@ -49,6 +49,8 @@ pub struct Stats {
     pub recovery_time: Duration,
     /// Why nothing is admitted for want of room on the disk, if so.
     pub full: Option<&'static str>,
+    /// Why nothing is admitted for another reason, which may pass, if so.
+    pub trouble: Option<String>,
     /// Why the journal takes nothing any more.
     pub poisoned: Option<String>,
     /// Why the table is not used any more; the journal goes on until it is full.

@@ -42,7 +42,25 @@ pub type RowChange = (Blob, Option<Blob>);
 /// Why a table did not do what it was asked.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct TableError(pub String);
+pub struct TableError(String);
+
+impl TableError {
+    /// What it said; if the system was the reason, with the system's words at the end.
+    pub fn new(said: impl Into<String>) -> TableError {
+        TableError(said.into())
+    }
+
+    /// What an operator can do about it, to be put behind it.
+    pub fn advice(&self) -> &'static str {
+        match super::error::advice(&self.0) {
+            "" => {
+                "; look with `store check`, go back to an export, or copy what can be read with \
+                 `store salvage`"
+            }
+            advice => advice,
+        }
+    }
+}
 
 /// Makes or opens a table in a folder.
 pub struct TableKind {

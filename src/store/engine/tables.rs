@@ -209,7 +209,8 @@ fn an_engine_is_exclusive_and_knows_its_table(kind: &TableKind) {
     let again = Engine::open(root.path(), options(), kind, &mut |_, _| ());
     assert!(matches!(again, Err(StoreError::InUse { .. })));
     drop(engine);
-    let other = TableKind { name: "another", open: Box::new(|_| Err(TableError(String::new()))) };
+    let other =
+        TableKind { name: "another", open: Box::new(|_| Err(TableError::new(String::new()))) };
     let refused = Engine::open(root.path(), options(), &other, &mut |_, _| ());
     let said = refused.map(|_| ()).unwrap_err().to_string();
     assert!(said.contains("not another"), "{said}");
@@ -291,7 +292,8 @@ fn what_cannot_be_read_is_listed_and_the_rest_salvaged(kind: &TableKind) {
 fn fill(path: &Path, kind: &TableKind) -> Rows {
     let random = &mut Random::new(seed(8));
     let slow = Options { checkpoint_interval: std::time::Duration::from_secs(3600), ..options() };
-    let slow = Options { segment_bytes: 1 << 20, checkpoint_journal_bytes: 1 << 30, ..slow };
+    let slow = Options { segment_bytes: 1 << 20, segment_bytes_min: 1 << 20, ..slow };
+    let slow = Options { checkpoint_journal_bytes: 1 << 30, ..slow };
     let slow = Options { checkpoint_pending_bytes: 1 << 30, ..slow };
     let mut rows = Rows::new();
     let (engine, _) = Engine::open(path, slow, kind, &mut |_, _| ()).unwrap();

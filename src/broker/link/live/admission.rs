@@ -87,7 +87,7 @@ impl Live {
     fn waits_for(&self, why: Refused) -> bool {
         match why {
             Refused::Slow => true,
-            Refused::Full => self.attachment.version != Version::V5,
+            Refused::Full | Refused::Trouble => self.attachment.version != Version::V5,
             Refused::Failed => false,
         }
     }

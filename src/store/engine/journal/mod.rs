@@ -69,8 +69,9 @@ pub struct Chunk {
 /// Why frames were not written.
 #[derive(Debug)]
 pub enum AppendError {
-    /// There is no room, and nothing is broken: what is left of the chunk may be tried again.
-    Full(StoreError),
+    /// There is no room, or a file cannot be made, and nothing is broken: what is left of the chunk
+    /// may be tried again.
+    NotNow(StoreError),
     /// Never again.
     Failed(StoreError),
 }
@@ -185,13 +186,13 @@ impl Journal {
         if self.at == START {
             let grown = self.workshop.grow(&mut self.active, START + len + RESERVE);
             return grown.map_err(|error| {
-                AppendError::Full(StoreError::io("make longer", &self.active.path)(error))
+                AppendError::NotNow(StoreError::io("make longer", &self.active.path)(error))
             });
         }
         // A segment that is not the last one must not have anything uncertain in it.
         self.flush()?;
         let next = spares.take().map_err(|error| {
-            AppendError::Full(StoreError::io("go on after", &self.active.path)(error))
+            AppendError::NotNow(StoreError::io("go on after", &self.active.path)(error))
         })?;
         assert!(next.sequence == self.active.sequence + 1, "segments follow each other");
         let before = std::mem::replace(&mut self.active, next);
@@ -217,7 +218,7 @@ impl Journal {
         let full = disk::is_full(&error);
         let error = StoreError::io(doing, &self.active.path)(error);
         if full {
-            return AppendError::Full(error);
+            return AppendError::NotNow(error);
         }
         self.poisoned = Some(error.to_string());
         AppendError::Failed(error)

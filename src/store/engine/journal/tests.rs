@@ -309,7 +309,7 @@ fn a_full_disk_is_waited_for_and_written_to_at_the_same_place() {
         disk.set_room(Some(100 * (round % 4)));
         let mut refused = 0;
         while let Err(refusal) = life.journal.append(&mut chunk, &life.spares) {
-            assert!(matches!(refusal, AppendError::Full(_)));
+            assert!(matches!(refusal, AppendError::NotNow(_)));
             refused += 1;
             check(&disk.after_kill(), &known).unwrap();
             disk.set_room(if refused < 3 { Some(200) } else { None });

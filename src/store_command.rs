@@ -2,8 +2,9 @@
 //! that a broker has open is copied by the broker.
 
 use std::error::Error;
-use std::fs::File;
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{BufReader, BufWriter, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -99,7 +100,7 @@ fn export(
         Err(StoreError::InUse { .. }) => return Ok(store::ask(path, file)?),
         Err(error) => return Err(error.into()),
     };
-    let mut out = BufWriter::new(opened(file, File::create_new(file))?);
+    let mut out = BufWriter::new(opened(file, create(file))?);
     let exported = engine.export(&mut out)?;
     finish(file, out)?;
     engine.close()?;
@@ -112,9 +113,9 @@ fn salvage(
     kind: &TableKind,
     out: &Path,
 ) -> Result<(), Box<dyn Error>> {
-    opened(out, std::fs::create_dir(out))?;
+    opened(out, DirBuilder::new().mode(0o700).create(out))?;
     let file = out.join("rows");
-    let mut rows = BufWriter::new(opened(&file, File::create_new(&file))?);
+    let mut rows = BufWriter::new(opened(&file, create(&file))?);
     let salvaged = engine::salvage(path, kind, &mut rows)?;
     finish(&file, rows)?;
     let new = out.join("data");
@@ -135,6 +136,11 @@ fn salvage(
         new.display()
     ));
     Ok(())
+}
+
+/// A new file for its owner's eyes only: it will hold every message.
+fn create(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 /// What was written is on the disk.

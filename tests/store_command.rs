@@ -4,7 +4,7 @@ mod process;
 mod wire;
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::Arc;
@@ -105,6 +105,33 @@ fn what_is_exported_and_imported_is_delivered() {
     let there = store(&broker, None, &["import", text(&file)]);
     assert_eq!(there.status.code(), Some(2), "nor does this: {}", said(&there));
     std::fs::rename(broker.file("data"), broker.file("old")).expect("a folder");
+    let imported = store(&broker, None, &["import", text(&file)]);
+    assert_eq!(imported.status.code(), Some(0), "{}", said(&imported));
+    broker.start_again();
+    all_waits(&broker);
+}
+
+#[test]
+fn no_broker_serves_the_folder_of_an_import_that_was_not_finished() {
+    let mut broker = stopped();
+    let file = broker.file("backup");
+    assert_eq!(store(&broker, None, &["export", text(&file)]).status.code(), Some(0));
+    let mode = std::fs::metadata(&file).expect("a file").permissions().mode();
+    assert_eq!(mode & 0o077, 0, "every message is in it");
+    let whole = std::fs::read(&file).expect("a file");
+    std::fs::rename(broker.file("data"), broker.file("old")).expect("a folder");
+    for damaged in [whole[..whole.len() / 2].to_vec(), b"nonsense".to_vec(), Vec::new()] {
+        std::fs::write(&file, damaged).expect("a file");
+        let imported = store(&broker, None, &["import", text(&file)]);
+        assert_eq!(imported.status.code(), Some(2), "{}", said(&imported));
+        let begun = program().arg("--config").arg(broker.file("sluice.toml")).output();
+        let begun = begun.expect("the broker's program");
+        assert_ne!(begun.status.code(), Some(0));
+        let (words, folder) = (said(&begun), broker.file("data"));
+        assert!(words.contains("an import into this folder was not finished"), "{words}");
+        assert!(words.contains(text(&folder)), "{words}");
+    }
+    std::fs::write(&file, whole).expect("a file");
     let imported = store(&broker, None, &["import", text(&file)]);
     assert_eq!(imported.status.code(), Some(0), "{}", said(&imported));
     broker.start_again();

@@ -52,7 +52,7 @@ pub fn export(shared: &EngineShared, out: &mut dyn Write) -> Result<Exported, St
 }
 
 /// Makes a store in the folder `path` of the rows in `file`. If that does not succeed there is no
-/// store: what was made so far is removed when a store is made there the next time.
+/// store, and none is made there but by another import.
 pub fn import(
     path: &Path,
     options: &Options,
@@ -60,10 +60,11 @@ pub fn import(
     file: &mut dyn Read,
 ) -> Result<Exported, StoreError> {
     let place = StoreFolder::take(path)?;
-    if place.marker()?.is_some() {
+    if place.found()?.is_some() {
         let what = "there is a store here already: give a new folder".to_owned();
         return Err(StoreError::Unfit { path: path.to_owned(), what });
     }
+    place.begin_import()?;
     let mut reader = ExportReader::begin(file)?;
     if let Some(what) = start::another_version(reader.header.schema, options) {
         return Err(StoreError::Unfit { path: path.to_owned(), what });
@@ -86,7 +87,7 @@ pub fn import(
     finish(&*table, batch, &meta).map_err(failed)?;
     let journal = place.journal();
     let workshop = Workshop::new(std::sync::Arc::new(Folder::at(&journal)), marker.store);
-    let made = workshop.make(1, options.segment_bytes);
+    let made = workshop.make(1, options.segment_for(0));
     made.map_err(StoreError::io("make a segment in", &journal))?;
     place.finish(&marker)?;
     Ok(reader.header)

@@ -4,6 +4,8 @@
 //! STORE       what this is: written last when a store is made, so that without it nothing was
 //!             ever promised
 //! CREATING    written first; as long as there is no STORE beside it, what is here may go
+//! IMPORTING   written before CREATING by an import; as long as there is no STORE beside it, no
+//!             broker begins an empty store here
 //! lock        held by the process that has the store open
 //! journal/    segments, the reserve, the ballast
 //! table/      the table
@@ -11,7 +13,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -63,7 +65,10 @@ impl StoreFolder {
             .map_err(StoreError::io("open", &lock_path))?;
         for _ in 0..TRIES {
             match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(StoreFolder { path: path.to_owned(), _lock: lock }),
+                Ok(()) => {
+                    keep_private(path);
+                    return Ok(StoreFolder { path: path.to_owned(), _lock: lock });
+                }
                 // The process that holds it may be about to end.
                 Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(AGAIN),
                 Err(error) => return Err(StoreError::io("lock", &lock_path)(error.into())),
@@ -73,8 +78,19 @@ impl StoreFolder {
     }
 
     /// What the store says it is; none: there is no store here yet, or one that was never
-    /// finished.
+    /// finished. An error if an import was begun here and not finished.
     pub fn marker(&self) -> Result<Option<StoreMarker>, StoreError> {
+        let found = self.found()?;
+        if found.is_none() && self.path.join(IMPORTING).exists() {
+            let what =
+                "an import into this folder was not finished: do it again, or remove the folder";
+            return Err(StoreError::Unfit { path: self.path.clone(), what: what.to_owned() });
+        }
+        Ok(found)
+    }
+
+    /// The same, for an import: one that was not finished is begun anew.
+    pub fn found(&self) -> Result<Option<StoreMarker>, StoreError> {
         let path = self.path.join(STORE);
         match fs::read(&path) {
             Ok(bytes) => {
@@ -100,6 +116,11 @@ impl StoreFolder {
         }
     }
 
+    /// From now on, until it is finished, nothing but an import may make a store here.
+    pub fn begin_import(&self) -> Result<(), StoreError> {
+        self.write(IMPORTING, b"")
+    }
+
     /// Begins a store: what an earlier attempt left is removed.
     pub fn begin(&self) -> Result<(), StoreError> {
         self.write(CREATING, b"")?;
@@ -119,8 +140,15 @@ impl StoreFolder {
         sync_folder(&self.journal())?;
         sync_folder(&self.table())?;
         self.write(STORE, marker.text().as_bytes())?;
-        let creating = self.path.join(CREATING);
-        fs::remove_file(&creating).map_err(StoreError::io("remove", &creating))
+        for mark in [CREATING, IMPORTING].map(|name| self.path.join(name)) {
+            match fs::remove_file(&mark) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(StoreError::io("remove", &mark)(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// The journal's folder.
@@ -222,6 +250,17 @@ fn make_folder(path: &Path) -> Result<(), StoreError> {
     }
 }
 
+/// What is in a store is every message: its folders are for their owner's eyes only, also where they
+/// were made otherwise. A file system that has no such rights is left as it is.
+fn keep_private(path: &Path) {
+    for folder in [JOURNAL, TABLE].map(|name| path.join(name)) {
+        let open = fs::metadata(&folder).is_ok_and(|data| data.mode() & 0o077 != 0);
+        if open {
+            let _ = fs::set_permissions(&folder, fs::Permissions::from_mode(0o700));
+        }
+    }
+}
+
 /// Whether there is a store in the folder `path`, whatever state it is in.
 pub fn is_store(path: &Path) -> bool {
     path.join(STORE).exists()
@@ -260,6 +299,7 @@ const AGAIN: Duration = Duration::from_millis(50);
 
 const STORE: &str = "STORE";
 const CREATING: &str = "CREATING";
+const IMPORTING: &str = "IMPORTING";
 const LOCK: &str = "lock";
 const JOURNAL: &str = "journal";
 const TABLE: &str = "table";

@@ -2,6 +2,7 @@
 
 mod built;
 mod files;
+mod listeners;
 mod reload;
 pub mod signals;
 mod system;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 
 pub use files::look_at_files;
+use listeners::{listening, open};
 use reload::{Files, Reloader};
 use signals::{Signals, Wish};
 use systemd::{Manager, MoreTime};
@@ -30,7 +32,7 @@ use crate::broker::{Broker, Ports};
 use crate::config::{Config, Durability, Listener};
 use crate::net::serve::ServeContext;
 use crate::net::tcp::TcpAcceptor;
-use crate::net::tls::{LiveTls, TlsError};
+use crate::net::tls::TlsError;
 use crate::net::trim::trim;
 use crate::store::engine::{Engine, Report};
 use crate::store::{DurableStore, Exports, MemoryStore, OpenError};
@@ -41,12 +43,14 @@ use crate::time::{Clock, SystemClock, Time};
 #[non_exhaustive]
 pub enum RunError {
     /// A listener's address cannot be had.
-    #[error("cannot listen on {address}: {source}{}", hint(source))]
+    #[error("cannot listen on {address}: {source}{hint}")]
     Listen {
         /// As configured.
         address: String,
         /// What the system said.
         source: std::io::Error,
+        /// What may be the reason.
+        hint: String,
     },
     /// TLS of a listener cannot be set up.
     #[error(transparent)]
@@ -75,13 +79,6 @@ impl RunError {
             RunError::Ended(_) => 70,
             _ => 2,
         }
-    }
-}
-
-fn hint(source: &std::io::Error) -> &'static str {
-    match source.kind() {
-        std::io::ErrorKind::AddrInUse => " (another broker is running there?)",
-        _ => "",
     }
 }
 
@@ -339,33 +336,6 @@ fn say_restored(config: &Config, taken: Option<(Restored, Duration, Report)>) {
         table_seconds = report.table_time.as_secs_f64(),
         "store open"
     );
-}
-
-fn open<C: Clock>(
-    config: &Config,
-    shared: &Arc<ServeContext<C>>,
-) -> Result<Vec<TcpAcceptor<C>>, RunError> {
-    let mut acceptors = Vec::new();
-    for listener in &config.listener {
-        let tls = match &listener.tls {
-            Some(tls) => Some(Arc::new(LiveTls::load(tls)?)),
-            None => None,
-        };
-        let cannot = |source| RunError::Listen { address: listener.address.clone(), source };
-        let address = listener
-            .socket_address()
-            .ok_or_else(|| cannot(std::io::ErrorKind::InvalidInput.into()))?;
-        let anonymous = listener.admits_anonymous(&config.auth);
-        let acceptor =
-            TcpAcceptor::open(shared, listener, address, anonymous, tls).map_err(cannot)?;
-        acceptors.push(acceptor);
-    }
-    Ok(acceptors)
-}
-
-fn listening<C: Clock>(acceptor: &TcpAcceptor<C>) -> std::io::Result<Listening> {
-    let name = acceptor.name().to_owned();
-    Ok(Listening { name, address: acceptor.address()?, tls: acceptor.tls().is_some() })
 }
 
 /// Prints one line on standard output, for the program that started this one: every listener with its

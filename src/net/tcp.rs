@@ -21,6 +21,15 @@ pub struct TcpAcceptor<C> {
     tls: Option<Arc<LiveTls>>,
 }
 
+/// Where a listener is to be opened.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// Of every IPv6 address not the IPv4 addresses too: another listener has the port there.
+    pub only_v6: bool,
+}
+
 /// Connections the system completes before we accept them.
 const BACKLOG: i32 = 4096;
 
@@ -30,12 +39,15 @@ impl<C: Clock> TcpAcceptor<C> {
     pub fn open(
         shared: &Arc<ServeContext<C>>,
         settings: &Listener,
-        address: SocketAddr,
+        Place { address, only_v6 }: Place,
         anonymous: bool,
         tls: Option<Arc<LiveTls>>,
     ) -> io::Result<TcpAcceptor<C>> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
+        if only_v6 {
+            socket.set_only_v6(true)?;
+        }
         socket.set_nonblocking(true)?;
         set_keepalive(&socket, settings)?;
         socket.bind(&address.into())?;

@@ -10,7 +10,6 @@ mod systemd;
 mod watch;
 
 use std::io::Write;
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +17,7 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 
 pub use files::look_at_files;
+pub use listeners::{ListenError, Listening};
 use listeners::{listening, open};
 use reload::{Files, Reloader};
 use signals::{Signals, Wish};
@@ -32,7 +32,6 @@ use crate::broker::{Broker, Ports};
 use crate::config::{Config, Durability, Listener};
 use crate::net::serve::ServeContext;
 use crate::net::tcp::TcpAcceptor;
-use crate::net::tls::TlsError;
 use crate::net::trim::trim;
 use crate::store::engine::{Engine, Report};
 use crate::store::{DurableStore, Exports, MemoryStore, OpenError};
@@ -42,19 +41,9 @@ use crate::time::{Clock, SystemClock, Time};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
-    /// A listener's address cannot be had.
-    #[error("cannot listen on {address}: {source}{hint}")]
-    Listen {
-        /// As configured.
-        address: String,
-        /// What the system said.
-        source: std::io::Error,
-        /// What may be the reason.
-        hint: String,
-    },
-    /// TLS of a listener cannot be set up.
+    /// A listener cannot be opened.
     #[error(transparent)]
-    Tls(#[from] TlsError),
+    Listener(#[from] ListenError),
     /// The password file cannot be used.
     #[error(transparent)]
     Passwords(#[from] PasswordFileError),
@@ -80,17 +69,6 @@ impl RunError {
             _ => 2,
         }
     }
-}
-
-/// A listener that is open.
-#[derive(Clone, Debug)]
-pub struct Listening {
-    /// As configured; its address if it has no name.
-    pub name: String,
-    /// With the real port.
-    pub address: SocketAddr,
-    /// It wants TLS.
-    pub tls: bool,
 }
 
 /// Reads the configuration again; the error has a line for each mistake.

@@ -23,7 +23,7 @@ pub struct TcpAcceptor<C> {
 
 /// Where a listener is to be opened.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
+pub struct Bind {
     /// Address and port.
     pub address: SocketAddr,
     /// Of every IPv6 address not the IPv4 addresses too: another listener has the port there.
@@ -39,7 +39,7 @@ impl<C: Clock> TcpAcceptor<C> {
     pub fn open(
         shared: &Arc<ServeContext<C>>,
         settings: &Listener,
-        Place { address, only_v6 }: Place,
+        Bind { address, only_v6 }: Bind,
         anonymous: bool,
         tls: Option<Arc<LiveTls>>,
     ) -> io::Result<TcpAcceptor<C>> {

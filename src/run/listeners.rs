@@ -3,25 +3,54 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use super::{Listening, RunError};
 use crate::config::{Config, Listener};
 use crate::net::serve::ServeContext;
-use crate::net::tcp::{Place, TcpAcceptor};
-use crate::net::tls::LiveTls;
+use crate::net::tcp::{Bind, TcpAcceptor};
+use crate::net::tls::{LiveTls, TlsError};
 use crate::time::Clock;
+
+/// Why a listener cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ListenError {
+    /// Its address cannot be had.
+    #[error("cannot listen on {address}: {source}{hint}")]
+    Address {
+        /// As configured.
+        address: String,
+        /// What the system said.
+        source: std::io::Error,
+        /// What may be the reason.
+        hint: String,
+    },
+    /// Its TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// A listener that is open.
+#[derive(Clone, Debug)]
+pub struct Listening {
+    /// As configured; its address if it has no name.
+    pub name: String,
+    /// With the real port.
+    pub address: SocketAddr,
+    /// It wants TLS.
+    pub tls: bool,
+}
 
 /// Opens every listener of the configuration.
 pub(super) fn open<C: Clock>(
     config: &Config,
     shared: &Arc<ServeContext<C>>,
-) -> Result<Vec<TcpAcceptor<C>>, RunError> {
+) -> Result<Vec<TcpAcceptor<C>>, ListenError> {
     let mut acceptors = Vec::new();
     for listener in &config.listener {
         let tls = match &listener.tls {
             Some(tls) => Some(Arc::new(LiveTls::load(tls)?)),
             None => None,
         };
-        let cannot = |source: std::io::Error| RunError::Listen {
+        let cannot = |source: std::io::Error| ListenError::Address {
             address: listener.address.clone(),
             hint: hint(&source, config, listener),
             source,
@@ -29,7 +58,7 @@ pub(super) fn open<C: Clock>(
         let address = listener
             .socket_address()
             .ok_or_else(|| cannot(std::io::ErrorKind::InvalidInput.into()))?;
-        let place = Place { address, only_v6: only_v6(address, config) };
+        let place = Bind { address, only_v6: only_v6(address, config) };
         let anonymous = listener.admits_anonymous(&config.auth);
         let acceptor =
             TcpAcceptor::open(shared, listener, place, anonymous, tls).map_err(cannot)?;

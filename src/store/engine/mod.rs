@@ -16,6 +16,7 @@
 //! * The order of locks is: quiet table, schedule, tail; waiters, room and figures come last and
 //!   alone. No lock is held while a waker is woken.
 
+mod advice;
 mod budget;
 mod capacity;
 mod checkpoint;

@@ -52,7 +52,7 @@ impl TableError {
 
     /// What an operator can do about it, to be put behind it.
     pub fn advice(&self) -> &'static str {
-        match super::error::advice(&self.0) {
+        match super::advice::advice(&self.0) {
             "" => {
                 "; look with `store check`, go back to an export, or copy what can be read with \
                  `store salvage`"

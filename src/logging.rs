@@ -14,9 +14,10 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use tracing::{Event, Subscriber, error};
+use tracing_subscriber::filter::{ParseError, Targets};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Registry, registry, reload as reloadable};
+use tracing_subscriber::{Registry, registry, reload as reloadable};
 
 use crate::config::{Log, LogOutput};
 use file::{RotatedFile, StandardError};
@@ -56,7 +57,7 @@ pub enum LogError {
 /// The log of this process.
 struct Running {
     queue: LineQueue,
-    levels: reloadable::Handle<EnvFilter, Registry>,
+    levels: reloadable::Handle<Targets, Registry>,
     /// From the environment: they go over the configuration.
     environment: Option<String>,
 }
@@ -145,7 +146,7 @@ fn is_journal() -> bool {
     found.is_ok_and(|found| named == format!("{}:{}", found.st_dev, found.st_ino))
 }
 
-fn filter(log: &Log, levels: Option<&str>) -> Result<EnvFilter, LogError> {
+fn filter(log: &Log, levels: Option<&str>) -> Result<Targets, LogError> {
     let (from, levels) = match levels.filter(|levels| !levels.is_empty()) {
         Some(levels) => ("SLUICE_LOG", levels),
         None => ("log.level", log.level.as_str()),
@@ -155,10 +156,36 @@ fn filter(log: &Log, levels: Option<&str>) -> Result<EnvFilter, LogError> {
     if let Some(problem) = judged.level_problem() {
         return Err(wrong(problem));
     }
-    EnvFilter::builder().parse(levels).map_err(|error| wrong(error.to_string()))
+    let mut directives = Vec::new();
+    for text in levels.split(',').map(str::trim).filter(|text| !text.is_empty()) {
+        let wrong = || wrong(format!("invalid filter directive: {text:?}"));
+        directives.push(directive(text).ok_or_else(wrong)?);
+    }
+    directives.join(",").parse().map_err(|error: ParseError| wrong(error.to_string()))
 }
+
+/// A level, or a module with or without a field that has a level, as in `sluicemq::net[{client}]=debug`,
+/// as `Targets` reads it; `None` if it is something else. `Targets` takes anything for the name of a
+/// module, also what can match no line.
+fn directive(text: &str) -> Option<String> {
+    let is_name = |name: &str| name.chars().all(|c| c.is_alphanumeric() || "-_:".contains(c));
+    let (module, level) = match text.split_once('=') {
+        Some((module, "")) => (module, "trace"),
+        Some(both) => both,
+        None if text.ends_with(']') => (text, "trace"),
+        None => return is_name(text).then(|| text.to_owned()),
+    };
+    let is_known = match module.strip_suffix("}]") {
+        Some(rest) => rest.split_once("[{").is_some_and(|(name, _)| is_name(name)),
+        None => !module.is_empty() && is_name(module),
+    };
+    is_known.then(|| format!("{module}={level}"))
+}
+
 #[cfg(test)]
 mod tests {
+    use tracing::Level;
+
     use super::*;
 
     fn check(level: &str, variable: Option<&str>, wanted: &str) {
@@ -175,6 +202,25 @@ mod tests {
         check("info", Some(""), "info");
         check("info", Some("debug"), "debug");
         check("info", Some("sluicemq::net=trace"), "sluicemq::net=trace");
+        check("info", Some("sluicemq::net[{client}]=debug"), "sluicemq::net[{client}]=debug");
+        check("info", Some("sluicemq::net[{client}]"), "sluicemq::net[{client}]=trace");
+        check("info", Some("[{client}]=debug, warn"), "[{client}]=debug,warn");
+    }
+
+    #[test]
+    fn the_longest_name_of_a_module_decides() {
+        let level = "WARN, sluicemq=info,sluicemq::net=TRACE,sluicemq::net::tls=off".to_owned();
+        let filter = filter(&Log { level, ..Log::default() }, None).expect("levels");
+        for (module, level, wanted) in [
+            ("rustls", Level::WARN, true),
+            ("rustls", Level::INFO, false),
+            ("sluicemq::broker", Level::INFO, true),
+            ("sluicemq::broker", Level::DEBUG, false),
+            ("sluicemq::net::tcp", Level::TRACE, true),
+            ("sluicemq::net::tls::files", Level::ERROR, false),
+        ] {
+            assert_eq!(filter.would_enable(module, &level), wanted, "{module} {level}");
+        }
     }
 
     #[test]
@@ -190,5 +236,15 @@ mod tests {
             Some("sluicemq[{=debug"),
             "SLUICE_LOG: \"sluicemq[{=debug\" is not a list of levels: ",
         );
+        for wrong in
+            ["sluicemq[", "[]=debug", "/sluicemq[{client}]=debug", "sluicemq[{client}]=debog"]
+        {
+            let wanted = format!("SLUICE_LOG: {wrong:?} is not a list of levels: ");
+            check("info", Some(wrong), &wanted);
+            assert!(filter(&Log::default(), Some(wrong)).is_err(), "{wrong}");
+        }
+        for wrong in ["=debug", "/sluicemq=debug", "sluicemq=net=debug"] {
+            assert!(filter(&Log::default(), Some(wrong)).is_err(), "{wrong}");
+        }
     }
 }

@@ -261,7 +261,7 @@ impl Metrics {
         &self.topics
     }
 
-    /// Copies dropped because a queue or the memory was full: what mosquitto counts.
+    /// Copies dropped by the policy of a queue or because the memory was full: what mosquitto counts.
     pub fn dropped(&self) -> u64 {
         let reasons = [
             Loss::QueueFull,
@@ -269,6 +269,7 @@ impl Metrics {
             Loss::DroppedOldest,
             Loss::DroppedNewest,
             Loss::DroppedQos0,
+            Loss::Conflated,
         ];
         reasons.into_iter().map(|loss| self.lost(loss)).sum()
     }

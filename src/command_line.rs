@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use sluicemq::auth::file::{ITERATIONS, ITERATIONS_MAX};
 use sluicemq::config::LogFormat;
 use sluicemq::settings::{self, Settings};
 
@@ -57,21 +58,43 @@ pub enum Command {
         #[command(subcommand)]
         command: StoreCommand,
     },
-    /// Set or delete a user's password in a password file.
+    /// Set, delete or list users in a password file.
     ///
-    /// Asks for the password on a terminal, else reads one line from standard input.
-    Passwd {
-        /// Password file; made if it is missing.
-        file: PathBuf,
-        /// User name.
-        user: String,
-        /// Delete the user.
-        #[arg(short = 'D', long)]
-        delete: bool,
-        /// Read the password from standard input, even if that is a terminal.
-        #[arg(long, conflicts_with = "delete")]
-        password_stdin: bool,
-    },
+    /// Asks for the password on a terminal, else reads one line from standard input. Several at once are safe: each
+    /// waits for the others. A running broker reads the file again at SIGHUP.
+    Passwd(PasswordCommand),
+}
+
+/// What to do with a password file.
+#[derive(Args)]
+pub struct PasswordCommand {
+    /// Password file; made if it is missing, then only its owner may read it.
+    pub file: PathBuf,
+    /// User name.
+    #[arg(required_unless_present_any = ["batch", "list"])]
+    pub user: Option<String>,
+    /// Delete the user.
+    #[arg(short = 'D', long, conflicts_with_all = ["batch", "list"])]
+    pub delete: bool,
+    /// Set many users: standard input has a line user:password for each.
+    #[arg(short, long, conflicts_with_all = ["user", "list"])]
+    pub batch: bool,
+    /// List the users.
+    #[arg(short, long, conflicts_with = "user")]
+    pub list: bool,
+    /// How often the password is hashed: what a guess costs, and each login (some 0.4 µs each).
+    #[arg(
+        short,
+        long,
+        value_name = "NUMBER",
+        default_value_t = ITERATIONS,
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(ITERATIONS_MAX)),
+        conflicts_with_all = ["delete", "list"],
+    )]
+    pub iterations: u32,
+    /// Read the password from standard input, even if that is a terminal.
+    #[arg(long, conflicts_with_all = ["delete", "batch", "list"])]
+    pub password_stdin: bool,
 }
 
 /// What to do with the store.

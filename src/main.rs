@@ -18,7 +18,7 @@ use sluicemq::logging::console;
 use sluicemq::run::signals::Signals;
 use sluicemq::run::{Listening, RunError};
 use sluicemq::settings::Settings;
-use sluicemq::{auth, certs, logging};
+use sluicemq::{certs, logging};
 
 use self::command_line::{Cli, Command, Layers};
 
@@ -65,9 +65,7 @@ fn carry_out(cli: &Cli, signals: Signals) -> ExitCode {
                 Err(error) => Err(error),
             }
         }
-        Some(Command::Passwd { file, user, delete, password_stdin }) => {
-            passwd(file, user, *delete, *password_stdin)
-        }
+        Some(Command::Passwd(command)) => password::run(command, &signals),
     };
     let Err(error) = done else {
         return ExitCode::SUCCESS;
@@ -117,15 +115,6 @@ fn store_section(layers: &Layers) -> Result<sluicemq::config::StoreConfig, Box<d
 fn make_certs(out: &Path, names: &[String], client: &str) -> Result<(), Box<dyn Error>> {
     for path in certs::make(out, names, client)? {
         console::say(path.display());
-    }
-    Ok(())
-}
-
-fn passwd(file: &Path, user: &str, delete: bool, stdin: bool) -> Result<(), Box<dyn Error>> {
-    if delete {
-        auth::file::delete_user(file, user)?;
-    } else {
-        auth::file::set_password(file, user, &password::ask(stdin)?)?;
     }
     Ok(())
 }

@@ -165,6 +165,7 @@ impl Life<'_> {
         let clock = SystemClock::start(newest);
         let passwords = config.auth.password_file.as_ref().map(PasswordFile::load).transpose()?;
         let passwords = passwords.map(Arc::new);
+        files::warn_of_no_users(config, passwords.as_deref());
         let rights = Arc::new(Rights::new(&config.auth));
         let store: Arc<dyn Store> = match durable.clone() {
             Some(durable) => durable,

@@ -10,7 +10,7 @@ use std::num::NonZeroU16;
 use std::time::{Duration, Instant};
 
 use process::{Sluice, new_folder};
-use sluicemq::auth::file::set_password;
+use sluicemq::auth::edit::set_password;
 use sluicemq::codec::{Ack, Connect, Packet, QoS, Reason, Version};
 use wire::{Client, connect, message};
 

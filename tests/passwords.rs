@@ -3,11 +3,16 @@
 mod installed;
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, tcgetattr};
 use sluicemq::auth::PasswordFile;
 
 fn mosquitto_passwd(arguments: &[&str], file: &Path, rest: &[&str]) {
@@ -153,4 +158,78 @@ fn the_command_reads_one_line_and_deletes() {
     }
     assert!(sluice(&["-D"], &file, &["ann"], "").status.success());
     assert_eq!(PasswordFile::load(&file).unwrap().reload().unwrap(), 0);
+}
+
+#[test]
+fn programs_that_change_the_file_at_once_wait_for_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("passwords");
+    std::thread::scope(|scope| {
+        for writer in 0..8 {
+            let file = &file;
+            scope.spawn(move || {
+                for user in 0..6 {
+                    let output = sluice(&["-i", "1"], file, &[&format!("{writer}-{user}")], "x");
+                    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+                }
+            });
+        }
+    });
+    assert_eq!(PasswordFile::load(&file).unwrap().len(), 48);
+}
+
+#[test]
+fn a_list_of_users_is_set_at_once_and_listed() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("passwords");
+    assert!(sluice(&[], &file, &["user-7"], "old").status.success());
+    let list: String = (0..1000).map(|user| format!("user-{user}:pw-{user}\r\n")).collect();
+    let output = sluice(&["--batch", "--iterations", "3"], &file, &[], &list);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "999 users added, 1 changed\n");
+    let users = PasswordFile::load(&file).unwrap();
+    assert!(users.check("user-7", b"pw-7") && users.check("user-999", b"pw-999"));
+    assert_eq!((users.len(), users.iterations("user-999")), (1000, 3));
+    let output = sluice(&["--list"], &file, &[], "");
+    let listed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!((listed.lines().count(), listed.lines().nth(1)), (1000, Some("user-0")));
+
+    let before = fs::read(&file).unwrap();
+    let output = sluice(&["--batch"], &file, &[], "ann:x\nbob\n\n:y\n");
+    assert_eq!(output.status.code(), Some(2));
+    let wanted = "sluice: line 2: expected user:password, found no ':'\n\
+                  sluice: line 4: a user name is 1 to 65535 bytes without ':' and control characters\n";
+    assert_eq!(String::from_utf8_lossy(&output.stderr), wanted);
+    assert_eq!(fs::read(&file).unwrap(), before);
+}
+
+#[test]
+fn a_signal_at_the_prompt_ends_the_command_and_gives_the_terminal_its_echo_back() {
+    let dir = tempfile::tempdir().unwrap();
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT] {
+        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&ours).unwrap();
+        unlockpt(&ours).unwrap();
+        let name = ptsname(&ours, Vec::new()).unwrap();
+        let name = Path::new(std::ffi::OsStr::from_bytes(name.as_bytes()));
+        let terminal = fs::OpenOptions::new().read(true).write(true).open(name).unwrap();
+        let echoes = || tcgetattr(&terminal).unwrap().local_modes.contains(LocalModes::ECHO);
+        assert!(echoes());
+        let mut child = Command::new(env!("CARGO_BIN_EXE_sluice"))
+            .arg("passwd")
+            .arg(dir.path().join("passwords"))
+            .arg("ann")
+            .stdin(terminal.try_clone().unwrap())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut prompt = [0; 10];
+        child.stderr.take().unwrap().read_exact(&mut prompt).unwrap();
+        assert_eq!(&prompt, b"password: ");
+        assert!(!echoes());
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        let status = child.wait().unwrap();
+        assert_eq!(status.signal(), Some(signal.as_raw()));
+        assert!(echoes(), "{signal:?}");
+    }
+    assert!(!dir.path().join("passwords").exists());
 }

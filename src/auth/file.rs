@@ -5,10 +5,9 @@
 //! hash.
 
 use std::collections::HashMap;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use arc_swap::ArcSwap;
@@ -20,9 +19,14 @@ use subtle::ConstantTimeEq;
 /// Iterations of new hashes, as `mosquitto_passwd` of 2.1 does by default: under a millisecond.
 pub const ITERATIONS: u32 = 1000;
 /// More in a file is taken for a mistake: one check would last seconds.
-const ITERATIONS_MAX: u32 = 10_000_000;
-const HASH_LEN: usize = 64;
-const SALT_LEN: usize = 12;
+pub const ITERATIONS_MAX: u32 = 10_000_000;
+/// Length of a hash, in bytes.
+pub(super) const HASH_LEN: usize = 64;
+/// Length of the salt of a new hash, in bytes.
+pub(super) const SALT_LEN: usize = 12;
+
+/// Some editors begin a file with it.
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// The users and passwords of one file, in force and replaceable.
 #[derive(Debug)]
@@ -57,6 +61,18 @@ pub enum PasswordFileError {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// The file has no users any more, and had some.
+    #[error(
+        "password file {} is empty: it would lock out every user. To mean that, restart the broker",
+        path.display()
+    )]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Lines of a list of users and passwords that cannot be used.
+    #[error("{}", .0.join("\n"))]
+    Batch(Vec<String>),
     /// No entry could hold this user name.
     #[error("a user name is 1 to 65535 bytes without ':' and control characters")]
     UserName,
@@ -84,10 +100,24 @@ impl PasswordFile {
         Ok(PasswordFile { path, users: ArcSwap::from_pointee(users), lottery: RandomState::new() })
     }
 
-    /// Reads the file again. Leaves what is in force if it cannot. The number of users.
+    /// The number of users in force.
+    pub fn len(&self) -> usize {
+        self.users.load().by_name.len()
+    }
+
+    /// Whether no user is in force: every user name is refused.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Reads the file again. Leaves what is in force if it cannot, or if the file has become empty: that is
+    /// taken for an accident of what writes it. The number of users.
     pub fn reload(&self) -> Result<usize, PasswordFileError> {
         let users = Users::read(&self.path)?;
         let count = users.by_name.len();
+        if count == 0 && !self.is_empty() {
+            return Err(PasswordFileError::Empty { path: self.path.clone() });
+        }
         self.users.store(users.into());
         Ok(count)
     }
@@ -218,89 +248,35 @@ impl std::fmt::Debug for StoredPassword {
     }
 }
 
-/// The hash of `password` as a password file holds it: `$7$iterations$salt$hash`.
-pub fn hash_password(password: &[u8], iterations: u32) -> Result<String, PasswordFileError> {
-    if password.is_empty() || password.len() > 65_535 {
-        return Err(PasswordFileError::Password);
-    }
-    let mut salt = [0; SALT_LEN];
-    getrandom::fill(&mut salt).map_err(PasswordFileError::Random)?;
-    let hash = pbkdf2::pbkdf2_hmac_array::<Sha512, HASH_LEN>(password, &salt, iterations);
-    Ok(format!("$7${iterations}${}${}", BASE64.encode(salt), BASE64.encode(hash)))
-}
-
-/// Gives `user` the `password` in the file at `path`, which is made if it is not there.
-pub fn set_password(path: &Path, user: &str, password: &[u8]) -> Result<(), PasswordFileError> {
-    if !is_user_name(user) || user.starts_with('#') {
-        return Err(PasswordFileError::UserName);
-    }
-    let entry = format!("{user}:{}", hash_password(password, ITERATIONS)?);
-    let text = if path.exists() { read(path)? } else { String::new() };
-    let mut lines: Vec<&str> = text.lines().collect();
-    match lines.iter().position(|line| is_of(line, user)) {
-        Some(at) => lines[at] = &entry,
-        None => lines.push(&entry),
-    }
-    replace(path, &lines)
-}
-
-/// Takes `user` out of the file at `path`.
-pub fn delete_user(path: &Path, user: &str) -> Result<(), PasswordFileError> {
-    let text = read(path)?;
-    let kept: Vec<&str> = text.lines().filter(|line| !is_of(line, user)).collect();
-    if kept.len() == text.lines().count() {
-        return Err(PasswordFileError::Unknown { path: path.to_owned(), user: user.to_owned() });
-    }
-    replace(path, &kept)
-}
-
-/// All or nothing: a reader sees the old file or the new one. Its owner stays; others may not read.
-fn replace(path: &Path, lines: &[&str]) -> Result<(), PasswordFileError> {
-    // Behind a link, the file is replaced and not the link.
-    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let mut new = path.as_os_str().to_owned();
-    new.push(format!(".{}.new", std::process::id()));
-    let new = PathBuf::from(new);
-    let written = write_as(&new, path, lines).and_then(|()| fs::rename(&new, path));
-    if let Err(source) = written {
-        let _ = fs::remove_file(&new);
-        return Err(PasswordFileError::File { verb: "write", path: path.to_owned(), source });
-    }
-    Ok(())
-}
-
-fn write_as(new: &Path, old: &Path, lines: &[&str]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(new)?;
-    file.set_permissions(fs::Permissions::from_mode(0o600))?;
-    if let Ok(old) = fs::metadata(old) {
-        let mine = file.metadata()?;
-        if (old.uid(), old.gid()) != (mine.uid(), mine.gid()) {
-            fchown(&file, Some(old.uid()), Some(old.gid()))?;
-        }
-    }
-    for line in lines {
-        writeln!(file, "{line}")?;
-    }
-    file.sync_all()
-}
-
-fn read(path: &Path) -> Result<String, PasswordFileError> {
-    fs::read_to_string(path).map_err(|source| PasswordFileError::File {
+/// The text of a password file, without a byte order mark at its start.
+pub(super) fn read(path: &Path) -> Result<String, PasswordFileError> {
+    let bytes = fs::read(path).map_err(|source| PasswordFileError::File {
         verb: "read",
         path: path.to_owned(),
         source,
-    })
+    })?;
+    let at = |line, problem| PasswordFileError::Line { path: path.to_owned(), line, problem };
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err(at(1, "the file is UTF-16; save it as UTF-8"));
+    }
+    let mut text = String::from_utf8(bytes).map_err(|error| {
+        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        at(line, "the line is not UTF-8")
+    })?;
+    if text.starts_with(BYTE_ORDER_MARK) {
+        text.drain(..BYTE_ORDER_MARK.len_utf8());
+    }
+    Ok(text)
 }
 
-fn is_blank(line: &str) -> bool {
+/// Whether a line is empty or a comment.
+pub(super) fn is_blank(line: &str) -> bool {
     line.trim().is_empty() || line.starts_with('#')
 }
 
-fn is_of(line: &str, user: &str) -> bool {
-    !is_blank(line) && line.split_once(':').is_some_and(|(name, _)| name == user)
-}
-
-fn is_user_name(user: &str) -> bool {
+/// Whether an entry can hold this user name.
+pub(super) fn is_user_name(user: &str) -> bool {
     (1..=65_535).contains(&user.len()) && !user.chars().any(|c| c == ':' || c.is_control())
 }
 
@@ -308,6 +284,7 @@ fn is_user_name(user: &str) -> bool {
 mod tests {
     use std::time::{Duration, Instant};
 
+    use super::super::edit::{delete_user, hash_password, set_password};
     use super::*;
 
     fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
@@ -384,34 +361,6 @@ mod tests {
     }
 
     #[test]
-    fn what_no_entry_could_hold_is_refused() {
-        let (_dir, path) = file("");
-        for user in ["", "a:b", "a\nb", "#a"] {
-            assert!(
-                matches!(set_password(&path, user, b"x"), Err(PasswordFileError::UserName)),
-                "{user:?}"
-            );
-        }
-        assert!(matches!(set_password(&path, "ann", b""), Err(PasswordFileError::Password)));
-        assert!(matches!(
-            set_password(&path, "ann", &[b'x'; 65_536]),
-            Err(PasswordFileError::Password)
-        ));
-    }
-
-    #[test]
-    fn the_file_is_private_and_a_link_to_it_stays_a_link() {
-        let (dir, path) = file("");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        let link = dir.path().join("link");
-        std::os::unix::fs::symlink(&path, &link).unwrap();
-        set_password(&link, "ann", b"secret").unwrap();
-        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "nothing is left behind");
-    }
-
-    #[test]
     fn a_stranger_costs_what_a_user_costs() {
         let slow = hash_password(b"x", 40_000).unwrap();
         let (_dir, path) = file(&format!("ann:{slow}\n"));
@@ -428,5 +377,41 @@ mod tests {
         };
         let (user, stranger) = (least("ann"), least("stranger"));
         assert!(stranger * 2 > user && user * 2 > stranger, "{user:?} {stranger:?}");
+    }
+
+    #[test]
+    fn files_of_other_editors_are_read_or_named() {
+        let good = format!("ann:{}", hash_password(b"x", 1).unwrap());
+        let (_dir, path) = file("");
+        for text in [format!("\u{feff}{good}\n"), format!("\u{feff}\r\n{good}\r\n")] {
+            fs::write(&path, text).unwrap();
+            assert!(PasswordFile::load(&path).unwrap().check("ann", b"x"));
+        }
+        let utf_16: Vec<u8> =
+            format!("\u{feff}{good}\n").encode_utf16().flat_map(u16::to_le_bytes).collect();
+        for (bytes, wanted) in [
+            (utf_16, "passwords:1: the file is UTF-16; save it as UTF-8"),
+            ([good.as_bytes(), b"\nb\xfcb:x\n"].concat(), "passwords:2: the line is not UTF-8"),
+        ] {
+            fs::write(&path, bytes).unwrap();
+            let error = PasswordFile::load(&path).unwrap_err().to_string();
+            assert!(error.ends_with(wanted), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_becomes_empty_locks_nobody_out() {
+        let (_dir, path) = file("# none yet\n");
+        let users = PasswordFile::load(&path).unwrap();
+        assert!(users.is_empty());
+        assert_eq!(users.reload().unwrap(), 0, "it was empty before");
+        set_password(&path, "ann", b"secret").unwrap();
+        assert_eq!(users.reload().unwrap(), 1);
+        for empty in ["", "\r\n", "# all gone\n", "\u{feff}"] {
+            fs::write(&path, empty).unwrap();
+            let error = users.reload().unwrap_err().to_string();
+            assert!(error.contains("passwords is empty: it would lock out every user"), "{error}");
+            assert!(users.check("ann", b"secret"), "{empty:?}");
+        }
     }
 }

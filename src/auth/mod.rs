@@ -1,5 +1,6 @@
 //! Authentication and permissions: the broker's ports, over password files.
 
+pub mod edit;
 pub mod file;
 mod password_auth;
 mod rights;

@@ -30,9 +30,11 @@ pub fn look_at_files(config: &Config) -> Vec<Finding> {
         found.extend(look_at_port(listener, is_running));
     }
     if let Some(path) = &config.auth.password_file {
-        found.extend(
-            PasswordFile::load(path).err().map(|error| Finding::serious(error.to_string())),
-        );
+        match PasswordFile::load(path) {
+            Ok(users) if users.is_empty() => found.push(Finding::hint(no_users(path))),
+            Ok(_) => {}
+            Err(error) => found.push(Finding::serious(error.to_string())),
+        }
         found.extend(Finding::of_secret("password file", path));
     }
     found.extend(match store {
@@ -52,6 +54,23 @@ pub(super) fn warn_of_open_secrets(config: &Config) {
     if let Some(found) = passwords.and_then(|path| Finding::of_secret("password file", path)) {
         tracing::warn!("{}", found.text);
     }
+}
+
+/// Says in the log that the password file admits nobody.
+pub(super) fn warn_of_no_users(config: &Config, users: Option<&PasswordFile>) {
+    if let (Some(path), Some(users)) = (&config.auth.password_file, users)
+        && users.is_empty()
+    {
+        tracing::warn!("{}", no_users(path));
+    }
+}
+
+fn no_users(path: &Path) -> String {
+    format!(
+        "password file {} has no users: no client with a user name is admitted; `sluice passwd` adds one, and \
+         SIGHUP reads the file again",
+        path.display()
+    )
 }
 
 /// Why a listener cannot be opened. A broker that runs has its own ports already.

@@ -115,6 +115,11 @@ impl Signals {
         let _ = low_level::emulate_default_handler(come);
     }
 
+    /// From now on signals are remembered, until [`Signals::let_be`].
+    pub fn hold(&self) {
+        self.by_default.store(false, Ordering::SeqCst);
+    }
+
     /// The name of the signal that has asked for the end, if one has.
     pub fn ending(&self) -> Option<&'static str> {
         match self.ending.load(Ordering::SeqCst) {

@@ -13,7 +13,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sluicemq::auth::file::set_password;
+use sluicemq::auth::edit::set_password;
 use sluicemq::config::{Config, Listener, StoreKind, Tls};
 use tempfile::TempDir;
 

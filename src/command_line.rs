@@ -1,7 +1,8 @@
 //! The command line of `sluice`: commands and options, without what they do.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser, Subcommand};
 use sluicemq::auth::file::{ITERATIONS, ITERATIONS_MAX};
 use sluicemq::config::LogFormat;
@@ -21,6 +22,28 @@ const AFTER_HELP: &str = "\
 Without a configuration file, the broker serves MQTT on 127.0.0.1:1883 and MQTT over TLS on
 127.0.0.1:8883, with certificates that it makes in certs/. Environment variables SLUICE_SECTION__KEY
 override files, --set overrides both. SLUICE_LOG sets the log level.";
+
+/// The command line of this process; where it is wrong, says so and ends the process.
+pub fn parse() -> Cli {
+    Cli::try_parse().unwrap_or_else(|mut error| {
+        let word = [ContextKind::InvalidSubcommand, ContextKind::InvalidArg].into_iter();
+        let word = word.filter_map(|kind| error.get(kind)).find_map(|value| match value {
+            ContextValue::String(word) => Some(word.clone()),
+            _ => None,
+        });
+        // A file where a command is expected: how other brokers are started.
+        if let Some(word) = word.filter(|word| !word.starts_with('-') && is_file(word)) {
+            let tip = format!("to read the configuration file '{word}': sluice --config {word}");
+            let tips = ContextValue::StyledStrs(vec![tip.into()]);
+            error.insert(ContextKind::Suggested, tips);
+        }
+        error.exit()
+    })
+}
+
+fn is_file(word: &str) -> bool {
+    word.contains(['.', '/']) || Path::new(word).exists()
+}
 
 /// What the program does.
 #[derive(Subcommand)]

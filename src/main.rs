@@ -12,7 +12,6 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
 use sluicemq::config::LogFormat;
 use sluicemq::logging::console;
 use sluicemq::run::signals::Signals;
@@ -31,7 +30,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let cli = Cli::parse();
+    let cli = command_line::parse();
     if !matches!(cli.command, None | Some(Command::Run)) {
         signals.let_be();
     }

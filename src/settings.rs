@@ -4,11 +4,15 @@
 //! `config` crate lays them over each other and keeps where each value came from.
 
 mod file;
+mod judge;
 mod keys;
 mod layer;
 mod load;
 mod log_format;
+mod mosquitto;
 mod show;
+mod syntax;
+mod text;
 
 pub use self::load::{Settings, SettingsError, load};
 pub use self::log_format::log_format;

@@ -179,7 +179,7 @@ impl Locked {
         let mut new = self.path.as_os_str().to_owned();
         new.push(".new");
         let new = PathBuf::from(new);
-        // What a program left behind that was killed: nobody writes it now.
+        // A program that was killed left it behind: under the lock no other program writes it.
         let _ = fs::remove_file(&new);
         let written = write_as(&new, &self.path, lines)
             .and_then(|()| fs::rename(&new, &self.path))

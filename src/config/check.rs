@@ -28,6 +28,13 @@ impl Config {
         found.into_result()
     }
 
+    /// The values that are out of their range.
+    pub fn out_of_range(&self) -> Vec<Problem> {
+        let mut found = Problems::default();
+        self.check_ranges("", &mut found);
+        found.into_result().err().unwrap_or_default()
+    }
+
     /// Whether any client is known by a user name that was checked. Where none is, no user name of CONNECT
     /// is believed.
     fn checks_names(&self) -> bool {

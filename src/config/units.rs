@@ -46,10 +46,12 @@ impl Size {
 
 /// Why a text is not a [`Span`] or a [`Size`].
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("expected {wanted}, found {found:?}")]
+#[error("expected {wanted}, found {found:?}{}", .meant.as_ref().map_or(String::new(), |meant| format!("; did you mean {meant:?}?")))]
 pub struct UnitError {
     wanted: &'static str,
     found: String,
+    /// The right form, where it can be told.
+    meant: Option<String>,
 }
 
 /// What [`Span`] and [`Size`] share: units, and the words for what was expected.
@@ -58,18 +60,33 @@ trait Unit: FromStr<Err = UnitError> {
     const WANTED: &'static str;
     /// Units and what each is worth, the largest first.
     const UNITS: &'static [(&'static str, u64)];
+    /// Words that people write for a unit, in small letters.
+    const OTHER_NAMES: &'static [(&'static str, &'static [&'static str])];
 }
 
 impl Unit for Span {
     const WANTED: &'static str = r#"a length of time such as "10s" (units: ms, s, m, h, d)"#;
     const UNITS: &'static [(&'static str, u64)] =
         &[("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+    const OTHER_NAMES: &'static [(&'static str, &'static [&'static str])] = &[
+        ("ms", &["msec", "millis", "milliseconds"]),
+        ("s", &["s", "sec", "secs", "second", "seconds"]),
+        ("m", &["m", "min", "mins", "minute", "minutes"]),
+        ("h", &["h", "hr", "hrs", "hour", "hours"]),
+        ("d", &["d", "day", "days"]),
+    ];
 }
 
 impl Unit for Size {
     const WANTED: &'static str = r#"a size such as "64KiB" (units: B, KiB, MiB, GiB)"#;
     const UNITS: &'static [(&'static str, u64)] =
         &[("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+    const OTHER_NAMES: &'static [(&'static str, &'static [&'static str])] = &[
+        ("B", &["b", "byte", "bytes"]),
+        ("KiB", &["k", "kb", "kib"]),
+        ("MiB", &["m", "mb", "mib"]),
+        ("GiB", &["g", "gb", "gib"]),
+    ];
 }
 
 impl FromStr for Span {
@@ -142,15 +159,31 @@ impl<T: Unit> Visitor<'_> for Quoted<T> {
 
 /// Digits and a unit, nothing between or around them.
 fn parse<T: Unit>(text: &str) -> Result<u64, UnitError> {
+    amount::<T>(text).ok_or_else(|| UnitError {
+        wanted: T::WANTED,
+        found: text.to_owned(),
+        meant: meant::<T>(text),
+    })
+}
+
+fn amount<T: Unit>(text: &str) -> Option<u64> {
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, unit) = text.split_at(split);
-    let worth = T::UNITS.iter().find(|(name, _)| *name == unit).map(|(_, worth)| *worth);
-    digits
-        .parse::<u64>()
-        .ok()
-        .zip(worth)
-        .and_then(|(count, worth)| count.checked_mul(worth))
-        .ok_or_else(|| UnitError { wanted: T::WANTED, found: text.to_owned() })
+    let (_, worth) = T::UNITS.iter().find(|(name, _)| *name == unit)?;
+    digits.parse::<u64>().ok()?.checked_mul(*worth)
+}
+
+/// The right form of a text that has a unit by another name, or spaces.
+fn meant<T: Unit>(text: &str) -> Option<String> {
+    let text = text.trim().to_lowercase();
+    let split = text.find(|c: char| !c.is_ascii_digit())?;
+    let (digits, unit) = (&text[..split], text[split..].trim());
+    let other = T::OTHER_NAMES.iter().find(|(_, others)| others.contains(&unit));
+    let name = other
+        .map(|(name, _)| *name)
+        .or_else(|| T::UNITS.iter().map(|(name, _)| *name).find(|name| *name == unit))?;
+    let right = format!("{digits}{name}");
+    amount::<T>(&right).map(|_| right)
 }
 
 /// In the largest unit that leaves no remainder.

@@ -69,6 +69,13 @@ impl Config {
         Config { listener: vec![plain, secure], ..Config::default() }
     }
 
+    /// What a configuration file changes: the defaults, and MQTT over TCP on the loopback address, unless the
+    /// file has listeners of its own.
+    pub fn beneath_files() -> Config {
+        let plain = Listener { address: "127.0.0.1:1883".to_owned(), ..Listener::default() };
+        Config { listener: vec![plain], ..Config::default() }
+    }
+
     /// A configuration with a value for every key, the optional ones too, and one section of each list.
     pub fn example() -> Config {
         Section::example()

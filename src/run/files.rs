@@ -56,7 +56,7 @@ pub(super) fn warn_of_open_secrets(config: &Config) {
     }
 }
 
-/// Says in the log that the password file admits nobody.
+/// Says in the log that the password file has no users.
 pub(super) fn warn_of_no_users(config: &Config, users: Option<&PasswordFile>) {
     if let (Some(path), Some(users)) = (&config.auth.password_file, users)
         && users.is_empty()

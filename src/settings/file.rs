@@ -6,47 +6,67 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-use super::keys::{KeyKind, Keys, nearest, plain};
-use super::layer::Layer;
-use crate::config::Config;
+use super::judge::{self, judge};
+use super::keys::{KeyKind, Keys, bare, nearest};
+use super::layer::{COLUMN, Layer};
+use super::text::{place, text};
+use super::{mosquitto, syntax};
 
-/// The layer that the file at `path` is; or all that is wrong with it.
-pub fn read(path: &Path, keys: &Keys) -> Result<Layer, Vec<String>> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        vec![format!("cannot read configuration file {}: {error}", path.display())]
-    })?;
-    parse(path, &text, keys)
+/// What was read of a file.
+pub struct FileLayer {
+    /// What is good of it.
+    pub layer: Layer,
+    /// A line for each mistake, from the top of the file to its end.
+    pub wrong: Vec<String>,
+    /// Keys that were meant and are not in the layer; `None`: it is not known which.
+    pub spoiled: Option<Vec<String>>,
+}
+
+/// The layer that the file at `path` is, and all that is wrong with it.
+pub fn read(path: &Path, keys: &Keys) -> FileLayer {
+    let text = match std::fs::read(path) {
+        Ok(bytes) => text(bytes).map_err(|(line, column, problem)| {
+            format!("{}:{line}:{column}: {problem}", path.display())
+        }),
+        Err(error) => Err(format!("cannot read configuration file {}: {error}", path.display())),
+    };
+    match text {
+        Ok(text) => parse(path, &text, keys),
+        Err(line) => FileLayer {
+            layer: Layer::new(path.display().to_string(), Vec::new()),
+            wrong: vec![line],
+            spoiled: None,
+        },
+    }
 }
 
 /// The same for a text that was read.
-pub fn parse(path: &Path, text: &str, keys: &Keys) -> Result<Layer, Vec<String>> {
-    let mut reader = FileReader { path, text, keys, wrong: Vec::new() };
-    let document = match DeTable::parse(text) {
-        Ok(document) => document,
-        Err(error) => {
-            reader.add(
-                error.span().unwrap_or(0..0),
-                error.message().lines().collect::<Vec<_>>().join(", "),
-            );
-            return Err(reader.lines());
-        }
-    };
-    reader.table(document.get_ref(), keys.tree(), "");
-    if reader.wrong.is_empty() {
-        // Our own look has judged keys and kinds; words and ranges of numbers are the types' to judge.
-        if let Err(error) = toml::from_str::<Config>(text) {
-            reader.add(error.span().unwrap_or(0..0), plain(error.message()));
-        }
+fn parse(path: &Path, text: &str, keys: &Keys) -> FileLayer {
+    let mut reader = FileReader { path, text, keys, wrong: Vec::new(), spoiled: Vec::new() };
+    let (document, errors) = DeTable::parse_recoverable(text);
+    let foreign = if errors.is_empty() { Vec::new() } else { mosquitto::options(text) };
+    if foreign.is_empty() {
+        reader.table(document.get_ref(), keys.tree(), "");
+        reader.syntax(&errors);
     }
-    if !reader.wrong.is_empty() {
-        return Err(reader.lines());
-    }
-    let values = document
-        .get_ref()
-        .iter()
-        .map(|(key, value)| (key.get_ref().to_string(), reader.value(key.get_ref(), value)))
-        .collect();
-    Ok(Layer::new(path.display().to_string(), values))
+    let values = document.get_ref().iter().filter_map(|(key, value)| {
+        Some((key.get_ref().to_string(), reader.value(key.get_ref(), value)?))
+    });
+    let layer = Layer::new(path.display().to_string(), values.collect());
+    let spoiled = if errors.is_empty() { Some(reader.spoiled.clone()) } else { None };
+    let wrong = if foreign.is_empty() { reader.lines() } else { foreign_lines(path, &foreign) };
+    FileLayer { layer, wrong, spoiled }
+}
+
+/// What is said of a file of mosquitto.
+fn foreign_lines(path: &Path, options: &[mosquitto::Found]) -> Vec<String> {
+    let file = path.display();
+    let mut lines = vec![format!(
+        "{file}: this is a configuration file of mosquitto; Sluice's is TOML, and config/sluice.toml has every key"
+    )];
+    let line = |(line, name, ours): &mosquitto::Found| format!("{file}:{line}:1: {name}: {ours}");
+    lines.extend(options.iter().map(line));
+    lines
 }
 
 struct FileReader<'a> {
@@ -55,10 +75,12 @@ struct FileReader<'a> {
     keys: &'a Keys,
     /// Where in the text, and what.
     wrong: Vec<(usize, String)>,
+    /// See [`FileLayer::spoiled`].
+    spoiled: Vec<String>,
 }
 
 impl FileReader<'_> {
-    /// Compares a section with the keys it may have.
+    /// Compares a section with the keys it may have; `section` is its name, with numbers.
     fn table(&mut self, table: &DeTable<'_>, keys: &toml::Table, section: &str) {
         for (key, value) in table {
             let name: &str = key.get_ref();
@@ -70,51 +92,79 @@ impl FileReader<'_> {
                 if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") };
             match (example, value.get_ref()) {
                 (toml::Value::Table(keys), DeValue::Table(table)) => {
-                    self.table(table, keys, &inside)
+                    self.table(table, keys, &inside);
                 }
                 (toml::Value::Array(keys), DeValue::Array(list)) => {
-                    for item in list.iter() {
-                        match (keys.first(), item.get_ref()) {
-                            (Some(toml::Value::Table(keys)), DeValue::Table(table)) => {
-                                self.table(table, keys, &inside);
-                            }
-                            (Some(toml::Value::Table(_)) | None, found) => {
-                                self.add(
-                                    item.span(),
-                                    format!("expected a section, found {}", kind_of(found)),
-                                );
-                            }
-                            (Some(example), found) => {
-                                self.kind(&inside, example, found, item.span());
-                            }
-                        }
+                    for (index, item) in list.iter().enumerate() {
+                        self.item(item, keys.first(), &format!("{inside}.{index}"));
                     }
                 }
-                (example, found) => self.kind(&inside, example, found, value.span()),
+                (example, _) => self.single(&inside, example, value),
             }
         }
     }
 
-    fn kind(&mut self, key: &str, example: &toml::Value, found: &DeValue<'_>, span: Range<usize>) {
+    fn item(&mut self, item: &Spanned<DeValue<'_>>, example: Option<&toml::Value>, path: &str) {
+        match (example, item.get_ref()) {
+            (Some(toml::Value::Table(keys)), DeValue::Table(table)) => {
+                self.table(table, keys, path);
+            }
+            (Some(toml::Value::Table(_)) | None, found) => {
+                let found = judge::kind_of(found);
+                self.add(item.span(), format!("expected a section, found {found}"));
+                self.spoiled.push(path.to_owned());
+            }
+            (Some(example), _) => self.single(path, example, item),
+        }
+    }
+
+    /// Judges the value of one key.
+    fn single(&mut self, path: &str, example: &toml::Value, value: &Spanned<DeValue<'_>>) {
+        let found = value.get_ref();
         let wanted = KeyKind::of(example);
+        let key = bare(path);
         let fits = match wanted {
             KeyKind::Text => found.is_str(),
             KeyKind::Number => found.is_integer(),
             KeyKind::Truth => found.is_bool(),
             KeyKind::Section | KeyKind::List => false,
         };
-        if fits {
-            return;
-        }
-        let such_as = match (wanted, example) {
-            (KeyKind::Text, example) => format!("a string such as {example}"),
-            (KeyKind::Number, example) => format!("an integer such as {example}"),
-            (KeyKind::Section, _) => format!("a section [{key}]"),
-            (KeyKind::List, _) if self.keys.is_list(key) => format!("a list of sections [[{key}]]"),
-            (KeyKind::List, example) => format!("a list such as {example}"),
-            (KeyKind::Truth, _) => wanted.wanted().to_owned(),
+        let problem = if fits {
+            judge(self.keys, path, judge::plain_value(found))
+        } else {
+            let such_as = match (wanted, example) {
+                (KeyKind::Text, example) => format!("a string such as {example}"),
+                (KeyKind::Number, example) => format!("an integer such as {example}"),
+                (KeyKind::Section, _) => format!("a section [{key}]"),
+                (KeyKind::List, _) if self.keys.is_list(&key) => {
+                    format!("a list of sections [[{key}]]")
+                }
+                (KeyKind::List, example) => format!("a list such as {example}"),
+                (KeyKind::Truth, _) => wanted.wanted().to_owned(),
+            };
+            let hint = judge::hint(self.keys, &key, wanted, found);
+            Some(format!("expected {such_as}, found {}{hint}", judge::kind_of(found)))
         };
-        self.add(span, format!("{key}: expected {such_as}, found {}", kind_of(found)));
+        if let Some(problem) = problem {
+            self.add(value.span(), format!("{key}: {problem}"));
+            self.spoiled.push(path.to_owned());
+        }
+    }
+
+    /// Adds what is no TOML. What was found on the same lines follows from it.
+    fn syntax(&mut self, errors: &[toml::de::Error]) {
+        let line = |at: usize| place(self.text, at).0;
+        let told: Vec<usize> =
+            errors.iter().map(|error| line(error.span().unwrap_or(0..0).start)).collect();
+        let kept = self.wrong.iter().filter(|(at, _)| !told.contains(&line(*at)));
+        self.wrong = kept.cloned().collect();
+        for (index, error) in errors.iter().enumerate() {
+            // One line has one mistake; the others follow from it.
+            if !told[..index].contains(&told[index]) {
+                let span = error.span().unwrap_or(0..0);
+                self.add(span.clone(), syntax::problem(self.text, span, error.message()));
+            }
+        }
     }
 
     fn unknown(
@@ -125,7 +175,8 @@ impl FileReader<'_> {
         section: &str,
     ) {
         let name: &str = key.get_ref();
-        let place = match section {
+        let full = |name: &str| join(section, name);
+        let place = match bare(section).as_str() {
             "" => String::new(),
             list if self.keys.is_list(list) => format!(" in [[{list}]]"),
             section => format!(" in [{section}]"),
@@ -133,14 +184,23 @@ impl FileReader<'_> {
         let is_list =
             value.as_array().is_some_and(|list| list.iter().all(|v| v.get_ref().is_table()));
         let what = if value.is_table() || is_list { "section" } else { "key" };
-        let hint = match nearest(name, keys.keys().map(String::as_str)) {
-            Some(near) => format!("did you mean '{near}'?"),
+        let mut meant = vec![full(name)];
+        let near = nearest(name, keys.keys().map(String::as_str));
+        let hint = match near.or_else(|| judge::elsewhere_called(name, keys)) {
+            Some(near) => {
+                meant.push(full(near));
+                format!("did you mean '{near}'?")
+            }
             None => match self.elsewhere(name) {
-                Some(other) => format!("there is one in [{other}]"),
+                Some(other) => {
+                    meant.push(join(&other, name));
+                    format!("there is one in {}", heading(self.keys, &other))
+                }
                 None => format!("known: {}", keys.keys().cloned().collect::<Vec<_>>().join(", ")),
             },
         };
         self.add(key.span(), format!("unknown {what} '{name}'{place}; {hint}"));
+        self.spoiled.extend(meant);
     }
 
     fn add(&mut self, span: Range<usize>, problem: String) {
@@ -155,45 +215,51 @@ impl FileReader<'_> {
         self.wrong.into_iter().map(|(_, line)| line).collect()
     }
 
-    /// The value of `name`, with its line as its origin; files in it are relative to this one.
-    fn value(&self, name: &str, value: &Spanned<DeValue<'_>>) -> config::Value {
+    /// The value of the key at `path`, with its place as its origin, if it is good; files in it are relative to
+    /// this one.
+    fn value(&self, path: &str, value: &Spanned<DeValue<'_>>) -> Option<config::Value> {
         use config::ValueKind as To;
+        if self.spoiled.iter().any(|spoiled| spoiled == path) {
+            return None;
+        }
         let kind = match value.get_ref() {
             DeValue::Table(table) => To::Table(
                 table
                     .iter()
-                    .map(|(key, value)| {
-                        let name = format!("{name}.{}", key.get_ref());
-                        (key.get_ref().to_string(), self.value(&name, value))
+                    .filter_map(|(key, value)| {
+                        let value = self.value(&join(path, key.get_ref()), value)?;
+                        Some((key.get_ref().to_string(), value))
                     })
                     .collect(),
             ),
             DeValue::Array(list) => {
-                To::Array(list.iter().map(|item| self.value(name, item)).collect())
-            }
-            DeValue::String(text) if self.keys.names_file(name) => To::String(self.beside(text)),
-            DeValue::String(text) => To::String(text.to_string()),
-            DeValue::Boolean(truth) => To::Boolean(*truth),
-            DeValue::Integer(number) => {
-                let digits = number.as_str().replace('_', "");
-                To::I64(
-                    i64::from_str_radix(&digits, number.radix())
-                        .expect("the types took this number"),
+                let items = list.iter().enumerate();
+                To::Array(
+                    items
+                        .filter_map(|(index, item)| self.value(&format!("{path}.{index}"), item))
+                        .collect(),
                 )
             }
-            DeValue::Float(_) | DeValue::Datetime(_) => {
-                unreachable!("no key takes one, so none was let by")
+            DeValue::String(text) if self.keys.names_file(&bare(path)) => {
+                To::String(self.beside(text))
             }
+            DeValue::String(text) => To::String(text.to_string()),
+            DeValue::Boolean(truth) => To::Boolean(*truth),
+            DeValue::Integer(_) => To::I64(judge::plain_value(value.get_ref())?.as_integer()?),
+            DeValue::Float(_) | DeValue::Datetime(_) => return None,
         };
-        let (line, _) = place(self.text, value.span().start);
-        config::Value::new(Some(&format!("{}:{line}", self.path.display())), kind)
+        let (line, column) = place(self.text, value.span().start);
+        Some(config::Value::new(
+            Some(&format!("{}:{line}{COLUMN}{column}", self.path.display())),
+            kind,
+        ))
     }
 
     /// A section that has a key `name`.
     fn elsewhere(&self, name: &str) -> Option<String> {
         let mut paths = self.keys.paths().iter().map(|path| path.trim_end_matches(".0"));
         let path = paths.find(|path| path.rsplit('.').next() == Some(name))?;
-        path.rsplit_once('.').map(|(section, _)| section.replace(".0", ""))
+        path.rsplit_once('.').map(|(section, _)| section.to_owned())
     }
 
     fn beside(&self, file: &str) -> String {
@@ -203,22 +269,12 @@ impl FileReader<'_> {
     }
 }
 
-/// Line and column of a byte, from 1.
-fn place(text: &str, at: usize) -> (usize, usize) {
-    let before = text.get(..at).unwrap_or(text);
-    let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
-    (line, column)
+fn join(section: &str, name: &str) -> String {
+    if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") }
 }
 
-fn kind_of(value: &DeValue<'_>) -> &'static str {
-    match value {
-        DeValue::String(_) => "a string",
-        DeValue::Integer(_) => "an integer",
-        DeValue::Float(_) => "a fraction",
-        DeValue::Boolean(_) => "true or false",
-        DeValue::Datetime(_) => "a date",
-        DeValue::Array(_) => "a list",
-        DeValue::Table(_) => "a section",
-    }
+/// The section at `path`, as it is written.
+fn heading(keys: &Keys, path: &str) -> String {
+    let section = bare(path);
+    if keys.is_list(&section) { format!("[[{section}]]") } else { format!("[{section}]") }
 }

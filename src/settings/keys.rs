@@ -1,8 +1,10 @@
 //! Every key there is, what kind of value it takes, and the nearest to a misspelt one.
 
+use std::collections::HashMap;
+
 use toml::Value;
 
-use crate::config::{Config, ConfigEntry, KeyEntry, Presence};
+use crate::config::{Allowed, Config, ConfigEntry, KeyEntry, Presence};
 
 /// Every key there is, as a tree with an example of each value.
 pub struct Keys {
@@ -13,6 +15,8 @@ pub struct Keys {
     files: Vec<String>,
     /// Sections of which there may be many.
     lists: Vec<String>,
+    /// The values that a key may have, by its name without numbers.
+    allowed: HashMap<String, Allowed>,
 }
 
 /// What kind of value a key takes.
@@ -42,7 +46,13 @@ impl Keys {
     pub fn all() -> Keys {
         let example = Config::example();
         let tree = toml::Table::try_from(example).expect("every key of ours has a TOML form");
-        let mut keys = Keys { tree, paths: Vec::new(), files: Vec::new(), lists: Vec::new() };
+        let mut keys = Keys {
+            tree,
+            paths: Vec::new(),
+            files: Vec::new(),
+            lists: Vec::new(),
+            allowed: HashMap::new(),
+        };
         for entry in Config::entries() {
             match entry {
                 ConfigEntry::Key(key) => keys.add(key),
@@ -62,6 +72,9 @@ impl Keys {
             self.files.push(key.name.replace(".0", ""));
         }
         self.paths.push(format!("{}{number}", key.name));
+        if let Some(allowed) = key.allowed {
+            self.allowed.insert(bare(&key.name), allowed);
+        }
     }
 
     /// The tree: sections as tables, those of which there may be many as lists of one.
@@ -127,6 +140,11 @@ impl Keys {
         &self.paths
     }
 
+    /// The values that the key `name`, without numbers, may have, as far as they are not its type's to say.
+    pub fn allowed(&self, name: &str) -> Option<&Allowed> {
+        self.allowed.get(name)
+    }
+
     /// Whether the key `name`, without numbers, names a file: `listener.tls.key`.
     pub fn names_file(&self, name: &str) -> bool {
         self.files.iter().any(|file| file == name)
@@ -159,7 +177,7 @@ impl SettableKey {
     }
 
     /// The value that `text` without quotes stands for. Nothing is bent into shape: a number is
-    /// digits, a truth is `true` or `false`, and the whole must suit the key.
+    /// digits, a truth is `true` or `false`.
     pub fn value(&self, text: &str) -> Result<Value, String> {
         let value = match KeyKind::of(&self.example) {
             KeyKind::Number => text.parse().ok().map(Value::Integer),
@@ -168,17 +186,14 @@ impl SettableKey {
                 Some(Value::String(text.to_owned()))
             }
         };
-        let value = value.ok_or_else(|| {
+        value.ok_or_else(|| {
             format!("expected {}, found {text:?}", KeyKind::of(&self.example).wanted())
-        })?;
-        // A document of this one value, for the messages that files get.
-        let document = self.path.iter().rev().fold(value.clone(), |inner, segment| {
-            if segment.bytes().all(|b| b.is_ascii_digit()) {
-                return Value::Array(vec![inner]);
-            }
-            Value::Table(toml::Table::from_iter([(segment.clone(), inner)]))
-        });
-        document.try_into::<Config>().map(|_| value).map_err(|error| plain(error.message()))
+        })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> String {
+        self.path.join(".")
     }
 }
 
@@ -204,6 +219,12 @@ impl KeyKind {
             KeyKind::List => "a list",
         }
     }
+}
+
+/// The name of a key or a section without the numbers of lists: `listener.tls.key`.
+pub fn bare(path: &str) -> String {
+    let is_name = |segment: &&str| !segment.bytes().all(|byte| byte.is_ascii_digit());
+    path.split('.').filter(is_name).collect::<Vec<_>>().join(".")
 }
 
 /// The name in the environment of the key at `path`.

@@ -9,6 +9,9 @@ use crate::config::Config;
 /// Where a value that was given nowhere comes from.
 pub const BUILT_IN: &str = "built-in";
 
+/// Between line and column of an origin in a file. The column is for mistakes only.
+pub const COLUMN: char = '\u{1f}';
+
 /// One layer: values by path expression of the `config` crate.
 #[derive(Clone, Debug)]
 pub struct Layer {

@@ -5,8 +5,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::file;
-use super::keys::{Keys, SettableKey};
-use super::layer::{BUILT_IN, Layer, origins, with_gap};
+use super::judge::judge;
+use super::keys::{Keys, SettableKey, bare};
+use super::layer::{BUILT_IN, COLUMN, Layer, origins, with_gap};
 use crate::config::{Config, Problem, StoreConfig};
 
 /// A configuration that was checked, and where its values came from.
@@ -71,7 +72,7 @@ impl fmt::Display for SettingsError {
 
 /// Reads and checks the configuration.
 ///
-/// Without `files` it begins with [`Config::development`], else with the defaults. `env` are the
+/// Without `files` it begins with [`Config::development`], else with [`Config::beneath_files`]. `env` are the
 /// environment's variables, of which `SLUICE_SECTION__KEY` count; `sets` are `section.key=value`.
 /// Later files go over earlier ones; a file with `[[listener]]` (or `[[class]]`) replaces all earlier
 /// ones, while environment and command line change one that is there, as in `listener.0.address`.
@@ -81,14 +82,15 @@ pub fn load(
     sets: &[String],
 ) -> Result<Settings, SettingsError> {
     let keys = Keys::all();
-    let base = if files.is_empty() { Config::development() } else { Config::default() };
+    let base = if files.is_empty() { Config::development() } else { Config::beneath_files() };
     let mut layers = vec![Layer::built_in(&base)];
     let mut wrong = Vec::new();
+    let mut spoiled = Some(Vec::new());
     for path in files {
-        match file::read(path, &keys) {
-            Ok(layer) => layers.push(layer),
-            Err(lines) => wrong.extend(lines),
-        }
+        let read = file::read(path, &keys);
+        layers.push(read.layer);
+        wrong.extend(read.wrong);
+        spoiled = spoiled.zip(read.spoiled).map(|(all, more)| [all, more].concat());
     }
     let mut env: Vec<_> = env.into_iter().collect();
     env.sort();
@@ -96,35 +98,84 @@ pub fn load(
     for single in env.chain(sets.iter().map(|set| setting(set, &keys))) {
         match single {
             Ok(layer) => layers.push(layer),
-            Err(line) => wrong.push(line),
+            Err((key, line)) => {
+                wrong.push(line);
+                spoiled.iter_mut().for_each(|all| all.extend(key.clone()));
+            }
         }
     }
-    if !wrong.is_empty() {
-        return Err(SettingsError(wrong));
-    }
     let folder = files.last().and_then(|file| file.parent()).unwrap_or(Path::new(""));
-    merge(&layers, keys.lists(), folder, files.is_empty())
+    // What does not follow from the mistakes found so far is told with them.
+    let found = match (merge(&layers, keys.lists(), folder, files.is_empty()), spoiled) {
+        (Ok(settings), _) if wrong.is_empty() => return Ok(settings),
+        (Err(found), Some(spoiled)) => found.into_iter().filter(|m| !m.follows(&spoiled)).collect(),
+        _ => Vec::new(),
+    };
+    wrong.extend(found.into_iter().map(|mistake| mistake.line));
+    Err(SettingsError(wrong))
 }
 
+/// Something wrong with the whole of the layers.
+struct Mistake {
+    /// The key; empty if it is none's.
+    key: String,
+    /// Whether a layer has set the key.
+    is_written: bool,
+    line: String,
+}
+
+impl Mistake {
+    fn of_none(line: String) -> Mistake {
+        Mistake { key: String::new(), is_written: true, line }
+    }
+
+    /// Whether it may be there only because the keys `spoiled` were left out.
+    fn follows(&self, spoiled: &[String]) -> bool {
+        let section = |key: &str| key.rsplit_once('.').map_or(String::new(), |(s, _)| s.to_owned());
+        let within = |one: &str, other: &str| {
+            one.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        spoiled.iter().any(|other| {
+            within(&self.key, other)
+                || within(other, &self.key)
+                || self.line.contains(&bare(other))
+                || (!self.is_written && section(&self.key) == section(other))
+        })
+    }
+}
+
+/// The layer of one value; or the key, if there is one, and the line to say.
+type Single = Result<Layer, (Option<String>, String)>;
+
 /// The layer of a variable of the environment; none if it is none of ours.
-fn variable(name: &str, text: &str, keys: &Keys) -> Option<Result<Layer, String>> {
+fn variable(name: &str, text: &str, keys: &Keys) -> Option<Single> {
     let origin = format!("environment {name}");
-    let key = keys.of_variable(name).transpose()?;
-    Some(key.and_then(|key| single(&key, text, &origin)).map_err(|e| format!("{origin}: {e}")))
+    Some(single(keys.of_variable(name).transpose()?, text, &origin, keys))
 }
 
 /// The layer of `section.key=value` on the command line.
-fn setting(set: &str, keys: &Keys) -> Result<Layer, String> {
-    let (path, text) =
-        set.split_once('=').ok_or_else(|| format!("--set {set}: expected section.key=value"))?;
-    let origin = format!("--set {path}");
-    let key = keys.find(path.trim());
-    key.and_then(|key| single(&key, text.trim(), &origin)).map_err(|e| format!("{origin}: {e}"))
+fn setting(set: &str, keys: &Keys) -> Single {
+    let (path, text) = set
+        .split_once('=')
+        .ok_or_else(|| (None, format!("--set {set}: expected section.key=value")))?;
+    single(keys.find(path.trim()), text.trim(), &format!("--set {path}"), keys)
 }
 
-/// The layer of one value, if it is of its key's kind.
-fn single(key: &SettableKey, text: &str, origin: &str) -> Result<Layer, String> {
-    Ok(Layer::single(key.expression(), key.value(text)?, origin))
+/// The layer of one value, if it is of its key's kind and in its range.
+fn single(key: Result<SettableKey, String>, text: &str, origin: &str, keys: &Keys) -> Single {
+    let key = key.map_err(|problem| (None, format!("{origin}: {problem}")))?;
+    let name = key.name();
+    let judged = key.value(text).and_then(|value| match judge(keys, &name, Some(value.clone())) {
+        None => Ok(value),
+        Some(problem) => Err(problem),
+    });
+    match judged {
+        Ok(value) => Ok(Layer::single(key.expression(), value, origin)),
+        Err(problem) => {
+            let line = format!("{origin}: {name}: {problem}");
+            Err((Some(name), line))
+        }
+    }
 }
 
 /// Lays the layers over each other and checks the whole.
@@ -133,8 +184,8 @@ fn merge(
     lists: &[String],
     folder: &Path,
     is_development: bool,
-) -> Result<Settings, SettingsError> {
-    let one = |line: String| SettingsError(vec![line]);
+) -> Result<Settings, Vec<Mistake>> {
+    let one = |line: String| vec![Mistake::of_none(line)];
     if let Some(line) = lists.iter().find_map(|list| beyond(list, layers)) {
         return Err(one(line));
     }
@@ -152,11 +203,18 @@ fn merge(
     origins("", &merged.cache, &mut origin);
     let config: Config = merged.try_deserialize().map_err(|error| one(error.to_string()))?;
     if let Err(problems) = config.check() {
-        let line = |problem: &Problem| match written(&origin, &problem.key) {
-            Some(origin) => format!("{origin}: {problem}"),
-            None => problem.to_string(),
+        let mistake = |problem: Problem| Mistake {
+            is_written: origin.get(&problem.key).is_some_and(|origin| origin != BUILT_IN),
+            line: match written(&origin, &problem.key) {
+                Some(origin) => format!("{}: {problem}", origin.replace(COLUMN, ":")),
+                None => problem.to_string(),
+            },
+            key: problem.key,
         };
-        return Err(SettingsError(problems.iter().map(line).collect()));
+        return Err(problems.into_iter().map(mistake).collect());
+    }
+    for origin in origin.values_mut() {
+        origin.truncate(origin.find(COLUMN).unwrap_or(origin.len()));
     }
     Ok(Settings { config, origin, folder: folder.to_owned(), is_development })
 }

@@ -89,6 +89,7 @@ impl<V> Retained<V> {
     /// Returns true if it came to the end, false if `visit` stopped it. Looks at no more than
     /// `steps` names (at least one), and counts them down; if that runs out it returns false too and
     /// leaves in `resume` the name to go on after. In all other cases it leaves nothing there.
+    /// A scan that finds no name to look at counts as one step: the search for it costs as much.
     pub fn scan(
         &self,
         pattern: &str,
@@ -103,6 +104,21 @@ impl<V> Retained<V> {
             *steps -= 1;
             return self.scan_exact(pattern, after, visit);
         }
+        let given = *steps;
+        let end = self.scan_wild(pattern, after, steps, resume, visit);
+        *steps = (*steps).min(given - 1);
+        end
+    }
+
+    /// A scan for a filter with wildcards: true at its end.
+    fn scan_wild(
+        &self,
+        pattern: &str,
+        after: Option<&str>,
+        steps: &mut usize,
+        resume: &mut Option<String>,
+        visit: &mut impl FnMut(&str, &V) -> bool,
+    ) -> bool {
         let Some(mut place) = first_place(pattern, after) else { return true };
         loop {
             let start = match &place {
@@ -399,6 +415,21 @@ mod tests {
         let (found, calls) = scan_by(&store, "site7/+/state", 10);
         assert_eq!((found.len(), calls <= 21), (100, true));
         assert_eq!(scan_by(&store, "site7/device7/state", 1).1, 1);
+    }
+
+    #[test]
+    fn a_scan_without_a_name_to_look_at_is_a_step_too() {
+        let mut store = store(&["a/1", "b/1"]);
+        let left = |store: &Retained<usize>, pattern: &str, after: Option<&str>| {
+            let (mut steps, mut resume) = (5, None);
+            assert!(store.scan(pattern, after, &mut steps, &mut resume, &mut |_, _| true));
+            steps
+        };
+        assert_eq!(left(&store, "a/+", Some("b/1")), 4, "it was at its end");
+        assert_eq!(left(&store, "c/+", None), 4, "nothing is there");
+        assert_eq!(left(&store, "+/1", None), 3);
+        assert_eq!((store.remove(name("a/1")), store.remove(name("b/1"))), (Some(0), Some(1)));
+        assert_eq!(left(&store, "#", None), 4);
     }
 
     #[test]

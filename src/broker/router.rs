@@ -64,8 +64,8 @@ pub(super) struct Routed<'r> {
     pub stamp: Option<u64>,
     /// The receivers, each once.
     pub matches: &'r [Match],
-    /// What it cost to find them, beside the copies: shapes of filters that were looked at, some
-    /// nanoseconds each.
+    /// What it cost to find them, beside the copies, in looks at shapes of filters: some nanoseconds
+    /// each. A node of the trie costs as much as some of them.
     pub looks: usize,
 }
 

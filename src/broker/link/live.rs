@@ -45,7 +45,7 @@ pub(super) const HELD_MAX: usize = 1024;
 /// What a change of the routes costs, in copies.
 const CHANGE_COPIES: usize = 4;
 /// So many looks count as one PUBLISH more in the rates of the publisher. They take some twenty
-/// microseconds; where filters are not made to cost as much as they can, a PUBLISH takes a few looks.
+/// microseconds; where filters are not made to cost as much as they can, a PUBLISH takes some tens of looks.
 const PUBLISH_LOOKS: usize = 4096;
 
 const _: () = assert!(size_of::<Live>() <= 232, "an idle client should stay small");

@@ -5,6 +5,7 @@
 //! the receivers, their queues. Each PUBLISH has a topic of its own, so that none is found in the cache of
 //! topics. The arguments, if any, choose families by a part of their names.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -19,7 +20,7 @@ struct Family {
     topic: fn(usize, usize) -> String,
 }
 
-const FAMILIES: [Family; 9] = [
+const FAMILIES: [Family; 14] = [
     Family {
         name: "none matches, all levels shared",
         filter: ending,
@@ -59,6 +60,33 @@ const FAMILIES: [Family; 9] = [
         name: "all match, two + at most",
         filter: two_at_most,
         topic: |_, i| "a/".repeat(30) + &format!("z{i}"),
+    },
+    Family {
+        name: "trie, none matches",
+        filter: |n| ordinary(n, 11) + "/q",
+        topic: |_, i| a(11, &format!("z{i}")),
+    },
+    Family {
+        name: "trie, none matches, # below each",
+        filter: |n| ordinary(n, 11) + "/q/#",
+        topic: |_, i| a(12, &format!("z{i}")),
+    },
+    Family {
+        name: "trie, all match, # at every node",
+        filter: |n| ordinary_of_any_length(n) + "/#",
+        topic: |_, i| a(30, &format!("z{i}")),
+    },
+    Family {
+        name: "both, none matches",
+        filter: |n| if n % 8 == 0 { ordinary(n / 8, 11) + "/q/#" } else { ending(n) },
+        topic: |n, i| a(n, &format!("z{i}")),
+    },
+    Family {
+        name: "both, all match",
+        filter: |n| {
+            if n % 8 == 0 { ordinary_of_any_length(n / 8) + "/#" } else { mixed(n, 18) + "/+" }
+        },
+        topic: |n, i| a(n, &format!("z{i}")),
     },
     Family {
         name: "shared, none matches",
@@ -148,6 +176,21 @@ fn two_at_most(number: usize) -> String {
     let levels: Vec<&str> =
         (0..len).map(|at| if at == first || at == second { "+" } else { "a" }).collect();
     levels.join("/") + "/#"
+}
+
+/// `depth` levels, at most 12 and at most four of them `+`: there are few such filters, and all clients
+/// have the same. By one name they lead to all nodes of the trie that one name can lead to.
+fn ordinary(number: usize, depth: usize) -> String {
+    static MASKS: LazyLock<Vec<usize>> =
+        LazyLock::new(|| (0..1 << 12).filter(|mask: &usize| mask.count_ones() <= 4).collect());
+    // They are in order: those of fewer levels come first.
+    let of_depth = MASKS.partition_point(|mask| *mask < 1 << depth);
+    mixed(MASKS[number % of_depth], depth)
+}
+
+/// The same of 1 to 12 levels.
+fn ordinary_of_any_length(number: usize) -> String {
+    ordinary(number / 12, number % 12 + 1)
 }
 
 const ROUNDS: usize = 20;

@@ -225,3 +225,17 @@ fn the_same_filters_over_and_over_are_one_subscription_and_one_look_at_retained_
     let copies = written.windows(message.len()).filter(|part| *part == message).count();
     assert!((2..=6).contains(&copies), "{copies} copies");
 }
+
+/// A filter that closes is not in the first share of its packet.
+#[test]
+fn an_unsubscribe_of_3_1_1_that_closes_late_is_not_answered() {
+    for at in [A_TURN - 1, A_TURN, 2 * A_TURN - 1, 2 * A_TURN] {
+        let broker = broker(|_| {});
+        let mut client = connected(&broker, Version::V311, b's');
+        let mut filters = filters(2 * A_TURN + 1);
+        filters[at] = "ab/+e".to_owned();
+        let (written, _) = played(&mut client, &unsubscribe(&filters, Version::V311), |_| {});
+        assert_eq!(written, b"", "at {at}");
+        assert!(client.link.is_closed());
+    }
+}

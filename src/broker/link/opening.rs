@@ -356,7 +356,9 @@ impl State {
             return;
         };
         let mut claimed = Claimed::new(id, parked, identity, &asked.terms, turn.now);
-        let changed = claimed.attach(&asked.client_id, asked.will.take(), turn);
+        // CONNACK says that nothing is left of a Session that a Clean Start has ended.
+        let ended = !turn.batch.is_empty();
+        let changed = claimed.attach(&asked.client_id, asked.will.take(), turn) || ended;
         let Claimed { session, mailbox, newest, present, .. } = claimed;
         let terms = &asked.terms;
         turn.broker.metrics().connect();

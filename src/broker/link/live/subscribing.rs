@@ -16,6 +16,11 @@ impl Live {
         let (rest, over_rate) = (left.take_rest(), left.is_over_rate());
         let (packet, at) = left.next(&rest, version);
         self.subscribe(&packet, over_rate, turn);
+        if self.attachment.closing.is_some() {
+            // One of the filters closes: the packet has no answer.
+            self.attachment.pause = None;
+            return;
+        }
         let Some(Pause::Filters(left)) = self.attachment.pause.as_deref_mut() else { return };
         if left.put_back(rest, at) {
             self.answer_filters(turn);

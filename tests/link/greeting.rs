@@ -5,8 +5,8 @@ use std::time::Duration;
 use sluicemq::broker::metrics::Counter;
 use sluicemq::broker::ports::Refused;
 
-use super::hex;
 use super::room::World;
+use super::{Client, hex};
 
 /// Clean Start 1, Keep Alive 10 s, Client Identifier `p`, Will at `QoS` 1 to `a`, retained: `w`. The
 /// first is of version 5, the others of 3.1.1 and 3.1.
@@ -121,4 +121,40 @@ fn a_session_that_was_there_before_stays_when_its_next_connect_is_refused() {
     assert!(world.poll().close);
     assert_eq!(world.said(), hex(BUSY[0]));
     assert_eq!(world.broker.view().sessions.len(), 1);
+}
+
+// proves MQTT5-3.1.2-4
+#[test]
+fn connack_of_a_clean_start_waits_until_the_store_has_the_end_of_the_old_session() {
+    for (lasting, connect) in LASTING.into_iter().zip(WITHOUT) {
+        let mut world = World::new(lasting);
+        world.client.link.hang_up(world.client.now, &mut world.client.turn);
+        world.store.hold(true);
+        world.connect_again(connect);
+        assert_eq!(world.said(), b"");
+        world.store.hold(false);
+        assert!(world.poll().read);
+        assert_eq!(world.said()[0], 0x20);
+    }
+}
+
+#[test]
+fn suback_of_a_subscription_that_was_there_waits_for_what_is_retained_for_it() {
+    // Clean Start 0, and the expiry that the store has: nothing is changed.
+    let mut world = World::restored("10 13 0004 4d515454 05 00 000a 05 11 00000064 0001 70");
+    assert_eq!(world.said()[2], 1, "Session Present");
+    let mut publisher = Client::of(&world.broker);
+    publisher.send("10 0e 0004 4d515454 05 02 000a 00 0001 71");
+    // Retained, to `a`, at QoS 0: of the copy that comes at once nothing goes to the store.
+    publisher.send("31 05 0001 61 00 78");
+    world.poll();
+    world.said();
+    world.store.hold(true);
+    world.offer(&hex("82 07 0002 00 0001 61 01"));
+    let suback = hex("90 04 0002 00 01");
+    let is_there = |said: Vec<u8>| said.windows(suback.len()).any(|part| part == suback);
+    assert!(!is_there(world.said()));
+    world.store.hold(false);
+    world.poll();
+    assert!(is_there(world.said()));
 }

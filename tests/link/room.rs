@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use sluicemq::auth::{PasswordAuth, PermitAll};
 use sluicemq::broker::metrics::Counter;
-use sluicemq::broker::ports::{Batch, Progress, Receipt, Refused, Store};
+use sluicemq::broker::ports::{Batch, Fact, Marker, Progress, Receipt, Refused, Store};
 use sluicemq::broker::{Broker, Flow, Ports};
+use sluicemq::codec::{QoS, SubscribeOptions};
 use sluicemq::config::Config;
+use sluicemq::message::{ClientId, GroupId, Identity, Meter, SessionId};
 use sluicemq::session::Op;
+use sluicemq::topic::{TopicFilter, TopicLimits};
 
 use super::{Client, NOW, hex};
 
@@ -221,6 +224,12 @@ impl World {
         World::with(connect, store, &Config::default())
     }
 
+    /// The store remembers client `p`, without a connection, and its Subscription to `a` at `QoS` 1.
+    pub fn restored(connect: &str) -> World {
+        let store = Inner { remembers_p: true, ..Inner::default() };
+        World::with(connect, store, &Config::default())
+    }
+
     fn with(connect: &str, store: Inner, config: &Config) -> World {
         let store = Arc::new(Narrow(Mutex::new(store)));
         let ports = Ports {
@@ -230,6 +239,7 @@ impl World {
         };
         let broker = Broker::new(config, ports, 1, NOW);
         let mut client = Client::of(&broker);
+        broker.restore(NOW, &mut client.turn).unwrap();
         client.offer(connect);
         World { store, broker, client, wakes: Arc::default() }
     }
@@ -285,6 +295,7 @@ struct Inner {
     wills: (usize, usize),
     waiting: Vec<Waker>,
     retained: usize,
+    remembers_p: bool,
 }
 
 impl Narrow {
@@ -339,6 +350,26 @@ impl Store for Narrow {
         inner.retained +=
             batch.publishes.iter().filter(|publication| publication.retained.is_some()).count();
         Receipt(1)
+    }
+
+    fn replay(
+        &self,
+        meter: &'static Meter,
+        _: &Marker<'_>,
+        visit: &mut dyn FnMut(Fact),
+    ) -> Result<(), String> {
+        if self.0.lock().unwrap().remembers_p {
+            let id = SessionId::new(1);
+            let identity = Arc::new(Identity::new(ClientId::new("p"), None, meter));
+            let limits = TopicLimits { bytes_max: 1, levels_max: 1 };
+            let filter = TopicFilter::parse("a", &limits).unwrap();
+            let options = SubscribeOptions { qos: QoS::AtLeastOnce, ..Default::default() };
+            visit(Fact::Session(id, Op::Session { identity, expiry: 100 }));
+            visit(Fact::Session(id, Op::Parked { since: NOW }));
+            visit(Fact::Session(id, Op::Subscribed { filter, options, id: 0, owes: None }));
+            visit(Fact::Last(id, GroupId::new(0)));
+        }
+        Ok(())
     }
 
     fn state(&self, _: Receipt, _: &Waker) -> Progress {

@@ -135,7 +135,10 @@ impl Attachment {
         {
             return left.answered(&answer.reasons);
         }
-        if after_ops {
+        // Behind SUBACK comes what is retained for the filters: it is noted in this turn, and promised too.
+        if matches!(packet, Packet::SubAck(_)) && turn.broker.0.remembers {
+            self.hold(packet, turn);
+        } else if after_ops {
             self.answer(packet, turn);
         } else {
             self.send(packet, turn);

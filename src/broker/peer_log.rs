@@ -1,7 +1,7 @@
 //! What the log says of peers: each refusal, connect and disconnect, in one place.
 //!
 //! Strangers decide how often these happen, so each has a rate: a refusal is said once in ten seconds for an
-//! address and a reason, and of what is left out the next line, or a line of its own, tells how many it were.
+//! address and a reason, and of what is left out the next line, or a line of its own, tells how many there were.
 //! All are counted. The table is bounded; so are the lines in all.
 
 use std::collections::BTreeMap;
@@ -48,9 +48,9 @@ pub(super) struct PeerLog {
 #[derive(Debug)]
 struct PeerLines {
     lately: BTreeMap<Subject, Lately>,
-    /// PeerLines in all that tell of refusals.
+    /// Lines in all that tell of refusals.
     refusals: TokenBucket,
-    /// PeerLines in all that tell of connections.
+    /// Lines in all that tell of connections.
     connections: TokenBucket,
     /// Left out because too many addresses had something to be told of.
     others: u64,
@@ -102,7 +102,7 @@ const PLACES_MAX: usize = 4096;
 const WINDOW: Duration = Duration::from_secs(10);
 /// Connects, and disconnects, of one address in a window.
 const CONNECTIONS_MAX: u32 = 100;
-/// PeerLines of refusals, and of connections, a second and at once.
+/// Lines of refusals, and of connections, a second and at once.
 const LINES_RATE: NonZeroU64 = NonZeroU64::new(100).expect("not zero");
 const LINES_BURST: u64 = 500;
 /// How often it is looked for what was left out.

@@ -10,6 +10,8 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
+
 use super::queue::{Output, write_all};
 
 /// Standard error, beside the lock that the standard library has for it.
@@ -20,6 +22,8 @@ pub(super) struct RotatedFile {
     path: PathBuf,
     /// Bytes after which another file begins; 0: never.
     bytes_max: u64,
+    /// Length from which another file is to begin: `bytes_max`, or more after it could not.
+    turn_at: u64,
     /// Old files that are kept.
     old_max: u32,
     /// None while it cannot be opened.
@@ -45,31 +49,44 @@ impl Output for StandardError {
 impl RotatedFile {
     pub fn open(path: &Path, bytes_max: u64, old_max: u32) -> io::Result<RotatedFile> {
         let path = path.to_owned();
-        let mut rotated = RotatedFile { path, bytes_max, old_max, file: None, len: 0 };
+        let mut rotated =
+            RotatedFile { path, bytes_max, turn_at: bytes_max, old_max, file: None, len: 0 };
         rotated.file()?;
         Ok(rotated)
     }
 
     fn file(&mut self) -> io::Result<&mut File> {
         if self.file.is_none() {
+            let mut options = OpenOptions::new();
+            // A pipe without a reader is an error: to open it would else wait for one.
+            options.create(true).append(true).custom_flags(OFlags::NONBLOCK.bits() as i32);
             // Others read neither client names nor addresses.
-            let file = OpenOptions::new().create(true).append(true).mode(0o640).open(&self.path)?;
-            self.len = file.metadata().map_or(0, |metadata| metadata.len());
+            let file = options.mode(0o640).open(&self.path)?;
+            let metadata = file.metadata()?;
+            self.len = metadata.len();
+            // A terminal or a pipe is never moved away: it is not the log's own.
+            self.turn_at = if metadata.is_file() { self.bytes_max } else { 0 };
             self.file = Some(file);
         }
         Ok(self.file.as_mut().expect("it was opened"))
     }
 
-    /// The file becomes an old one. Where that fails it simply goes on.
+    /// The file becomes an old one, and another begins. Where that fails, as in a folder that is not the
+    /// broker's, this one goes on, and the next attempt is made after as many bytes again.
     fn rotate(&mut self) {
-        self.file = None;
         for number in (1..self.old_max).rev() {
             let _ = std::fs::rename(self.old(number), self.old(number + 1));
         }
-        let _ = match self.old_max {
+        let moved = match self.old_max {
             0 => std::fs::remove_file(&self.path),
             _ => std::fs::rename(&self.path, self.old(1)),
         };
+        match moved {
+            Ok(()) => self.file = None,
+            // Another program has moved it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.file = None,
+            Err(_) => self.turn_at = self.len.saturating_add(self.bytes_max),
+        }
     }
 
     fn old(&self, number: u32) -> PathBuf {
@@ -97,9 +114,11 @@ impl Output for RotatedFile {
         while begin < lines.len() {
             self.file().map_err(|error| (begin, error))?;
             let rest = &lines[begin..];
-            let room = self.bytes_max.saturating_sub(self.len);
-            let fits = self.bytes_max == 0 || rest.len() as u64 <= room;
-            let end = if fits { rest.len() } else { whole_lines(rest, room, self.len == 0) };
+            let room = self.turn_at.saturating_sub(self.len);
+            let fits = self.turn_at == 0 || rest.len() as u64 <= room;
+            // One line at least goes into a file that is empty, or that could not be moved.
+            let first = self.len == 0 || self.turn_at > self.bytes_max;
+            let end = if fits { rest.len() } else { whole_lines(rest, room, first) };
             self.append(&rest[..end]).map_err(|(written, error)| (begin + written, error))?;
             begin += end;
             if !fits {
@@ -160,6 +179,46 @@ mod tests {
         file.reopen();
         file.write(b"after\n").unwrap();
         assert_eq!(text(&path), "after\n");
+    }
+
+    #[test]
+    fn a_file_that_cannot_become_an_old_one_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let mut file = RotatedFile::open(&path, 10, 1).unwrap();
+        // What stands where the old one should: root may rename anything else.
+        std::fs::create_dir(file.old(1)).unwrap();
+        file.write(b"1234567\n1234567890123\n1\n").unwrap();
+        assert_eq!(text(&path), "1234567\n1234567890123\n1\n");
+        // One that is opened with more in it than it should have, too.
+        let mut file = RotatedFile::open(&path, 10, 1).unwrap();
+        file.write(b"2\n").unwrap();
+        file.write(b"3\n").unwrap();
+        assert!(text(&path).ends_with("\n1\n2\n3\n"));
+        // Once it can be moved it is, after as many bytes again.
+        std::fs::remove_dir(file.old(1)).unwrap();
+        file.write(b"123456789\nlast\n").unwrap();
+        assert_eq!((text(&path).as_str(), file.old(1).exists()), ("last\n", true));
+    }
+
+    #[test]
+    fn what_is_no_file_is_never_moved_and_a_pipe_without_a_reader_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &path,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::from_raw_mode(0o600),
+            0,
+        )
+        .unwrap();
+        assert!(RotatedFile::open(&path, 10, 1).is_err());
+        let reader = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        let mut file = RotatedFile::open(&path, 10, 1).unwrap();
+        file.write(b"1234567890123\n1234567890123\n").unwrap();
+        assert!(path.exists() && !file.old(1).exists());
+        drop(reader);
     }
 
     #[test]

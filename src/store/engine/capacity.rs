@@ -18,8 +18,8 @@ pub struct Capacity {
     pending: AtomicUsize,
     journal: AtomicU64,
     shut: AtomicU8,
-    /// What else than a full disk is the reason for one of these, in words.
-    trouble: Mutex<Option<(u8, String)>>,
+    /// What else than a full disk is the reason for one of these, in words: of each the last.
+    trouble: Mutex<Vec<(Shut, String)>>,
     waiting: Mutex<Vec<Waker>>,
     anybody: AtomicBool,
     /// The disk has become the reason: the wakers that wait are to be woken.
@@ -107,15 +107,17 @@ impl Capacity {
     /// Sets or takes back a reason to admit nothing. Wakers that wait are woken by the next
     /// [`Capacity::wake`].
     pub fn shut(&self, why: Shut, shut: bool) {
+        // What was the reason, if it was not the disk, is one no more.
+        let ended = self.end_trouble(why);
         if shut {
             let before = self.set(why as u8);
-            if let (None, Some(full)) = (reason(before), reason(before | why as u8)) {
+            let is_new = ended || reason(before).is_none();
+            if let Some(full) = reason(before | why as u8).filter(|_| is_new) {
                 warn!("{full}: nothing new above QoS 0 is taken until there is some");
             }
         } else {
-            let ended = self.end_trouble(why);
             let before = self.shut.fetch_and(!(why as u8), Ordering::SeqCst);
-            if ended || reason(before).is_some() && reason(before & !(why as u8)).is_none() {
+            if reason(before).is_some() && reason(before & !(why as u8)).is_none() {
                 info!("the store takes new messages again");
             }
         }
@@ -125,21 +127,24 @@ impl Capacity {
     /// named once.
     pub fn shut_for(&self, why: Shut, error: &StoreError) {
         if error.is_full() {
-            self.end_trouble(why);
             return self.shut(why, true);
         }
         let said = error.to_string();
-        let is_new = {
-            let mut trouble = self.trouble.lock().expect("no code panics while it holds it");
-            let is_new = trouble.as_ref().is_none_or(|(_, before)| *before != said);
-            let others = trouble.as_ref().map_or(0, |(whys, _)| *whys);
-            *trouble = Some((others | why as u8, said.clone()));
-            is_new
-        };
+        let is_new = self.note_trouble(why, &said);
         self.set(why as u8 | Shut::Trouble as u8);
         if is_new {
             warn!("{said}: nothing new above QoS 0 is taken until that works again");
         }
+    }
+
+    /// Notes what else than a full disk is the reason for `why`; whether it is another than before.
+    /// Several reasons that come in turn are each noted, so that each is told once.
+    fn note_trouble(&self, why: Shut, said: &str) -> bool {
+        let mut trouble = self.trouble.lock().expect("no code panics while it holds it");
+        let before = trouble.iter().position(|(of, _)| *of == why);
+        let before = before.map(|at| trouble.remove(at).1);
+        trouble.push((why, said.to_owned()));
+        before.is_none_or(|before| before != said)
     }
 
     /// Sets reasons; those that there were.
@@ -157,11 +162,9 @@ impl Capacity {
             return false;
         }
         let mut trouble = self.trouble.lock().expect("no code panics while it holds it");
-        let Some((whys, _)) = trouble.as_mut() else { return false };
-        *whys &= !(why as u8);
-        let ended = *whys == 0;
+        trouble.retain(|(of, _)| *of != why);
+        let ended = trouble.is_empty();
         if ended {
-            *trouble = None;
             self.shut.fetch_and(!(Shut::Trouble as u8), Ordering::SeqCst);
         }
         ended
@@ -198,7 +201,7 @@ impl Capacity {
     /// What else is the reason, if it is no full disk.
     pub fn trouble(&self) -> Option<String> {
         let trouble = self.trouble.lock().expect("no code panics while it holds it");
-        trouble.as_ref().map(|(_, said)| said.clone())
+        trouble.last().map(|(_, said)| said.clone())
     }
 
     /// Bytes handed in and not yet written; memory of pending rows; length of the journal.
@@ -320,5 +323,30 @@ mod tests {
         assert_eq!(room.check(1, &options), Err(Refused::Slow));
         room.shut(Shut::Failed, true);
         assert_eq!(room.check(1, &options), Err(Refused::Failed));
+    }
+
+    #[test]
+    fn two_faults_at_once_are_told_once_each_and_both_must_end() {
+        let (room, options) = (Capacity::default(), options());
+        let error = |name: &str| {
+            StoreError::io("make", std::path::Path::new(name))(std::io::ErrorKind::Other.into())
+        };
+        room.shut_for(Shut::Journal, &error("reserve"));
+        room.shut_for(Shut::Checkpoint, &error("ballast"));
+        for _ in 0..3 {
+            assert!(!room.note_trouble(Shut::Journal, &error("reserve").to_string()));
+            assert!(!room.note_trouble(Shut::Checkpoint, &error("ballast").to_string()));
+        }
+        assert!(room.note_trouble(Shut::Journal, "another fault"));
+        assert!(room.trouble().is_some_and(|said| said == "another fault"));
+        assert_eq!(room.check(1, &options), Err(Refused::Trouble));
+        room.shut(Shut::Journal, false);
+        assert_eq!(room.check(1, &options), Err(Refused::Trouble));
+        assert!(room.trouble().is_some_and(|said| said.contains("ballast")));
+        // The disk is full meanwhile.
+        room.shut(Shut::Checkpoint, true);
+        assert_eq!((room.check(1, &options), room.trouble()), (Err(Refused::Full), None));
+        room.shut(Shut::Checkpoint, false);
+        assert_eq!((room.check(1, &options), room.trouble()), (Ok(()), None));
     }
 }

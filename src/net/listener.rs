@@ -150,8 +150,9 @@ impl<C: Clock> OpenListener<C> {
         }
     }
 
-    /// To be awaited after each failed accept: pauses. One in ten seconds is logged.
+    /// To be awaited after each failed accept: pauses. Each is counted; one in ten seconds is logged.
     pub async fn pause(&mut self, error: &io::Error) {
+        self.shared.broker.metrics().refuse(RefusalKind::Accept, 1);
         let now = self.shared.clock.now();
         if self.failed.is_none_or(|failed| failed.after(SAY_FAILED) <= now) {
             self.failed = Some(now);
@@ -267,7 +268,7 @@ impl OpenCount {
         OpenCount(Arc::new(ListenerCount { number: AtomicU32::new(0), all: all.clone() }))
     }
 
-    /// ListenerCount one more, whose socket is counted apart; returns how many that makes.
+    /// Counts one more, whose socket is counted apart; returns how many that makes.
     fn count(&self) -> (CountedConnection, u32) {
         (CountedConnection(self.0.clone()), self.0.add())
     }

@@ -9,7 +9,7 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::auth::PasswordFile;
-use crate::config::{Config, Listener, StoreKind};
+use crate::config::{Config, Listener, LogOutput, StoreKind};
 use crate::net::tls::{Finding, LiveTls, findings};
 
 /// Everything that is wrong with what `config` names, in its order. Nothing is made or changed.
@@ -29,6 +29,7 @@ pub fn look_at_files(config: &Config) -> Vec<Finding> {
         }
         found.extend(look_at_port(listener, is_running));
     }
+    found.extend(look_at_log(config));
     if let Some(path) = &config.auth.password_file {
         match PasswordFile::load(path) {
             Ok(users) if users.is_empty() => found.push(Finding::hint(no_users(path))),
@@ -100,6 +101,27 @@ fn bind(address: SocketAddr) -> io::Result<()> {
     socket.listen(1)
 }
 
+/// Why the log's file cannot be written, if the log goes to one. It is not made.
+fn look_at_log(config: &Config) -> Option<Finding> {
+    let path = config.log.file.as_deref().filter(|_| config.log.output == LogOutput::File)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let problem = match path.metadata() {
+        Ok(found) if found.is_dir() => Err("it is a folder".to_owned()),
+        Ok(_) => may(path, Access::WRITE_OK),
+        Err(_) => may(folder, Access::WRITE_OK | Access::EXEC_OK)
+            .map_err(|error| format!("its folder: {error}")),
+    };
+    let problem = problem.err()?;
+    Some(Finding::serious(format!("log.file {}: cannot be written: {problem}", path.display())))
+}
+
+/// Whether this process may do that with a file or folder.
+fn may(path: &Path, rights: Access) -> Result<(), String> {
+    accessat(CWD, path, rights, AtFlags::EACCESS)
+        .map_err(|error| io::Error::from(error).to_string())
+}
+
 /// What is special about the folder of a store.
 enum StorePlace {
     Impossible(String),
@@ -123,8 +145,7 @@ fn look_at_store(path: &Path) -> Option<StorePlace> {
         Ok(_) => {}
     }
     let rights = Access::WRITE_OK | Access::EXEC_OK;
-    if let Err(error) = accessat(CWD, &nearest, rights, AtFlags::EACCESS) {
-        let error = io::Error::from(error);
+    if let Err(error) = may(&nearest, rights) {
         let why = format!("cannot be written to by this user: {error}");
         return impossible(&nearest, &why);
     }

@@ -106,6 +106,11 @@ fn what_a_configuration_names_is_looked_at_before_a_start() {
     );
     bad("[[listener]]\naddress = '192.0.2.1:1'\nallow_anonymous = true\n", "is no address of this");
     bad("[store]\npath = 'sluice.toml/data'\n", "is no folder");
+    let log = |file: &str| format!("{in_memory}[log]\noutput = 'file'\nfile = '{file}'\n");
+    assert_eq!(config(&log("new.log")), good);
+    assert!(!path.join("new.log").exists(), "a check makes nothing");
+    bad(&log("none/log"), "none/log: cannot be written: its folder: No such file or directory");
+    bad(&log("certs"), "certs: cannot be written: it is a folder");
     fs::write(path.join("passwords"), "").expect("a file");
     bad(
         "[auth]\npassword_file = 'passwords'\n",

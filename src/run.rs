@@ -331,9 +331,14 @@ fn say_ready(listening: &[Listening]) {
         r#"{{"sluice":"ready","version":"{version}","listeners":[{}]}}"#,
         listeners.join(",")
     );
-    let mut out = std::io::stdout().lock();
-    // A closed standard output is no reason to stop.
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    // A closed standard output is no reason to stop, and one that takes nothing none to wait.
+    let print = move || {
+        let mut out = std::io::stdout().lock();
+        let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    };
+    if let Err(error) = std::thread::Builder::new().name("ready line".to_owned()).spawn(print) {
+        warn!(%error, "the ready line is not printed");
+    }
 }
 
 fn json_string(text: &str) -> String {

@@ -106,6 +106,27 @@ fn a_log_whose_reader_stalls_stops_nothing() {
     drop(reader);
 }
 
+/// Standard output takes nothing, not even the ready line.
+#[test]
+fn a_reader_of_the_ready_line_that_stalls_stops_nothing() {
+    use std::io::Write;
+    let (reader, mut writer) = std::io::pipe().expect("a pipe");
+    writer.write_all(&[b'x'; 64 * 1024]).expect("the room of a pipe");
+    let folder = new_folder();
+    let config = format!("{PLAIN}[log]\noutput = 'file'\nfile = 'log-file'\n");
+    let child = sluice(folder.path(), &config).stdout(writer).spawn().expect("the broker");
+    let mut at = None;
+    until("it listens", || {
+        let text = std::fs::read_to_string(folder.path().join("log-file")).unwrap_or_default();
+        let line = text.lines().find(|line| line.contains(" listening "));
+        let address = line.and_then(|line| line.split_once("address=")?.1.split(' ').next());
+        at = address.and_then(|address| address.parse().ok());
+        at.is_some()
+    });
+    serves_and_ends(child, at.expect("an address"));
+    drop(reader);
+}
+
 #[test]
 fn without_standard_error_the_broker_serves() {
     let folder = new_folder();

@@ -93,7 +93,7 @@ pub fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     let text = read_text("key", path)?;
     let lines = String::from_utf8_lossy(&text);
     if lines.contains("BEGIN ENCRYPTED PRIVATE KEY") || lines.contains("Proc-Type: 4,ENCRYPTED") {
-        let problem = "is encrypted, and nobody is there to type its passphrase: take that off, as with \
+        let problem = "is encrypted, and the broker asks for no passphrase: take that off, as with \
                        `openssl pkey -in FILE -out NEW`, and protect the file by its permissions";
         return Err(content("key", path, problem.to_owned()));
     }
@@ -342,8 +342,12 @@ mod tests {
             ("server.pem", "secp256k1-old.key", "is an EC key on the curve secp256k1"),
             ("server.pem", "ed448.key", "is an Ed448 key, which cannot be used"),
             ("server.pem", "x25519.key", "is a key for X25519, which cannot sign"),
-            ("server.pem", "encrypted.key", "is encrypted, and nobody is there"),
-            ("server.pem", "encrypted-old.key", "is encrypted, and nobody is there"),
+            ("server.pem", "encrypted.key", "is encrypted, and the broker asks for no passphrase"),
+            (
+                "server.pem",
+                "encrypted-old.key",
+                "is encrypted, and the broker asks for no passphrase",
+            ),
             ("server.pem", "public.key", "but a public key: the private half is needed"),
             ("server.pem", "key.der", "`openssl pkey -inform der"),
             ("server.pem", "server.p12", "takes the private key out"),

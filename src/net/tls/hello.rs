@@ -114,7 +114,7 @@ impl ClientHello {
             1 => {
                 let limit = data.u8().filter(|code| (1..=4).contains(code));
                 let limit = limit.map(|code| 256_usize << code);
-                // Who knows both sends both: the other one counts.
+                // A client that knows both sends both: the other one counts.
                 self.record_max = self.record_max.or(limit);
             }
             16 => {

@@ -19,7 +19,7 @@ pub struct HandshakeError {
     pub reason: &'static str,
     /// More of it; empty if there is no more to say. It may hold text that the peer chose.
     pub detail: String,
-    /// The peer only looked whether somebody listens, as health checks do.
+    /// The peer only looked whether the port is open, as health checks do.
     pub silent: bool,
 }
 

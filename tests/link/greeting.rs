@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sluicemq::broker::metrics::Counter;
 use sluicemq::broker::ports::Refused;
+use sluicemq::message::RefusalKind;
 
 use super::room::World;
 use super::{Client, hex};
@@ -73,6 +74,7 @@ fn a_connect_that_the_store_does_not_confirm_in_time_is_refused_and_its_will_wit
             assert_eq!(world.said(), hex(busy));
             let metrics = world.broker.metrics();
             assert_eq!(metrics.sum(Counter::ConnectsRefused), 1);
+            assert_eq!(metrics.refused(RefusalKind::ConnackTimeout), 1);
             assert_eq!(world.broker.view().retained.0, 0, "the Will is not published");
             assert_eq!(world.store.wills(), (usize::from(withdraws), usize::from(withdraws)));
             // A Session that its client was never told of is not there.
@@ -104,6 +106,9 @@ fn a_connect_whose_will_a_failed_store_never_has_is_refused_at_once() {
         assert!(world.poll().close);
         assert_eq!(world.said(), hex(busy));
         assert_eq!(world.broker.view().retained.0, 0, "the Will is not published");
+        let refused = |kind| world.broker.metrics().refused(kind);
+        let [late, failed] = [RefusalKind::ConnackTimeout, RefusalKind::StoreFailed].map(refused);
+        assert_eq!((late, failed), (0, 1), "what is said is what is wrong");
     }
 }
 

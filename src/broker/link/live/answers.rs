@@ -137,7 +137,13 @@ impl Live {
     /// new ends with the connection.
     pub fn withdraw(&mut self, turn: &mut Turn<'_>) {
         let limit = turn.broker.policy().limits.connect_timeout.0.as_secs();
-        let note = RefusalNote::new(Grounds::limit(RefusalKind::ConnackTimeout, limit, limit));
+        let late = matches!(self.attachment.pause.as_deref(),
+            Some(Pause::Greeting { until, .. }) if *until <= turn.now);
+        let grounds = match late {
+            true => Grounds::limit(RefusalKind::ConnackTimeout, limit, limit),
+            false => Grounds::new(RefusalKind::StoreFailed),
+        };
+        let note = RefusalNote::new(grounds);
         turn.broker.note_refusal(&note, &self.attachment.peer(), turn.now);
         let (id, cx) = (self.attachment.id(), turn.context());
         self.session.forget_will(&cx, &mut |action| {

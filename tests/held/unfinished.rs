@@ -145,6 +145,32 @@ fn where_all_hold_too_much_those_that_stand_still_are_closed_and_the_others_are_
     });
 }
 
+#[test]
+fn a_packet_that_is_served_in_parts_is_held_until_it_is_answered() {
+    run("", async |house| {
+        for version in VERSIONS {
+            let filters: Vec<String> = (10_000..70_000).map(|n| n.to_string()).collect();
+            let texts: Vec<&str> = filters.iter().map(String::as_str).collect();
+            let packet = encoded(&subscribe(&texts, QoS::AtMostOnce), version);
+            let received = || house.broker().metrics().sum(Counter::PacketsReceived);
+            let before = received();
+            let mut client = house.client(&connect(version, "s")).await;
+            client.write(&packet).await;
+            let mut most = 0;
+            for _ in 0..1_000 {
+                if received() == before + 2 {
+                    most = most.max(house.broker().buffers().bytes());
+                }
+                tokio::task::yield_now().await;
+            }
+            assert!(most >= packet.len() as u64 / 2, "{version:?} {most}");
+            client.read().await;
+            settle().await;
+            assert_eq!(house.broker().buffers().bytes(), 0);
+        }
+    });
+}
+
 /// What the pipe of a client holds is not the broker's.
 #[test]
 fn readers_that_take_little_are_closed_when_all_hold_too_much() {

@@ -65,6 +65,11 @@ impl FiltersLeft {
         self.reasons.len()
     }
 
+    /// Bytes that it holds.
+    pub fn bytes(&self) -> usize {
+        self.rest.len() + self.reasons.capacity() * size_of::<Reason>()
+    }
+
     /// Whether every filter is refused.
     pub fn is_over_rate(&self) -> bool {
         self.over_rate

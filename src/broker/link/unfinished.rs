@@ -1,6 +1,7 @@
 //! A connection that is closed for what it holds: a packet that does not come whole, bytes that are
 //! not taken.
 
+use super::live::Live;
 use super::{Link, Phase};
 use crate::broker::RefusalNote;
 use crate::broker::metrics::Counter;
@@ -25,6 +26,12 @@ impl Link {
         if let Phase::Live(live) = &mut self.state.phase {
             live.touch(now);
         }
+    }
+
+    /// Bytes that it holds of a packet which is served in more than one turn.
+    #[inline]
+    pub fn served_bytes(&self) -> usize {
+        self.state.live().map_or(0, Live::filters_bytes)
     }
 
     /// Closes the connection for what it holds, which are `held` bytes; the Session stays, if it lasts.

@@ -124,11 +124,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
 
     /// What it holds beyond its turn.
     fn holding(&self, now: Time) -> Holding {
-        if self.partial.is_empty() && self.unwritten.is_none() {
+        let served = self.link.served_bytes();
+        if self.partial.is_empty() && self.unwritten.is_none() && served == 0 {
             return Holding::NOTHING;
         }
         let unwritten = self.unwritten.as_ref();
-        let bytes = self.partial_bytes() + unwritten.map_or(0, |u| u.bytes.capacity());
+        let bytes = self.partial_bytes() + unwritten.map_or(0, |u| u.bytes.capacity()) + served;
         let taken = unwritten.and_then(|unwritten| unwritten.taken.since(now));
         let since = [self.packet.since(now), taken].into_iter().flatten().min();
         Holding::new(bytes, since.unwrap_or(now)).waiting(self.waits_for_room())

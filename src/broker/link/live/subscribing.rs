@@ -52,6 +52,15 @@ impl Live {
         self.carry_out_changes(turn);
     }
 
+    /// Bytes of the filters that are still to be served, and of the answers to the others.
+    #[inline]
+    pub(in crate::broker::link) fn filters_bytes(&self) -> usize {
+        match self.attachment.pause.as_deref() {
+            Some(Pause::Filters(left)) => left.bytes(),
+            _ => 0,
+        }
+    }
+
     /// Whether filters of its last packet are still to be served.
     pub(in crate::broker::link) fn is_serving_filters(&self) -> bool {
         matches!(self.attachment.pause.as_deref(), Some(Pause::Filters(_)))

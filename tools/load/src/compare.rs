@@ -32,7 +32,13 @@ pub fn comparison(names: &[String], rounds: &[Vec<Outcome>]) -> String {
     let mut verdicts = vec!["verification".to_string()];
     verdicts.extend(rounds.iter().map(|outcomes| {
         let failed = outcomes.iter().filter(|outcome| !passes(outcome)).count();
-        if failed == 0 { "passed".into() } else { format!("failed {failed} of {}", outcomes.len()) }
+        if outcomes.is_empty() {
+            "not run".into()
+        } else if failed == 0 {
+            "passed".into()
+        } else {
+            format!("failed {failed} of {}", outcomes.len())
+        }
     }));
     lines.push(verdicts);
     aligned(&lines)

@@ -13,6 +13,9 @@ pub enum Error {
     /// What was asked for makes no sense.
     #[error("{0}")]
     Input(String),
+    /// A signal asked for the end of the run.
+    #[error("interrupted")]
+    Interrupted,
     /// A file could not be read or written.
     #[error("{what} {path}: {source}")]
     File {

@@ -35,12 +35,37 @@ pub struct Outcome {
     pub broker: Option<BrokerUse>,
     /// What happened over time.
     pub timeline: Vec<Sample>,
+    /// The scenario is about messages: a run without any proves nothing.
+    #[serde(default)]
+    pub is_about_messages: bool,
+    /// The run was interrupted: it is of the part that ran.
+    #[serde(default)]
+    pub is_interrupted: bool,
+    /// What was required with `--require` and not reached, a line each.
+    #[serde(default)]
+    pub unmet: Vec<String>,
+}
+
+impl Outcome {
+    /// Why the run proves nothing, if it does not: nothing of what it is about happened.
+    pub fn nothing_happened(&self) -> Option<String> {
+        let Traffic { published, acknowledged, refused, expected, delivered, .. } = self.traffic;
+        let arrived = expected > 0 || delivered > 0;
+        if !self.is_about_messages || arrived || acknowledged > refused {
+            return None;
+        }
+        Some(match (published, refused) {
+            (0, _) => "no message was published, so nothing is proven".to_owned(),
+            (_, 0) => "nothing was acknowledged or expected, so nothing is proven".to_owned(),
+            _ => "the broker refused every PUBLISH, so nothing is proven".to_owned(),
+        })
+    }
 }
 
 /// Messages and bytes.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct Traffic {
-    /// PUBLISHes written.
+    /// PUBLISHes written in the measured time; where none are, as in `durable`, all of them.
     pub published: u64,
     /// PUBLISHes of QoS 1 and 2 with a completed handshake.
     pub acknowledged: u64,

@@ -53,6 +53,13 @@ pub struct Plan {
     pub owed: Option<Arc<Acknowledged>>,
 }
 
+impl Plan {
+    /// Whether a run without messages proves nothing.
+    pub fn is_about_messages(&self) -> bool {
+        self.owed.is_some() || self.groups.iter().any(|group| group.publishes.is_some())
+    }
+}
+
 /// Clients that do the same.
 #[derive(Clone, Debug, Default)]
 pub struct Group {

@@ -41,7 +41,7 @@ pub fn table(outcome: &Outcome) -> String {
         );
     }
     if traffic.refused > 0 {
-        row("refused", with_commas(traffic.refused));
+        row("refused", refusals(traffic.refused, traffic.acknowledged));
     }
     for (name, latency) in [
         ("latency", &outcome.latency),
@@ -132,21 +132,52 @@ pub fn table(outcome: &Outcome) -> String {
 }
 
 /// In one sentence, whether what came back is right.
-pub fn verdict(outcome: &Outcome) -> &'static str {
-    if !passes(outcome) {
-        "FAILED: what came back is not what was sent"
-    } else if outcome.verification.lost_qos0 > 0 {
-        "passed, with losses that QoS 0 allows"
+pub fn verdict(outcome: &Outcome) -> String {
+    if outcome.is_interrupted {
+        "INTERRUPTED: this is of the part that ran, and no verdict".to_owned()
+    } else if !came_back_right(outcome) {
+        "FAILED: what came back is not what was sent".to_owned()
+    } else if let Some(why) = outcome.nothing_happened() {
+        format!("FAILED: {why}")
+    } else if !outcome.unmet.is_empty() {
+        format!("FAILED: required is {}", outcome.unmet.join(", "))
     } else {
-        "passed"
+        let mut with = Vec::new();
+        if outcome.verification.lost_qos0 > 0 {
+            with.push("losses that QoS 0 allows");
+        }
+        if outcome.traffic.refused > 0 {
+            with.push(
+                "PUBLISHes that the broker refused: what it did accept came back as it should",
+            );
+        }
+        let with = with.join(", and ");
+        if with.is_empty() { "passed".to_owned() } else { format!("passed, with {with}") }
     }
 }
 
-/// Whether the verification holds and no connection failed.
+/// Whether the run was carried out, proves something, and reached what was required.
 pub fn passes(outcome: &Outcome) -> bool {
+    came_back_right(outcome)
+        && !outcome.is_interrupted
+        && outcome.unmet.is_empty()
+        && outcome.nothing_happened().is_none()
+}
+
+/// Whether the verification holds and no connection failed.
+fn came_back_right(outcome: &Outcome) -> bool {
     let Outcome { verification, connections, .. } = outcome;
     let lost = connections.lost > 0 && !connections.may_be_lost;
     holds(verification) && connections.failed == 0 && !lost
+}
+
+fn refusals(refused: u64, answered: u64) -> String {
+    let share = refused as f64 * 100.0 / answered.max(1) as f64;
+    format!(
+        "{} ({share:.1} % of the answers): the broker said no, so no copy of these is expected; --require refused=0 \
+         fails such a run",
+        with_commas(refused)
+    )
 }
 
 fn in_words(outcome: &Outcome) -> String {

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::thread;
 
-use arena::{Arena, load};
+use arena::{Arena, Running, load};
 
 /// `line` must be refused with one line on standard error that has all of `words` in it.
 #[track_caller]
@@ -88,10 +88,12 @@ fn files_that_cannot_be_used_are_named() {
         ("pair --tls-ca /nowhere/ca.pem", vec!["/nowhere/ca.pem"]),
         (&format!("pair --tls-ca {no_certificate}"), vec![&*no_certificate]),
         ("pair --count 1 --publishers 1 --json /nowhere/found.json", vec!["/nowhere/found.json"]),
+        ("pair --count 1 --publishers 1 --csv /nowhere/found.csv", vec!["/nowhere/found.csv"]),
+        ("pair --count 1 --publishers 1 --report /nowhere/page.html", vec!["/nowhere/page.html"]),
         ("idle --subscribers 1 --hold 1ms --broker-pid 4294967295", vec!["4294967295"]),
     ] {
-        // What was found before a file could not be written may be shown.
         let finished = load(address, line);
+        assert_eq!(finished.printed, "", "{line}: it is said before the run");
         let said = finished.said.trim_end();
         assert_eq!(finished.code, Some(2), "{line}: {said}");
         assert_eq!(said.lines().count(), 1, "{line}: {said}");
@@ -143,6 +145,25 @@ fn a_requirement_is_met_or_the_exit_code_is_1() {
     assert_eq!(unmet.code, Some(1), "{}{}", unmet.said, unmet.printed);
     assert_eq!(unmet.said.lines().count(), 1, "{}", unmet.said);
     assert!(unmet.said.contains("max<0.1us"), "{}", unmet.said);
+    assert!(!unmet.printed.contains("passed"), "{}", unmet.printed);
+    assert!(unmet.printed.contains("FAILED: required is max<0.1us: it is "), "{}", unmet.printed);
+}
+
+#[test]
+fn an_interrupted_run_shows_what_there_is() {
+    let mut running = Running::start(
+        Arena::get().plain,
+        "pair --publishers 1 --rate 100 --qos 1 --topic interrupt/{pub} --duration 1h",
+    );
+    // A line with rates: it publishes.
+    running.until_said("publishing: ");
+    running.signal("INT");
+    let finished = running.end();
+    assert_eq!(finished.code, Some(130), "{}{}", finished.said, finished.printed);
+    for words in ["published", "delivered", "lost             0", "INTERRUPTED: "] {
+        assert!(finished.printed.contains(words), "{words}: {}", finished.printed);
+    }
+    assert!(!finished.printed.contains("passed"), "{}", finished.printed);
 }
 
 #[test]

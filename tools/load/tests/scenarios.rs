@@ -229,3 +229,28 @@ fn over_tls() {
 fn with_user_name_and_password() {
     run(Arena::get().locked, "pair --publishers 1 --count 10 --user ann --password secret");
 }
+
+/// A queue of an absent subscriber holds 1,000 messages: the broker refuses the others.
+#[test]
+fn refusals_are_counted_and_explained_also_where_nothing_is_measured() {
+    let run = |to: &str| {
+        let line = "durable --publishers 1 --count 3000 --payload 64 --protocol 5 --quiet --topic";
+        load(Arena::get().plain, &format!("{line} {to}"))
+    };
+    let json = run("full-1/{pub} --json -").json();
+    let count = |name: &str| json["traffic"][name].as_u64().expect("a count");
+    assert_eq!(count("published"), 3000, "{json:#}");
+    assert!(count("refused") > 0, "{json:#}");
+    assert_eq!(count("refused") + count("expected"), 3000, "{json:#}");
+    let shown = run("full-2/{pub}");
+    assert_eq!(shown.code, Some(0), "{}{}", shown.printed, shown.said);
+    for words in [
+        "published        3,000",
+        "the broker said no",
+        "passed, with PUBLISHes that the broker refused",
+    ] {
+        assert!(shown.printed.contains(words), "{words}: {}", shown.printed);
+    }
+    let required = run("full-3/{pub} --require refused=0");
+    assert_eq!(required.code, Some(1), "{}{}", required.printed, required.said);
+}

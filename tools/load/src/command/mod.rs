@@ -12,11 +12,12 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use sluicemq::logging::console;
+use sluicemq::run::signals::Signals;
 
 use self::options::{Engine, Output, Where, place_of};
 use self::words::in_one_line;
 use crate::compare::comparison;
-use crate::engine;
+use crate::engine::{self, Watching};
 use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::plan::Plan;
@@ -83,7 +84,7 @@ struct Behind {
 
 const AFTER_HELP: &str = "\
 Exit code 0: everything came back as it should. 1: something did not, or --require is not met.
-2: the run could not be made.";
+2: the run could not be made. 130: it was interrupted, and what it found until then is shown.";
 
 /// The commands and options, for manual pages and completions.
 pub fn command_line() -> clap::Command {
@@ -96,7 +97,17 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
     };
-    match carry_out(&cli) {
+    // Ctrl-C ends the run, not the program.
+    let signals = match Signals::catch() {
+        Ok(signals) => signals,
+        Err(error) => {
+            console::complain(format_args!("sluice-load: cannot catch signals: {error}"));
+            return ExitCode::from(2);
+        }
+    };
+    let interrupted = || signals.ending().is_some();
+    match carry_out(&cli, &interrupted) {
+        Ok(_) if interrupted() => ExitCode::from(INTERRUPTED),
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
@@ -106,10 +117,17 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn carry_out(cli: &Cli) -> Result<bool, Error> {
+fn carry_out(cli: &Cli, interrupted: &dyn Fn() -> bool) -> Result<bool, Error> {
     let target = cli.broker.target()?;
+    try_files(&cli.output)?;
     let progress = if cli.output.quiet { Progress::silent() } else { Progress::shown() };
-    let run = |plan: &Plan, target: &Target| run(cli.output.engine, plan, target, &progress);
+    let watching = Watching { progress: &progress, interrupted };
+    let run = |plan: &Plan, target: &Target| {
+        let mut outcome = run(cli.output.engine, plan, target, watching)?;
+        let unmet = cli.output.require.iter().flat_map(|required| required.unmet(&outcome));
+        outcome.unmet = unmet.collect();
+        Ok(outcome)
+    };
     match &cli.task {
         Task::Scenario(scenario) => {
             let outcome = run(&scenario.plan()?, &target)?;
@@ -126,11 +144,14 @@ fn carry_out(cli: &Cli) -> Result<bool, Error> {
                 outcome.timeline.iter_mut().for_each(|sample| sample.phase = phase);
                 show(&cli.output, &table(&outcome))?;
                 outcomes.push(outcome);
+                if interrupted() {
+                    break;
+                }
             }
             give(&cli.output, &outcomes)
         }
         Task::Compare(compare) => {
-            let outcomes = compare.run(&target, run)?;
+            let outcomes = compare.run(&target, run, interrupted)?;
             let names: Vec<String> = compare.brokers.iter().map(|one| one.name.clone()).collect();
             show(&cli.output, &comparison(&names, &outcomes))?;
             give(&cli.output, &outcomes.concat())
@@ -145,6 +166,7 @@ impl Compare {
         &self,
         target: &Target,
         run: impl Fn(&Plan, &Target) -> Result<Outcome, Error>,
+        interrupted: &dyn Fn() -> bool,
     ) -> Result<Vec<Vec<Outcome>>, Error> {
         let behind = Behind::try_parse_from(&self.scenario)
             .map_err(|error| Error::Input(in_one_line(&error, &scenarios())))?;
@@ -158,6 +180,9 @@ impl Compare {
                 let mut outcome = run(&behind.scenario.plan()?, &target)?;
                 outcome.target.clone_from(name);
                 outcomes[place].push(outcome);
+                if interrupted() {
+                    return Ok(outcomes);
+                }
             }
         }
         Ok(outcomes)
@@ -182,13 +207,13 @@ fn run(
     engine: Engine,
     plan: &Plan,
     target: &Target,
-    progress: &Progress,
+    watching: Watching<'_>,
 ) -> Result<Outcome, Error> {
     let client = match engine {
         Engine::Sluice => engine::Client::Own,
         Engine::Rumqttc => engine::Client::Rumqttc,
     };
-    engine::run(client, plan, target, progress)
+    engine::run(client, plan, target, watching)
 }
 
 /// Shows a text to a person, unless the answer for machines goes the same way.
@@ -202,14 +227,13 @@ fn show(output: &Output, text: &str) -> Result<(), Error> {
 
 /// Writes what was found; whether all of it is as it should be.
 fn give(output: &Output, outcomes: &[Outcome]) -> Result<bool, Error> {
-    let mut good = outcomes.iter().all(passes);
+    let good = outcomes.iter().all(passes);
     for outcome in outcomes {
-        for unmet in output.require.iter().flat_map(|required| required.unmet(outcome)) {
+        for unmet in &outcome.unmet {
             console::complain(format_args!(
                 "sluice-load: {} against {}: {unmet}",
                 outcome.scenario, outcome.target
             ));
-            good = false;
         }
     }
     if let Some(path) = &output.json {
@@ -227,6 +251,25 @@ fn give(output: &Output, outcomes: &[Outcome]) -> Result<bool, Error> {
         write(path, &html::page(outcomes))?;
     }
     Ok(good)
+}
+
+/// A file that cannot be written is said before the run, not after it. Nothing is changed or left behind.
+fn try_files(output: &Output) -> Result<(), Error> {
+    let files = [&output.json, &output.csv, &output.report];
+    for path in files.into_iter().flatten().filter(|path| path.as_os_str() != "-") {
+        let tried = match File::options().write(true).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                File::create_new(path).and_then(|_| std::fs::remove_file(path))
+            }
+            tried => tried.map(drop),
+        };
+        tried.map_err(|source| Error::File {
+            what: "cannot write",
+            path: path.display().to_string(),
+            source,
+        })?;
+    }
+    Ok(())
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Error> {
@@ -264,6 +307,9 @@ fn refuse(error: &clap::Error) -> ExitCode {
 fn scenarios() -> Vec<String> {
     Cli::command().get_subcommands().map(|one| one.get_name().to_string()).collect()
 }
+
+/// Exit code after Ctrl-C, as shells have it.
+const INTERRUPTED: u8 = 130;
 
 const MQTT_PORT: u16 = 1883;
 

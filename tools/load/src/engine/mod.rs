@@ -50,15 +50,18 @@ pub fn run(
     client: Client,
     plan: &Plan,
     target: &Target,
-    progress: &Progress,
+    watch: Watching<'_>,
 ) -> Result<Outcome, Error> {
     if client == Client::Rumqttc {
         typical::check(plan, target)?;
     }
-    let mut commander = Commander::new(client, plan, target, progress)?;
-    let done = plan.steps.iter().try_for_each(|step| commander.step(step));
+    let mut commander = Commander::new(client, plan, target, watch)?;
+    let mut done = plan.steps.iter().try_for_each(|step| commander.step(step));
+    if matches!(done, Err(Error::Interrupted)) {
+        done = commander.leave();
+    }
     let books = commander.dismiss();
-    progress.finish();
+    watch.progress.finish();
     // What a thread failed of says more than that it is gone.
     if let Some(error) = commander.shared.failure() {
         return Err(error);
@@ -69,6 +72,15 @@ pub fn run(
         outcome.settings.push(("client".into(), "rumqttc".into()));
     }
     Ok(outcome)
+}
+
+/// What a run tells and asks while it goes on.
+#[derive(Clone, Copy)]
+pub struct Watching<'p> {
+    /// Is told how far it is.
+    pub progress: &'p Progress,
+    /// Whether the run is to end now, with what there is.
+    pub interrupted: &'p dyn Fn() -> bool,
 }
 
 /// What makes the load.
@@ -84,6 +96,9 @@ pub enum Client {
 struct Commander<'p> {
     plan: &'p Plan,
     progress: &'p Progress,
+    interrupted: &'p dyn Fn() -> bool,
+    /// It was interrupted, and does what is left to do.
+    is_interrupted: bool,
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<Book>>,
     publishers: u64,
@@ -132,7 +147,7 @@ impl<'p> Commander<'p> {
         client: Client,
         plan: &'p Plan,
         target: &Target,
-        progress: &'p Progress,
+        watch: Watching<'p>,
     ) -> Result<Commander<'p>, Error> {
         let routes = Routes::new(plan)?;
         let broker = Broker::new(target, plan.clients())?;
@@ -150,7 +165,9 @@ impl<'p> Commander<'p> {
         let publishers = plan.groups.iter().filter(|group| group.publishes.is_some());
         Ok(Commander {
             plan,
-            progress,
+            progress: watch.progress,
+            interrupted: watch.interrupted,
+            is_interrupted: false,
             shared,
             threads,
             publishers: publishers.map(|group| u64::from(group.clients)).sum(),
@@ -176,6 +193,9 @@ impl<'p> Commander<'p> {
         loop {
             if self.threads.iter().any(JoinHandle::is_finished) {
                 return Err(Error::Input("a thread of the load generator ended".into()));
+            }
+            if !self.is_interrupted && (self.interrupted)() {
+                return Err(Error::Interrupted);
             }
             let now_ns = self.now_ns();
             let obeyed = self.shared.posts.iter().all(Post::is_obeyed);

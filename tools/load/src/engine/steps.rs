@@ -50,6 +50,28 @@ impl Commander<'_> {
         }
     }
 
+    /// After an interruption: nothing more is published, what is on its way arrives, and what the run made at the
+    /// broker is taken back.
+    pub(super) fn leave(&mut self) -> Result<(), Error> {
+        self.is_interrupted = true;
+        self.tell_all(&Command::Stop);
+        if self.measured.from_ns > 0 && self.measured.to_ns == 0 {
+            self.end(self.now_ns())?;
+        }
+        self.drain()?;
+        for step in &self.plan.steps {
+            if matches!(step, Step::Clear { .. } | Step::Disconnect { .. }) {
+                self.step(step)?;
+            }
+        }
+        for step in &self.plan.steps {
+            if let Step::Forget { .. } = step {
+                self.step(step)?;
+            }
+        }
+        Ok(())
+    }
+
     fn connect(&mut self, group: usize, subscribe: bool) -> Result<(), Error> {
         let began_ns = self.now_ns();
         self.opening.wanted += u64::from(self.plan.groups[group].clients);

@@ -37,9 +37,17 @@ impl Commander<'_> {
         let timeline = self.shared.timeline().take();
         let started_unix_ms = timeline.started_ns() / 1_000_000;
         let mut measured = counts.measured;
+        if measured.published == 0 {
+            // What was prepared before the measured time is what the run is about.
+            measured.published = counts.published;
+            measured.acknowledged = counts.acknowledged;
+            measured.refused = counts.refused;
+            measured.bytes.0 = counts.bytes.0;
+        }
+        let published_in_time = counts.measured.published;
         if let Some(owed) = &self.plan.owed {
             measured.expected = owed.count();
-        } else if measured.published == 0 {
+        } else if published_in_time == 0 {
             measured.expected = counts.expected;
         }
         // Of so many messages, what counts is how long all of them took to arrive.
@@ -63,7 +71,7 @@ impl Commander<'_> {
                 expected: measured.expected,
                 delivered: measured.delivered,
                 payload_bytes: measured.bytes,
-                publish_rate: rate(measured.published, span),
+                publish_rate: rate(published_in_time, span),
                 delivery_rate: arriving,
             },
             latency: latency.latency(),
@@ -83,6 +91,9 @@ impl Commander<'_> {
             own_cpu_seconds: own_cpu.1 - own_cpu.0,
             broker: self.broker_use(&counts, target.pid),
             timeline: timeline.samples(),
+            is_about_messages: self.plan.is_about_messages(),
+            is_interrupted: self.is_interrupted,
+            unmet: Vec::new(),
         }
     }
 

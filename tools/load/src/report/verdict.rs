@@ -125,7 +125,11 @@ fn findings(outcome: &Outcome) -> Vec<Finding> {
         (loss, connections.lost, format!("{} lost", wanted(connections.lost))),
     ];
     let found = rows.into_iter().filter(|(_, count, _)| *count > 0);
-    found.map(|(grade, _, words)| Finding { grade, words }).collect()
+    let counted = found.map(|(grade, _, words)| Finding { grade, words });
+    let interrupted = outcome.is_interrupted.then(|| "the run was interrupted".to_owned());
+    let unmet = outcome.unmet.iter().map(|unmet| format!("required is {unmet}"));
+    let others = interrupted.into_iter().chain(outcome.nothing_happened()).chain(unmet);
+    counted.chain(others.map(|words| Finding { grade: Grade::Bad, words })).collect()
 }
 
 fn sum(findings: &[Finding], grade: Grade) -> String {
@@ -214,6 +218,51 @@ mod tests {
             outcome.connections.lost = 2;
         };
         check(lost, Grade::Bad, sentence);
+    }
+
+    #[test]
+    fn a_run_in_which_nothing_happened_is_not_good() {
+        let about = |change: fn(&mut Outcome)| {
+            let mut outcome = Outcome { is_about_messages: true, ..Outcome::default() };
+            outcome.connections.opened = 2;
+            change(&mut outcome);
+            assert_eq!(Verdict::new(&outcome).grade == Grade::Bad, !passes(&outcome));
+            (Verdict::new(&outcome).sentence, crate::table::verdict(&outcome))
+        };
+        for (change, words) in [
+            ((|_| {}) as fn(&mut Outcome), "no message was published, so nothing is proven"),
+            (
+                |outcome| {
+                    let traffic = &mut outcome.traffic;
+                    (traffic.published, traffic.acknowledged, traffic.refused) = (9, 9, 9);
+                },
+                "the broker refused every PUBLISH, so nothing is proven",
+            ),
+            (
+                |outcome| outcome.traffic.published = 9,
+                "nothing was acknowledged or expected, so nothing is proven",
+            ),
+        ] {
+            let (page, table) = about(change);
+            assert!(page.starts_with("Something is wrong: ") && page.contains(words), "{page}");
+            assert_eq!(table, format!("FAILED: {words}"));
+        }
+        let (_, table) = about(|outcome| {
+            outcome.traffic.expected = 1;
+            outcome.unmet.push("p99<5ms: it is 7.000ms".to_owned());
+        });
+        assert_eq!(table, "FAILED: required is p99<5ms: it is 7.000ms");
+        let (_, table) = about(|outcome| {
+            outcome.traffic.expected = 1;
+            outcome.is_interrupted = true;
+        });
+        assert!(table.starts_with("INTERRUPTED"), "{table}");
+        // Absent subscribers: what was acknowledged is what was proven.
+        let (_, table) = about(|outcome| {
+            (outcome.traffic.published, outcome.traffic.acknowledged) = (9, 8);
+            outcome.traffic.refused = 2;
+        });
+        assert!(table.starts_with("passed, with PUBLISHes that the broker refused"), "{table}");
     }
 
     /// Each counter by itself, large and small: bad is what the exit code calls a failure.

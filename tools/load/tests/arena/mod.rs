@@ -154,6 +154,14 @@ impl Running {
         panic!("it ended without {words:?}: {}", self.heard.concat());
     }
 
+    /// Sends it a signal, by its name.
+    #[track_caller]
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &pid]).status().expect("kill");
+        assert!(sent.success());
+    }
+
     /// Waits until it has ended by itself.
     #[track_caller]
     pub fn end(mut self) -> Finished {

@@ -127,6 +127,26 @@ fn a_reader_of_the_ready_line_that_stalls_stops_nothing() {
     drop(reader);
 }
 
+/// What the broker for a first try prints finds no room: its end is in order all the same.
+#[test]
+fn a_full_disk_under_standard_output_is_no_failure_of_the_broker() {
+    let folder = new_folder();
+    let full = File::options().write(true).open("/dev/full").expect("/dev/full");
+    let log = folder.path().join("log-file");
+    let mut command = program();
+    command.current_dir(folder.path()).stdin(Stdio::null()).stdout(full);
+    for number in ["0", "1"] {
+        command.args(["--set", &format!("listener.{number}.address=127.0.0.1:0")]);
+    }
+    let mut child =
+        command.stderr(File::create(&log).expect("a file")).spawn().expect("the broker");
+    let text = || std::fs::read_to_string(&log).unwrap_or_default();
+    until("it listens", || text().matches(" listening ").count() == 2);
+    let killed = Command::new("kill").arg(child.id().to_string()).status();
+    assert!(killed.expect("the command kill").success());
+    assert_eq!(child.wait().expect("a child of ours").code(), Some(0), "{}", text());
+}
+
 #[test]
 fn without_standard_error_the_broker_serves() {
     let folder = new_folder();

@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn filters_beyond_those_of_one_go_are_checked_and_left_for_the_next() {
         let two = DecodeLimits { filters_at_once: 2, ..DecodeLimits::NONE };
-        let subscribe = b"\x82\x11\0\x01\0\x01a\0\0\x01b\x01\0\x02cd\x02";
+        let subscribe = b"\x82\x0F\0\x01\0\x01a\0\0\x01b\x01\0\x02cd\x02";
         let Ok(Decoded::Packet { packet: Packet::Subscribe(subscribe), .. }) =
             decode(subscribe, V311, Sender::Client, &two)
         else {
@@ -186,8 +186,8 @@ mod tests {
         assert_eq!(more_names(unsubscribe.rest, 2).unwrap(), (vec!["cd"], &b""[..]));
 
         // A packet with a fault in what is left for later is refused whole.
-        check(b"\x82\x10\0\x01\0\x01a\0\0\x01b\0\0\x01c\x03", V311, &two, Reason::MalformedPacket);
-        check(b"\x82\x10\0\x01\0\x01a\0\0\x01b\0\0\x09c\0", V311, &two, Reason::MalformedPacket);
+        check(b"\x82\x0E\0\x01\0\x01a\0\0\x01b\0\0\x01c\x03", V311, &two, Reason::MalformedPacket);
+        check(b"\x82\x0E\0\x01\0\x01a\0\0\x01b\0\0\x09c\0", V311, &two, Reason::MalformedPacket);
         check(b"\xA2\x0A\0\x01\0\x01a\0\x01b\0\0", V311, &two, Reason::ProtocolError);
     }
 

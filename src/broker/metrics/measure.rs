@@ -39,7 +39,7 @@ metrics! {
     GROUPS "groups" Gauge Count "groups/count" "Groups of Shared Subscriptions.";
     STORED "messages_held" Gauge Count "store/messages/count"
         "Messages in memory, each counted once: retained ones and those that wait or are in flight.";
-    ALSO_STORED "messages_stored" Gauge Count "messages/stored" "The same: mosquitto has both names.";
+    ALSO_STORED "messages_kept" Gauge Count "messages/stored" "The same: mosquitto has both names.";
     IN_FLIGHT "messages_inflight" Gauge Count "messages/inflight"
         "Copies of QoS 1 and 2 sent and not yet acknowledged.";
     LOAD_MESSAGES_RECEIVED "load_messages_received" Gauge PerMinute "load/messages/received/<span>"

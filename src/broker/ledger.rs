@@ -77,6 +77,17 @@ impl Broker {
         }
     }
 
+    /// A message is delivered and not retained. Its publisher is not told, so the copy that would have been
+    /// retained counts as routed and lost: what was acknowledged and lost adds up.
+    #[cold]
+    pub(super) fn lose_retained(&self, topic: TopicName<'_>) {
+        let metrics = &self.0.metrics;
+        metrics.add(Counter::RetainedRefused, 1);
+        metrics.add(Counter::Routed, 1);
+        let class = self.class_of(Some(topic));
+        metrics.lose(class, Loss::NotRetained, RowsEnded::never_stored());
+    }
+
     /// Copies were lost all at once, with their receiver or with its connection: their mailbox has
     /// counted them.
     pub(super) fn lose_all(&self, dropped: &DroppedCopies, turn: &mut Turn<'_>) {

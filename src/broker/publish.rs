@@ -172,7 +172,7 @@ impl Broker {
         let retains = match let_in {
             Ok(LetIn::Whole) => submission.draft.retain,
             Ok(LetIn::LiveOnly(grounds)) => {
-                self.0.metrics.add(Counter::RetainedRefused, 1);
+                self.lose_retained(submission.draft.topic);
                 turn.refused = Some(grounds);
                 false
             }

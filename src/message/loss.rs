@@ -36,11 +36,13 @@ pub enum Loss {
     DroppedQos0,
     /// A newer message of its topic came for the same receiver.
     Conflated,
+    /// There was no room to retain it: it was delivered, and its publisher could not be told.
+    NotRetained,
 }
 
 impl Loss {
     /// Every reason, in the order of its number.
-    pub const ALL: [Loss; 16] = [
+    pub const ALL: [Loss; 17] = [
         Loss::QueueFull,
         Loss::MemoryFull,
         Loss::Expired,
@@ -57,11 +59,15 @@ impl Loss {
         Loss::DroppedNewest,
         Loss::DroppedQos0,
         Loss::Conflated,
+        Loss::NotRetained,
     ];
 
     /// Whether the publisher is told that its message was refused; a drop by policy counts as accepted.
     pub const fn is_refusal(self) -> bool {
-        !matches!(self, Loss::OfflineQos0 | Loss::DroppedNewest | Loss::DroppedQos0)
+        !matches!(
+            self,
+            Loss::OfflineQos0 | Loss::DroppedNewest | Loss::DroppedQos0 | Loss::NotRetained
+        )
     }
 
     /// Whether the receiver still exists and would have wanted the copy: such losses are logged, and
@@ -83,7 +89,8 @@ impl Loss {
             | Loss::TakenClean
             | Loss::GroupGone
             | Loss::OfflineQos0
-            | Loss::Unreadable => false,
+            | Loss::Unreadable
+            | Loss::NotRetained => false,
         }
     }
 
@@ -106,6 +113,7 @@ impl Loss {
             Loss::DroppedNewest => "dropped_newest",
             Loss::DroppedQos0 => "dropped_qos0",
             Loss::Conflated => "conflated",
+            Loss::NotRetained => "not_retained",
         }
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use sluicemq::auth::{PasswordAuth, PermitAll};
 use sluicemq::broker::Broker;
 use sluicemq::broker::metrics::Counter;
-use sluicemq::config::Config;
+use sluicemq::config::{Config, TopicClassConfig};
+use sluicemq::message::Loss;
 
 use super::{Client, NOW, hex, ports};
 
@@ -26,6 +27,37 @@ fn new(broker: &Broker, client_id: u8) -> Client {
     let mut client = Client::of(broker);
     client.send(&format!("10 0e 0004 4d515454 05 02 0000 00 0001 {client_id:02x}"));
     client
+}
+
+#[test]
+fn what_is_delivered_and_not_retained_is_in_the_ledger_by_class_of_topics() {
+    let mut config = Config::default();
+    config.totals.retained_max = 1;
+    let class = TopicClassConfig { name: "b".to_owned(), filters: vec!["b".to_owned()] };
+    config.topic_class = vec![class];
+    let ports = ports(Arc::new(PasswordAuth::new(None)), Arc::new(PermitAll));
+    let broker = Broker::new(&config, ports, 1, NOW);
+    let mut subscriber = old(&broker, b's');
+    subscriber.send("82 06 0001 0001 23 00");
+    let mut older = old(&broker, b'o');
+    // Retained; to other topics, at QoS 1 and 0; and one that version 5 is told of.
+    older.send("33 06 0001 61 0001 78");
+    assert_eq!(older.send("33 06 0001 62 0002 78"), hex("40 02 0002"));
+    older.send("31 04 0001 63 78");
+    new(&broker, b'n').send("33 07 0001 64 0001 00 78");
+    subscriber.send("");
+    let metrics = broker.metrics();
+    let lost: u64 = Loss::ALL.into_iter().map(|loss| metrics.lost(loss)).sum();
+    let count = |counter| metrics.sum(counter);
+    assert_eq!((lost, count(Counter::RetainedRefused)), (2, 2));
+    assert_eq!(count(Counter::Routed), count(Counter::Completed) + lost, "the first law");
+    let topics = broker.view().topics;
+    let found = topics.iter().flat_map(|losses| {
+        let some = losses.reasons().filter(|(reason, count)| *count > 0 && *reason != "refused");
+        some.map(|(reason, count)| (losses.class.to_string(), reason, count)).collect::<Vec<_>>()
+    });
+    let wanted = ["b", "other"].map(|class| (class.to_owned(), "not_retained", 1));
+    assert_eq!(found.collect::<Vec<_>>(), wanted);
 }
 
 #[test]

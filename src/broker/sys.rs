@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::Broker;
 use super::mailbox::Account;
-use super::metrics::{BrokerLoads, Metric, MetricValue};
+use super::metrics::{self, BrokerLoads, Metric, MetricValue};
 use super::overload::Cause;
 use super::publish::{Publisher, Submission};
 use super::registry::PageStart;
@@ -23,12 +23,18 @@ use crate::sync::{Mutex, MutexGuard};
 use crate::time::Time;
 use crate::topic::TopicName;
 
+/// What Sessions are walked for, below `$SYS/broker/`.
+const IN_FLIGHT: &str = "messages/inflight";
 /// Single clients of which something is said, at most.
 const CLIENTS_MAX: usize = 1000;
 /// Filters of one SUBSCRIBE that are told apart; for more of them everything is looked up.
 const FILTERS_MAX: usize = 16;
-/// SUBSCRIBEs make figures of single clients be looked up once in so long.
-const CLIENTS_EVERY: Duration = Duration::from_secs(1);
+/// A SUBSCRIBE to more metrics than these has all of them looked up; a family of metrics counts as many.
+const METRICS_MAX: usize = 32;
+const FAMILY: usize = 8;
+/// SUBSCRIBEs make all metrics, and figures of all clients, be looked up once in so long, however many
+/// clients ask.
+const ALL_EVERY: Duration = Duration::from_secs(1);
 /// Sessions looked at in one go to count what is in flight.
 const WALK: usize = 1024;
 
@@ -46,6 +52,8 @@ pub struct Sys {
 struct Said {
     values: BTreeMap<String, SaidValue>,
     next: Time,
+    /// No SUBSCRIBE makes all metrics be looked up before this.
+    all_next: Time,
     /// No SUBSCRIBE makes clients be looked at before this.
     clients_next: Time,
     loads: BrokerLoads,
@@ -72,6 +80,7 @@ impl Sys {
         let said = Said {
             values: BTreeMap::new(),
             next: now,
+            all_next: now,
             clients_next: now,
             loads: BrokerLoads::new(now),
             walk: None,
@@ -185,17 +194,24 @@ impl Broker {
     }
 
     /// Makes the retained messages of the topics that a SUBSCRIBE to these `filters` matches say what is so
-    /// now. The other subscribers are told at the next tick: so a SUBSCRIBE costs nothing for each of them.
+    /// now, or of many topics what was so a second ago. The other subscribers are told at the next tick: so
+    /// a SUBSCRIBE costs nothing for each of them.
     pub(super) fn refresh_sys(&self, filters: &[&str], turn: &mut Turn<'_>) {
         if self.0.settings.sys_interval.0.is_zero() {
             return;
         }
-        let all = filters.len() > FILTERS_MAX;
-        let wants =
-            |metric: &Metric| all || filters.iter().any(|filter| may_match(filter, metric.topic()));
-        self.count_few_in_flight();
+        let all = asks_for_many(filters);
+        let may_look = !all || self.may_look_at_all(turn.now);
+        let wants = |metric: &Metric| {
+            may_look && (all || filters.iter().any(|filter| may_match(filter, metric.topic())))
+        };
+        if may_look && (all || filters.iter().any(|filter| may_match(filter, IN_FLIGHT))) {
+            self.count_few_in_flight(turn);
+        }
         let mut values = Vec::new();
-        self.visit_wanted(turn.now, &wants, &mut say(&mut values));
+        if may_look {
+            self.visit_wanted(turn.now, &wants, &mut say(&mut values));
+        }
         let mut all_clients = false;
         for filter in filters.iter().filter(|filter| asks_for_clients(filter)) {
             match client_of(filter) {
@@ -207,6 +223,7 @@ impl Broker {
         if clients {
             self.add_clients(&mut values);
         }
+        turn.work.add(values.len(), 0);
         let (mut changed, mut old) = (Vec::new(), Vec::new());
         {
             let mut said = self.said();
@@ -241,20 +258,21 @@ impl Broker {
     }
 
     /// Where one look is enough nothing waits for the next interval.
-    fn count_few_in_flight(&self) {
-        if self.0.registry.sessions() <= WALK / 2 && self.0.router.group_count() <= WALK {
+    fn count_few_in_flight(&self, turn: &mut Turn<'_>) {
+        let (sessions, groups) = (self.0.registry.sessions(), self.0.router.group_count());
+        if sessions <= WALK / 2 && groups <= WALK {
+            turn.work.add(sessions + groups, 0);
             self.said().walk = Some(InFlightWalk::default());
             while self.walk_on() {}
         }
     }
 
+    fn may_look_at_all(&self, now: Time) -> bool {
+        may_again(&mut self.said().all_next, now)
+    }
+
     fn may_look_at_clients(&self, now: Time) -> bool {
-        let mut said = self.said();
-        let may = said.clients_next <= now;
-        if may {
-            said.clients_next = now.after(CLIENTS_EVERY);
-        }
-        may
+        may_again(&mut self.said().clients_next, now)
     }
 
     fn publish_sys(&self, changed: &[(String, String)], turn: &mut Turn<'_>) {
@@ -325,6 +343,26 @@ fn draft_of<'a>(topic: &'a str, text: &'a str) -> Draft<'a> {
         properties: Properties::EMPTY,
         payload: text.as_bytes(),
     }
+}
+
+/// Whether it is time for what is done once in [`ALL_EVERY`].
+fn may_again(next: &mut Time, now: Time) -> bool {
+    let may = *next <= now;
+    if may {
+        *next = now.after(ALL_EVERY);
+    }
+    may
+}
+
+/// Whether filters match so much that all is looked up for all who ask.
+fn asks_for_many(filters: &[&str]) -> bool {
+    // Those of single clients are looked up apart.
+    let matched = metrics::all().map(Metric::topic).filter(|topic| {
+        let asked = || filters.iter().take(FILTERS_MAX).any(|filter| may_match(filter, topic));
+        !topic.starts_with("clients/<") && asked()
+    });
+    let costs = matched.map(|topic| if topic.contains('<') { FAMILY } else { 1 });
+    filters.len() > FILTERS_MAX || costs.sum::<usize>() > METRICS_MAX
 }
 
 /// The client that a filter below `$SYS/broker/clients/` asks for, if it names one.

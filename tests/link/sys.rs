@@ -87,6 +87,46 @@ fn a_subscribe_has_looked_up_what_it_matches_and_tells_no_other_subscriber() {
 }
 
 #[test]
+fn what_many_may_ask_for_is_looked_up_once_a_second_for_all() {
+    let broker = broker();
+    let mut first = connected(&broker, b'f');
+    let mut second = connected(&broker, b's');
+    let received = "publish/messages/received";
+    assert_eq!(subscribe(&mut first, "$SYS/#")[received], "0");
+    first.send("30 04 0001 61 78");
+    assert_eq!(subscribe(&mut second, "$SYS/broker/#")[received], "0", "as a moment ago");
+    assert_eq!(subscribe(&mut second, "$SYS/broker/load/#").len(), 27);
+    // What is asked for alone is said as it is.
+    assert_eq!(subscribe(&mut second, "$SYS/broker/publish/messages/received")[received], "1");
+    first.send("30 04 0001 61 78");
+    second.now = second.now.after(Duration::from_secs(1));
+    assert_eq!(subscribe(&mut second, "$SYS/#")[received], "2");
+}
+
+#[test]
+fn sessions_are_walked_only_for_what_is_in_flight() {
+    let broker = broker();
+    let mut receiver = connected(&broker, b'r');
+    receiver.send("82 06 0001 0001 61 01");
+    let mut publisher = connected(&broker, b'p');
+    publisher.send("32 06 0001 61 0001 78");
+    receiver.send("");
+    let counted = || {
+        let mut counted = None;
+        broker.visit_metrics(NOW, &mut |metric, _, value| {
+            if metric.topic() == "messages/inflight" {
+                counted = Some(value.to_string());
+            }
+        });
+        counted.unwrap()
+    };
+    subscribe(&mut publisher, "$SYS/broker/version");
+    assert_eq!(counted(), "0", "it was not asked for");
+    subscribe(&mut publisher, "$SYS/broker/messages/+");
+    assert_eq!(counted(), "1");
+}
+
+#[test]
 fn averages_are_reckoned_though_no_client_subscribes() {
     let broker = broker();
     let mut client = connected(&broker, b'c');

@@ -8,6 +8,8 @@ mod filters;
 mod greeting;
 #[path = "link/kick.rs"]
 mod kick;
+#[path = "link/queue.rs"]
+mod queue;
 #[path = "link/retained.rs"]
 mod retained;
 #[path = "link/rights.rs"]

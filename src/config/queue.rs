@@ -21,7 +21,8 @@ rows! {
     pub struct QueueConfig {
         /// Messages that may wait for one Session or group beyond the window.
         messages_max: u32 = key(Live, 1000).range(MESSAGES_MAX);
-        /// Bytes that may wait for one Session or group. At most `totals.queued_bytes_max`.
+        /// Bytes that may wait for one Session or group; an empty queue takes any one message. At most
+        /// `totals.queued_bytes_max`.
         bytes_max: Size = key(Live, Size::kib(8 * 1024)).range(BYTES_MAX);
         /// How long a receiver above half full pauses the publishers that feed it.
         pause_max: Span = key(Live, Span::millis(50)).range(Span::secs(0)..=Span::secs(10));

@@ -67,9 +67,12 @@ impl Inner {
         (waiting.len() as u64 + u64::from(self.reserved), waiting.bytes() + self.reserved_bytes)
     }
 
+    /// Whether a copy fits. An empty queue takes any: the largest packet takes more in memory than on the
+    /// wire, and would else never come through a queue of its size.
     pub fn has_room(&self, queue: &config::QueueConfig, bytes: usize) -> bool {
         let (messages, held) = self.held();
-        messages < u64::from(queue.messages_max) && held + bytes as u64 <= queue.bytes_max.0
+        let fits = messages == 0 || held + bytes as u64 <= queue.bytes_max.0;
+        messages < u64::from(queue.messages_max) && fits
     }
 
     /// A Session's own waker, or one waiting member for which a copy of `qos` is of use.

@@ -132,11 +132,12 @@ impl Inner {
         }
     }
 
-    /// Drops what has waited longest until the queue is within its limits.
+    /// Drops what has waited longest until the queue is within its limits, or one copy is left that alone
+    /// is above them.
     pub fn trim(&mut self, full: &mut Full<'_>) {
         let (messages_max, bytes_max) = (full.queue.messages_max, full.queue.bytes_max.0);
         while self.waiting.len() as u64 > u64::from(messages_max)
-            || self.waiting.bytes() > bytes_max
+            || (self.waiting.bytes() > bytes_max && self.waiting.len() > 1)
         {
             let Some(copy) = self.waiting.pop_oldest() else { return };
             self.record_drop(copy, Loss::DroppedOldest, full);
@@ -147,7 +148,7 @@ impl Inner {
     fn promise(&mut self, bytes: usize, queue: &config::QueueConfig, grant: &mut Grant) {
         let (held, held_bytes) = self.held();
         let free = u64::from(queue.messages_max) - held - 1;
-        let free_bytes = queue.bytes_max.0 - held_bytes - bytes as u64;
+        let free_bytes = queue.bytes_max.0.saturating_sub(held_bytes + bytes as u64);
         // Others have turns at the same time: none may be refused for room that is not used.
         let messages = u32::try_from(1 + (free / 4).min(GRANT_MESSAGES)).unwrap_or(1);
         let bytes = bytes as u64 + (free_bytes / 4).min(GRANT_BYTES);
@@ -187,8 +188,8 @@ impl Inner {
     fn qos0_would_do(&self, queue: &config::QueueConfig, bytes: usize) -> bool {
         let (messages, held) = self.held();
         let (qos0, qos0_bytes) = self.waiting.qos0_totals();
-        messages - qos0 < u64::from(queue.messages_max)
-            && held - qos0_bytes + bytes as u64 <= queue.bytes_max.0
+        let fits = messages == qos0 || held - qos0_bytes + bytes as u64 <= queue.bytes_max.0;
+        messages - qos0 < u64::from(queue.messages_max) && fits
     }
 
     /// Admits one copy of a topic: in the place of the one that waits, if one does.
@@ -208,7 +209,7 @@ impl Inner {
             };
             // What takes no more room than the one before is in no other's way, even above the limit.
             let fits = (messages == 0 || held < queue.messages_max.into())
-                && (more == 0 || held_bytes + more <= queue.bytes_max.0);
+                && (more == 0 || held == 0 || held_bytes + more <= queue.bytes_max.0);
             if fits {
                 *reserved += messages;
                 *reserved_bytes += more;

@@ -58,4 +58,22 @@ impl Broker {
             }
         }
     }
+
+    /// The Will of Session `id`, read from the store if it is there only; `None` if it cannot be read.
+    pub(super) fn whole_will(
+        &self,
+        id: SessionId,
+        will: Arc<WillMessage>,
+    ) -> Option<Arc<WillMessage>> {
+        if !will.is_stored() {
+            return Some(will);
+        }
+        match self.0.ports.store.will(id) {
+            Ok(will) => Some(Arc::new(will.counted(self.0.wills))),
+            Err(error) => {
+                error!(session = %id, error, "a Will that is to be kept cannot be read");
+                None
+            }
+        }
+    }
 }

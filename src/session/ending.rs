@@ -63,6 +63,11 @@ impl Session {
         }
     }
 
+    /// Its Will.
+    pub fn will(&self) -> Option<&Arc<WillMessage>> {
+        self.will.as_ref()
+    }
+
     /// Bytes of its Will, wherever they are; 0 without one.
     pub fn will_bytes(&self) -> usize {
         self.will.as_ref().map_or(0, |will| will.bytes())
@@ -71,6 +76,23 @@ impl Session {
     /// Whether a Will is kept.
     pub fn has_will(&self) -> bool {
         self.will.is_some()
+    }
+
+    /// CONNECT is refused after all: the Session has the Will and the Session Expiry Interval again that it
+    /// had before.
+    pub fn put_back(
+        &mut self,
+        will: Option<Arc<WillMessage>>,
+        expiry: u32,
+        cx: &Context<'_>,
+        out: &mut impl FnMut(Action<'_>),
+    ) {
+        let refused = std::mem::replace(&mut self.terms.expiry, expiry);
+        self.remember_expiry(refused, cx, out);
+        let Some(will) = will else { return self.forget_will(cx, out) };
+        self.will = Some(will.clone());
+        let op = Op::Will(will, self.identity.clone());
+        self.remember_will(cx, out, op);
     }
 
     /// The Session does not outlive its connection any more.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sluicemq::broker::metrics::Counter;
 use sluicemq::broker::ports::Refused;
+use sluicemq::broker::turn::Scratch;
 use sluicemq::message::RefusalKind;
 
 use super::room::World;
@@ -128,21 +129,6 @@ fn a_session_that_was_there_before_stays_when_its_next_connect_is_refused() {
     assert_eq!(world.broker.view().sessions.len(), 1);
 }
 
-// proves MQTT5-3.1.2-4
-#[test]
-fn connack_of_a_clean_start_waits_until_the_store_has_the_end_of_the_old_session() {
-    for (lasting, connect) in LASTING.into_iter().zip(WITHOUT) {
-        let mut world = World::new(lasting);
-        world.client.link.hang_up(world.client.now, &mut world.client.turn);
-        world.store.hold(true);
-        world.connect_again(connect);
-        assert_eq!(world.said(), b"");
-        world.store.hold(false);
-        assert!(world.poll().read);
-        assert_eq!(world.said()[0], 0x20);
-    }
-}
-
 #[test]
 fn suback_of_a_subscription_that_was_there_waits_for_what_is_retained_for_it() {
     // Clean Start 0, and the expiry that the store has: nothing is changed.
@@ -162,4 +148,65 @@ fn suback_of_a_subscription_that_was_there_waits_for_what_is_retained_for_it() {
     world.store.hold(false);
     world.poll();
     assert!(is_there(world.said()));
+}
+
+// proves MQTT5-3.1.2-4
+#[test]
+fn connack_of_a_clean_start_waits_until_the_old_session_is_gone_for_good() {
+    for (before, connect) in LASTING.into_iter().zip(WITHOUT) {
+        let mut world = World::new(before);
+        world.said();
+        world.client.link.hang_up(world.client.now, &mut world.client.turn);
+        world.store.hold(true);
+        world.connect_again(connect);
+        assert_eq!(world.said(), b"", "after a crash now the old Session would be there again");
+        world.store.hold(false);
+        assert!(world.poll().read);
+        let said = world.said();
+        assert_eq!((said[0], said[2]), (0x20, 0), "no Session is present");
+    }
+}
+
+/// Clean Start 0, expiry 100 s, a Will to `a`, retained, that is due after 60 s.
+const DELAYED: &str = "10 1f 0004 4d515454 05 2c 000a 05 11 00000064 0001 70 \
+                       05 18 0000003c 0001 61 0001 77";
+
+/// CONNECT with another Will, without one, with one at once that the Session ends with.
+const NEXT: [&str; 3] = [
+    "10 1a 0004 4d515454 05 2c 000a 05 11 00000064 0001 70 00 0001 61 0001 78",
+    "10 13 0004 4d515454 05 00 000a 05 11 00000064 0001 70",
+    "10 15 0004 4d515454 05 2c 000a 00 0001 70 00 0001 61 0001 78",
+];
+
+#[test]
+fn a_connect_that_is_refused_leaves_the_delayed_will_and_the_expiry_as_they_were() {
+    for connect in NEXT {
+        let mut world = World::new(DELAYED);
+        world.said();
+        let parted = world.client.now;
+        world.client.link.hang_up(parted, &mut world.client.turn);
+        world.store.hold(true);
+        world.client.now = parted.after(Duration::from_secs(30));
+        world.connect_again(connect);
+        assert_eq!(world.said(), b"");
+        world.client.now = world.client.now.after(PATIENCE);
+        assert!(world.poll().close);
+        assert_eq!(world.said(), hex(BUSY[0]));
+        assert_eq!(world.store.last_will().as_deref(), Some("w"), "the store has it again");
+        let mut scratch = Scratch::default();
+        world.broker.tick(parted.after(Duration::from_secs(59)), &mut scratch);
+        assert_eq!(world.broker.view().retained.0, 0, "it is not due");
+        world.broker.tick(parted.after(Duration::from_secs(60)), &mut scratch);
+        assert_eq!(world.broker.view().retained.0, 1, "it is due as before");
+        assert_eq!(world.broker.view().sessions.len(), 1, "its Session goes on");
+    }
+    // One that is answered replaces it.
+    let mut world = World::new(DELAYED);
+    world.said();
+    world.client.link.hang_up(world.client.now, &mut world.client.turn);
+    world.connect_again(NEXT[1]);
+    assert_eq!(world.said()[2..4], [1, 0], "the Session is present");
+    world.client.link.hang_up(world.client.now, &mut world.client.turn);
+    world.broker.tick(world.client.now.after(Duration::from_secs(60)), &mut Scratch::default());
+    assert_eq!(world.broker.view().retained.0, 0);
 }

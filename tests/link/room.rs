@@ -293,6 +293,8 @@ struct Inner {
     failed: bool,
     /// Wills that were handed in, and taken back.
     wills: (usize, usize),
+    /// What the last of them says, unless it was taken back.
+    last_will: Option<String>,
     waiting: Vec<Waker>,
     retained: usize,
     remembers_p: bool,
@@ -318,6 +320,10 @@ impl Narrow {
 
     pub fn wills(&self) -> (usize, usize) {
         self.0.lock().unwrap().wills
+    }
+
+    pub fn last_will(&self) -> Option<String> {
+        self.0.lock().unwrap().last_will.clone()
     }
 
     fn retained(&self) -> usize {
@@ -346,6 +352,14 @@ impl Store for Narrow {
         for (_, op) in &batch.ops {
             inner.wills.0 += usize::from(matches!(op, Op::Will(..)));
             inner.wills.1 += usize::from(matches!(op, Op::WillGone));
+            match op {
+                Op::Will(will, _) => {
+                    let text = String::from_utf8_lossy(will.draft().payload).into_owned();
+                    inner.last_will = Some(text);
+                }
+                Op::WillGone => inner.last_will = None,
+                _ => {}
+            }
         }
         inner.retained +=
             batch.publishes.iter().filter(|publication| publication.retained.is_some()).count();

@@ -401,18 +401,19 @@ impl State {
             return;
         };
         live.drop_answers(turn);
+        let mut will_left = None;
         if live.greeted() {
             let packet = Packet::Disconnect(Disconnect { reason, ..Disconnect::default() });
             live.send(&packet, turn);
         } else if let Some(version) = self.version {
             // DISCONNECT may only follow a CONNACK of success [MQTT5-3.14.0-1].
             if reason.allowed_in(codec::reason::carrier::CONNACK) {
-                live.withdraw(turn);
+                will_left = live.withdraw(turn);
                 turn.broker.metrics().add(Counter::ConnectsRefused, 1);
             }
             refusal(reason, version, turn);
         }
-        live.end(reason.name(), turn);
+        live.end_with(reason.name(), will_left, turn);
     }
 
     /// Carries out what the last input left: answers, a close.

@@ -8,6 +8,7 @@ use tracing::debug;
 use super::attachment::FlowState;
 use super::live::Live;
 use super::login::Login;
+use super::pause::{Before, Left};
 use super::refused::{of_verdict, refusal};
 use super::{Origin, PeerInfo, Phase, State};
 use crate::broker::mailbox::Mailbox;
@@ -69,6 +70,8 @@ struct Claimed {
     present: bool,
     /// The Session Expiry Interval that the store knows.
     remembered: u32,
+    /// When the Will that its client left behind is due.
+    will_due: Time,
 }
 
 impl Asked {
@@ -356,9 +359,7 @@ impl State {
             return;
         };
         let mut claimed = Claimed::new(id, parked, identity, &asked.terms, turn.now);
-        // CONNACK says that nothing is left of a Session that a Clean Start has ended.
-        let ended = !turn.batch.is_empty();
-        let changed = claimed.attach(&asked.client_id, asked.will.take(), turn) || ended;
+        let waits = claimed.attach(&asked.client_id, asked.will.take(), turn);
         let Claimed { session, mailbox, newest, present, .. } = claimed;
         let terms = &asked.terms;
         turn.broker.metrics().connect();
@@ -384,7 +385,7 @@ impl State {
         });
         let origin = (asked.origin, flow);
         let mut live = Live::new(session, id, mailbox, newest, origin, turn);
-        if live.greet(&connack, changed, turn) {
+        if live.greet(&connack, waits, turn) {
             self.phase = Phase::Live(Box::new(live));
         } else {
             // Not even CONNACK fits the client's Maximum Packet Size [MQTT5-3.1.2-24].
@@ -413,27 +414,29 @@ impl Claimed {
     ) -> Claimed {
         match parked {
             Some(parked) => {
-                let Parked { mut session, mailbox, newest, .. } = *parked;
+                let Parked { mut session, mailbox, newest, will_due, .. } = *parked;
                 let remembered = session.terms().expiry;
                 session.resume(terms.clone(), now);
-                Claimed { id, session, mailbox, newest, present: true, remembered }
+                Claimed { id, session, mailbox, newest, present: true, remembered, will_due }
             }
             None => {
                 let mailbox = Arc::new(Mailbox::for_session(id, identity.clone()));
                 let session = Session::new(identity, terms.clone(), now);
-                Claimed { id, session, mailbox, newest: None, present: false, remembered: 0 }
+                let (newest, present, remembered, will_due) = (None, false, 0, Time::NEVER);
+                Claimed { id, session, mailbox, newest, present, remembered, will_due }
             }
         }
     }
 
-    /// Attaches it to its client; returns whether CONNACK has to wait for the store.
+    /// Attaches it to its client; returns what it was before, if CONNACK has to wait for the store.
     fn attach(
         &mut self,
         client_id: &ClientId,
         will: Option<WillMessage>,
         turn: &mut Turn<'_>,
-    ) -> bool {
-        let Claimed { id, session, mailbox, present, remembered, .. } = self;
+    ) -> Option<Before> {
+        let Claimed { id, session, mailbox, present, remembered, will_due, .. } = self;
+        let left_behind = session.will().cloned();
         let cx = turn.context();
         let mut ops = Vec::new();
         let mut remember = |action: Action<'_>| {
@@ -445,17 +448,23 @@ impl Claimed {
         session.set_will(will, &cx, &mut remember);
         mailbox.attach(session.lasts());
         turn.broker.0.registry.attach(client_id, mailbox);
-        // What CONNACK promises is safe before it leaves: the Session's expiry, and the Will, also that of
-        // a Session that does not last [MQTT5-3.1.2-7].
-        let changed = !ops.is_empty();
-        if changed {
-            turn.batch.ops.append(&mut ops);
-        }
+        // What CONNACK promises is safe before it leaves: the Session's expiry, the Will, also that of a
+        // Session that does not last [MQTT5-3.1.2-7], and the end of the Session that was there before.
+        turn.batch.ops.append(&mut ops);
+        let waits = !turn.batch.is_empty();
         if *present && cx.remembers {
             ops.push((*id, Op::Attached));
         }
         turn.broker.remember_unawaited(ops);
-        changed
+        if !waits {
+            return None;
+        }
+        let will = left_behind.and_then(|will| turn.broker.whole_will(*id, will));
+        Some(if *present {
+            Before::Parked(Box::new(Left { will, will_due: *will_due, expiry: *remembered }))
+        } else {
+            Before::Nothing
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use std::task::Waker;
 use super::Live;
 use crate::broker::RefusalNote;
 use crate::broker::link::attachment::Held;
-use crate::broker::link::pause::Pause;
+use crate::broker::link::pause::{Before, Pause};
 use crate::broker::metrics::Counter;
 use crate::broker::ports::{Progress, Receipt};
 use crate::broker::turn::{Answer, Due, Owed, Turn};
@@ -17,9 +17,16 @@ use crate::time::Time;
 impl Live {
     /// CONNACK; `false` if it does not fit the client's Maximum Packet Size. While it waits for the store
     /// nothing is read: what follows a refused CONNECT is not processed `[MQTT5-3.1.4-6]`.
-    pub fn greet(&mut self, connack: &ConnAck<'_>, changed: bool, turn: &mut Turn<'_>) -> bool {
+    ///
+    /// - `before`: what its Session was, if CONNECT has changed what the store remembers.
+    pub fn greet(
+        &mut self,
+        connack: &ConnAck<'_>,
+        before: Option<Before>,
+        turn: &mut Turn<'_>,
+    ) -> bool {
         let packet = Packet::ConnAck(Box::new(connack.clone()));
-        if !changed && self.attachment.queue.is_none() {
+        if before.is_none() && self.attachment.queue.is_none() {
             self.attachment.greeted = self.send(&packet, turn);
             return self.attachment.greeted;
         }
@@ -31,8 +38,7 @@ impl Live {
         let what = Owed::Bytes(bytes.into_boxed_slice());
         turn.answers.push(Answer { due: Due::Newest, what });
         let until = turn.now.after(turn.broker.policy().limits.connect_timeout.0);
-        let new = !connack.session_present;
-        self.attachment.pause = Some(Box::new(Pause::Greeting { until, new }));
+        self.attachment.pause = Some(Box::new(Pause::Greeting { until, before }));
         true
     }
 
@@ -133,9 +139,10 @@ impl Live {
         self.session.touch(now);
     }
 
-    /// CONNECT is refused although its Session was claimed: its Will is withdrawn, and a Session that is
-    /// new ends with the connection.
-    pub fn withdraw(&mut self, turn: &mut Turn<'_>) {
+    /// CONNECT is refused although its Session was claimed: its Will is withdrawn, a Session that is new
+    /// ends with the connection, and any other has the Will and the expiry that it had.
+    /// Returns when that Will is due.
+    pub fn withdraw(&mut self, turn: &mut Turn<'_>) -> Option<Time> {
         let limit = turn.broker.policy().limits.connect_timeout.0.as_secs();
         let late = matches!(self.attachment.pause.as_deref(),
             Some(Pause::Greeting { until, .. }) if *until <= turn.now);
@@ -146,14 +153,24 @@ impl Live {
         let note = RefusalNote::new(grounds);
         turn.broker.note_refusal(&note, &self.attachment.peer(), turn.now);
         let (id, cx) = (self.attachment.id(), turn.context());
-        self.session.forget_will(&cx, &mut |action| {
+        let mut remember = |action: Action<'_>| {
             if let Action::Remember(op) = action {
                 turn.batch.ops.push((id, op));
             }
-        });
-        if let Some(Pause::Greeting { new: true, .. }) = self.attachment.pause.as_deref() {
-            self.session.end_with_connection();
+        };
+        let session = &mut self.session;
+        match self.attachment.pause.as_deref_mut() {
+            Some(Pause::Greeting { before: Some(Before::Parked(left)), .. }) => {
+                session.put_back(left.will.take(), left.expiry, &cx, &mut remember);
+                return Some(left.will_due);
+            }
+            Some(Pause::Greeting { before: Some(Before::Nothing), .. }) => {
+                session.forget_will(&cx, &mut remember);
+                session.end_with_connection();
+            }
+            _ => session.forget_will(&cx, &mut remember),
         }
+        None
     }
 
     /// Answers still owed are lost with the connection; the Session still learns what they were: a

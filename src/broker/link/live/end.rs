@@ -12,7 +12,13 @@ use crate::time::Time;
 
 impl Live {
     /// The connection is over: the Will is decided, the Session parked or ended.
-    pub fn end(mut self, reason: &str, turn: &mut Turn<'_>) {
+    pub fn end(self, reason: &str, turn: &mut Turn<'_>) {
+        self.end_with(reason, None, turn);
+    }
+
+    /// The same after a CONNECT that was refused late: the Will that stays with its Session is due at
+    /// `will_left`.
+    pub fn end_with(mut self, reason: &str, will_left: Option<Time>, turn: &mut Turn<'_>) {
         self.drop_answers(turn);
         turn.pressed.clear();
         turn.broker.metrics().disconnect();
@@ -23,7 +29,7 @@ impl Live {
         for membership in &attachment.memberships {
             turn.wakers.extend(membership.mailbox().part(id));
         }
-        let will_due = self.hang_up(&identity, turn);
+        let will_due = self.hang_up(&identity, turn).map(|due| will_left.unwrap_or(due));
         let lasts = self.session.lasts();
         if turn.broker.0.remembers && lasts {
             let since = turn.now;

@@ -37,6 +37,9 @@ journal_bytes_max = '64MiB'
 checkpoint_interval = '1h'
 ";
 
+/// The first of them, which has less in it.
+const OLDEST: &str = "layout-1.store";
+
 /// Set to the path of a file below `tests/stores` to have a store of this version written there.
 const WRITE: &str = "SLUICE_WRITE_STORE";
 
@@ -50,6 +53,9 @@ fn every_store_of_an_earlier_version_is_opened_and_all_of_it_is_delivered() {
         dump::unpack(&std::fs::read_to_string(&path).expect("a dump"), &folder.path().join("data"));
         let mut broker = Sluice::start_in(folder, CONFIG);
         contents::all_there(&broker);
+        if path.file_name().is_some_and(|name| name != OLDEST) {
+            contents::newer_there(&broker);
+        }
         assert_eq!(broker.stop(), Some(0));
         assert_sound(&broker);
     }
@@ -63,6 +69,7 @@ fn a_store_of_this_version_is_opened_and_all_of_it_is_delivered() {
         std::thread::sleep(Duration::from_secs(contents::SHORT_S.into()));
         broker.start_again();
         contents::all_there(&broker);
+        contents::newer_there(&broker);
         assert_eq!(broker.stop(), Some(0));
         assert_sound(&broker);
     }

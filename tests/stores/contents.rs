@@ -11,6 +11,8 @@
 //! | `dying`, `lasting` | Wills of connections that end with the broker; `dying` has no lasting Session |
 //! | `delayed` | a Will that waits for the end of its Session |
 //! | `short` | a Session that expires |
+//! | `owed`, `owed-late` | Subscriptions that are owed retained messages: not in the oldest store |
+//! | `parked` | a large Will that waits for the end of its Session: not in the oldest store |
 
 use std::collections::VecDeque;
 use std::num::{NonZeroU16, NonZeroU32};
@@ -47,6 +49,10 @@ pub fn write_first_half(broker: &Sluice) {
     assert_eq!(second.next(), "PUBLISH q/2 two 2");
     p.publish(&publish("urgent/3", QoS::AtLeastOnce, b"three"));
     write_flights(broker, &mut p);
+    for topic in OWED {
+        p.publish(&Publish { retain: true, ..publish(topic, QoS::AtLeastOnce, b"owed") });
+    }
+    owed(broker, "owed").goodbye();
     for worker in WORKERS {
         let mut worker = Connection::new(broker, &lasting(Version::V5, worker));
         worker.subscribe(&["$share/workers/w/#"], None);
@@ -96,6 +102,11 @@ pub fn write_second_half(broker: &Sluice) -> Vec<Client> {
         ..lasting(Version::V5, "delayed")
     };
     drop(Connection::new(broker, &delayed));
+    let parked = Connect {
+        will: Some(Will { delay: u32::MAX, retain: true, ..will("k/parked", &LARGE) }),
+        ..lasting(Version::V5, "parked")
+    };
+    drop(Connection::new(broker, &parked));
     let short = Connect { session_expiry: SHORT_S, ..lasting(Version::V5, "short") };
     let mut short = Connection::new(broker, &short);
     short.subscribe(&["q/#"], None);
@@ -109,7 +120,20 @@ pub fn write_second_half(broker: &Sluice) -> Vec<Client> {
     };
     let lasting =
         Connect { will: Some(will("q/lasting", b"gone")), ..lasting(Version::V5, "lasting") };
-    [dying, lasting].iter().map(|connect| Connection::new(broker, connect).client).collect()
+    let mut clients: Vec<_> =
+        [dying, lasting].iter().map(|connect| Connection::new(broker, connect).client).collect();
+    clients.push(owed(broker, "owed-late"));
+    clients
+}
+
+/// A client that has taken one retained message of three, and not acknowledged it.
+fn owed(broker: &Sluice, client_id: &str) -> Client {
+    let one_by_one =
+        Connect { receive_maximum: NonZeroU16::MIN, ..lasting(Version::V5, client_id) };
+    let mut owed = Connection::new(broker, &one_by_one);
+    owed.subscribe(&["o/#"], None);
+    assert_eq!(owed.next(), "PUBLISH o/1 owed 1 retain");
+    owed.client
 }
 
 /// A copy in flight to `lost` that its next connection is too narrow for.
@@ -141,6 +165,22 @@ pub fn all_there(broker: &Sluice) {
     groups_are_there(broker);
     let short = Connection::new(broker, &lasting(Version::V5, "short"));
     assert!(!short.resumed, "it has expired");
+}
+
+/// What the oldest store does not have.
+pub fn newer_there(broker: &Sluice) {
+    for client_id in ["owed", "owed-late"] {
+        let mut owed = Connection::again(broker, &lasting(Version::V5, client_id));
+        owed.takes(&[
+            "PUBLISH o/1 owed 1 again retain",
+            "PUBLISH o/2 owed 2 retain",
+            "PUBLISH o/3 owed 3 retain",
+        ]);
+    }
+    let mut parked = Connection::new(broker, &wire::connect(Version::V5, "parked"));
+    parked.subscribe(&["k/#"], None);
+    let large = format!("PUBLISH k/parked {} 1 retain", String::from_utf8_lossy(&LARGE));
+    parked.takes(&[&large]);
 }
 
 fn queues_are_there(broker: &Sluice) {
@@ -394,5 +434,11 @@ fn will<'a>(topic: &'a str, payload: &'a [u8]) -> Will<'a> {
 
 /// One User Property.
 const PROPERTIES: &[u8] = b"\x26\x00\x04name\x00\x05value";
+
+/// Retained messages that are owed.
+const OWED: [&str; 3] = ["o/1", "o/2", "o/3"];
+
+/// A Will that does not stay in memory while its client is away.
+const LARGE: [u8; 600] = [b'w'; 600];
 
 const WORKERS: [&str; 2] = ["worker-1", "worker-2"];

@@ -79,17 +79,36 @@ fn run_against_twin(seed: u64) {
 fn the_order_of_a_visit_depends_on_no_seed_and_no_history() {
     let patterns =
         ["+/+/+", "#", "a/+/c", "a/b/c", "+/b/c", "a/b/#", "a/#", "a/+/+", "+/+/c", "a/b/c/#"];
+    one_order(&patterns, "a/b/c");
+    // Ordinary filters and others.
+    let patterns = [
+        "+/+/+/+/+/+",
+        "#",
+        "+/+/+/+/+/f",
+        "a/+/+/+/+/+",
+        "+/+/+/d/e/f",
+        "+/+/c/+/+/+/#",
+        "a/b/c/d/e/f",
+        "+/+/+/+/+/#",
+        "a/b/c/d/+/f",
+    ];
+    one_order(&patterns, "a/b/c/d/e/f");
+}
+
+/// All of the patterns match the name.
+fn one_order(patterns: &[&str], name: &str) {
     let order = |seed: u64| {
         let (mut tree, mut random) = (Tree::new(seed), Random::new(seed));
         let mut keys: Vec<usize> = (0..patterns.len() * 4).collect();
         while !keys.is_empty() {
             let key = keys.swap_remove(random.below(keys.len()));
             tree.insert(patterns[key % patterns.len()], key, 0);
-            let other = random.pattern();
+            // It comes and goes in the same structure as one of the others.
+            let other = random.pick(&["", "+/+/+/+/+/"]).to_owned() + &random.pattern();
             tree.insert(&other, usize::MAX, 0);
             tree.remove(&other, usize::MAX);
         }
-        visited(&tree, "a/b/c")
+        visited(&tree, name)
     };
     let first = order(1);
     assert_eq!(first.len(), patterns.len() * 4);

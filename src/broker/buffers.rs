@@ -1,5 +1,5 @@
-//! Bytes that connections hold and that belong to no queue: packets that have begun and not ended, and
-//! what was written to a client and not taken yet.
+//! Bytes that connections hold and that belong to no queue: packets that have begun and not ended, filters
+//! that are still to be served, and what was written to a client and not taken yet.
 //!
 //! All connections together have one maximum, `totals.connection_bytes_max`. While half of it is free,
 //! packets come in as they come. Then a packet comes in once there is room for the whole of it; and those

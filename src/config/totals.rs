@@ -18,10 +18,11 @@ rows! {
         /// Bytes of queued messages in memory, each message counted once.
         queued_bytes_max: Size =
             key(Restart, Size::kib(1024 * 1024)).range(Size::kib(1)..=Size::TIB);
-        /// Bytes that connections hold and that are in no queue: packets that have begun and not ended, and
-        /// what was written to clients and they have not taken yet. The first KiB of each connection is not
-        /// counted. Above half of it, more than a few KiB of a packet are read once there is room for all of
-        /// it, and those that have stood still for longest are closed to make room.
+        /// Bytes that connections hold and that are in no queue: packets that have begun and not ended,
+        /// filters that are still to be served, and what was written to clients and they have not taken yet.
+        /// The first KiB of each connection is not counted. Above half of it, more than a few KiB of a packet
+        /// are read once there is room for all of it, and those that have stood still for longest are closed
+        /// to make room.
         connection_bytes_max: Size =
             key(Restart, Size::kib(256 * 1024)).range(Size::kib(64)..=Size::TIB);
         /// Bytes of Wills, of connected clients and of those that their clients left behind. Beyond it a

@@ -139,11 +139,11 @@ fn at_sighup_the_configuration_changes_as_a_whole_and_what_it_cannot_change_is_n
             "[queue]\nmessages_max = 'x'\n",
             "sluice.toml:9:16: queue.messages_max: expected an integer",
         ),
-        ("[queue]\npolicy = 'random'\n", "sluice.toml:9:10: unknown variant"),
+        ("[queue]\npolicy = 'random'\n", "sluice.toml:9:10: queue.policy: expected one of "),
         ("[quee]\n", "sluice.toml:8:2: unknown section 'quee'; did you mean 'queue'?"),
         (
             "[overload]\nlevel_max = 4\n",
-            "sluice.toml:9: overload.level_max: 4 is out of range: 0 to 3",
+            "sluice.toml:9:13: overload.level_max: 4 is out of range: 0 to 3",
         ),
     ] {
         write(&format!("{start}{reader}{mistake}"));

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::Barrier;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use process::{Process, Sluice};
 use sluicemq::codec::{Connect, Packet, QoS, Reason, Version};
@@ -25,6 +25,9 @@ address = '127.0.0.1:0'
 [queue]
 pause_max = '0s'
 ";
+
+/// So long a line of the log is waited for.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Rounds of three CONNECTs at once, for each version and kind of Session.
 const ROUNDS: usize = 25;
@@ -100,18 +103,34 @@ fn wishes(connect: Connect<'_>, lasting: bool) -> Connect<'_> {
 
 #[test]
 fn of_three_connects_at_once_the_newest_lives_on() {
-    let broker = Sluice::start(CONFIG);
+    // Each connection has its line at `debug`.
+    let config = format!("{CONFIG}\n[log]\nlevel = 'debug'\n");
+    let broker = Sluice::start(&config);
     let at = broker.address("tcp");
     for version in VERSIONS {
         for lasting in [false, true] {
             for _ in 0..ROUNDS {
                 let survivor = one_of_three(at, &wishes(connect(version, "one"), lasting));
-                let log = std::fs::read_to_string(broker.file("log")).expect("the broker's log");
+                let log =
+                    log_until(&broker, &format!(" disconnected client=one address={survivor} "));
                 let newest = log.lines().rev().find(|line| line.contains(" connected client=one "));
                 let newest = newest.expect("a line for the connection that lives");
                 assert!(newest.contains(&format!("address={survivor} ")), "{survivor}: {newest}");
             }
         }
+    }
+}
+
+/// The log, once there is a line with `what` in it: lines are written after what they tell of.
+fn log_until(broker: &Sluice, what: &str) -> String {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        let log = broker.log();
+        if log.contains(what) {
+            return log;
+        }
+        assert!(Instant::now() < end, "no line with {what:?}: {log}");
+        thread::yield_now();
     }
 }
 

@@ -5,6 +5,8 @@ mod installed;
 #[path = "takeover/links.rs"]
 mod links;
 mod process;
+#[path = "takeover/waits.rs"]
+mod waits;
 mod wire;
 
 use std::net::SocketAddr;
@@ -103,8 +105,8 @@ fn wishes(connect: Connect<'_>, lasting: bool) -> Connect<'_> {
 
 #[test]
 fn of_three_connects_at_once_the_newest_lives_on() {
-    // Each connection has its line at `debug`.
-    let config = format!("{CONFIG}\n[log]\nlevel = 'debug'\n");
+    // Each connection has its line at `debug`; and so many takeovers are not braked.
+    let config = format!("{CONFIG}\n[log]\nlevel = 'debug'\n[limits]\ntakeovers_max = 0\n");
     let broker = Sluice::start(&config);
     let at = broker.address("tcp");
     for version in VERSIONS {

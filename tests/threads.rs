@@ -21,7 +21,7 @@ use sluicemq::broker::mailbox::{
 };
 use sluicemq::broker::pools::{EgressPool, EgressSlot};
 use sluicemq::broker::ports::Store;
-use sluicemq::broker::registry::{Claim, Parked, Registry};
+use sluicemq::broker::registry::{Claim, Claimant, Parked, Registry};
 use sluicemq::broker::{Broker, Link, Ports};
 use sluicemq::codec::{
     Ack, Packet, Properties, Publish, QoS, Reason, Subscribe, SubscribeOptions, Version,
@@ -374,7 +374,8 @@ fn claimant(registry: &Registry, newest: u64, lasts: bool, held: &Mutex<u32>) ->
     let bell = Arc::new(Bell::default());
     let waker = Waker::from(bell.clone());
     let mut wakers = Vec::new();
-    let claim = registry.claim(&client, None, false, &mut wakers).expect("the same user");
+    let wish = Claimant { client_id: &client, user_name: None, clean: false, number: None };
+    let claim = registry.claim(&wish, NOW, &mut wakers).expect("the same user").number;
     wakers.drain(..).for_each(Waker::wake);
     let (id, session, mailbox) = loop {
         match registry.settle(&client, claim, &identity, 10, &waker) {
@@ -435,7 +436,7 @@ fn the_newest_claimant_gets_a_session_where_none_outlives_its_connection() {
 
 fn claims(lasts: bool) {
     schedules(move || {
-        let registry = Arc::new(Registry::new(1));
+        let registry = Arc::new(Registry::new(1, 0));
         let held = Arc::new(Mutex::new(0));
         let threads: Vec<_> = (0..3)
             .map(|_| {

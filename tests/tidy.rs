@@ -142,8 +142,10 @@ const VERSIONS: &[(&str, usize)] = &[
     ("src/broker/link/not_read.rs", 1),
     // Nor can it be refused a PUBLISH.
     ("src/broker/link/attachment.rs", 1),
-    // AUTH is of version 5; an overtaken older client is just closed.
-    ("src/broker/link/opening.rs", 2),
+    // An overtaken older client is just closed.
+    ("src/broker/link/claiming.rs", 1),
+    // AUTH is of version 5.
+    ("src/broker/link/opening.rs", 1),
     // A client of our own, which speaks version 5.
     ("src/net/live_check.rs", 2),
 ];

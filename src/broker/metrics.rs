@@ -56,6 +56,8 @@ counters! {
         "Clients disconnected for a rate.";
     RateConnects "ingress_connects" Count "ingress/connects"
         "CONNECTs refused because their Client Identifier came too often; they are among those refused.";
+    TakeoversBraked "takeovers_braked" Count "connects/takeovers braked"
+        "CONNECTs that waited because the Session of their Client Identifier was taken over too often.";
     RetainedRefused "retained_refused" Count "retained messages/refused"
         "Messages that were delivered and not retained, for want of room: their publishers cannot be told.";
     SessionsExpired "clients_expired" Count "clients/expired"

@@ -18,6 +18,7 @@ mod matches;
 pub mod metrics;
 mod network;
 pub mod overload;
+mod parked;
 pub mod peer_log;
 mod pending_pushes;
 pub mod pools;
@@ -36,6 +37,7 @@ mod router;
 mod store_figures;
 mod subscribing;
 mod sys;
+mod takeovers;
 pub mod topic_ledger;
 pub mod turn;
 mod view;
@@ -134,7 +136,7 @@ impl Broker {
             remembers: ports.store.remembers(),
             ports,
             router: Router::new(seed),
-            registry: Registry::new(seed.rotate_left(32)),
+            registry: Registry::new(seed.rotate_left(32), config.limits.takeovers_max),
             metrics: Metrics::new(TopicLedger::new(&config.topic_class, seed.rotate_left(8))),
             overload: overload::Overload::new(config),
             buffers: buffers::Buffers::new(config.totals.connection_bytes_max.0),

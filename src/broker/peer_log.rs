@@ -27,6 +27,7 @@ pub struct Peer<'a> {
     address: Option<&'a dyn fmt::Display>,
     ip: Option<IpAddr>,
     listener: Option<ListenerId>,
+    quiet: bool,
 }
 
 /// What was refused to a peer.
@@ -84,6 +85,7 @@ enum Event {
     Refused(RefusalKind),
     Connected,
     Disconnected,
+    Braked,
 }
 
 /// How much was left out, of an address and an event.
@@ -127,6 +129,11 @@ impl<'a> Peer<'a> {
     /// The listener that accepted it.
     pub fn on(self, listener: Option<ListenerId>) -> Peer<'a> {
         Peer { listener, ..self }
+    }
+
+    /// A line tells of many of its kind: that it comes and goes is said at `debug` alone.
+    pub fn quiet(self, quiet: bool) -> Peer<'a> {
+        Peer { quiet, ..self }
     }
 }
 
@@ -203,7 +210,7 @@ impl Broker {
         (expiry_s, keep_alive_s): (u32, u16),
         now: Time,
     ) {
-        let turn = self.0.peer_log.turn(peer.ip, (Event::Connected, ""), 1, now);
+        let turn = self.turn_of(peer, Event::Connected, now);
         let names = peer.listener.and_then(|id| self.0.listeners.names(id));
         line!(
             turn,
@@ -221,7 +228,7 @@ impl Broker {
 
     /// Says that a client is not connected any more.
     pub(super) fn say_disconnected(&self, peer: &Peer<'_>, reason: &str, now: Time) {
-        let turn = self.0.peer_log.turn(peer.ip, (Event::Disconnected, ""), 1, now);
+        let turn = self.turn_of(peer, Event::Disconnected, now);
         let names = peer.listener.and_then(|id| self.0.listeners.names(id));
         line!(
             turn,
@@ -232,6 +239,29 @@ impl Broker {
             reason,
             "disconnected"
         );
+    }
+
+    /// Says that the takeovers of a Client Identifier are braked, and how long this one waits: one line for many.
+    pub(super) fn say_braked(&self, peer: &Peer<'_>, wait: Duration, now: Time) {
+        let turn = self.turn_of(peer, Event::Braked, now);
+        let names = peer.listener.and_then(|id| self.0.listeners.names(id));
+        line!(
+            turn,
+            client = peer.client,
+            user = peer.user,
+            address = peer.address.map(display),
+            listener = names.as_ref().map(|names| names.name()),
+            wait_ms = wait.as_millis() as u64,
+            key = "limits.takeovers_max",
+            "takeovers are braked: connections with one Client Identifier take the Session from each other"
+        );
+    }
+
+    fn turn_of(&self, peer: &Peer<'_>, event: Event, now: Time) -> Say {
+        if peer.quiet {
+            return Say::LeaveOut;
+        }
+        self.0.peer_log.turn(peer.ip, (event, ""), 1, now)
     }
 
     /// Says how much was left out, of what has not been told of since.
@@ -328,7 +358,7 @@ impl PeerLog {
 impl PeerLines {
     fn bucket(&mut self, event: Event) -> &mut TokenBucket {
         match event {
-            Event::Refused(_) => &mut self.refusals,
+            Event::Refused(_) | Event::Braked => &mut self.refusals,
             Event::Connected | Event::Disconnected => &mut self.connections,
         }
     }
@@ -337,7 +367,7 @@ impl PeerLines {
 impl Event {
     fn lines_max(self) -> u32 {
         match self {
-            Event::Refused(_) => 1,
+            Event::Refused(_) | Event::Braked => 1,
             Event::Connected | Event::Disconnected => CONNECTIONS_MAX,
         }
     }
@@ -347,6 +377,7 @@ impl Event {
             Event::Refused(kind) => kind.name(),
             Event::Connected => "connected",
             Event::Disconnected => "disconnected",
+            Event::Braked => "takeovers braked",
         }
     }
 }

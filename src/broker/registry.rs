@@ -11,10 +11,10 @@ use std::task::Waker;
 use hashbrown::HashTable;
 
 use super::mailbox::{Mailbox, Notice};
-use super::ports::Receipt;
+pub use super::parked::{Claim, Claimant, Claimed, Contest, Due, Parked};
+use super::takeovers::{Brake, Passage};
 use crate::codec::Reason;
 use crate::message::{ClientId, GroupId, Identity, SessionId};
-use crate::session::Session;
 use crate::sync::{Mutex, MutexGuard};
 use crate::time::Time;
 use crate::topic::TextHash;
@@ -37,6 +37,7 @@ struct Inner {
     last_session: SessionId,
     last_claim: u64,
     sessions: usize,
+    brake: Brake,
     /// Another one each time that slots may have changed their places.
     layout: u64,
 }
@@ -77,59 +78,6 @@ enum Holder {
     Parked(Box<Parked>),
 }
 
-/// A Session without a connection.
-#[derive(Debug)]
-pub struct Parked {
-    /// Its number.
-    pub id: SessionId,
-    /// Itself.
-    pub session: Session,
-    /// Still in the tree.
-    pub mailbox: Arc<Mailbox>,
-    /// When its Will is to be published; [`Time::NEVER`] if it has none.
-    pub will_due: Time,
-    /// When it ends; [`Time::NEVER`] if it does not.
-    pub expires: Time,
-    /// Of the last batch with anything of this Session in it: promises of its next connection
-    /// wait for it.
-    pub newest: Option<Receipt>,
-}
-
-impl Parked {
-    fn deadline(&self) -> Time {
-        self.will_due.min(self.expires)
-    }
-}
-
-/// How a claim stands.
-#[derive(Debug)]
-pub enum Claim {
-    /// The attached link has not given the Session up yet.
-    Pending,
-    /// A newer claimant has come.
-    Overtaken,
-    /// The broker holds as many Sessions as it may.
-    Full,
-    /// There was none: it is yours to make, under this number.
-    New(SessionId),
-    /// Here it is; `clean`: it was asked to be discarded.
-    Resumed {
-        /// The Session.
-        parked: Box<Parked>,
-        /// This or an overtaken claim asked for a Clean Start.
-        clean: bool,
-    },
-}
-
-/// What became due of a parked Session.
-#[derive(Debug)]
-pub enum Due {
-    /// Its Will; the Session stays parked.
-    Will(SessionId, Arc<Identity>, Arc<crate::session::WillMessage>),
-    /// Its end.
-    End(Box<Parked>),
-}
-
 /// Places in the table that are looked at for each client of a page.
 const LOOKS: usize = 8;
 
@@ -150,6 +98,40 @@ impl Inner {
         entry.or_insert_with(new).into_mut()
     }
 
+    /// What is in the way of a claim; whether it takes the Session over under the brake.
+    fn contest(
+        &mut self,
+        (client_id, number): (&ClientId, u64),
+        user_name: Option<&str>,
+        now: Time,
+    ) -> Result<bool, Contest> {
+        let Some(slot) = self.slot(client_id) else { return Ok(false) };
+        if slot.claims.as_ref().is_some_and(|claims| claims.newest > number) {
+            return Err(Contest::Overtaken);
+        }
+        let connected = match &slot.holder {
+            Holder::Empty => return Ok(false),
+            Holder::Attached(_) | Holder::Taken(_) => true,
+            Holder::Parked(_) => false,
+        };
+        let owner = slot.owner().and_then(|owner| owner.user_name.as_deref());
+        if owner != user_name {
+            // Its time may be over, though it has not been looked after yet.
+            let ends = connected
+                || matches!(&slot.holder, Holder::Parked(parked) if parked.expires <= now);
+            let (lasts, ends_soon) = (Contest::OtherUser, Contest::OtherUserConnected(number));
+            return Err(if ends { ends_soon } else { lasts });
+        }
+        if !connected {
+            return Ok(false);
+        }
+        match self.brake.ask(client_id.as_str(), number, now) {
+            Passage::Go { braked } => Ok(braked),
+            Passage::Wait(due) => Err(Contest::Braked(number, due)),
+            Passage::Overtaken => Err(Contest::Overtaken),
+        }
+    }
+
     fn remove(&mut self, client_id: &ClientId) -> Option<Slot> {
         let hash = self.hash.of(client_id.as_str().as_bytes());
         let found = self.slots.find_entry(hash, |slot| slot.client_id() == client_id);
@@ -159,16 +141,20 @@ impl Inner {
 
 impl Slot {
     fn client_id(&self) -> &ClientId {
-        let identity = match &self.holder {
+        match (self.owner(), &self.claims) {
+            (Some(identity), _) => &identity.client_id,
+            (None, Some(claims)) => &claims.client_id,
+            (None, None) => unreachable!("a slot without holder is there for its claims"),
+        }
+    }
+
+    /// Whose Session it is.
+    fn owner(&self) -> Option<&Arc<Identity>> {
+        match &self.holder {
             Holder::Empty => None,
             Holder::Taken(identity) => Some(identity),
             Holder::Attached(mailbox) => mailbox.owner().identity(),
             Holder::Parked(parked) => Some(parked.session.identity()),
-        };
-        match (identity, &self.claims) {
-            (Some(identity), _) => &identity.client_id,
-            (None, Some(claims)) => &claims.client_id,
-            (None, None) => unreachable!("a slot without holder is there for its claims"),
         }
     }
 
@@ -192,8 +178,10 @@ impl Claims {
 pub type Found = (ClientId, Arc<Mailbox>, bool);
 
 impl Registry {
-    /// An empty registry; `seed` feeds its hash.
-    pub fn new(seed: u64) -> Registry {
+    /// An empty registry; `seed` feeds its hash. So many takeovers of a Session are free; 0: all are.
+    pub fn new(seed: u64, takeovers_max: u32) -> Registry {
+        let mut brake = Brake::default();
+        brake.set_free(takeovers_max);
         let inner = Inner {
             slots: HashTable::new(),
             hash: TextHash::new(seed),
@@ -201,9 +189,20 @@ impl Registry {
             last_session: SessionId::default(),
             last_claim: 0,
             sessions: 0,
+            brake,
             layout: 0,
         };
         Registry { inner: Mutex::new(inner) }
+    }
+
+    /// So many takeovers of a Session are free from now on; 0: all are.
+    pub fn set_takeovers_max(&self, takeovers_max: u32) {
+        self.lock().brake.set_free(takeovers_max);
+    }
+
+    /// Whether takeovers of the Session of `client_id` are braked.
+    pub fn brakes(&self, client_id: &ClientId) -> bool {
+        self.lock().brake.brakes(client_id.as_str())
     }
 
     /// Whether there is a Session of `client_id`.
@@ -219,37 +218,32 @@ impl Registry {
         }
     }
 
-    /// Claims the Session of `client_id` for a new connection; returns the claim's number, or
-    /// the refusal if it belongs to another user.
+    /// Claims a Session for a new connection.
+    ///
+    /// # Errors
+    ///
+    /// What is in the way. A claim that is not final is made again later, under its number.
     pub fn claim(
         &self,
-        client_id: &ClientId,
-        user_name: Option<&str>,
-        clean: bool,
+        claimant: &Claimant<'_>,
+        now: Time,
         wakers: &mut Vec<Waker>,
-    ) -> Result<u64, Reason> {
+    ) -> Result<Claimed, Contest> {
+        let Claimant { client_id, user_name, clean, number } = *claimant;
         let inner = &mut *self.lock();
-        inner.last_claim += 1;
-        let claim = inner.last_claim;
+        inner.last_claim += u64::from(number.is_none());
+        let number = number.unwrap_or(inner.last_claim);
+        let braked = inner.contest((client_id, number), user_name, now)?;
         let slot = inner.slot_or_new(client_id);
-        let owner = match &slot.holder {
-            Holder::Empty => None,
-            Holder::Taken(identity) => Some(identity),
-            Holder::Attached(mailbox) => mailbox.owner().identity(),
-            Holder::Parked(parked) => Some(parked.session.identity()),
-        };
-        if owner.is_some_and(|owner| owner.user_name.as_deref() != user_name) {
-            return Err(Reason::NotAuthorized);
-        }
         let new = || Box::new(Claims::new(client_id));
         let claims = slot.claims.get_or_insert_with(new);
-        claims.newest = claim;
+        claims.newest = number;
         claims.clean |= clean;
         wakers.extend(claims.claimant.take());
         if let Holder::Attached(mailbox) = &slot.holder {
             wakers.extend(mailbox.notify(TAKEN_OVER));
         }
-        Ok(claim)
+        Ok(Claimed { number, braked })
     }
 
     /// How `claim` stands; while it is pending, `waker` is woken when that changes. A settled
@@ -491,7 +485,9 @@ mod tests {
         let meter = Meter::forever();
         let identity = Arc::new(Identity::new(ClientId::new(name), None, meter));
         let id = &identity.client_id;
-        let claim = registry.claim(id, None, false, &mut Vec::new()).expect("it is of one user");
+        let claimant = Claimant { client_id: id, user_name: None, clean: false, number: None };
+        let claim = registry.claim(&claimant, Time::START, &mut Vec::new());
+        let claim = claim.expect("it is of one user").number;
         let settled = registry.settle(id, claim, &identity, u32::MAX, Waker::noop());
         let Claim::New(session) = settled else { panic!("{settled:?}") };
         registry.attach(id, &Arc::new(Mailbox::for_session(session, identity.clone())));
@@ -515,7 +511,7 @@ mod tests {
 
     #[test]
     fn each_client_that_stays_is_in_a_page() {
-        let registry = Registry::new(7);
+        let registry = Registry::new(7, 0);
         assert!(pages(&registry, 3, || {}).is_empty());
         (0..500).for_each(|n| come(&registry, &format!("c{n}")));
         for max in [1, 7, 100, 1000] {
@@ -534,7 +530,7 @@ mod tests {
 
     #[test]
     fn a_page_of_a_table_that_many_have_left_costs_no_more() {
-        let registry = Registry::new(7);
+        let registry = Registry::new(7, 0);
         (0..5_000).for_each(|n| come(&registry, &format!("c{n}")));
         for n in 0..4_990 {
             let _ = registry.release(&ClientId::new(&format!("c{n}")));

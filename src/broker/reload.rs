@@ -13,6 +13,7 @@ impl Broker {
         self.0.queue_settings.set(config);
         self.0.classes.set(config);
         self.0.pools.set(config, now);
+        self.0.registry.set_takeovers_max(config.limits.takeovers_max);
         self.reload_overload(config, now);
         for (_, mailbox, connected) in self.0.registry.mailboxes() {
             if !connected {

@@ -58,6 +58,11 @@ rows! {
         /// Connections a second of one Client Identifier, counted after authentication; further ones are
         /// refused with 0x9F. 0 is no limit.
         connects_rate: u32 = key(Live, 0).range(0..=1_000_000);
+        /// Takeovers of one Client Identifier that are free: connections that take the Session from one that is
+        /// still connected. Every 3 s one more is. Beyond them each waits before it is carried out, 0.5 s at
+        /// first, then twice as long each time up to 4 s: so two clients with one Client Identifier do not throw
+        /// each other out at full speed. 0: nothing waits.
+        takeovers_max: u32 = key(Live, 10).range(0..=1_000_000);
         /// Section `[limits.client]`.
         client: Ingress = section();
     }

@@ -7,11 +7,13 @@
 
 mod ahead;
 mod attachment;
+mod claiming;
 mod client_end;
 mod coalesce;
 mod deliver;
 mod egress;
 mod filters;
+mod held;
 mod limits;
 mod live;
 mod login;

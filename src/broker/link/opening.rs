@@ -6,6 +6,7 @@ use std::task::Waker;
 use tracing::debug;
 
 use super::attachment::FlowState;
+use super::held::HeldClaim;
 use super::live::Live;
 use super::login::Login;
 use super::pause::{Before, Left};
@@ -17,29 +18,29 @@ use crate::broker::overload::SHED;
 use crate::broker::ports::{
     AuthRequest, AuthStep, Exchange, ExchangeState, Receipt, Refused, Verdict,
 };
-use crate::broker::registry::{Claim, Parked};
+use crate::broker::registry::{Claimed, Parked};
 use crate::broker::turn::Turn;
 use crate::broker::{Broker, Peer, RefusalNote};
-use crate::codec::{self, Auth, ConnAck, Connect, Packet, Properties, Reason, Version};
-use crate::message::{ClientId, Grounds, Identity, Loss, RefusalKind, SessionId};
+use crate::codec::{self, Auth, Connect, Packet, Properties, Reason, Version};
+use crate::message::{ClientId, Grounds, Identity, RefusalKind, SessionId};
 use crate::session::{Action, Op, Session, Terms, WillMessage, connect};
 use crate::time::Time;
 
 /// A CONNECT being looked at.
 #[derive(Default)]
 pub(super) struct Opening {
-    asked: Option<Asked>,
-    stage: Stage,
+    pub(super) asked: Option<Asked>,
+    pub(super) stage: Stage,
     pub deadline: Time,
 }
 
 /// What CONNECT asked, owned.
-struct Asked {
-    client_id: ClientId,
+pub(super) struct Asked {
+    pub(super) client_id: ClientId,
     assigned: bool,
-    clean_start: bool,
+    pub(super) clean_start: bool,
     keep_alive: u16,
-    terms: Terms,
+    pub(super) terms: Terms,
     will: Option<WillMessage>,
     method: Option<Box<str>>,
     origin: Origin,
@@ -48,19 +49,21 @@ struct Asked {
 }
 
 #[derive(Default)]
-enum Stage {
+pub(super) enum Stage {
     /// An exchange authenticates the client.
     Authenticating(Box<dyn Exchange>),
     /// AUTH from the client is awaited.
     Waiting(Box<dyn Exchange>),
     /// Let in; its Session is claimed.
-    Claiming { identity: Arc<Identity>, claim: u64, data: Option<Vec<u8>> },
+    Claiming { identity: Arc<Identity>, claimed: Claimed, data: Option<Vec<u8>> },
+    /// Let in; something is in the way of its claim. The deadline is when it is made again.
+    Held(HeldClaim),
     #[default]
     Over,
 }
 
 /// A Session that is claimed, new or resumed, on its way to its client.
-struct Claimed {
+struct Granted {
     id: SessionId,
     session: Session,
     mailbox: Arc<Mailbox>,
@@ -201,6 +204,10 @@ impl State {
     /// Goes on with what an opening waits for.
     pub(super) fn poll_opening(&mut self, waker: &Waker, turn: &mut Turn<'_>) {
         let Phase::Opening(opening) = &mut self.phase else { return };
+        if matches!(opening.stage, Stage::Held(_)) {
+            self.claim(turn);
+            return self.poll_claim(waker, turn);
+        }
         if opening.deadline <= turn.now {
             // The client is let in, but the link that has its Session does not give it up.
             let claiming = matches!(opening.stage, Stage::Claiming { .. });
@@ -280,92 +287,32 @@ impl State {
             let grounds = Some(Grounds::new(RefusalKind::ClientRate));
             return self.refuse(Reason::ConnectionRateExceeded, grounds, turn);
         }
-        let claim = turn.broker.0.registry.claim(
-            &asked.client_id,
-            user_name.as_deref(),
-            asked.clean_start,
-            &mut turn.wakers,
-        );
-        match claim {
-            Ok(claim) => {
-                let meter = turn.broker.0.meter;
-                let identity = Arc::new(Identity::new(asked.client_id.clone(), user_name, meter));
-                opening.stage = Stage::Claiming { identity, claim, data };
-            }
-            Err(reason) => {
-                self.refuse(reason, Some(Grounds::new(RefusalKind::OtherUser)), turn);
-            }
-        }
-    }
-
-    fn poll_claim(&mut self, waker: &Waker, turn: &mut Turn<'_>) {
-        let Phase::Opening(opening) = &mut self.phase else { return };
-        let (Some(asked), Stage::Claiming { identity, claim, .. }) =
-            (&opening.asked, &opening.stage)
-        else {
-            return;
-        };
-        let max = turn.broker.0.totals.sessions_max;
-        let registry = &turn.broker.0.registry;
-        let settled = registry.settle(&asked.client_id, *claim, identity, max, waker);
-        match settled {
-            Claim::Pending => {}
-            Claim::Full => {
-                let max = u64::from(max);
-                let grounds = Grounds::limit(RefusalKind::SessionsMax, max, max + 1);
-                self.refuse(Reason::QuotaExceeded, Some(grounds), turn);
-            }
-            Claim::Overtaken => self.overtaken(turn),
-            Claim::New(id) => self.go_live(id, None, turn),
-            Claim::Resumed { parked, clean } if clean || asked.clean_start => {
-                // The old Session ends, its Will at once [MQTT5-3.1.2-4].
-                turn.broker.end_session(*parked, Loss::TakenClean, turn);
-                let id = turn.broker.0.registry.next_session();
-                self.go_live(id, None, turn);
-            }
-            Claim::Resumed { parked, .. } => self.go_live(parked.id, Some(parked), turn),
-        }
-    }
-
-    /// A newer claimant has come before this one had anything: accepted and taken over in one.
-    fn overtaken(&mut self, turn: &mut Turn<'_>) {
-        let Phase::Opening(opening) = std::mem::replace(&mut self.phase, Phase::Closed) else {
-            return;
-        };
-        let Some(asked) = opening.asked else { return };
-        turn.broker.say_disconnected(&asked.peer(), "overtaken by a newer connection", turn.now);
-        // DISCONNECT may only follow a CONNACK of success [MQTT5-3.14.0-1].
-        let connack = ConnAck::default();
-        let version = asked.terms.version;
-        let disconnect =
-            codec::Disconnect { reason: Reason::SessionTakenOver, ..codec::Disconnect::default() };
-        for packet in [Packet::ConnAck(Box::new(connack)), Packet::Disconnect(disconnect)] {
-            if version == Version::V5
-                && let Err(error) =
-                    codec::encode(&packet, version, asked.terms.packet_max as usize, &mut turn.out)
-            {
-                debug!(%error, "not written");
-            }
-        }
+        opening.stage = Stage::Held(HeldClaim::new(user_name, data));
+        self.claim(turn);
     }
 
     /// The Session is claimed: attaches it to this link, and answers CONNACK.
-    fn go_live(&mut self, id: SessionId, parked: Option<Box<Parked>>, turn: &mut Turn<'_>) {
+    pub(super) fn go_live(
+        &mut self,
+        id: SessionId,
+        parked: Option<Box<Parked>>,
+        turn: &mut Turn<'_>,
+    ) {
         let Phase::Opening(opening) = std::mem::replace(&mut self.phase, Phase::Closed) else {
             return;
         };
         let Opening { asked, stage, .. } = *opening;
-        let (Some(mut asked), Stage::Claiming { identity, data, .. }) = (asked, stage) else {
+        let (Some(mut asked), Stage::Claiming { identity, claimed, data }) = (asked, stage) else {
             return;
         };
-        let mut claimed = Claimed::new(id, parked, identity, &asked.terms, turn.now);
-        let waits = claimed.attach(&asked.client_id, asked.will.take(), turn);
-        let Claimed { session, mailbox, newest, present, .. } = claimed;
+        let mut granted = Granted::new(id, parked, identity, &asked.terms, turn.now);
+        let waits = granted.attach(&asked.client_id, asked.will.take(), turn);
+        let Granted { session, mailbox, newest, present, .. } = granted;
         let terms = &asked.terms;
         turn.broker.metrics().connect();
         let user = session.identity().user_name.as_deref();
         turn.broker.say_connected(
-            &asked.peer().user(user),
+            &asked.peer().user(user).quiet(claimed.braked),
             (terms.version, present),
             (terms.expiry, terms.keep_alive),
             turn.now,
@@ -399,31 +346,31 @@ impl State {
 
 impl Asked {
     /// The client, as the log names it: its user name is what it says.
-    fn peer(&self) -> Peer<'_> {
+    pub(super) fn peer(&self) -> Peer<'_> {
         self.origin.peer().client(self.client_id.as_str()).user(self.user_name.as_deref())
     }
 }
 
-impl Claimed {
+impl Granted {
     fn new(
         id: SessionId,
         parked: Option<Box<Parked>>,
         identity: Arc<Identity>,
         terms: &Terms,
         now: Time,
-    ) -> Claimed {
+    ) -> Granted {
         match parked {
             Some(parked) => {
                 let Parked { mut session, mailbox, newest, will_due, .. } = *parked;
                 let remembered = session.terms().expiry;
                 session.resume(terms.clone(), now);
-                Claimed { id, session, mailbox, newest, present: true, remembered, will_due }
+                Granted { id, session, mailbox, newest, present: true, remembered, will_due }
             }
             None => {
                 let mailbox = Arc::new(Mailbox::for_session(id, identity.clone()));
                 let session = Session::new(identity, terms.clone(), now);
                 let (newest, present, remembered, will_due) = (None, false, 0, Time::NEVER);
-                Claimed { id, session, mailbox, newest, present, remembered, will_due }
+                Granted { id, session, mailbox, newest, present, remembered, will_due }
             }
         }
     }
@@ -435,7 +382,7 @@ impl Claimed {
         will: Option<WillMessage>,
         turn: &mut Turn<'_>,
     ) -> Option<Before> {
-        let Claimed { id, session, mailbox, present, remembered, will_due, .. } = self;
+        let Granted { id, session, mailbox, present, remembered, will_due, .. } = self;
         let left_behind = session.will().cloned();
         let cx = turn.context();
         let mut ops = Vec::new();
@@ -476,8 +423,8 @@ fn has_room_for(will: &WillMessage, turn: &Turn<'_>) -> bool {
 
 /// A claim that will not be settled.
 pub(super) fn abandon(opening: &Opening, broker: &Broker) {
-    if let (Some(asked), Stage::Claiming { claim, .. }) = (&opening.asked, &opening.stage) {
-        broker.0.registry.abandon(&asked.client_id, *claim);
+    if let (Some(asked), Stage::Claiming { claimed, .. }) = (&opening.asked, &opening.stage) {
+        broker.0.registry.abandon(&asked.client_id, claimed.number);
     }
 }
 

@@ -6,6 +6,7 @@ use super::Live;
 use crate::broker::ports::Receipt;
 use crate::broker::registry::Parked;
 use crate::broker::turn::Turn;
+use crate::codec::Reason;
 use crate::message::{Identity, Loss};
 use crate::session::{Action, Op};
 use crate::time::Time;
@@ -24,7 +25,10 @@ impl Live {
         turn.broker.metrics().disconnect();
         let identity = self.session.identity().clone();
         let attachment = &mut self.attachment;
-        turn.broker.say_disconnected(&attachment.peer(), reason, turn.now);
+        let quiet = reason == Reason::SessionTakenOver.name()
+            && turn.broker.0.registry.brakes(&identity.client_id);
+        let peer = attachment.peer().quiet(quiet);
+        turn.broker.say_disconnected(&peer, reason, turn.now);
         let id = attachment.id();
         for membership in &attachment.memberships {
             turn.wakers.extend(membership.mailbox().part(id));

@@ -1,0 +1,129 @@
+//! The claim on a Session by a client that is let in, and what it waits for.
+
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use tracing::debug;
+
+use super::opening::Stage;
+use super::{Phase, State};
+use crate::broker::metrics::Counter;
+use crate::broker::registry::{Claim, Claimant, Contest};
+use crate::broker::turn::Turn;
+use crate::codec::{self, ConnAck, Packet, Reason, Version};
+use crate::message::{Grounds, Identity, Loss, RefusalKind};
+use crate::time::Time;
+
+/// So long a client waits for the end of a connection of another user with its Client Identifier. What was
+/// sent on that connection before this one began (DISCONNECT, mostly) has come by then.
+const GRACE: Duration = Duration::from_secs(1);
+
+impl State {
+    /// Claims the Session, or tries it again if the time for that has come.
+    pub(super) fn claim(&mut self, turn: &mut Turn<'_>) {
+        let Phase::Opening(opening) = &mut self.phase else { return };
+        let (Some(asked), Stage::Held(held)) = (&opening.asked, &mut opening.stage) else { return };
+        if held.waits() && turn.now < opening.deadline {
+            return;
+        }
+        let claimant = Claimant {
+            client_id: &asked.client_id,
+            user_name: held.user_name(),
+            clean: asked.clean_start,
+            number: held.number(),
+        };
+        match turn.broker.0.registry.claim(&claimant, turn.now, &mut turn.wakers) {
+            Ok(claimed) => {
+                if held.waits() {
+                    // The time that it has waited is not that of the link that has its Session.
+                    opening.deadline = turn.now.after(turn.broker.policy().limits.auth_timeout.0);
+                }
+                let (user_name, data) = held.take();
+                let meter = turn.broker.0.meter;
+                let identity = Arc::new(Identity::new(asked.client_id.clone(), user_name, meter));
+                opening.stage = Stage::Claiming { identity, claimed, data };
+            }
+            Err(Contest::Overtaken) => self.overtaken(true, turn),
+            Err(Contest::OtherUser) => self.refuse_other_user(turn),
+            Err(Contest::OtherUserConnected(number)) => {
+                let end = held.since(turn.now).after(GRACE);
+                if end <= turn.now {
+                    return self.refuse_other_user(turn);
+                }
+                self.hold(number, end, false, turn);
+            }
+            Err(Contest::Braked(number, due)) => self.hold(number, due, true, turn),
+        }
+    }
+
+    /// The claim is made again, at the latest at `due`.
+    fn hold(&mut self, number: u64, due: Time, braked: bool, turn: &mut Turn<'_>) {
+        let Phase::Opening(opening) = &mut self.phase else { return };
+        let (Some(asked), Stage::Held(held)) = (&opening.asked, &mut opening.stage) else { return };
+        opening.deadline = held.wait(number, turn.now).min(due);
+        if braked && held.is_braked_first() {
+            turn.broker.metrics().add(Counter::TakeoversBraked, 1);
+            turn.broker.say_braked(&asked.peer(), due.since(turn.now), turn.now);
+        }
+    }
+
+    fn refuse_other_user(&mut self, turn: &mut Turn<'_>) {
+        let grounds = Grounds::new(RefusalKind::OtherUser);
+        self.refuse(Reason::NotAuthorized, Some(grounds), turn);
+    }
+
+    /// Goes on with a claim that was made.
+    pub(super) fn poll_claim(&mut self, waker: &Waker, turn: &mut Turn<'_>) {
+        let Phase::Opening(opening) = &mut self.phase else { return };
+        let (Some(asked), Stage::Claiming { identity, claimed, .. }) =
+            (&opening.asked, &opening.stage)
+        else {
+            return;
+        };
+        let max = turn.broker.0.totals.sessions_max;
+        let registry = &turn.broker.0.registry;
+        let settled = registry.settle(&asked.client_id, claimed.number, identity, max, waker);
+        let braked = claimed.braked;
+        match settled {
+            Claim::Pending => {}
+            Claim::Full => {
+                let max = u64::from(max);
+                let grounds = Grounds::limit(RefusalKind::SessionsMax, max, max + 1);
+                self.refuse(Reason::QuotaExceeded, Some(grounds), turn);
+            }
+            Claim::Overtaken => self.overtaken(braked, turn),
+            Claim::New(id) => self.go_live(id, None, turn),
+            Claim::Resumed { parked, clean } if clean || asked.clean_start => {
+                // The old Session ends, its Will at once [MQTT5-3.1.2-4].
+                turn.broker.end_session(*parked, Loss::TakenClean, turn);
+                let id = turn.broker.0.registry.next_session();
+                self.go_live(id, None, turn);
+            }
+            Claim::Resumed { parked, .. } => self.go_live(parked.id, Some(parked), turn),
+        }
+    }
+
+    /// A newer claimant has come before this one had anything: accepted and taken over in one.
+    fn overtaken(&mut self, quiet: bool, turn: &mut Turn<'_>) {
+        let Phase::Opening(opening) = std::mem::replace(&mut self.phase, Phase::Closed) else {
+            return;
+        };
+        let Some(asked) = opening.asked else { return };
+        let peer = asked.peer().quiet(quiet);
+        turn.broker.say_disconnected(&peer, "overtaken by a newer connection", turn.now);
+        // DISCONNECT may only follow a CONNACK of success [MQTT5-3.14.0-1].
+        let connack = ConnAck::default();
+        let version = asked.terms.version;
+        let disconnect =
+            codec::Disconnect { reason: Reason::SessionTakenOver, ..codec::Disconnect::default() };
+        for packet in [Packet::ConnAck(Box::new(connack)), Packet::Disconnect(disconnect)] {
+            if version == Version::V5
+                && let Err(error) =
+                    codec::encode(&packet, version, asked.terms.packet_max as usize, &mut turn.out)
+            {
+                debug!(%error, "not written");
+            }
+        }
+    }
+}

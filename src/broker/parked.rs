@@ -1,0 +1,98 @@
+//! A Session without a connection, and what a claim on a Session comes to.
+
+use std::sync::Arc;
+
+use super::mailbox::Mailbox;
+use super::ports::Receipt;
+use crate::message::{ClientId, Identity, SessionId};
+use crate::session::{Session, WillMessage};
+use crate::time::Time;
+
+/// A Session without a connection.
+#[derive(Debug)]
+pub struct Parked {
+    /// Its number.
+    pub id: SessionId,
+    /// Itself.
+    pub session: Session,
+    /// Still in the tree.
+    pub mailbox: Arc<Mailbox>,
+    /// When its Will is to be published; [`Time::NEVER`] if it has none.
+    pub will_due: Time,
+    /// When it ends; [`Time::NEVER`] if it does not.
+    pub expires: Time,
+    /// Of the last batch with anything of this Session in it: promises of its next connection
+    /// wait for it.
+    pub newest: Option<Receipt>,
+}
+
+impl Parked {
+    /// When the first of these is due.
+    pub(super) fn deadline(&self) -> Time {
+        self.will_due.min(self.expires)
+    }
+}
+
+/// A connection that claims a Session.
+#[derive(Clone, Copy, Debug)]
+pub struct Claimant<'a> {
+    /// Whose Session it claims.
+    pub client_id: &'a ClientId,
+    /// Its user.
+    pub user_name: Option<&'a str>,
+    /// It asks for a Clean Start.
+    pub clean: bool,
+    /// The number that it was told to come again with, if it was.
+    pub number: Option<u64>,
+}
+
+/// A claim is made.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Claimed {
+    /// Its number.
+    pub number: u64,
+    /// Takeovers of this Session are braked.
+    pub braked: bool,
+}
+
+/// A claim is not made.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Contest {
+    /// The Session belongs to another user, and lasts.
+    OtherUser,
+    /// The Session belongs to another user that is still connected: it may end with its connection.
+    OtherUserConnected(u64),
+    /// The Session was taken over too often; when the next takeover may be.
+    Braked(u64, Time),
+    /// A newer claim has come.
+    Overtaken,
+}
+
+/// How a claim stands.
+#[derive(Debug)]
+pub enum Claim {
+    /// The attached link has not given the Session up yet.
+    Pending,
+    /// A newer claimant has come.
+    Overtaken,
+    /// The broker holds as many Sessions as it may.
+    Full,
+    /// There was none: it is yours to make, under this number.
+    New(SessionId),
+    /// Here it is; `clean`: it was asked to be discarded.
+    Resumed {
+        /// The Session.
+        parked: Box<Parked>,
+        /// This or an overtaken claim asked for a Clean Start.
+        clean: bool,
+    },
+}
+
+/// What became due of a parked Session.
+#[derive(Debug)]
+pub enum Due {
+    /// Its Will; the Session stays parked.
+    Will(SessionId, Arc<Identity>, Arc<WillMessage>),
+    /// Its end.
+    End(Box<Parked>),
+}

@@ -2,7 +2,7 @@
 //!
 //! Floors, from the bottom; imports go downward only:
 //!
-//! * floor 0: [`time`], [`config`], [`sync`]
+//! * floor 0: [`time`], [`config`], [`sync`], [`fault`]
 //! * floor 1: [`codec`], [`topic`], [`shape`]: pure parts that know nothing of each other
 //! * floor 2: [`message`], [`session`]: the protocol, pure
 //! * floor 3: [`broker`]: shared state, synchronous, deterministic
@@ -24,6 +24,7 @@ pub mod broker;
 pub mod certs;
 pub mod codec;
 pub mod config;
+pub mod fault;
 pub mod logging;
 pub mod message;
 pub mod net;

@@ -11,6 +11,7 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tracing::{Event, Subscriber, error};
@@ -64,7 +65,8 @@ struct Running {
 
 static RUNNING: OnceLock<Running> = OnceLock::new();
 
-/// Starts logging as `log` says. `levels`, from `SLUICE_LOG`, goes over `log.level`. Panics are logged too.
+/// Starts logging as `log` says. `levels`, from `SLUICE_LOG`, goes over `log.level`. From then on
+/// each panic is a line of the log, and is counted: see [`take_panics`].
 pub fn start(log: &Log, levels: Option<&str>) -> Result<(), LogError> {
     let (filter, handle) = reloadable::Layer::new(filter(log, levels)?);
     let is_file = log.output == LogOutput::File;
@@ -116,8 +118,17 @@ impl<S: Subscriber> Layer<S> for LineLayer {
     }
 }
 
-/// A panic's message goes where all lines go: standard error may be stuck.
+/// Panics since they were last taken.
+static PANICS: AtomicU64 = AtomicU64::new(0);
+
+/// How many panics there were in this process since this was last asked, the log's start at first.
+pub fn take_panics() -> u64 {
+    PANICS.swap(0, Ordering::Relaxed)
+}
+
+/// A panic is counted, and its message goes where all lines go: standard error may be stuck.
 fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    PANICS.fetch_add(1, Ordering::Relaxed);
     let payload = panic.payload();
     let text = payload.downcast_ref::<&str>().copied();
     let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
@@ -128,7 +139,7 @@ fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
         thread = thread.name(),
         place = panic.location().map(tracing::field::display),
         trace,
-        "panic: {}",
+        "panic, a fault of this program, please report it: {}",
         text.unwrap_or("no message")
     );
 }

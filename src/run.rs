@@ -25,11 +25,13 @@ use systemd::{Manager, MoreTime};
 use watch::{Task, Watch};
 
 use crate::auth::{PasswordAuth, PasswordFile, PasswordFileError, Rights};
+use crate::broker::metrics::Counter;
 use crate::broker::ports::Store;
 use crate::broker::restore::Restored;
 use crate::broker::turn::Scratch;
 use crate::broker::{Broker, Ports};
 use crate::config::{Config, Durability, Listener};
+use crate::fault;
 use crate::net::serve::ServeContext;
 use crate::net::tcp::TcpAcceptor;
 use crate::net::trim::trim;
@@ -83,6 +85,9 @@ pub fn run(
     reread: &Reread<'_>,
 ) -> Result<(), RunError> {
     raise_open_files();
+    if std::env::var_os("SLUICE_FAULTS").is_some() {
+        fault::arm();
+    }
     let manager = Manager::of_environment();
     let more_time = Some(manager.ask_for_more_time());
     let mut life = Life { config, signals, manager, more_time, reread };
@@ -357,18 +362,22 @@ fn json_string(text: &str) -> String {
 /// what one client has left behind, does not end it; one in each of many rounds does.
 async fn tick<C: Clock>(shared: Arc<ServeContext<C>>) {
     let mut scratch = Scratch::default();
-    let mut panics = 0;
+    let mut in_a_row = 0;
     loop {
         let now = shared.clock.now();
-        let round = AssertUnwindSafe(|| shared.broker.tick(now, &mut scratch));
+        shared.broker.metrics().add(Counter::Panics, crate::logging::take_panics());
+        let round = AssertUnwindSafe(|| {
+            fault::reach("tick");
+            shared.broker.tick(now, &mut scratch)
+        });
         let next = match catch_unwind(round) {
             Ok(next) => {
-                panics = 0;
+                in_a_row = 0;
                 next
             }
             Err(_) => {
-                panics += 1;
-                if panics == PANICS_MAX {
+                in_a_row += 1;
+                if in_a_row == PANICS_MAX {
                     return;
                 }
                 shared.broker.recover(now, &mut scratch);

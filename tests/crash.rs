@@ -7,6 +7,8 @@ mod brittle;
 mod broker;
 #[path = "crash/clients.rs"]
 mod clients;
+#[path = "crash/faults.rs"]
+mod faults;
 mod installed;
 mod process;
 #[path = "../src/random.rs"]

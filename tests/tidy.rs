@@ -36,6 +36,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("time", 0),
     ("config", 0),
     ("sync", 0),
+    ("fault", 0),
     // Of tests alone.
     ("random", 0),
     ("codec", 1),

@@ -4,7 +4,7 @@ use crate::broker::classes::matches;
 use crate::config::AuthConfig;
 use crate::message::Identity;
 use crate::session::Access;
-use crate::sync::RwLock;
+use crate::sync::{RwLock, whole};
 use crate::topic::{TopicFilter, TopicName};
 
 /// Permits every client everything.
@@ -40,7 +40,7 @@ impl Rights {
 
     /// Puts the rights under another `[auth]` in force: for later subscriptions and deliveries.
     pub fn set(&self, auth: &AuthConfig) {
-        let mut users = self.dead_letter_users.write().expect("no code panics with it");
+        let mut users = whole(self.dead_letter_users.write());
         users.clone_from(&auth.dead_letter_users);
     }
 
@@ -50,7 +50,7 @@ impl Rights {
         if !dead {
             return true;
         }
-        let pattern = self.dead_letter_users.read().expect("no code panics with it");
+        let pattern = whole(self.dead_letter_users.read());
         match (&*pattern, &who.user_name) {
             (Some(pattern), Some(user)) => matches(pattern.as_bytes(), user),
             _ => false,

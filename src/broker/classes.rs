@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::config::{self, Class, Config, Ingress, Shaping};
 use crate::shape::Shaper;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Mutex, MutexGuard, whole};
 
 /// What holds for the clients of a class.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -86,7 +86,7 @@ impl Classes {
     }
 
     fn lock(&self) -> MutexGuard<'_, ClassTable> {
-        self.inner.lock().expect("no code panics while it holds the classes")
+        whole(self.inner.lock())
     }
 }
 

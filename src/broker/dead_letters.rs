@@ -17,7 +17,7 @@ use super::turn::Turn;
 use crate::codec::property::put_user_property;
 use crate::codec::{Properties, Reason};
 use crate::message::{Draft, Message, Mid};
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Mutex, MutexGuard, whole};
 use crate::time::Time;
 use crate::topic::TopicName;
 
@@ -103,7 +103,7 @@ impl DeadLetters {
     }
 
     fn lock(&self) -> MutexGuard<'_, Postponed> {
-        self.postponed.lock().expect("no code panics while it holds the letters")
+        whole(self.postponed.lock())
     }
 }
 

@@ -7,7 +7,7 @@ use tracing::warn;
 
 use super::dropped::DropLine;
 use super::topic_ledger::TopicLedger;
-use crate::sync::Mutex;
+use crate::sync::{Mutex, whole};
 use crate::time::Time;
 
 /// Drops that are still to be logged, and those that were logged lately.
@@ -46,7 +46,7 @@ impl DropLog {
         if drops.is_empty() {
             return;
         }
-        let lines = &mut *self.lines.lock().expect("no code panics while it holds the drops");
+        let lines = &mut *whole(self.lines.lock());
         for (key, count) in drops {
             if lines.drops.len() < DROPS_MAX || lines.drops.contains_key(&key) {
                 lines.drops.entry(key).or_default().count += count;
@@ -79,7 +79,7 @@ impl DropLog {
     /// The lines to be written at `now`, and the drops of others.
     fn due(&self, now: Time) -> (Vec<(DropLine, u64)>, u64) {
         let mut due = Vec::new();
-        let lines = &mut *self.lines.lock().expect("no code panics while it holds the drops");
+        let lines = &mut *whole(self.lines.lock());
         if now < lines.look {
             return (due, 0);
         }

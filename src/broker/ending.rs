@@ -8,20 +8,26 @@ use thin_vec::ThinVec;
 
 use super::Broker;
 use super::mailbox::Mailbox;
+use super::orphans::Kept;
 use super::registry::Parked;
 use super::router::{RouteChange, Subscriber};
 use super::turn::Turn;
+use crate::fault;
 use crate::message::{Delivery, GroupId, Loss, SessionId};
 use crate::session::{Action, Session};
 
 impl Broker {
     /// A parked Session is over: its Will is due, what waits goes to the ledger.
     pub(crate) fn end_session(&self, parked: Parked, loss: Loss, turn: &mut Turn<'_>) {
-        let Parked { id, mut session, mailbox, .. } = parked;
-        if let Some(will) = session.take_will() {
-            self.publish_will(id, &session.identity().clone(), &will, turn);
+        let mut kept = Kept::new(parked);
+        kept.session.end_with_connection();
+        let (id, mailbox) = (kept.id, kept.mailbox.clone());
+        if let Some(will) = kept.session.take_will() {
+            self.publish_will(id, &kept.session.identity().clone(), &will, turn);
         }
-        self.dissolve(id, &mut session, &mailbox, false, loss, turn);
+        fault::reach("end session");
+        self.dissolve(id, &mut kept.session, &mailbox, false, loss, turn);
+        kept.take();
     }
 
     /// Takes an ended Session out of everything.

@@ -3,7 +3,7 @@
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Mutex, MutexGuard, whole};
 
 /// A listener of one broker, from [`Broker::open_listener`](super::Broker::open_listener). Two
 /// bytes, in an `Option` too: every connection holds one.
@@ -57,7 +57,7 @@ impl Listeners {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<ListenerNames>>> {
-        self.opened.lock().expect("no code panics while it holds the listeners")
+        whole(self.opened.lock())
     }
 }
 

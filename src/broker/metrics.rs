@@ -36,6 +36,7 @@ counters! {
         "PUBLISHes of QoS 1 and 2 whose connection went before they were answered.";
     Connects "connects_accepted" Count "connects/accepted" "CONNECTs accepted.";
     ConnectsRefused "connects_refused" Count "connects/refused" "CONNECTs refused.";
+    Panics "panics" Count "panics" "Panics, each of which has ended one connection at most.";
     SocketsOpened "connections_opened" Count "connects/opened" "Network Connections accepted.";
     Routed "copies_routed" Count "copies/routed" "Copies of messages routed to receivers.";
     Packets "packets_written" Count "batch/packets" "Packets written to clients.";

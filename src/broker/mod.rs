@@ -17,6 +17,7 @@ pub mod mailbox;
 mod matches;
 pub mod metrics;
 mod network;
+mod orphans;
 pub mod overload;
 mod parked;
 pub mod peer_log;
@@ -108,6 +109,7 @@ struct Shared {
     dead_letters: dead_letters::DeadLetters,
     drop_log: drop_log::DropLog,
     peer_log: peer_log::PeerLog,
+    panicked: recovery::Panicked,
     started: Time,
 }
 
@@ -147,6 +149,7 @@ impl Broker {
             dead_letters: dead_letters::DeadLetters::default(),
             drop_log: drop_log::DropLog::default(),
             peer_log: peer_log::PeerLog::new(),
+            panicked: recovery::Panicked::default(),
             started: now,
         }))
     }

@@ -24,7 +24,7 @@ use tracing::{info, warn};
 use super::Broker;
 use super::ports::Strain;
 use crate::config::Config;
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Mutex, MutexGuard, whole};
 use crate::time::Time;
 
 pub use cap::MESSAGE;
@@ -166,7 +166,7 @@ impl Overload {
     }
 
     fn controller(&self) -> MutexGuard<'_, Controller> {
-        self.controller.lock().expect("no code panics while it holds the controller")
+        whole(self.controller.lock())
     }
 }
 

@@ -15,7 +15,7 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::{Config, Egress, Excess, Ingress};
 use crate::shape::{Clearance, FairQueue, Intake, Load, QueueSlot, TokenBucket};
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Mutex, MutexGuard, whole};
 use crate::time::Time;
 
 /// Ingress limits of several clients together.
@@ -107,7 +107,7 @@ impl Pool {
     }
 
     fn lock(&self) -> MutexGuard<'_, Intake> {
-        self.intake.lock().expect("no code panics while it holds a pool")
+        whole(self.intake.lock())
     }
 }
 
@@ -118,7 +118,7 @@ impl EgressPool {
     }
 
     fn lock(&self) -> MutexGuard<'_, FairQueue<Waker>> {
-        self.queue.lock().expect("no code panics while it holds a queue")
+        whole(self.queue.lock())
     }
 }
 
@@ -237,7 +237,7 @@ impl Pools {
     }
 
     fn lock(&self) -> MutexGuard<'_, PoolTables> {
-        self.tables.lock().expect("no code panics while it holds the pools")
+        whole(self.tables.lock())
     }
 }
 

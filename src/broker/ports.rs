@@ -8,7 +8,7 @@ pub use super::store_figures::StoreFigures;
 use crate::codec::{QoS, Reason};
 use crate::message::{GroupId, Message, Meter, Mid, ReceiverId, SessionId, SubscriptionIds};
 use crate::session::{Op, WillMessage};
-use crate::sync::Mutex;
+use crate::sync::{Mutex, whole};
 use crate::time::Time;
 use crate::topic::{TopicFilter, TopicName};
 
@@ -133,19 +133,19 @@ impl Fetch {
 
     /// Whether it is there.
     pub fn is_there(&self) -> bool {
-        self.0.lock().expect("no code panics while it holds a fetch").found.is_some()
+        whole(self.0.lock()).found.is_some()
     }
 
     /// Whether nothing will ever come of it: what was asked for stays in the store, for the next
     /// start.
     pub fn has_failed(&self) -> bool {
-        self.0.lock().expect("no code panics while it holds a fetch").failed
+        whole(self.0.lock()).failed
     }
 
     /// What was found, once it is there: every message asked for, in that order; `None` for one
     /// that the store could not read.
     pub fn take(&self) -> Option<Fetched> {
-        self.0.lock().expect("no code panics while it holds a fetch").found.take()
+        whole(self.0.lock()).found.take()
     }
 }
 
@@ -162,7 +162,7 @@ impl Fetcher {
 
     fn settle(self, set: impl FnOnce(&mut Fetching)) {
         let waker = {
-            let mut fetching = self.0.lock().expect("no code panics while it holds a fetch");
+            let mut fetching = whole(self.0.lock());
             set(&mut fetching);
             fetching.waker.take()
         };

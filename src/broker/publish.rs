@@ -17,6 +17,7 @@ use super::router::{Retain, Retaining, Routed};
 use super::topic_ledger::Unrouted;
 use super::turn::{Turn, press};
 use crate::codec::{QoS, Reason};
+use crate::fault;
 use crate::message::{Draft, Grounds, Identity, Message, RefusalKind, SessionId};
 use crate::session::{Op, WillMessage, is_bridge_state, reserved};
 use crate::time::Time;
@@ -182,6 +183,8 @@ impl Broker {
                 return refused;
             }
         };
+        fault::ask(submission.draft.topic.as_str(), submission.draft.payload);
+        fault::reach("publish");
         let Submission { draft, with, .. } = submission;
         let kept = self.0.remembers && !system;
         let (publisher, received) = (identity, turn.now);

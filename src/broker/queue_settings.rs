@@ -8,7 +8,7 @@ use super::mailbox::{ORDINARY, Setting};
 use super::priorities::Priorities;
 use crate::codec::Properties;
 use crate::config::{self, Config};
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Mutex, MutexGuard, whole};
 use crate::time::Time;
 use crate::topic::{TextHash, TopicName};
 
@@ -130,6 +130,6 @@ impl CurrentQueueSettings {
     }
 
     fn lock(&self) -> MutexGuard<'_, InForce> {
-        self.current.lock().expect("no code panics while it holds the settings")
+        whole(self.current.lock())
     }
 }

@@ -4,6 +4,8 @@
 //! A Session is attached to one link or parked here. A claim takes it over: the newest claimant
 //! wins; the attached link is kicked and parks the Session within its next turn.
 
+mod panicked;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::Waker;
@@ -15,7 +17,7 @@ pub use super::parked::{Claim, Claimant, Claimed, Contest, Due, Parked};
 use super::takeovers::{Brake, Passage};
 use crate::codec::Reason;
 use crate::message::{ClientId, GroupId, Identity, SessionId};
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Mutex, MutexGuard, whole};
 use crate::time::Time;
 use crate::topic::TextHash;
 
@@ -130,6 +132,18 @@ impl Inner {
             Passage::Wait(due) => Err(Contest::Braked(number, due)),
             Passage::Overtaken => Err(Contest::Overtaken),
         }
+    }
+
+    /// No Session has the Client Identifier any more; a claimant is to be woken.
+    fn free(&mut self, client_id: &ClientId) -> Option<Waker> {
+        self.sessions -= 1;
+        let slot = self.slot(client_id)?;
+        if let Some(claims) = &mut slot.claims {
+            slot.holder = Holder::Empty;
+            return claims.claimant.take();
+        }
+        self.remove(client_id);
+        None
     }
 
     fn remove(&mut self, client_id: &ClientId) -> Option<Slot> {
@@ -344,15 +358,7 @@ impl Registry {
 
     /// An attached Session has ended with its connection; a claimant is woken.
     pub fn release(&self, client_id: &ClientId) -> Option<Waker> {
-        let inner = &mut *self.lock();
-        inner.sessions -= 1;
-        let slot = inner.slot(client_id)?;
-        if let Some(claims) = &mut slot.claims {
-            slot.holder = Holder::Empty;
-            return claims.claimant.take();
-        }
-        inner.remove(client_id);
-        None
+        self.lock().free(client_id)
     }
 
     /// A claimant's connection is gone before its claim was settled.
@@ -469,7 +475,7 @@ impl Registry {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().expect("no code panics while it holds the registry")
+        whole(self.inner.lock())
     }
 }
 

@@ -24,7 +24,7 @@ use super::recent::Recent;
 use crate::codec::QoS;
 use crate::message::{GroupId, Identity, Loss, ReceiverId, SessionId};
 use crate::session::{Groups, RetainedMoment, Subscription};
-use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, whole};
 use crate::topic::{TextHash, TopicFilter, TopicName, Tree};
 
 pub use change::{Membership, RouteChange, Subscriber};
@@ -357,11 +357,11 @@ impl Router {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Routes> {
-        self.routes.read().expect("no code panics while it holds the routes")
+        whole(self.routes.read())
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Routes> {
-        self.routes.write().expect("no code panics while it holds the routes")
+        whole(self.routes.write())
     }
 }
 

@@ -64,10 +64,15 @@ struct Unfinished;
 #[cfg(debug_assertions)]
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
+        if !unwinding() {
             panic!("a turn was dropped unfinished: what it changed would be lost");
         }
     }
+}
+
+/// Whether the thread panics.
+pub(super) fn unwinding() -> bool {
+    std::thread::panicking()
 }
 
 /// Scratch memory of a turn. One for each thread serves all its links, so that an idle one owns

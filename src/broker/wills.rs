@@ -5,7 +5,9 @@ use std::sync::Arc;
 use tracing::error;
 
 use super::Broker;
+use super::orphans::{Publishing, WillInHand};
 use super::turn::Turn;
+use crate::fault;
 use crate::message::{ClientId, Grounds, Identity, RefusalKind, SessionId};
 use crate::session::WillMessage;
 
@@ -40,9 +42,12 @@ impl Broker {
         &self,
         id: SessionId,
         identity: &Arc<Identity>,
-        will: &WillMessage,
+        will: &Arc<WillMessage>,
         turn: &mut Turn<'_>,
     ) -> bool {
+        let in_hand = WillInHand { id, identity: identity.clone(), will: will.clone() };
+        let _publishing = Publishing(in_hand);
+        fault::reach("will");
         if !will.is_stored() {
             self.publish_whole_will(identity, will, turn);
             return true;

@@ -12,6 +12,7 @@ mod write;
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -178,7 +179,15 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(connection) = self.connection.as_deref_mut() else { return Poll::Ready(Ok(())) };
-        let result = MEMORY.with_borrow_mut(|memory| connection.counted_turn(cx, memory));
+        let result = MEMORY.with_borrow_mut(|memory| {
+            let turn = AssertUnwindSafe(|| connection.counted_turn(cx, memory));
+            // A panic costs this connection, and no other; the panic hook has told of it.
+            catch_unwind(turn).unwrap_or_else(|_| {
+                let now = connection.shared.clock.now();
+                connection.link.recover(now, &mut memory.scratch);
+                Poll::Ready(Err(io::Error::other("it panicked")))
+            })
+        });
         if result.is_ready() {
             self.finish();
         }
@@ -193,8 +202,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Serve<S, C> {
         connection.shared.wheel.leave(connection.ticket);
         if !connection.link.is_closed() {
             let now = connection.shared.clock.now();
-            // Not with the thread's scratch: a task may be dropped within the turn of another one.
-            connection.link.hang_up(now, &mut Scratch::default());
+            // Not with the thread's scratch: a task may be dropped within the turn of another one. And
+            // no panic leaves a destructor: a second one would end the process.
+            let mut scratch = Scratch::default();
+            let hang_up = AssertUnwindSafe(|| connection.link.hang_up(now, &mut scratch));
+            if catch_unwind(hang_up).is_err() {
+                connection.link.recover(now, &mut scratch);
+            }
         }
     }
 }

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use crate::fault;
+use crate::sync::whole;
 use crate::time::{Clock, Time};
 
 /// Wakers by the time they are due, in slots of a quarter of a second.
@@ -153,6 +155,7 @@ impl Wheel {
                     }
                 }
             }
+            fault::reach("wheel");
             for waker in self.due(clock.now()) {
                 waker.wake();
             }
@@ -174,7 +177,7 @@ impl Wheel {
     }
 
     fn lock(&self) -> MutexGuard<'_, Slots> {
-        self.inner.lock().expect("no code panics while it holds the wheel")
+        whole(self.inner.lock())
     }
 }
 

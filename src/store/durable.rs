@@ -24,7 +24,7 @@ use crate::broker::ports::{
 };
 use crate::message::{Meter, Mid, ReceiverId, SessionId};
 use crate::session::WillMessage;
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Mutex, MutexGuard, whole};
 use crate::time::Time;
 
 use fetch::Jobs;
@@ -361,7 +361,7 @@ impl<R: Rows> DurableShared<R> {
         if settled.is_empty() {
             return;
         }
-        let mut all = self.many.lock().expect("no code panics while it holds the list");
+        let mut all = whole(self.many.lock());
         for &(receiver, mid) in settled {
             let message = RowKey::message(mid);
             let Some(many) = all.get_mut(&mid) else {
@@ -387,12 +387,12 @@ impl<R: Rows> DurableShared<R> {
     }
 
     fn newest(&self) -> MutexGuard<'_, Newest> {
-        self.newest.lock().expect("no code panics while it holds the newest")
+        whole(self.newest.lock())
     }
 
     fn note_many(&self, mid: Mid, left: usize, done: BTreeSet<ReceiverId>) {
         let left = u32::try_from(left).expect("fewer receivers than Sessions there can be");
-        let mut all = self.many.lock().expect("no code panics while it holds the list");
+        let mut all = whole(self.many.lock());
         all.insert(mid, Many { left, done });
     }
 
@@ -403,7 +403,7 @@ impl<R: Rows> DurableShared<R> {
         if enough() {
             return;
         }
-        let _change = self.numbers.change.lock().expect("no code panics while it holds it");
+        let _change = whole(self.numbers.change.lock());
         if !enough() {
             reserved.store(number + BLOCK, Ordering::Relaxed);
             self.write_numbers(rows);

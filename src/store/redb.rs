@@ -12,6 +12,8 @@ use redb::{Builder, Database, Durability, ReadableDatabase, TableDefinition};
 use super::engine::{Blob, RowChange, Table, TableError, TableKind, Visit};
 use super::watched;
 
+use crate::sync::whole;
+
 /// A table in redb.
 pub struct RedbTable {
     /// None: closed.
@@ -51,7 +53,7 @@ impl RedbTable {
         if self.failed.load(Ordering::Acquire) {
             return Err(TableError::new("it has failed, and is not called again".to_owned()));
         }
-        let database = self.database.read().expect(PANIC_FREE);
+        let database = whole(self.database.read());
         let Some(database) = database.as_ref() else {
             return Err(TableError::new("it is closed".to_owned()));
         };
@@ -106,7 +108,7 @@ impl Table for RedbTable {
     }
 
     fn close(&self) -> Result<(), TableError> {
-        drop(self.database.write().expect(PANIC_FREE).take());
+        drop(whole(self.database.write()).take());
         Ok(())
     }
 }

@@ -33,6 +33,8 @@ use sled::{Batch, Config, Db, InlineArray};
 use super::engine::{Blob, RowChange, Table, TableError, TableKind, Visit};
 use super::watched::{Handover, Watched};
 
+use crate::sync::whole;
+
 /// A table in sled.
 pub struct SledTable {
     /// For the thread that can be left behind, and for no other. None: closed.
@@ -90,7 +92,7 @@ impl SledTable {
 
     /// Closes it and opens it anew: what was written is no longer in memory. Readers wait meanwhile.
     fn reopen(&self) -> Result<(), TableError> {
-        let reader = self.reader.lock().expect(PANIC_FREE);
+        let reader = whole(self.reader.lock());
         self.check()?;
         let (mine, writer) = (hold(&reader).take(), self.writer.clone());
         let (folder, cache_bytes) = (self.folder.clone(), self.cache_bytes);
@@ -142,7 +144,7 @@ impl Table for SledTable {
     }
 
     fn get_many(&self, keys: Vec<Blob>) -> Result<Vec<Option<Blob>>, TableError> {
-        let reader = self.reader.lock().expect(PANIC_FREE);
+        let reader = whole(self.reader.lock());
         self.check()?;
         let db = reader.clone();
         let got = self.reads.call(move || {
@@ -193,7 +195,7 @@ impl Table for SledTable {
     }
 
     fn close(&self) -> Result<(), TableError> {
-        let reader = self.reader.lock().expect(PANIC_FREE);
+        let reader = whole(self.reader.lock());
         let stuck = self.thread.is_stuck() || self.reads.is_stuck();
         if stuck || self.failed.load(Ordering::Acquire) == CANNOT_WRITE {
             let left = (reader.clone(), self.writer.clone());

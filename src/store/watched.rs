@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
+use crate::sync::whole;
+
 /// A thread that runs one job after the other. One that does not return keeps the thread for
 /// ever; the process goes on without it.
 pub struct Watched {
@@ -177,7 +179,7 @@ impl<T> Handover<T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, HandoverState<T>> {
-        self.state.lock().expect(PANIC_FREE)
+        whole(self.state.lock())
     }
 }
 

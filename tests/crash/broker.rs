@@ -1,6 +1,7 @@
 //! The broker that is killed. What it says of itself is read as it says it, so that a kill can be
 //! placed inside a checkpoint or a start, and is known to have been there.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command};
@@ -34,6 +35,25 @@ impl Broker {
         let broker = Broker { folder, watch, process };
         broker.until_ready();
         broker
+    }
+
+    /// Starts it again so that clients can ask for panics, with a log on a full disk or not; it serves when
+    /// this returns.
+    pub fn start_to_fail(&mut self, full_log: bool) {
+        let mut command = again(self.folder.path());
+        command.env("SLUICE_FAULTS", "1");
+        self.process = Process::start_with(command, self.watch.clone(), full_log);
+        self.until_ready();
+    }
+
+    /// Stops it by SIGTERM, and waits until it has ended in order.
+    pub fn stop(&mut self) {
+        let pid = self.process.child.id().to_string();
+        let told = Command::new("kill").args(["-s", "TERM", &pid]).status();
+        assert!(told.expect("the command kill").success());
+        let code = self.process.child.wait().expect("a child of ours").code();
+        self.watch.until(|state| state.life.ended.then_some(()));
+        assert_eq!(code, Some(0));
     }
 
     /// Starts it again with the files it has; it may be anywhere in its start when this returns.
@@ -96,10 +116,21 @@ impl Drop for Broker {
 }
 
 impl Process {
-    fn start(mut command: Command, watch: Arc<Watch>) -> Process {
+    fn start(command: Command, watch: Arc<Watch>) -> Process {
+        Process::start_with(command, watch, false)
+    }
+
+    fn start_with(mut command: Command, watch: Arc<Watch>, full_log: bool) -> Process {
         watch.note(|state| state.life = Life::default());
         let (said, say) = std::io::pipe().expect("a pipe");
-        command.stdout(say.try_clone().expect("a pipe")).stderr(say);
+        command.stdout(say.try_clone().expect("a pipe"));
+        if full_log {
+            let full = File::options().write(true).open("/dev/full").expect("/dev/full");
+            command.stderr(full);
+            drop(say);
+        } else {
+            command.stderr(say);
+        }
         let begun = Instant::now();
         let child = command.spawn().expect("the broker's program");
         // With the command goes our end of the pipe that it writes to.

@@ -154,6 +154,9 @@ impl Publisher {
                 watch.note(|state| state.in_flight += sent);
             }
             let Some(bytes) = wire.next() else { return };
+            if let Packet::Disconnect(_) = decoded(&bytes, self.version) {
+                return;
+            }
             self.answered(&bytes, &mut wire, watch);
         }
     }
@@ -340,6 +343,7 @@ impl Subscriber {
                     self.unreleased.remove(&ack.packet_id);
                     wire.send(&Packet::PubComp(Ack::new(ack.packet_id, Reason::Success)));
                 }
+                Packet::Disconnect(_) => return,
                 other => panic!("{}: {other:?}", self.name),
             }
         }
@@ -372,6 +376,14 @@ pub fn retained(at: SocketAddr, filters: &[&str]) -> BTreeMap<String, u64> {
         let before = found.insert(publish.topic.to_owned(), number(&publish, Version::V5));
         assert_eq!(before, None, "{} came twice", publish.topic);
     }
+}
+
+/// Asks the broker for a panic at `place`, at `QoS` 0: it may be this connection that it costs.
+pub fn ask_for_a_panic(at: SocketAddr, place: &str) {
+    let (mut wire, _) = greeted(at, &connect(Version::V5, "asks"));
+    let topic = format!("sluice/fault/{place}");
+    wire.send(&Packet::Publish(Publish { topic: &topic, ..Publish::default() }));
+    wire.flush();
 }
 
 /// Publishes a message once, whatever it takes.

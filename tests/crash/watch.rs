@@ -39,6 +39,8 @@ pub struct Life {
     pub ready: Option<String>,
     /// A checkpoint has begun, durably, and the table is not written.
     pub checkpoint: bool,
+    /// Panics that it has told of.
+    pub panics: usize,
     /// It says nothing more.
     pub ended: bool,
     /// Its last lines.
@@ -86,6 +88,7 @@ impl Life {
         } else if line.contains("checkpoint written") {
             self.checkpoint = false;
         }
+        self.panics += usize::from(line.contains("panic, a fault of this program"));
         if self.tail.len() == TAIL {
             self.tail.pop_front();
         }

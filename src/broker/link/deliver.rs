@@ -12,8 +12,10 @@ use super::live::Live;
 use crate::broker::Broker;
 use crate::broker::mailbox::{Ask, Mailbox, Notices, Pace, Puller};
 use crate::broker::metrics::Counter;
+use crate::broker::orphans::OnTheWay;
 use crate::broker::turn::{COPIES_MAX, Scratch, Turn};
 use crate::codec::{QoS, Reason};
+use crate::fault;
 use crate::message::{Delivery, Loss, Message};
 use crate::session::{Context, CopyEnd, EndedCopy, Input, Room};
 use crate::shape::{Allowance, Load};
@@ -216,14 +218,17 @@ impl Live {
     fn hand_over(&mut self, cx: &Context<'_>, turn: &mut Turn<'_>) {
         let plain = self.attachment.flow.is_none();
         let mut drained = std::mem::take(&mut turn.drained);
-        for delivery in drained.drain(..) {
+        let mut rest = OnTheWay(drained.drain(..));
+        for delivery in rest.0.by_ref() {
             if !plain && self.too_old(&delivery, turn.now) {
                 let (copy, end) = (EndedCopy::new(&delivery), CopyEnd::Lost(Loss::TooOld));
                 turn.broker.end_copy(&self.attachment.mailbox, &copy, end, turn);
             } else {
                 self.run(Input::Deliver(delivery), cx, turn);
             }
+            fault::reach("deliver");
         }
+        drop(rest);
         turn.drained = drained;
     }
 
@@ -365,6 +370,13 @@ impl Live {
         let done = turn.broker.0.router.retained().pull(cursor, room, most, now, &mut drained);
         let moved = done || cursor.after != before;
         pass.retained += drained.len();
+        turn.tally.add(Counter::Routed, drained.len() as u64);
+        for delivery in &drained {
+            // Routed here and now: the account of the receiver knows of it.
+            let above = usize::from(delivery.qos > QoS::AtMostOnce);
+            self.attachment.mailbox.count_routed(above);
+        }
+        let mut rest = OnTheWay(drained.drain(..));
         if pass.steps == 0 && pass.retained < STEPS_MAX / 8 {
             // It looked, and found next to nothing: as dear as a SUBSCRIBE.
             self.charge(Load::Subscribe, 1, now);
@@ -373,13 +385,11 @@ impl Live {
             let Live { session, attachment } = self;
             session.pulled(done, &cx, &mut |action| attachment.carry_out(action, turn));
         }
-        for delivery in drained.drain(..) {
-            let above = usize::from(delivery.qos > QoS::AtMostOnce);
-            // Routed here and now: the account of the receiver knows of it.
-            self.attachment.mailbox.count_routed(above);
-            turn.tally.add(Counter::Routed, 1);
+        for delivery in rest.0.by_ref() {
             self.run(Input::Deliver(delivery), &cx, turn);
+            fault::reach("retained");
         }
+        drop(rest);
         turn.drained = drained;
         moved.then(|| self.session.has_cursor())
     }

@@ -7,7 +7,6 @@ mod end;
 mod reauthenticate;
 mod subscribing;
 
-use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
@@ -17,13 +16,14 @@ use super::Origin;
 use super::attachment::{Attachment, ClientEnd, FlowState, Queue};
 use super::filters::FiltersLeft;
 use super::pause::Pause;
-use crate::broker::mailbox::{Ask, Mailbox};
+use crate::broker::mailbox::Ask;
 use crate::broker::metrics::Counter;
-use crate::broker::ports::Receipt;
+use crate::broker::orphans::Kept;
+use crate::broker::registry::Parked;
 use crate::broker::router::{RouteChange, Subscriber};
 use crate::broker::turn::{Scratch, Turn};
 use crate::codec::{Packet, PacketId, QoS, Reason};
-use crate::message::{ClientId, GroupId, RefusalKind, SessionId};
+use crate::message::{ClientId, GroupId, RefusalKind};
 use crate::session::{Context, Cursor, Input, Session};
 use crate::shape::{Load, Shaper};
 use crate::time::Time;
@@ -52,23 +52,22 @@ const _: () = assert!(size_of::<Live>() <= 232, "an idle client should stay smal
 
 impl Live {
     pub fn new(
-        session: Session,
-        id: SessionId,
-        mailbox: Arc<Mailbox>,
-        newest: Option<Receipt>,
+        kept: Kept<Parked>,
         (origin, flow): (Origin, Option<Box<FlowState>>),
         turn: &Turn<'_>,
     ) -> Live {
         let router = &turn.broker.0.router;
-        let memberships: ThinVec<_> = session
+        let memberships: ThinVec<_> = kept
+            .session
             .subscriptions()
             .filter(|(filter, _)| filter.share().is_some())
-            .filter_map(|(filter, subscription)| router.membership(id, filter, subscription))
+            .filter_map(|(filter, subscription)| router.membership(kept.id, filter, subscription))
             .collect();
         for membership in &memberships {
             membership.mailbox().join();
         }
-        let mut attachment = Attachment {
+        let Parked { session, mailbox, newest, .. } = kept.take();
+        let attachment = Attachment {
             origin,
             mailbox,
             memberships,
@@ -83,8 +82,9 @@ impl Live {
             client_end: ClientEnd::Unsaid,
             flow,
         };
-        attachment.classify(turn);
-        Live { session, attachment }
+        let mut live = Kept::new(Live { session, attachment });
+        live.attachment.classify(turn);
+        live.take()
     }
 
     pub fn client_id(&self) -> &ClientId {

@@ -23,6 +23,7 @@ mod origin;
 mod overload_limit;
 mod pause;
 mod queue;
+mod recovery;
 mod refused;
 mod unfinished;
 

@@ -14,6 +14,7 @@ use super::refused::{of_verdict, refusal};
 use super::{Origin, PeerInfo, Phase, State};
 use crate::broker::mailbox::Mailbox;
 use crate::broker::metrics::Counter;
+use crate::broker::orphans::Kept;
 use crate::broker::overload::SHED;
 use crate::broker::ports::{
     AuthRequest, AuthStep, Exchange, ExchangeState, Receipt, Refused, Verdict,
@@ -22,6 +23,7 @@ use crate::broker::registry::{Claimed, Parked};
 use crate::broker::turn::Turn;
 use crate::broker::{Broker, Peer, RefusalNote};
 use crate::codec::{self, Auth, Connect, Packet, Properties, Reason, Version};
+use crate::fault;
 use crate::message::{ClientId, Grounds, Identity, RefusalKind, SessionId};
 use crate::session::{Action, Op, Session, Terms, WillMessage, connect};
 use crate::time::Time;
@@ -63,12 +65,12 @@ pub(super) enum Stage {
 }
 
 /// A Session that is claimed, new or resumed, on its way to its client.
-struct Granted {
-    id: SessionId,
-    session: Session,
-    mailbox: Arc<Mailbox>,
+pub(super) struct Granted {
+    pub id: SessionId,
+    pub session: Session,
+    pub mailbox: Arc<Mailbox>,
     /// The last batch with anything of it.
-    newest: Option<Receipt>,
+    pub newest: Option<Receipt>,
     /// It was there before.
     present: bool,
     /// The Session Expiry Interval that the store knows.
@@ -97,6 +99,12 @@ impl Opening {
     /// Its sender, as the log names it; nothing once it is over.
     pub fn peer(&self) -> Peer<'_> {
         self.asked.as_ref().map(Asked::peer).unwrap_or_default()
+    }
+
+    /// The client whose Session it claims.
+    pub fn claims_for(&self) -> Option<&Arc<Identity>> {
+        let Stage::Claiming { identity, .. } = &self.stage else { return None };
+        Some(identity)
     }
 
     pub fn wants_auth(&self) -> bool {
@@ -305,12 +313,11 @@ impl State {
         let (Some(mut asked), Stage::Claiming { identity, claimed, data }) = (asked, stage) else {
             return;
         };
-        let mut granted = Granted::new(id, parked, identity, &asked.terms, turn.now);
+        let mut granted = Kept::new(Granted::new(id, parked, identity, &asked.terms, turn.now));
+        let present = granted.present;
         let waits = granted.attach(&asked.client_id, asked.will.take(), turn);
-        let Granted { session, mailbox, newest, present, .. } = granted;
         let terms = &asked.terms;
-        turn.broker.metrics().connect();
-        let user = session.identity().user_name.as_deref();
+        let user = granted.session.identity().user_name.as_deref();
         turn.broker.say_connected(
             &asked.peer().user(user).quiet(claimed.braked),
             (terms.version, present),
@@ -330,11 +337,14 @@ impl State {
         let flow = (login.is_some() || asked.certificate.is_some()).then(|| {
             Box::new(FlowState { login, certificate: asked.certificate, ..FlowState::default() })
         });
-        let origin = (asked.origin, flow);
-        let mut live = Live::new(session, id, mailbox, newest, origin, turn);
-        if live.greet(&connack, waits, turn) {
-            self.phase = Phase::Live(Box::new(live));
-        } else {
+        fault::reach("connect");
+        let live = Live::new(Kept::new(granted.take().into()), (asked.origin, flow), turn);
+        self.phase = Phase::Live(Box::new(live));
+        turn.broker.metrics().connect();
+        let Phase::Live(live) = &mut self.phase else { return };
+        if !live.greet(&connack, waits, turn)
+            && let Phase::Live(live) = std::mem::replace(&mut self.phase, Phase::Closed)
+        {
             // Not even CONNACK fits the client's Maximum Packet Size [MQTT5-3.1.2-24].
             let grounds = Grounds::new(RefusalKind::ConnackBytes);
             let note = RefusalNote::new(grounds);

@@ -6,7 +6,7 @@ use super::members::{Member, Puller};
 use super::waiting::Limits;
 use super::{Ask, Copy, Mailbox, Notices, Taken};
 use crate::codec::QoS;
-use crate::message::{Delivery, GroupId, Message, SessionId, SubscriptionIds};
+use crate::message::{Delivery, GroupId, Loss, Message, SessionId, SubscriptionIds};
 use crate::session::Room;
 
 /// A member takes at most this many copies in a turn, so that the others get their share.
@@ -121,6 +121,22 @@ impl Mailbox {
             wakers.extend(inner.whom_to_wake(QoS::AtLeastOnce));
         }
         Ok(wakers)
+    }
+
+    /// Copies that were taken for a Session and did not reach it wait again, before all others. At `QoS` 0
+    /// they are lost, as with any connection that fails.
+    pub fn put_back(&self, deliveries: Vec<Delivery>, band: impl Fn(&Message) -> u8) {
+        let inner = &mut *self.lock();
+        for delivery in deliveries.into_iter().rev() {
+            let closed = inner.closed.unwrap_or(Loss::SessionEnded);
+            if inner.closed.is_some() || delivery.qos == QoS::AtMostOnce {
+                inner.lose(usize::from(delivery.qos > QoS::AtMostOnce), closed, 1);
+                continue;
+            }
+            let band = band(&delivery.message);
+            let Delivery { message, qos, retain, ids, stored, .. } = delivery;
+            inner.waiting.push_front(Copy { message, qos, retain, ids, stored, band });
+        }
     }
 
     /// A member of the group has connected.

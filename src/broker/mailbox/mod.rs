@@ -43,6 +43,7 @@ pub use owner::{Owner, SharedGroup};
 use waiting::Limits;
 
 use crate::codec::QoS;
+use crate::fault;
 use crate::message::{Delivery, GroupId, Identity, Loss, ReceiverId, SessionId};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, MutexGuard};
@@ -131,6 +132,7 @@ impl Mailbox {
             let class = usize::from(copy.qos > QoS::AtMostOnce);
             inner.routed[class] += 1;
             let left = class == 0 && !inner.attached && !queue.qos0_offline;
+            fault::reach("mailbox");
             match inner.closed.or(left.then_some(Loss::OfflineQos0)) {
                 Some(loss) => inner.lose_late(copy, loss, full),
                 None => wakers.extend(inner.put(copy, setting, full)),
@@ -233,6 +235,17 @@ impl Mailbox {
 
     /// To look, or to count what is nothing new to the receiver: the mailbox stays quiet.
     fn look(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().expect("no code panics while it holds a mailbox")
+        self.inner.lock().unwrap_or_else(|torn| self.mend(torn.into_inner()))
+    }
+
+    /// A thread has panicked with the lock. No copy is lost by that, but what is counted of them may be
+    /// wrong: it is counted anew.
+    #[cold]
+    fn mend<'a>(&self, mut inner: MutexGuard<'a, Inner>) -> MutexGuard<'a, Inner> {
+        inner.waiting.count_anew();
+        self.quiet.store(false, Ordering::Relaxed);
+        #[cfg(not(feature = "shuttle"))]
+        self.inner.clear_poison();
+        inner
     }
 }

@@ -10,7 +10,7 @@ use crate::codec::QoS;
 use crate::config;
 use crate::message::{ClientId, Delivery, Grounds, Message, RefusalKind, SubscriptionIds};
 use crate::session::{Cursor, RetainedMoment, Room};
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Mutex, MutexGuard, whole};
 use crate::time::Time;
 use crate::topic::{Retained, TopicName};
 
@@ -239,7 +239,7 @@ impl RetainedMessages {
     }
 
     fn lock(&self) -> MutexGuard<'_, RetainedTopics> {
-        self.inner.lock().expect("no code panics while it holds the retained messages")
+        whole(self.inner.lock())
     }
 }
 

@@ -12,7 +12,7 @@ use crate::broker::ports::{Fetch, Fetched, Fetcher};
 use crate::message::{Message, Meter, Mid};
 use crate::store::engine::Lookup;
 use crate::store::facts::{self, RowKey};
-use crate::sync::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex, whole};
 
 /// What waits for the thread that reads.
 #[derive(Debug, Default)]
@@ -108,7 +108,7 @@ impl Jobs {
     }
 
     fn lock(&self) -> crate::sync::MutexGuard<'_, JobQueue> {
-        self.queue.lock().expect("no code panics while it holds the jobs")
+        whole(self.queue.lock())
     }
 }
 

@@ -11,6 +11,7 @@ use crate::store::engine::{Blob, RowBatch};
 use crate::store::facts::{
     self, GROUPS, KINDS, Line, Noted, Replay, RowKey, RowKind, SESSIONS, Source, Tell, Torn, Unread,
 };
+use crate::sync::whole;
 
 /// Rows that were read when the engine opened.
 #[derive(Debug, Default)]
@@ -116,7 +117,7 @@ impl<R: Rows> DurableShared<R> {
         mark: &Marker<'_>,
         visit: &mut dyn FnMut(Fact),
     ) -> Result<(), String> {
-        let mut kept = std::mem::take(&mut *self.kept.lock().expect("no code panics with it"));
+        let mut kept = std::mem::take(&mut *whole(self.kept.lock()));
         // What a crash left between the end of a Session or a message and the ends of its parts.
         let mut stray = RowBatch::new();
         kept.forget_strangers(&mut stray);

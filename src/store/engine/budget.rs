@@ -5,7 +5,7 @@
 use std::io;
 
 use super::disk::Disk;
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Mutex, MutexGuard, whole};
 
 /// Disk space reserved by the journal and by running checkpoints.
 #[derive(Debug, Default)]
@@ -59,7 +59,7 @@ impl DiskBudget {
     }
 
     fn lock(&self) -> MutexGuard<'_, Reserved> {
-        self.0.lock().expect("no code panics while it holds the budget")
+        whole(self.0.lock())
     }
 }
 

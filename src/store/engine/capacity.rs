@@ -9,7 +9,7 @@ use super::error::StoreError;
 use super::options::Options;
 use crate::broker::ports::Refused;
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Mutex, MutexGuard, whole};
 
 /// What is in use of memory and disk, against what may be.
 #[derive(Debug, Default)]
@@ -222,7 +222,7 @@ impl Capacity {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Waker>> {
-        self.waiting.lock().expect("no code panics while it holds the waiting")
+        whole(self.waiting.lock())
     }
 }
 

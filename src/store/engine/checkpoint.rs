@@ -28,6 +28,7 @@ use super::shared::EngineShared;
 use super::table::RowChange;
 use super::tail::Transition;
 use crate::sync::atomic::Ordering;
+use crate::sync::whole;
 use crate::time::{Clock, Time};
 
 /// Writes checkpoints.
@@ -120,7 +121,7 @@ impl Checkpointer {
         let shared = self.shared.clone();
         shared.check()?;
         shared.table()?;
-        let _quiet = shared.quiet.lock().expect("no code panics while the table is quiet");
+        let _quiet = whole(shared.quiet.lock());
         // One that had begun when there was no more room comes first.
         if self.write_frozen()? == CheckpointOutcome::Refused || self.make_room().is_none() {
             return Ok(CheckpointOutcome::Refused);

@@ -14,6 +14,7 @@ use super::shared::EngineShared;
 use super::spares::Supply;
 use super::tail::{Gathering, Tail};
 use crate::config::Durability;
+use crate::fault;
 use crate::sync::atomic::Ordering;
 use crate::time::{Clock, Time};
 
@@ -132,6 +133,7 @@ impl Committer {
             self.begun = now.after(wait);
             std::thread::sleep(wait);
         }
+        fault::reach("commit");
         self.next();
         let Some(mut gathering) = self.current.take() else { return CommitStep::Idle };
         match self.commit(&mut gathering) {

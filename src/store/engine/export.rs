@@ -24,6 +24,8 @@ use super::shared::EngineShared;
 use super::start;
 use super::table::{RowChange, Table, TableError, TableKind};
 
+use crate::sync::whole;
+
 /// What a file of rows holds.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Exported {
@@ -37,7 +39,7 @@ pub struct Exported {
 
 /// Writes the rows of the table to `out`, as of the last checkpoint. No other is written meanwhile.
 pub fn export(shared: &EngineShared, out: &mut dyn Write) -> Result<Exported, StoreError> {
-    let _quiet = shared.quiet.lock().expect("no code panics while the table is quiet");
+    let _quiet = whole(shared.quiet.lock());
     let meta = shared.on_table(shared.table()?.get(meta::KEY))?;
     let meta = Meta::decode(&meta.unwrap_or_else(|| [][..].into()));
     let meta = meta.map_err(StoreError::Failed)?;

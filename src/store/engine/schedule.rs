@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::options::Options;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::sync::{Condvar, Mutex, MutexGuard, whole};
 
 /// When checkpoints are due.
 #[derive(Default)]
@@ -159,6 +159,6 @@ impl Schedule {
     }
 
     fn lock(&self) -> MutexGuard<'_, Requests> {
-        self.state.lock().expect("no code panics while it holds the schedule")
+        whole(self.state.lock())
     }
 }

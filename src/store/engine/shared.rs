@@ -23,7 +23,7 @@ use super::waiters::Waiters;
 use crate::broker::ports::{Progress, Strain};
 use crate::config::Durability;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::sync::{Condvar, Mutex, MutexGuard, whole};
 use crate::time::{Clock, SystemClock};
 
 /// What the callers and the threads of a store share.
@@ -97,12 +97,17 @@ impl EngineShared {
 
     /// What all batches pass.
     pub fn tail(&self) -> MutexGuard<'_, Tail> {
-        self.tail.lock().expect("no code panics while it holds the tail")
+        self.tail.lock().unwrap_or_else(|_| {
+            // It may be torn, and what is written of it then is not what was promised: the process ends,
+            // and the next one begins with the journal.
+            self.note_dead("store tail");
+            panic!("a thread has panicked with the tail of the journal")
+        })
     }
 
     /// What was counted.
     pub fn figures(&self) -> MutexGuard<'_, Figures> {
-        self.figures.lock().expect("no code panics while it holds the figures")
+        whole(self.figures.lock())
     }
 
     /// The hash of a key, in this process.

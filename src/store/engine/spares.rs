@@ -14,7 +14,7 @@ use super::error::StoreError;
 use super::journal::Spares;
 use super::journal::segment::{Segment, Workshop};
 use super::options::Options;
-use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::sync::{Condvar, Mutex, MutexGuard, whole};
 
 /// Makes segments, and gives them to the journal one at a time.
 pub struct Keeper {
@@ -158,7 +158,7 @@ impl Keeper {
     }
 
     fn lock(&self) -> MutexGuard<'_, Stock> {
-        self.state.lock().expect("no code panics while it holds the spares")
+        whole(self.state.lock())
     }
 }
 

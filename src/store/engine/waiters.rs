@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::task::Waker;
 
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Mutex, MutexGuard, whole};
 
 /// Wakers, in the order of the frames they wait for.
 #[derive(Debug, Default)]
@@ -48,7 +48,7 @@ impl Waiters {
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<(u64, Waker)>> {
-        self.0.lock().expect("no code panics while it holds the waiters")
+        whole(self.0.lock())
     }
 }
 

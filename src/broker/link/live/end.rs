@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use super::Live;
+use crate::broker::orphans::Kept;
 use crate::broker::ports::Receipt;
 use crate::broker::registry::Parked;
 use crate::broker::turn::Turn;
 use crate::codec::Reason;
+use crate::fault;
 use crate::message::{Identity, Loss};
 use crate::session::{Action, Op};
 use crate::time::Time;
@@ -14,41 +16,53 @@ use crate::time::Time;
 impl Live {
     /// The connection is over: the Will is decided, the Session parked or ended.
     pub fn end(self, reason: &str, turn: &mut Turn<'_>) {
+        let panicked = &turn.broker.0.panicked;
+        let counted = panicked.counts_any().then(|| self.client_id().clone());
         self.end_with(reason, None, turn);
+        counted.iter().for_each(|client_id| panicked.forget(client_id));
     }
 
-    /// The same after a CONNECT that was refused late: the Will that stays with its Session is due at
-    /// `will_left`.
-    pub fn end_with(mut self, reason: &str, will_left: Option<Time>, turn: &mut Turn<'_>) {
-        self.drop_answers(turn);
-        turn.pressed.clear();
+    /// The connection is over because its turn has panicked. If that has happened to its client too often
+    /// in a row, its Session ends with it.
+    pub fn end_with_panic(mut self, turn: &mut Turn<'_>) {
+        if turn.broker.0.panicked.is_too_often(self.client_id()) {
+            self.session.end_with_connection();
+        }
+        self.end_with("a panic", None, turn);
+    }
+
+    /// The same as [`Live::end`] after a CONNECT that was refused late: the Will that stays with its Session
+    /// is due at `will_left`.
+    pub fn end_with(self, reason: &str, will_left: Option<Time>, turn: &mut Turn<'_>) {
         turn.broker.metrics().disconnect();
-        let identity = self.session.identity().clone();
-        let attachment = &mut self.attachment;
+        let mut kept = Kept::new(self);
+        if let Some(limits) = kept.attachment.limits_mut() {
+            limits.give_back(turn.now);
+        }
+        kept.drop_answers(turn);
+        turn.pressed.clear();
+        let identity = kept.session.identity().clone();
         let quiet = reason == Reason::SessionTakenOver.name()
             && turn.broker.0.registry.brakes(&identity.client_id);
-        let peer = attachment.peer().quiet(quiet);
+        let peer = kept.attachment.peer().quiet(quiet);
         turn.broker.say_disconnected(&peer, reason, turn.now);
-        let id = attachment.id();
-        for membership in &attachment.memberships {
+        let id = kept.attachment.id();
+        for membership in &kept.attachment.memberships {
             turn.wakers.extend(membership.mailbox().part(id));
         }
-        let will_due = self.hang_up(&identity, turn).map(|due| will_left.unwrap_or(due));
-        let lasts = self.session.lasts();
+        fault::reach("end");
+        let will_due = kept.hang_up(&identity, turn).map(|due| will_left.unwrap_or(due));
+        let lasts = kept.session.lasts();
         if turn.broker.0.remembers && lasts {
             let since = turn.now;
             turn.batch.ops.push((id, Op::Parked { since }));
         }
-        let attachment = &mut self.attachment;
-        let newest = attachment.queue.as_ref().and_then(|queue| queue.newest);
+        let newest = kept.attachment.queue.as_ref().and_then(|queue| queue.newest);
         let newest = turn.commit().or(newest);
-        if let Some(limits) = attachment.limits_mut() {
-            limits.give_back(turn.now);
-        }
         if lasts {
-            self.park(will_due, newest, turn);
+            Live::park(kept, will_due, newest, turn);
         } else {
-            self.dissolve(&identity, turn);
+            Live::dissolve(kept, &identity, turn);
         }
     }
 
@@ -77,37 +91,52 @@ impl Live {
     }
 
     /// Keeps the Session, and the levels of its buckets, for the next connection.
-    fn park(self, will_due: Option<Time>, newest: Option<Receipt>, turn: &mut Turn<'_>) {
-        let Live { mut session, mut attachment } = self;
+    fn park(
+        mut kept: Kept<Live>,
+        will_due: Option<Time>,
+        newest: Option<Receipt>,
+        turn: &mut Turn<'_>,
+    ) {
         let (broker, now) = (turn.broker, turn.now);
+        let attachment = &mut kept.attachment;
         let keep_qos0 = attachment.mailbox.keeps_qos0(turn.settings.queue());
         attachment.keep_flow(now);
         let (wakers, fallen) = attachment.mailbox.detach(&mut attachment.settled, keep_qos0);
         turn.wakers.extend(wakers);
         broker.lose_all(&fallen, turn);
-        let store = &broker.0.ports.store;
-        session.store_will(|| store.keeps_will(attachment.id()));
-        let expires = match session.terms().expiry {
+        let (id, store) = (attachment.id(), &broker.0.ports.store);
+        kept.session.store_will(|| store.keeps_will(id));
+        let expires = match kept.session.terms().expiry {
             u32::MAX => Time::NEVER,
             seconds => now.after(std::time::Duration::from_secs(seconds.into())),
         };
-        let parked = Parked {
-            id: attachment.id(),
-            session,
-            mailbox: attachment.mailbox,
-            will_due: will_due.unwrap_or(Time::NEVER),
-            expires,
-            newest,
-        };
+        let will_due = will_due.unwrap_or(Time::NEVER);
+        let parked = Parked { will_due, expires, newest, ..kept.take().into() };
         turn.wakers.extend(broker.0.registry.park(parked));
     }
 
     /// Ends the Session with its connection.
-    fn dissolve(self, identity: &Identity, turn: &mut Turn<'_>) {
-        let Live { mut session, mut attachment } = self;
+    fn dissolve(mut kept: Kept<Live>, identity: &Identity, turn: &mut Turn<'_>) {
+        let Live { session, attachment } = &mut *kept;
         let (broker, id) = (turn.broker, attachment.id());
         turn.wakers.extend(attachment.mailbox.detach(&mut attachment.settled, true).0);
-        broker.dissolve(id, &mut session, &attachment.mailbox, false, Loss::SessionEnded, turn);
+        broker.dissolve(id, session, &attachment.mailbox, false, Loss::SessionEnded, turn);
         turn.wakers.extend(broker.0.registry.release(&identity.client_id));
+        kept.take();
+    }
+}
+
+/// The Session of a link that is gone.
+impl From<Live> for Parked {
+    fn from(live: Live) -> Parked {
+        let Live { session, attachment } = live;
+        Parked {
+            id: attachment.id(),
+            session,
+            newest: attachment.queue.as_ref().and_then(|queue| queue.newest),
+            mailbox: attachment.mailbox,
+            will_due: Time::NEVER,
+            expires: Time::NEVER,
+        }
     }
 }

@@ -289,6 +289,15 @@ impl Waiting {
 
 /// What is only in the store.
 impl Waiting {
+    /// What is known of the copies may be wrong: looks at each.
+    pub fn count_anew(&mut self) {
+        let mut bytes = 0;
+        self.all().for_each(|band| band.visit(|entry| bytes += entry.bytes()));
+        self.bytes = bytes;
+        // Something may have expired.
+        self.expires = Time::START;
+    }
+
     /// The receiver is not there: what the store has stays in the store alone.
     pub fn cool(&mut self) {
         self.all_mut().for_each(|band| band.qos12.cool());

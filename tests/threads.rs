@@ -354,6 +354,7 @@ fn what_a_departing_member_gives_back_finds_another_one() {
 
 fn terms() -> Terms {
     Terms {
+        bridge: false,
         version: Version::V5,
         keep_alive: 0,
         expiry: 100,

@@ -17,6 +17,10 @@ use crate::time::Clock;
 const EVERY: Duration = Duration::from_secs(2);
 /// It has to hold so much less than it did.
 const FALL: u64 = 32 * 1024 * 1024;
+/// After so many looks without a change, less is enough.
+const STILL: u32 = 10;
+/// The process has to have so much more or less then than after memory was last returned.
+const CHANGE: u64 = 4 * 1024 * 1024;
 /// The least time between two returns, as a number of looks: they stop each thread that allocates for a
 /// moment.
 const REST: u32 = 5;
@@ -28,14 +32,19 @@ struct Falls {
     most: u64,
     /// What was held and what the process had at the last look.
     before: (u64, u64),
-    /// What the process had after memory was last returned.
+    /// The least that the process has had since memory was last returned.
     least: u64,
+    /// What it had right after that.
+    after: u64,
     rest: u32,
+    /// Looks in a row without a change.
+    still: u32,
 }
 
 impl Falls {
     /// Whether it is time: much less is held than before, or the process has become much larger since
-    /// memory was last returned (what the store has freed is not known here); and neither moves much.
+    /// memory was last returned (what the store has freed is not known here); and neither moves much. Once
+    /// in each time of rest, when nothing changes for some looks, a small difference is enough.
     fn look(&mut self, held: u64, resident: u64) -> bool {
         self.most = self.most.max(held);
         self.least = self.least.min(resident);
@@ -44,7 +53,10 @@ impl Falls {
         self.rest = self.rest.saturating_sub(1);
         let fell = held + FALL <= self.most;
         let grew = self.least + self.least / 4 + FALL <= resident;
-        let due = (fell || grew) && !moves && self.rest == 0;
+        let changes = held.abs_diff(before.0).max(resident.abs_diff(before.1)) > CHANGE / 8;
+        self.still = if changes { 0 } else { self.still.saturating_add(1) };
+        let rests = self.still == STILL && resident.abs_diff(self.after) >= CHANGE;
+        let due = (fell || grew) && !moves && self.rest == 0 || rests;
         if due {
             self.most = held;
             self.rest = REST;
@@ -54,7 +66,7 @@ impl Falls {
 
     /// So much is left to the process.
     fn returned(&mut self, resident: u64) {
-        self.least = resident;
+        (self.least, self.after) = (resident, resident);
         self.before.1 = resident;
     }
 }
@@ -113,6 +125,15 @@ mod tests {
         }
         assert!((3..=4).contains(&due), "{due}");
         assert!((0..1000).all(|n| !falls.look(n % 31 * MIB, 0)));
+    }
+
+    #[test]
+    fn what_a_small_burst_leaves_is_returned_once_when_nothing_changes() {
+        let mut falls = Falls { least: 20 * MIB, ..Falls::default() };
+        let resident = [20, 50, 45, 45].into_iter().chain([44; 40]).map(|mib| mib * MIB);
+        let looks: Vec<bool> = resident.map(|resident| falls.look(0, resident)).collect();
+        assert_eq!(looks.iter().position(|due| *due), Some(3 + STILL as usize + 1));
+        assert_eq!(looks.iter().filter(|due| **due).count(), 1);
     }
 
     #[test]

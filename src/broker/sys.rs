@@ -230,6 +230,10 @@ impl Broker {
             if clients {
                 said.take_out_old(&values, asks_for_clients, &mut old);
             }
+            if may_look {
+                let all = if all { &[ALL][..] } else { filters };
+                said.take_out_old(&values, |topic| was_looked_for(topic, all), &mut old);
+            }
             for (topic, text) in values {
                 if said.values.get(&topic).is_none_or(|said| said.text != text) {
                     said.values
@@ -238,8 +242,14 @@ impl Broker {
                 }
             }
         }
+        self.retain_sys(&changed, turn);
+        self.publish_sys(&old, turn);
+    }
+
+    /// Makes retained messages say what has changed, without telling the subscribers there are.
+    fn retain_sys(&self, changed: &[(String, String)], turn: &mut Turn<'_>) {
         let (router, mut told) = (&self.0.router, Vec::new());
-        for (topic, text) in &changed {
+        for (topic, text) in changed {
             let draft = draft_of(topic, text);
             let message = draft.into_message(&self.0.system, turn.now);
             let retaining = Retaining { what: Retain::Set(message), kept: false };
@@ -253,8 +263,6 @@ impl Broker {
         for topic in told {
             said.values.entry(topic.clone()).and_modify(|said| said.told = true);
         }
-        drop(said);
-        self.publish_sys(&old, turn);
     }
 
     /// Where one look is enough nothing waits for the next interval.
@@ -392,6 +400,15 @@ fn may_match(filter: &str, topic: &str) -> bool {
     }
     levels.next().is_none()
 }
+
+/// Whether what `topic` says was looked up for one of `filters`: if it was not found, it says nothing any
+/// more.
+fn was_looked_for(topic: &str, filters: &[&str]) -> bool {
+    let below = topic.strip_prefix("$SYS/broker/").unwrap_or(topic);
+    !asks_for_clients(topic) && filters.iter().any(|filter| may_match(filter, below))
+}
+
+const ALL: &str = "#";
 
 /// Adds what it is shown to `values`: the topic, and the value as text.
 fn say(

@@ -1,6 +1,6 @@
 //! Logs: lines for people or JSON objects, to standard error or to a file.
 //!
-//! Nothing that happens to the log stops anything else: see [`queue`].
+//! Nothing that happens to the log stops anything else: see `src/logging/queue.rs`.
 
 pub mod console;
 mod file;

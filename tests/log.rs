@@ -27,7 +27,7 @@ fn until(what: &str, mut so: impl FnMut() -> bool) {
     }
 }
 
-/// Starts a broker whose standard error is `log`; returns it with its listener's address.
+/// Starts a broker with `log` as its standard error; returns it with its listener's address.
 fn start(folder: &Path, config: &str, log: Stdio) -> (Child, SocketAddr) {
     let mut command = sluice(folder, config);
     let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().expect("the broker");

@@ -94,7 +94,7 @@ fn no_stray_signal_ends_it() {
     assert_eq!(broker.stop(), Some(0));
 }
 
-/// Opens a pipe for writing, which is possible as soon as somebody reads it.
+/// Opens a pipe for writing, which is possible as soon as a process reads it.
 fn write_to(pipe: &Path) -> File {
     let end = Instant::now() + DEADLINE;
     loop {

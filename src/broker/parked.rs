@@ -36,7 +36,7 @@ impl Parked {
 /// A connection that claims a Session.
 #[derive(Clone, Copy, Debug)]
 pub struct Claimant<'a> {
-    /// Whose Session it claims.
+    /// Client Identifier of the Session that it claims.
     pub client_id: &'a ClientId,
     /// Its user.
     pub user_name: Option<&'a str>,

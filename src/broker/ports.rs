@@ -317,7 +317,7 @@ pub trait Authenticator: Send + Sync {
     fn begin(&self, request: &AuthRequest<'_>) -> AuthStep;
 
     /// Whether it ever lets a client in under a user name. If not, a user name in the store was believed
-    /// by another configuration, and belongs to nobody under this one.
+    /// by another configuration, and belongs to no user under this one.
     fn checks_names(&self) -> bool {
         true
     }

@@ -162,7 +162,7 @@ impl Slot {
         }
     }
 
-    /// Whose Session it is.
+    /// The identity that the Session belongs to.
     fn owner(&self) -> Option<&Arc<Identity>> {
         match &self.holder {
             Holder::Empty => None,

@@ -362,7 +362,7 @@ fn may_again(next: &mut Time, now: Time) -> bool {
     may
 }
 
-/// Whether filters match so much that all is looked up for all who ask.
+/// Whether filters match so much that everything is looked up, once for all clients that ask.
 fn asks_for_many(filters: &[&str]) -> bool {
     // Those of single clients are looked up apart.
     let matched = metrics::all().map(Metric::topic).filter(|topic| {

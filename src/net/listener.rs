@@ -268,7 +268,7 @@ impl OpenCount {
         OpenCount(Arc::new(ListenerCount { number: AtomicU32::new(0), all: all.clone() }))
     }
 
-    /// Counts one more, whose socket is counted apart; returns how many that makes.
+    /// Counts one more; its socket is counted apart; returns how many that makes.
     fn count(&self) -> (CountedConnection, u32) {
         (CountedConnection(self.0.clone()), self.0.add())
     }

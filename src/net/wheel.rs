@@ -114,7 +114,7 @@ impl Wheel {
         inner.entries.len() - inner.free.len()
     }
 
-    /// Wakes the connection whose [`Ticket::number`] this is, if it is still there.
+    /// Wakes the connection with this [`Ticket::number`], if it is still there.
     pub fn wake(&self, number: u64) {
         let ticket = Ticket::of(number);
         let waker = {

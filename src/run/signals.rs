@@ -2,7 +2,7 @@
 //! looked at.
 //!
 //! A signal that asks for the end is acted on whenever it comes, before the broker is ready too. SIGHUP
-//! asks for a reload. Every other signal whose default is to kill the process is ignored, but for those
+//! asks for a reload. Every other signal that kills the process is ignored, but for those
 //! that report a fault of the process itself or ask for a core dump (SIGABRT).
 
 use std::ffi::c_int;

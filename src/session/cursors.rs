@@ -134,7 +134,7 @@ impl Cursors {
         noted.into_iter().collect()
     }
 
-    /// Those whose Subscriptions have just entered the tree begin at this moment: each is looked at, and is
+    /// The cursors of Subscriptions that have just entered the tree begin at this moment: each is looked at, and is
     /// closed if `look` says that it is at its end.
     pub fn begin(&mut self, moment: RetainedMoment, mut look: impl FnMut(&mut Cursor) -> bool) {
         let Some(open) = &mut self.0 else { return };

@@ -1,4 +1,4 @@
-//! What connections hold that is in no queue: packets that do not come whole, bytes that nobody takes.
+//! What connections hold that is in no queue: packets that do not come whole, bytes that no client takes.
 
 use std::time::Duration;
 
@@ -117,7 +117,7 @@ fn where_all_hold_too_much_those_that_stand_still_are_closed_and_the_others_are_
             tokio::time::sleep(SECOND).await;
             assert!(house.broker().buffers().bytes() <= 512 * 1024, "{number}");
         }
-        // Whoever comes now with a large packet waits for a moment at most.
+        // A client that comes now with a large packet waits for a moment at most.
         for version in VERSIONS {
             let mut client = house.client(&connect(version, "healthy")).await;
             for _ in 0..5 {

@@ -130,7 +130,7 @@ fn wills_left_behind_take_disk_and_not_memory_and_are_published_whole() {
         Client::connect(at, Version::V5, &format!("c{number}")).goodbye();
         assert_eq!(ear.message().1, payload(number));
     }
-    // One whose time comes.
+    // One that falls due.
     let long = payload(1_000);
     let due = Connect { will: Some(will("due", &long, 1)), ..with_will(Version::V5, "due", b"") };
     drop(answer(at, &due));

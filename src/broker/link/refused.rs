@@ -81,7 +81,7 @@ pub(super) fn of_first_bytes(bytes: &[u8], error: &DecodeError) -> Grounds {
             return Grounds::limit(RefusalKind::ConnectBytes, max as u64, len as u64);
         }
         DecodeError::UnsupportedVersion { .. } => RefusalKind::ProtocolLevel,
-        // A handshake record of TLS, whose versions all begin with 3; a ClientHello of SSL 2.
+        // A handshake record of TLS: all its versions begin with 3; a ClientHello of SSL 2.
         _ if begins(&[0x16, 3]) || (begins(&[0x80]) && bytes.get(2) == Some(&1)) => {
             RefusalKind::TlsWithoutTls
         }

@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU64;
 use std::time::Duration;
 
+use tracing::field::display;
 use tracing::{debug, info};
 
 use super::{Broker, ListenerId};
@@ -164,16 +165,22 @@ impl<'a> RefusalNote<'a> {
     }
 }
 
-/// The same fields at the level of the line that is written, or of one that is left out.
+/// The same fields, those of the peer first, at the level of the line that is written, or of one that is
+/// left out.
 macro_rules! line {
-    ($turn:expr, $($fields:tt)*) => {
+    ($broker:expr, $turn:expr, $peer:expr, $($fields:tt)*) => {{
+        let names = $peer.listener.and_then(|id| $broker.0.listeners.names(id));
+        let (client, user) = ($peer.client, $peer.user);
+        let address = $peer.address.map(display);
+        let listener = names.as_ref().map(|names| names.name());
         match $turn {
             Say::Line { left_out } => {
-                info!(left_out = (left_out > 0).then_some(left_out), $($fields)*)
+                let left_out = (left_out > 0).then_some(left_out);
+                info!(left_out, client, user, address, listener, $($fields)*)
             }
-            Say::LeaveOut => debug!($($fields)*),
+            Say::LeaveOut => debug!(client, user, address, listener, $($fields)*),
         }
-    };
+    }};
 }
 
 impl Broker {
@@ -183,13 +190,10 @@ impl Broker {
         self.0.metrics.refuse(kind, note.count);
         let turn =
             self.0.peer_log.turn(peer.ip, (Event::Refused(kind), note.cause), note.count, now);
-        let names = peer.listener.and_then(|id| self.0.listeners.names(id));
         line!(
+            self,
             turn,
-            client = peer.client,
-            user = peer.user,
-            address = peer.address.map(display),
-            listener = names.as_ref().map(|names| names.name()),
+            peer,
             reason = kind.name(),
             cause = (!note.cause.is_empty()).then_some(note.cause),
             why = note.why.map(display),
@@ -211,46 +215,22 @@ impl Broker {
         now: Time,
     ) {
         let turn = self.turn_of(peer, Event::Connected, now);
-        let names = peer.listener.and_then(|id| self.0.listeners.names(id));
-        line!(
-            turn,
-            client = peer.client,
-            user = peer.user,
-            address = peer.address.map(display),
-            listener = names.as_ref().map(|names| names.name()),
-            ?version,
-            session_present,
-            expiry_s,
-            keep_alive_s,
-            "connected"
-        );
+        line!(self, turn, peer, ?version, session_present, expiry_s, keep_alive_s, "connected");
     }
 
     /// Says that a client is not connected any more.
     pub(super) fn say_disconnected(&self, peer: &Peer<'_>, reason: &str, now: Time) {
         let turn = self.turn_of(peer, Event::Disconnected, now);
-        let names = peer.listener.and_then(|id| self.0.listeners.names(id));
-        line!(
-            turn,
-            client = peer.client,
-            user = peer.user,
-            address = peer.address.map(display),
-            listener = names.as_ref().map(|names| names.name()),
-            reason,
-            "disconnected"
-        );
+        line!(self, turn, peer, reason, "disconnected");
     }
 
     /// Says that the takeovers of a Client Identifier are braked, and how long this one waits: one line for many.
     pub(super) fn say_braked(&self, peer: &Peer<'_>, wait: Duration, now: Time) {
         let turn = self.turn_of(peer, Event::Braked, now);
-        let names = peer.listener.and_then(|id| self.0.listeners.names(id));
         line!(
+            self,
             turn,
-            client = peer.client,
-            user = peer.user,
-            address = peer.address.map(display),
-            listener = names.as_ref().map(|names| names.name()),
+            peer,
             wait_ms = wait.as_millis() as u64,
             key = "limits.takeovers_max",
             "takeovers are braked: connections with one Client Identifier take the Session from each other"

@@ -15,6 +15,7 @@ use super::turn::Turn;
 use crate::fault;
 use crate::message::{Delivery, GroupId, Loss, SessionId};
 use crate::session::{Action, Session};
+use crate::time::Time;
 
 impl Broker {
     /// A parked Session is over: its Will is due, what waits goes to the ledger.
@@ -28,6 +29,34 @@ impl Broker {
         fault::reach("end session");
         self.dissolve(id, &mut kept.session, &mailbox, false, loss, turn);
         kept.take();
+    }
+
+    /// The connection of a Session is over: it gives back what is in flight, and its Will is published if it
+    /// is due now. Returns when a Will that is delayed is due.
+    pub(crate) fn hang_up(
+        &self,
+        id: SessionId,
+        session: &mut Session,
+        turn: &mut Turn<'_>,
+    ) -> Option<Time> {
+        let (cx, groups) = (turn.context(), &self.0.router);
+        let (mut will, mut back) = (None, Vec::new());
+        let will_due = session.hang_up(
+            &cx,
+            |group| groups.group(group).is_some_and(|mailbox| mailbox.connected() > 0),
+            &mut |action| match action {
+                Action::Return(delivery) => back.push(delivery),
+                Action::WillDue(due) => will = Some(due),
+                Action::Remember(op) => turn.batch.ops.push((id, op)),
+                _ => {}
+            },
+        );
+        self.give_back(back, turn);
+        if let Some(will) = will {
+            let identity = session.identity().clone();
+            self.publish_will(id, &identity, &will, turn);
+        }
+        will_due
     }
 
     /// Takes an ended Session out of everything.

@@ -13,7 +13,7 @@ use super::orphans::{self, Orphans, WillInHand};
 use super::registry::Parked;
 use super::turn::{Scratch, Turn};
 use crate::message::{ClientId, Delivery, Loss};
-use crate::session::{Action, Op};
+use crate::session::Op;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, whole};
 use crate::time::Time;
@@ -145,22 +145,7 @@ impl Broker {
         for membership in shared {
             turn.wakers.extend(membership.mailbox().part(id));
         }
-        let cx = turn.context();
-        let (mut will, mut back) = (None, Vec::new());
-        let due = kept.session.hang_up(
-            &cx,
-            |group| groups.group(group).is_some_and(|mailbox| mailbox.connected() > 0),
-            &mut |action| match action {
-                Action::Return(delivery) => back.push(delivery),
-                Action::WillDue(due) => will = Some(due),
-                Action::Remember(op) => turn.batch.ops.push((id, op)),
-                _ => {}
-            },
-        );
-        self.give_back(back, turn);
-        if let Some(will) = will {
-            self.publish_will(id, &identity, &will, turn);
-        }
+        let due = self.hang_up(id, &mut kept.session, turn);
         let lasts = kept.session.lasts();
         let keep_qos0 = !lasts || kept.mailbox.keeps_qos0(turn.settings.queue());
         let (wakers, fallen) = kept.mailbox.detach(&mut [0, 0], keep_qos0);

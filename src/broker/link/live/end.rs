@@ -1,7 +1,5 @@
 //! The end of a connection.
 
-use std::sync::Arc;
-
 use super::Live;
 use crate::broker::orphans::Kept;
 use crate::broker::ports::Receipt;
@@ -10,7 +8,7 @@ use crate::broker::turn::Turn;
 use crate::codec::Reason;
 use crate::fault;
 use crate::message::{Identity, Loss};
-use crate::session::{Action, Op};
+use crate::session::Op;
 use crate::time::Time;
 
 impl Live {
@@ -51,7 +49,8 @@ impl Live {
             turn.wakers.extend(membership.mailbox().part(id));
         }
         fault::reach("end");
-        let will_due = kept.hang_up(&identity, turn).map(|due| will_left.unwrap_or(due));
+        let will_due =
+            turn.broker.hang_up(id, &mut kept.session, turn).map(|due| will_left.unwrap_or(due));
         let lasts = kept.session.lasts();
         if turn.broker.0.remembers && lasts {
             let since = turn.now;
@@ -64,30 +63,6 @@ impl Live {
         } else {
             Live::dissolve(kept, &identity, turn);
         }
-    }
-
-    /// The Session gives back what is in flight, and decides of its Will; returns when a Will that is
-    /// delayed is due.
-    fn hang_up(&mut self, identity: &Arc<Identity>, turn: &mut Turn<'_>) -> Option<Time> {
-        let (broker, cx) = (turn.broker, turn.context());
-        let (id, groups) = (self.attachment.id(), &broker.0.router);
-        let mut will = None;
-        let mut back = Vec::new();
-        let will_due = self.session.hang_up(
-            &cx,
-            |group| groups.group(group).is_some_and(|mailbox| mailbox.connected() > 0),
-            &mut |action| match action {
-                Action::Return(delivery) => back.push(delivery),
-                Action::WillDue(due) => will = Some(due),
-                Action::Remember(op) => turn.batch.ops.push((id, op)),
-                _ => {}
-            },
-        );
-        broker.give_back(back, turn);
-        if let Some(will) = will {
-            broker.publish_will(id, identity, &will, turn);
-        }
-        will_due
     }
 
     /// Keeps the Session, and the levels of its buckets, for the next connection.

@@ -5,13 +5,14 @@
 //! All are counted. The table is bounded; so are the lines in all.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU64;
 use std::time::Duration;
 
 use tracing::field::display;
-use tracing::{debug, info};
+use tracing::{Level, debug, enabled, info};
 
 use super::{Broker, ListenerId};
 use crate::codec::Version;
@@ -79,6 +80,8 @@ enum Network {
 
 /// What the lines of one rate tell of: where, what, and of some refusals the cause.
 type Subject = (Network, Event, &'static str);
+/// The same, wherever it is.
+type What = (Event, &'static str);
 
 /// What a line tells.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -188,8 +191,8 @@ impl Broker {
     pub fn note_refusal(&self, note: &RefusalNote<'_>, peer: &Peer<'_>, now: Time) {
         let kind = note.grounds.kind();
         self.0.metrics.refuse(kind, note.count);
-        let turn =
-            self.0.peer_log.turn(peer.ip, (Event::Refused(kind), note.cause), note.count, now);
+        let event = (Event::Refused(kind), note.cause);
+        let Some(turn) = self.turn_of(peer, event, note.count, now) else { return };
         line!(
             self,
             turn,
@@ -214,19 +217,19 @@ impl Broker {
         (expiry_s, keep_alive_s): (u32, u16),
         now: Time,
     ) {
-        let turn = self.turn_of(peer, Event::Connected, now);
+        let Some(turn) = self.turn_of(peer, (Event::Connected, ""), 1, now) else { return };
         line!(self, turn, peer, ?version, session_present, expiry_s, keep_alive_s, "connected");
     }
 
     /// Says that a client is not connected any more.
     pub(super) fn say_disconnected(&self, peer: &Peer<'_>, reason: &str, now: Time) {
-        let turn = self.turn_of(peer, Event::Disconnected, now);
+        let Some(turn) = self.turn_of(peer, (Event::Disconnected, ""), 1, now) else { return };
         line!(self, turn, peer, reason, "disconnected");
     }
 
     /// Says that the takeovers of a Client Identifier are braked, and how long this one waits: one line for many.
     pub(super) fn say_braked(&self, peer: &Peer<'_>, wait: Duration, now: Time) {
-        let turn = self.turn_of(peer, Event::Braked, now);
+        let Some(turn) = self.turn_of(peer, (Event::Braked, ""), 1, now) else { return };
         line!(
             self,
             turn,
@@ -237,11 +240,15 @@ impl Broker {
         );
     }
 
-    fn turn_of(&self, peer: &Peer<'_>, event: Event, now: Time) -> Say {
-        if peer.quiet {
-            return Say::LeaveOut;
+    /// Whether a line is written that tells of `count`; `None` if the log takes none of either level.
+    fn turn_of(&self, peer: &Peer<'_>, event: What, count: u64, now: Time) -> Option<Say> {
+        if !enabled!(Level::INFO) {
+            return None;
         }
-        self.0.peer_log.turn(peer.ip, (event, ""), 1, now)
+        if peer.quiet && !matches!(event.0, Event::Refused(_)) {
+            return Some(Say::LeaveOut);
+        }
+        Some(self.0.peer_log.turn(peer.ip, event, count, now))
     }
 
     /// Says how much was left out, of what has not been told of since.
@@ -276,35 +283,30 @@ impl PeerLog {
     }
 
     /// Whether a line that tells of `count` is written.
-    fn turn(
-        &self,
-        ip: Option<IpAddr>,
-        (event, cause): (Event, &'static str),
-        count: u64,
-        now: Time,
-    ) -> Say {
-        let lines = &mut *self.lock();
-        let key = (Network::of(ip), event, cause);
-        let Some(lately) = lines.lately.get_mut(&key) else {
-            if lines.lately.len() >= PLACES_MAX || !lines.bucket(event).take(1, now) {
-                lines.others += count;
-                return Say::LeaveOut;
+    fn turn(&self, ip: Option<IpAddr>, (event, cause): What, count: u64, now: Time) -> Say {
+        let PeerLines { lately, refusals, connections, others, .. } = &mut *self.lock();
+        let bucket = if event.is_of_connections() { connections } else { refusals };
+        let full = lately.len() >= PLACES_MAX;
+        let lately = match lately.entry((Network::of(ip), event, cause)) {
+            Entry::Occupied(lately) => lately.into_mut(),
+            Entry::Vacant(place) => {
+                if full || !bucket.take(1, now) {
+                    *others += count;
+                    return Say::LeaveOut;
+                }
+                place.insert(Lately { until: now.after(WINDOW), said: 1, left_out: 0 });
+                return Say::Line { left_out: 0 };
             }
-            let lately = Lately { until: now.after(WINDOW), said: 1, left_out: 0 };
-            lines.lately.insert(key, lately);
-            return Say::Line { left_out: 0 };
         };
         if lately.until <= now {
             lately.until = now.after(WINDOW);
             lately.said = 0;
         }
-        let may = lately.said < event.lines_max();
-        if may && lines.bucket(event).take(1, now) {
-            let lately = lines.lately.get_mut(&key).expect("it was there");
+        if lately.said < event.lines_max() && bucket.take(1, now) {
             lately.said += 1;
             return Say::Line { left_out: std::mem::take(&mut lately.left_out) };
         }
-        lines.lately.get_mut(&key).expect("it was there").left_out += count;
+        lately.left_out += count;
         Say::LeaveOut
     }
 
@@ -335,21 +337,13 @@ impl PeerLog {
     }
 }
 
-impl PeerLines {
-    fn bucket(&mut self, event: Event) -> &mut TokenBucket {
-        match event {
-            Event::Refused(_) | Event::Braked => &mut self.refusals,
-            Event::Connected | Event::Disconnected => &mut self.connections,
-        }
-    }
-}
-
 impl Event {
+    fn is_of_connections(self) -> bool {
+        matches!(self, Event::Connected | Event::Disconnected)
+    }
+
     fn lines_max(self) -> u32 {
-        match self {
-            Event::Refused(_) | Event::Braked => 1,
-            Event::Connected | Event::Disconnected => CONNECTIONS_MAX,
-        }
+        if self.is_of_connections() { CONNECTIONS_MAX } else { 1 }
     }
 
     fn name(self) -> &'static str {

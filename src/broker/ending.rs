@@ -80,14 +80,15 @@ impl Broker {
             _ => {}
         });
         self.give_back(back, turn);
-        let changes: Vec<_> = session
-            .subscriptions()
-            .map(|(filter, _)| RouteChange::Unsubscribe(filter.clone()))
-            .collect();
-        let subscriber = Subscriber::new(id, mailbox).connected(connected);
+        let mut changes = std::mem::take(&mut turn.changes);
+        changes.extend(
+            session.subscriptions().map(|(filter, _)| RouteChange::Unsubscribe(filter.clone())),
+        );
         if !changes.is_empty() {
-            self.change_routes(&subscriber, changes, &mut ThinVec::new(), turn);
+            let subscriber = Subscriber::new(id, mailbox).connected(connected);
+            self.change_routes(&subscriber, &changes, &mut ThinVec::new(), turn);
         }
+        turn.keep_changes(changes);
         self.lose_all(&mailbox.close(loss, &mut [0, 0]), turn);
     }
 

@@ -97,10 +97,10 @@ impl Receiver {
         };
         let subscribe = |(filter, options): &(TopicFilter, SubscribeOptions)| {
             let subscription = Subscription { options: *options, id: 0 };
-            RouteChange::Subscribe(filter.clone(), subscription)
+            RouteChange::subscribe(filter.clone(), subscription)
         };
         let mut turn = broker.turn(scratch, now);
-        receiver.change(filters.iter().map(subscribe).collect(), &mut turn);
+        receiver.change(&filters.iter().map(subscribe).collect::<Vec<_>>(), &mut turn);
         turn.finish();
         Ok(receiver)
     }
@@ -188,7 +188,7 @@ impl Receiver {
     }
 
     /// Carries out what it asks of the tree, in one moment.
-    fn change(&self, changes: Vec<RouteChange>, turn: &mut Turn<'_>) {
+    fn change(&self, changes: &[RouteChange], turn: &mut Turn<'_>) {
         let subscriber = Subscriber::new(self.id, &self.mailbox).connected(true);
         let broker = &self.broker;
         broker.change_routes(&subscriber, changes, &mut ThinVec::new(), turn);
@@ -201,7 +201,8 @@ impl Drop for Receiver {
         let filters = std::mem::take(&mut self.filters);
         let (mut scratch, loss) = (Scratch::default(), Loss::SessionEnded);
         let mut turn = self.broker.turn(&mut scratch, self.now);
-        self.change(filters.into_iter().map(RouteChange::Unsubscribe).collect(), &mut turn);
+        let changes: Vec<_> = filters.into_iter().map(RouteChange::Unsubscribe).collect();
+        self.change(&changes, &mut turn);
         turn.commit();
         let (wakers, fallen) = self.mailbox.detach(&mut [0, 0], true);
         turn.wakers.extend(wakers);

@@ -136,12 +136,12 @@ mod tests {
                 };
                 let change = match draw(2) {
                     0 => {
-                        RouteChange::Subscribe(filter, Subscription { options, id: draw(3) as u32 })
+                        RouteChange::subscribe(filter, Subscription { options, id: draw(3) as u32 })
                     }
                     _ => RouteChange::Unsubscribe(filter),
                 };
                 let subscriber = Subscriber::new(session, mailbox).connected(true);
-                let _ = router.change(&subscriber, vec![change], ThinVec::new());
+                let _ = router.change(&subscriber, &[change], ThinVec::new());
             }
             let (topic, publisher) = (TopicName::trusted(TOPICS[draw(6)]), &clients[draw(5)]);
             let say = |matches: &[Match]| {

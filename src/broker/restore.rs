@@ -213,10 +213,10 @@ impl Broker {
             }
         }
         let changes = record.subscriptions().iter();
-        let changes =
-            changes.map(|(filter, s)| RouteChange::Subscribe(filter.clone(), *s)).collect();
+        let changes = changes.map(|(filter, s)| RouteChange::subscribe(filter.clone(), *s));
+        let changes: Vec<_> = changes.collect();
         let subscriber = Subscriber::new(id, &mailbox).lasting(expiry > 0);
-        let changed = self.0.router.change(&subscriber, changes, ThinVec::new());
+        let changed = self.0.router.change(&subscriber, &changes, ThinVec::new());
         let (lost, wakers, _) = changed.into_parts();
         debug_assert!(lost.is_empty() && wakers.is_empty(), "nothing waits yet");
         let delay = record.will().map(|will| will.delay.min(expiry));

@@ -76,8 +76,8 @@ const OVERLAP_LOOKS: usize = 4;
 #[derive(Debug, Default)]
 #[must_use]
 pub struct Changed {
-    /// How far the retained messages had come at the change.
-    moment: RetainedMoment,
+    /// How far the retained messages had come at the change; `None` if there were none.
+    moment: Option<RetainedMoment>,
     /// The client's memberships in groups, as they are now.
     memberships: ThinVec<Membership>,
     /// What is lost with groups that have ended.
@@ -189,28 +189,28 @@ impl Router {
     pub fn change(
         &self,
         subscriber: &Subscriber<'_>,
-        changes: Vec<RouteChange>,
+        changes: &[RouteChange],
         memberships: ThinVec<Membership>,
     ) -> Changed {
         let mut changed = Changed { memberships, ..Changed::default() };
         let routes = &mut *self.write();
         for change in changes {
             match change {
-                RouteChange::Subscribe(filter, subscription) if filter.share().is_some() => {
-                    let joined = routes.groups.join(subscriber, filter, &subscription);
+                RouteChange::Subscribe { filter, subscription, .. } if filter.share().is_some() => {
+                    let joined = routes.groups.join(subscriber, filter.clone(), subscription);
                     self.on_joined(&mut routes.tree, joined, &mut changed);
                 }
-                RouteChange::Subscribe(filter, subscription) => {
+                RouteChange::Subscribe { filter, subscription, .. } => {
                     let receiver = ReceiverId::session(subscriber.session());
-                    let route = Route::to_session(subscriber.mailbox(), &subscription);
-                    if routes.tree.insert_filter(&filter, receiver, route).is_none() {
-                        self.counts.subscribed(&filter, 1);
+                    let route = Route::to_session(subscriber.mailbox(), subscription);
+                    if routes.tree.insert_filter(filter, receiver, route).is_none() {
+                        self.counts.subscribed(filter, 1);
                     }
                 }
                 RouteChange::Unsubscribe(filter) if filter.share().is_some() => {
-                    changed.memberships.retain(|membership| *membership.filter() != filter);
-                    if let Some(Left { waker, ended }) = routes.groups.leave(subscriber, &filter) {
-                        self.counts.subscribed(&filter, -1);
+                    changed.memberships.retain(|membership| membership.filter() != filter);
+                    if let Some(Left { waker, ended }) = routes.groups.leave(subscriber, filter) {
+                        self.counts.subscribed(filter, -1);
                         changed.wakers.extend(waker);
                         self.on_ended(&mut routes.tree, ended, &mut changed);
                     }
@@ -218,7 +218,7 @@ impl Router {
                 RouteChange::Unsubscribe(filter) => {
                     let receiver = ReceiverId::session(subscriber.session());
                     if routes.tree.remove(filter.pattern(), receiver).is_some() {
-                        self.counts.subscribed(&filter, -1);
+                        self.counts.subscribed(filter, -1);
                     }
                 }
             }
@@ -390,8 +390,8 @@ impl Route {
 }
 
 impl Changed {
-    /// How far the retained messages had come at the change.
-    pub fn moment(&self) -> RetainedMoment {
+    /// How far the retained messages had come at the change; `None` if there were none.
+    pub fn moment(&self) -> Option<RetainedMoment> {
         self.moment
     }
 

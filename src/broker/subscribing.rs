@@ -9,14 +9,14 @@ use crate::session::RetainedMoment;
 
 impl Broker {
     /// Carries out in one moment what a Session asks of the routes. Returns how far the retained messages
-    /// had come.
+    /// had come; `None` if there were none.
     pub(super) fn change_routes(
         &self,
         subscriber: &Subscriber<'_>,
-        changes: Vec<RouteChange>,
+        changes: &[RouteChange],
         memberships: &mut ThinVec<Membership>,
         turn: &mut Turn<'_>,
-    ) -> RetainedMoment {
+    ) -> Option<RetainedMoment> {
         let before = std::mem::take(memberships);
         let mut changed = self.0.router.change(subscriber, changes, before);
         *memberships = changed.take_memberships();

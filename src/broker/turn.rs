@@ -142,6 +142,8 @@ pub(super) struct Work {
 
 /// Copies after which a turn should end.
 pub const COPIES_MAX: usize = 4096;
+/// Changes of the routes for which there is memory between two turns.
+const CHANGES_KEPT: usize = 64;
 /// Looks that cost as much as a copy: either is some nanoseconds to some hundreds.
 const COPY_LOOKS: usize = 64;
 
@@ -246,6 +248,14 @@ impl Scratch {
         self.answers.clear();
         self.pressed.clear();
         self.work = Work::default();
+    }
+
+    /// Keeps the memory of changes that were carried out, unless they were many.
+    pub(super) fn keep_changes(&mut self, mut changes: Vec<RouteChange>) {
+        if changes.capacity() <= CHANGES_KEPT {
+            changes.clear();
+            self.changes = changes;
+        }
     }
 
     /// It has changed nothing so far: there is nothing to carry out.

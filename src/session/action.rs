@@ -59,6 +59,8 @@ pub enum Action<'a> {
         filter: &'a TopicFilter,
         /// Its options and identifier.
         subscription: Subscription,
+        /// There was none for the filter.
+        is_new: bool,
     },
     /// Take a Subscription out of the tree.
     Unsubscribe {

@@ -105,7 +105,7 @@ impl Cursors {
     /// that comes last for it, which may be none. Returns those without a cursor now of which the store knows
     /// one.
     pub fn replace(&mut self, renewed: Vec<(TopicFilter, Option<Cursor>)>) -> Vec<TopicFilter> {
-        if renewed.is_empty() {
+        if self.is_empty() && renewed.iter().all(|(_, cursor)| cursor.is_none()) {
             return Vec::new();
         }
         let mut noted = BTreeSet::new();

@@ -17,8 +17,6 @@ struct SubscribePass<'a> {
     groups: usize,
     /// Filters that were refused: why, the first of them, and how many.
     refused: Vec<(Grounds, &'a str, u64)>,
-    /// Filters that were there before, each with the cursor that replaces its former one, if any.
-    renewed: Vec<(TopicFilter, Option<Cursor>)>,
 }
 
 /// So many Subscriptions a client has as long as there is room for one more in the broker.
@@ -42,9 +40,6 @@ impl Session {
             .iter()
             .map(|(filter, options)| self.subscribe(filter, *options, id, &mut pass, cx, out))
             .collect();
-        for filter in self.cursors.replace(pass.renewed) {
-            self.owes_nothing(&filter, cx, out);
-        }
         for (grounds, topic, count) in pass.refused {
             out(Action::Refused { grounds, topic, count });
         }
@@ -93,15 +88,33 @@ impl Session {
         }
     }
 
-    /// The Subscriptions of the last SUBSCRIBE are in the tree since `moment`; SUBACK promises what is retained
-    /// for them. `look` pulls nothing, and says whether there is nothing.
-    pub fn subscribed(
+    /// `subscriptions`, those of the last SUBSCRIBE, are in the tree since `moment`, each with whether it was not
+    /// there before; SUBACK promises what is retained for them. At `None` nothing was retained: what comes
+    /// later comes live, and no cursor is opened. `look` pulls nothing, and says whether there is nothing.
+    pub fn subscribed<'a>(
         &mut self,
-        moment: RetainedMoment,
+        subscriptions: impl Iterator<Item = (&'a TopicFilter, &'a Subscription, bool)>,
+        moment: Option<RetainedMoment>,
         cx: &Context<'_>,
         mut look: impl FnMut(&mut Cursor) -> bool,
         out: &mut impl FnMut(Action<'_>),
     ) {
+        // Filters that were there before, each with the cursor that replaces its former one, if any.
+        let mut renewed = Vec::new();
+        for (filter, subscription, is_new) in subscriptions {
+            let Subscription { options, id } = *subscription;
+            let opens = moment.is_some() && wants_retained(filter, subscription, is_new, cx);
+            let cursor = opens.then(|| Cursor::new(filter.clone(), options.qos, id));
+            match cursor {
+                Some(cursor) if is_new => self.cursors.open(cursor),
+                cursor if !is_new => renewed.push((filter.clone(), cursor)),
+                _ => {}
+            }
+        }
+        for filter in self.cursors.replace(renewed) {
+            self.owes_nothing(&filter, cx, out);
+        }
+        let Some(moment) = moment else { return };
         let mut cursors = std::mem::take(&mut self.cursors);
         let durable = cx.remembers && self.lasts();
         cursors.begin(moment, |cursor| {
@@ -232,8 +245,7 @@ impl Session {
             let filter = || filter.clone();
             self.remember(cx, out, || Op::Subscribed { filter: filter(), options, id, owes: None });
         }
-        out(Action::Subscribe { filter: &filter, subscription });
-        self.open_cursor(filter, subscription, old.is_none(), pass, cx);
+        out(Action::Subscribe { filter: &filter, subscription, is_new: old.is_none() });
         Reason::granted(options.qos)
     }
 
@@ -258,31 +270,6 @@ impl Session {
             pass.subscriptions -= 1;
             pass.groups -= usize::from(new_group);
             Ok(())
-        }
-    }
-
-    /// Retained messages: never for a Shared Subscription, else as Retain Handling says
-    /// `[MQTT5-3.3.1-9]` `[MQTT5-3.3.1-10]` `[MQTT5-3.3.1-11]`.
-    fn open_cursor(
-        &mut self,
-        filter: TopicFilter,
-        subscription: Subscription,
-        is_new: bool,
-        pass: &mut SubscribePass<'_>,
-        cx: &Context<'_>,
-    ) {
-        let wanted = match subscription.options.retain_handling {
-            RetainHandling::Always => true,
-            RetainHandling::IfNew => is_new,
-            RetainHandling::Never => false,
-        };
-        let opens = wanted && filter.share().is_none() && cx.policy.session.retain_available;
-        let cursor =
-            opens.then(|| Cursor::new(filter.clone(), subscription.options.qos, subscription.id));
-        match cursor {
-            Some(cursor) if is_new => self.cursors.open(cursor),
-            cursor if !is_new => pass.renewed.push((filter, cursor)),
-            _ => {}
         }
     }
 
@@ -313,7 +300,6 @@ impl<'a> SubscribePass<'a> {
             subscriptions: cx.subscriptions_free,
             groups: cx.groups_free,
             refused: Vec::new(),
-            renewed: Vec::new(),
         }
     }
 
@@ -326,4 +312,20 @@ impl<'a> SubscribePass<'a> {
         }
         reason
     }
+}
+
+/// Retained messages: never for a Shared Subscription, else as Retain Handling says `[MQTT5-3.3.1-9]`
+/// `[MQTT5-3.3.1-10]` `[MQTT5-3.3.1-11]`.
+fn wants_retained(
+    filter: &TopicFilter,
+    subscription: &Subscription,
+    is_new: bool,
+    cx: &Context<'_>,
+) -> bool {
+    let wanted = match subscription.options.retain_handling {
+        RetainHandling::Always => true,
+        RetainHandling::IfNew => is_new,
+        RetainHandling::Never => false,
+    };
+    wanted && filter.share().is_none() && cx.policy.session.retain_available
 }

@@ -203,8 +203,9 @@ impl Attachment {
     #[inline(never)]
     fn carry_out_other(&mut self, action: Action<'_>, turn: &mut Turn<'_>) {
         match action {
-            Action::Subscribe { filter, subscription } => {
-                turn.changes.push(RouteChange::Subscribe(filter.clone(), subscription));
+            Action::Subscribe { filter, subscription, is_new } => {
+                let filter = filter.clone();
+                turn.changes.push(RouteChange::Subscribe { filter, subscription, is_new });
             }
             Action::Unsubscribe { filter } => {
                 turn.changes.push(RouteChange::Unsubscribe(filter.clone()))

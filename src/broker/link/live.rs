@@ -24,7 +24,7 @@ use crate::broker::router::{RouteChange, Subscriber};
 use crate::broker::turn::{Scratch, Turn};
 use crate::codec::{Packet, PacketId, QoS, Reason};
 use crate::message::{ClientId, GroupId, RefusalKind};
-use crate::session::{Context, Cursor, Input, Session};
+use crate::session::{Action, Context, Cursor, Input, Session};
 use crate::shape::{Load, Shaper};
 use crate::time::Time;
 
@@ -316,13 +316,9 @@ impl Live {
         }
         let changes = std::mem::take(&mut turn.changes);
         turn.work.add(changes.len() * CHANGE_COPIES, 0);
-        let filters = || {
-            changes.iter().filter_map(|change| match change {
-                RouteChange::Subscribe(filter, _) => Some(filter.pattern()),
-                RouteChange::Unsubscribe(_) => None,
-            })
-        };
-        let own: Vec<_> = filters().filter(|filter| filter.starts_with("$SYS")).collect();
+        let subscriptions = || changes.iter().filter_map(RouteChange::subscription);
+        let filters = subscriptions().map(|(filter, ..)| filter.pattern());
+        let own: Vec<_> = filters.filter(|filter| filter.starts_with("$SYS")).collect();
         let of_sys = !own.is_empty();
         if of_sys {
             turn.broker.refresh_sys(&own, turn);
@@ -334,13 +330,15 @@ impl Live {
         let subscriber = Subscriber::new(self.attachment.id(), &self.attachment.mailbox);
         let subscriber = subscriber.lasting(self.session.lasts()).connected(true);
         let memberships = &mut self.attachment.memberships;
-        let moment = turn.broker.change_routes(&subscriber, changes, memberships, turn);
+        let moment = turn.broker.change_routes(&subscriber, &changes, memberships, turn);
         let (cx, now) = (turn.context(), turn.now);
         let retained = turn.broker.0.router.retained();
         let Live { session, attachment } = self;
         let mut steps = LOOK_MAX;
         let look = |cursor: &mut Cursor| retained.is_at_end(cursor, &mut steps, now);
-        session.subscribed(moment, &cx, look, &mut |action| attachment.carry_out(action, turn));
+        let out = &mut |action: Action<'_>| attachment.carry_out(action, turn);
+        session.subscribed(subscriptions(), moment, &cx, look, out);
+        turn.keep_changes(changes);
         if of_sys && !turn.batch.is_empty() {
             // SUBACK promises this too.
             let receipt = turn.commit();

@@ -11,9 +11,33 @@ use crate::topic::TopicFilter;
 #[derive(Clone, Debug)]
 pub enum RouteChange {
     /// Put in or replace.
-    Subscribe(TopicFilter, Subscription),
+    Subscribe {
+        /// The whole filter.
+        filter: TopicFilter,
+        /// Its options and identifier.
+        subscription: Subscription,
+        /// The Session had none for the filter.
+        is_new: bool,
+    },
     /// Take out.
     Unsubscribe(TopicFilter),
+}
+
+impl RouteChange {
+    /// A new Subscription.
+    pub fn subscribe(filter: TopicFilter, subscription: Subscription) -> RouteChange {
+        RouteChange::Subscribe { filter, subscription, is_new: true }
+    }
+
+    /// The Subscription that it puts in, if it does, and whether the Session had none for the filter.
+    pub fn subscription(&self) -> Option<(&TopicFilter, &Subscription, bool)> {
+        match self {
+            RouteChange::Subscribe { filter, subscription, is_new } => {
+                Some((filter, subscription, *is_new))
+            }
+            RouteChange::Unsubscribe(_) => None,
+        }
+    }
 }
 
 /// The Session that asks for a change.

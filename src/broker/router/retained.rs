@@ -92,10 +92,11 @@ impl RetainedMessages {
         retaining.kept.then(|| inner.open_stamp())
     }
 
-    /// How far they have come.
-    pub(super) fn moment(&self) -> RetainedMoment {
+    /// How far they have come; `None` if there is none.
+    pub(super) fn moment(&self) -> Option<RetainedMoment> {
         let inner = self.lock();
-        RetainedMoment { stamp: inner.stamp, latest: inner.latest }
+        let is_some = inner.all.messages > 0;
+        is_some.then(|| RetainedMoment { stamp: inner.stamp, latest: inner.latest })
     }
 
     /// Whether there is nothing for `cursor`, as far as a look at `steps` topics shows.
@@ -416,7 +417,9 @@ mod tests {
                 let soonest = soonest.filter(|time| *time != Time::NEVER);
                 assert_eq!(retained.deadline(), soonest, "{seed} {step}");
                 let oldest = open.first().copied().unwrap_or(stamp + 1);
-                assert_eq!((retained.moment().stamp, retained.oldest_open()), (stamp, oldest));
+                assert_eq!(retained.oldest_open(), oldest);
+                let moment = retained.moment().map(|moment| moment.stamp);
+                assert_eq!(moment, (!twin.is_empty()).then_some(stamp));
                 let noted = draw(stamp as usize + 1) as u64;
                 let seen = twin.iter().filter(|(_, (_, stamp))| *stamp <= noted);
                 let mut seen: Vec<_> = seen.map(|(topic, _)| (*topic).to_owned()).collect();

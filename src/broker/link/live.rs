@@ -51,26 +51,18 @@ const PUBLISH_LOOKS: usize = 4096;
 const _: () = assert!(size_of::<Live>() <= 232, "an idle client should stay small");
 
 impl Live {
+    /// The client of a Session that is there, or new. It is made where it stays: it is too large to be moved
+    /// often.
     pub fn new(
-        kept: Kept<Parked>,
+        session: impl Into<Parked>,
         (origin, flow): (Origin, Option<Box<FlowState>>),
         turn: &Turn<'_>,
-    ) -> Live {
-        let router = &turn.broker.0.router;
-        let memberships: ThinVec<_> = kept
-            .session
-            .subscriptions()
-            .filter(|(filter, _)| filter.share().is_some())
-            .filter_map(|(filter, subscription)| router.membership(kept.id, filter, subscription))
-            .collect();
-        for membership in &memberships {
-            membership.mailbox().join();
-        }
-        let Parked { session, mailbox, newest, .. } = kept.take();
+    ) -> Box<Live> {
+        let Parked { session, mailbox, newest, .. } = session.into();
         let attachment = Attachment {
             origin,
             mailbox,
-            memberships,
+            memberships: ThinVec::new(),
             version: session.terms().version,
             packet_max: session.terms().packet_max,
             settled: [0, 0],
@@ -82,9 +74,23 @@ impl Live {
             client_end: ClientEnd::Unsaid,
             flow,
         };
-        let mut live = Kept::new(Live { session, attachment });
+        let mut live = Kept::new(Box::new(Live { session, attachment }));
+        live.join_groups(turn);
         live.attachment.classify(turn);
         live.take()
+    }
+
+    /// Its parts in the groups of its Subscriptions.
+    fn join_groups(&mut self, turn: &Turn<'_>) {
+        let (router, id) = (&turn.broker.0.router, self.attachment.id());
+        let shared = self.session.subscriptions().filter(|(filter, _)| filter.share().is_some());
+        let memberships: ThinVec<_> = shared
+            .filter_map(|(filter, subscription)| router.membership(id, filter, subscription))
+            .collect();
+        for membership in &memberships {
+            membership.mailbox().join();
+        }
+        self.attachment.memberships = memberships;
     }
 
     pub fn client_id(&self) -> &ClientId {

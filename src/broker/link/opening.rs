@@ -306,11 +306,13 @@ impl State {
         parked: Option<Box<Parked>>,
         turn: &mut Turn<'_>,
     ) {
-        let Phase::Opening(opening) = std::mem::replace(&mut self.phase, Phase::Closed) else {
+        let Phase::Opening(mut opening) = std::mem::replace(&mut self.phase, Phase::Closed) else {
             return;
         };
-        let Opening { asked, stage, .. } = *opening;
-        let (Some(mut asked), Stage::Claiming { identity, claimed, data }) = (asked, stage) else {
+        let stage = std::mem::take(&mut opening.stage);
+        let (Some(asked), Stage::Claiming { identity, claimed, data }) =
+            (&mut opening.asked, stage)
+        else {
             return;
         };
         let mut granted = Kept::new(Granted::new(id, parked, identity, &asked.terms, turn.now));
@@ -335,11 +337,15 @@ impl State {
         connack.authentication_data = data.as_deref();
         let login = asked.method.clone().map(Login::new);
         let flow = (login.is_some() || asked.certificate.is_some()).then(|| {
-            Box::new(FlowState { login, certificate: asked.certificate, ..FlowState::default() })
+            Box::new(FlowState {
+                login,
+                certificate: asked.certificate.take(),
+                ..FlowState::default()
+            })
         });
         fault::reach("connect");
-        let live = Live::new(Kept::new(granted.take().into()), (asked.origin, flow), turn);
-        self.phase = Phase::Live(Box::new(live));
+        let origin = std::mem::take(&mut asked.origin);
+        self.phase = Phase::Live(Live::new(granted.take(), (origin, flow), turn));
         turn.broker.metrics().connect();
         let Phase::Live(live) = &mut self.phase else { return };
         if !live.greet(&connack, waits, turn)

@@ -1,7 +1,7 @@
 //! Where a client came from.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use crate::broker::{ListenerId, Peer};
 
@@ -12,6 +12,12 @@ pub(super) enum Origin {
     V6(Box<(SocketAddrV6, Option<ListenerId>)>),
     /// No address of the Internet.
     Other(Box<(Box<str>, Option<ListenerId>)>),
+}
+
+impl Default for Origin {
+    fn default() -> Origin {
+        Origin::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0), None)
+    }
 }
 
 impl Origin {

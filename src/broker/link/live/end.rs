@@ -13,7 +13,7 @@ use crate::time::Time;
 
 impl Live {
     /// The connection is over: the Will is decided, the Session parked or ended.
-    pub fn end(self, reason: &str, turn: &mut Turn<'_>) {
+    pub fn end(self: Box<Self>, reason: &str, turn: &mut Turn<'_>) {
         let panicked = &turn.broker.0.panicked;
         let counted = panicked.counts_any().then(|| self.client_id().clone());
         self.end_with(reason, None, turn);
@@ -22,7 +22,7 @@ impl Live {
 
     /// The connection is over because its turn has panicked. If that has happened to its client too often
     /// in a row, its Session ends with it.
-    pub fn end_with_panic(mut self, turn: &mut Turn<'_>) {
+    pub fn end_with_panic(mut self: Box<Self>, turn: &mut Turn<'_>) {
         if turn.broker.0.panicked.is_too_often(self.client_id()) {
             self.session.end_with_connection();
         }
@@ -31,7 +31,7 @@ impl Live {
 
     /// The same as [`Live::end`] after a CONNECT that was refused late: the Will that stays with its Session
     /// is due at `will_left`.
-    pub fn end_with(self, reason: &str, will_left: Option<Time>, turn: &mut Turn<'_>) {
+    pub fn end_with(self: Box<Self>, reason: &str, will_left: Option<Time>, turn: &mut Turn<'_>) {
         turn.broker.metrics().disconnect();
         let mut kept = Kept::new(self);
         if let Some(limits) = kept.attachment.limits_mut() {
@@ -67,7 +67,7 @@ impl Live {
 
     /// Keeps the Session, and the levels of its buckets, for the next connection.
     fn park(
-        mut kept: Kept<Live>,
+        mut kept: Kept<Box<Live>>,
         will_due: Option<Time>,
         newest: Option<Receipt>,
         turn: &mut Turn<'_>,
@@ -91,8 +91,8 @@ impl Live {
     }
 
     /// Ends the Session with its connection.
-    fn dissolve(mut kept: Kept<Live>, identity: &Identity, turn: &mut Turn<'_>) {
-        let Live { session, attachment } = &mut *kept;
+    fn dissolve(mut kept: Kept<Box<Live>>, identity: &Identity, turn: &mut Turn<'_>) {
+        let Live { session, attachment } = &mut **kept;
         let (broker, id) = (turn.broker, attachment.id());
         turn.wakers.extend(attachment.mailbox.detach(&mut attachment.settled, true).0);
         broker.dissolve(id, session, &attachment.mailbox, false, Loss::SessionEnded, turn);
@@ -102,9 +102,9 @@ impl Live {
 }
 
 /// The Session of a link that is gone.
-impl From<Live> for Parked {
-    fn from(live: Live) -> Parked {
-        let Live { session, attachment } = live;
+impl From<Box<Live>> for Parked {
+    fn from(live: Box<Live>) -> Parked {
+        let Live { session, attachment } = *live;
         Parked {
             id: attachment.id(),
             session,

@@ -70,21 +70,22 @@ impl<K: Ord + Copy, V> Trie<K, V> {
         hash: &TextHash,
         visit: &mut impl FnMut(K, &'t V),
     ) -> usize {
-        let mut walk = Walk { next: Reached::new(), looks: 1, visit };
+        let mut walk = Walk { looks: 1, visit };
         // `$`-topics are not matched by a leading wildcard [MQTT5-4.7.2-1].
         let mut wild = !name.starts_with('$');
-        let mut reached = Reached::new();
+        // Two sets that take turns by reference: to swap what is in them would move it at each level.
+        let (mut reached, mut next) = (&mut Reached::new(), &mut Reached::new());
         reached.push(ROOT);
         for level in levels(name) {
             let of_level = hash.of(level);
             for node in reached.iter() {
-                self.step(node, (level, of_level), wild, &mut walk);
+                self.step(node, (level, of_level), wild, &mut walk, next);
             }
-            if walk.next.is_empty() {
+            if next.is_empty() {
                 return walk.looks;
             }
-            std::mem::swap(&mut reached, &mut walk.next);
-            walk.next.clear();
+            std::mem::swap(&mut reached, &mut next);
+            next.clear();
             wild = true;
         }
         for node in reached.iter() {
@@ -103,18 +104,19 @@ impl<K: Ord + Copy, V> Trie<K, V> {
         (level, of_level): (&[u8], u64),
         wild: bool,
         walk: &mut Walk<'_, F>,
+        next: &mut Reached,
     ) {
         let parent = self.nodes.at(node);
         if wild {
             self.visit_rest(parent, walk);
             if parent.plus != NONE {
-                walk.reach(parent.plus);
+                walk.reach(parent.plus, next);
             }
         }
         if parent.named > 0
             && let Some(child) = self.edges.find(of_level, node, level, &self.nodes)
         {
-            walk.reach(child);
+            walk.reach(child, next);
         }
     }
 
@@ -198,8 +200,6 @@ impl<K: Ord + Copy, V> Trie<K, V> {
 
 /// A visit on its way.
 struct Walk<'w, F> {
-    /// The nodes that the next level is read from.
-    next: Reached,
     /// Nodes that were looked at.
     looks: usize,
     visit: &'w mut F,
@@ -207,9 +207,9 @@ struct Walk<'w, F> {
 
 impl<F> Walk<'_, F> {
     #[inline]
-    fn reach(&mut self, node: u32) {
+    fn reach(&mut self, node: u32, next: &mut Reached) {
         self.looks += 1;
-        self.next.push(node);
+        next.push(node);
     }
 }
 

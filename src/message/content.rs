@@ -154,7 +154,7 @@ impl Message {
             mid: AtomicU64::new(0),
             meter: Some(meter),
         };
-        meter.note(bytes.into());
+        meter.note_made(bytes);
         Message(Some(shared))
     }
 
@@ -243,7 +243,7 @@ impl Written {
     /// Counts its bytes out of the meter.
     fn settle(&mut self) {
         if let Some(meter) = self.head.meter.take() {
-            meter.note(-i64::from(self.head.bytes));
+            meter.note_freed(self.head.bytes);
         }
     }
 }

@@ -14,11 +14,17 @@ pub struct Meter {
     messages: AtomicI64,
 }
 
-/// What a thread has noted and not settled, and of which meter: bytes and messages.
-type Unsettled = (Option<&'static Meter>, i64, i64);
+/// What a thread has noted and not settled, and of which meter.
+struct Unsettled {
+    meter: Cell<Option<&'static Meter>>,
+    bytes: Cell<i64>,
+    messages: Cell<i64>,
+}
 
 thread_local! {
-    static UNSETTLED: Cell<Unsettled> = const { Cell::new((None, 0, 0)) };
+    static UNSETTLED: Unsettled = const {
+        Unsettled { meter: Cell::new(None), bytes: Cell::new(0), messages: Cell::new(0) }
+    };
 }
 
 impl Meter {
@@ -41,35 +47,60 @@ impl Meter {
     }
 
     /// Bytes, without settling what this thread has noted.
+    #[inline]
     pub fn about(&'static self) -> u64 {
-        let unsettled = match UNSETTLED.get() {
-            (Some(meter), bytes, _) if std::ptr::eq(meter, self) => bytes,
-            _ => 0,
-        };
+        let unsettled = UNSETTLED.with(|own| if own.is_of(self) { own.bytes.get() } else { 0 });
         u64::try_from(self.bytes.load(Ordering::Relaxed) + unsettled).unwrap_or(0)
     }
 
     /// Adds to the meter what this thread has noted.
+    #[inline]
     pub fn settle(&'static self) {
-        if let (Some(meter), bytes, messages) = UNSETTLED.get()
-            && (bytes != 0 || messages != 0)
-        {
+        UNSETTLED.with(Unsettled::settle);
+    }
+
+    /// A message of so many bytes is made.
+    #[inline]
+    pub(super) fn note_made(&'static self, bytes: u32) {
+        self.note(bytes.into(), 1);
+    }
+
+    /// A message of so many bytes is freed.
+    #[inline]
+    pub(super) fn note_freed(&'static self, bytes: u32) {
+        self.note(-i64::from(bytes), -1);
+    }
+
+    #[inline]
+    fn note(&'static self, bytes: i64, messages: i64) {
+        UNSETTLED.with(|own| {
+            if !own.is_of(self) {
+                own.settle();
+                own.meter.set(Some(self));
+            }
+            own.bytes.set(own.bytes.get() + bytes);
+            own.messages.set(own.messages.get() + messages);
+        });
+    }
+}
+
+impl Unsettled {
+    #[inline]
+    fn is_of(&self, meter: &'static Meter) -> bool {
+        self.meter.get().is_some_and(|own| std::ptr::eq(own, meter))
+    }
+
+    #[inline]
+    fn settle(&self) {
+        if (self.bytes.get(), self.messages.get()) == (0, 0) {
+            return;
+        }
+        let (bytes, messages) = (self.bytes.take(), self.messages.take());
+        if let Some(meter) = self.meter.get() {
             meter.bytes.fetch_add(bytes, Ordering::Relaxed);
             if messages != 0 {
                 meter.messages.fetch_add(messages, Ordering::Relaxed);
             }
-            UNSETTLED.set((Some(meter), 0, 0));
-        }
-    }
-
-    /// A message of so many bytes is made or, below 0, freed.
-    pub(super) fn note(&'static self, bytes: i64) {
-        let (meter, before, messages) = UNSETTLED.get();
-        if meter.is_some_and(|meter| std::ptr::eq(meter, self)) {
-            UNSETTLED.set((meter, before + bytes, messages + bytes.signum()));
-        } else {
-            self.settle();
-            UNSETTLED.set((Some(self), bytes, bytes.signum()));
         }
     }
 }

@@ -58,12 +58,14 @@ pub struct Published {
     unrouted: Option<Unrouted>,
 }
 
-/// What a message that may come in is good for.
+/// What a message that asks to come in is good for.
 enum LetIn {
     /// All that it asks for.
     Whole,
     /// To be delivered, and not to be retained.
-    LiveOnly(Grounds),
+    LiveOnly,
+    /// Nothing.
+    Not(Published),
 }
 
 /// One message as it takes its place in the order: all that a broker needs to know to apply it.
@@ -158,6 +160,34 @@ impl Published {
     }
 }
 
+/// It may not come in.
+#[cold]
+fn refuse(reason: Reason, why: Unrouted, grounds: Grounds, turn: &mut Turn<'_>) -> LetIn {
+    turn.refused = Some(grounds);
+    LetIn::Not(Published::unrouted(reason, why))
+}
+
+/// It may not come in, because the store does not take it.
+#[cold]
+fn no_room(reason: Reason, turn: &mut Turn<'_>) -> LetIn {
+    turn.refused = Some(no_room_for(reason));
+    let refused = Published::unrouted(reason, Unrouted::Refused);
+    LetIn::Not(Published { no_room: true, ..refused })
+}
+
+/// It comes in, and is not retained.
+#[cold]
+fn live_only(grounds: Grounds, turn: &mut Turn<'_>) -> LetIn {
+    turn.refused = Some(grounds);
+    LetIn::LiveOnly
+}
+
+/// Why the store does not take a message.
+fn no_room_for(reason: Reason) -> Grounds {
+    let failed = reason == Reason::UnspecifiedError;
+    Grounds::new(if failed { RefusalKind::StoreFailed } else { RefusalKind::StoreFull })
+}
+
 impl Broker {
     /// Routes a message to every receiver that wants it, if it may come in. In this order it is asked
     /// for rights, rate and load, and room in memory and in the store.
@@ -169,20 +199,20 @@ impl Broker {
             Publisher::System => (&self.0.system, true),
         };
         let bytes = submission.draft.bytes(identity);
-        let let_in = if system { Ok(LetIn::Whole) } else { self.let_in(&submission, bytes, turn) };
-        let retains = match let_in {
-            Ok(LetIn::Whole) => submission.draft.retain,
-            Ok(LetIn::LiveOnly(grounds)) => {
-                self.lose_retained(submission.draft.topic);
-                turn.refused = Some(grounds);
-                false
+        let mut retains = submission.draft.retain;
+        if !system {
+            match self.let_in(&submission, bytes, turn) {
+                LetIn::Whole => {}
+                LetIn::LiveOnly => {
+                    self.lose_retained(submission.draft.topic);
+                    retains = false;
+                }
+                LetIn::Not(refused) => {
+                    turn.room_granted = false;
+                    return refused;
+                }
             }
-            Err((refused, grounds)) => {
-                turn.room_granted = false;
-                turn.refused = Some(grounds);
-                return refused;
-            }
-        };
+        }
         fault::ask(submission.draft.topic.as_str(), submission.draft.payload);
         fault::reach("publish");
         let Submission { draft, with, .. } = submission;
@@ -192,69 +222,50 @@ impl Broker {
         self.apply(record, with, turn)
     }
 
-    /// Whether a client's message may come in; nothing is changed.
-    fn let_in(
-        &self,
-        submission: &Submission<'_>,
-        bytes: usize,
-        turn: &mut Turn<'_>,
-    ) -> Result<LetIn, (Published, Grounds)> {
+    /// Whether a client's message may come in; nothing is changed. Why it may not, or not be retained,
+    /// is left in the turn.
+    fn let_in(&self, submission: &Submission<'_>, bytes: usize, turn: &mut Turn<'_>) -> LetIn {
         let Submission { draft, publisher, over_rate, told, .. } = submission;
-        let unrouted = |reason, why, kind| (Published::unrouted(reason, why), Grounds::new(kind));
         if !self.may_publish(*publisher, draft) {
             let own = reserved(draft.topic.as_str());
             let kind = RefusalKind::PublishNotAuthorized;
             let kind = if own { RefusalKind::PublishReserved } else { kind };
-            return Err(unrouted(Reason::NotAuthorized, Unrouted::Refused, kind));
+            return refuse(Reason::NotAuthorized, Unrouted::Refused, Grounds::new(kind), turn);
         }
         if *over_rate {
-            let kind = RefusalKind::PublishRate;
-            return Err(unrouted(Reason::QuotaExceeded, Unrouted::OverRate, kind));
+            let grounds = Grounds::new(RefusalKind::PublishRate);
+            return refuse(Reason::QuotaExceeded, Unrouted::OverRate, grounds, turn);
         }
         let is_will = matches!(publisher, Publisher::Will(_));
-        // What is retained is of few messages, and its loss would last.
-        let sheds = draft.qos == QoS::AtMostOnce && !draft.retain && !is_will;
-        if sheds && turn.pressure.level() >= SHED {
-            let kind = RefusalKind::PublishOverload;
-            return Err(unrouted(Reason::QuotaExceeded, Unrouted::Shed, kind));
-        }
-        let refuse = |reason| Published::unrouted(reason, Unrouted::Refused);
-        let full = |grounds| (refuse(Reason::QuotaExceeded), grounds);
-        self.admit(bytes).map_err(full)?;
         let qos0 = draft.qos == QoS::AtMostOnce;
-        match self.admit_retained(draft, bytes) {
-            Err(grounds) if *told => return Err(full(grounds)),
+        // What is retained is of few messages, and its loss would last.
+        if turn.pressure.level() >= SHED && qos0 && !draft.retain && !is_will {
+            let grounds = Grounds::new(RefusalKind::PublishOverload);
+            return refuse(Reason::QuotaExceeded, Unrouted::Shed, grounds, turn);
+        }
+        if let Err(grounds) = self.admit(bytes) {
+            return refuse(Reason::QuotaExceeded, Unrouted::Refused, grounds, turn);
+        }
+        if let Err(grounds) = self.admit_retained(draft, bytes) {
+            if *told {
+                return refuse(Reason::QuotaExceeded, Unrouted::Refused, grounds, turn);
+            }
             // At QoS 0 it was for the store only to be retained.
-            Err(grounds) if is_will || qos0 => {
+            if is_will || qos0 {
                 turn.room_granted = false;
-                return Ok(LetIn::LiveOnly(grounds));
+            } else if let Err(reason) = self.admit_to_store(draft, bytes, turn) {
+                return no_room(reason, turn);
             }
-            Err(grounds) => {
-                self.let_into_store(draft, bytes, turn)?;
-                return Ok(LetIn::LiveOnly(grounds));
-            }
-            Ok(()) if is_will => return Ok(LetIn::Whole),
-            Ok(()) => {}
+            return live_only(grounds, turn);
         }
-        match self.let_into_store(draft, bytes, turn) {
-            Ok(()) => Ok(LetIn::Whole),
-            Err((_, grounds)) if qos0 && !told => Ok(LetIn::LiveOnly(grounds)),
-            Err(refused) => Err(refused),
+        if is_will {
+            return LetIn::Whole;
         }
-    }
-
-    fn let_into_store(
-        &self,
-        draft: &Draft<'_>,
-        bytes: usize,
-        turn: &mut Turn<'_>,
-    ) -> Result<(), (Published, Grounds)> {
-        self.admit_to_store(draft, bytes, turn).map_err(|reason| {
-            let failed = reason == Reason::UnspecifiedError;
-            let kind = if failed { RefusalKind::StoreFailed } else { RefusalKind::StoreFull };
-            let refused = Published::unrouted(reason, Unrouted::Refused);
-            (Published { no_room: true, ..refused }, Grounds::new(kind))
-        })
+        match self.admit_to_store(draft, bytes, turn) {
+            Ok(()) => LetIn::Whole,
+            Err(reason) if qos0 && !told => live_only(no_room_for(reason), turn),
+            Err(reason) => no_room(reason, turn),
+        }
     }
 
     /// Whether the publisher may publish this: asked here and nowhere else.
@@ -339,13 +350,15 @@ impl Broker {
         scratch.work.add(found, looks);
         scratch.tally.add(Counter::Routed, found as u64);
         scratch.stamps.extend(stamp);
-        let stored = self.store(record, copies, stamp, with, turn) && draft.qos > QoS::AtMostOnce;
+        let stored = shared.remembers
+            && self.store(record, copies, stamp, with, turn)
+            && draft.qos > QoS::AtMostOnce;
         let reason = reason_of(found, admitted, refused);
         let pressed = !turn.pressed.is_empty();
         Published { admitted, refused, reason, stored, no_room: false, pressed, unrouted: None }
     }
 
-    /// Puts a message into the turn's batch, if it is to be kept.
+    /// Puts a message into the turn's batch, if it is to be kept: where the store remembers anything.
     fn store(
         &self,
         record: &mut Record<'_>,
@@ -354,9 +367,6 @@ impl Broker {
         with: Option<(SessionId, Op)>,
         turn: &mut Turn<'_>,
     ) -> bool {
-        if !self.0.remembers {
-            return false;
-        }
         let mut stored = with.is_some();
         turn.batch.ops.extend(with);
         if retained.is_some() || !copies.is_empty() {

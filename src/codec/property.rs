@@ -363,8 +363,11 @@ impl<'a> Properties<'a> {
 
     /// Appends what a broker forwards unaltered with a message, in order: everything but Topic
     /// Alias, Message Expiry Interval, Subscription Identifier and Will Delay Interval.
+    #[inline]
     pub fn forwarded(&self, out: &mut Vec<u8>) {
-        self.put_forwarded(out);
+        if !self.as_bytes().is_empty() {
+            self.put_forwarded(out);
+        }
     }
 
     /// The Subscription Identifiers in the block, in order.

@@ -140,11 +140,16 @@ pub fn capped_expiry(seconds: u32, policy: &Policy) -> u32 {
 }
 
 /// Whether only the broker itself publishes to `topic`.
+#[inline]
 pub fn reserved(topic: &str) -> bool {
-    topic.starts_with('$')
-        && (["$SYS/", "$dead/", "$share/"].iter().any(|own| topic.starts_with(own))
-            || topic == "$SYS"
-            || topic == "$dead")
+    topic.as_bytes().first() == Some(&b'$') && is_own(topic)
+}
+
+#[cold]
+fn is_own(topic: &str) -> bool {
+    ["$SYS/", "$dead/", "$share/"].iter().any(|own| topic.starts_with(own))
+        || topic == "$SYS"
+        || topic == "$dead"
 }
 
 /// Whether this is what mosquitto publishes, as a bridge, to the broker that it connects to: whether it is

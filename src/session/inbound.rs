@@ -1,5 +1,7 @@
 //! What the client publishes: PUBLISH and PUBREL in, PUBACK, PUBREC and PUBCOMP out.
 
+use std::num::NonZeroU16;
+
 use super::violation::Violation;
 use super::{Action, Context, Count, Op, PacketResult, Session, answer};
 use crate::codec::{Ack, Packet, PacketId, Publish, QoS, Reason, Version};
@@ -122,8 +124,16 @@ impl Session {
     }
 
     /// Sets the alias of the packet, also of a PUBLISH that is refused later.
+    #[inline]
     fn note_alias(&mut self, publish: &Publish<'_>) -> PacketResult {
-        let Some(alias) = publish.topic_alias else { return Ok(()) };
+        match publish.topic_alias {
+            None => Ok(()),
+            Some(alias) => self.set_alias(alias, publish),
+        }
+    }
+
+    #[inline(never)]
+    fn set_alias(&mut self, alias: NonZeroU16, publish: &Publish<'_>) -> PacketResult {
         if alias.get() > self.terms.alias_in_max {
             // [MQTT5-3.2.2-17]
             return Err(Violation::of(Reason::TopicAliasInvalid));

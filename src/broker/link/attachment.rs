@@ -130,19 +130,26 @@ impl Attachment {
                 self.pour(publish, turn.now);
             }
         }
-        if let Packet::SubAck(answer) | Packet::UnsubAck(answer) = packet
-            && let Some(Pause::Filters(left)) = self.pause.as_deref_mut()
-        {
-            return left.answered(&answer.reasons);
-        }
-        // Behind SUBACK comes what is retained for the filters: it is noted in this turn, and promised too.
-        if matches!(packet, Packet::SubAck(_)) && turn.broker.0.remembers {
-            self.hold(packet, turn);
-        } else if after_ops {
-            self.answer(packet, turn);
-        } else {
+        debug_assert!(after_ops || !matches!(packet, Packet::SubAck(_) | Packet::UnsubAck(_)));
+        if !after_ops {
             self.send(packet, turn);
+        } else if !self.keeps_back(packet, turn) {
+            self.answer(packet, turn);
         }
+    }
+
+    /// Whether it is an answer to SUBSCRIBE or UNSUBSCRIBE that is not sent now. Such an answer always promises
+    /// something: only packets that do are asked.
+    fn keeps_back(&mut self, packet: &Packet<'_>, turn: &mut Turn<'_>) -> bool {
+        match (packet, self.pause.as_deref_mut()) {
+            (Packet::SubAck(answer) | Packet::UnsubAck(answer), Some(Pause::Filters(left))) => {
+                left.answered(&answer.reasons)
+            }
+            // Behind SUBACK comes what is retained for the filters: it is noted in this turn, and promised too.
+            (Packet::SubAck(_), _) if turn.broker.0.remembers => self.hold(packet, turn),
+            _ => return false,
+        }
+        true
     }
 
     /// Sends a packet that promises something: when everything so far is durable.

@@ -184,10 +184,11 @@ impl Live {
     ) {
         match packet {
             Packet::Publish(publish) => {
-                let above = publish.qos > QoS::AtMostOnce;
                 turn.tally.add(Counter::Received, 1);
                 turn.tally.add(Counter::PayloadReceived, publish.payload.len() as u64);
-                turn.tally.add(Counter::ReceivedAboveQos0, u64::from(above));
+                if publish.qos > QoS::AtMostOnce {
+                    turn.tally.add(Counter::ReceivedAboveQos0, 1);
+                }
             }
             Packet::Auth(auth) => {
                 self.session.touch(turn.now);

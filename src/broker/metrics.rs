@@ -192,10 +192,10 @@ impl Metrics {
         }
         let shard = self.shard();
         while some != 0 {
-            let counter = some.trailing_zeros() as usize % TALLIED;
-            let n = std::mem::take(&mut tally.counters[counter]);
-            shard.counters[counter].fetch_add(n, Ordering::Relaxed);
+            let counter = some.trailing_zeros() as usize;
             some &= some - 1;
+            let Some(n) = tally.counters.get_mut(counter) else { break };
+            shard.counters[counter].fetch_add(std::mem::take(n), Ordering::Relaxed);
         }
     }
 

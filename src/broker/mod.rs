@@ -156,11 +156,17 @@ impl Broker {
 
     /// Ends a turn: hands its changes to the store, pushes the copies, wakes their receivers.
     /// Because submit comes before push, no receiver can be done with a message before it is stored.
+    #[inline]
     pub(super) fn flush(&self, turn: &mut Turn<'_>) -> Option<Receipt> {
         if turn.is_clean() {
             self.0.meter.settle();
             return None;
         }
+        self.flush_changes(turn)
+    }
+
+    #[inline(never)]
+    fn flush_changes(&self, turn: &mut Turn<'_>) -> Option<Receipt> {
         if !turn.gone.is_empty() {
             self.report_drops(turn);
         }

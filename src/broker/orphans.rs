@@ -102,10 +102,20 @@ impl Drop for Publishing {
 /// Deliveries on their way to a Session, the next one first.
 pub(super) struct OnTheWay<'a>(pub std::vec::Drain<'a, Delivery>);
 
-impl Drop for OnTheWay<'_> {
-    fn drop(&mut self) {
-        if self.0.len() > 0 && unwinding() {
+impl OnTheWay<'_> {
+    #[cold]
+    fn rescue(&mut self) {
+        if unwinding() {
             leave(|orphans| orphans.deliveries.extend(&mut self.0));
+        }
+    }
+}
+
+impl Drop for OnTheWay<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.0.len() > 0 {
+            self.rescue();
         }
     }
 }

@@ -290,12 +290,11 @@ pub struct Batch {
 
 impl Batch {
     /// Whether nothing is in it.
+    #[inline]
     pub fn is_empty(&self) -> bool {
-        self.ops.is_empty()
-            && self.publishes.is_empty()
-            && self.settled.is_empty()
-            && self.groups.is_empty()
-            && self.forgotten.is_empty()
+        // One comparison: it is asked several times a turn, and mostly there is nothing.
+        let rows = self.ops.len() | self.publishes.len() | self.settled.len();
+        rows | self.groups.len() | self.forgotten.len() == 0
     }
 }
 

@@ -84,8 +84,10 @@ impl QueueSettings {
     /// The band of a message.
     #[inline]
     pub fn band(&self, topic: TopicName<'_>, properties: &Properties<'_>) -> u8 {
-        let priorities = self.priorities.as_ref();
-        priorities.map_or(ORDINARY, |priorities| priorities.band(topic, properties))
+        match &self.priorities {
+            None => ORDINARY,
+            Some(priorities) => priorities.band(topic, properties),
+        }
     }
 }
 
@@ -125,8 +127,13 @@ impl CurrentQueueSettings {
     #[inline]
     pub fn renew(&self, has: &mut Arc<QueueSettings>) {
         if has.number != self.number.load(Ordering::Acquire) {
-            *has = self.lock().settings.clone();
+            self.replace(has);
         }
+    }
+
+    #[cold]
+    fn replace(&self, has: &mut Arc<QueueSettings>) {
+        *has = self.lock().settings.clone();
     }
 
     fn lock(&self) -> MutexGuard<'_, InForce> {

@@ -136,7 +136,8 @@ pub(super) enum Owed {
 /// that is too much, so that no client keeps a worker for itself.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Work {
-    copies: usize,
+    /// Copies and looks together, in looks.
+    cost: usize,
     looks: usize,
 }
 
@@ -151,14 +152,14 @@ impl Work {
     /// A message was routed: so many copies, found by so many looks.
     #[inline]
     pub fn add(&mut self, copies: usize, looks: usize) {
-        self.copies += copies;
+        self.cost += copies * COPY_LOOKS + looks;
         self.looks += looks;
     }
 
     /// The turn has done enough.
     #[inline]
     pub fn is_enough(self) -> bool {
-        self.copies + self.looks / COPY_LOOKS >= COPIES_MAX
+        self.cost >= COPIES_MAX * COPY_LOOKS
     }
 
     /// Looks so far.
@@ -197,6 +198,7 @@ impl<'a> Turn<'a> {
 
     /// Carries out what the turn has changed so far: hands it to the store, pushes the copies, wakes
     /// their receivers. The receipt is of what the store was handed, if anything.
+    #[inline]
     pub fn commit(&mut self) -> Option<Receipt> {
         self.broker.flush(self)
     }

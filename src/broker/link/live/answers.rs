@@ -43,19 +43,30 @@ impl Live {
     }
 
     /// The batch of this turn is on its way: the answers take their places behind it.
+    #[inline]
     pub fn after_flush(
         &mut self,
         receipt: Option<Receipt>,
         waker: Option<&Waker>,
         turn: &mut Turn<'_>,
     ) {
-        let attachment = &mut self.attachment;
-        if receipt.is_none() && attachment.queue.is_none() && turn.answers.is_empty() {
-            if !turn.pressed.is_empty() {
-                attachment.begin_pause(turn);
-            }
-            return;
+        let nothing_owed =
+            receipt.is_none() && self.attachment.queue.is_none() && turn.answers.is_empty();
+        if !nothing_owed {
+            self.take_places(receipt, waker, turn);
+        } else if !turn.pressed.is_empty() {
+            self.attachment.begin_pause(turn);
         }
+    }
+
+    #[inline(never)]
+    fn take_places(
+        &mut self,
+        receipt: Option<Receipt>,
+        waker: Option<&Waker>,
+        turn: &mut Turn<'_>,
+    ) {
+        let attachment = &mut self.attachment;
         if receipt.is_some() || !turn.answers.is_empty() {
             let queue = attachment.queue.get_or_insert_default();
             queue.newest = receipt.or(queue.newest);

@@ -19,7 +19,8 @@ const EVERY: Duration = Duration::from_secs(2);
 const FALL: u64 = 32 * 1024 * 1024;
 /// After so many looks without a change, less is enough.
 const STILL: u32 = 10;
-/// The process has to have so much more or less then than after memory was last returned.
+/// The process has to have so much more or less then than after memory was last returned, or the broker to
+/// hold so much less.
 const CHANGE: u64 = 4 * 1024 * 1024;
 /// The least time between two returns, as a number of looks: they stop each thread that allocates for a
 /// moment.
@@ -55,7 +56,8 @@ impl Falls {
         let grew = self.least + self.least / 4 + FALL <= resident;
         let changes = held.abs_diff(before.0).max(resident.abs_diff(before.1)) > CHANGE / 8;
         self.still = if changes { 0 } else { self.still.saturating_add(1) };
-        let rests = self.still == STILL && resident.abs_diff(self.after) >= CHANGE;
+        let change = resident.abs_diff(self.after).max(self.most - held);
+        let rests = self.still == STILL && change >= CHANGE;
         let due = (fell || grew) && !moves && self.rest == 0 || rests;
         if due {
             self.most = held;
@@ -133,6 +135,20 @@ mod tests {
         let resident = [20, 50, 45, 45].into_iter().chain([44; 40]).map(|mib| mib * MIB);
         let looks: Vec<bool> = resident.map(|resident| falls.look(0, resident)).collect();
         assert_eq!(looks.iter().position(|due| *due), Some(3 + STILL as usize + 1));
+        assert_eq!(looks.iter().filter(|due| **due).count(), 1);
+    }
+
+    #[test]
+    fn what_was_returned_in_a_burst_is_returned_again_after_it() {
+        let mut falls = Falls { least: 20 * MIB, ..Falls::default() };
+        for (held, resident) in [(0, 20), (31, 70)] {
+            assert!(!falls.look(held * MIB, resident * MIB));
+        }
+        assert!(falls.look(31 * MIB, 70 * MIB));
+        falls.returned(46 * MIB);
+        // The process keeps what the broker has freed since.
+        let looks: Vec<bool> = (0..60).map(|_| falls.look(0, 46 * MIB)).collect();
+        assert_eq!(looks.iter().position(|due| *due), Some(STILL as usize));
         assert_eq!(looks.iter().filter(|due| **due).count(), 1);
     }
 

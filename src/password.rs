@@ -1,4 +1,4 @@
-//! `sluice passwd`: sets, deletes and lists users. Asks for a password twice and without echo on a terminal, else
+//! `sluice passwd`: sets, deletes, verifies and lists users. Asks for a password twice and without echo on a terminal, else
 //! reads standard input.
 
 use std::error::Error;
@@ -11,7 +11,8 @@ use std::thread;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
 use signal_hook::low_level::{self, pipe};
-use sluicemq::auth::edit;
+use sluicemq::auth::file::{ITERATIONS, SCRAM_ITERATIONS};
+use sluicemq::auth::{ARGON2, HashMethod, PasswordFile, ScramHash, edit};
 use sluicemq::logging::console;
 use sluicemq::run::signals::Signals;
 
@@ -32,7 +33,7 @@ pub fn run(command: &PasswordCommand, signals: &Signals) -> Result<(), Box<dyn E
                 console::say(user);
             }
         }
-        None => batch(file, command.iterations)?,
+        None => batch(file, method(command))?,
         Some(user) if command.delete => {
             if edit::delete_user(file, user)? == 0 {
                 console::complain(
@@ -41,33 +42,65 @@ pub fn run(command: &PasswordCommand, signals: &Signals) -> Result<(), Box<dyn E
                 );
             }
         }
+        Some(user) if command.verify => {
+            let password = ask(command.password_stdin, Prompts::Once, signals)?;
+            let users = PasswordFile::load(file)?;
+            if !users.check(user, &password) {
+                return Err("no such user, or another password".into());
+            }
+            console::say("the password is right");
+        }
         Some(user) => {
-            let password = ask(command.password_stdin, signals)?;
-            edit::set_passwords(file, &[(user.clone(), password)], command.iterations)?;
+            let password = ask(command.password_stdin, Prompts::Twice, signals)?;
+            edit::set_passwords(file, &[(user.clone(), password)], method(command))?;
         }
     }
     Ok(())
 }
 
-fn batch(file: &Path, iterations: u32) -> Result<(), Box<dyn Error>> {
+/// How passwords are hashed.
+fn method(command: &PasswordCommand) -> HashMethod {
+    let given = command.iterations;
+    match command.scram {
+        _ if command.argon2id => ARGON2,
+        Some(hash) => {
+            let hash = match hash {
+                256 => ScramHash::Sha256,
+                _ => ScramHash::Sha512,
+            };
+            HashMethod::Scram { hash, iterations: given.unwrap_or(SCRAM_ITERATIONS) }
+        }
+        None => HashMethod::Pbkdf2 { iterations: given.unwrap_or(ITERATIONS) },
+    }
+}
+
+fn batch(file: &Path, method: HashMethod) -> Result<(), Box<dyn Error>> {
     let mut list = Vec::new();
     io::stdin().lock().read_to_end(&mut list)?;
     let entries = edit::read_batch(&list)?;
     if entries.is_empty() {
         return Err("standard input has no line user:password; nothing was changed".into());
     }
-    let new = edit::set_passwords(file, &entries, iterations)?;
+    let new = edit::set_passwords(file, &entries, method)?;
     console::say(format_args!("{new} users added, {} changed", entries.len() - new));
     Ok(())
 }
 
+/// How often a password is asked for on a terminal.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Prompts {
+    Once,
+    /// A new one: so that no slip of the fingers becomes the password.
+    Twice,
+}
+
 /// The password; `plain` reads standard input without asking.
-fn ask(plain: bool, signals: &Signals) -> io::Result<Vec<u8>> {
+fn ask(plain: bool, asked: Prompts, signals: &Signals) -> io::Result<Vec<u8>> {
     if plain || !io::stdin().is_terminal() {
         return line();
     }
     let first = unseen("password: ", signals)?;
-    if unseen("again: ", signals)? != first {
+    if asked == Prompts::Twice && unseen("again: ", signals)? != first {
         return Err(io::Error::other("the two passwords differ; nothing was changed"));
     }
     Ok(first)

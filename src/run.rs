@@ -24,7 +24,7 @@ use signals::{Signals, Wish};
 use systemd::{Manager, MoreTime};
 use watch::{Task, Watch};
 
-use crate::auth::{PasswordAuth, PasswordFile, PasswordFileError, Rights};
+use crate::auth::{PasswordAuth, PasswordFileError, Rights};
 use crate::broker::metrics::Counter;
 use crate::broker::ports::Store;
 use crate::broker::restore::Restored;
@@ -98,7 +98,7 @@ pub fn run(
     if config.broker.workers > 0 {
         builder.worker_threads(config.broker.workers as usize);
     }
-    // Threads beside the workers only check slow passwords.
+    // Threads beside the workers only give memory back.
     let runtime = builder.max_blocking_threads(2).enable_all().build()?;
     life.manager.status("opening the store");
     let (durable, report) = crate::store::open(&config.store)?.unzip();
@@ -168,18 +168,15 @@ impl Life<'_> {
         let config = self.config;
         let newest = durable.as_ref().map_or(Time::START, |durable| durable.newest());
         let clock = SystemClock::start(newest);
-        let passwords = config.auth.password_file.as_ref().map(PasswordFile::load).transpose()?;
-        let passwords = passwords.map(Arc::new);
-        files::warn_of_no_users(config, passwords.as_deref());
+        let certificates = config.listener.iter().any(Listener::names_users_by_certificate);
+        let authenticator = Arc::new(PasswordAuth::open(&config.auth, certificates)?);
+        files::warn_of_no_users(&authenticator);
         let rights = Arc::new(Rights::new(&config.auth));
         let store: Arc<dyn Store> = match durable.clone() {
             Some(durable) => durable,
             None => Arc::new(MemoryStore),
         };
-        let certificates = config.listener.iter().any(Listener::names_users_by_certificate);
-        let authenticator =
-            Arc::new(PasswordAuth::new(passwords.clone()).with_certificates(certificates));
-        let ports = Ports { store, authenticator, access: rights.clone() };
+        let ports = Ports { store, authenticator: authenticator.clone(), access: rights.clone() };
         let broker = Broker::new(config, ports, seed(), clock.now());
         built::built().iter().for_each(|built| broker.say_built(built));
         if self.is_over() {
@@ -206,7 +203,7 @@ impl Life<'_> {
         say_ready(&listening);
         let watch = Watch::new();
         let tasks = start(&watch, &shared, acceptors);
-        let files = Files { tls, passwords };
+        let files = Files { tls, authenticator };
         let mut reloader = Reloader::start(shared.clone(), config.clone(), files, rights, &watch);
         let ended = self.serve(&mut reloader, watch, durable.as_deref()).await;
         tasks.iter().for_each(Task::stop);

@@ -30,7 +30,7 @@ use std::time::Duration;
 use sluicemq::auth::{PasswordAuth, PermitAll};
 use sluicemq::broker::metrics::Counter;
 use sluicemq::broker::ports::{
-    AuthRequest, AuthStep, Authenticator, Exchange, ExchangeState, Verdict,
+    Accepted, AuthRequest, AuthStep, Authenticator, Exchange, ExchangeState, Verdict,
 };
 use sluicemq::broker::turn::Scratch;
 use sluicemq::broker::{Broker, Link, PeerInfo, Ports};
@@ -320,7 +320,10 @@ impl Exchange for Asked {
 
     fn answer(&mut self, data: Option<&[u8]>) {
         self.0 = ExchangeState::Verdict(match data {
-            Some(b"ok") => Verdict::Accept { user_name: None, data: Some(b"done".to_vec()) },
+            Some(b"ok") => {
+                let data = Some(b"done".to_vec());
+                Verdict::Accept(Accepted { data, ..Accepted::default() })
+            }
             _ => Verdict::Refuse(Reason::NotAuthorized),
         });
     }

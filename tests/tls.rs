@@ -10,6 +10,8 @@ mod process;
 mod records;
 #[path = "tls/refusals.rs"]
 mod refusals;
+#[path = "tls/revoked.rs"]
+mod revoked;
 #[path = "wire/tls.rs"]
 mod secure;
 mod wire;

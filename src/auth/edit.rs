@@ -7,44 +7,48 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use rustix::fs::{FlockOperation, flock};
-use sha2::Sha512;
 
-use super::file::{self, HASH_LEN, ITERATIONS, PasswordFileError, SALT_LEN, is_blank};
+use super::file::{self, ITERATIONS, PasswordFileError, is_blank};
+use super::stored::{HashMethod, SALT_LEN, StoredPassword};
 
 /// A user and the password to be.
 pub type NewPassword = (String, Vec<u8>);
 
-/// The hash of `password` as a password file holds it: `$7$iterations$salt$hash`.
-pub fn hash_password(password: &[u8], iterations: u32) -> Result<String, PasswordFileError> {
+/// The hash of `password` as a password file holds it: `$7$iterations$salt$hash`, for example.
+pub fn hash_password(password: &[u8], method: HashMethod) -> Result<String, PasswordFileError> {
     if password.is_empty() || password.len() > 65_535 {
         return Err(PasswordFileError::Password);
     }
+    if let HashMethod::Scram { .. } = method
+        && !password.iter().all(|byte| (b' '..=b'~').contains(byte))
+    {
+        // Clients prepare others by rules (RFC 4013) that this does not know.
+        return Err(PasswordFileError::ScramPassword);
+    }
     let mut salt = [0; SALT_LEN];
     getrandom::fill(&mut salt).map_err(PasswordFileError::Random)?;
-    let hash = pbkdf2::pbkdf2_hmac_array::<Sha512, HASH_LEN>(password, &salt, iterations);
-    Ok(format!("$7${iterations}${}${}", BASE64.encode(salt), BASE64.encode(hash)))
+    Ok(StoredPassword::new(method, &salt, password).to_string())
 }
 
 /// Gives `user` the `password` in the file at `path`, which is made if it is not there.
 pub fn set_password(path: &Path, user: &str, password: &[u8]) -> Result<(), PasswordFileError> {
-    set_passwords(path, &[(user.to_owned(), password.to_owned())], ITERATIONS).map(|_| ())
+    let method = HashMethod::Pbkdf2 { iterations: ITERATIONS };
+    set_passwords(path, &[(user.to_owned(), password.to_owned())], method).map(|_| ())
 }
 
-/// Gives all users of `entries` their passwords, hashed `iterations` times, in the file at `path`, which is made
-/// if it is not there. All or none. How many users are new.
+/// Gives all users of `entries` their passwords, hashed by `method`, in the file at `path`, which is made if it
+/// is not there. All or none. How many users are new.
 pub fn set_passwords(
     path: &Path,
     entries: &[NewPassword],
-    iterations: u32,
+    method: HashMethod,
 ) -> Result<usize, PasswordFileError> {
     if entries.iter().any(|(user, _)| !is_new_name(user)) {
         return Err(PasswordFileError::UserName);
     }
     // Hashing takes time: before others are kept waiting.
-    let hashed = hash_all(entries, iterations)?;
+    let hashed = hash_all(entries, method)?;
     let locked = Locked::wait_for(path)?;
     let text = if locked.path.exists() { file::read(&locked.path)? } else { String::new() };
     let mut lines: Vec<&str> = text.lines().collect();
@@ -120,9 +124,9 @@ fn batch_line(line: &[u8]) -> Result<NewPassword, String> {
 }
 
 /// The lines of the file, hashed on all processors.
-fn hash_all(entries: &[NewPassword], iterations: u32) -> Result<Vec<String>, PasswordFileError> {
+fn hash_all(entries: &[NewPassword], method: HashMethod) -> Result<Vec<String>, PasswordFileError> {
     let line = |(user, password): &NewPassword| -> Result<String, PasswordFileError> {
-        Ok(format!("{user}:{}", hash_password(password, iterations)?))
+        Ok(format!("{user}:{}", hash_password(password, method)?))
     };
     let threads = thread::available_parallelism().map_or(1, usize::from);
     let share = entries.len().div_ceil(threads).max(1);
@@ -278,7 +282,10 @@ mod tests {
         assert_eq!(entries[0], ("ann".to_owned(), b"a:b ".to_vec()));
         assert_eq!(entries[1], ("b\u{fc}b".to_owned(), vec![0xff]));
         let (_dir, path) = file("ann:$6$AAAA$AAAA\n# end\n");
-        assert_eq!(set_passwords(&path, &entries, 2).unwrap(), 1);
+        assert_eq!(
+            set_passwords(&path, &entries, HashMethod::Pbkdf2 { iterations: 2 }).unwrap(),
+            1
+        );
         assert_eq!(users(&path).unwrap(), ["ann", "b\u{fc}b"]);
         let file = PasswordFile::load(&path).unwrap();
         assert!(file.check("ann", b"a:b ") && file.check("b\u{fc}b", b"\xff"));

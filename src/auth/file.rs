@@ -1,5 +1,5 @@
 //! Password files in mosquitto's format: one `user:$7$iterations$salt$hash` a line, PBKDF2 with
-//! HMAC-SHA-512; `user:$6$salt$hash`, one salted SHA-512, is read but not written.
+//! HMAC-SHA-512, or `user:$argon2id$...`; `user:$6$salt$hash`, one salted SHA-512, is read but not written.
 //!
 //! A wrong password and an unknown user cost the same time, and no message holds a password or a
 //! hash.
@@ -11,19 +11,20 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use arc_swap::ArcSwap;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use sha2::{Digest, Sha512};
-use subtle::ConstantTimeEq;
+
+use super::scram::{ScramHash, ScramKeys};
+use super::stored::{SALT_LEN, StoredPassword};
+use super::successes::Successes;
+
+pub use super::stored::ITERATIONS_MAX;
 
 /// Iterations of new hashes, as `mosquitto_passwd` of 2.1 does by default: under a millisecond.
 pub const ITERATIONS: u32 = 1000;
-/// More in a file is taken for a mistake: one check would last seconds.
-pub const ITERATIONS_MAX: u32 = 10_000_000;
-/// Length of a hash, in bytes.
-pub(super) const HASH_LEN: usize = 64;
-/// Length of the salt of a new hash, in bytes.
-pub(super) const SALT_LEN: usize = 12;
+/// Iterations of new keys for SCRAM: a client of SCRAM spends them at each login, the broker never.
+pub const SCRAM_ITERATIONS: u32 = 4096;
+
+/// A check that costs no more iterations than this is made where it is asked for: some 40 µs.
+const CHEAP: u32 = 100;
 
 /// Some editors begin a file with it.
 const BYTE_ORDER_MARK: char = '\u{feff}';
@@ -35,6 +36,8 @@ pub struct PasswordFile {
     users: ArcSwap<Users>,
     /// Chooses the entry that an unknown user is checked against; a client cannot guess it.
     lottery: RandomState,
+    /// Passwords that were right since the file was last read.
+    successes: Successes,
 }
 
 /// Why a password file was not read or written.
@@ -79,6 +82,9 @@ pub enum PasswordFileError {
     /// MQTT could not carry this password, or it is empty.
     #[error("a password is 1 to 65535 bytes")]
     Password,
+    /// Keys of SCRAM are made of plain passwords only.
+    #[error("a password for SCRAM is of printable ASCII characters")]
+    ScramPassword,
     /// There is no such user to delete.
     #[error("there is no user {user:?} in {}", path.display())]
     Unknown {
@@ -97,7 +103,9 @@ impl PasswordFile {
     pub fn load(path: impl Into<PathBuf>) -> Result<PasswordFile, PasswordFileError> {
         let path = path.into();
         let users = Users::read(&path)?;
-        Ok(PasswordFile { path, users: ArcSwap::from_pointee(users), lottery: RandomState::new() })
+        let successes = Successes::new().map_err(PasswordFileError::Random)?;
+        let users = ArcSwap::from_pointee(users);
+        Ok(PasswordFile { path, users, lottery: RandomState::new(), successes })
     }
 
     /// The number of users in force.
@@ -113,25 +121,87 @@ impl PasswordFile {
     /// Reads the file again. Leaves what is in force if it cannot, or if the file has become empty: that is
     /// taken for an accident of what writes it. The number of users.
     pub fn reload(&self) -> Result<usize, PasswordFileError> {
+        let users = self.read_again()?;
+        self.put_in_force(users);
+        Ok(self.len())
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the file holds now, unless it has become empty.
+    pub(super) fn read_again(&self) -> Result<Users, PasswordFileError> {
         let users = Users::read(&self.path)?;
-        let count = users.by_name.len();
-        if count == 0 && !self.is_empty() {
+        if users.by_name.is_empty() && !self.is_empty() {
             return Err(PasswordFileError::Empty { path: self.path.clone() });
         }
-        self.users.store(users.into());
-        Ok(count)
+        Ok(users)
+    }
+
+    /// Exchanges the users. Whether any is gone.
+    pub(super) fn put_in_force(&self, users: Users) -> bool {
+        let before = self.users.swap(users.into());
+        self.successes.forget();
+        let users = self.users.load();
+        before.by_name.keys().any(|user| !users.by_name.contains_key(user))
     }
 
     /// Whether `password` is the one of `user`. Takes as long for an unknown user.
     pub fn check(&self, user: &str, password: &[u8]) -> bool {
         let users = self.users.load();
         let (entry, known) = self.entry(&users, user);
-        entry.matches(password) & known
+        let right = entry.matches(password) & known;
+        if right && entry.cost() > CHEAP {
+            self.successes.note(user, entry.identity(), password);
+        }
+        right
     }
 
-    /// Iterations that [`PasswordFile::check`] will cost: some 0.4 µs each. One for `$6$`.
+    /// Whether `password` is the one of `user`, if that is cheap to say: the hash is, or it was right lately.
+    /// `None`: [`PasswordFile::check`] will tell. Takes as long for an unknown user.
+    pub(super) fn check_cheaply(&self, user: &str, password: &[u8]) -> Option<bool> {
+        let users = self.users.load();
+        let (entry, known) = self.entry(&users, user);
+        if entry.cost() <= CHEAP {
+            return Some(entry.matches(password) & known);
+        }
+        let was_right = self.successes.has(user, entry.identity(), password) & known;
+        was_right.then_some(true)
+    }
+
+    /// Whether there is such a user.
+    pub fn knows(&self, user: &str) -> bool {
+        self.users.load().by_name.contains_key(user)
+    }
+
+    /// What [`PasswordFile::check`] will cost, in iterations of PBKDF2: some 0.4 µs each. One for `$6$`.
     pub fn iterations(&self, user: &str) -> u32 {
-        self.entry(&self.users.load(), user).0.iterations
+        self.entry(&self.users.load(), user).0.cost()
+    }
+
+    /// Whether any user has keys of SCRAM.
+    pub(super) fn has_scram(&self) -> bool {
+        self.users.load().by_name.values().any(StoredPassword::is_scram)
+    }
+
+    /// The keys of `user` for SCRAM with this hash function. For a user that has none they are such as one would
+    /// have, always the same, and no proof fits them.
+    pub(super) fn scram(&self, user: &str, hash: ScramHash) -> ScramKeys {
+        let users = self.users.load();
+        if let Some(keys) = users.by_name.get(user).and_then(|entry| entry.scram(hash)) {
+            return keys;
+        }
+        let bytes = self.successes.bytes_of(user);
+        let like: Vec<ScramKeys> =
+            users.decoys.iter().filter_map(|entry| entry.scram(hash)).collect();
+        let ticket = usize::from(u16::from_be_bytes([bytes[30], bytes[31]]));
+        let like = like.get(ticket % like.len().max(1));
+        let (iterations, salt_len) =
+            like.map_or((SCRAM_ITERATIONS, SALT_LEN), |keys| (keys.iterations, keys.salt.len()));
+        let salt: Vec<u8> = bytes.iter().copied().cycle().take(salt_len).collect();
+        ScramKeys { iterations, salt: salt.into(), keys: vec![0; 2 * hash.len()].into() }
     }
 
     /// The entry of `user`; for an unknown user always the same one of the decoys. So its check costs
@@ -147,7 +217,7 @@ impl PasswordFile {
 
 /// What a file holds.
 #[derive(Debug)]
-struct Users {
+pub(super) struct Users {
     by_name: HashMap<Box<str>, StoredPassword>,
     /// Entries as costly as those of the users, which no password matches; at least one.
     decoys: Vec<StoredPassword>,
@@ -178,73 +248,9 @@ impl Users {
         }
         let mut decoys: Vec<StoredPassword> = by_name.values().map(StoredPassword::decoy).collect();
         if decoys.is_empty() {
-            decoys.push(StoredPassword {
-                iterations: ITERATIONS,
-                slow: true,
-                salt: [0; SALT_LEN].into(),
-                hash: [0; HASH_LEN],
-            });
+            decoys.push(StoredPassword::unknown(ITERATIONS));
         }
         Ok(Users { by_name, decoys })
-    }
-}
-
-/// How a password is kept.
-struct StoredPassword {
-    iterations: u32,
-    /// PBKDF2 (`$7$`), else one SHA-512 (`$6$`).
-    slow: bool,
-    salt: Box<[u8]>,
-    hash: [u8; HASH_LEN],
-}
-
-impl StoredPassword {
-    fn parse(text: &str) -> Result<StoredPassword, &'static str> {
-        let mut fields = text.trim_end().split('$');
-        let kind = (fields.next(), fields.next());
-        let (slow, iterations) = match kind {
-            (Some(""), Some("7")) => {
-                let iterations = fields.next().and_then(|field| field.parse().ok());
-                (true, iterations.filter(|count| (1..=ITERATIONS_MAX).contains(count)))
-            }
-            (Some(""), Some("6")) => (false, Some(1)),
-            (Some(""), Some(_)) => return Err("unknown kind of hash; expected $7$ or $6$"),
-            _ => {
-                return Err(
-                    "the password is not hashed; `sluice passwd` or `mosquitto_passwd -U` does it",
-                );
-            }
-        };
-        let iterations = iterations.ok_or("the iterations are not a number from 1 to 10000000")?;
-        let (Some(salt), Some(hash), None) = (fields.next(), fields.next(), fields.next()) else {
-            return Err("expected $7$iterations$salt$hash or $6$salt$hash");
-        };
-        let salt = BASE64.decode(salt).map_err(|_| "the salt is not base64")?;
-        let hash = BASE64.decode(hash).map_err(|_| "the hash is not base64")?;
-        let hash = hash.try_into().map_err(|_| "the hash is not of 64 bytes")?;
-        Ok(StoredPassword { iterations, slow, salt: salt.into(), hash })
-    }
-
-    /// As costly as this one.
-    fn decoy(&self) -> StoredPassword {
-        StoredPassword { salt: self.salt.clone(), hash: [0; HASH_LEN], ..*self }
-    }
-
-    fn matches(&self, password: &[u8]) -> bool {
-        let hash: [u8; HASH_LEN] = if self.slow {
-            pbkdf2::pbkdf2_hmac_array::<Sha512, HASH_LEN>(password, &self.salt, self.iterations)
-        } else {
-            Sha512::new().chain_update(password).chain_update(&self.salt).finalize().into()
-        };
-        hash.ct_eq(&self.hash).into()
-    }
-}
-
-impl std::fmt::Debug for StoredPassword {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StoredPassword")
-            .field("iterations", &self.iterations)
-            .finish_non_exhaustive()
     }
 }
 
@@ -282,10 +288,15 @@ pub(super) fn is_user_name(user: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD as BASE64;
 
     use super::super::edit::{delete_user, hash_password, set_password};
+    use super::super::stored::HashMethod;
+    use super::super::stored::tests::WORK;
     use super::*;
+
+    const ONE: HashMethod = HashMethod::Pbkdf2 { iterations: 1 };
 
     fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
@@ -336,7 +347,7 @@ mod tests {
 
     #[test]
     fn a_line_that_is_no_entry_is_named_by_its_number() {
-        let good = format!("ann:{}", hash_password(b"x", 1).unwrap());
+        let good = format!("ann:{}", hash_password(b"x", ONE).unwrap());
         let hash = BASE64.encode([0; 64]);
         for (line, wanted) in [
             ("ann", "expected user:$7$..., found no ':'"),
@@ -360,28 +371,63 @@ mod tests {
         }
     }
 
+    /// The work is counted where hashes are made; what is left is a look into a table.
     #[test]
     fn a_stranger_costs_what_a_user_costs() {
-        let slow = hash_password(b"x", 40_000).unwrap();
-        let (_dir, path) = file(&format!("ann:{slow}\n"));
-        let users = PasswordFile::load(&path).unwrap();
-        assert_eq!(users.iterations("stranger"), 40_000);
-        // The least of several: what the machine does besides only adds.
-        let least = |user: &str| -> Duration {
-            let once = || {
-                let start = Instant::now();
-                assert!(!users.check(user, b"wrong"));
-                start.elapsed()
+        let slow = hash_password(b"x", HashMethod::Pbkdf2 { iterations: 300 }).unwrap();
+        let argon2 = HashMethod::Argon2 { memory: 64, passes: 1, lanes: 1 };
+        let memory = hash_password(b"x", argon2).unwrap();
+        for (hash, cost) in [(slow, 300), (memory, 256)] {
+            let (_dir, path) = file(&format!("ann:{hash}\n"));
+            let users = PasswordFile::load(&path).unwrap();
+            let work = |user: &str, password: &[u8], wanted: bool| {
+                WORK.set(0);
+                assert_eq!(users.check(user, password), wanted, "{user}");
+                WORK.get()
             };
-            (0..5).map(|_| once()).min().unwrap()
-        };
-        let (user, stranger) = (least("ann"), least("stranger"));
-        assert!(stranger * 2 > user && user * 2 > stranger, "{user:?} {stranger:?}");
+            for (user, password, right) in [
+                ("ann", b"wrong", false),
+                ("stranger", b"wrong", false),
+                ("stranger", b"other", false),
+            ] {
+                assert_eq!(work(user, password, right), cost, "{user}");
+                assert_eq!(users.check_cheaply(user, password), None, "{user}");
+            }
+            assert_eq!((work("ann", b"x", true), WORK.get()), (cost, cost));
+        }
+    }
+
+    #[test]
+    fn a_password_that_was_right_is_cheap_until_the_file_is_read_again() {
+        let hash = hash_password(b"secret", HashMethod::Pbkdf2 { iterations: 101 }).unwrap();
+        let (_dir, path) = file(&format!("ann:{hash}\nbob:{hash}\n"));
+        let users = PasswordFile::load(&path).unwrap();
+        assert_eq!(users.check_cheaply("ann", b"secret"), None);
+        assert!(users.check("ann", b"secret") && !users.check("ann", b"wrong"));
+        WORK.set(0);
+        assert_eq!(users.check_cheaply("ann", b"secret"), Some(true));
+        for (user, password) in
+            [("ann", &b"wrong"[..]), ("ann", b""), ("bob", b"secret"), ("eve", b"secret")]
+        {
+            assert_eq!(users.check_cheaply(user, password), None, "{user}");
+        }
+        assert_eq!(WORK.get(), 0, "no hash was made");
+        users.reload().unwrap();
+        assert_eq!(users.check_cheaply("ann", b"secret"), None);
+        // A cheap hash is made at once, also of a stranger.
+        let cheap = hash_password(b"secret", HashMethod::Pbkdf2 { iterations: 100 }).unwrap();
+        fs::write(&path, format!("ann:{cheap}\n")).unwrap();
+        users.reload().unwrap();
+        for (user, password, right) in
+            [("ann", "secret", true), ("ann", "x", false), ("eve", "secret", false)]
+        {
+            assert_eq!(users.check_cheaply(user, password.as_bytes()), Some(right), "{user}");
+        }
     }
 
     #[test]
     fn files_of_other_editors_are_read_or_named() {
-        let good = format!("ann:{}", hash_password(b"x", 1).unwrap());
+        let good = format!("ann:{}", hash_password(b"x", ONE).unwrap());
         let (_dir, path) = file("");
         for text in [format!("\u{feff}{good}\n"), format!("\u{feff}\r\n{good}\r\n")] {
             fs::write(&path, text).unwrap();

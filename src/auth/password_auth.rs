@@ -1,110 +1,181 @@
-//! The broker's authentication port, over a password file.
+//! The broker's authentication port.
 
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::thread;
 
-use tokio::sync::oneshot;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use tracing::error;
 
-use super::file::PasswordFile;
-use crate::broker::ports::{
-    AuthRequest, AuthStep, Authenticator, Exchange, ExchangeState, Verdict,
-};
-use crate::codec::Reason;
+use super::chain::{Chain, ChainStep, StepKind};
+use super::failures::Failures;
+use super::file::{PasswordFile, PasswordFileError};
+use super::means::Means;
+use super::pool::Pool;
+use crate::broker::ports::{AuthRequest, AuthStep, Authenticator, Standing};
+use crate::config::{AuthConfig, LoginKind};
 
-/// Admits a client with the identity of a certificate, with a right password or, where anonymous clients
-/// are allowed, without a user name.
+/// Admits a client that a step of the configured chain lets in. Where none is configured, those are clients with the
+/// identity of a certificate, with a right password or, where anonymous clients are allowed, without a user name.
 ///
-/// A user name that neither a certificate nor a password stands for is not believed: the client is
-/// anonymous, whatever it calls itself.
-#[derive(Debug)]
+/// A user name that no step has checked is not believed: the client is anonymous, whatever it calls itself.
 pub struct PasswordAuth {
-    passwords: Option<Arc<PasswordFile>>,
+    chain: ArcSwap<Chain>,
+    means: Arc<Means>,
     /// Certificates of some listener name users.
     certificates: bool,
 }
 
-/// A check of more iterations than this (about 0.4 µs each) runs beside the workers.
-const INLINE_ITERATIONS: u32 = 1_000;
+/// What a reload of password files has come to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct UsersReloaded {
+    /// Users in all files.
+    pub users: usize,
+    /// Clients that are connected may be of users that are not let in any more.
+    pub fewer: bool,
+}
 
 impl PasswordAuth {
     /// Checks against `passwords`; without them user names of CONNECT are not believed.
     pub fn new(passwords: Option<Arc<PasswordFile>>) -> PasswordAuth {
-        PasswordAuth { passwords, certificates: false }
+        let auth = AuthConfig::default();
+        let chain =
+            Chain::new(steps_without_config(passwords, false), auth.password_bytes_max.len());
+        PasswordAuth::with(&auth, chain, false)
     }
 
-    /// The same, where `certificates` of clients name users too.
-    #[must_use]
-    pub fn with_certificates(self, certificates: bool) -> PasswordAuth {
-        PasswordAuth { certificates, ..self }
+    /// As `[auth]` says, where `certificates` of clients name users too.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with a file that it names.
+    pub fn open(auth: &AuthConfig, certificates: bool) -> Result<PasswordAuth, PasswordFileError> {
+        let (chain, _) = chain(auth, certificates, None)?;
+        Ok(PasswordAuth::with(auth, chain, certificates))
     }
 
-    fn check(&self, passwords: &Arc<PasswordFile>, user: &str, password: &[u8]) -> AuthStep {
-        if passwords.iterations(user) <= INLINE_ITERATIONS {
-            return AuthStep::Verdict(verdict(passwords.check(user, password), user));
+    fn with(auth: &AuthConfig, chain: Chain, certificates: bool) -> PasswordAuth {
+        let means = Means { failures: Failures::new(auth), pool: ArcSwapOption::empty() };
+        let chain = ArcSwap::from_pointee(chain);
+        let authenticator = PasswordAuth { chain, means: Arc::new(means), certificates };
+        authenticator.start_pool(auth);
+        authenticator
+    }
+
+    /// Puts the limits of another `[auth]` in force, for logins that begin later.
+    pub fn set(&self, auth: &AuthConfig) {
+        self.means.failures.set(auth);
+        if let Some(pool) = &*self.means.pool.load() {
+            pool.set_queue_max(auth.queue_max as usize);
         }
-        let (answer, answered) = oneshot::channel();
-        let (passwords, user) = (passwords.clone(), user.to_owned());
-        let password = password.to_vec();
-        tokio::task::spawn_blocking(move || {
-            let right = passwords.check(&user, &password);
-            // The receiver is gone if the client has gone.
-            let _ = answer.send(verdict(right, &user));
-        });
-        AuthStep::Exchange(Box::new(Beside { answered }))
     }
+
+    /// Reads the files again that `[auth]` names, and puts its steps in force: all of it or, if a file cannot be
+    /// taken, nothing.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with a file.
+    pub fn reload(&self, auth: &AuthConfig) -> Result<UsersReloaded, PasswordFileError> {
+        let before = self.chain.load_full();
+        let (chain, read) = chain(auth, self.certificates, Some(&before))?;
+        let mut fewer = before.files().iter().any(|file| chain.file(file.path()).is_none());
+        fewer |= !chain.is_of_same_steps(&before);
+        for (file, users) in read {
+            fewer |= file.put_in_force(users);
+        }
+        let users = chain.files().iter().map(|file| file.len()).sum();
+        self.chain.store(Arc::new(chain));
+        self.start_pool(auth);
+        Ok(UsersReloaded { users, fewer })
+    }
+
+    /// The password files.
+    pub fn files(&self) -> Vec<Arc<PasswordFile>> {
+        self.chain.load().files().into_iter().cloned().collect()
+    }
+
+    /// Starts the threads that check passwords, if there are passwords and no threads yet.
+    fn start_pool(&self, auth: &AuthConfig) {
+        if self.chain.load().files().is_empty() || self.means.pool.load().is_some() {
+            return;
+        }
+        let half = || thread::available_parallelism().map_or(1, |all| all.get().div_ceil(2));
+        let threads = if auth.threads == 0 { half() } else { auth.threads as usize };
+        match Pool::start(threads, auth.queue_max as usize) {
+            Ok(pool) => self.means.pool.store(Some(Arc::new(pool))),
+            Err(error) => {
+                error!(%error, "no thread that checks passwords: only cheap ones are checked")
+            }
+        }
+    }
+}
+
+/// A file that was read again, and what is in it.
+type ReadAgain = (Arc<PasswordFile>, super::file::Users);
+
+/// The steps under `[auth]`, with the files of `before` where it has them, and what is in those now.
+fn chain(
+    auth: &AuthConfig,
+    certificates: bool,
+    before: Option<&Chain>,
+) -> Result<(Chain, Vec<ReadAgain>), PasswordFileError> {
+    let (mut read, mut files) = (Vec::new(), Vec::<Arc<PasswordFile>>::new());
+    for path in auth.files() {
+        if files.iter().any(|file| file.path() == path) {
+            continue;
+        }
+        if let Some(file) = before.and_then(|before| before.file(path)) {
+            read.push((file.clone(), file.read_again()?));
+            files.push(file.clone());
+        } else {
+            files.push(Arc::new(PasswordFile::load(path)?));
+        }
+    }
+    let file = |path| files.iter().find(|file| Some(file.path()) == path).cloned();
+    let steps = if auth.step.is_empty() {
+        steps_without_config(file(auth.password_file.as_deref()), certificates)
+    } else {
+        let steps = auth.step.iter().filter_map(|step| {
+            let kind = match step.kind {
+                LoginKind::Certificate => StepKind::Certificate,
+                LoginKind::Password => StepKind::Password(file(step.file.as_deref())?),
+                LoginKind::Scram => StepKind::Scram(file(step.file.as_deref())?),
+                LoginKind::Anonymous => StepKind::Anonymous,
+            };
+            Some(ChainStep::new(step, kind))
+        });
+        steps.collect()
+    };
+    Ok((Chain::new(steps, auth.password_bytes_max.len()), read))
+}
+
+/// The steps where `[auth]` has none.
+fn steps_without_config(
+    passwords: Option<Arc<PasswordFile>>,
+    certificates: bool,
+) -> Vec<ChainStep> {
+    let mut steps = Vec::new();
+    if certificates {
+        steps.push(StepKind::Certificate);
+    }
+    if let Some(passwords) = passwords {
+        steps.push(StepKind::Password(passwords.clone()));
+        steps.push(StepKind::Scram(passwords));
+    }
+    steps.push(StepKind::AnonymousWhereAllowed);
+    steps.into_iter().map(ChainStep::of).collect()
 }
 
 impl Authenticator for PasswordAuth {
     fn checks_names(&self) -> bool {
-        self.passwords.is_some() || self.certificates
+        self.chain.load().checks_names()
     }
 
     fn begin(&self, request: &AuthRequest<'_>) -> AuthStep {
-        if request.method.is_some() {
-            // No method of enhanced authentication is served [MQTT5-4.12.0-1].
-            return AuthStep::Verdict(Verdict::Refuse(Reason::BadAuthenticationMethod));
-        }
-        if let Some(name) = request.certificate {
-            return AuthStep::Verdict(accept(Some(name)));
-        }
-        match (&self.passwords, request.user_name) {
-            (Some(passwords), Some(user)) => {
-                self.check(passwords, user, request.password.unwrap_or_default())
-            }
-            (Some(_), None) if request.password.is_some() => {
-                AuthStep::Verdict(Verdict::Refuse(Reason::BadUserNameOrPassword))
-            }
-            // Nothing has checked the name.
-            _ if request.anonymous => AuthStep::Verdict(accept(None)),
-            _ => AuthStep::Verdict(Verdict::Refuse(Reason::NotAuthorized)),
-        }
-    }
-}
-
-/// A password check that runs on a thread beside the workers.
-struct Beside {
-    answered: oneshot::Receiver<Verdict>,
-}
-
-impl Exchange for Beside {
-    fn poll(&mut self, waker: &Waker) -> ExchangeState {
-        let mut cx = Context::from_waker(waker);
-        match std::future::Future::poll(std::pin::Pin::new(&mut self.answered), &mut cx) {
-            Poll::Pending => ExchangeState::Pending,
-            Poll::Ready(Ok(verdict)) => ExchangeState::Verdict(verdict),
-            Poll::Ready(Err(_)) => {
-                ExchangeState::Verdict(Verdict::Refuse(Reason::ServerUnavailable))
-            }
-        }
+        self.chain.load_full().begin(&self.means, request)
     }
 
-    fn answer(&mut self, _data: Option<&[u8]>) {}
-}
-
-fn verdict(right: bool, user: &str) -> Verdict {
-    if right { accept(Some(user)) } else { Verdict::Refuse(Reason::BadUserNameOrPassword) }
-}
-
-fn accept(user: Option<&str>) -> Verdict {
-    Verdict::Accept { user_name: user.map(Into::into), data: None }
+    fn stands(&self, who: &Standing<'_>) -> bool {
+        self.chain.load().stands(who)
+    }
 }

@@ -6,6 +6,16 @@ use crate::codec::Reason;
 use crate::message::ClientId;
 
 impl Broker {
+    /// Has each connected client looked at again: one that would not be let in any more is disconnected with
+    /// 0x87. To be called after users were taken away, or certificates revoked.
+    pub fn recheck_logins(&self) {
+        for (_, mailbox, connected) in self.0.registry.mailboxes() {
+            if connected && let Some(waker) = mailbox.notify(Notice::Reclassify) {
+                waker.wake();
+            }
+        }
+    }
+
     /// Disconnects a client: MQTT 5 clients are sent DISCONNECT with `reason`, others see the end of the
     /// Network Connection. It counts as lost: the Will is published, and a Session that lasts waits for
     /// its client. Its link closes within its next turn.

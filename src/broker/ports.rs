@@ -1,5 +1,6 @@
 //! What the broker asks of the world: storage and authentication. Implemented on floor 4.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
@@ -312,8 +313,14 @@ pub struct Publication {
 
 /// Decides which clients may connect.
 pub trait Authenticator: Send + Sync {
-    /// Looks at a CONNECT.
+    /// Looks at a CONNECT, or at a re-authentication.
     fn begin(&self, request: &AuthRequest<'_>) -> AuthStep;
+
+    /// Whether it would still let a client in that it has let in before: users are taken away.
+    fn stands(&self, who: &Standing<'_>) -> bool {
+        let _ = who;
+        true
+    }
 
     /// Whether it ever lets a client in under a user name. If not, a user name in the store was believed
     /// by another configuration, and belongs to no user under this one.
@@ -323,7 +330,7 @@ pub trait Authenticator: Send + Sync {
 }
 
 /// What a CONNECT says of its sender.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct AuthRequest<'a> {
     /// Client Identifier; the assigned one if it came empty.
     pub client_id: &'a str,
@@ -337,6 +344,31 @@ pub struct AuthRequest<'a> {
     pub certificate: Option<&'a str>,
     /// The listener lets clients without a user name in.
     pub anonymous: bool,
+    /// What the listener is called; none of a client in this process.
+    pub listener: Option<&'a str>,
+    /// Where it comes from; none if that is no address of the Internet.
+    pub address: Option<IpAddr>,
+    /// What binds an authentication to this TLS channel (RFC 9266), if anything does.
+    pub binding: Option<&'a [u8; 32]>,
+    /// The present moment.
+    pub now: Time,
+}
+
+/// Vouches for something of a connected client that may be taken back: its certificate.
+pub trait Voucher: Send + Sync + std::fmt::Debug {
+    /// Whether it still holds.
+    fn stands(&self) -> bool;
+}
+
+/// A client that was let in under a user name before.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing<'a> {
+    /// Its user.
+    pub user_name: &'a str,
+    /// Identity from its certificate.
+    pub certificate: Option<&'a str>,
+    /// What its listener is called.
+    pub listener: Option<&'a str>,
 }
 
 /// What an [`Authenticator`] says.
@@ -350,15 +382,32 @@ pub enum AuthStep {
 /// The decision.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Verdict {
-    /// Let in, as this user.
-    Accept {
-        /// User name of the Session: one that was checked. The Session and rights go by it.
-        user_name: Option<Arc<str>>,
-        /// Final Authentication Data for CONNACK.
-        data: Option<Vec<u8>>,
-    },
+    /// Let in.
+    Accept(Accepted),
     /// Refused, with the Reason Code of CONNACK.
     Refuse(Reason),
+}
+
+/// What is known of a client that is let in.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Accepted {
+    /// User name of the Session: one that was checked. The Session and rights go by it.
+    pub user_name: Option<Arc<str>>,
+    /// Final Authentication Data for CONNACK.
+    pub data: Option<Vec<u8>>,
+    /// Groups that it is in, as what let it in says.
+    pub groups: Vec<Box<str>>,
+    /// Names and values that what let it in says of it.
+    pub claims: Vec<(Box<str>, Box<str>)>,
+    /// When that ends: then its connection ends, unless it has authenticated anew.
+    pub expires: Option<Time>,
+}
+
+impl Accepted {
+    /// A client that is let in as this user, and nothing else is known of it.
+    pub fn as_user(user_name: Option<&str>) -> Accepted {
+        Accepted { user_name: user_name.map(Into::into), ..Accepted::default() }
+    }
 }
 
 /// A decision that takes time: a slow check, or AUTH packets back and forth
@@ -369,6 +418,11 @@ pub trait Exchange: Send {
 
     /// The client's AUTH: its data.
     fn answer(&mut self, data: Option<&[u8]>);
+
+    /// Whether it waits for its turn in a bounded queue: the time until then is not the client's.
+    fn is_queued(&self) -> bool {
+        false
+    }
 }
 
 /// How an [`Exchange`] stands.

@@ -1,6 +1,7 @@
 //! Whether a configuration is sound: every value in its range, and the keys agree with each other.
 
 use super::listener::Listener;
+use super::login_step::{LoginKind, LoginStep};
 use super::problems::{Problem, Problems};
 use super::section::Section;
 use super::topic_class::TopicClassConfig;
@@ -23,6 +24,7 @@ impl Config {
         self.log.check(&mut found);
         self.auth.check(&mut found);
         self.check_names(&mut found);
+        self.check_steps(&mut found);
         self.broker.egress.check("broker.egress", &mut found);
         Listener::check_all(&self.listener, &self.auth, &mut found);
         found.into_result()
@@ -38,6 +40,9 @@ impl Config {
     /// Whether any client is known by a user name that was checked. Where none is, no user name of CONNECT
     /// is believed.
     fn checks_names(&self) -> bool {
+        if !self.auth.step.is_empty() {
+            return self.auth.step.iter().any(LoginStep::checks_names);
+        }
         self.auth.password_file.is_some()
             || self.listener.iter().any(Listener::names_users_by_certificate)
     }
@@ -55,6 +60,21 @@ impl Config {
         for (index, class) in self.class.iter().enumerate() {
             if class.user.is_some() {
                 found.add(format!("class.{index}.user"), problem);
+            }
+        }
+    }
+
+    /// Steps of a login that nothing can reach.
+    fn check_steps(&self, found: &mut Problems) {
+        let named = self.listener.iter().filter(|listener| listener.names_users_by_certificate());
+        let named: Vec<_> = named.map(Listener::called).collect();
+        for (index, step) in self.auth.step.iter().enumerate() {
+            let reached = named.iter().any(|name| step.is_for(Some(name)));
+            if step.kind == LoginKind::Certificate && !reached {
+                found.add(
+                    format!("auth.step.{index}.kind"),
+                    "no listener that it is for names users by certificates: set identity in its [listener.tls]",
+                );
             }
         }
     }
@@ -274,6 +294,32 @@ mod tests {
         let tls = "[listener.tls]\ncertificate = \"c\"\nkey = \"k\"\nclient_ca = \"a\"\nclient_certificate";
         check(&format!("{open}{tls} = \"required\""), &[]);
         check(&format!("{open}{tls} = \"optional\""), &["anyone could come in"]);
+    }
+
+    #[test]
+    fn steps_of_a_login_say_all_that_is_needed_and_nothing_else_does() {
+        let step = |keys: &str| format!("[[auth.step]]\n{keys}\n");
+        let open = "[[listener]]\nname = \"net\"\naddress = \"0.0.0.0:1883\"\n";
+        let password = step("kind = \"password\"\nfile = \"p\"");
+        let anyone = step("kind = \"anonymous\"\nlisteners = [\"n*\"]");
+        check(&format!("{password}{open}"), &[]);
+        check(&format!("{password}{anyone}{open}"), &[]);
+        check(&format!("auth.password_file = \"p\"\n{password}{open}"), &["is not looked at"]);
+        check(&format!("{password}{open}allow_anonymous = true"), &["is not looked at"]);
+        let elsewhere = anyone.replace("n*", "x*");
+        check(&format!("{elsewhere}{open}"), &["listener.0: no [[auth.step]] is for \"net\""]);
+        check(&format!("{}{open}", step("kind = \"password\"")), &["auth.step.0.file: is missing"]);
+        check(&format!("{}{open}", step("kind = \"scram\"")), &["auth.step.0.file: is missing"]);
+        let file = "auth.step.0.file: is set, and a step of this kind reads none";
+        check(&format!("{}{open}", step("kind = \"anonymous\"\nfile = \"p\"")), &[file]);
+        let named = "kind = \"anonymous\"\nclient_id_is_user = true";
+        check(&format!("{}{open}", step(named)), &["client_id_is_user: is set"]);
+        // Nothing checks names there.
+        let class = "[[class]]\nname = \"a\"\nuser = \"a\"\n";
+        check(&format!("{anyone}{class}{open}"), &["class.0.user: is for user names"]);
+        check(&format!("{password}{class}{open}"), &[]);
+        let certificates = step("kind = \"certificate\"");
+        check(&format!("{certificates}{open}"), &["auth.step.0.kind: no listener"]);
     }
 
     #[test]

@@ -25,7 +25,7 @@ rows! {
         /// Address and port, such as `127.0.0.1:1883`; port 0 takes a free one.
         address: String = key(Restart, String::new()).required("127.0.0.1:1883".to_owned());
         /// Clients without a user name are admitted. If it is not set, they are admitted unless there is
-        /// an `auth.password_file`. For an address that is not loopback and asks for neither passwords
+        /// an `auth.password_file`. Where there is `[[auth.step]]`, that says it. For an address that is not loopback and asks for neither passwords
         /// nor certificates, it must be set: `allow_anonymous = true`.
         allow_anonymous: Option<bool> = key(Restart, None).example(Some(true));
         /// Connections at once.
@@ -141,7 +141,7 @@ impl Listener {
     /// Whether clients without a user name are admitted: as configured, or else unless there is a
     /// password file.
     pub fn admits_anonymous(&self, auth: &AuthConfig) -> bool {
-        self.allow_anonymous.unwrap_or(auth.password_file.is_none())
+        auth.step.is_empty() && self.allow_anonymous.unwrap_or(auth.password_file.is_none())
     }
 
     /// Whether a client without a certificate is refused before CONNECT.
@@ -166,7 +166,11 @@ impl Listener {
             listener.check(&at, &listeners[..index], found);
             let Some(address) = listener.check_address(&at, &taken, found) else { continue };
             taken.push(address);
-            listener.check_anonymous(auth, address, &format!("{at}.allow_anonymous"), found);
+            if auth.step.is_empty() {
+                listener.check_anonymous(auth, address, &format!("{at}.allow_anonymous"), found);
+            } else {
+                listener.check_steps(auth, &at, found);
+            }
         }
     }
 
@@ -200,6 +204,20 @@ impl Listener {
             found.add(key, format!("{address} is taken by another listener ({other})"));
         }
         Some(address)
+    }
+
+    /// Where there are steps, they say all.
+    fn check_steps(&self, auth: &AuthConfig, at: &str, found: &mut Problems) {
+        if self.allow_anonymous.is_some() {
+            found.add(
+                format!("{at}.allow_anonymous"),
+                "is not looked at where there is [[auth.step]]: a step of kind \"anonymous\" says it",
+            );
+        }
+        let called = self.called();
+        if auth.steps_for(called).next().is_none() {
+            found.add(at, format!("no [[auth.step]] is for {called:?}: nobody could come in"));
+        }
     }
 
     /// A key that is left out never opens a broker to a network.

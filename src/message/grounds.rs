@@ -117,8 +117,12 @@ refusals! {
         "The authentication took too long.";
     TakeoverTimeout "takeover_timeout" "limits.auth_timeout"
         "The connection that holds the Session does not give it up in time.";
-    AuthBusy "auth_busy" ""
-        "There is no room for another authentication.";
+    AuthBusy "auth_busy" "auth.queue_max"
+        "As many logins wait to be checked as may, or the check cannot be made.";
+    LoginBanned "login_banned" "auth.failures_max"
+        "Too many logins failed: of the address, or of the user from there.";
+    LoginEnded "login_ended" "auth"
+        "What let the client in does not hold any more: its user, its certificate or its token.";
     AuthBroken "auth_broken" ""
         "The authentication breaks a rule of the protocol.";
     OtherUser "other_user" ""

@@ -22,6 +22,7 @@ use super::serve::{Serve, ServeContext, serve};
 use super::sockets::{SocketRoom, Sockets};
 use super::tls::HandshakeError;
 use crate::broker::overload::SLOW;
+use crate::broker::ports::Voucher;
 use crate::broker::{Link, ListenerId, Peer, PeerInfo, RefusalNote};
 use crate::codec::Reason;
 use crate::config::Listener;
@@ -136,6 +137,8 @@ impl<C: Clock> OpenListener<C> {
             listener: Some(self.id),
             anonymous: self.anonymous,
             certificate: None,
+            voucher: None,
+            binding: None,
             nonce: nonce(),
             refuse: refuse.map(|(reason, _)| reason),
             grounds: refuse.map(|(_, grounds)| grounds),
@@ -192,6 +195,16 @@ impl<C: Clock> Admitted<C> {
     /// Notes the identity in the peer's verified certificate.
     pub fn set_certificate(&mut self, identity: String) {
         self.peer.certificate = Some(identity);
+    }
+
+    /// Notes what binds an authentication to the peer's TLS channel, and what vouches for its certificate.
+    pub fn set_channel(
+        &mut self,
+        binding: Option<Box<[u8; 32]>>,
+        voucher: Option<Arc<dyn Voucher>>,
+    ) {
+        self.peer.binding = binding;
+        self.peer.voucher = voucher;
     }
 
     /// The peer's certificate should name its user, and does not: its CONNECT is refused, because any

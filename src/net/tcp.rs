@@ -134,6 +134,8 @@ async fn serve_tls<C: Clock>(tls: Arc<LiveTls>, mut admitted: Admitted<C>, strea
         CertificateUser::Name(name) => admitted.set_certificate(name),
         CertificateUser::Unusable(problem) => admitted.refuse_identity(problem),
     }
+    let channel = stream.get_ref().1;
+    admitted.set_channel(tls.binding(channel), tls.voucher(channel));
     // A task of its own: this one is as large as a handshake.
     admitted.serve(Box::new(stream));
 }

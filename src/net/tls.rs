@@ -12,6 +12,7 @@ mod findings;
 mod hello;
 mod identity;
 mod refusal;
+mod revoked;
 mod verifier;
 
 use std::future::poll_fn;
@@ -42,8 +43,10 @@ pub use findings::{Finding, findings};
 pub use hello::ClientHello;
 pub use identity::CertificateUser;
 pub use refusal::HandshakeError;
+use revoked::{CertificateNumber, Revoked};
 use verifier::{Explaining, ShownCertificate};
 
+use crate::broker::ports::Voucher;
 use crate::config::{CertificateIdentity, ClientCertificate, Tls};
 
 #[cfg(feature = "tls-aws-lc")]
@@ -68,6 +71,8 @@ struct HandshakeTerms {
     server: Arc<ServerConfig>,
     trust: Trust,
     tickets: Arc<dyn ProducesTickets>,
+    /// The numbers in `trust.revoked`.
+    revoked: Revoked,
     /// The names in the certificate, for logs.
     names: String,
 }
@@ -101,11 +106,31 @@ impl LiveTls {
         user(conn, self.settings.identity)
     }
 
-    /// Reads the files again, for new connections. Leaves what is in force if it cannot.
-    pub fn reload(&self) -> Result<(), TlsError> {
+    /// What binds an authentication to the channel of `conn` (RFC 9266); TLS 1.2 has nothing that is safe without
+    /// an extension, and gets none.
+    pub fn binding(&self, conn: &rustls::ServerConnection) -> Option<Box<[u8; 32]>> {
+        if conn.protocol_version() != Some(rustls::ProtocolVersion::TLSv1_3) {
+            return None;
+        }
+        let binding = conn.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b""));
+        binding.ok().map(Box::new)
+    }
+
+    /// Reads the files again, for new connections. Leaves what is in force if it cannot. Whether other clients
+    /// are trusted than before.
+    pub fn reload(&self) -> Result<bool, TlsError> {
         let terms = HandshakeTerms::load(&self.settings, Some(&self.current.load()))?;
-        self.current.store(Arc::new(terms));
-        Ok(())
+        let before = self.current.swap(Arc::new(terms));
+        Ok(before.trust != self.current.load().trust)
+    }
+
+    /// What vouches for the certificate of the peer of `conn`, as long as the connection lasts; `None` where no
+    /// certificate can be revoked.
+    pub fn voucher(self: &Arc<Self>, conn: &rustls::ServerConnection) -> Option<Arc<dyn Voucher>> {
+        self.settings.client_crl.as_ref()?;
+        let certificate = conn.peer_certificates()?.first()?;
+        let number = CertificateNumber::of(certificate)?;
+        Some(Arc::new(ShownNumber { tls: Arc::clone(self), number }))
     }
 
     /// Waits until the whole ClientHello of `stream` is there, `hello_timeout` at most after its first byte.
@@ -154,6 +179,19 @@ impl LiveTls {
     }
 }
 
+/// A certificate that a client has shown, and that may come to be revoked.
+#[derive(Debug)]
+struct ShownNumber {
+    tls: Arc<LiveTls>,
+    number: CertificateNumber,
+}
+
+impl Voucher for ShownNumber {
+    fn stands(&self) -> bool {
+        !self.tls.current.load().revoked.has(&self.number)
+    }
+}
+
 /// Waits for the next wake of this task, for whatever the last poll of something is waiting.
 async fn woken() {
     let mut slept = false;
@@ -191,7 +229,8 @@ impl HandshakeTerms {
         server.ticketer = Arc::clone(&tickets);
         server.send_tls13_tickets = 1;
         server.max_fragment_size = Some(record_bytes(settings.record_bytes_max as usize));
-        Ok(HandshakeTerms { server: Arc::new(server), trust, tickets, names })
+        let revoked = Revoked::of(&trust.revoked);
+        Ok(HandshakeTerms { server: Arc::new(server), trust, tickets, revoked, names })
     }
 
     /// The configuration for a client that offers `hello`: with smaller records if it has little room.

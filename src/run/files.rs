@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::auth::PasswordFile;
+use crate::auth::{PasswordAuth, PasswordFile};
 use crate::config::{Config, Listener, LogOutput, StoreKind};
 use crate::net::tls::{Finding, LiveTls, findings};
 
@@ -30,7 +30,7 @@ pub fn look_at_files(config: &Config) -> Vec<Finding> {
         found.extend(look_at_port(listener, is_running));
     }
     found.extend(look_at_log(config));
-    if let Some(path) = &config.auth.password_file {
+    for path in config.auth.files() {
         match PasswordFile::load(path) {
             Ok(users) if users.is_empty() => found.push(Finding::hint(no_users(path))),
             Ok(_) => {}
@@ -51,18 +51,15 @@ pub fn look_at_files(config: &Config) -> Vec<Finding> {
 
 /// Says in the log which secrets are open to all users of the machine.
 pub(super) fn warn_of_open_secrets(config: &Config) {
-    let passwords = config.auth.password_file.as_deref();
-    if let Some(found) = passwords.and_then(|path| Finding::of_secret("password file", path)) {
+    for found in config.auth.files().filter_map(|path| Finding::of_secret("password file", path)) {
         tracing::warn!("{}", found.text);
     }
 }
 
-/// Says in the log that the password file has no users.
-pub(super) fn warn_of_no_users(config: &Config, users: Option<&PasswordFile>) {
-    if let (Some(path), Some(users)) = (&config.auth.password_file, users)
-        && users.is_empty()
-    {
-        tracing::warn!("{}", no_users(path));
+/// Says in the log which password files have no users.
+pub(super) fn warn_of_no_users(authenticator: &PasswordAuth) {
+    for file in authenticator.files().iter().filter(|file| file.is_empty()) {
+        tracing::warn!("{}", no_users(file.path()));
     }
 }
 

@@ -6,7 +6,7 @@ use tracing::{error, info, warn};
 
 use super::Reread;
 use super::watch::{Task, Watch};
-use crate::auth::{PasswordFile, Rights};
+use crate::auth::{PasswordAuth, Rights};
 use crate::config::Config;
 use crate::logging;
 use crate::net::sampler;
@@ -29,8 +29,8 @@ pub(super) struct Reloader {
 pub(super) struct Files {
     /// Certificates, of each listener with TLS.
     pub tls: Vec<Arc<LiveTls>>,
-    /// Users and passwords, if there is a password file.
-    pub passwords: Option<Arc<PasswordFile>>,
+    /// How clients log in, with the password files.
+    pub authenticator: Arc<PasswordAuth>,
 }
 
 impl Reloader {
@@ -88,6 +88,7 @@ impl Reloader {
         let (broker, now) = (&self.shared.broker, self.shared.clock.now());
         broker.reload(&config, now);
         self.rights.set(&config.auth);
+        self.files.authenticator.set(&config.auth);
         if let Err(error) = logging::reload(&config.log) {
             error!(%error, "the levels of the log stay as they are");
         }
@@ -102,20 +103,32 @@ impl Reloader {
     }
 
     fn reload_files(&self) {
+        let mut fewer = false;
         for tls in &self.files.tls {
             match tls.reload() {
-                Ok(()) => info!("certificates reloaded"),
+                Ok(others) => {
+                    fewer |= others;
+                    info!("certificates reloaded");
+                }
                 Err(error) => {
                     error!(%error, "certificates not reloaded, the old ones stay in force");
                 }
             }
         }
         super::files::warn_of_open_secrets(&self.config);
-        if let Some(passwords) = &self.files.passwords {
-            match passwords.reload() {
-                Ok(users) => info!(users, "passwords reloaded"),
-                Err(error) => error!(%error, "passwords not reloaded, the old ones stay in force"),
+        let auth = &self.config.auth;
+        match self.files.authenticator.reload(auth) {
+            Ok(reloaded) => {
+                fewer |= reloaded.fewer;
+                if auth.files().next().is_some() {
+                    info!(users = reloaded.users, "passwords reloaded");
+                }
             }
+            Err(error) => error!(%error, "passwords not reloaded, the old ones stay in force"),
+        }
+        if fewer {
+            // A client that would not be let in any more does not stay either.
+            self.shared.broker.recheck_logins();
         }
     }
 }

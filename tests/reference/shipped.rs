@@ -37,7 +37,9 @@ impl File {
         if !name.contains('.') {
             self.is_off = is_list && name != "listener";
         }
-        let is_off = self.is_off || section.presence == Presence::Optional;
+        let is_off = self.is_off
+            || section.presence == Presence::Optional
+            || (is_list && name != "listener");
         self.text.push('\n');
         let like = section.like.map_or(String::new(), |like| format!(" Keys as in [{like}]."));
         self.comment(&format!("{}{like}", plain(section.text)));

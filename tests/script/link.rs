@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use sluicemq::broker::link::{Link, PeerInfo};
 use sluicemq::broker::ports::{
-    AuthRequest, AuthStep, Authenticator, Batch, Progress, Receipt, Refused, Store, Verdict,
+    Accepted, AuthRequest, AuthStep, Authenticator, Batch, Progress, Receipt, Refused, Store,
+    Verdict,
 };
 use sluicemq::broker::turn::Scratch;
 use sluicemq::broker::{Broker, Ports};
@@ -306,7 +307,7 @@ impl Authenticator for Accounts {
         AuthStep::Verdict(if request.method.is_some() {
             Verdict::Refuse(Reason::BadAuthenticationMethod)
         } else if known || self.0.is_empty() {
-            Verdict::Accept { user_name: request.user_name.map(Arc::from), data: None }
+            Verdict::Accept(Accepted::as_user(request.user_name))
         } else {
             Verdict::Refuse(Reason::BadUserNameOrPassword)
         })

@@ -5,7 +5,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use sluicemq::auth::PermitAll;
-use sluicemq::broker::ports::{AuthRequest, AuthStep, Authenticator, Verdict};
+use sluicemq::broker::ports::{Accepted, AuthRequest, AuthStep, Authenticator, Verdict};
 use sluicemq::broker::turn::Scratch;
 use sluicemq::broker::{Broker, Link, PeerInfo, Ports};
 use sluicemq::codec::{Connect, Disconnect, Packet, Reason, Version};
@@ -23,8 +23,7 @@ pub struct Believes;
 
 impl Authenticator for Believes {
     fn begin(&self, request: &AuthRequest<'_>) -> AuthStep {
-        let user_name = request.user_name.map(Arc::from);
-        AuthStep::Verdict(Verdict::Accept { user_name, data: None })
+        AuthStep::Verdict(Verdict::Accept(Accepted::as_user(request.user_name)))
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use sluicemq::auth::Rights;
 use sluicemq::broker::mailbox::Account;
-use sluicemq::broker::ports::{AuthRequest, AuthStep, Authenticator, Store, Verdict};
+use sluicemq::broker::ports::{Accepted, AuthRequest, AuthStep, Authenticator, Store, Verdict};
 use sluicemq::broker::turn::Scratch;
 use sluicemq::broker::{Broker, Link, PeerInfo, Ports};
 use sluicemq::codec::property::put_user_property;
@@ -72,8 +72,7 @@ struct Believing;
 
 impl Authenticator for Believing {
     fn begin(&self, request: &AuthRequest<'_>) -> AuthStep {
-        let user_name = request.user_name.map(Into::into);
-        AuthStep::Verdict(Verdict::Accept { user_name, data: None })
+        AuthStep::Verdict(Verdict::Accept(Accepted::as_user(request.user_name)))
     }
 }
 

@@ -86,8 +86,13 @@ impl State {
         })
     }
 
-    /// Whether CONNACK has left: nothing goes before it.
+    /// Whether CONNACK has left: nothing goes before it. While CONNECT is checked elsewhere, only the end of
+    /// the connection is looked for.
     fn looks_ahead(&self) -> bool {
-        matches!(&self.phase, Phase::Live(live) if live.greeted())
+        match &self.phase {
+            Phase::Live(live) => live.greeted(),
+            Phase::Opening(opening) => opening.is_checked(),
+            Phase::Connect(..) | Phase::Closed => false,
+        }
     }
 }

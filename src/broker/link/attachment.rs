@@ -12,14 +12,15 @@ use super::egress::Egress;
 use super::limits::Limits;
 use super::login::Login;
 use super::pause::Pause;
+use crate::broker::RefusalNote;
 use crate::broker::classes::Who;
 use crate::broker::mailbox::{Mailbox, Owner, Pace};
 use crate::broker::metrics::Counter;
+use crate::broker::ports::Voucher;
 use crate::broker::publish::{Publisher, Submission};
 use crate::broker::router::{Membership, RouteChange};
 use crate::broker::topic_ledger::Unrouted;
 use crate::broker::turn::{Answer, Due, Owed, Scratch, Turn};
-use crate::broker::{Peer, RefusalNote};
 use crate::codec::{self, Packet, PacketId, Publish, Reason, Version};
 use crate::config::Ingress;
 use crate::message::{Draft, Identity, SessionId};
@@ -57,6 +58,10 @@ pub(super) struct FlowState {
     pub login: Option<Login>,
     /// The identity in its certificate.
     pub certificate: Option<Box<str>>,
+    /// Vouches for that.
+    pub voucher: Option<Arc<dyn Voucher>>,
+    /// When what let it in ends.
+    pub expires: Option<Time>,
     /// The class it is in; empty if it is in none.
     pub class: Arc<str>,
     /// How its messages are shaped.
@@ -89,15 +94,9 @@ impl Attachment {
         }
     }
 
-    fn identity(&self) -> &Arc<Identity> {
+    /// Its client.
+    pub fn identity(&self) -> &Arc<Identity> {
         self.mailbox.owner().identity().expect("a Session's mailbox is its own")
-    }
-
-    /// Its client, as the log names it.
-    pub fn peer(&self) -> Peer<'_> {
-        let identity = self.identity();
-        let (client, user) = (identity.client_id.as_str(), identity.user_name.as_deref());
-        self.origin.peer().client(client).user(user)
     }
 
     /// Carries out one action of the Session. The actions of every message stand here, so that they are
@@ -307,11 +306,6 @@ impl Attachment {
         let booked = had.as_ref().and_then(|had| had.booked());
         let kept = had.map_or_else(|| self.mailbox.take_intake(), |had| had.into_own());
         Limits::new(ingress, shared, kept, booked, now)
-    }
-
-    /// Its enhanced authentication, if CONNECT named a method.
-    pub fn login_mut(&mut self) -> Option<&mut Login> {
-        self.flow.as_mut()?.login.as_mut()
     }
 
     /// The levels of its own buckets are kept in the mailbox, for the next connection.

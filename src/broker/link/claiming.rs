@@ -39,10 +39,10 @@ impl State {
                     // The time that it has waited is not that of the link that has its Session.
                     opening.deadline = turn.now.after(turn.broker.policy().limits.auth_timeout.0);
                 }
-                let (user_name, data) = held.take();
-                let meter = turn.broker.0.meter;
+                let accepted = held.take();
+                let (user_name, meter) = (accepted.user_name.clone(), turn.broker.0.meter);
                 let identity = Arc::new(Identity::new(asked.client_id.clone(), user_name, meter));
-                opening.stage = Stage::Claiming { identity, claimed, data };
+                opening.stage = Stage::Claiming { identity, claimed, accepted };
             }
             Err(Contest::Overtaken) => self.overtaken(true, turn),
             Err(Contest::OtherUser) => self.refuse_other_user(turn),

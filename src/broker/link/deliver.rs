@@ -247,7 +247,11 @@ impl Live {
             return Some(false);
         }
         if notices.reclassify() {
-            self.attachment.classify(turn);
+            self.reconsider(turn);
+            if self.attachment.closing.is_some() {
+                self.attachment.exit(turn);
+                return Some(false);
+            }
             return None;
         }
         if held {

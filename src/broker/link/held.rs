@@ -1,14 +1,13 @@
 //! A claim that something is in the way of: what is kept until it is made.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use crate::broker::ports::Accepted;
 use crate::time::Time;
 
-/// A claim that is not made yet: its client's user, and the last Authentication Data for it.
+/// A claim that is not made yet: what is known of its client.
 pub(super) struct HeldClaim {
-    user_name: Option<Arc<str>>,
-    data: Option<Vec<u8>>,
+    accepted: Accepted,
     wait: Option<Wait>,
 }
 
@@ -29,13 +28,13 @@ const STEP_MAX: Duration = Duration::from_millis(250);
 
 impl HeldClaim {
     /// A claim that was not tried before.
-    pub fn new(user_name: Option<Arc<str>>, data: Option<Vec<u8>>) -> HeldClaim {
-        HeldClaim { user_name, data, wait: None }
+    pub fn new(accepted: Accepted) -> HeldClaim {
+        HeldClaim { accepted, wait: None }
     }
 
     /// Its client's user.
     pub fn user_name(&self) -> Option<&str> {
-        self.user_name.as_deref()
+        self.accepted.user_name.as_deref()
     }
 
     /// It was tried before.
@@ -68,7 +67,7 @@ impl HeldClaim {
     }
 
     /// What is kept.
-    pub fn take(&mut self) -> (Option<Arc<str>>, Option<Vec<u8>>) {
-        (self.user_name.take(), self.data.take())
+    pub fn take(&mut self) -> Accepted {
+        std::mem::take(&mut self.accepted)
     }
 }

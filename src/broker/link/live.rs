@@ -162,7 +162,9 @@ impl Live {
         let shaper = self.attachment.shaper().and_then(Shaper::deadline);
         let egress = self.attachment.egress().and_then(|egress| egress.until);
         let coalesce = self.attachment.flow.as_ref().and_then(|flow| flow.coalesce.until());
-        [self.session.deadline(), pause, shaper, egress, coalesce].into_iter().flatten().min()
+        let expires = self.attachment.expires();
+        let all = [self.session.deadline(), pause, shaper, egress, coalesce, expires];
+        all.into_iter().flatten().min()
     }
 
     /// Whether the client's next packet may be looked at.
@@ -307,7 +309,7 @@ impl Live {
             attachment.closing = Some(reason);
         }
         if taken.notices().reclassify() {
-            attachment.classify(turn);
+            self.reconsider(turn);
         }
     }
 

@@ -6,19 +6,20 @@ use crate::broker::ports::{
     AuthRequest, AuthStep, Authenticator, Exchange, ExchangeState, Verdict,
 };
 use crate::codec::{Auth, Reason};
-use crate::message::Identity;
 
 /// The method of enhanced authentication the connection was opened with, and what runs of it.
 pub(super) struct Login {
     method: Box<str>,
+    /// What binds it to the TLS channel.
+    binding: Option<Box<[u8; 32]>>,
     exchange: Option<Box<dyn Exchange>>,
     verdict: Option<Verdict>,
 }
 
 impl Login {
     /// Nothing runs of `method`.
-    pub fn new(method: Box<str>) -> Login {
-        Login { method, exchange: None, verdict: None }
+    pub fn new(method: Box<str>, binding: Option<Box<[u8; 32]>>) -> Login {
+        Login { method, binding, exchange: None, verdict: None }
     }
 
     /// The method that CONNECT named.
@@ -26,25 +27,18 @@ impl Login {
         &self.method
     }
 
-    /// AUTH from the client: a new exchange, or its next step. `false`: neither is possible now, which
-    /// breaks the protocol.
+    /// AUTH from the client: a new exchange, for `request`, or its next step. `false`: neither is possible
+    /// now, which breaks the protocol.
     pub fn on_auth(
         &mut self,
         auth: &Auth<'_>,
-        identity: &Identity,
+        request: &AuthRequest<'_>,
         authenticator: &dyn Authenticator,
     ) -> bool {
         match (auth.reason, &mut self.exchange) {
             (Reason::ContinueAuthentication, Some(exchange)) => exchange.answer(auth.data),
             (Reason::Reauthenticate, None) => {
-                let request = AuthRequest {
-                    client_id: identity.client_id.as_str(),
-                    user_name: identity.user_name.as_deref(),
-                    password: None,
-                    method: Some((&self.method, auth.data)),
-                    certificate: None,
-                    anonymous: false,
-                };
+                let request = AuthRequest { binding: self.binding.as_deref(), ..*request };
                 match authenticator.begin(&request) {
                     AuthStep::Verdict(verdict) => self.verdict = Some(verdict),
                     AuthStep::Exchange(exchange) => self.exchange = Some(exchange),

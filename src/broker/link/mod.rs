@@ -22,16 +22,18 @@ mod opening;
 mod origin;
 mod overload_limit;
 mod pause;
+mod peer_info;
 mod queue;
 mod recovery;
 mod refused;
+mod standing;
 mod unfinished;
 
 use std::task::Waker;
 
 use super::metrics::Counter;
 use super::turn::{Scratch, Turn, Work};
-use super::{Broker, ListenerId, RefusalNote};
+use super::{Broker, RefusalNote};
 use crate::codec::{
     self, DecodeError, DecodeLimits, Decoded, Disconnect, Packet, PacketId, Reason, Sender, Version,
 };
@@ -44,27 +46,9 @@ use live::Live;
 pub use not_read::NotRead;
 use opening::{Opening, abandon};
 use origin::Origin;
+pub use peer_info::PeerInfo;
 use refused::{of_close, of_first_bytes, of_packet, of_verdict, refusal};
 pub use unfinished::Unfinished;
-
-/// What is known of the peer before it says anything.
-#[derive(Clone, Debug, Default)]
-pub struct PeerInfo {
-    /// Its address, for logs.
-    pub address: String,
-    /// The listener that accepted it; none of a client in this process.
-    pub listener: Option<ListenerId>,
-    /// Clients without a user name are let in.
-    pub anonymous: bool,
-    /// Identity from a verified client certificate.
-    pub certificate: Option<String>,
-    /// Random: an assigned Client Identifier is made of it.
-    pub nonce: u128,
-    /// The listener has no place for it: its CONNECT is refused with this.
-    pub refuse: Option<Reason>,
-    /// Why, for the log.
-    pub grounds: Option<Grounds>,
-}
 
 /// What the driver should do next.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

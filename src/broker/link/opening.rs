@@ -17,7 +17,7 @@ use crate::broker::metrics::Counter;
 use crate::broker::orphans::Kept;
 use crate::broker::overload::SHED;
 use crate::broker::ports::{
-    AuthRequest, AuthStep, Exchange, ExchangeState, Receipt, Refused, Verdict,
+    Accepted, AuthRequest, AuthStep, Exchange, ExchangeState, Receipt, Refused, Verdict, Voucher,
 };
 use crate::broker::registry::{Claimed, Parked};
 use crate::broker::turn::Turn;
@@ -45,9 +45,12 @@ pub(super) struct Asked {
     pub(super) terms: Terms,
     will: Option<WillMessage>,
     method: Option<Box<str>>,
+    /// Of its TLS channel, where it authenticates by a method.
+    binding: Option<Box<[u8; 32]>>,
     origin: Origin,
     user_name: Option<Box<str>>,
     certificate: Option<Box<str>>,
+    voucher: Option<Arc<dyn Voucher>>,
 }
 
 #[derive(Default)]
@@ -57,7 +60,7 @@ pub(super) enum Stage {
     /// AUTH from the client is awaited.
     Waiting(Box<dyn Exchange>),
     /// Let in; its Session is claimed.
-    Claiming { identity: Arc<Identity>, claimed: Claimed, data: Option<Vec<u8>> },
+    Claiming { identity: Arc<Identity>, claimed: Claimed, accepted: Accepted },
     /// Let in; something is in the way of its claim. The deadline is when it is made again.
     Held(HeldClaim),
     #[default]
@@ -107,9 +110,42 @@ impl Opening {
         Some(identity)
     }
 
+    /// It is checked elsewhere: it is not the client's turn.
+    pub fn is_checked(&self) -> bool {
+        matches!(self.stage, Stage::Authenticating(_))
+    }
+
+    /// Its check waits for its turn.
+    fn is_queued(&self) -> bool {
+        matches!(&self.stage, Stage::Authenticating(exchange) if exchange.is_queued())
+    }
+
     pub fn wants_auth(&self) -> bool {
         matches!(self.stage, Stage::Waiting(_))
     }
+}
+
+/// Begins to authenticate the sender of a CONNECT.
+fn begin(
+    connect: &Connect<'_>,
+    client_id: &str,
+    (peer, origin): (&PeerInfo, &Origin),
+    turn: &Turn<'_>,
+) -> AuthStep {
+    let listener = peer.listener.and_then(|id| turn.broker.0.listeners.names(id));
+    let method = connect.authentication_method;
+    turn.broker.0.ports.authenticator.begin(&AuthRequest {
+        client_id,
+        user_name: connect.user_name,
+        password: connect.password,
+        method: method.map(|method| (method, connect.authentication_data)),
+        certificate: peer.certificate.as_deref(),
+        anonymous: peer.anonymous,
+        listener: listener.as_ref().map(|names| names.name()),
+        address: origin.address(),
+        binding: peer.binding.as_deref(),
+        now: turn.now,
+    })
 }
 
 impl State {
@@ -137,17 +173,8 @@ impl State {
             let grounds = Some(Grounds::new(RefusalKind::Overloaded));
             return self.refuse_connect(connect, &peer, (Reason::ServerBusy, grounds), turn);
         }
-        let request = AuthRequest {
-            client_id: client_id.as_str(),
-            user_name: connect.user_name,
-            password: connect.password,
-            method: connect
-                .authentication_method
-                .map(|method| (method, connect.authentication_data)),
-            certificate: peer.certificate.as_deref(),
-            anonymous: peer.anonymous,
-        };
-        let step = turn.broker.0.ports.authenticator.begin(&request);
+        let origin = Origin::new(&peer.address, peer.listener);
+        let step = begin(connect, client_id.as_str(), (&peer, &origin), turn);
         let asked = Asked {
             client_id,
             assigned,
@@ -156,9 +183,11 @@ impl State {
             terms,
             will: connect.will.as_ref().map(WillMessage::new),
             method: connect.authentication_method.map(Into::into),
-            origin: Origin::new(&peer.address, peer.listener),
+            binding: peer.binding.filter(|_| connect.authentication_method.is_some()),
+            origin,
             user_name: connect.user_name.map(Into::into),
             certificate: peer.certificate.as_deref().map(Into::into),
+            voucher: peer.voucher,
         };
         let deadline = turn.now.after(turn.broker.policy().limits.auth_timeout.0);
         let mut opening = Opening { asked: Some(asked), stage: Stage::Over, deadline };
@@ -215,6 +244,9 @@ impl State {
         if matches!(opening.stage, Stage::Held(_)) {
             self.claim(turn);
             return self.poll_claim(waker, turn);
+        }
+        if opening.deadline <= turn.now && opening.is_queued() {
+            opening.deadline = turn.now.after(turn.broker.policy().limits.auth_timeout.0);
         }
         if opening.deadline <= turn.now {
             // The client is let in, but the link that has its Session does not give it up.
@@ -276,8 +308,8 @@ impl State {
     }
 
     fn on_verdict(&mut self, verdict: Verdict, turn: &mut Turn<'_>) {
-        let (user_name, data) = match verdict {
-            Verdict::Accept { user_name, data } => (user_name, data),
+        let accepted = match verdict {
+            Verdict::Accept(accepted) => accepted,
             Verdict::Refuse(reason) => return self.refuse(reason, of_verdict(reason), turn),
         };
         let Phase::Opening(opening) = &mut self.phase else { return };
@@ -295,7 +327,7 @@ impl State {
             let grounds = Some(Grounds::new(RefusalKind::ClientRate));
             return self.refuse(Reason::ConnectionRateExceeded, grounds, turn);
         }
-        opening.stage = Stage::Held(HeldClaim::new(user_name, data));
+        opening.stage = Stage::Held(HeldClaim::new(accepted));
         self.claim(turn);
     }
 
@@ -310,11 +342,12 @@ impl State {
             return;
         };
         let stage = std::mem::take(&mut opening.stage);
-        let (Some(asked), Stage::Claiming { identity, claimed, data }) =
+        let (Some(asked), Stage::Claiming { identity, claimed, accepted }) =
             (&mut opening.asked, stage)
         else {
             return;
         };
+        let flow = asked.flow(&accepted);
         let mut granted = Kept::new(Granted::new(id, parked, identity, &asked.terms, turn.now));
         let present = granted.present;
         let waits = granted.attach(&asked.client_id, asked.will.take(), turn);
@@ -334,15 +367,7 @@ impl State {
             present,
         );
         connack.authentication_method = asked.method.as_deref(); // [MQTT5-4.12.0-5]
-        connack.authentication_data = data.as_deref();
-        let login = asked.method.clone().map(Login::new);
-        let flow = (login.is_some() || asked.certificate.is_some()).then(|| {
-            Box::new(FlowState {
-                login,
-                certificate: asked.certificate.take(),
-                ..FlowState::default()
-            })
-        });
+        connack.authentication_data = accepted.data.as_deref();
         fault::reach("connect");
         let origin = std::mem::take(&mut asked.origin);
         self.phase = Phase::Live(Live::new(granted.take(), (origin, flow), turn));
@@ -361,6 +386,20 @@ impl State {
 }
 
 impl Asked {
+    /// What is kept of it while its client is connected; mostly nothing.
+    fn flow(&mut self, accepted: &Accepted) -> Option<Box<FlowState>> {
+        let binding = self.binding.take();
+        let flow = FlowState {
+            login: self.method.clone().map(|method| Login::new(method, binding)),
+            certificate: self.certificate.take(),
+            voucher: self.voucher.take(),
+            expires: accepted.expires,
+            ..FlowState::default()
+        };
+        let is_some = flow.login.is_some() || flow.certificate.is_some();
+        (is_some || flow.voucher.is_some() || flow.expires.is_some()).then(|| Box::new(flow))
+    }
+
     /// The client, as the log names it: its user name is what it says.
     pub(super) fn peer(&self) -> Peer<'_> {
         self.origin.peer().client(self.client_id.as_str()).user(self.user_name.as_deref())

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use tracing::debug;
 
 use super::PeerInfo;
+use super::attachment::Attachment;
 use crate::broker::Peer;
 use crate::broker::turn::Scratch;
 use crate::codec::{self, ConnAck, DecodeError, Packet, Properties, Reason, Version};
@@ -19,6 +20,15 @@ impl PeerInfo {
 
     fn ip(&self) -> Option<IpAddr> {
         self.address.parse().ok().map(|address: SocketAddr| address.ip())
+    }
+}
+
+impl Attachment {
+    /// Its client, as the log names it.
+    pub fn peer(&self) -> Peer<'_> {
+        let identity = self.identity();
+        let (client, user) = (identity.client_id.as_str(), identity.user_name.as_deref());
+        self.origin.peer().client(client).user(user)
     }
 }
 
@@ -55,6 +65,7 @@ pub(super) fn of_verdict(reason: Reason) -> Option<Grounds> {
         Reason::BadUserNameOrPassword => RefusalKind::Credentials,
         Reason::BadAuthenticationMethod => RefusalKind::AuthMethod,
         Reason::ServerUnavailable | Reason::ServerBusy => RefusalKind::AuthBusy,
+        Reason::Banned => RefusalKind::LoginBanned,
         Reason::ProtocolError | Reason::MalformedPacket => RefusalKind::AuthBroken,
         _ => RefusalKind::ConnectNotAuthorized,
     };

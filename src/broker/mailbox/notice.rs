@@ -8,7 +8,7 @@ pub enum Notice {
     /// Give the Session up, and close the Network Connection with this Reason Code. It is repeated at
     /// every take until another link attaches; of several, the first stands.
     Kick(Reason),
-    /// Other client classes are in force: classify the client again.
+    /// Other rules are in force: classify the client again, and see whether it may stay.
     Reclassify,
 }
 
@@ -25,7 +25,7 @@ impl Notices {
         self.kick
     }
 
-    /// The client is to be classified again.
+    /// The client is to be classified again, if it may stay.
     pub fn reclassify(self) -> bool {
         self.reclassify
     }

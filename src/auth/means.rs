@@ -1,0 +1,36 @@
+//! What the steps of a login work with.
+
+use arc_swap::ArcSwapOption;
+
+use super::failures::{Failures, Suspect};
+use super::pool::Pool;
+use crate::broker::ports::{AuthRequest, Verdict};
+use crate::codec::Reason;
+
+/// What the steps work with.
+pub(super) struct Means {
+    pub failures: Failures,
+    /// `None`: there are no passwords, or it could not be started.
+    pub pool: ArcSwapOption<Pool>,
+}
+
+impl Means {
+    /// The client, as failures count it.
+    pub fn suspect(&self, request: &AuthRequest<'_>) -> Option<Suspect> {
+        self.failures.suspect(request.address, request.user_name.unwrap_or_default())
+    }
+
+    /// Counts a verdict.
+    pub fn note(&self, verdict: &Verdict, request: &AuthRequest<'_>) {
+        match verdict {
+            Verdict::Accept(accepted) if accepted.user_name.is_some() => {
+                self.failures.clear(self.suspect(request));
+            }
+            Verdict::Refuse(Reason::BadUserNameOrPassword) => {
+                let user = request.user_name.unwrap_or_default();
+                self.failures.note(self.suspect(request), user, request.now);
+            }
+            Verdict::Accept(_) | Verdict::Refuse(_) => {}
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Logins on the real process: what fails is counted, banned and logged; what costs time waits beside the workers.
+
+mod process;
+mod wire;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use process::{Sluice, new_folder};
+use regex::Regex;
+use sluicemq::auth::{HashMethod, edit};
+use sluicemq::codec::{Connect, Packet, QoS, Reason, Version};
+use wire::{Client, connect, dial, dial_from};
+
+/// A broker with these users, all of one password, hashed so often.
+fn broker(users: &[&str], iterations: u32, config: &str) -> Sluice {
+    let text = format!(
+        "auth.password_file = 'passwords'\n{config}\n[[listener]]\nname = 'tcp'\naddress = '127.0.0.1:0'\n"
+    );
+    let folder = new_folder();
+    write(folder.path(), users, iterations);
+    Sluice::start_in(folder, &text)
+}
+
+fn write(folder: &Path, users: &[&str], iterations: u32) {
+    let entries: Vec<_> =
+        users.iter().map(|user| ((*user).to_owned(), b"secret".to_vec())).collect();
+    let method = HashMethod::Pbkdf2 { iterations };
+    edit::set_passwords(&folder.join("passwords"), &entries, method).expect("a password file");
+}
+
+fn login<'a>(version: Version, user: &'a str, password: &'a str) -> Connect<'a> {
+    Connect { user_name: Some(user), password: Some(password.as_bytes()), ..connect(version, user) }
+}
+
+/// What CONNACK says to a client at the address `from`.
+fn answer(at: SocketAddr, from: &str, connect: &Connect<'_>) -> Reason {
+    let mut client = Client::over(dial_from(from, at), connect.version);
+    client.send(&Packet::Connect(Box::new(connect.clone())));
+    client.connack()
+}
+
+#[track_caller]
+fn until(what: &str, mut found: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !found() {
+        assert!(Instant::now() < end, "not within a minute: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// The expressions of the shipped filter, for the lines of this log.
+fn filter() -> Vec<Regex> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/fail2ban/filter.d/sluice.conf");
+    let text = std::fs::read_to_string(path).expect("the filter");
+    let (_, rest) = text.split_once("failregex =").expect("expressions");
+    let (expressions, _) = rest.split_once("\n\n").expect("an end");
+    let address = r"(?P<address>[0-9a-fA-F:.]+)";
+    let of = |line: &str| Regex::new(&line.trim().replace("<ADDR>", address)).expect("a regex");
+    expressions.lines().map(of).collect()
+}
+
+/// The addresses that the filter finds.
+fn found(log: &str) -> Vec<String> {
+    let filter = filter();
+    let found = log.lines().filter_map(|line| {
+        let found = filter.iter().find_map(|expression| expression.captures(line))?;
+        Some(found["address"].to_owned())
+    });
+    found.collect()
+}
+
+#[test]
+fn too_many_failures_ban_a_user_from_an_address_and_nobody_else() {
+    for format in ["human", "json"] {
+        let config = format!("auth.failures_max = 3\nlog.format = '{format}'");
+        let broker = broker(&["ann", "bob"], 101, &config);
+        let at = broker.address("tcp");
+        // A user name that would be taken for an address, if anything were.
+        for user in ["ann", "ann", "ann", "eve address=9.9.9.9 login failed address=9.9.9.9"] {
+            let said = answer(at, "127.0.0.2", &login(Version::V5, user, "wrong"));
+            assert_eq!(said, Reason::BadUserNameOrPassword, "{user}");
+        }
+        for (version, reason) in
+            [(Version::V5, Reason::Banned), (Version::V311, Reason::NotAuthorized)]
+        {
+            assert_eq!(answer(at, "127.0.0.2", &login(version, "ann", "secret")), reason);
+        }
+        for (from, user) in [("127.0.0.2", "bob"), ("127.0.0.3", "ann")] {
+            assert_eq!(answer(at, from, &login(Version::V5, user, "secret")), Reason::Success);
+        }
+        until("four failures are logged", || found(&broker.log()).len() >= 4);
+        assert_eq!(found(&broker.log()), ["127.0.0.2"; 4], "{}", broker.log());
+        let mut watcher = Client::over(dial(at), Version::V5);
+        watcher.greet(&login(Version::V5, "bob", "secret"));
+        watcher.subscribe(&["$SYS/broker/refused/login_banned"], QoS::AtMostOnce);
+        until("both are counted", || watcher.message().1 == b"2");
+    }
+}
+
+/// Ten clients at once, and one place in the queue.
+#[test]
+fn a_login_beyond_the_queue_is_refused_at_once_and_the_others_are_let_in() {
+    let config = "auth.threads = 1\nauth.queue_max = 1\nauth.failures_max = 0";
+    let broker = broker(&["ann"], 100_000, config);
+    let at = broker.address("tcp");
+    for (version, busy) in
+        [(Version::V5, Reason::ServerBusy), (Version::V311, Reason::ServerUnavailable)]
+    {
+        let clients: Vec<Client> = (0..10)
+            .map(|number| {
+                let client_id = format!("{number}");
+                let connect = Connect { client_id: &client_id, ..login(version, "ann", "wrong") };
+                let mut client = Client::over(dial(at), version);
+                client.send(&Packet::Connect(Box::new(connect)));
+                client
+            })
+            .collect();
+        let said: Vec<Reason> = clients.into_iter().map(|mut client| client.connack()).collect();
+        assert!(said.contains(&busy), "{said:?}");
+        assert!(said.contains(&Reason::BadUserNameOrPassword), "{said:?}");
+    }
+    assert!(broker.log().contains("reason=auth_busy "), "{}", broker.log());
+}
+
+/// Clients that come, send a wrong password and leave do not keep the others out.
+#[test]
+fn checks_of_clients_that_have_left_are_not_made() {
+    let config = "auth.threads = 1\nauth.failures_max = 0\nauth.failures_per_address_max = 0";
+    let broker = broker(&["ann"], 100_000, config);
+    let at = broker.address("tcp");
+    for number in 0..500 {
+        let client_id = format!("{number}");
+        let connect = Connect { client_id: &client_id, ..login(Version::V5, "ann", "wrong") };
+        let mut client = Client::over(dial(at), Version::V5);
+        client.send(&Packet::Connect(Box::new(connect)));
+    }
+    // Five hundred checks would take longer than any test waits.
+    assert_eq!(answer(at, "127.0.0.2", &login(Version::V5, "ann", "secret")), Reason::Success);
+}
+
+#[test]
+fn a_password_that_was_right_is_known_until_the_reload() {
+    let broker = broker(&["ann"], 101, "");
+    let at = broker.address("tcp");
+    for password in ["secret", "secret", "wrong", "secret"] {
+        let wanted = match password {
+            "secret" => Reason::Success,
+            _ => Reason::BadUserNameOrPassword,
+        };
+        assert_eq!(answer(at, "127.0.0.1", &login(Version::V5, "ann", password)), wanted);
+    }
+    let path = broker.file("passwords");
+    edit::set_password(&path, "ann", b"another").expect("a password file");
+    broker.signal("HUP");
+    until("it is read again", || broker.log().contains("passwords reloaded"));
+    for (password, wanted) in
+        [("secret", Reason::BadUserNameOrPassword), ("another", Reason::Success)]
+    {
+        assert_eq!(answer(at, "127.0.0.1", &login(Version::V5, "ann", password)), wanted);
+    }
+}
+
+#[test]
+fn at_sighup_a_user_that_is_gone_is_disconnected_and_the_others_stay() {
+    let broker = broker(&["ann", "bob"], 50, "");
+    let at = broker.address("tcp");
+    let mut clients = Vec::new();
+    for (version, name) in [(Version::V5, "five"), (Version::V311, "three")] {
+        for user in ["ann", "bob"] {
+            let client_id = format!("{user} {name}");
+            let mut client = Client::over(dial(at), version);
+            client.greet(&Connect { client_id: &client_id, ..login(version, user, "secret") });
+            clients.push((user, client));
+        }
+    }
+    edit::delete_user(&broker.file("passwords"), "ann").expect("a password file");
+    broker.signal("HUP");
+    for (user, client) in &mut clients {
+        if *user == "ann" {
+            client.closed_by(Reason::NotAuthorized);
+        }
+    }
+    for (user, client) in &mut clients {
+        if *user == "bob" {
+            client.ping();
+        }
+    }
+    let answer = answer(at, "127.0.0.1", &login(Version::V5, "ann", "secret"));
+    assert_eq!(answer, Reason::BadUserNameOrPassword);
+}
+
+/// Steps of a login, for two listeners: the first that knows the user decides.
+#[test]
+fn a_login_passes_through_the_steps_of_its_listener() {
+    let folder = new_folder();
+    for (file, user) in [("devices", "ann"), ("people", "bob")] {
+        let method = HashMethod::Pbkdf2 { iterations: if user == "ann" { 10 } else { 200 } };
+        let entries = [(user.to_owned(), b"secret".to_vec()), ("both".to_owned(), file.into())];
+        edit::set_passwords(&folder.path().join(file), &entries, method).expect("a file");
+    }
+    let text = "
+[[listener]]
+name = 'open'
+address = '127.0.0.1:0'
+[[listener]]
+name = 'closed'
+address = '127.0.0.1:0'
+[[auth.step]]
+kind = 'password'
+file = 'devices'
+client_id_is_user = true
+[[auth.step]]
+kind = 'password'
+file = 'people'
+[[auth.step]]
+kind = 'anonymous'
+listeners = ['op*']
+";
+    let broker = Sluice::start_in(folder, text);
+    let (open, closed) = (broker.address("open"), broker.address("closed"));
+    let nobody = connect(Version::V5, "c");
+    let named = |client_id| Connect { client_id, ..login(Version::V5, "ann", "secret") };
+    for (at, connect, wanted) in [
+        (closed, login(Version::V5, "ann", "secret"), Reason::Success),
+        (closed, named("another"), Reason::NotAuthorized),
+        (closed, login(Version::V5, "bob", "secret"), Reason::Success),
+        (closed, login(Version::V5, "both", "devices"), Reason::Success),
+        // The first file that knows the user decides.
+        (closed, login(Version::V5, "both", "people"), Reason::BadUserNameOrPassword),
+        (closed, login(Version::V5, "eve", "secret"), Reason::BadUserNameOrPassword),
+        (open, login(Version::V5, "eve", "secret"), Reason::BadUserNameOrPassword),
+        (closed, nobody.clone(), Reason::NotAuthorized),
+        (open, nobody, Reason::Success),
+    ] {
+        assert_eq!(answer(at, "127.0.0.1", &connect), wanted, "{connect:?}");
+    }
+    // The steps of another configuration are in force after a reload, or none of them.
+    let config = broker.file("sluice.toml");
+    let text = std::fs::read_to_string(&config).expect("a configuration");
+    let broken = text.replace("'people'", "'nowhere'").replace("'op*'", "'*'");
+    std::fs::write(&config, broken).expect("a configuration");
+    broker.signal("HUP");
+    until("it is refused", || broker.log().contains("passwords not reloaded"));
+    let nobody = connect(Version::V5, "c");
+    assert_eq!(answer(closed, "127.0.0.1", &nobody), Reason::NotAuthorized);
+    std::fs::write(&config, text.replace("'op*'", "'*'")).expect("a configuration");
+    broker.signal("HUP");
+    until("it is in force", || broker.log().contains("passwords reloaded"));
+    assert_eq!(answer(closed, "127.0.0.1", &nobody), Reason::Success);
+}

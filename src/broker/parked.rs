@@ -86,6 +86,8 @@ pub enum Claim {
         /// This or an overtaken claim asked for a Clean Start.
         clean: bool,
     },
+    /// One of an anonymous or unverified user, and the claimant is verified: it is to be ended.
+    Unverified(Box<Parked>),
 }
 
 /// What became due of a parked Session.

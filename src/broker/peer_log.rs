@@ -16,7 +16,7 @@ use tracing::{Level, debug, enabled, info};
 
 use super::{Broker, ListenerId};
 use crate::codec::Version;
-use crate::message::{Grounds, RefusalKind};
+use crate::message::{Grounds, RefusalKind, SessionId};
 use crate::shape::TokenBucket;
 use crate::sync::{Mutex, MutexGuard, whole};
 use crate::time::Time;
@@ -90,6 +90,7 @@ enum Event {
     Connected,
     Disconnected,
     Braked,
+    EndedForOwner,
 }
 
 /// How much was left out, of an address and an event.
@@ -240,6 +241,19 @@ impl Broker {
         );
     }
 
+    /// Says that the Session of an anonymous or unverified user ends because a verified user has its Client
+    /// Identifier.
+    pub(super) fn say_ended_for_owner(&self, peer: &Peer<'_>, session: SessionId, now: Time) {
+        let Some(turn) = self.turn_of(peer, (Event::EndedForOwner, ""), 1, now) else { return };
+        line!(
+            self,
+            turn,
+            peer,
+            session = session.get(),
+            "the session of an unverified user ends: this verified user has its client identifier"
+        );
+    }
+
     /// Whether a line is written that tells of `count`; `None` if the log takes none of either level.
     fn turn_of(&self, peer: &Peer<'_>, event: What, count: u64, now: Time) -> Option<Say> {
         if !enabled!(Level::INFO) {
@@ -352,6 +366,7 @@ impl Event {
             Event::Connected => "connected",
             Event::Disconnected => "disconnected",
             Event::Braked => "takeovers braked",
+            Event::EndedForOwner => "session of an unverified user ended",
         }
     }
 }

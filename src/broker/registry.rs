@@ -68,6 +68,8 @@ struct Claims {
     newest: u64,
     /// One of them asked for a Clean Start.
     clean: bool,
+    /// The verified user of the newest.
+    user_name: Option<Box<str>>,
     claimant: Option<Waker>,
 }
 
@@ -111,12 +113,20 @@ impl Inner {
         if slot.claims.as_ref().is_some_and(|claims| claims.newest > number) {
             return Err(Contest::Overtaken);
         }
+        let claimed_by = slot.claims.as_ref().and_then(|claims| claims.user_name.as_deref());
+        if claimed_by.is_some() && claimed_by != user_name {
+            return Err(Contest::OtherUserConnected(number));
+        }
         let connected = match &slot.holder {
             Holder::Empty => return Ok(false),
             Holder::Attached(_) | Holder::Taken(_) => true,
             Holder::Parked(_) => false,
         };
         let owner = slot.owner().and_then(|owner| owner.user_name.as_deref());
+        if owner.is_none() && user_name.is_some() {
+            // It ends, whatever its takeovers were.
+            return Ok(false);
+        }
         if owner != user_name {
             // Its time may be over, though it has not been looked after yet.
             let ends = connected
@@ -184,7 +194,8 @@ impl Slot {
 
 impl Claims {
     fn new(client_id: &ClientId) -> Claims {
-        Claims { client_id: client_id.clone(), newest: 0, clean: false, claimant: None }
+        let (newest, clean, user_name, claimant) = (0, false, None, None);
+        Claims { client_id: client_id.clone(), newest, clean, user_name, claimant }
     }
 }
 
@@ -253,6 +264,7 @@ impl Registry {
         let claims = slot.claims.get_or_insert_with(new);
         claims.newest = number;
         claims.clean |= clean;
+        claims.user_name = user_name.map(Into::into);
         wakers.extend(claims.claimant.take());
         if let Holder::Attached(mailbox) = &slot.holder {
             wakers.extend(mailbox.notify(TAKEN_OVER));
@@ -298,7 +310,8 @@ impl Registry {
                 slot.claims = None;
                 slot.holder = Holder::Taken(identity.clone());
                 inner.deadlines.remove(&(parked.deadline(), parked.id));
-                Claim::Resumed { parked, clean }
+                let same = parked.session.identity().user_name == identity.user_name;
+                if same { Claim::Resumed { parked, clean } } else { Claim::Unverified(parked) }
             }
         }
     }

@@ -101,6 +101,13 @@ impl State {
                 self.go_live(id, None, turn);
             }
             Claim::Resumed { parked, .. } => self.go_live(parked.id, Some(parked), turn),
+            Claim::Unverified(parked) => {
+                let peer = asked.peer().user(identity.user_name.as_deref());
+                turn.broker.say_ended_for_owner(&peer, parked.id, turn.now);
+                turn.broker.end_session(*parked, Loss::SessionEnded, turn);
+                let id = turn.broker.0.registry.next_session();
+                self.go_live(id, None, turn);
+            }
         }
     }
 

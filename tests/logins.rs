@@ -250,3 +250,85 @@ listeners = ['op*']
     until("it is in force", || broker.log().contains("passwords reloaded"));
     assert_eq!(answer(closed, "127.0.0.1", &nobody), Reason::Success);
 }
+
+/// What a token says of its user, until so many seconds from now.
+#[cfg(feature = "jwt")]
+fn token(user: &str, seconds: u64) -> String {
+    let end = jsonwebtoken::get_current_timestamp() + seconds;
+    let claims = serde_json::json!({ "sub": user, "exp": end, "aud": "mqtt" });
+    let key = jsonwebtoken::EncodingKey::from_secret(&[7; 32]).expect("a key");
+    jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).expect("a token")
+}
+
+#[cfg(feature = "jwt")]
+#[test]
+fn a_token_lets_in_until_its_end_and_a_new_one_prolongs_that() {
+    use sluicemq::codec::{Auth, Properties};
+    let folder = new_folder();
+    std::fs::write(folder.path().join("secret"), [7; 32]).expect("a secret");
+    let text = "
+auth.failures_max = 0
+[[auth.step]]
+kind = 'jwt'
+keys = 'secret'
+algorithms = ['HS256']
+audience = 'mqtt'
+leeway = '0s'
+[[listener]]
+name = 'tcp'
+address = '127.0.0.1:0'
+";
+    let broker = Sluice::start_in(folder, text);
+    let at = broker.address("tcp");
+    for (token, reason) in [
+        (token("ann", 60), Reason::Success),
+        (token("ann", 60).replace(".", ".x"), Reason::BadUserNameOrPassword),
+        (token("ann", 0), Reason::BadUserNameOrPassword),
+        ("no token".to_owned(), Reason::NotAuthorized),
+    ] {
+        assert_eq!(answer(at, "127.0.0.1", &login(Version::V5, "c", &token)), reason);
+    }
+    // By a password: its end is the end of the connection, on both versions.
+    let short = token("ann", 3);
+    let mut leaving: Vec<Client> = [Version::V5, Version::V311]
+        .into_iter()
+        .map(|version| {
+            let mut client = Client::over(dial(at), version);
+            let name = if version == Version::V5 { "five" } else { "three" };
+            client.greet(&Connect { client_id: name, ..login(version, "x", &short) });
+            client
+        })
+        .collect();
+    // By enhanced authentication: another one comes in time.
+    let mut staying = Client::over(dial(at), Version::V5);
+    staying.greet(&Connect {
+        authentication_method: Some("JWT"),
+        authentication_data: Some(short.as_bytes()),
+        ..connect(Version::V5, "staying")
+    });
+    let long = token("ann", 3600);
+    staying.send(&Packet::Auth(Auth {
+        reason: Reason::Reauthenticate,
+        method: Some("JWT"),
+        data: Some(long.as_bytes()),
+        reason_string: None,
+        user_properties: Properties::EMPTY,
+    }));
+    let said = staying.expect(|packet| match packet {
+        Packet::Auth(auth) => Some(auth.reason),
+        _ => None,
+    });
+    assert_eq!(said, Reason::Success);
+    leaving.iter_mut().for_each(|client| client.closed_by(Reason::NotAuthorized));
+    staying.ping();
+    // One of another user does not.
+    let other = token("bob", 3600);
+    staying.send(&Packet::Auth(Auth {
+        reason: Reason::Reauthenticate,
+        method: Some("JWT"),
+        data: Some(other.as_bytes()),
+        reason_string: None,
+        user_properties: Properties::EMPTY,
+    }));
+    staying.closed_by(Reason::NotAuthorized);
+}

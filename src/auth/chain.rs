@@ -10,6 +10,7 @@ use super::means::Means;
 use super::pool::CheckTicket;
 use super::scram::Mechanism;
 use super::scramming;
+use super::token::Tokens;
 use crate::broker::ports::{
     Accepted, AuthRequest, AuthStep, Exchange, ExchangeState, Standing, Verdict,
 };
@@ -41,21 +42,26 @@ pub(super) enum StepKind {
     Password(Arc<PasswordFile>),
     /// SCRAM.
     Scram(Arc<PasswordFile>),
+    /// A token.
+    Token(Arc<Tokens>),
     /// Nothing.
     Anonymous,
     /// Nothing, where the listener says that it takes clients without a user.
     AnonymousWhereAllowed,
 }
 
+/// The Authentication Method of tokens.
+const TOKEN_METHOD: &str = "JWT";
+
 /// What a step says.
-enum Said {
+enum StepSays {
     Verdict(Verdict),
     /// The next one is asked. This one knows its user not, or cannot say anything of it.
     Pass {
         unknown: bool,
     },
     /// It will be told beside the workers.
-    Later(CheckTicket<Said>),
+    Later(CheckTicket<StepSays>),
 }
 
 /// How far a login has come.
@@ -73,7 +79,7 @@ struct Checking {
     means: Arc<Means>,
     login: KeptLogin,
     progress: StepsTaken,
-    ticket: CheckTicket<Said>,
+    ticket: CheckTicket<StepSays>,
 }
 
 impl ChainStep {
@@ -90,7 +96,7 @@ impl ChainStep {
     fn file(&self) -> Option<&Arc<PasswordFile>> {
         match &self.kind {
             StepKind::Password(file) | StepKind::Scram(file) => Some(file),
-            StepKind::Certificate | StepKind::Anonymous | StepKind::AnonymousWhereAllowed => None,
+            _ => None,
         }
     }
 
@@ -116,6 +122,7 @@ impl ChainStep {
         match &self.kind {
             StepKind::Certificate => who.certificate == Some(who.user_name),
             StepKind::Password(file) | StepKind::Scram(file) => file.knows(who.user_name),
+            StepKind::Token(_) => who.expires.is_some(),
             StepKind::Anonymous | StepKind::AnonymousWhereAllowed => false,
         }
     }
@@ -141,6 +148,13 @@ impl Chain {
     /// The password file at `path`, if a step has it.
     pub fn file(&self, path: &Path) -> Option<&Arc<PasswordFile>> {
         self.files().into_iter().find(|file| file.path() == path)
+    }
+
+    /// Whether any step has something to check beside the workers.
+    pub fn wants_pool(&self) -> bool {
+        let wants =
+            |step: &ChainStep| matches!(step.kind, StepKind::Password(_) | StepKind::Token(_));
+        self.steps.iter().any(wants)
     }
 
     /// Whether the steps are configured as those of `other`.
@@ -171,32 +185,55 @@ impl Chain {
         let mut progress = StepsTaken { next: 0, unknown: false };
         match self.go_on(means, request, &mut progress) {
             Ok(verdict) => AuthStep::Verdict(verdict),
-            Err(ticket) => AuthStep::Exchange(Box::new(Checking {
-                chain: self.clone(),
-                means: means.clone(),
-                login: KeptLogin::new(request, self.password_max),
-                progress,
-                ticket,
-            })),
+            Err(ticket) => self.checking(means, request, (progress, ticket)),
         }
     }
 
     /// Enhanced authentication: the first step that serves the method.
-    fn begin_method(&self, means: &Arc<Means>, request: &AuthRequest<'_>) -> AuthStep {
-        let mechanism = request.method.and_then(|(method, _)| Mechanism::of(method));
-        let steps = self.steps.iter().filter(|step| step.terms.is_for(request.listener));
-        let mut served = steps.filter_map(|step| match &step.kind {
-            StepKind::Scram(file) if file.has_scram() => Some((step, file)),
-            _ => None,
-        });
-        match (mechanism, served.next()) {
-            (Some(mechanism), Some((step, file))) => {
-                let misnames = |user: &str| step.misnames(Some(user), request.client_id);
-                scramming::begin(means, file, mechanism, request, misnames)
+    fn begin_method(self: &Arc<Chain>, means: &Arc<Means>, request: &AuthRequest<'_>) -> AuthStep {
+        let (method, data) = request.method.unwrap_or_default();
+        let mechanism = Mechanism::of(method);
+        let steps = self.steps.iter().enumerate();
+        for (index, step) in steps.filter(|(_, step)| step.terms.is_for(request.listener)) {
+            match (&step.kind, mechanism) {
+                (StepKind::Scram(file), Some(mechanism)) if file.has_scram() => {
+                    let misnames = |user: &str| step.misnames(Some(user), request.client_id);
+                    return scramming::begin(means, file, mechanism, request, misnames);
+                }
+                (StepKind::Token(tokens), None) if method == TOKEN_METHOD => {
+                    let said = self.ask_token(tokens, means, request, data);
+                    let progress = StepsTaken { next: index + 1, unknown: true };
+                    return match said {
+                        StepSays::Later(ticket) => {
+                            self.checking(means, request, (progress, ticket))
+                        }
+                        StepSays::Verdict(verdict) => AuthStep::Verdict(verdict),
+                        StepSays::Pass { .. } => {
+                            AuthStep::Verdict(Verdict::Refuse(Reason::ProtocolError))
+                        }
+                    };
+                }
+                _ => {}
             }
-            // No step serves the method [MQTT5-4.12.0-1].
-            _ => AuthStep::Verdict(Verdict::Refuse(Reason::BadAuthenticationMethod)),
         }
+        // No step serves the method [MQTT5-4.12.0-1].
+        AuthStep::Verdict(Verdict::Refuse(Reason::BadAuthenticationMethod))
+    }
+
+    /// What is decided beside the workers.
+    fn checking(
+        self: &Arc<Chain>,
+        means: &Arc<Means>,
+        request: &AuthRequest<'_>,
+        (progress, ticket): (StepsTaken, CheckTicket<StepSays>),
+    ) -> AuthStep {
+        AuthStep::Exchange(Box::new(Checking {
+            chain: self.clone(),
+            means: means.clone(),
+            login: KeptLogin::new(request, self.password_max),
+            progress,
+            ticket,
+        }))
     }
 
     /// Asks one step after the other.
@@ -205,19 +242,19 @@ impl Chain {
         means: &Arc<Means>,
         request: &AuthRequest<'_>,
         progress: &mut StepsTaken,
-    ) -> Result<Verdict, CheckTicket<Said>> {
+    ) -> Result<Verdict, CheckTicket<StepSays>> {
         while let Some(step) = self.steps.get(progress.next) {
             progress.next += 1;
             if !step.terms.is_for(request.listener) {
                 continue;
             }
             match self.ask(step, means, request, progress.unknown) {
-                Said::Verdict(verdict) => {
+                StepSays::Verdict(verdict) => {
                     means.note(&verdict, request);
                     return Ok(step.judged(verdict, request));
                 }
-                Said::Pass { unknown } => progress.unknown |= unknown,
-                Said::Later(ticket) => return Err(ticket),
+                StepSays::Pass { unknown } => progress.unknown |= unknown,
+                StepSays::Later(ticket) => return Err(ticket),
             }
         }
         let reason = match progress.unknown {
@@ -235,17 +272,55 @@ impl Chain {
         means: &Arc<Means>,
         request: &AuthRequest<'_>,
         unknown: bool,
-    ) -> Said {
+    ) -> StepSays {
         match &step.kind {
             StepKind::Certificate if request.certificate.is_some() => {
-                Said::accept(request.certificate)
+                StepSays::accept(request.certificate)
             }
             StepKind::Password(file) => self.ask_password(file, means, request),
+            StepKind::Token(tokens) => self.ask_token(tokens, means, request, request.password),
             // A client that has named itself wrongly does not get in without a name.
-            StepKind::Anonymous if !unknown => Said::accept(None),
-            StepKind::AnonymousWhereAllowed if request.anonymous && !unknown => Said::accept(None),
-            _ => Said::Pass { unknown: false },
+            StepKind::Anonymous if !unknown => StepSays::accept(None),
+            StepKind::AnonymousWhereAllowed if request.anonymous && !unknown => {
+                StepSays::accept(None)
+            }
+            _ => StepSays::Pass { unknown: false },
         }
+    }
+
+    /// A token: `None` is none.
+    fn ask_token(
+        &self,
+        tokens: &Arc<Tokens>,
+        means: &Arc<Means>,
+        request: &AuthRequest<'_>,
+        token: Option<&[u8]>,
+    ) -> StepSays {
+        let Some(token) = token.filter(|token| Tokens::is_token(token)) else {
+            return StepSays::Pass { unknown: false };
+        };
+        let (suspect, now) = (means.suspect(request), request.now);
+        if means.failures.is_banned(suspect, now) {
+            return StepSays::refuse(Reason::Banned);
+        }
+        let pool = means.pool.load();
+        let Some(pool) = &*pool else { return StepSays::refuse(Reason::ServerUnavailable) };
+        if token.len() > self.password_max {
+            return StepSays::refuse(Reason::BadUserNameOrPassword);
+        }
+        let (tokens, means, token) = (tokens.clone(), means.clone(), Box::<[u8]>::from(token));
+        let client_id: Box<str> = request.client_id.into();
+        let user: Box<str> = request.user_name.unwrap_or_default().into();
+        StepSays::Later(pool.check(request.address, move || {
+            let Some(vouched) = tokens.check(&token, now) else {
+                means.failures.note(suspect, &user, now);
+                return StepSays::refuse(Reason::BadUserNameOrPassword);
+            };
+            if vouched.client_id.is_some_and(|of_token| *of_token != *client_id) {
+                return StepSays::refuse(Reason::NotAuthorized);
+            }
+            StepSays::Verdict(Verdict::Accept(vouched.accepted))
+        }))
     }
 
     fn ask_password(
@@ -253,33 +328,33 @@ impl Chain {
         file: &Arc<PasswordFile>,
         means: &Arc<Means>,
         request: &AuthRequest<'_>,
-    ) -> Said {
+    ) -> StepSays {
         let Some(user) = request.user_name else {
-            return Said::Pass { unknown: request.password.is_some() };
+            return StepSays::Pass { unknown: request.password.is_some() };
         };
         let (suspect, now) = (means.suspect(request), request.now);
         if means.failures.is_banned(suspect, now) {
-            return Said::refuse(Reason::Banned);
+            return StepSays::refuse(Reason::Banned);
         }
         let password = request.password.unwrap_or_default();
         if password.len() > self.password_max {
-            return Said::of(false, file.knows(user), user);
+            return StepSays::of(false, file.knows(user), user);
         }
         if let Some(right) = file.check_cheaply(user, password) {
-            return Said::of(right, file.knows(user), user);
+            return StepSays::of(right, file.knows(user), user);
         }
         let pool = means.pool.load();
-        let Some(pool) = &*pool else { return Said::refuse(Reason::ServerUnavailable) };
+        let Some(pool) = &*pool else { return StepSays::refuse(Reason::ServerUnavailable) };
         let (file, means) = (file.clone(), means.clone());
         let (user, password): (Box<str>, Box<[u8]>) = (user.into(), password.into());
-        Said::Later(pool.check(request.address, move || {
+        StepSays::Later(pool.check(request.address, move || {
             // Others of it may have failed while it has waited.
             if means.failures.is_banned(suspect, now) {
-                return Said::refuse(Reason::Banned);
+                return StepSays::refuse(Reason::Banned);
             }
             let right = file.check(&user, &password);
-            let said = Said::of(right, file.knows(&user), &user);
-            if let Said::Verdict(Verdict::Refuse(_)) = said {
+            let said = StepSays::of(right, file.knows(&user), &user);
+            if let StepSays::Verdict(Verdict::Refuse(_)) = said {
                 // Here: its client may have gone meanwhile.
                 means.failures.note(suspect, &user, now);
             }
@@ -288,21 +363,21 @@ impl Chain {
     }
 }
 
-impl Said {
-    fn accept(user: Option<&str>) -> Said {
-        Said::Verdict(Verdict::Accept(Accepted::as_user(user)))
+impl StepSays {
+    fn accept(user: Option<&str>) -> StepSays {
+        StepSays::Verdict(Verdict::Accept(Accepted::as_user(user)))
     }
 
-    fn refuse(reason: Reason) -> Said {
-        Said::Verdict(Verdict::Refuse(reason))
+    fn refuse(reason: Reason) -> StepSays {
+        StepSays::Verdict(Verdict::Refuse(reason))
     }
 
     /// What is to be said of a password of `user`.
-    fn of(right: bool, known: bool, user: &str) -> Said {
+    fn of(right: bool, known: bool, user: &str) -> StepSays {
         match (right, known) {
-            (true, _) => Said::accept(Some(user)),
-            (false, true) => Said::refuse(Reason::BadUserNameOrPassword),
-            (false, false) => Said::Pass { unknown: true },
+            (true, _) => StepSays::accept(Some(user)),
+            (false, true) => StepSays::refuse(Reason::BadUserNameOrPassword),
+            (false, false) => StepSays::Pass { unknown: true },
         }
     }
 }
@@ -313,15 +388,15 @@ impl Exchange for Checking {
             let Poll::Ready(said) = self.ticket.poll(waker) else { return ExchangeState::Pending };
             let request = self.login.request();
             match said {
-                Some(Said::Verdict(verdict)) => {
+                Some(StepSays::Verdict(verdict)) => {
                     if let Verdict::Accept(_) = verdict {
                         self.means.note(&verdict, &request);
                     }
                     let step = &self.chain.steps[self.progress.next - 1];
                     return ExchangeState::Verdict(step.judged(verdict, &request));
                 }
-                Some(Said::Pass { unknown }) => self.progress.unknown |= unknown,
-                Some(Said::Later(ticket)) => {
+                Some(StepSays::Pass { unknown }) => self.progress.unknown |= unknown,
+                Some(StepSays::Later(ticket)) => {
                     self.ticket = ticket;
                     continue;
                 }

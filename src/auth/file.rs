@@ -82,6 +82,14 @@ pub enum PasswordFileError {
     /// MQTT could not carry this password, or it is empty.
     #[error("a password is 1 to 65535 bytes")]
     Password,
+    /// The keys of tokens cannot be used.
+    #[error("cannot use the keys of tokens in {}: {problem}", path.display())]
+    Keys {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with them.
+        problem: String,
+    },
     /// Keys of SCRAM are made of plain passwords only.
     #[error("a password for SCRAM is of printable ASCII characters")]
     ScramPassword,

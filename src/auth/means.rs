@@ -3,15 +3,22 @@
 use arc_swap::ArcSwapOption;
 
 use super::failures::{Failures, Suspect};
-use super::pool::Pool;
-use crate::broker::ports::{AuthRequest, Verdict};
+use super::pool::CheckPool;
+use crate::broker::ports::{Accepted, AuthRequest, Verdict};
 use crate::codec::Reason;
 
 /// What the steps work with.
 pub(super) struct Means {
     pub failures: Failures,
     /// `None`: there are no passwords, or it could not be started.
-    pub pool: ArcSwapOption<Pool>,
+    pub pool: ArcSwapOption<CheckPool>,
+}
+
+/// What a token that holds says.
+pub(super) struct Vouched {
+    pub accepted: Accepted,
+    /// The Client Identifier that its bearer must have, if it says one.
+    pub client_id: Option<String>,
 }
 
 impl Means {

@@ -14,9 +14,14 @@ mod scram;
 mod scramming;
 mod stored;
 mod successes;
+#[cfg(feature = "jwt")]
+mod token;
+#[cfg(not(feature = "jwt"))]
+#[path = "no_token.rs"]
+mod token;
 
 pub use self::file::{PasswordFile, PasswordFileError};
-pub use self::password_auth::{PasswordAuth, UsersReloaded};
+pub use self::password_auth::{PasswordAuth, UsersReloaded, look_at_keys};
 pub use self::rights::{PermitAll, Rights};
 pub use self::scram::ScramHash;
 pub use self::stored::{ARGON2, HashMethod};

@@ -10,7 +10,8 @@ use super::chain::{Chain, ChainStep, StepKind};
 use super::failures::Failures;
 use super::file::{PasswordFile, PasswordFileError};
 use super::means::Means;
-use super::pool::Pool;
+use super::pool::CheckPool;
+use super::token::Tokens;
 use crate::broker::ports::{AuthRequest, AuthStep, Authenticator, Standing};
 use crate::config::{AuthConfig, LoginKind};
 
@@ -96,18 +97,24 @@ impl PasswordAuth {
 
     /// Starts the threads that check passwords, if there are passwords and no threads yet.
     fn start_pool(&self, auth: &AuthConfig) {
-        if self.chain.load().files().is_empty() || self.means.pool.load().is_some() {
+        if !self.chain.load().wants_pool() || self.means.pool.load().is_some() {
             return;
         }
         let half = || thread::available_parallelism().map_or(1, |all| all.get().div_ceil(2));
         let threads = if auth.threads == 0 { half() } else { auth.threads as usize };
-        match Pool::start(threads, auth.queue_max as usize) {
+        match CheckPool::start(threads, auth.queue_max as usize) {
             Ok(pool) => self.means.pool.store(Some(Arc::new(pool))),
             Err(error) => {
                 error!(%error, "no thread that checks passwords: only cheap ones are checked")
             }
         }
     }
+}
+
+/// What is wrong with the keys of tokens that `[auth]` names.
+pub fn look_at_keys(auth: &AuthConfig) -> Vec<PasswordFileError> {
+    let steps = auth.step.iter().filter(|step| step.kind == LoginKind::Jwt);
+    steps.filter_map(|step| Tokens::load(step).err()).collect()
 }
 
 /// A file that was read again, and what is in it.
@@ -135,16 +142,19 @@ fn chain(
     let steps = if auth.step.is_empty() {
         steps_without_config(file(auth.password_file.as_deref()), certificates)
     } else {
-        let steps = auth.step.iter().filter_map(|step| {
+        let mut steps = Vec::new();
+        for step in &auth.step {
+            let file = file(step.file.as_deref());
             let kind = match step.kind {
-                LoginKind::Certificate => StepKind::Certificate,
-                LoginKind::Password => StepKind::Password(file(step.file.as_deref())?),
-                LoginKind::Scram => StepKind::Scram(file(step.file.as_deref())?),
-                LoginKind::Anonymous => StepKind::Anonymous,
+                LoginKind::Certificate => Some(StepKind::Certificate),
+                LoginKind::Password => file.map(StepKind::Password),
+                LoginKind::Scram => file.map(StepKind::Scram),
+                LoginKind::Jwt => Some(StepKind::Token(Arc::new(Tokens::load(step)?))),
+                LoginKind::Anonymous => Some(StepKind::Anonymous),
             };
-            Some(ChainStep::new(step, kind))
-        });
-        steps.collect()
+            steps.extend(kind.map(|kind| ChainStep::new(step, kind)));
+        }
+        steps
     };
     Ok((Chain::new(steps, auth.password_bytes_max.len()), read))
 }

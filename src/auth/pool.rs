@@ -13,7 +13,7 @@ use crate::broker::network;
 use crate::sync::{Condvar, Mutex, whole};
 
 /// The threads, and what waits for them.
-pub(super) struct Pool {
+pub(super) struct CheckPool {
     shared: Arc<PoolShared>,
 }
 
@@ -56,12 +56,12 @@ struct Check<T, F> {
 /// How far behind other threads those of the pool stand: answers to the connected come first.
 const NICE: i32 = 10;
 
-impl Pool {
+impl CheckPool {
     /// Starts `threads`; so many jobs may wait for them.
-    pub fn start(threads: usize, queue_max: usize) -> io::Result<Pool> {
+    pub fn start(threads: usize, queue_max: usize) -> io::Result<CheckPool> {
         let waiting = PoolQueue { line: JobLine::new(queue_max), over: false };
         let shared = Arc::new(PoolShared { line: Mutex::new(waiting), work: Condvar::new() });
-        let pool = Pool { shared };
+        let pool = CheckPool { shared };
         for _ in 0..threads {
             let shared = pool.shared.clone();
             thread::Builder::new().name("login".to_owned()).spawn(move || shared.work())?;
@@ -91,7 +91,7 @@ impl Pool {
     }
 }
 
-impl Drop for Pool {
+impl Drop for CheckPool {
     fn drop(&mut self) {
         whole(self.shared.line.lock()).over = true;
         self.shared.work.notify_all();
@@ -213,8 +213,8 @@ mod tests {
     }
 
     /// A pool of one thread, which stands in a check until it is let go.
-    fn standing(queue_max: usize) -> (Pool, CheckTicket<()>, SyncSender<()>) {
-        let pool = Pool::start(1, queue_max.max(1)).expect("a thread");
+    fn standing(queue_max: usize) -> (CheckPool, CheckTicket<()>, SyncSender<()>) {
+        let pool = CheckPool::start(1, queue_max.max(1)).expect("a thread");
         let (go, gone) = gate();
         let (begin, begun) = gate();
         let first = pool.check(None, move || {
@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_check_that_panics_does_not_take_the_thread_with_it() {
-        let pool = Pool::start(1, 10).expect("a thread");
+        let pool = CheckPool::start(1, 10).expect("a thread");
         let broken: CheckTicket<()> = pool.check(None, || panic!("on purpose"));
         assert_eq!(outcome(&broken), None);
         assert_eq!(outcome(&pool.check(None, || 1)), Some(1));

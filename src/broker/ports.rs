@@ -369,6 +369,8 @@ pub struct Standing<'a> {
     pub certificate: Option<&'a str>,
     /// What its listener is called.
     pub listener: Option<&'a str>,
+    /// When what let it in ends, if that was said.
+    pub expires: Option<Time>,
 }
 
 /// What an [`Authenticator`] says.

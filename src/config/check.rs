@@ -312,6 +312,18 @@ mod tests {
         check(&format!("{}{open}", step("kind = \"scram\"")), &["auth.step.0.file: is missing"]);
         let file = "auth.step.0.file: is set, and a step of this kind reads none";
         check(&format!("{}{open}", step("kind = \"anonymous\"\nfile = \"p\"")), &[file]);
+        let token = |keys: &str| step(&format!("kind = \"jwt\"\nkeys = \"k\"\n{keys}")) + open;
+        check(&token("algorithms = [\"ES256\", \"ES384\"]"), &[]);
+        check(&token(""), &["auth.step.0.algorithms: names none"]);
+        check(
+            &token("algorithms = [\"none\"]"),
+            &["unknown algorithm \"none\"; expected one of HS256, "],
+        );
+        check(&token("algorithms = [\"HS256\", \"RS256\"]"), &["are of several families"]);
+        check(
+            &format!("{}{open}", step("kind = \"jwt\"\nalgorithms = [\"EdDSA\"]")),
+            &["auth.step.0.keys: is missing"],
+        );
         let named = "kind = \"anonymous\"\nclient_id_is_user = true";
         check(&format!("{}{open}", step(named)), &["client_id_is_user: is set"]);
         // Nothing checks names there.

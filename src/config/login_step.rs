@@ -8,6 +8,7 @@ use super::pattern::matches;
 use super::problems::Problems;
 use super::section::InForce::Live;
 use super::section::{key, rows};
+use super::units::Span;
 
 rows! {
     /// How clients log in, instead of `password_file` above and `allow_anonymous` of the listeners: each login
@@ -16,9 +17,10 @@ rows! {
     pub struct LoginStep {
         /// `"certificate"`: the identity in a client certificate (see `identity` in `[listener.tls]`).
         /// `"password"`: user and password, in `file`. `"scram"`: SCRAM-SHA-256 and -512 as enhanced
-        /// authentication, with users whose passwords `sluice passwd --scram` has set in `file`. `"anonymous"`:
-        /// all that no step before it has refused, and that gave no user name and password which one before it
-        /// has looked up. A step passes on what it is not made for: an unknown user, too.
+        /// authentication, with users whose passwords `sluice passwd --scram` has set in `file`. `"jwt"`: a token
+        /// that one of `keys` has signed, in the password or, with the method `JWT`, as enhanced authentication,
+        /// which can bring a new one before it ends. `"anonymous"`: all that no step before it has refused, and
+        /// that gave no user name and password which one before it has looked up. A step passes on what it is not made for: an unknown user, too.
         kind: LoginKind = key(Live, LoginKind::Password).required(LoginKind::Password).words::<LoginKind>();
         /// The listeners that it is for: patterns as in `[[class]]`. Empty: all.
         listeners: Vec<String> = key(Live, Vec::new()).example(vec!["*".to_owned()]);
@@ -26,6 +28,27 @@ rows! {
         file: Option<PathBuf> = key(Live, None).example(Some("passwords".into())).names_file();
         /// The Client Identifier must be the user name, or the login is refused.
         client_id_is_user: bool = key(Live, false);
+        /// Keys of `"jwt"`: a public key in PEM, a set of keys in JSON (JWKS), or, for `HS256` and its like, a secret
+        /// of 32 bytes at least. SIGHUP reads it again.
+        keys: Option<PathBuf> = key(Live, None).example(Some("tokens.pem".into())).names_file();
+        /// Algorithms of signatures that `"jwt"` takes, all of one family: `HS256`, `HS384`, `HS512`; `RS256`,
+        /// `RS384`, `RS512`, `PS256`, `PS384`, `PS512`; `ES256`, `ES384`; `EdDSA`.
+        algorithms: Vec<String> = key(Live, Vec::new()).example(vec!["ES256".to_owned()]);
+        /// A token must say that it is of this issuer (`iss`).
+        issuer: Option<String> = key(Live, None).example(Some("https://id.example.com".to_owned()));
+        /// A token must say that it is for this audience (`aud`).
+        audience: Option<String> = key(Live, None).example(Some("mqtt".to_owned()));
+        /// How far the clocks of the issuer and of the broker may differ: a token holds so much longer, and begins
+        /// so much earlier. At its end (`exp`, which it must have) its client is disconnected with 0x87.
+        leeway: Span = key(Live, Span::secs(30)).range(Span::secs(0)..=Span::secs(600));
+        /// The claim that has the user name.
+        user_claim: String = key(Live, "sub".to_owned());
+        /// The claim that has the Client Identifier. If it is not set, the bearer may have any.
+        client_id_claim: Option<String> = key(Live, None).example(Some("client_id".to_owned()));
+        /// The claim that has the groups: a text, or a list of texts.
+        groups_claim: String = key(Live, "groups".to_owned());
+        /// Other claims that rules may ask for.
+        claims: Vec<String> = key(Live, Vec::new()).example(vec!["site".to_owned()]);
     }
 }
 
@@ -40,14 +63,58 @@ pub enum LoginKind {
     Password,
     /// SCRAM as enhanced authentication.
     Scram,
+    /// A token.
+    Jwt,
     /// Nothing.
     Anonymous,
 }
+
+/// Algorithms of signatures, by the kind of their keys.
+const ALGORITHMS: [&[&str]; 4] = [
+    &["HS256", "HS384", "HS512"],
+    &["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"],
+    &["ES256", "ES384"],
+    &["EdDSA"],
+];
 
 impl LoginStep {
     /// Whether what it lets in has a user name that was checked.
     pub fn checks_names(&self) -> bool {
         self.kind != LoginKind::Anonymous
+    }
+
+    fn check_keys(&self, at: &str, found: &mut Problems) {
+        let wants_keys = self.kind == LoginKind::Jwt;
+        match &self.keys {
+            None if wants_keys => {
+                found.add(format!("{at}.keys"), "is missing: what tokens are signed with")
+            }
+            Some(_) if !wants_keys => {
+                found.add(format!("{at}.keys"), "is set, and a step of this kind reads none")
+            }
+            _ => {}
+        }
+        let family = |name: &String| {
+            let of = ALGORITHMS.iter().position(|family| family.contains(&name.as_str()));
+            of.ok_or_else(|| {
+                format!(
+                    "unknown algorithm {name:?}; expected one of {}",
+                    ALGORITHMS.concat().join(", ")
+                )
+            })
+        };
+        let families: Result<Vec<usize>, String> = self.algorithms.iter().map(family).collect();
+        let problem = match families {
+            Err(problem) => problem,
+            Ok(families) if families.is_empty() && wants_keys => {
+                "names none: say which signatures are taken".to_owned()
+            }
+            Ok(families) if families.windows(2).any(|two| two[0] != two[1]) => {
+                "are of several families: a key is of one".to_owned()
+            }
+            Ok(_) => return,
+        };
+        found.add(format!("{at}.algorithms"), problem);
     }
 
     /// Whether it is for the clients of that listener; none: of a client in this process.
@@ -72,6 +139,7 @@ impl LoginStep {
             }
             _ => {}
         }
+        self.check_keys(at, found);
         if self.client_id_is_user && self.kind == LoginKind::Anonymous {
             found.add(format!("{at}.client_id_is_user"), "is set, and no user is named here");
         }

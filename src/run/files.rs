@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::auth::{PasswordAuth, PasswordFile};
+use crate::auth::{PasswordAuth, PasswordFile, look_at_keys};
 use crate::config::{Config, Listener, LogOutput, StoreKind};
 use crate::net::tls::{Finding, LiveTls, findings};
 
@@ -38,6 +38,8 @@ pub fn look_at_files(config: &Config) -> Vec<Finding> {
         }
         found.extend(Finding::of_secret("password file", path));
     }
+    let wrong = look_at_keys(&config.auth).into_iter();
+    found.extend(wrong.map(|error| Finding::serious(error.to_string())));
     found.extend(match store {
         Some(StorePlace::Impossible(problem)) => Some(Finding::serious(problem)),
         Some(StorePlace::InUse) => Some(Finding::hint(format!(

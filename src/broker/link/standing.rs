@@ -19,6 +19,7 @@ impl Attachment {
             user_name,
             certificate: flow.and_then(|flow| flow.certificate.as_deref()),
             listener: listener.as_ref().map(|names| names.name()),
+            expires: self.expires(),
         })
     }
 

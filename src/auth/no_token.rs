@@ -1,0 +1,31 @@
+//! A build without tokens.
+
+use std::path::Path;
+
+use super::file::PasswordFileError;
+use super::means::Vouched;
+use crate::config::LoginStep;
+use crate::time::Time;
+
+/// There are none.
+#[derive(Debug)]
+pub(super) struct Tokens(std::convert::Infallible);
+
+impl Tokens {
+    /// Says that there are none.
+    pub fn load(step: &LoginStep) -> Result<Tokens, PasswordFileError> {
+        let path = step.keys.as_deref().unwrap_or(Path::new(""));
+        let problem = "this program was built without the feature jwt".to_owned();
+        Err(PasswordFileError::Keys { path: path.to_owned(), problem })
+    }
+
+    /// Nothing does.
+    pub fn is_token(_bytes: &[u8]) -> bool {
+        false
+    }
+
+    /// None does.
+    pub fn check(&self, _token: &[u8], _now: Time) -> Option<Vouched> {
+        match self.0 {}
+    }
+}

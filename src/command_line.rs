@@ -81,6 +81,12 @@ pub enum Command {
         #[command(subcommand)]
         command: StoreCommand,
     },
+    /// Take over what another broker has: exit code 0 if all is as before, 1 if something differs, 2 if
+    /// something cannot be read.
+    Import {
+        #[command(subcommand)]
+        command: ImportCommand,
+    },
     /// Set, delete, verify or list users in a password file.
     ///
     /// Asks for the password on a terminal, else reads one line from standard input. Several at once are safe: each
@@ -170,6 +176,22 @@ pub enum StoreCommand {
     },
 }
 
+/// What is taken over.
+#[derive(Subcommand)]
+pub enum ImportCommand {
+    /// mosquitto's configuration, in the file that --config names, and what that names: line by line it says what
+    /// was carried over, what differs and what has no counterpart.
+    Mosquitto {
+        /// Folder for sluice.toml and what belongs to it; made if it is missing.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Database of mosquitto (mosquitto.db); by default the one that its configuration names. mosquitto must have
+        /// stopped.
+        #[arg(long, value_name = "FILE")]
+        db: Option<PathBuf>,
+    },
+}
+
 /// Which broker is checked, and as which client.
 #[derive(Args)]
 pub struct LiveTarget {
@@ -209,6 +231,11 @@ pub struct Layers {
 }
 
 impl Layers {
+    /// The configuration files.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.configs
+    }
+
     /// Reads the layers, in their order: files, environment, `--set`.
     pub fn load(&self) -> Result<Settings, settings::SettingsError> {
         let env = std::env::vars_os().map(|(name, value)| {

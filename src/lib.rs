@@ -8,7 +8,7 @@
 //! * floor 3: [`broker`]: shared state, synchronous, deterministic
 //! * floor 4: [`net`], [`store`], [`auth`], [`certs`], [`settings`], [`logging`]:
 //!   adapters to the world
-//! * above them: [`run`], which puts the house together
+//! * above them: [`run`], which puts the house together; [`import`], which reads what other brokers have
 
 //!
 //! # A broker inside a program
@@ -25,6 +25,7 @@ pub mod certs;
 pub mod codec;
 pub mod config;
 pub mod fault;
+pub mod import;
 pub mod logging;
 pub mod message;
 pub mod net;

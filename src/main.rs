@@ -4,6 +4,7 @@
 
 mod check_command;
 mod command_line;
+mod import_command;
 mod password;
 mod store_command;
 
@@ -62,6 +63,12 @@ fn carry_out(cli: &Cli, signals: Signals) -> ExitCode {
             let done = store_section(&cli.layers)
                 .and_then(|section| store_command::run(command, &section));
             match done {
+                Ok(code) => return code,
+                Err(error) => Err(error),
+            }
+        }
+        Some(Command::Import { command }) => {
+            match import_command::run(command, cli.layers.files()) {
                 Ok(code) => return code,
                 Err(error) => Err(error),
             }

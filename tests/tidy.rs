@@ -53,9 +53,12 @@ const FLOORS: &[(&str, u8)] = &[
     ("logging", 4),
     // Puts the house together.
     ("run", 5),
+    // Reads what other brokers have.
+    ("import", 5),
     // Beside `main.rs`, of the binary alone.
     ("command_line", 5),
     ("check_command", 5),
+    ("import_command", 5),
     ("password", 5),
     ("store_command", 5),
 ];

@@ -1,0 +1,333 @@
+//! Listeners.
+
+use std::fmt::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
+
+use super::conf::{OptionBlock, SortedConf};
+use super::draft::{ConfigDraft, number};
+use super::lines::ConfLine;
+use super::passwords::ImportedLogins;
+use super::report::{ImportReport, Place};
+use super::sections::quoted;
+use super::tls;
+
+/// Options that Sluice has no counterpart for, and why.
+const MISSING: &[(&str, &str)] = &[
+    (
+        "bind_interface",
+        "write the address of that interface; until then only this machine can connect",
+    ),
+    ("http_dir", "no files are served"),
+    ("mount_point", "topics are as the clients name them"),
+    ("use_username_as_clientid", "DbClient Identifiers are as the clients name them"),
+    ("websockets_headers_size", "there are no WebSockets"),
+    ("websockets_origin", "there are no WebSockets"),
+];
+
+/// The same of what is asked of clients.
+const SECURITY_MISSING: &[(&str, &str)] = &[
+    ("allow_zero_length_clientid", "a client without DbClient Identifier is given one"),
+    ("auth_plugin", "there are no plugins"),
+    ("auth_plugin_deny_special_chars", "there are no plugins"),
+    ("auto_id_prefix", "DbClient Identifiers that are given are random"),
+    ("plugin", "there are no plugins"),
+    ("psk_file", "TLS with pre-shared keys is not there"),
+];
+
+/// A listener that is served.
+#[derive(Debug)]
+pub struct ServedListener<'a> {
+    name: String,
+    block: &'a OptionBlock,
+    text: String,
+}
+
+impl<'a> ServedListener<'a> {
+    /// Its name here.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What was said of it.
+    pub fn block(&self) -> &'a OptionBlock {
+        self.block
+    }
+
+    /// Its section.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What mosquitto opens without being told; no listener at all is none of ours.
+    fn local(sorted: &'a SortedConf) -> ServedListener<'a> {
+        let (name, text) = ("mqtt-1883".to_owned(), LOCAL.to_owned());
+        ServedListener { name, block: sorted.default_listener(), text }
+    }
+}
+
+/// Says what becomes of every listener, and which are served.
+pub fn translate<'a>(
+    sorted: &'a SortedConf,
+    logins: &ImportedLogins,
+    draft: &mut ConfigDraft,
+    report: &mut ImportReport,
+) -> Vec<ServedListener<'a>> {
+    let listeners = sorted.listeners();
+    let mut served = Vec::new();
+    for block in &listeners {
+        let next = section(block, sorted, logins, &served, draft, report);
+        served.extend(next);
+    }
+    if served.is_empty() {
+        served.push(ServedListener::local(sorted));
+    }
+    for block in sorted.securities() {
+        if !std::ptr::eq(block, sorted.default_listener()) || !block.is_closed() {
+            security(block, report);
+        }
+    }
+    if sorted.default_listener().is_closed() {
+        for setting in sorted.default_listener().options() {
+            let why =
+                "it stands before the first listener, and there is no port: it is for no listener";
+            report.differs(setting.place(), format!("{}: {why}", setting.option()));
+        }
+    }
+    limit_qos(&listeners, draft, report);
+    served
+}
+
+/// What mosquitto opens without being told.
+const LOCAL: &str = "
+[[listener]]
+name = \"mqtt-1883\"
+address = \"127.0.0.1:1883\"
+allow_anonymous = true
+";
+
+fn section<'a>(
+    block: &'a OptionBlock,
+    sorted: &SortedConf,
+    logins: &ImportedLogins,
+    before: &[ServedListener<'a>],
+    draft: &ConfigDraft,
+    report: &mut ImportReport,
+) -> Option<ServedListener<'a>> {
+    let head = block.head().or_else(|| block.get("port")).or_else(|| block.get("bind_address"))?;
+    let lost = |why: &str, report: &mut ImportReport| {
+        report.missing(head.place(), format!("{}: not served: {why}", head.option()));
+        for setting in block.options() {
+            report.missing(
+                setting.place(),
+                format!("{}: its listener is not served", setting.option()),
+            );
+        }
+        None
+    };
+    if let Some(protocol) = block.get("protocol").filter(|protocol| protocol.value() != "mqtt") {
+        return lost(&format!("protocol {} is not there", protocol.value()), report);
+    }
+    if block.is_set("enable_proxy_protocol")
+        || block.get("enable_proxy_protocol").is_some_and(is_number)
+    {
+        return lost("the proxy protocol is not there", report);
+    }
+    let address = match address(block, head, report) {
+        Ok(address) => address,
+        Err(why) => return lost(&why, report),
+    };
+    let tls = match tls::translate(block, draft, report) {
+        Ok(tls) => tls,
+        Err(why) => return lost(why, report),
+    };
+    let name = name(address.port(), before);
+    report.carried(head.place(), format!("{} is [[listener]] {name}, {address}", head.option()));
+    let mut text = format!("\n[[listener]]\nname = {}\naddress = \"{address}\"\n", quoted(&name));
+    let open = admits_anonymous(block, sorted.security(block), logins, head.place(), report);
+    let _ = writeln!(text, "allow_anonymous = {open}");
+    block.options().iter().for_each(|setting| option(setting, &mut text, report));
+    if let Some(tls) = tls {
+        let _ = write!(text, "\n{tls}");
+    }
+    Some(ServedListener { name, block, text })
+}
+
+fn is_number(setting: &ConfLine) -> bool {
+    setting.value().parse::<u32>().is_ok_and(|number| number > 0)
+}
+
+/// A name that no other listener has.
+fn name(port: u16, before: &[ServedListener<'_>]) -> String {
+    let first = format!("mqtt-{port}");
+    let later = (2..).map(|number| format!("mqtt-{port}-{number}"));
+    let free = std::iter::once(first)
+        .chain(later)
+        .find(|name| before.iter().all(|served| served.name != *name));
+    free.expect("there is always another number")
+}
+
+/// Where a listener listens.
+fn address(
+    block: &OptionBlock,
+    head: &ConfLine,
+    report: &mut ImportReport,
+) -> Result<SocketAddr, String> {
+    let (port, host) = match block.head() {
+        Some(head) => {
+            let (port, host) = head.value().split_once(' ').unwrap_or((head.value(), ""));
+            (port, host.trim())
+        }
+        None => (block.get("port").map_or("1883", ConfLine::value), ""),
+    };
+    let host = block.get("bind_address").map_or(host, ConfLine::value);
+    if host.starts_with('/') || host.starts_with("@") {
+        return Err("unix sockets are not there".to_owned());
+    }
+    let port: u16 = port.parse().map_err(|_| format!("{port} is no port"))?;
+    if block.get("bind_interface").is_some() && host.is_empty() {
+        return Ok((Ipv4Addr::LOCALHOST, port).into());
+    }
+    let domain = block.get("socket_domain").map(ConfLine::value);
+    if host.is_empty() {
+        let every: IpAddr = match domain {
+            Some("ipv4") => Ipv4Addr::UNSPECIFIED.into(),
+            Some(_) => Ipv6Addr::UNSPECIFIED.into(),
+            None if has_ipv6() => Ipv6Addr::UNSPECIFIED.into(),
+            None => Ipv4Addr::UNSPECIFIED.into(),
+        };
+        return Ok((every, port).into());
+    }
+    if let Ok(address) = host.trim_matches(['[', ']']).parse::<IpAddr>() {
+        return Ok((address, port).into());
+    }
+    let found = (host, port).to_socket_addrs().map_err(|error| format!("{host}: {error}"))?;
+    let wanted = |address: &SocketAddr| match domain {
+        Some("ipv4") => address.is_ipv4(),
+        Some(_) => address.is_ipv6(),
+        None => true,
+    };
+    let mut found: Vec<SocketAddr> = found.filter(wanted).collect();
+    // The same on each machine.
+    found.sort_by_key(SocketAddr::is_ipv6);
+    let address = *found.first().ok_or_else(|| format!("{host} has no address"))?;
+    report.differs(head.place(), format!("{host}: an address is written, {}", address.ip()));
+    Ok(address)
+}
+
+/// Whether this machine has IPv6: an address of all families is one of IPv6 then.
+fn has_ipv6() -> bool {
+    TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok()
+}
+
+/// Whether clients without a user name are let in.
+fn admits_anonymous(
+    block: &OptionBlock,
+    security: &OptionBlock,
+    logins: &ImportedLogins,
+    place: &Place,
+    report: &mut ImportReport,
+) -> bool {
+    let open = security.is_set("allow_anonymous");
+    let needs_certificate = block.is_set("require_certificate");
+    let checked = security.get("password_file").is_some();
+    if open && !checked {
+        let why = if logins.are_checked() {
+            "clients with a user name need its password here too"
+        } else {
+            "a user name that nothing checks counts as none"
+        };
+        report.differs(place, format!("allow_anonymous true without password_file: {why}"));
+    }
+    if !open && !checked && needs_certificate && !block.is_set("use_identity_as_username") {
+        let why = "a certificate is enough; mosquitto wants some user name too";
+        report.differs(place, format!("allow_anonymous false without password_file: {why}"));
+        return true;
+    }
+    if !open && !checked && !needs_certificate {
+        let why = if logins.have_users() {
+            "users of the password file can connect"
+        } else {
+            "no client can connect; set users with `sluice passwd`, or allow_anonymous"
+        };
+        report.differs(place, format!("allow_anonymous false without password_file: {why}"));
+    }
+    open
+}
+
+/// An option of a listener that is not of TLS.
+fn option(setting: &ConfLine, text: &mut String, report: &mut ImportReport) {
+    let (place, option) = (setting.place(), setting.option());
+    match setting.name() {
+        "max_connections" if setting.value().starts_with('-') => {
+            text.push_str("connections_max = 10_000_000\n");
+            report.carried(place, format!("{option} is connections_max = 10_000_000"));
+        }
+        "max_connections" => {
+            let Some(count) = number(setting, report) else { return };
+            let most = count.clamp(1, 10_000_000);
+            let _ = writeln!(text, "connections_max = {most}");
+            report.either(
+                place,
+                format!("{option} is connections_max = {most}"),
+                (count != most).then(|| "1 to 10,000,000".to_owned()),
+            );
+        }
+        "accept_protocol_versions" => {
+            report.missing(place, format!("{option}: MQTT 3.1, 3.1.1 and 5 are served"));
+        }
+        "port" | "bind_address" | "socket_domain" | "protocol" => {
+            report.carried(place, format!("{option} is in address"));
+        }
+        name => {
+            let found = MISSING.iter().find(|(missing, _)| *missing == name);
+            if let Some((_, why)) = found.filter(|_| setting.flag() != Some(false)) {
+                report.missing(place, format!("{option}: {why}"));
+            }
+        }
+    }
+}
+
+/// What is asked of clients, as far as nothing else tells of it.
+fn security(block: &OptionBlock, report: &mut ImportReport) {
+    for setting in block.options() {
+        let (place, option) = (setting.place(), setting.option());
+        match setting.name() {
+            "allow_anonymous" => report.carried(place, format!("{option} is allow_anonymous")),
+            "allow_zero_length_clientid" if setting.flag() == Some(true) => {
+                report.carried(place, format!("{option}: as here"));
+            }
+            name if name.starts_with("plugin_opt_") || name.starts_with("auth_opt_") => {
+                report.missing(place, format!("{option}: there are no plugins"));
+            }
+            name => {
+                let found = SECURITY_MISSING.iter().find(|(missing, _)| *missing == name);
+                if let Some((_, why)) = found {
+                    report.missing(place, format!("{option}: {why}"));
+                }
+            }
+        }
+    }
+}
+
+/// `max_qos` and `max_topic_alias`, which hold for all listeners here.
+fn limit_qos(listeners: &[&OptionBlock], draft: &mut ConfigDraft, report: &mut ImportReport) {
+    for (name, key, unset) in [
+        ("max_qos", "session.qos_max", 2),
+        ("max_topic_alias", "session.topic_alias_maximum", 10),
+        ("max_topic_alias_broker", "session.topic_alias_out_max", 10),
+    ] {
+        let settings: Vec<&ConfLine> =
+            listeners.iter().filter_map(|block| block.get(name)).collect();
+        let values: Vec<u64> =
+            settings.iter().filter_map(|setting| number(setting, report)).collect();
+        let Some(lowest) = values.iter().min().copied() else { continue };
+        let same = values.iter().all(|value| *value == lowest)
+            && (values.len() == listeners.len() || lowest == unset);
+        draft.sections.set(key, i64::try_from(lowest).unwrap_or(i64::MAX));
+        for setting in settings {
+            let difference = (!same).then(|| "it holds for all listeners".to_owned());
+            let said = format!("{} is {key} = {lowest}", setting.option());
+            report.either(setting.place(), said, difference);
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! A mosquitto that was really used is imported: its clients find everything as they left it, and may do what they
+//! might do before.
+
+mod installed;
+mod process;
+mod wire;
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use process::{Process, Sluice, new_folder, program};
+use sluicemq::codec::{Ack, Connect, Packet, PacketId, Publish, QoS, Reason, Version};
+use tempfile::TempDir;
+use wire::{Client, VERSIONS, connect, message};
+
+/// A running mosquitto with its files in a folder.
+struct Mosquitto {
+    process: Process,
+    folder: TempDir,
+    at: SocketAddr,
+}
+
+impl Mosquitto {
+    /// Starts one with this configuration, and with users whose password is `right`.
+    fn start(config: &str, users: &[&str], files: &[(&str, &str)]) -> Mosquitto {
+        let folder = new_folder();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        for (name, text) in files {
+            std::fs::write(path(name), text).unwrap();
+        }
+        for (index, user) in users.iter().enumerate() {
+            let mut command = Command::new("mosquitto_passwd");
+            command.args(if index == 0 { &["-c", "-b"][..] } else { &["-b"] });
+            let (code, lines) =
+                Process::start(command.arg(path("users")).args([user, "right"])).end();
+            assert_eq!(code, Some(0), "{lines:?}");
+        }
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let head = format!("user root\nlistener {} 127.0.0.1\npersistence true\n", free.port());
+        let place = format!("persistence_location {}/\n", folder.path().display());
+        let config = config.replace("FOLDER", &folder.path().display().to_string());
+        std::fs::write(path("mosquitto.conf"), [head, place, config].concat()).unwrap();
+        let program = if PathBuf::from("/usr/sbin/mosquitto").exists() {
+            "/usr/sbin/mosquitto"
+        } else {
+            "mosquitto"
+        };
+        let process = Process::start(Command::new(program).arg("-c").arg(path("mosquitto.conf")));
+        let end = Instant::now() + Duration::from_secs(60);
+        while TcpStream::connect(free).is_err() {
+            assert!(Instant::now() < end, "it does not listen");
+            thread::yield_now();
+        }
+        Mosquitto { process, folder, at: free }
+    }
+
+    /// Stops it, imports all that it had, and starts a broker with that. What the import said comes with it.
+    fn moved(self) -> (Sluice, Vec<String>) {
+        self.process.signal("TERM");
+        let (code, lines) = self.process.end();
+        assert_eq!(code, Some(0), "{lines:?}");
+        let folder = new_folder();
+        let out = folder.path().join("out");
+        let mut command = program();
+        command
+            .args(["import", "mosquitto", "--config"])
+            .arg(self.folder.path().join("mosquitto.conf"));
+        let (code, said) =
+            Process::start(command.arg("--out").arg(&out).stdin(Stdio::null())).end();
+        assert!(matches!(code, Some(0 | 1)), "{said:#?}");
+        let mut command = program();
+        command.arg("--config").arg(out.join("sluice.toml"));
+        command.args(["--set", "listener.0.address=127.0.0.1:0"]).stdin(Stdio::null());
+        (Sluice::start_as(&mut command, folder), said)
+    }
+}
+
+/// The address of the only listener.
+fn address(broker: &Sluice) -> SocketAddr {
+    let ready = broker.printed().last().expect("the ready line").clone();
+    process::listeners(&ready)[0].1
+}
+
+/// A CONNECT of a client that comes back.
+fn lasting(version: Version, client_id: &str) -> Connect<'_> {
+    Connect { clean_start: false, session_expiry: 3600, ..connect(version, client_id) }
+}
+
+/// The PUBLISH that comes, unanswered: identifier, DUP, topic.
+fn unanswered(client: &mut Client) -> (PacketId, bool, String) {
+    client.expect(|packet| match packet {
+        Packet::Publish(publish) => {
+            Some((publish.packet_id?, publish.dup, publish.topic.to_owned()))
+        }
+        _ => None,
+    })
+}
+
+fn ack_of(client: &mut Client) -> PacketId {
+    client.expect(|packet| match packet {
+        Packet::PubRec(ack) | Packet::PubRel(ack) | Packet::PubComp(ack) => Some(ack.packet_id),
+        _ => None,
+    })
+}
+
+fn exactly_once<'a>(topic: &'a str, packet_id: u16) -> Publish<'a> {
+    Publish {
+        qos: QoS::ExactlyOnce,
+        packet_id: PacketId::new(packet_id),
+        ..message(topic, b"once")
+    }
+}
+
+/// Publishes at QoS 2, to the end.
+fn publish_once(client: &mut Client, topic: &str) {
+    client.send(&Packet::Publish(exactly_once(topic, 9)));
+    let packet_id = ack_of(client);
+    client.send(&Packet::PubRel(Ack::new(packet_id, Reason::Success)));
+    ack_of(client);
+}
+
+#[test]
+fn a_used_mosquitto_is_moved_with_all_that_it_holds() {
+    if !installed::all(&["mosquitto", "mosquitto_passwd"]) {
+        return;
+    }
+    for version in VERSIONS {
+        let old = Mosquitto::start("allow_anonymous true\n", &[], &[]);
+        let at = old.at;
+        let mut away = Client::connect_with(at, &lasting(version, "away"));
+        away.subscribe(&["jobs/#", "$share/g/shared/#"], QoS::AtLeastOnce);
+        away.goodbye();
+        let mut held = Client::connect_with(at, &lasting(version, "held"));
+        held.subscribe(&["held/#"], QoS::AtLeastOnce);
+        let mut exact = Client::connect_with(at, &lasting(version, "exact"));
+        exact.subscribe(&["exact/#"], QoS::ExactlyOnce);
+        let mut publisher = Client::connect(at, version, "publisher");
+        for number in 0..50 {
+            publisher.publish("jobs/a", format!("{number}").as_bytes());
+        }
+        publisher.publish("held/1", b"one");
+        publisher.publish("held/2", b"two");
+        let first = [unanswered(&mut held), unanswered(&mut held)];
+        drop(held);
+        publish_once(&mut publisher, "exact/1");
+        let (released, ..) = unanswered(&mut exact);
+        exact.send(&Packet::PubRec(Ack::new(released, Reason::Success)));
+        assert_eq!(ack_of(&mut exact), released);
+        drop(exact);
+        let mut half = Client::connect_with(at, &lasting(version, "half"));
+        half.send(&Packet::Publish(exactly_once("jobs/half", 7)));
+        ack_of(&mut half);
+        drop(half);
+        let kept = Publish { retain: true, ..message("state/lamp", b"on") };
+        publisher.send(&Packet::Publish(kept));
+        publisher.puback();
+        publisher.goodbye();
+
+        let (broker, said) = old.moved();
+        let at = address(&broker);
+        assert!(said.iter().any(|line| line.contains("4 sessions with")), "{said:#?}");
+
+        let mut away = Client::connect_with(at, &lasting(version, "away"));
+        let came: Vec<_> = (0..51).map(|_| away.message()).collect();
+        let numbers =
+            came.iter().filter(|(topic, _)| topic == "jobs/a").map(|(_, payload)| payload.clone());
+        let wanted: Vec<_> = (0..50).map(|number| format!("{number}").into_bytes()).collect();
+        assert_eq!(numbers.collect::<Vec<_>>(), wanted);
+        assert!(came.contains(&("jobs/half".to_owned(), b"once".to_vec())));
+
+        let mut held = Client::connect_with(at, &lasting(version, "held"));
+        for (packet_id, _, topic) in first {
+            assert_eq!(unanswered(&mut held), (packet_id, true, topic));
+        }
+        let mut exact = Client::connect_with(at, &lasting(version, "exact"));
+        assert_eq!(ack_of(&mut exact), released);
+        exact.send(&Packet::PubComp(Ack::new(released, Reason::Success)));
+        exact.ping();
+
+        let mut half = Client::connect_with(at, &lasting(version, "half"));
+        // Under the same identifier it is the message that is there already.
+        half.send(&Packet::Publish(Publish { dup: true, ..exactly_once("jobs/half", 7) }));
+        ack_of(&mut half);
+        half.send(&Packet::PubRel(Ack::new(PacketId::new(7).unwrap(), Reason::Success)));
+        ack_of(&mut half);
+        away.ping();
+
+        let mut other = Client::connect(at, version, "other");
+        other.subscribe(&["state/#"], QoS::AtLeastOnce);
+        assert_eq!(other.message(), ("state/lamp".to_owned(), b"on".to_vec()));
+        // Subscriptions hold on.
+        other.publish("jobs/b", b"later");
+        assert_eq!(away.message(), ("jobs/b".to_owned(), b"later".to_vec()));
+    }
+}

@@ -18,6 +18,7 @@ use crate::command_line::{Layers, LiveTarget};
 /// A line for each mistake.
 pub fn check(layers: &Layers, files: bool) -> Result<(), Box<dyn Error>> {
     let settings = layers.load()?;
+    sluicemq::run::read_rules(&settings.from_here())?;
     if files {
         let findings = sluicemq::run::look_at_files(&settings.from_here());
         let (serious, hints): (Vec<_>, Vec<_>) =

@@ -1,9 +1,10 @@
 //! The command line of `sluice`: commands and options, without what they do.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use clap::error::{ContextKind, ContextValue};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use sluicemq::auth::file::ITERATIONS_MAX;
 use sluicemq::config::LogFormat;
 use sluicemq::settings::{self, Settings};
@@ -92,6 +93,71 @@ pub enum Command {
     /// Asks for the password on a terminal, else reads one line from standard input. Several at once are safe: each
     /// waits for the others. A running broker reads the file again at SIGHUP.
     Passwd(PasswordCommand),
+    /// Say what the rules of access allow a client: exit code 0 if it is allowed, 1 if not.
+    Acl {
+        #[command(subcommand)]
+        command: AclCommand,
+    },
+}
+
+/// How much is said.
+#[derive(Subcommand)]
+pub enum AclCommand {
+    /// Say whether it is allowed, and by which rule.
+    Test(AclQuestion),
+    /// Say also which rules come before that one, and why each does not fit.
+    Explain(AclQuestion),
+}
+
+/// What a client asks to be allowed, and what is known of it.
+#[derive(Args)]
+pub struct AclQuestion {
+    /// What it wants to do.
+    #[arg(value_enum)]
+    pub action: AclAction,
+    /// The topic, or the Topic Filter.
+    pub topic: String,
+    /// Its user name.
+    #[arg(long)]
+    pub user: Option<String>,
+    /// Its Client Identifier.
+    #[arg(long, value_name = "ID", default_value = "")]
+    pub client: String,
+    /// Its address.
+    #[arg(long)]
+    pub address: Option<IpAddr>,
+    /// The name of its listener.
+    #[arg(long, value_name = "NAME")]
+    pub listener: Option<String>,
+    /// The identity in its certificate.
+    #[arg(long, value_name = "NAME")]
+    pub certificate: Option<String>,
+    /// A group that its authentication names.
+    #[arg(long = "group", value_name = "NAME")]
+    pub groups: Vec<String>,
+    /// What its authentication says of it.
+    #[arg(long = "claim", value_name = "NAME=VALUE")]
+    pub claims: Vec<String>,
+    /// QoS.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
+    pub qos: u8,
+    /// The message is retained.
+    #[arg(long)]
+    pub retain: bool,
+    /// Bytes of its payload.
+    #[arg(long, default_value_t = 0)]
+    pub bytes: usize,
+}
+
+/// What a client wants to do.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum AclAction {
+    /// Publish a message.
+    Publish,
+    /// Subscribe.
+    Subscribe,
+    /// Be sent a message.
+    Receive,
 }
 
 /// What to do with a password file.

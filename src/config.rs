@@ -18,6 +18,7 @@
 //!
 //! A new section is a row of [`Config`] too.
 
+mod access;
 mod auth;
 mod broker;
 mod check;
@@ -34,11 +35,15 @@ mod rates;
 mod reload;
 mod section;
 mod store;
+mod template;
 mod topic_class;
 mod totals;
 mod units;
 mod whole;
 
+pub use self::access::{
+    AccessConfig, AccessDefault, AccessGroup, AccessRule, AddressRange, RuleAction, RulesFile,
+};
 pub use self::auth::AuthConfig;
 pub use self::broker::{BrokerConfig, Log, LogFormat, LogOutput};
 pub use self::class::Class;
@@ -53,6 +58,7 @@ pub use self::queue::{ClassQueue, QueueConfig, QueuePolicy};
 pub use self::rates::{Egress, Excess, Ingress, Shaping};
 pub use self::section::{Allowed, ConfigEntry, InForce, KeyEntry, Presence, SectionEntry};
 pub use self::store::{Durability, StoreConfig, StoreKind};
+pub use self::template::{Placeholder, TopicTemplate};
 pub use self::topic_class::{OTHER, TopicClassConfig, UNREAD};
 pub use self::totals::Totals;
 pub use self::units::{Size, Span, UnitError};

@@ -2,6 +2,7 @@
 
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
+mod acl_command;
 mod check_command;
 mod command_line;
 mod import_command;
@@ -73,6 +74,10 @@ fn carry_out(cli: &Cli, signals: Signals) -> ExitCode {
                 Err(error) => Err(error),
             }
         }
+        Some(Command::Acl { command }) => match acl_command::run(&cli.layers, command) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
         Some(Command::Passwd(command)) => password::run(command, &signals),
     };
     let Err(error) = done else {

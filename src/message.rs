@@ -8,12 +8,14 @@ mod identity;
 mod ids;
 mod loss;
 mod meter;
+mod standing;
 
 pub use content::{Head, Message, Parts};
 pub use delivery::{Delivery, SubscriptionIds};
 pub use draft::Draft;
-pub use grounds::{Grounds, RefusalKind};
+pub use grounds::{Grounds, RefusalKind, RuleId};
 pub use identity::{ClientId, Identity};
 pub use ids::{GroupId, Mid, ReceiverId, ReceiverKind, SessionId};
 pub use loss::Loss;
 pub use meter::Meter;
+pub use standing::{Circumstances, KeptForAccess, Standing};

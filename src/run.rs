@@ -4,6 +4,7 @@ mod built;
 mod files;
 mod listeners;
 mod reload;
+mod rules;
 pub mod signals;
 mod system;
 mod systemd;
@@ -20,6 +21,7 @@ pub use files::look_at_files;
 pub use listeners::{ListenError, Listening};
 use listeners::{listening, open};
 use reload::{Files, Reloader};
+pub use rules::{read_rules, rule_set};
 use signals::{Signals, Wish};
 use systemd::{Manager, MoreTime};
 use watch::{Task, Watch};
@@ -35,6 +37,7 @@ use crate::fault;
 use crate::net::serve::ServeContext;
 use crate::net::tcp::TcpAcceptor;
 use crate::net::trim::trim;
+use crate::settings::SettingsError;
 use crate::store::engine::{Engine, Report};
 use crate::store::{DurableStore, Exports, MemoryStore, OpenError};
 use crate::time::{Clock, SystemClock, Time};
@@ -49,6 +52,9 @@ pub enum RunError {
     /// The password file cannot be used.
     #[error(transparent)]
     Passwords(#[from] PasswordFileError),
+    /// The file of rules cannot be used.
+    #[error(transparent)]
+    Rules(#[from] SettingsError),
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
@@ -171,7 +177,8 @@ impl Life<'_> {
         let certificates = config.listener.iter().any(Listener::names_users_by_certificate);
         let authenticator = Arc::new(PasswordAuth::open(&config.auth, certificates)?);
         files::warn_of_no_users(&authenticator);
-        let rights = Arc::new(Rights::new(&config.auth));
+        let rules = read_rules(config)?;
+        let rights = Arc::new(Rights::new(&rule_set(config, rules.as_ref())));
         let store: Arc<dyn Store> = match durable.clone() {
             Some(durable) => durable,
             None => Arc::new(MemoryStore),

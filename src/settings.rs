@@ -10,12 +10,14 @@ mod layer;
 mod load;
 mod log_format;
 mod mosquitto;
+mod rules;
 mod show;
 mod syntax;
 mod text;
 
 pub use self::load::{Settings, SettingsError, load};
 pub use self::log_format::log_format;
+pub use self::rules::load_rules;
 
 /// The full names of all keys as they are declared, with `0` for the number in a list.
 pub fn key_names() -> Vec<String> {

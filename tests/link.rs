@@ -37,10 +37,9 @@ use sluicemq::broker::{Broker, Link, PeerInfo, Ports};
 use sluicemq::codec::{DecodeLimits, Reason, Sender, Version, decode};
 use sluicemq::config::Config;
 use sluicemq::message::{Identity, Loss};
-use sluicemq::session::Access;
+use sluicemq::session::{self, Access, Decision};
 use sluicemq::store::MemoryStore;
 use sluicemq::time::Time;
-use sluicemq::topic::{TopicFilter, TopicName};
 
 /// CONNECT of version 5 with method `m`.
 const CONNECT: &str = "10 12 0004 4d515454 05 02 0000 04 15 0001 6d 0001 63";
@@ -333,15 +332,9 @@ impl Exchange for Asked {
 struct NothingOfA;
 
 impl Access for NothingOfA {
-    fn may_publish(&self, _who: &Identity, topic: TopicName<'_>) -> bool {
-        topic.as_str() != "a"
-    }
-
-    fn may_subscribe(&self, _who: &Identity, _filter: &TopicFilter) -> bool {
-        true
-    }
-
-    fn may_receive(&self, _who: &Identity, _topic: TopicName<'_>) -> bool {
-        true
+    fn may(&self, _who: &Identity, asked: &session::Asked<'_>) -> Decision {
+        Decision::of(
+            !matches!(asked, session::Asked::Publish { topic, .. } if topic.as_str() == "a"),
+        )
     }
 }

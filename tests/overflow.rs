@@ -49,6 +49,12 @@ fn broker(policy: &str) -> Sluice {
         [auth]
         password_file = 'passwords'
         dead_letter_users = 'operator-*'
+        [access]
+        default = 'allow'
+        [[rule]]
+        allow = ['subscribe', 'receive']
+        client_id = 'watcher'
+        topics = ['$SYS/#']
         [queue]
         policy = '{policy}'
         dead_letters = true

@@ -98,6 +98,16 @@ fn at_sighup_the_password_file_is_read_again() {
         assert_eq!(enters(at, version, "anna", "old"), Reason::BadUserNameOrPassword);
         connected.ping();
 
+        // A user that is removed is disconnected; others stay.
+        let mut removed = Client::connect_with(at, &with(version, "removed", "otto", "his"));
+        remove_user(&file, "otto");
+        broker.signal("HUP");
+        match version {
+            Version::V5 => removed.closed_by(Reason::NotAuthorized),
+            _ => removed.closed(),
+        }
+        connected.ping();
+
         // What cannot be read leaves in force what was.
         std::fs::write(&file, "anna:plain text\n").expect("a file");
         let failures = log(&broker).matches(FAILED).count();
@@ -175,6 +185,12 @@ fn at_sighup_the_configuration_changes_as_a_whole_and_what_it_cannot_change_is_n
 
 fn log(broker: &Sluice) -> String {
     std::fs::read_to_string(broker.file("log")).expect("the broker's log")
+}
+
+fn remove_user(file: &Path, user: &str) {
+    let mut command = program();
+    command.arg("passwd").arg(file).args([user, "--delete"]);
+    assert_eq!(Process::start(&mut command).end().0, Some(0));
 }
 
 fn set_password(file: &Path, user: &str, password: &str) {

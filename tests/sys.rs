@@ -35,6 +35,12 @@ const NARROW: &str = "
     address = '127.0.0.1:0'
     [store]
     path = 'data'
+    [access]
+    default = 'allow'
+    [[rule]]
+    allow = ['all']
+    client_id = 'watcher'
+    topics = ['$SYS/#']
     [totals]
     retained_max = 0
     [queue]

@@ -56,6 +56,7 @@ const FLOORS: &[(&str, u8)] = &[
     // Reads what other brokers have.
     ("import", 5),
     // Beside `main.rs`, of the binary alone.
+    ("acl_command", 5),
     ("command_line", 5),
     ("check_command", 5),
     ("import_command", 5),

@@ -16,7 +16,7 @@ use tracing::{Level, debug, enabled, info};
 
 use super::{Broker, ListenerId};
 use crate::codec::Version;
-use crate::message::{Grounds, RefusalKind, SessionId};
+use crate::message::{Grounds, RefusalKind, RuleId, SessionId};
 use crate::shape::TokenBucket;
 use crate::sync::{Mutex, MutexGuard, whole};
 use crate::time::Time;
@@ -78,10 +78,19 @@ enum Network {
     Ip(IpAddr),
 }
 
-/// What the lines of one rate tell of: where, what, and of some refusals the cause.
-type Subject = (Network, Event, &'static str);
+/// What the lines of one rate tell of: where and what.
+type Subject = (Network, Event, LineKind);
 /// The same, wherever it is.
-type What = (Event, &'static str);
+type What = (Event, LineKind);
+
+/// Lines of one event that are told apart.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+struct LineKind {
+    /// Of some refusals the cause.
+    cause: &'static str,
+    /// Where a rule of access decides, a number for the rule and the client.
+    rule: u64,
+}
 
 /// What a line tells.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -192,7 +201,9 @@ impl Broker {
     pub fn note_refusal(&self, note: &RefusalNote<'_>, peer: &Peer<'_>, now: Time) {
         let kind = note.grounds.kind();
         self.0.metrics.refuse(kind, note.count);
-        let event = (Event::Refused(kind), note.cause);
+        let rule = note.grounds.rule();
+        let told_apart = rule.map_or(0, |rule| number(rule, peer));
+        let event = (Event::Refused(kind), LineKind { cause: note.cause, rule: told_apart });
         let Some(turn) = self.turn_of(peer, event, note.count, now) else { return };
         line!(
             self,
@@ -202,6 +213,7 @@ impl Broker {
             cause = (!note.cause.is_empty()).then_some(note.cause),
             why = note.why.map(display),
             topic = note.topic,
+            rule = rule.and_then(|rule| self.0.ports.access.rule_name(rule)),
             value = note.grounds.value(),
             limit = note.grounds.maximum(),
             key = note.grounds.key(),
@@ -218,19 +230,26 @@ impl Broker {
         (expiry_s, keep_alive_s): (u32, u16),
         now: Time,
     ) {
-        let Some(turn) = self.turn_of(peer, (Event::Connected, ""), 1, now) else { return };
+        let Some(turn) = self.turn_of(peer, (Event::Connected, LineKind::default()), 1, now) else {
+            return;
+        };
         line!(self, turn, peer, ?version, session_present, expiry_s, keep_alive_s, "connected");
     }
 
     /// Says that a client is not connected any more.
     pub(super) fn say_disconnected(&self, peer: &Peer<'_>, reason: &str, now: Time) {
-        let Some(turn) = self.turn_of(peer, (Event::Disconnected, ""), 1, now) else { return };
+        let Some(turn) = self.turn_of(peer, (Event::Disconnected, LineKind::default()), 1, now)
+        else {
+            return;
+        };
         line!(self, turn, peer, reason, "disconnected");
     }
 
     /// Says that the takeovers of a Client Identifier are braked, and how long this one waits: one line for many.
     pub(super) fn say_braked(&self, peer: &Peer<'_>, wait: Duration, now: Time) {
-        let Some(turn) = self.turn_of(peer, (Event::Braked, ""), 1, now) else { return };
+        let Some(turn) = self.turn_of(peer, (Event::Braked, LineKind::default()), 1, now) else {
+            return;
+        };
         line!(
             self,
             turn,
@@ -244,7 +263,10 @@ impl Broker {
     /// Says that the Session of an anonymous or unverified user ends because a verified user has its Client
     /// Identifier.
     pub(super) fn say_ended_for_owner(&self, peer: &Peer<'_>, session: SessionId, now: Time) {
-        let Some(turn) = self.turn_of(peer, (Event::EndedForOwner, ""), 1, now) else { return };
+        let Some(turn) = self.turn_of(peer, (Event::EndedForOwner, LineKind::default()), 1, now)
+        else {
+            return;
+        };
         line!(
             self,
             turn,
@@ -268,7 +290,7 @@ impl Broker {
     /// Says how much was left out, of what has not been told of since.
     pub(super) fn say_left_out(&self, now: Time) {
         let (summaries, others) = self.0.peer_log.summaries(now);
-        for ((network, event, cause), count) in summaries {
+        for ((network, event, LineKind { cause, .. }), count) in summaries {
             let cause = (!cause.is_empty()).then_some(cause);
             info!(address = %network, reason = event.name(), cause, count, "more lines were left out");
         }
@@ -279,6 +301,16 @@ impl Broker {
             );
         }
     }
+}
+
+/// A number for a rule and the client that it was asked for.
+fn number(rule: RuleId, peer: &Peer<'_>) -> u64 {
+    let names = [peer.client, peer.user].into_iter().flatten().flat_map(str::bytes);
+    let place = rule.place.to_le_bytes().into_iter();
+    // FNV-1a: two that are the same have one line less.
+    place.chain(names).fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
+        (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 impl PeerLog {
@@ -297,11 +329,11 @@ impl PeerLog {
     }
 
     /// Whether a line that tells of `count` is written.
-    fn turn(&self, ip: Option<IpAddr>, (event, cause): What, count: u64, now: Time) -> Say {
+    fn turn(&self, ip: Option<IpAddr>, (event, kind): What, count: u64, now: Time) -> Say {
         let PeerLines { lately, refusals, connections, others, .. } = &mut *self.lock();
         let bucket = if event.is_of_connections() { connections } else { refusals };
         let full = lately.len() >= PLACES_MAX;
-        let lately = match lately.entry((Network::of(ip), event, cause)) {
+        let lately = match lately.entry((Network::of(ip), event, kind)) {
             Entry::Occupied(lately) => lately.into_mut(),
             Entry::Vacant(place) => {
                 if full || !bucket.take(1, now) {
@@ -410,7 +442,12 @@ mod tests {
     fn an_address_is_told_of_once_in_a_window_for_each_reason() {
         let log = PeerLog::new();
         let say = |text: &str, event, seconds| {
-            log.turn(ip(text), (event, ""), 1, BEGIN.after(Duration::from_secs(seconds)))
+            log.turn(
+                ip(text),
+                (event, LineKind::default()),
+                1,
+                BEGIN.after(Duration::from_secs(seconds)),
+            )
         };
         let fresh = Say::Line { left_out: 0 };
         assert_eq!(say("10.0.0.1", HTTP, 0), fresh);
@@ -425,14 +462,34 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_is_told_of_once_in_a_window_for_each_client() {
+        let log = PeerLog::new();
+        let say = |client: &str, place, seconds| {
+            let rule = number(RuleId { generation: 1, place }, &Peer::default().client(client));
+            let event = (HTTP, LineKind { cause: "", rule });
+            log.turn(ip("10.0.0.1"), event, 1, BEGIN.after(Duration::from_secs(seconds)))
+        };
+        let fresh = Say::Line { left_out: 0 };
+        assert_eq!(say("a", 1, 0), fresh);
+        assert_eq!(say("a", 2, 0), fresh);
+        assert_eq!(say("b", 1, 0), fresh);
+        assert_eq!(say("a", 1, 9), Say::LeaveOut);
+        assert_eq!(say("b", 1, 9), Say::LeaveOut);
+        assert_eq!(say("a", 1, 10), Say::Line { left_out: 1 });
+    }
+
+    #[test]
     fn what_was_left_out_is_summed_up_when_the_window_ends() {
         let log = PeerLog::new();
         for _ in 0..7 {
-            log.turn(ip("10.0.0.1"), (HTTP, ""), 3, BEGIN);
+            log.turn(ip("10.0.0.1"), (HTTP, LineKind::default()), 3, BEGIN);
         }
         assert_eq!(log.summaries(BEGIN.after(Duration::from_secs(9))), (Vec::new(), 0));
         let (found, others) = log.summaries(BEGIN.after(Duration::from_secs(10)));
-        assert_eq!((found, others), (vec![((Network::of(ip("10.0.0.1")), HTTP, ""), 18)], 0));
+        assert_eq!(
+            (found, others),
+            (vec![((Network::of(ip("10.0.0.1")), HTTP, LineKind::default()), 18)], 0)
+        );
         // Then it is forgotten.
         log.summaries(BEGIN.after(Duration::from_secs(30)));
         assert!(log.lock().lately.is_empty());
@@ -449,9 +506,9 @@ mod tests {
         for network in 0..20_000_u128 {
             let ip = IpAddr::from(Ipv6Addr::from(network << 64));
             let now = BEGIN.after(Duration::from_millis(network as u64));
-            count(log.turn(Some(ip), (HTTP, ""), 1, now));
-            count(log.turn(Some(ip), (Event::Connected, ""), 1, now));
-            count(log.turn(Some(ip), (Event::Disconnected, ""), 1, now));
+            count(log.turn(Some(ip), (HTTP, LineKind::default()), 1, now));
+            count(log.turn(Some(ip), (Event::Connected, LineKind::default()), 1, now));
+            count(log.turn(Some(ip), (Event::Disconnected, LineKind::default()), 1, now));
         }
         // In twenty seconds, of two kinds.
         let most = 2 * (LINES_BURST + 20 * LINES_RATE.get());
@@ -464,7 +521,7 @@ mod tests {
     #[test]
     fn a_fleet_behind_one_address_is_told_of_up_to_a_number() {
         let log = PeerLog::new();
-        let say = || log.turn(ip("10.0.0.1"), (Event::Connected, ""), 1, BEGIN);
+        let say = || log.turn(ip("10.0.0.1"), (Event::Connected, LineKind::default()), 1, BEGIN);
         let said = (0..1_000).filter(|_| say() != Say::LeaveOut).count();
         assert_eq!(said, CONNECTIONS_MAX as usize);
     }

@@ -19,7 +19,7 @@ use super::turn::{Turn, press};
 use crate::codec::{QoS, Reason};
 use crate::fault;
 use crate::message::{Draft, Grounds, Identity, Message, RefusalKind, SessionId};
-use crate::session::{Op, WillMessage, is_bridge_state, reserved};
+use crate::session::{Asked, Decision, Op, WillMessage, is_bridge_state, reserved};
 use crate::time::Time;
 use crate::topic::TopicName;
 
@@ -167,6 +167,15 @@ fn refuse(reason: Reason, why: Unrouted, grounds: Grounds, turn: &mut Turn<'_>) 
     LetIn::Not(Published::unrouted(reason, why))
 }
 
+/// Why a client may not publish to a topic.
+#[cold]
+fn not_permitted(topic: TopicName<'_>, decision: Decision) -> Grounds {
+    let own = reserved(topic.as_str());
+    let kind = RefusalKind::PublishNotAuthorized;
+    let kind = if own { RefusalKind::PublishReserved } else { kind };
+    Grounds::new(kind).by_rule(decision.rule())
+}
+
 /// It may not come in, because the store does not take it.
 #[cold]
 fn no_room(reason: Reason, turn: &mut Turn<'_>) -> LetIn {
@@ -226,11 +235,10 @@ impl Broker {
     /// is left in the turn.
     fn let_in(&self, submission: &Submission<'_>, bytes: usize, turn: &mut Turn<'_>) -> LetIn {
         let Submission { draft, publisher, over_rate, told, .. } = submission;
-        if !self.may_publish(*publisher, draft) {
-            let own = reserved(draft.topic.as_str());
-            let kind = RefusalKind::PublishNotAuthorized;
-            let kind = if own { RefusalKind::PublishReserved } else { kind };
-            return refuse(Reason::NotAuthorized, Unrouted::Refused, Grounds::new(kind), turn);
+        let decision = self.may_publish(*publisher, draft);
+        if !decision.is_allowed() {
+            let grounds = not_permitted(draft.topic, decision);
+            return refuse(Reason::NotAuthorized, Unrouted::Refused, grounds, turn);
         }
         if *over_rate {
             let grounds = Grounds::new(RefusalKind::PublishRate);
@@ -269,16 +277,20 @@ impl Broker {
     }
 
     /// Whether the publisher may publish this: asked here and nowhere else.
-    fn may_publish(&self, publisher: Publisher<'_>, draft: &Draft<'_>) -> bool {
+    fn may_publish(&self, publisher: Publisher<'_>, draft: &Draft<'_>) -> Decision {
         match publisher {
             Publisher::Client(identity) | Publisher::Will(identity) => {
-                let topic = draft.topic;
+                let Draft { topic, qos, retain, .. } = *draft;
                 let closed = reserved(topic.as_str())
                     && !(is_bridge_state(topic.as_str(), draft.payload)
                         && self.may_own(identity, topic));
-                !closed && self.0.ports.access.may_publish(identity, topic)
+                if closed {
+                    return Decision::of(false);
+                }
+                let bytes = draft.payload.len();
+                self.0.ports.access.may(identity, &Asked::Publish { topic, qos, retain, bytes })
             }
-            Publisher::System => true,
+            Publisher::System => Decision::ALLOWED,
         }
     }
 

@@ -12,7 +12,7 @@ use super::router::{RouteChange, Subscriber};
 use super::turn::{Scratch, Turn};
 use crate::codec::{Reason, SubscribeOptions};
 use crate::message::{ClientId, Delivery, Identity, Loss, SessionId};
-use crate::session::{CopyEnd, EndedCopy, Room, Subscription};
+use crate::session::{Access, Asked, CopyEnd, EndedCopy, Room, Subscription};
 use crate::time::Time;
 use crate::topic::TopicFilter;
 
@@ -75,11 +75,12 @@ impl Receiver {
         if filters.len() > cx.subscriptions_free {
             return Err(Reason::QuotaExceeded);
         }
-        for (filter, _) in filters {
+        for (filter, options) in filters {
             if filter.share().is_some() {
                 return Err(Reason::SharedSubscriptionsNotSupported);
             }
-            if !cx.access.may_subscribe(identity, filter) {
+            let asked = Asked::Subscribe { filter, qos: options.qos };
+            if !cx.access.may(identity, &asked).is_allowed() {
                 return Err(Reason::NotAuthorized);
             }
         }
@@ -178,13 +179,10 @@ impl Receiver {
         self.mailbox.depth()
     }
 
-    fn identity_may_receive(
-        &self,
-        access: &dyn crate::session::Access,
-        delivery: &Delivery,
-    ) -> bool {
+    fn identity_may_receive(&self, access: &dyn Access, delivery: &Delivery) -> bool {
+        let asked = Asked::receive(delivery);
         let identity = self.mailbox.owner().identity();
-        identity.is_some_and(|identity| access.may_receive(identity, delivery.message.topic()))
+        identity.is_some_and(|identity| access.may(identity, &asked).is_allowed())
     }
 
     /// Carries out what it asks of the tree, in one moment.

@@ -17,6 +17,7 @@ use super::ports::{Batch, Receipt};
 use super::queue_settings::QueueSettings;
 use super::recent::Recent;
 use super::router::RouteChange;
+use super::sources::Sources;
 use crate::codec::{PacketId, QoS, Reason};
 use crate::message::{Delivery, Grounds};
 use crate::session::Context;
@@ -101,6 +102,8 @@ pub struct Scratch {
     pub(super) stamps: Vec<u64>,
     /// Why the message in hand was refused before it was routed.
     pub(super) refused: Option<Grounds>,
+    /// Publishers of retained messages.
+    pub(super) sources: Sources,
     /// The store has room for the PUBLISH in hand: it was asked before that was looked at.
     pub(super) room_granted: bool,
 }

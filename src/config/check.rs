@@ -1,5 +1,6 @@
 //! Whether a configuration is sound: every value in its range, and the keys agree with each other.
 
+use super::access::{NAMES_UNCHECKED, check_rules};
 use super::listener::Listener;
 use super::login_step::{LoginKind, LoginStep};
 use super::problems::{Problem, Problems};
@@ -23,6 +24,8 @@ impl Config {
         self.store.check(&mut found);
         self.log.check(&mut found);
         self.auth.check(&mut found);
+        self.access.check(self.checks_names(), &mut found);
+        check_rules(&self.rule, self.checks_names(), &mut found);
         self.check_names(&mut found);
         self.check_steps(&mut found);
         self.broker.egress.check("broker.egress", &mut found);
@@ -39,7 +42,7 @@ impl Config {
 
     /// Whether any client is known by a user name that was checked. Where none is, no user name of CONNECT
     /// is believed.
-    fn checks_names(&self) -> bool {
+    pub fn checks_names(&self) -> bool {
         if !self.auth.step.is_empty() {
             return self.auth.step.iter().any(LoginStep::checks_names);
         }
@@ -52,8 +55,7 @@ impl Config {
         if self.checks_names() {
             return;
         }
-        let problem = "is for user names, and nothing here checks those: set auth.password_file, or \
-                       identity in a [listener.tls] that asks for client certificates";
+        let problem = NAMES_UNCHECKED;
         if self.auth.dead_letter_users.is_some() {
             found.add("auth.dead_letter_users", problem);
         }

@@ -1,5 +1,6 @@
 //! The whole configuration: its sections.
 
+use super::access::{AccessConfig, AccessRule};
 use super::auth::AuthConfig;
 use super::broker::{BrokerConfig, Log};
 use super::class::Class;
@@ -40,6 +41,10 @@ rows! {
         overload: OverloadConfig = section();
         /// Section `[auth]`.
         auth: AuthConfig = section();
+        /// Section `[access]`.
+        access: AccessConfig = section();
+        /// Sections `[[rule]]`.
+        rule: Vec<AccessRule> = list(Live);
         /// Section `[store]`.
         store: StoreConfig = section();
         /// Section `[log]`.

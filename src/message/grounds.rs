@@ -180,6 +180,10 @@ refusals! {
         "A Topic Filter is invalid.";
     SubscribeNotAuthorized "subscribe_not_authorized" ""
         "The client may not subscribe to the filter.";
+    SubscriptionRevoked "subscription_revoked" "rule"
+        "A Subscription ends: the rules in force now do not allow it.";
+    ReceiveNotAuthorized "receive_not_authorized" "rule"
+        "A client may not receive a message that it has subscribed to.";
     SubscribeRate "subscribe_rate" "ingress"
         "A SUBSCRIBE beyond a rate.";
     SubscribeFilters "subscribe_filters" "limits.filters_max"
@@ -215,22 +219,42 @@ pub struct Grounds {
     /// The limit and what was asked for.
     limit: Option<(u64, u64)>,
     key: &'static str,
+    rule: Option<RuleId>,
+}
+
+/// A rule of access: its place in the rules that were in force, and which those were.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct RuleId {
+    /// Counts the rules that were put in force.
+    pub generation: u32,
+    /// Its place, from 0.
+    pub place: u32,
 }
 
 impl Grounds {
     /// No number decides.
     pub const fn new(kind: RefusalKind) -> Grounds {
-        Grounds { kind, limit: None, key: kind.key() }
+        Grounds { kind, limit: None, key: kind.key(), rule: None }
     }
 
     /// The key of `kind` permits `limit` and `value` was asked for, in the key's unit.
     pub const fn limit(kind: RefusalKind, limit: u64, value: u64) -> Grounds {
-        Grounds { kind, limit: Some((limit, value)), key: kind.key() }
+        Grounds { kind, limit: Some((limit, value)), key: kind.key(), rule: None }
     }
 
     /// Another key decides than the usual one of the kind.
     pub const fn by_key(self, key: &'static str) -> Grounds {
         Grounds { key, ..self }
+    }
+
+    /// A rule of access decides.
+    pub const fn by_rule(self, rule: Option<RuleId>) -> Grounds {
+        Grounds { rule, ..self }
+    }
+
+    /// The rule of access that decides, if one does.
+    pub const fn rule(&self) -> Option<RuleId> {
+        self.rule
     }
 
     /// What was refused, and why.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::meter::Meter;
+use super::standing::{AccessSlot, KeptForAccess, Standing};
 
 /// A Client Identifier `[MQTT5-3.1.3-2]`: compared byte by byte. Cheap to clone.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -41,6 +42,7 @@ pub struct Identity {
     /// The user name the Session was made under: one that was checked.
     pub user_name: Option<Arc<str>>,
     meter: &'static Meter,
+    access: AccessSlot,
 }
 
 impl Identity {
@@ -50,12 +52,35 @@ impl Identity {
         user_name: Option<Arc<str>>,
         meter: &'static Meter,
     ) -> Identity {
-        Identity { client_id, user_name, meter }
+        Identity { client_id, user_name, meter, access: AccessSlot::default() }
     }
 
     /// The same client under no user name.
     pub fn without_user(&self) -> Identity {
         Identity::new(self.client_id.clone(), None, self.meter)
+    }
+
+    /// What is known of it beside its names is this from now on.
+    pub fn set_standing(&self, standing: Standing) {
+        self.access.set(standing);
+    }
+
+    /// Whether nothing is known of it beside its names.
+    pub fn is_unknown(&self) -> bool {
+        self.access.is_unknown()
+    }
+
+    /// A number that changes whenever something else is kept of it for rules of access; 0: nothing was made of
+    /// what is known.
+    #[inline]
+    pub fn access_key(&self) -> u64 {
+        self.access.key()
+    }
+
+    /// Lets `work` have what is kept of it for rules of access; it returns a new key, if it has made something.
+    /// No other thread has it meanwhile.
+    pub fn with_kept<R>(&self, work: impl FnOnce(&mut KeptForAccess) -> (R, Option<u64>)) -> R {
+        self.access.work(work)
     }
 
     /// The meter its messages are counted by.

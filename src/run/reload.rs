@@ -5,8 +5,9 @@ use std::sync::Arc;
 use tracing::{error, info, warn};
 
 use super::Reread;
+use super::rules::{read_rules, rule_set};
 use super::watch::{Task, Watch};
-use crate::auth::{PasswordAuth, Rights};
+use crate::auth::{PasswordAuth, ReadRules, Rights};
 use crate::config::Config;
 use crate::logging;
 use crate::net::sampler;
@@ -33,6 +34,9 @@ pub(super) struct Files {
     pub authenticator: Arc<PasswordAuth>,
 }
 
+/// What a reload has read: the configuration, the file of rules, and the changed keys that need a restart.
+type ToPutInForce = (Config, Option<ReadRules>, Vec<String>);
+
 impl Reloader {
     /// Starts what depends on reloads: the samples for the overload controller.
     pub fn start(
@@ -56,8 +60,8 @@ impl Reloader {
     /// restart.
     pub fn reload(&mut self, reread: &Reread<'_>, watch: &Watch) {
         match self.read(reread) {
-            Ok((config, left)) => {
-                self.put_in_force(config, watch);
+            Ok((config, rules, left)) => {
+                self.put_in_force(config, rules.as_ref(), watch);
                 if !left.is_empty() {
                     warn!(keys = left.join(", "), "changed, and in force only after a restart");
                 }
@@ -71,8 +75,8 @@ impl Reloader {
         }
     }
 
-    /// The configuration to put in force, and the changed keys that need a restart.
-    fn read(&self, reread: &Reread<'_>) -> Result<(Config, Vec<String>), Vec<String>> {
+    /// The configuration and the rules to put in force, and the changed keys that need a restart.
+    fn read(&self, reread: &Reread<'_>) -> Result<ToPutInForce, Vec<String>> {
         let read = reread()?;
         let config = self.config.reloaded(&read);
         let left = config.differences(&read);
@@ -81,13 +85,15 @@ impl Reloader {
             let beside = |problem| format!("{problem}, as long as a restart is due for {left}");
             problems.iter().map(beside).collect::<Vec<_>>()
         })?;
-        Ok((config, left))
+        let rules = read_rules(&config).map_err(|error| error.lines().to_vec())?;
+        Ok((config, rules, left))
     }
 
-    fn put_in_force(&mut self, config: Config, watch: &Watch) {
+    fn put_in_force(&mut self, config: Config, rules: Option<&ReadRules>, watch: &Watch) {
         let (broker, now) = (&self.shared.broker, self.shared.clock.now());
+        // First: connected clients look at their Subscriptions again when they are told of the reload.
+        self.rights.set(&rule_set(&config, rules));
         broker.reload(&config, now);
-        self.rights.set(&config.auth);
         self.files.authenticator.set(&config.auth);
         if let Err(error) = logging::reload(&config.log) {
             error!(%error, "the levels of the log stay as they are");
@@ -98,7 +104,11 @@ impl Reloader {
             self.sampling = sample(&self.shared, &config, watch);
         }
         let (classes, priorities) = (config.class.len(), config.priority.len());
-        info!(classes, priorities, "rates, queues, classes, priorities and overload reloaded");
+        let rules = self.rights.rules();
+        info!(
+            classes,
+            priorities, rules, "rates, queues, classes, priorities and overload reloaded"
+        );
         self.config = config;
     }
 

@@ -1,21 +1,10 @@
 //! What a Session knows of the broker: the rules and the permissions.
 
+use super::access::Access;
 use crate::codec::QoS;
 use crate::config;
-use crate::message::Identity;
 use crate::time::Time;
-use crate::topic::{self, TopicFilter, TopicName};
-
-/// The permissions of clients: asked on every path of a message.
-pub trait Access: Send + Sync {
-    /// Whether the client may publish to `topic`.
-    fn may_publish(&self, who: &Identity, topic: TopicName<'_>) -> bool;
-    /// Whether the client may subscribe to `filter`.
-    fn may_subscribe(&self, who: &Identity, filter: &TopicFilter) -> bool;
-    /// Whether the client may receive messages of `topic`. For a shared group it is asked while the group's
-    /// queue is locked: it must not wait, and must not call the broker.
-    fn may_receive(&self, who: &Identity, topic: TopicName<'_>) -> bool;
-}
+use crate::topic::{self, TopicFilter};
 
 /// The groups of Shared Subscriptions that exist.
 pub trait Groups: Sync {

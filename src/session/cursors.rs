@@ -92,13 +92,20 @@ impl Cursor {
 /// The open cursors of a Session, in the order of its SUBSCRIBEs, at most one for each filter. Nothing is
 /// owned while there is none.
 #[derive(Debug, Default)]
-#[expect(clippy::box_collection, reason = "a Session that has none should stay small")]
-pub(super) struct Cursors(Option<Box<VecDeque<Cursor>>>);
+pub(super) struct Cursors(Option<Box<RareParts>>);
+
+/// What most Sessions have nothing of.
+#[derive(Debug, Default)]
+struct RareParts {
+    open: VecDeque<Cursor>,
+    /// Filters of Subscriptions that were revoked, as long as something may wait because of them.
+    revoked: BTreeSet<TopicFilter>,
+}
 
 impl Cursors {
     /// Adds the cursor of a filter that has none.
     pub fn open(&mut self, cursor: Cursor) {
-        self.0.get_or_insert_default().push_back(cursor);
+        self.0.get_or_insert_default().open.push_back(cursor);
     }
 
     /// Replaces the cursors of many filters in one pass, in order: a filter has no cursor before the one
@@ -111,8 +118,8 @@ impl Cursors {
         let mut noted = BTreeSet::new();
         let filters = renewed.iter().enumerate().map(|(at, (filter, _))| (filter.clone(), at));
         let newest: BTreeMap<TopicFilter, usize> = filters.collect();
-        if let Some(open) = &mut self.0 {
-            open.retain(|cursor| {
+        if let Some(rare) = &mut self.0 {
+            rare.open.retain(|cursor| {
                 let stays = !newest.contains_key(&cursor.filter);
                 if !stays && cursor.owes != InStore::Nothing {
                     noted.insert(cursor.filter.clone());
@@ -137,7 +144,7 @@ impl Cursors {
     /// The cursors of Subscriptions that have just entered the tree begin at this moment: each is looked at, and is
     /// closed if `look` says that it is at its end.
     pub fn begin(&mut self, moment: RetainedMoment, mut look: impl FnMut(&mut Cursor) -> bool) {
-        let Some(open) = &mut self.0 else { return };
+        let Some(RareParts { open, .. }) = self.0.as_deref_mut() else { return };
         let old = open.iter().take_while(|cursor| cursor.moment.is_some()).count();
         for mut cursor in open.split_off(old) {
             cursor.moment = Some(moment);
@@ -150,28 +157,55 @@ impl Cursors {
 
     /// All of them, in order.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Cursor> {
-        self.0.iter_mut().flat_map(|open| open.iter_mut())
+        self.0.iter_mut().flat_map(|rare| rare.open.iter_mut())
     }
 
     /// The first one, if its Subscription is in the tree.
     pub fn first(&mut self) -> Option<&mut Cursor> {
-        self.0.as_mut()?.front_mut().filter(|cursor| cursor.moment.is_some())
+        self.0.as_mut()?.open.front_mut().filter(|cursor| cursor.moment.is_some())
     }
 
     /// The first one has reached its end.
     pub fn close_first(&mut self) -> Option<Cursor> {
-        let first = self.0.as_mut().and_then(|open| open.pop_front());
+        let first = self.0.as_mut().and_then(|rare| rare.open.pop_front());
         self.shrink();
         first
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_none()
+        self.0.as_ref().is_none_or(|rare| rare.open.is_empty())
+    }
+
+    /// The Subscriptions of these filters were revoked; no more than `most` are known.
+    pub fn revoke(&mut self, filters: Vec<TopicFilter>, most: usize) {
+        let revoked = &mut self.0.get_or_insert_default().revoked;
+        revoked.extend(filters);
+        // Many reloads must not make it grow for ever.
+        while revoked.len() > most {
+            revoked.pop_last();
+        }
+        self.shrink();
+    }
+
+    /// Filters of Subscriptions that were revoked.
+    #[inline]
+    pub fn revoked(&self) -> Option<&BTreeSet<TopicFilter>> {
+        self.0.as_ref().map(|rare| &rare.revoked)
+    }
+
+    /// Nothing waits any more because of what was revoked.
+    #[inline]
+    pub fn forget_revoked(&mut self) {
+        if let Some(rare) = &mut self.0 {
+            rare.revoked.clear();
+            self.shrink();
+        }
     }
 
     fn shrink(&mut self) {
-        if self.0.as_ref().is_some_and(|open| open.is_empty()) {
+        let is_empty = |rare: &RareParts| rare.open.is_empty() && rare.revoked.is_empty();
+        if self.0.as_deref().is_some_and(is_empty) {
             self.0 = None;
         }
     }

@@ -10,15 +10,15 @@
 //! use sluicemq::codec::{Connect, Packet, Publish, Reason};
 //! use sluicemq::config::Config;
 //! use sluicemq::message::{ClientId, Identity, Meter};
-//! use sluicemq::session::{Access, Action, Context, Groups, Input, Policy, Session, connect};
+//! use sluicemq::session::{
+//!     Access, Action, Asked, Context, Decision, Groups, Input, Policy, Session, connect,
+//! };
 //! use sluicemq::time::Time;
-//! use sluicemq::topic::{TopicFilter, TopicName};
+//! use sluicemq::topic::TopicFilter;
 //!
 //! struct All;
 //! impl Access for All {
-//!     fn may_publish(&self, _: &Identity, _: TopicName<'_>) -> bool { true }
-//!     fn may_subscribe(&self, _: &Identity, _: &TopicFilter) -> bool { true }
-//!     fn may_receive(&self, _: &Identity, _: TopicName<'_>) -> bool { true }
+//!     fn may(&self, _: &Identity, _: &Asked<'_>) -> Decision { Decision::ALLOWED }
 //! }
 //! impl Groups for All {
 //!     fn exists(&self, _: &TopicFilter) -> bool { false }
@@ -64,6 +64,7 @@
 //! assert_eq!(closed, Some(Reason::KeepAliveTimeout));
 //! ```
 
+mod access;
 mod action;
 pub mod alias;
 pub mod connect;
@@ -74,6 +75,7 @@ mod ending;
 mod inbound;
 mod outbound;
 pub mod record;
+mod review;
 mod subscribe;
 mod subscription;
 mod subscriptions;
@@ -91,9 +93,10 @@ use crate::message::{GroupId, Identity};
 use crate::time::Time;
 use crate::topic::TopicFilter;
 
+pub use access::{Access, Asked, Decision};
 pub use action::{Action, Count, Input};
 pub use connect::{Terms, is_bridge_state, reserved};
-pub use context::{Access, Context, Groups, Policy};
+pub use context::{Context, Groups, Policy};
 pub use cursors::{Cursor, Owed, RetainedMoment};
 pub use ended::{CopyEnd, EndedCopy};
 pub use ending::End;

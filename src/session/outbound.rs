@@ -2,11 +2,12 @@
 
 use std::num::NonZeroU16;
 
+use super::review::is_revoked;
 use super::violation::Violation;
 use super::window::{FlightStage, Release, WrongKind};
-use super::{Action, Context, CopyEnd, EndedCopy, Op, PacketResult, Session, answer};
+use super::{Action, Asked, Context, CopyEnd, EndedCopy, Op, PacketResult, Session, answer};
 use crate::codec::{self, Ack, Packet, PacketId, Publish, QoS, Reason};
-use crate::message::{Delivery, Identity, Loss, RefusalKind};
+use crate::message::{Delivery, Grounds, Loss, RefusalKind};
 use crate::topic::TopicName;
 
 impl Session {
@@ -22,7 +23,7 @@ impl Session {
         let copy = EndedCopy::new(&delivery);
         let loss = if message.expired(cx.now) {
             Some(Loss::Expired) // [MQTT5-3.3.2-5]
-        } else if !may_receive(&self.identity, &delivery, cx) {
+        } else if !self.may_receive(&delivery, cx, out) {
             Some(Loss::NotAuthorized)
         } else {
             None
@@ -89,7 +90,11 @@ impl Session {
                     out(Action::Send { packet: &packet, after_ops: false });
                 }
                 FlightStage::Sent(delivery) => {
-                    if !may_receive(&self.identity, delivery, cx) {
+                    let decision = cx.access.may(&self.identity, &Asked::receive(delivery));
+                    let topic = delivery.message.topic();
+                    if !decision.is_allowed()
+                        || is_revoked(self.cursors.revoked(), &self.subscriptions, topic)
+                    {
                         lost.push((packet_id, delivery.qos, Loss::NotAuthorized));
                         continue;
                     }
@@ -194,6 +199,23 @@ impl Session {
         Ok(())
     }
 
+    /// Whether the client may receive it: asked whenever a message is about to be sent, here for the first time.
+    #[inline]
+    fn may_receive(
+        &self,
+        delivery: &Delivery,
+        cx: &Context<'_>,
+        out: &mut impl FnMut(Action<'_>),
+    ) -> bool {
+        let topic = delivery.message.topic();
+        let decision = cx.access.may(&self.identity, &Asked::receive(delivery));
+        if !decision.is_allowed() {
+            let grounds = Grounds::new(RefusalKind::ReceiveNotAuthorized).by_rule(decision.rule());
+            out(Action::Refused { grounds, topic: topic.as_str(), count: 1 });
+        }
+        decision.is_allowed() && !is_revoked(self.cursors.revoked(), &self.subscriptions, topic)
+    }
+
     fn fits(&self, publish: &Publish<'_>) -> bool {
         self.terms.packet_max == u32::MAX
             || codec::publish_len(publish, self.terms.version) <= self.terms.packet_max as usize
@@ -203,12 +225,6 @@ impl Session {
 /// The client's answer does not belong to what it was sent `[MQTT5-4.13.1-1]`.
 fn wrong_kind(WrongKind: WrongKind) -> Violation {
     Violation::protocol(RefusalKind::WrongAcknowledgement)
-}
-
-/// Whether the client may receive it: asked whenever a message is about to be sent, the first time or
-/// again.
-fn may_receive(identity: &Identity, delivery: &Delivery, cx: &Context<'_>) -> bool {
-    cx.access.may_receive(identity, delivery.message.topic())
 }
 
 /// The PUBLISH for a delivery, without identifier and alias.

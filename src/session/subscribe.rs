@@ -2,7 +2,7 @@
 
 use super::cursors::{Cursor, InStore, RetainedMoment};
 use super::violation::Violation;
-use super::{Action, Context, Op, PacketResult, Session, Subscription};
+use super::{Action, Asked, Context, Op, PacketResult, Session, Subscription};
 use crate::codec::{
     Packet, Properties, QoS, Reason, RetainHandling, SubAck, Subscribe, SubscribeOptions,
     Unsubscribe, Version,
@@ -219,8 +219,11 @@ impl Session {
                 return pass.refuse(text, Reason::TopicFilterInvalid, grounds);
             }
         };
-        if !cx.access.may_subscribe(&self.identity, &filter) {
-            let grounds = Grounds::new(RefusalKind::SubscribeNotAuthorized);
+        let asked = Asked::Subscribe { filter: &filter, qos: options.qos };
+        let decision = cx.access.may(&self.identity, &asked);
+        if !decision.is_allowed() {
+            let kind = RefusalKind::SubscribeNotAuthorized;
+            let grounds = Grounds::new(kind).by_rule(decision.rule());
             return pass.refuse(text, Reason::NotAuthorized, grounds);
         }
         if cx.over_rate {

@@ -4,7 +4,7 @@ use toml::Value;
 use toml::de::DeValue;
 
 use super::keys::{KeyKind, Keys, bare, nearest, plain};
-use crate::config::{Allowed, Config};
+use crate::config::Allowed;
 
 /// Names that other programs have for what a key is here.
 const OTHER_NAMES: &[(&str, &str)] = &[
@@ -47,10 +47,8 @@ pub fn judge(keys: &Keys, path: &str, value: Option<Value>) -> Option<String> {
     });
     let segments = path.split('.').map(|s| if is_number(s) { "0" } else { s });
     let first = segments.collect::<Vec<_>>().join(".");
-    match document.try_into::<Config>() {
-        Ok(config) => {
-            config.out_of_range().into_iter().find(|found| found.key == first).map(|p| p.message)
-        }
+    match keys.out_of_range(document) {
+        Ok(found) => found.into_iter().find(|found| found.key == first).map(|p| p.message),
         Err(error) => Some(match (allowed, &value) {
             (Some(Allowed::Words(words)), Value::String(found)) => {
                 let near = nearest(found, words.iter().map(String::as_str));

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use toml::Value;
 
-use crate::config::{Allowed, Config, ConfigEntry, KeyEntry, Presence};
+use crate::config::{Allowed, Config, ConfigEntry, KeyEntry, Presence, Problem, RulesFile};
 
 /// Every key there is, as a tree with an example of each value.
 pub struct Keys {
@@ -17,6 +17,8 @@ pub struct Keys {
     lists: Vec<String>,
     /// The values that a key may have, by its name without numbers.
     allowed: HashMap<String, Allowed>,
+    /// Reads a document with some of the keys.
+    read: fn(Value) -> Result<Vec<Problem>, toml::de::Error>,
 }
 
 /// What kind of value a key takes.
@@ -44,16 +46,31 @@ pub struct SettableKey {
 impl Keys {
     /// All keys, the optional ones too.
     pub fn all() -> Keys {
-        let example = Config::example();
-        let tree = toml::Table::try_from(example).expect("every key of ours has a TOML form");
+        let read =
+            |document: Value| document.try_into().map(|config: Config| config.out_of_range());
+        Keys::of(toml::Table::try_from(Config::example()), Config::entries(), read)
+    }
+
+    /// All keys of a file of rules.
+    pub fn of_rules() -> Keys {
+        let read = |document: Value| document.try_into().map(|file: RulesFile| file.out_of_range());
+        Keys::of(toml::Table::try_from(RulesFile::example()), RulesFile::entries(), read)
+    }
+
+    fn of(
+        tree: Result<toml::Table, toml::ser::Error>,
+        entries: Vec<ConfigEntry>,
+        read: fn(Value) -> Result<Vec<Problem>, toml::de::Error>,
+    ) -> Keys {
         let mut keys = Keys {
-            tree,
+            tree: tree.expect("every key of ours has a TOML form"),
+            read,
             paths: Vec::new(),
             files: Vec::new(),
             lists: Vec::new(),
             allowed: HashMap::new(),
         };
-        for entry in Config::entries() {
+        for entry in entries {
             match entry {
                 ConfigEntry::Key(key) => keys.add(key),
                 ConfigEntry::Section(section) if section.presence == Presence::List => {
@@ -75,6 +92,15 @@ impl Keys {
         if let Some(allowed) = key.allowed {
             self.allowed.insert(bare(&key.name), allowed);
         }
+    }
+
+    /// The values of a document that are out of their range.
+    ///
+    /// # Errors
+    ///
+    /// One is not of its type.
+    pub fn out_of_range(&self, document: Value) -> Result<Vec<Problem>, toml::de::Error> {
+        (self.read)(document)
     }
 
     /// The tree: sections as tables, those of which there may be many as lists of one.

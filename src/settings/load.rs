@@ -58,6 +58,11 @@ impl Settings {
 pub struct SettingsError(Vec<String>);
 
 impl SettingsError {
+    /// Of these lines.
+    pub(super) fn new(lines: Vec<String>) -> SettingsError {
+        SettingsError(lines)
+    }
+
     /// The lines; at least one.
     pub fn lines(&self) -> &[String] {
         &self.0

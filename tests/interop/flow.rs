@@ -334,8 +334,8 @@ fn with_users(config: &str) -> Sluice {
         command.arg("passwd").arg(folder.path().join("passwords")).args([user, "--password-stdin"]);
         assert_eq!(Process::start(command.stdin(input)).end(), (Some(0), Vec::new()));
     }
-    let plain = PLAIN.replace("[broker]", "allow_anonymous = true\n\n[broker]");
-    Sluice::start_in(folder, &format!("{plain}{config}"))
+    let users = "allow_anonymous = true\n[[rule]]\nallow = ['all']\ntopics = ['#', '$SYS/#']\n";
+    Sluice::start_in(folder, &(PLAIN.replace("[broker]", &format!("{users}[broker]")) + config))
 }
 
 /// Everything that was published is where the case says: told to its publisher, kept, in the ledger,

@@ -8,8 +8,7 @@ use sluicemq::auth::PasswordAuth;
 use sluicemq::broker::Broker;
 use sluicemq::broker::metrics::Counter;
 use sluicemq::message::{Identity, Loss};
-use sluicemq::session::Access;
-use sluicemq::topic::{TopicFilter, TopicName};
+use sluicemq::session::{Access, Asked, Decision};
 
 use super::{Client, broker_with, hex};
 
@@ -21,16 +20,12 @@ pub const CONNECT: &str = "10 13 0004 4d515454 05 00 0000 05 11 00000e10 0001 63
 pub struct Denies(AtomicBool);
 
 impl Access for Denies {
-    fn may_publish(&self, _who: &Identity, topic: TopicName<'_>) -> bool {
-        topic.as_str() != "a"
-    }
-
-    fn may_subscribe(&self, _who: &Identity, _filter: &TopicFilter) -> bool {
-        true
-    }
-
-    fn may_receive(&self, _who: &Identity, _topic: TopicName<'_>) -> bool {
-        !self.0.load(Ordering::Relaxed)
+    fn may(&self, _who: &Identity, asked: &Asked<'_>) -> Decision {
+        Decision::of(match asked {
+            Asked::Publish { topic, .. } => topic.as_str() != "a",
+            Asked::Subscribe { .. } => true,
+            Asked::Receive { .. } => !self.0.load(Ordering::Relaxed),
+        })
     }
 }
 

@@ -16,9 +16,8 @@ use sluicemq::broker::{Broker, Ports};
 use sluicemq::codec::Reason;
 use sluicemq::config::Config;
 use sluicemq::message::Identity;
-use sluicemq::session::Access;
+use sluicemq::session::{Access, Asked, Decision};
 use sluicemq::time::Time;
-use sluicemq::topic::{TopicFilter, TopicName};
 
 use crate::script::driver::{Came, Driver, Stage};
 use crate::script::language::Script;
@@ -318,15 +317,7 @@ impl Authenticator for Accounts {
 pub struct Everything;
 
 impl Access for Everything {
-    fn may_publish(&self, _: &Identity, _: TopicName<'_>) -> bool {
-        true
-    }
-
-    fn may_subscribe(&self, _who: &Identity, _filter: &TopicFilter) -> bool {
-        true
-    }
-
-    fn may_receive(&self, _: &Identity, _: TopicName<'_>) -> bool {
-        true
+    fn may(&self, _: &Identity, _: &Asked<'_>) -> Decision {
+        Decision::ALLOWED
     }
 }

@@ -1,8 +1,7 @@
 //! What the clients of a round may do. The broker asks, and so do the oracle and the checks.
 
 use sluicemq::message::Identity;
-use sluicemq::session::Access;
-use sluicemq::topic::{TopicFilter, TopicName};
+use sluicemq::session::{Access, Asked, Decision};
 
 use super::world::WILL;
 
@@ -55,15 +54,12 @@ impl Rights {
 }
 
 impl Access for Rights {
-    fn may_publish(&self, publisher: &Identity, topic: TopicName<'_>) -> bool {
-        self.publishes(publisher.client_id.as_str(), topic.as_str())
-    }
-
-    fn may_subscribe(&self, client: &Identity, filter: &TopicFilter) -> bool {
-        self.subscribes(client.client_id.as_str(), filter.as_str())
-    }
-
-    fn may_receive(&self, client: &Identity, topic: TopicName<'_>) -> bool {
-        self.receives(client.client_id.as_str(), topic.as_str())
+    fn may(&self, client: &Identity, asked: &Asked<'_>) -> Decision {
+        let client = client.client_id.as_str();
+        Decision::of(match asked {
+            Asked::Publish { topic, .. } => self.publishes(client, topic.as_str()),
+            Asked::Subscribe { filter, .. } => self.subscribes(client, filter.as_str()),
+            Asked::Receive { topic, .. } => self.receives(client, topic.as_str()),
+        })
     }
 }

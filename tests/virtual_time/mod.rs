@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
-use sluicemq::auth::Rights;
+use sluicemq::auth::{Rights, RuleSet};
 use sluicemq::broker::mailbox::Account;
 use sluicemq::broker::ports::{Accepted, AuthRequest, AuthStep, Authenticator, Store, Verdict};
 use sluicemq::broker::turn::Scratch;
@@ -24,6 +24,7 @@ use sluicemq::time::Time;
 /// A broker and its clients.
 pub struct Town {
     pub broker: Broker,
+    pub rights: Arc<Rights>,
     pub now: Time,
     /// Where the next client comes from.
     pub address: String,
@@ -85,6 +86,11 @@ impl Wake for Bell {
     }
 }
 
+/// The rules of a configuration.
+pub fn rule_set(config: &Config) -> RuleSet<'_> {
+    RuleSet { access: &config.access, rules: &config.rule, auth: &config.auth, file: None }
+}
+
 /// When every test begins.
 pub const BEGIN: Time = Time::from_secs(1_800_000_000);
 
@@ -97,14 +103,19 @@ impl Town {
     /// The same with another store.
     pub fn with_store(config: &str, store: Arc<dyn Store>) -> Town {
         let config: Config = toml::from_str(config).expect("a configuration");
-        let ports = Ports {
-            store,
-            authenticator: Arc::new(Believing),
-            access: Arc::new(Rights::new(&config.auth)),
-        };
+        let rights = Arc::new(Rights::new(&rule_set(&config)));
+        let ports = Ports { store, authenticator: Arc::new(Believing), access: rights.clone() };
         let broker = Broker::new(&config, ports, 1, BEGIN);
         let address = "127.0.0.1:1".to_owned();
-        Town { broker, now: BEGIN, address, turn: Scratch::default(), clients: Vec::new() }
+        Town { broker, rights, now: BEGIN, address, turn: Scratch::default(), clients: Vec::new() }
+    }
+
+    /// Puts another configuration in force, as SIGHUP does.
+    pub fn reload(&mut self, config: &str) {
+        let config: Config = toml::from_str(config).expect("a configuration");
+        self.rights.set(&rule_set(&config));
+        self.broker.reload(&config, self.now);
+        self.pass(Duration::ZERO);
     }
 
     /// A client that connects, with the listener `listener`; returns its number.

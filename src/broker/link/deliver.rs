@@ -185,10 +185,6 @@ impl Live {
         let (cx, now) = (pass.cx, turn.now);
         let Live { session, attachment } = self;
         let identity = session.identity();
-        // A copy that has expired is taken, and is lost here.
-        let may = |message: &Message| {
-            message.expired(now) || cx.access.may_receive(identity, message.topic())
-        };
         let Scratch { drained, wakers, settings, .. } = &mut *turn.scratch;
         let queue = settings.queue();
         for membership in &attachment.memberships {
@@ -200,7 +196,12 @@ impl Live {
             let room = if round.held { Room { bytes: 0, ..round.left } } else { round.left };
             let max = round.max - before.min(round.max);
             let ask = Ask { room, max, pace: None, waker: pass.waker, queue };
-            let puller = Puller { member: membership.member(), may: &may };
+            let member = membership.member();
+            // A copy that has expired is taken, and is lost here.
+            let may = |message: &Message| {
+                message.expired(now) || cx.access.may(identity, &member.asks(message)).is_allowed()
+            };
+            let puller = Puller { member, may: &may };
             let taken = membership.mailbox().take_shared(puller, &ask, drained, wakers);
             round.left = left_after(room, &drained[before..]);
             pass.groups_have_more |= taken.more();
@@ -247,7 +248,7 @@ impl Live {
             return Some(false);
         }
         if notices.reclassify() {
-            self.reconsider(turn);
+            self.look_again(turn);
             if self.attachment.closing.is_some() {
                 self.attachment.exit(turn);
                 return Some(false);
@@ -390,7 +391,12 @@ impl Live {
             session.pulled(done, &cx, &mut |action| attachment.carry_out(action, turn));
         }
         for delivery in rest.0.by_ref() {
-            self.run(Input::Deliver(delivery), &cx, turn);
+            if may_come_of(&delivery.message, turn) {
+                self.run(Input::Deliver(delivery), &cx, turn);
+            } else {
+                let (copy, end) = (EndedCopy::new(&delivery), CopyEnd::Lost(Loss::NotAuthorized));
+                turn.broker.end_copy(&self.attachment.mailbox, &copy, end, turn);
+            }
             fault::reach("retained");
         }
         drop(rest);
@@ -402,6 +408,13 @@ impl Live {
     pub(super) fn tell_settled(&mut self) {
         self.attachment.mailbox.settle_many(&mut self.attachment.settled);
     }
+}
+
+/// Whether a retained message may be sent, as far as its publisher is concerned.
+fn may_come_of(message: &Message, turn: &mut Turn<'_>) -> bool {
+    let shared = &*turn.broker.0;
+    let access = &*shared.ports.access;
+    !access.checks_retained() || turn.scratch.sources.may_publish(message, access, shared.meter)
 }
 
 /// What is left of `room` when `taken` has its part of it.

@@ -5,6 +5,7 @@ mod admission;
 mod answers;
 mod end;
 mod reauthenticate;
+mod review;
 mod subscribing;
 
 use std::task::Waker;
@@ -261,6 +262,7 @@ impl Live {
             return false;
         }
         if self.has_nothing_to_take() {
+            self.session.forget_revoked();
             self.tell_settled();
             return false;
         }
@@ -309,7 +311,7 @@ impl Live {
             attachment.closing = Some(reason);
         }
         if taken.notices().reclassify() {
-            self.reconsider(turn);
+            self.look_again(turn);
         }
     }
 

@@ -31,13 +31,13 @@ use crate::time::Time;
 /// A CONNECT being looked at.
 #[derive(Default)]
 pub(super) struct Opening {
-    pub(super) asked: Option<Asked>,
+    pub(super) asked: Option<Applicant>,
     pub(super) stage: Stage,
     pub deadline: Time,
 }
 
 /// What CONNECT asked, owned.
-pub(super) struct Asked {
+pub(super) struct Applicant {
     pub(super) client_id: ClientId,
     assigned: bool,
     pub(super) clean_start: bool,
@@ -82,7 +82,7 @@ pub(super) struct Granted {
     will_due: Time,
 }
 
-impl Asked {
+impl Applicant {
     /// Counts the Will, if there is one and there is room for it.
     fn count_will(&mut self, broker: &Broker) -> Result<(), Grounds> {
         if let Some(will) = self.will.take() {
@@ -101,7 +101,7 @@ impl std::fmt::Debug for Opening {
 impl Opening {
     /// Its sender, as the log names it; nothing once it is over.
     pub fn peer(&self) -> Peer<'_> {
-        self.asked.as_ref().map(Asked::peer).unwrap_or_default()
+        self.asked.as_ref().map(Applicant::peer).unwrap_or_default()
     }
 
     /// The client whose Session it claims.
@@ -175,7 +175,7 @@ impl State {
         }
         let origin = Origin::new(&peer.address, peer.listener);
         let step = begin(connect, client_id.as_str(), (&peer, &origin), turn);
-        let asked = Asked {
+        let asked = Applicant {
             client_id,
             assigned,
             clean_start: connect.clean_start,
@@ -373,9 +373,12 @@ impl State {
         self.phase = Phase::Live(Live::new(granted.take(), (origin, flow), turn));
         turn.broker.metrics().connect();
         let Phase::Live(live) = &mut self.phase else { return };
-        if !live.greet(&connack, waits, turn)
-            && let Phase::Live(live) = std::mem::replace(&mut self.phase, Phase::Closed)
-        {
+        live.set_standing(accepted.groups, accepted.claims, turn);
+        let greeted = live.greet(&connack, waits, turn);
+        if greeted && present {
+            live.review(turn);
+        }
+        if !greeted && let Phase::Live(live) = std::mem::replace(&mut self.phase, Phase::Closed) {
             // Not even CONNACK fits the client's Maximum Packet Size [MQTT5-3.1.2-24].
             let grounds = Grounds::new(RefusalKind::ConnackBytes);
             let note = RefusalNote::new(grounds);
@@ -385,7 +388,7 @@ impl State {
     }
 }
 
-impl Asked {
+impl Applicant {
     /// What is kept of it while its client is connected; mostly nothing.
     fn flow(&mut self, accepted: &Accepted) -> Option<Box<FlowState>> {
         let binding = self.binding.take();

@@ -5,6 +5,7 @@ use std::task::Waker;
 
 use crate::codec::QoS;
 use crate::message::{Message, SessionId};
+use crate::session::Asked;
 
 /// A member's wishes when it pulls from its group.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +33,16 @@ impl Member {
     /// Pulls whatever waits.
     pub fn unrestricted(&self) -> Puller<'_> {
         Puller { member: self, may: &|_| true }
+    }
+
+    /// What it asks to be allowed if it is to be sent `message` of its group.
+    pub fn asks<'a>(&self, message: &'a Message) -> Asked<'a> {
+        Asked::Receive {
+            topic: message.topic(),
+            qos: message.qos.min(self.qos),
+            retain: message.retain && self.retain_as_published,
+            bytes: message.payload().len(),
+        }
     }
 }
 

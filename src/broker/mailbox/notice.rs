@@ -8,7 +8,8 @@ pub enum Notice {
     /// Give the Session up, and close the Network Connection with this Reason Code. It is repeated at
     /// every take until another link attaches; of several, the first stands.
     Kick(Reason),
-    /// Other rules are in force: classify the client again, and see whether it may stay.
+    /// Other rules are in force: classify the client again, and see whether it may stay and may have its
+    /// Subscriptions.
     Reclassify,
 }
 

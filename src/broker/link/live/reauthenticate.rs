@@ -55,7 +55,9 @@ impl Live {
                 if let Some(flow) = &mut self.attachment.flow {
                     flow.expires = accepted.expires;
                 }
+                self.set_standing(accepted.groups, accepted.claims, turn);
                 self.send_auth(Reason::Success, accepted.data.as_deref(), turn);
+                self.review(turn);
             }
             // Another user does not inherit the Session.
             Some(Verdict::Accept(_) | Verdict::Refuse(_)) => {
@@ -64,7 +66,7 @@ impl Live {
         }
     }
 
-    /// Other rules are in force.
+    /// Other rules are in force: its class, and whether it may stay.
     pub(in crate::broker::link) fn reconsider(&mut self, turn: &Turn<'_>) {
         self.attachment.classify(turn);
         if !self.attachment.stands(turn.broker) {

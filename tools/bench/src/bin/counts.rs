@@ -7,6 +7,7 @@ use std::hint::black_box;
 use std::num::NonZeroU16;
 use std::process::ExitCode;
 
+use sluice_bench::access::Publisher;
 use sluice_bench::links::{BATCH, Links, publishes};
 use sluice_bench::names;
 use sluicemq::codec::property::put_user_property;
@@ -70,6 +71,9 @@ const OPERATIONS: &[Operation] = &[
     ("link-3.1.1-qos1-one-a-read", || one_to_one(Version::V311, QoS::AtLeastOnce, 1)),
     ("fan-out-100-qos0", || fan_out(QoS::AtMostOnce)),
     ("fan-out-100-qos1", || fan_out(QoS::AtLeastOnce)),
+    ("access-100-rules", || asking(Publisher::of_new_topics())),
+    ("access-known-topic", || asking(Publisher::of_one_topic())),
+    ("access-no-rules", || asking(Publisher::without_rules())),
     ("connect-subscribe-hang-up-3.1.1", || connecting(Version::V311)),
     ("connect-subscribe-hang-up-5", || connecting(Version::V5)),
 ];
@@ -188,6 +192,10 @@ fn fan_out(qos: QoS) -> Round {
         }
         TAKEN * subscribers.len()
     })
+}
+
+fn asking(mut publisher: Publisher) -> Round {
+    Box::new(move || (0..BATCH).filter(|_| black_box(publisher.ask())).count())
 }
 
 fn connecting(version: Version) -> Round {

@@ -164,3 +164,48 @@ fn files_of_an_included_folder_come_in_their_order() {
     assert!(imported.text("sluice.toml").contains("inflight_max = 2"));
     imported.says(&["b.conf:1: carried over: max_inflight_messages 2"]);
 }
+
+/// Rules of mosquitto's list come in the order in which it looks: what is denied first, users before patterns.
+#[test]
+fn an_access_list_is_rules() {
+    let imported = import_fixture("list.conf");
+    imported.says(&[
+        "list:2: carried over: allow receive public/# for clients without a user",
+        "list:6: carried over: allow publish, receive 100%/# for user anna",
+        "list:8: no counterpart: allow receive any/# for user *",
+        "list:10: carried over: allow publish, receive users/%u/# for all clients",
+        "list:12: differs: topic read a/#/b: not understood",
+    ]);
+    let wanted = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/import/list.rules");
+    let found = imported.text("rules.toml");
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&wanted, &found).unwrap();
+    }
+    assert_eq!(found, std::fs::read_to_string(wanted).unwrap());
+    imported.is_sound();
+}
+
+#[test]
+fn what_a_plugin_allowed_is_denied() {
+    let imported =
+        import_text("listener 1885 127.0.0.1\nallow_anonymous true\nplugin /usr/lib/some.so\n");
+    imported.says(&[
+        "mosquitto.conf:3: no counterpart: plugin",
+        "mosquitto.conf:3: differs: access.default",
+    ]);
+    assert!(imported.text("sluice.toml").contains("[access]\ndefault = \"deny\""));
+    imported.is_sound();
+}
+
+/// Where nothing checks user names, rules for users would be for those that take the name.
+#[test]
+fn a_list_for_users_that_are_not_checked_is_no_rules() {
+    let text = "allow_anonymous true\nlistener 1885 127.0.0.1\nacl_file FOLDER\n";
+    let folder = new_folder();
+    let list = folder.path().join("list");
+    std::fs::write(&list, "topic read a/#\nuser anna\ntopic b/#\n").unwrap();
+    let imported = import_text(&text.replace("FOLDER", &list.display().to_string()));
+    imported.says(&["list:3: no counterpart: allow publish, receive b/# for user anna"]);
+    assert!(!imported.text("rules.toml").contains("b/#"));
+    imported.is_sound();
+}

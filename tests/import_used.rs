@@ -5,6 +5,7 @@ mod installed;
 mod process;
 mod wire;
 
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -87,6 +88,12 @@ fn address(broker: &Sluice) -> SocketAddr {
 /// A CONNECT of a client that comes back.
 fn lasting(version: Version, client_id: &str) -> Connect<'_> {
     Connect { clean_start: false, session_expiry: 3600, ..connect(version, client_id) }
+}
+
+/// A user's CONNECT.
+fn user<'a>(name: &'a str, client_id: &'a str) -> Connect<'a> {
+    let (user_name, password) = (Some(name), Some(&b"right"[..]));
+    Connect { user_name, password, clean_start: true, ..connect(Version::V5, client_id) }
 }
 
 /// The PUBLISH that comes, unanswered: identifier, DUP, topic.
@@ -195,4 +202,99 @@ fn a_used_mosquitto_is_moved_with_all_that_it_holds() {
         other.publish("jobs/b", b"later");
         assert_eq!(away.message(), ("jobs/b".to_owned(), b"later".to_vec()));
     }
+}
+
+const LIST: &str = "
+topic read public/#
+topic write drop/box
+
+user admin
+topic readwrite #
+topic read $SYS/#
+
+user anna
+topic read sensors/#
+topic write commands/anna/+
+topic readwrite shared/room one
+topic deny sensors/secret/#
+topic deny shared/closed
+
+user otto
+topic shared/#
+
+pattern readwrite users/%u/#
+pattern read clients/%c/+
+pattern deny users/otto/locked
+";
+
+/// Topics, each tried by each user.
+const TOPICS: &[&str] = &[
+    "public/a",
+    "drop/box",
+    "drop/other",
+    "sensors/1",
+    "sensors/secret/1",
+    "commands/anna/x",
+    "commands/otto/x",
+    "commands/anna/x/y",
+    "shared/room one",
+    "shared/closed",
+    "shared/x",
+    "users/anna/1",
+    "users/otto/1",
+    "users/otto/locked",
+    "clients/c-anna/1",
+    "clients/c-otto/1",
+    "clients/c-/1",
+    "elsewhere",
+];
+
+/// What each client may publish and is sent, of all topics.
+fn decisions(at: SocketAddr) -> BTreeSet<String> {
+    let mut decided = BTreeSet::new();
+    let mut admin = Client::connect_with(at, &user("admin", "c-admin"));
+    for name in ["", "anna", "otto"] {
+        let id = format!("c-{name}");
+        let anonymous = Connect { clean_start: true, ..connect(Version::V5, &id) };
+        let asked = if name.is_empty() { anonymous } else { user(name, &id) };
+        let mut client = Client::connect_with(at, &asked);
+        for topic in TOPICS {
+            let may = if client.publish(topic, b"x") < Reason::UnspecifiedError {
+                "may"
+            } else {
+                "may not"
+            };
+            decided.insert(format!("{name} {may} publish {topic}"));
+        }
+        assert!(client.subscribe(&["#"], QoS::AtLeastOnce)[0] < Reason::UnspecifiedError);
+        for topic in TOPICS {
+            admin.publish(topic, b"x");
+        }
+        // It comes to each user: the last one.
+        let last =
+            if name.is_empty() { "public/last".to_owned() } else { format!("users/{name}/last") };
+        admin.publish(&last, b"x");
+        loop {
+            let (topic, _) = client.message();
+            if topic == last {
+                break;
+            }
+            decided.insert(format!("{name} is sent {topic}"));
+        }
+        client.goodbye();
+    }
+    decided
+}
+
+#[test]
+fn clients_may_do_what_they_might_do_before() {
+    if !installed::all(&["mosquitto", "mosquitto_passwd"]) {
+        return;
+    }
+    let config = "allow_anonymous true\npassword_file FOLDER/users\nacl_file FOLDER/acl\n";
+    let old = Mosquitto::start(config, &["admin", "anna", "otto"], &[("acl", LIST)]);
+    let before = decisions(old.at);
+    assert!(before.len() > 40, "{}", before.len());
+    let (broker, said) = old.moved();
+    assert_eq!(before, decisions(address(&broker)), "{said:#?}");
 }

@@ -51,6 +51,13 @@ pub fn collect(
     report: &mut ImportReport,
 ) -> Result<(), ImportError> {
     let mut rules = WrittenRules::default();
+    let plugin = ["plugin", "auth_plugin", "global_plugin"];
+    let mut plugins = sorted.securities().into_iter().flat_map(|block| block.options());
+    if let Some(plugin) = plugins.find(|line| plugin.contains(&line.name())) {
+        // What it denied is not known.
+        let why = "what it allowed is not known: clients may do nothing until rules say so";
+        deny(draft, plugin.place(), why, report);
+    }
     if sorted.is_per_listener() {
         let has_list = |served: &&ServedListener<'_>| served.block().get("acl_file").is_some();
         if served.iter().find(has_list).is_none() {
@@ -69,16 +76,16 @@ pub fn collect(
     if rules.is_empty() {
         return Ok(());
     }
-    let path = files.write("rules.toml", &rules.to_string())?;
-    if crate::settings::key_names().iter().any(|key| key == RULES_FILE) {
-        draft.sections.set(RULES_FILE, quoted("rules.toml"));
-        draft.sections.set("access.default", "deny");
-    } else {
-        let why =
-            "this version has no rules yet: they are not in force, and clients may do everything";
-        report.differs(&Place::of_file(&path), why);
-    }
+    files.write("rules.toml", &rules.to_string())?;
+    draft.sections.set(RULES_FILE, quoted("rules.toml"));
+    draft.sections.set("access.default", "deny");
     Ok(())
+}
+
+/// Where nothing allows it, it is denied.
+fn deny(draft: &mut ConfigDraft, place: &Place, why: &str, report: &mut ImportReport) {
+    draft.sections.set("access.default", "deny");
+    report.differs(place, format!("access.default = \"deny\": {why}"));
 }
 
 /// Adds the rules of one list.

@@ -366,3 +366,60 @@ impl<'a> DbChunk<'a> {
         self.take(len).map(<[u8]>::to_vec)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A database of version 4: settings, one message of otto's, a client that has it in flight, its Subscription, the
+    /// message retained, and a chunk of a kind that is unknown.
+    fn old(version: u8) -> Vec<u8> {
+        let mut bytes = [MAGIC, &[0; 4], &[0, 0, 0, version]].concat();
+        let mut chunk = |kind: u8, body: &[u8]| {
+            let len = u32::try_from(body.len()).unwrap();
+            bytes.extend([&[0, kind][..], &len.to_be_bytes(), body].concat());
+        };
+        let number = 7_u64.to_le_bytes();
+        chunk(1, &[&[1, 8][..], &number].concat());
+        let user: &[u8] = if version == 4 { b"\0\x04otto\x07\x5b" } else { b"" };
+        let head = [&number[..], b"\0\x03pub", user, b"\0\x01\0\0"].concat();
+        chunk(2, &[&head[..], b"\0\x03a/b\x01\x01\0\0\0\x02hi"].concat());
+        let seen: &[u8] = if version == 2 { b"" } else { &[0; 8] };
+        chunk(6, &[b"\0\x03sub\0\x05", seen].concat());
+        chunk(3, &[b"\0\x03sub", &number[..], b"\0\x05\x01\x00\x01\x03\x01"].concat());
+        chunk(4, &number);
+        chunk(5, b"\0\x03sub\0\x03a/#\x02");
+        chunk(9, b"later");
+        bytes
+    }
+
+    #[test]
+    fn old_formats_are_read() {
+        for version in 2..=4 {
+            let database = MosquittoDb::read(&old(version)).unwrap();
+            assert_eq!(database.version(), u32::from(version));
+            let message = &database.messages()[&7];
+            assert_eq!((&*message.topic, &*message.payload), ("a/b", &b"hi"[..]));
+            assert_eq!((&*message.publisher, message.qos, message.retain), ("pub", 1, true));
+            assert_eq!(message.user.as_deref(), (version == 4).then_some("otto"));
+            let client = &database.clients()["sub"];
+            assert_eq!((&*client.subscriptions[0].filter, client.subscriptions[0].qos), ("a/#", 2));
+            let copy = &client.copies[0];
+            assert_eq!((copy.message, copy.packet_id, copy.stage), (7, 5, DbStage::Sent));
+            assert!(!copy.from_client && !copy.retain);
+            assert_eq!((database.retained(), database.unknown()), (&[7][..], 1));
+        }
+    }
+
+    #[test]
+    fn what_is_cut_off_or_of_another_kind_is_refused() {
+        let whole = old(4);
+        let said = |bytes: &[u8]| MosquittoDb::read(bytes).err().unwrap_or_default();
+        assert_eq!(said(b"SQLite"), "it is no database of mosquitto");
+        assert_eq!(said(&old(7)), "version 7 of the format is unknown; 2 to 6 are known");
+        let cut = (0..whole.len()).filter(|len| MosquittoDb::read(&whole[..*len]).is_ok()).count();
+        // Where one chunk ends and the next begins.
+        assert_eq!(cut, 7);
+        assert_eq!(said(&whole[..30]), "the chunk at byte 23 is damaged or cut off");
+    }
+}

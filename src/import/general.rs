@@ -27,7 +27,7 @@ const OPTIONS: &[(&str, Counterpart)] = &[
     ("allow_duplicate_messages", Needless("a message comes once, however many Subscriptions fit")),
     ("autosave_interval", Needless("what is acknowledged is on the disk")),
     ("autosave_on_changes", Needless("what is acknowledged is on the disk")),
-    ("check_retain_source", By(check_retain_source)),
+    ("check_retain_source", Flag("access.check_retain_source")),
     (
         "clientid_prefixes",
         Missing("a rule may name DbClient Identifiers (client_id), but does not refuse them"),
@@ -128,19 +128,6 @@ fn one(
         By(translate) => translate(setting, draft, report),
     }
 }
-
-fn check_retain_source(setting: &ConfLine, draft: &mut ConfigDraft, report: &mut ImportReport) {
-    let option = setting.option();
-    match setting.flag() {
-        Some(value) if crate::settings::key_names().iter().any(|key| key == RETAIN_SOURCE) => {
-            draft.sections.set(RETAIN_SOURCE, value);
-            report.carried(setting.place(), format!("{option} is {RETAIN_SOURCE} = {value}"));
-        }
-        _ => report.missing(setting.place(), format!("{option}: it is not looked at")),
-    }
-}
-
-const RETAIN_SOURCE: &str = "access.check_retain_source";
 
 fn max_packet_size(setting: &ConfLine, draft: &mut ConfigDraft, report: &mut ImportReport) {
     let Some(limit) = number(setting, report) else { return };

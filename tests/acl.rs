@@ -244,6 +244,8 @@ fn at_sighup_rules_change_as_a_whole_or_not_at_all() {
     until(|| may(&mut client, "b/x"));
     assert!(!may(&mut client, "a/x"));
     assert_eq!(subscriber.subscribe(&["b/s/#"], QoS::AtLeastOnce), [Reason::GrantedQoS1]);
+    // The log is written beside the broker.
+    until(|| broker.log().contains("subscription_revoked"));
     let log = broker.log();
     let revoked = log.lines().find(|line| line.contains("subscription_revoked")).expect("a line");
     assert!(revoked.contains("topic=a/s/#") && revoked.contains("rule="), "{revoked}");

@@ -8,6 +8,7 @@ mod identity;
 mod ids;
 mod loss;
 mod meter;
+mod network;
 mod standing;
 
 pub use content::{Head, Message, Parts};
@@ -18,4 +19,5 @@ pub use identity::{ClientId, Identity};
 pub use ids::{GroupId, Mid, ReceiverId, ReceiverKind, SessionId};
 pub use loss::Loss;
 pub use meter::Meter;
+pub use network::Network;
 pub use standing::{Circumstances, KeptForAccess, Standing};

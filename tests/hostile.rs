@@ -7,3 +7,5 @@ mod virtual_time;
 
 #[path = "hostile/identifiers.rs"]
 mod identifiers;
+#[path = "hostile/sessions.rs"]
+mod sessions;

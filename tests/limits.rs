@@ -5,6 +5,8 @@
 
 #[path = "limits/held.rs"]
 mod held;
+#[path = "limits/hoarding.rs"]
+mod hoarding;
 #[path = "limits/links.rs"]
 mod links;
 mod process;

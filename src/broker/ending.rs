@@ -8,6 +8,7 @@ use thin_vec::ThinVec;
 
 use super::Broker;
 use super::mailbox::Mailbox;
+use super::metrics::Counter;
 use super::orphans::Kept;
 use super::registry::Parked;
 use super::router::{RouteChange, Subscriber};
@@ -29,6 +30,13 @@ impl Broker {
         fault::reach("end session");
         self.dissolve(id, &mut kept.session, &mailbox, false, loss, turn);
         kept.take();
+    }
+
+    /// A parked Session of an unverified client is over because its owner has more than its share.
+    pub(crate) fn end_for_room(&self, parked: Parked, turn: &mut Turn<'_>) {
+        self.say_ended_for_room(parked.session.identity(), parked.id, turn.now);
+        self.0.metrics.add(Counter::SessionsEndedForRoom, 1);
+        self.end_session(parked, Loss::SessionEnded, turn);
     }
 
     /// The connection of a Session is over: it gives back what is in flight, and its Will is published if it

@@ -63,6 +63,8 @@ counters! {
         "Messages that were delivered and not retained, for want of room: their publishers cannot be told.";
     SessionsExpired "clients_expired" Count "clients/expired"
         "Sessions of disconnected clients that have ended because their time was over.";
+    SessionsEndedForRoom "clients_ended_for_room" Count "clients/ended for room"
+        "Sessions of disconnected clients without a verified user name that have ended to make room: their address had more than its share.";
     FiltersRefused "subscriptions_refused" Count "subscriptions/refused"
         "Filters of SUBSCRIBEs refused with 0x97 for want of room.";
     Writes "writes" Count "batch/writes" "Writes to clients, each of one packet or many.";

@@ -35,6 +35,7 @@ pub mod registry;
 mod reload;
 pub(crate) mod restore;
 mod router;
+mod shares;
 mod sources;
 mod store_figures;
 mod subscribing;

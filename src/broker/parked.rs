@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::mailbox::Mailbox;
 use super::ports::Receipt;
-use crate::message::{ClientId, Identity, SessionId};
+use crate::message::{ClientId, Grounds, Identity, SessionId};
 use crate::session::{Session, WillMessage};
 use crate::time::Time;
 
@@ -75,10 +75,10 @@ pub enum Claim {
     Pending,
     /// A newer claimant has come.
     Overtaken,
-    /// The broker holds as many Sessions as it may.
-    Full,
-    /// There was none: it is yours to make, under this number.
-    New(SessionId),
+    /// The broker holds as many Sessions as it may, or the claimant's owner does.
+    Full(Grounds),
+    /// There was none: it is yours to make, under this number. Another one is to be ended to make room.
+    New(SessionId, Option<Box<Parked>>),
     /// Here it is; `clean`: it was asked to be discarded.
     Resumed {
         /// The Session.

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use tracing::{Level, debug, enabled, info};
 
 use super::{Broker, ListenerId};
 use crate::codec::Version;
-use crate::message::{Grounds, RefusalKind, RuleId, SessionId};
+use crate::message::{Grounds, Identity, Network, RefusalKind, RuleId, SessionId};
 use crate::shape::TokenBucket;
 use crate::sync::{Mutex, MutexGuard, whole};
 use crate::time::Time;
@@ -70,14 +70,6 @@ struct Lately {
     left_out: u64,
 }
 
-/// Where a peer is: the address without its port; of IPv6 the first 64 bits.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-enum Network {
-    /// In this process, or unknown.
-    Nowhere,
-    Ip(IpAddr),
-}
-
 /// What the lines of one rate tell of: where and what.
 type Subject = (Network, Event, LineKind);
 /// The same, wherever it is.
@@ -100,6 +92,7 @@ enum Event {
     Disconnected,
     Braked,
     EndedForOwner,
+    EndedForRoom,
 }
 
 /// How much was left out, of an address and an event.
@@ -276,6 +269,26 @@ impl Broker {
         );
     }
 
+    /// Says that a Session of an unverified client ends to make room: one line for many of its network.
+    pub(super) fn say_ended_for_room(&self, client: &Identity, session: SessionId, now: Time) {
+        let network = client.network();
+        let address = (network != Network::default()).then_some(&network as &dyn fmt::Display);
+        let peer = Peer { address, ip: network.address(), ..Peer::default() };
+        let peer = peer.client(client.client_id.as_str());
+        let Some(turn) = self.turn_of(&peer, (Event::EndedForRoom, LineKind::default()), 1, now)
+        else {
+            return;
+        };
+        line!(
+            self,
+            turn,
+            peer,
+            session = session.get(),
+            key = "totals.sessions_max",
+            "a disconnected session ends to make room: its address has more than its share"
+        );
+    }
+
     /// Whether a line is written that tells of `count`; `None` if the log takes none of either level.
     fn turn_of(&self, peer: &Peer<'_>, event: What, count: u64, now: Time) -> Option<Say> {
         if !enabled!(Level::INFO) {
@@ -398,30 +411,8 @@ impl Event {
             Event::Connected => "connected",
             Event::Disconnected => "disconnected",
             Event::Braked => "takeovers braked",
+            Event::EndedForRoom => "session of an unverified client ended to make room",
             Event::EndedForOwner => "session of an unverified user ended",
-        }
-    }
-}
-
-impl Network {
-    fn of(ip: Option<IpAddr>) -> Network {
-        match ip.map(|ip| ip.to_canonical()) {
-            None => Network::Nowhere,
-            Some(IpAddr::V4(ip)) => Network::Ip(ip.into()),
-            Some(IpAddr::V6(ip)) => {
-                let network = u128::from(ip) >> 64 << 64;
-                Network::Ip(Ipv6Addr::from(network).into())
-            }
-        }
-    }
-}
-
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Network::Nowhere => f.write_str("none"),
-            Network::Ip(IpAddr::V4(ip)) => ip.fmt(f),
-            Network::Ip(IpAddr::V6(network)) => write!(f, "{network}/64"),
         }
     }
 }
@@ -429,6 +420,8 @@ impl fmt::Display for Network {
 #[cfg(test)]
 #[cfg(not(feature = "shuttle"))] // Its locks work only in its own runs.
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
 
     const BEGIN: Time = Time::from_secs(1_000);

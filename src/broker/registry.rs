@@ -4,6 +4,7 @@
 //! A Session is attached to one link or parked here. A claim takes it over: the newest claimant
 //! wins; the attached link is kicked and parks the Session within its next turn.
 
+mod pages;
 mod panicked;
 
 use std::collections::BTreeMap;
@@ -12,11 +13,14 @@ use std::task::Waker;
 
 use hashbrown::HashTable;
 
+pub use self::pages::PageStart;
 use super::mailbox::{Mailbox, Notice};
 pub use super::parked::{Claim, Claimant, Claimed, Contest, Due, Parked};
+pub use super::shares::Quota;
+use super::shares::{SessionRoom, Shares};
 use super::takeovers::{Brake, Passage};
 use crate::codec::Reason;
-use crate::message::{ClientId, GroupId, Identity, SessionId};
+use crate::message::{ClientId, Identity, SessionId};
 use crate::sync::{Mutex, MutexGuard, whole};
 use crate::time::Time;
 use crate::topic::TextHash;
@@ -39,18 +43,10 @@ struct Inner {
     last_session: SessionId,
     last_claim: u64,
     sessions: usize,
+    shares: Shares,
     brake: Brake,
     /// Another one each time that slots may have changed their places.
     layout: u64,
-}
-
-/// Where a page of clients begins: see [`Broker::clients`].
-///
-/// [`Broker::clients`]: super::Broker::clients
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct PageStart {
-    layout: u64,
-    bucket: usize,
 }
 
 #[derive(Debug)]
@@ -77,13 +73,19 @@ struct Claims {
 enum Holder {
     Empty,
     /// A claim is settled; its link attaches within the same turn.
-    Taken(Arc<Identity>),
+    Taken(Box<Handover>),
     Attached(Arc<Mailbox>),
     Parked(Box<Parked>),
 }
 
-/// Places in the table that are looked at for each client of a page.
-const LOOKS: usize = 8;
+/// A Session on its way to a link.
+#[derive(Debug)]
+struct Handover {
+    /// The client of the link.
+    by: Arc<Identity>,
+    /// The client that made the Session.
+    of: Arc<Identity>,
+}
 
 impl Inner {
     fn slot(&mut self, client_id: &ClientId) -> Option<&mut Slot> {
@@ -147,6 +149,8 @@ impl Inner {
     /// No Session has the Client Identifier any more; a claimant is to be woken.
     fn free(&mut self, client_id: &ClientId) -> Option<Waker> {
         self.sessions -= 1;
+        let charged = self.slot(client_id)?.charged()?.clone();
+        self.shares.remove(&charged);
         let slot = self.slot(client_id)?;
         if let Some(claims) = &mut slot.claims {
             slot.holder = Holder::Empty;
@@ -154,6 +158,40 @@ impl Inner {
         }
         self.remove(client_id);
         None
+    }
+
+    /// Takes out a parked Session that is to end.
+    fn end_parked(&mut self, client_id: &ClientId) -> Option<Box<Parked>> {
+        let slot = self.slot(client_id)?;
+        if !matches!(slot.holder, Holder::Parked(_)) {
+            return None;
+        }
+        let ended = if slot.claims.is_some() {
+            std::mem::replace(&mut slot.holder, Holder::Empty)
+        } else {
+            self.remove(client_id)?.holder
+        };
+        let Holder::Parked(parked) = ended else { return None };
+        self.sessions -= 1;
+        self.unpark(&parked);
+        self.shares.remove(parked.session.identity());
+        Some(parked)
+    }
+
+    /// A Session is not parked any more.
+    fn unpark(&mut self, parked: &Parked) {
+        self.deadlines.remove(&(parked.deadline(), parked.id));
+        self.shares.unpark(parked.session.identity(), parked.id);
+    }
+
+    /// A Session is parked from now on.
+    fn park(&mut self, parked: &Parked) {
+        let identity = parked.session.identity();
+        let deadline = parked.deadline();
+        if deadline != Time::NEVER {
+            self.deadlines.insert((deadline, parked.id), identity.client_id.clone());
+        }
+        self.shares.park(identity, parked.id);
     }
 
     fn remove(&mut self, client_id: &ClientId) -> Option<Slot> {
@@ -176,9 +214,17 @@ impl Slot {
     fn owner(&self) -> Option<&Arc<Identity>> {
         match &self.holder {
             Holder::Empty => None,
-            Holder::Taken(identity) => Some(identity),
+            Holder::Taken(taken) => Some(&taken.by),
             Holder::Attached(mailbox) => mailbox.owner().identity(),
             Holder::Parked(parked) => Some(parked.session.identity()),
+        }
+    }
+
+    /// The identity that its Session is counted for.
+    fn charged(&self) -> Option<&Arc<Identity>> {
+        match &self.holder {
+            Holder::Taken(taken) => Some(&taken.of),
+            _ => self.owner(),
         }
     }
 
@@ -192,15 +238,18 @@ impl Slot {
     }
 }
 
+impl Handover {
+    fn holder(by: &Arc<Identity>, of: &Arc<Identity>) -> Holder {
+        Holder::Taken(Box::new(Handover { by: by.clone(), of: of.clone() }))
+    }
+}
+
 impl Claims {
     fn new(client_id: &ClientId) -> Claims {
         let (newest, clean, user_name, claimant) = (0, false, None, None);
         Claims { client_id: client_id.clone(), newest, clean, user_name, claimant }
     }
 }
-
-/// A client, the mailbox of its Session, and whether it is connected.
-pub type Found = (ClientId, Arc<Mailbox>, bool);
 
 impl Registry {
     /// An empty registry; `seed` feeds its hash. So many takeovers of a Session are free; 0: all are.
@@ -214,6 +263,7 @@ impl Registry {
             last_session: SessionId::default(),
             last_claim: 0,
             sessions: 0,
+            shares: Shares::default(),
             brake,
             layout: 0,
         };
@@ -279,11 +329,10 @@ impl Registry {
         client_id: &ClientId,
         claim: u64,
         identity: &Arc<Identity>,
-        sessions_max: u32,
+        quota: &Quota,
         waker: &Waker,
     ) -> Claim {
         let inner = &mut *self.lock();
-        let full = inner.sessions >= sessions_max as usize;
         let Some(slot) = inner.slot(client_id) else { return Claim::Overtaken };
         let Some(claims) = slot.claims.as_mut().filter(|claims| claims.newest == claim) else {
             return Claim::Overtaken;
@@ -294,23 +343,33 @@ impl Registry {
                 claims.claimant = Some(waker.clone());
                 Claim::Pending
             }
-            Holder::Empty if full => {
-                inner.remove(client_id);
-                Claim::Full
-            }
             Holder::Empty => {
-                slot.claims = None;
-                slot.holder = Holder::Taken(identity.clone());
+                let ends = match inner.shares.room(identity, inner.sessions, quota) {
+                    SessionRoom::Free => None,
+                    SessionRoom::InsteadOf(client_id) => inner.end_parked(&client_id),
+                    SessionRoom::Full(grounds) => {
+                        inner.remove(client_id);
+                        return Claim::Full(grounds);
+                    }
+                };
+                inner.shares.add(identity);
                 inner.sessions += 1;
                 inner.last_session = inner.last_session.next();
-                Claim::New(inner.last_session)
+                let slot = inner.slot(client_id).expect("it is claimed");
+                slot.claims = None;
+                slot.holder = Handover::holder(identity, identity);
+                Claim::New(inner.last_session, ends)
             }
             Holder::Parked(parked) => {
                 let clean = claims.clean;
+                let before = parked.session.identity();
+                let same = before.user_name == identity.user_name;
+                let of = if same && !clean { before } else { identity };
                 slot.claims = None;
-                slot.holder = Holder::Taken(identity.clone());
-                inner.deadlines.remove(&(parked.deadline(), parked.id));
-                let same = parked.session.identity().user_name == identity.user_name;
+                slot.holder = Handover::holder(identity, of);
+                inner.unpark(&parked);
+                inner.shares.remove(before);
+                inner.shares.add(of);
                 if same { Claim::Resumed { parked, clean } } else { Claim::Unverified(parked) }
             }
         }
@@ -320,10 +379,8 @@ impl Registry {
     pub fn restore(&self, parked: Parked) {
         let inner = &mut *self.lock();
         let client_id = parked.session.identity().client_id.clone();
-        let deadline = parked.deadline();
-        if deadline != Time::NEVER {
-            inner.deadlines.insert((deadline, parked.id), client_id.clone());
-        }
+        inner.shares.add(parked.session.identity());
+        inner.park(&parked);
         inner.last_session = inner.last_session.max(parked.id);
         inner.sessions += 1;
         let slot = inner.slot_or_new(&client_id);
@@ -360,10 +417,7 @@ impl Registry {
     pub fn park(&self, parked: Parked) -> Option<Waker> {
         let inner = &mut *self.lock();
         let client_id = parked.session.identity().client_id.clone();
-        let deadline = parked.deadline();
-        if deadline != Time::NEVER {
-            inner.deadlines.insert((deadline, parked.id), client_id.clone());
-        }
+        inner.park(&parked);
         let slot = inner.slot(&client_id).expect("an attached Session has a slot");
         slot.holder = Holder::Parked(Box::new(parked));
         slot.claims.as_mut()?.claimant.take()
@@ -408,16 +462,7 @@ impl Registry {
             }
             return will.map(|will| Due::Will(id, identity, will));
         }
-        let ended = if slot.claims.is_some() {
-            std::mem::replace(&mut slot.holder, Holder::Empty)
-        } else {
-            inner.remove(&client_id)?.holder
-        };
-        inner.sessions -= 1;
-        match ended {
-            Holder::Parked(parked) => Some(Due::End(parked)),
-            Holder::Empty | Holder::Taken(_) | Holder::Attached(_) => None,
-        }
+        inner.end_parked(&client_id).map(Due::End)
     }
 
     /// When the next thing of a parked Session is due.
@@ -430,132 +475,7 @@ impl Registry {
         self.lock().sessions
     }
 
-    /// Every Session's client and mailbox, in the order of Client Identifiers.
-    pub fn mailboxes(&self) -> Vec<Found> {
-        let inner = self.lock();
-        let mut all: Vec<_> = inner
-            .slots
-            .iter()
-            .filter_map(|slot| slot.mailbox().map(|found| (slot.client_id(), found)))
-            .map(|(client_id, (mailbox, connected))| {
-                (client_id.clone(), mailbox.clone(), connected)
-            })
-            .collect();
-        all.sort_by(|a, b| a.0.cmp(&b.0));
-        all
-    }
-
-    /// The mailbox of a client's Session, and whether the client is connected.
-    pub fn mailbox(&self, client_id: &ClientId) -> Option<(Arc<Mailbox>, bool)> {
-        let inner = &mut *self.lock();
-        let (mailbox, connected) = inner.slot(client_id)?.mailbox()?;
-        Some((mailbox.clone(), connected))
-    }
-
-    /// At most `max` Sessions' clients and mailboxes from `from` on, and where the next page begins.
-    /// Looks at a number of slots that depends on `max` alone.
-    pub fn page(&self, from: PageStart, max: usize) -> (Vec<Found>, Option<PageStart>) {
-        let inner = &*self.lock();
-        let layout = inner.layout;
-        let first = if from.layout == layout { from.bucket } else { 0 };
-        let last =
-            first.saturating_add(max.max(1).saturating_mul(LOOKS)).min(inner.slots.num_buckets());
-        let mut found = Vec::new();
-        for bucket in first..last {
-            if found.len() == max.max(1) {
-                return (found, Some(PageStart { layout, bucket }));
-            }
-            let Some(slot) = inner.slots.get_bucket(bucket) else { continue };
-            if let Some((mailbox, connected)) = slot.mailbox() {
-                found.push((slot.client_id().clone(), mailbox.clone(), connected));
-            }
-        }
-        let more = last < inner.slots.num_buckets();
-        (found, more.then_some(PageStart { layout, bucket: last }))
-    }
-
-    /// Messages in flight of parked Sessions, by the group they came from.
-    pub fn parked_in_flight(&self) -> Vec<(ClientId, Vec<Option<GroupId>>)> {
-        let inner = self.lock();
-        let mut all = Vec::new();
-        for slot in &inner.slots {
-            if let Holder::Parked(parked) = &slot.holder {
-                all.push((slot.client_id().clone(), parked.session.in_flight()));
-            }
-        }
-        all.sort();
-        all
-    }
-
     fn lock(&self) -> MutexGuard<'_, Inner> {
         whole(self.inner.lock())
-    }
-}
-
-#[cfg(test)]
-#[cfg(not(feature = "shuttle"))] // Its locks work only in its own runs.
-mod tests {
-    use std::collections::BTreeMap;
-
-    use super::*;
-    use crate::message::Meter;
-
-    fn come(registry: &Registry, name: &str) {
-        let meter = Meter::forever();
-        let identity = Arc::new(Identity::new(ClientId::new(name), None, meter));
-        let id = &identity.client_id;
-        let claimant = Claimant { client_id: id, user_name: None, clean: false, number: None };
-        let claim = registry.claim(&claimant, Time::START, &mut Vec::new());
-        let claim = claim.expect("it is of one user").number;
-        let settled = registry.settle(id, claim, &identity, u32::MAX, Waker::noop());
-        let Claim::New(session) = settled else { panic!("{settled:?}") };
-        registry.attach(id, &Arc::new(Mailbox::for_session(session, identity.clone())));
-    }
-
-    /// All pages, with as many as `between` says of others that come after each.
-    fn pages(registry: &Registry, max: usize, mut between: impl FnMut()) -> BTreeMap<String, u32> {
-        let (mut seen, mut next) = (BTreeMap::new(), Some(PageStart::default()));
-        while let Some(from) = next {
-            let (found, then) = registry.page(from, max);
-            assert!(found.len() <= max);
-            for (client_id, _, connected) in found {
-                assert!(connected);
-                *seen.entry(client_id.as_str().to_owned()).or_default() += 1;
-            }
-            next = then;
-            between();
-        }
-        seen
-    }
-
-    #[test]
-    fn each_client_that_stays_is_in_a_page() {
-        let registry = Registry::new(7, 0);
-        assert!(pages(&registry, 3, || {}).is_empty());
-        (0..500).for_each(|n| come(&registry, &format!("c{n}")));
-        for max in [1, 7, 100, 1000] {
-            let seen = pages(&registry, max, || {});
-            assert_eq!((seen.len(), seen.values().max()), (500, Some(&1)), "each once");
-        }
-        // The table grows meanwhile.
-        let mut more = 0..2_000;
-        let seen = pages(&registry, 10, || {
-            more.by_ref().take(20).for_each(|n| come(&registry, &format!("d{n}")));
-        });
-        assert!((0..500).all(|n| seen.contains_key(&format!("c{n}"))));
-        let knows = |name: &str| registry.mailbox(&ClientId::new(name)).is_some();
-        assert!(knows("c7") && knows("d7") && !knows("e7"));
-    }
-
-    #[test]
-    fn a_page_of_a_table_that_many_have_left_costs_no_more() {
-        let registry = Registry::new(7, 0);
-        (0..5_000).for_each(|n| come(&registry, &format!("c{n}")));
-        for n in 0..4_990 {
-            let _ = registry.release(&ClientId::new(&format!("c{n}")));
-        }
-        let mut rounds = 0;
-        assert_eq!(pages(&registry, 10, || rounds += 1).len(), 10);
-        assert_eq!(rounds, registry.lock().slots.num_buckets().div_ceil(10 * LOOKS));
     }
 }

@@ -9,6 +9,16 @@ rows! {
     pub struct Totals {
         /// Sessions, connected and disconnected.
         sessions_max: u32 = key(Restart, 100_000).range(1..=100_000_000);
+        /// Of `sessions_max`, the percentage that clients without a verified user name may have together, where
+        /// user names are verified at all. Further ones are refused with 0x97 (3.1.1: 3).
+        unverified_share: u32 = key(Restart, 25).range(1..=100);
+        /// Of what clients without a verified user name may have together, the percentage that is one
+        /// address's (of IPv6 the first 64 bits) once there is no room for others. When a Session of another
+        /// client finds no room, a disconnected one of the address with most Sessions ends, the oldest
+        /// first, as long as that address has more. A Session of a verified user never ends for another.
+        address_share: u32 = key(Restart, 25).range(1..=100);
+        /// Of `sessions_max`, the percentage that one verified user may have.
+        user_share: u32 = key(Restart, 90).range(1..=100);
         /// Subscriptions.
         subscriptions_max: u32 = key(Restart, 1_000_000).range(1..=1_000_000_000);
         /// Retained messages.

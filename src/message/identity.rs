@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::meter::Meter;
+use super::network::Network;
 use super::standing::{AccessSlot, KeptForAccess, Standing};
 
 /// A Client Identifier `[MQTT5-3.1.3-2]`: compared byte by byte. Cheap to clone.
@@ -41,6 +42,7 @@ pub struct Identity {
     pub client_id: ClientId,
     /// The user name the Session was made under: one that was checked.
     pub user_name: Option<Arc<str>>,
+    network: Network,
     meter: &'static Meter,
     access: AccessSlot,
 }
@@ -52,12 +54,23 @@ impl Identity {
         user_name: Option<Arc<str>>,
         meter: &'static Meter,
     ) -> Identity {
-        Identity { client_id, user_name, meter, access: AccessSlot::default() }
+        let (network, access) = (Network::default(), AccessSlot::default());
+        Identity { client_id, user_name, network, meter, access }
+    }
+
+    /// The same client, from this network.
+    pub fn at(self, network: Network) -> Identity {
+        Identity { network, ..self }
+    }
+
+    /// Where it came from when its Session was made: known of clients without a user name.
+    pub fn network(&self) -> Network {
+        self.network
     }
 
     /// The same client under no user name.
     pub fn without_user(&self) -> Identity {
-        Identity::new(self.client_id.clone(), None, self.meter)
+        Identity::new(self.client_id.clone(), None, self.meter).at(self.network)
     }
 
     /// What is known of it beside its names is this from now on.

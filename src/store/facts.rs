@@ -4,7 +4,7 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `01` Session | its client, its expiry |
+//! | `01` Session | its client, its expiry; of a client without user name where it came from (form 2) |
 //! | `02` Session | since when it is parked |
 //! | `03` Session, filter | options, Subscription Identifier; retained messages that are owed (form 2) |
 //! | `04` message | its receivers, each message once; what it says |
@@ -37,7 +37,7 @@ use super::engine::RowBatch;
 use crate::broker::ports::Fact;
 use crate::codec::{Properties, QoS, RetainHandling, SubscribeOptions};
 use crate::message::{
-    ClientId, Draft, GroupId, Identity, Message, Meter, Mid, ReceiverId, SessionId,
+    ClientId, Draft, GroupId, Identity, Message, Meter, Mid, Network, ReceiverId, SessionId,
 };
 use crate::session::{Op, Owed, WillMessage};
 use crate::time::Time;
@@ -145,6 +145,7 @@ pub const KINDS: [Line; 11] = [
         ..line(RowKind::Message, "messages", Replay::Apart)
     },
     Line {
+        newest_form: NETWORK_FORM,
         note: |noted, key, _| noted.uses_session(key),
         ..line(RowKind::Session, "sessions", Replay::Told(tell_session))
     },
@@ -332,17 +333,30 @@ fn read_numbers(value: &[u8]) -> Result<[u64; 3], Torn> {
     Ok([value.u64()?, value.u64()?, value.u64()?])
 }
 
+/// The form of the values of Sessions of a client that has no user name and is known by where it came from.
+const NETWORK_FORM: u8 = 2;
+
 fn put_session(identity: &Identity, expiry: u32, out: &mut Vec<u8>) {
-    let mut value = ValueWriter::begin(FORM, out);
+    let network = identity.network();
+    let placed = network != Network::default();
+    let mut value = ValueWriter::begin(if placed { NETWORK_FORM } else { FORM }, out);
     value.u32(expiry);
     put_identity(identity, &mut value);
+    if placed {
+        value.u64(network.to_bits());
+    }
 }
 
 fn tell_session(key: &[u8], value: &[u8], source: &Source<'_>) -> Result<Fact, Unread> {
-    let mut value = ValueReader::begin(FORM, value)?;
+    let form = if value.first() == Some(&NETWORK_FORM) { NETWORK_FORM } else { FORM };
+    let mut value = ValueReader::begin(form, value)?;
     let expiry = value.u32()?;
-    let identity = Arc::new(read_identity(&mut value, source.meter)?);
+    let mut identity = read_identity(&mut value, source.meter)?;
+    if form == NETWORK_FORM {
+        identity = identity.at(Network::from_bits(value.u64()?));
+    }
     value.end()?;
+    let identity = Arc::new(identity);
     Ok(Fact::Session(key::session_of(key)?.0, Op::Session { identity, expiry }))
 }
 

@@ -1,4 +1,4 @@
-//! A Client Identifier cannot be squatted: whose Session it is, and who may end it.
+//! A Client Identifier cannot be squatted: which user has its Session, and which may end it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::virtual_time::{Town, connect};
 
 const DEVICE: &str = "device-1";
 
-/// CONNECT under the device's Client Identifier, by a user that is checked or by nobody.
+/// CONNECT under the device's Client Identifier, by a user that is checked or without one.
 fn device(user_name: Option<&'static str>, clean_start: bool) -> Connect<'static> {
     Connect { user_name, ..connect(DEVICE, clean_start, 3600) }
 }

@@ -9,10 +9,10 @@ use tracing::debug;
 use super::opening::Stage;
 use super::{Phase, State};
 use crate::broker::metrics::Counter;
-use crate::broker::registry::{Claim, Claimant, Contest};
+use crate::broker::registry::{Claim, Claimant, Contest, Quota};
 use crate::broker::turn::Turn;
 use crate::codec::{self, ConnAck, Packet, Reason, Version};
-use crate::message::{Grounds, Identity, Loss, RefusalKind};
+use crate::message::{Grounds, Identity, Loss, Network, RefusalKind};
 use crate::time::Time;
 
 /// So long a client waits for the end of a connection of another user with its Client Identifier. What was
@@ -41,7 +41,12 @@ impl State {
                 }
                 let accepted = held.take();
                 let (user_name, meter) = (accepted.user_name.clone(), turn.broker.0.meter);
-                let identity = Arc::new(Identity::new(asked.client_id.clone(), user_name, meter));
+                let network = match user_name {
+                    Some(_) => Network::default(),
+                    None => Network::of(asked.origin.address()),
+                };
+                let identity = Identity::new(asked.client_id.clone(), user_name, meter);
+                let identity = Arc::new(identity.at(network));
                 opening.stage = Stage::Claiming { identity, claimed, accepted };
             }
             Err(Contest::Overtaken) => self.overtaken(true, turn),
@@ -81,19 +86,20 @@ impl State {
         else {
             return;
         };
-        let max = turn.broker.0.totals.sessions_max;
+        let verifies = turn.broker.0.ports.authenticator.checks_names();
+        let quota = Quota::of_sessions(&turn.broker.0.totals, verifies);
         let registry = &turn.broker.0.registry;
-        let settled = registry.settle(&asked.client_id, claimed.number, identity, max, waker);
+        let settled = registry.settle(&asked.client_id, claimed.number, identity, &quota, waker);
         let braked = claimed.braked;
         match settled {
             Claim::Pending => {}
-            Claim::Full => {
-                let max = u64::from(max);
-                let grounds = Grounds::limit(RefusalKind::SessionsMax, max, max + 1);
-                self.refuse(Reason::QuotaExceeded, Some(grounds), turn);
-            }
+            Claim::Full(grounds) => self.refuse(Reason::QuotaExceeded, Some(grounds), turn),
             Claim::Overtaken => self.overtaken(braked, turn),
-            Claim::New(id) => self.go_live(id, None, turn),
+            Claim::New(id, None) => self.go_live(id, None, turn),
+            Claim::New(id, Some(ends)) => {
+                turn.broker.end_for_room(*ends, turn);
+                self.go_live(id, None, turn);
+            }
             Claim::Resumed { parked, clean } if clean || asked.clean_start => {
                 // The old Session ends, its Will at once [MQTT5-3.1.2-4].
                 turn.broker.end_session(*parked, Loss::TakenClean, turn);

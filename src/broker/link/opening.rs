@@ -47,7 +47,7 @@ pub(super) struct Applicant {
     method: Option<Box<str>>,
     /// Of its TLS channel, where it authenticates by a method.
     binding: Option<Box<[u8; 32]>>,
-    origin: Origin,
+    pub(super) origin: Origin,
     user_name: Option<Box<str>>,
     certificate: Option<Box<str>>,
     voucher: Option<Arc<dyn Voucher>>,

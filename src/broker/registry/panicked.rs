@@ -25,7 +25,9 @@ impl Registry {
     pub fn forget(&self, identity: &Arc<Identity>) -> Option<Waker> {
         let inner = &mut *self.lock();
         match &inner.slot(&identity.client_id)?.holder {
-            Holder::Taken(taken) if Arc::ptr_eq(taken, identity) => inner.free(&identity.client_id),
+            Holder::Taken(taken) if Arc::ptr_eq(&taken.by, identity) => {
+                inner.free(&identity.client_id)
+            }
             _ => None,
         }
     }

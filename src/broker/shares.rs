@@ -1,0 +1,237 @@
+//! How many Sessions each owner has: a user that was verified, or the network of clients that were not. What
+//! one owner may have, and which Session makes room.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::config::Totals;
+use crate::message::{ClientId, Grounds, Identity, Network, RefusalKind, SessionId};
+
+/// The Sessions of all owners.
+#[derive(Debug, Default)]
+pub(super) struct Shares {
+    /// Those of all clients without a verified user name.
+    unverified: usize,
+    networks: BTreeMap<Network, NetworkSessions>,
+    users: BTreeMap<Arc<str>, usize>,
+    /// Networks with parked Sessions, by how many Sessions they have.
+    ranks: BTreeSet<(usize, Network)>,
+}
+
+/// The Sessions of unverified clients of one network.
+#[derive(Debug, Default)]
+struct NetworkSessions {
+    sessions: usize,
+    /// Those without a connection: the one that was made first comes first.
+    parked: BTreeMap<SessionId, ClientId>,
+}
+
+/// What owners may have of a total.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Quota {
+    /// All together.
+    total: usize,
+    /// All unverified ones together.
+    unverified: usize,
+    /// Those of one network, once there is no room for others.
+    network: usize,
+    /// One user.
+    user: usize,
+}
+
+/// Whether there is room for a Session.
+#[derive(Debug)]
+pub(super) enum SessionRoom {
+    /// There is.
+    Free,
+    /// If that of this client ends: it is parked, and above the quota of its owner.
+    InsteadOf(ClientId),
+    /// There is not.
+    Full(Grounds),
+}
+
+impl Quota {
+    /// Of the total of Sessions. Where no user is verified none is kept free for them.
+    pub fn of_sessions(totals: &Totals, verifies: bool) -> Quota {
+        let total = totals.sessions_max as usize;
+        let share = |of: usize, percent: u32| (of * percent as usize).div_ceil(100);
+        let unverified = if verifies { share(total, totals.unverified_share) } else { total };
+        let network = share(unverified, totals.address_share);
+        Quota { total, unverified, network, user: share(total, totals.user_share) }
+    }
+}
+
+impl Shares {
+    /// There is another Session of `owner`.
+    pub fn add(&mut self, owner: &Identity) {
+        match &owner.user_name {
+            Some(user) => *self.users.entry(user.clone()).or_default() += 1,
+            None => {
+                self.unverified += 1;
+                self.change(owner.network(), |held| held.sessions += 1);
+            }
+        }
+    }
+
+    /// There is one less.
+    pub fn remove(&mut self, owner: &Identity) {
+        let Some(user) = &owner.user_name else {
+            self.unverified -= 1;
+            return self.change(owner.network(), |held| held.sessions -= 1);
+        };
+        let Some(sessions) = self.users.get_mut(user) else { return };
+        *sessions -= 1;
+        if *sessions == 0 {
+            self.users.remove(user);
+        }
+    }
+
+    /// A Session of `owner` has no connection.
+    pub fn park(&mut self, owner: &Identity, id: SessionId) {
+        if owner.user_name.is_none() {
+            let client_id = owner.client_id.clone();
+            self.change(owner.network(), |held| drop(held.parked.insert(id, client_id)));
+        }
+    }
+
+    /// It has one again, or is no more.
+    pub fn unpark(&mut self, owner: &Identity, id: SessionId) {
+        if owner.user_name.is_none() {
+            self.change(owner.network(), |held| drop(held.parked.remove(&id)));
+        }
+    }
+
+    /// Whether there is room for another of `owner`, if there are `sessions`.
+    pub fn room(&self, owner: &Identity, sessions: usize, quota: &Quota) -> SessionRoom {
+        let full =
+            |max: usize| Grounds::limit(RefusalKind::SessionsMax, max as u64, max as u64 + 1);
+        let is_full = sessions >= quota.total;
+        let refused = if let Some(user) = &owner.user_name {
+            if self.users.get(user).is_some_and(|sessions| *sessions >= quota.user) {
+                return SessionRoom::Full(full(quota.user).by_key("totals.user_share"));
+            }
+            if !is_full {
+                return SessionRoom::Free;
+            }
+            full(quota.total)
+        } else {
+            if !is_full && self.unverified < quota.unverified {
+                return SessionRoom::Free;
+            }
+            let refused = if is_full {
+                full(quota.total)
+            } else {
+                full(quota.unverified).by_key("totals.unverified_share")
+            };
+            // Its own network has what it may have: no other makes room for it.
+            if self
+                .networks
+                .get(&owner.network())
+                .is_some_and(|held| held.sessions >= quota.network)
+            {
+                return SessionRoom::Full(refused);
+            }
+            refused
+        };
+        self.above(quota).map_or(SessionRoom::Full(refused), SessionRoom::InsteadOf)
+    }
+
+    /// The client that loses its Session first where there is no room.
+    fn above(&self, quota: &Quota) -> Option<ClientId> {
+        let (sessions, network) = self.ranks.last()?;
+        if *sessions <= quota.network && self.unverified <= quota.unverified {
+            return None;
+        }
+        self.networks.get(network)?.parked.values().next().cloned()
+    }
+
+    fn change(&mut self, network: Network, change: impl FnOnce(&mut NetworkSessions)) {
+        let held = self.networks.entry(network).or_default();
+        self.ranks.remove(&(held.sessions, network));
+        change(held);
+        if !held.parked.is_empty() {
+            self.ranks.insert((held.sessions, network));
+        }
+        if held.sessions == 0 {
+            self.networks.remove(&network);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Meter;
+
+    fn identity(client_id: &str, user: Option<&str>, address: &str) -> Identity {
+        Identity::new(ClientId::new(client_id), user.map(Into::into), Meter::forever())
+            .at(Network::of(address.parse().ok()))
+    }
+
+    fn totals(sessions_max: u32) -> Totals {
+        Totals { sessions_max, ..Totals::default() }
+    }
+
+    #[test]
+    fn where_nobody_is_verified_nothing_is_kept_free_for_users() {
+        let quota = |verifies| Quota::of_sessions(&totals(1_000), verifies);
+        assert_eq!(quota(true).unverified, 250);
+        assert_eq!(quota(true).network, 63);
+        assert_eq!(quota(false).unverified, 1_000);
+        assert_eq!(quota(false).network, 250);
+        assert_eq!(quota(true).user, 900);
+        // A share is never nothing.
+        let one = Quota::of_sessions(&totals(1), true);
+        assert_eq!((one.unverified, one.network, one.user), (1, 1, 1));
+    }
+
+    #[test]
+    fn the_oldest_of_the_network_with_most_makes_room_and_never_a_users() {
+        let mut shares = Shares::default();
+        let quota = Quota::of_sessions(&totals(10), false);
+        let mut add = |n: u64, user, address, parked| {
+            let identity = identity(&format!("c{n}"), user, address);
+            shares.add(&identity);
+            if parked {
+                shares.park(&identity, SessionId::new(n));
+            }
+            identity
+        };
+        add(1, Some("alice"), "10.0.0.1", true);
+        add(2, None, "10.0.0.2", true);
+        (3..6).for_each(|n| drop(add(n, None, "10.0.0.3", false)));
+        let oldest = add(6, None, "10.0.0.3", true);
+        (7..11).for_each(|n| drop(add(n, None, "10.0.0.4", n != 7)));
+        let room =
+            |shares: &Shares, address| shares.room(&identity("new", None, address), 10, &quota);
+        let ends = |shares: &Shares, address| match room(shares, address) {
+            SessionRoom::InsteadOf(client_id) => Some(client_id.as_str().to_owned()),
+            SessionRoom::Free => panic!("it is full"),
+            SessionRoom::Full(_) => None,
+        };
+        assert_eq!(ends(&shares, "10.0.0.9").as_deref(), Some("c8"));
+        assert_eq!(ends(&shares, "10.0.0.4"), None, "it has its share");
+        for n in 8..11 {
+            let gone = identity(&format!("c{n}"), None, "10.0.0.4");
+            shares.unpark(&gone, SessionId::new(n));
+            shares.remove(&gone);
+        }
+        assert_eq!(ends(&shares, "10.0.0.9").as_deref(), Some("c6"));
+        shares.unpark(&oldest, SessionId::new(6));
+        assert_eq!(ends(&shares, "10.0.0.9"), None, "all of them are connected, or within quota");
+    }
+
+    #[test]
+    fn what_is_gone_is_forgotten() {
+        let mut shares = Shares::default();
+        for user in [None, Some("alice")] {
+            let identity = identity("c", user, "10.0.0.1");
+            shares.add(&identity);
+            shares.park(&identity, SessionId::new(1));
+            shares.unpark(&identity, SessionId::new(1));
+            shares.remove(&identity);
+        }
+        assert!(shares.networks.is_empty() && shares.users.is_empty() && shares.ranks.is_empty());
+        assert_eq!(shares.unverified, 0);
+    }
+}

@@ -140,6 +140,25 @@ fn checks_of_clients_that_have_left_are_not_made() {
     assert_eq!(answer(at, "127.0.0.2", &login(Version::V5, "ann", "secret")), Reason::Success);
 }
 
+/// A fleet behind one address comes back at once: all of it is let in.
+#[test]
+fn two_thousand_clients_of_one_address_all_get_in() {
+    let broker = broker(&["ann"], 101, "");
+    let at = broker.address("tcp");
+    let clients: Vec<Client> = (0..2000)
+        .map(|number| {
+            let client_id = format!("{number}");
+            let connect = Connect { client_id: &client_id, ..login(Version::V5, "ann", "secret") };
+            let mut client = Client::over(dial(at), Version::V5);
+            client.send(&Packet::Connect(Box::new(connect)));
+            client
+        })
+        .collect();
+    for mut client in clients {
+        assert_eq!(client.connack(), Reason::Success);
+    }
+}
+
 #[test]
 fn a_password_that_was_right_is_known_until_the_reload() {
     let broker = broker(&["ann"], 101, "");

@@ -78,6 +78,41 @@ fn mosquitto_keeps_what_we_write() {
     assert_eq!(users.reload().unwrap(), 1);
 }
 
+/// Each kind of hash that we write is read, and `--verify` says what is right.
+#[test]
+fn every_kind_of_hash_is_written_and_verified() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("passwords");
+    for (option, begins) in [
+        ("--iterations=7", "$7$7$"),
+        ("--argon2id", "$argon2id$v=19$m=47104,t=1,p=1$"),
+        ("--scram", "SCRAM-SHA-256$4096:"),
+        ("--scram=512", "SCRAM-SHA-512$4096:"),
+    ] {
+        let output = sluice(&[option], &file, &["ann"], "secret\n");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.starts_with(&format!("ann:{begins}")), "{text}");
+        for (user, password, code) in
+            [("ann", "secret", 0), ("ann", "wrong", 2), ("eve", "secret", 2)]
+        {
+            let output = sluice(&["--verify"], &file, &[user], password);
+            assert_eq!(output.status.code(), Some(code), "{option} {user} {password}");
+        }
+    }
+    for (options, password, wanted) in [
+        (&["--scram"][..], "p\u{e4}ss", "a password for SCRAM is of printable ASCII characters"),
+        (&["--scram=1"], "secret", "expected 256 or 512"),
+        (&["--scram", "--argon2id"], "secret", "cannot be used with"),
+        (&["--verify", "--argon2id"], "secret", "cannot be used with"),
+    ] {
+        let output = sluice(options, &file, &["ann"], password);
+        assert_eq!(output.status.code(), Some(2), "{options:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains(wanted), "{options:?}: {said}");
+    }
+}
+
 /// mosquitto itself judges the hashes: it admits the users that we wrote to the file, and no others.
 #[test]
 fn mosquitto_lets_in_whom_we_wrote_down() {

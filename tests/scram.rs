@@ -67,7 +67,7 @@ impl Drop for Scramp {
     }
 }
 
-/// A broker with a user of each hash function, and one whose password is hashed.
+/// A broker with a user of each hash function, and one with a hashed password.
 fn broker() -> Sluice {
     let folder = new_folder();
     let path = folder.path().join("passwords");

@@ -84,7 +84,7 @@ where
         unwritten: None,
         read: true,
         unread: false,
-        looked_over: false,
+        look: StreamLook::None,
         known: AccountState::Not,
         stage: StreamStage::Open,
         packet: Still::NONE,
@@ -115,8 +115,7 @@ struct Connection<S, C> {
     read: bool,
     /// `partial` is to be given to the link again.
     unread: bool,
-    /// The link has looked over all of `partial`, while it was paused.
-    looked_over: bool,
+    look: StreamLook,
     known: AccountState,
     /// Since when the packet that has begun in `partial` stands still, if one has.
     packet: Still,
@@ -130,6 +129,17 @@ const _: () = assert!(
     size_of::<Connection<tokio::net::TcpStream, crate::time::SystemClock>>() <= 152,
     "an idle connection should stay small"
 );
+
+/// What was looked for since something was read last.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum StreamLook {
+    None,
+    /// The link has looked over all of `partial`, while it was paused.
+    Over,
+    /// The stream was asked again since a deadline has passed, once or twice.
+    Again,
+    Twice,
+}
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum StreamStage {
@@ -261,6 +271,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
             self.hang_up(now, scratch);
             return false;
         };
+        if reads == 0 && self.asks_again(now) {
+            step_back(cx);
+            return false;
+        }
         let unwritten = self.unwritten.as_ref();
         let unwritten = unwritten.map_or(0, |unwritten| unwritten.bytes.len() - unwritten.written);
         let unwritten = self.said_unwritten(unwritten);
@@ -353,7 +367,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
             Poll::Ready(_) => return Poll::Ready(false),
         }
         self.shared.broker.metrics().add(Counter::BytesReceived, n as u64);
-        self.looked_over = false;
+        self.look = StreamLook::None;
         self.note_part(carry, n, now);
         self.packet.advance(n, self.shared.broker.policy().limits.packet_timeout.0, now);
         if onto {

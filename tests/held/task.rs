@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -33,6 +33,26 @@ const SLOW: &str = "[[class]]
 /// Few messages wait for a receiver, and publishers long.
 const NARROW: &str = "queue = { messages_max = 10, pause_max = '10s' }
      session = { inflight_max = 1 }";
+
+/// As after a time in which the process, or its machine, was stopped: timers are due before it has heard of what
+/// has come.
+#[test]
+fn what_came_before_a_deadline_counts_though_it_is_heard_of_later() {
+    run("", async |house| {
+        for version in VERSIONS {
+            let mut client =
+                house.client(&Connect { keep_alive: 2, ..connect(version, "p") }).await;
+            *client.deaf.lock().unwrap() = Some(Instant::now() + SECOND * 5 / 2);
+            client.write(&[0xC0, 0]).await;
+            tokio::time::sleep(SECOND * 4).await;
+            assert_eq!(client.read().await, [[0xD0, 0]], "{version:?}");
+            // A silent one is closed as ever.
+            *client.deaf.lock().unwrap() = Some(Instant::now() + SECOND * 3 / 2);
+            tokio::time::sleep(SECOND * 4).await;
+            assert!(client.task.is_finished());
+        }
+    });
+}
 
 // proves MQTT5-3.12.4-1
 #[test]
@@ -369,10 +389,11 @@ impl House {
         let link = Link::new(self.broker(), peer, self.shared.clock.now());
         let (ours, theirs) = tokio::io::duplex(1024 * 1024);
         let broken = Arc::<OnceLock<_>>::default();
-        let theirs = Breakable { pipe: theirs, broken: broken.clone() };
+        let deaf = Arc::<Mutex<_>>::default();
+        let theirs = Breakable { pipe: theirs, broken: broken.clone(), deaf: deaf.clone() };
         let task = tokio::spawn(serve(link, theirs, self.shared.clone()));
         let mut client =
-            Client { pipe: ours, broken, task, version: connect.version, unread: Vec::new() };
+            Client { pipe: ours, broken, deaf, task, version: connect.version, unread: Vec::new() };
         client.write(&encoded(&Packet::Connect(Box::new(connect.clone())), connect.version)).await;
         settle().await;
         let connack = client.next().await.expect("CONNACK");
@@ -416,6 +437,7 @@ impl Clock for PausedClock {
 
 pub(crate) struct Client {
     pipe: DuplexStream,
+    deaf: Arc<Mutex<Option<Instant>>>,
     broken: Arc<OnceLock<io::ErrorKind>>,
     pub(crate) task: JoinHandle<io::Result<()>>,
     version: Version,
@@ -476,6 +498,8 @@ impl Client {
 struct Breakable {
     pipe: DuplexStream,
     broken: Arc<OnceLock<io::ErrorKind>>,
+    /// Until then nothing is heard of what has come; nor when it is asked then for the first time.
+    deaf: Arc<Mutex<Option<Instant>>>,
 }
 
 impl AsyncRead for Breakable {
@@ -484,6 +508,13 @@ impl AsyncRead for Breakable {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let deaf = *self.deaf.lock().expect("a lock");
+        if let Some(until) = deaf {
+            if Instant::now() >= until {
+                *self.deaf.lock().expect("a lock") = None;
+            }
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.pipe).poll_read(cx, buf);
         let ended = matches!(polled, Poll::Ready(Ok(()))) && buf.filled().len() == before;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{Connection, StreamStage};
+use super::{Connection, StreamLook, StreamStage};
 use crate::broker::turn::Scratch;
 use crate::codec::Reason;
 use crate::net::wheel::LEAD;
@@ -27,6 +27,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
         }
     }
 
+    /// Whether the stream is asked again before a deadline that has passed is held against the peer. A process
+    /// that stood still (it was stopped, or its machine was) finds its timers due before it hears of
+    /// the bytes that came meanwhile. Nothing was read in this turn.
+    pub(super) fn asks_again(&mut self, now: Time) -> bool {
+        let may_be_late = self.read && (self.sleep.is_some() || self.armed <= now);
+        let is_late = may_be_late && self.deadline(now).is_some_and(|deadline| deadline <= now);
+        self.look = match self.look {
+            StreamLook::None | StreamLook::Over if is_late => StreamLook::Again,
+            StreamLook::Over => StreamLook::Over,
+            // Another thread may have been told of the bytes, and not have said so yet.
+            StreamLook::Again if is_late => StreamLook::Twice,
+            _ => StreamLook::None,
+        };
+        self.is_asking()
+    }
+
+    fn is_asking(&self) -> bool {
+        matches!(self.look, StreamLook::Again | StreamLook::Twice)
+    }
+
     /// Has the task woken at the next deadline: by the wheel if it is far, else exactly.
     pub(super) fn arm(
         &mut self,
@@ -34,6 +54,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
         now: Time,
         scratch: &mut Scratch,
     ) -> Poll<io::Result<()>> {
+        if self.is_asking() {
+            // Its next turn comes at once.
+            return Poll::Pending;
+        }
         let Some(deadline) = self.deadline(now) else {
             self.sleep = None;
             return Poll::Pending;

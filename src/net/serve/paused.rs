@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{CARRY, Connection, READ, StreamStage};
+use super::{CARRY, Connection, READ, StreamLook, StreamStage};
 use crate::broker::NOBODY_READS;
 use crate::broker::metrics::Counter;
 use crate::broker::turn::Scratch;
@@ -37,13 +37,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
                     self.shared.broker.metrics().add(Counter::BytesReceived, read.len() as u64);
                     self.partial.reserve_exact(read.len());
                     self.partial.extend_from_slice(read);
-                    self.looked_over = false;
+                    self.look = StreamLook::None;
                 }
                 Poll::Ready(result) => return self.on_end(&result, now, scratch),
             }
         }
-        if !self.looked_over && self.link.look_ahead(&self.partial, scratch) {
-            self.looked_over = true;
+        if self.look != StreamLook::Over && self.link.look_ahead(&self.partial, scratch) {
+            self.look = StreamLook::Over;
         }
     }
 

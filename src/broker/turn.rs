@@ -10,7 +10,7 @@ use std::task::Waker;
 use super::Broker;
 use super::dropped::Gone;
 use super::mailbox::Mailbox;
-use super::metrics::Tally;
+use super::metrics::{Counter, Tally};
 use super::overload::Pressure;
 use super::pending_pushes::PendingPushes;
 use super::ports::{Batch, Receipt};
@@ -18,9 +18,10 @@ use super::queue_settings::QueueSettings;
 use super::recent::Recent;
 use super::router::RouteChange;
 use super::sources::Sources;
+use super::topic_ledger::Unrouted;
 use crate::codec::{PacketId, QoS, Reason};
 use crate::message::{Delivery, Grounds};
-use crate::session::Context;
+use crate::session::{Context, Count};
 use crate::time::Time;
 
 /// One turn: the broker, the time, and what is to be carried out at its end.
@@ -197,6 +198,15 @@ impl<'a> Turn<'a> {
     #[inline]
     pub(super) fn context(&self) -> Context<'a> {
         self.broker.context(self.now)
+    }
+
+    /// Counts what a Session has reported.
+    pub(super) fn count(&mut self, count: Count<'_>) {
+        match count {
+            Count::Repeat => self.tally.add(Counter::Repeats, 1),
+            Count::Refused => self.tally.add(Counter::Refused, 1),
+            Count::Unrouted { topic } => self.broker.note_unrouted(topic, Unrouted::Refused),
+        }
     }
 
     /// Carries out what the turn has changed so far: hands it to the store, pushes the copies, wakes

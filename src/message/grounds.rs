@@ -144,6 +144,8 @@ refusals! {
         "An acknowledgement of another kind than what was sent asks for.";
     PacketBytes "packet_bytes_max" "limits.packet_bytes_max"
         "A packet is too large.";
+    AnswerBytes "answer_bytes" ""
+        "An answer, to SUBSCRIBE mostly, is larger than the client takes.";
     ReceiveMaximum "receive_maximum" "session.receive_maximum"
         "More PUBLISHes of QoS 1 and 2 in flight than the broker takes.";
     Unreleased "unreleased_max" "limits.unreleased_max"

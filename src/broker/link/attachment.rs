@@ -19,12 +19,11 @@ use crate::broker::metrics::Counter;
 use crate::broker::ports::Voucher;
 use crate::broker::publish::{Publisher, Submission};
 use crate::broker::router::{Membership, RouteChange};
-use crate::broker::topic_ledger::Unrouted;
 use crate::broker::turn::{Answer, Due, Owed, Scratch, Turn};
 use crate::codec::{self, Packet, PacketId, Publish, Reason, Version};
 use crate::config::Ingress;
-use crate::message::{Draft, Identity, SessionId};
-use crate::session::{Action, CopyEnd, Count, Op};
+use crate::message::{Draft, Identity, RefusalKind, SessionId};
+use crate::session::{Action, CopyEnd, Op};
 use crate::shape::{Allowance, LeakyBucket, Shaper};
 use crate::time::Time;
 
@@ -155,9 +154,17 @@ impl Attachment {
     pub fn answer(&mut self, packet: &Packet<'_>, turn: &mut Turn<'_>) {
         if self.must_wait(turn) {
             self.hold(packet, turn);
-        } else {
-            self.send(packet, turn);
+        } else if !self.send(packet, turn) {
+            self.cannot_answer();
         }
+    }
+
+    /// The answer is larger than the client takes, and must not be sent `[MQTT5-3.1.2-24]`. Its client waits for
+    /// it, so the connection ends.
+    #[cold]
+    fn cannot_answer(&mut self) {
+        self.closing = Some(Reason::PacketTooLarge);
+        self.client_end = ClientEnd::Refused(RefusalKind::AnswerBytes);
     }
 
     #[inline(never)]
@@ -218,7 +225,7 @@ impl Attachment {
             }
             Action::Remember(op) => turn.batch.ops.push((self.id(), op)),
             Action::Ended { copy, end } => turn.broker.end_copy(&self.mailbox, &copy, end, turn),
-            Action::Count(count) => count_in(count, turn),
+            Action::Count(count) => turn.count(count),
             Action::Refused { grounds, topic, count } => {
                 if grounds.kind().is_of_full_filters() {
                     turn.broker.metrics().add(Counter::FiltersRefused, count);
@@ -424,14 +431,17 @@ impl Attachment {
 
     /// Puts a packet that must wait into the queue of answers.
     #[inline(never)]
-    fn hold(&self, packet: &Packet<'_>, turn: &mut Turn<'_>) {
+    fn hold(&mut self, packet: &Packet<'_>, turn: &mut Turn<'_>) {
         let mut bytes = Vec::new();
         match codec::encode(packet, self.version, self.packet_max as usize, &mut bytes) {
             Ok(_) => {
                 let what = Owed::Bytes(bytes.into_boxed_slice());
                 turn.answers.push(Answer { due: Due::Newest, what });
             }
-            Err(error) => debug!(%error, "packet not written"),
+            Err(error) => {
+                debug!(%error, "packet not written");
+                self.cannot_answer();
+            }
         }
     }
 
@@ -482,13 +492,5 @@ impl Attachment {
         }
         let until = turn.now.after(turn.settings.queue().pause_max.0);
         self.pause = Some(Box::new(Pause::Receivers { until, mailboxes }));
-    }
-}
-
-fn count_in(count: Count<'_>, turn: &mut Turn<'_>) {
-    match count {
-        Count::Repeat => turn.tally.add(Counter::Repeats, 1),
-        Count::Refused => turn.tally.add(Counter::Refused, 1),
-        Count::Unrouted { topic } => turn.broker.note_unrouted(topic, Unrouted::Refused),
     }
 }

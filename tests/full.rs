@@ -23,7 +23,8 @@ use std::time::{Duration, Instant};
 use broker::{Broker, Started};
 use clients::{Class, Fate, Publisher, Subscriber, Wrong};
 use process::BUSY_STORE;
-use sluicemq::codec::Version;
+use sluicemq::codec::{Connect, Packet, PacketId, Properties, QoS, Reason, Unsubscribe, Version};
+use wire::Client;
 
 /// Room on the disk at first, and how much more it gets each time: a checkpoint wants twice what
 /// waits for it, and that may be all the load of a slow second.
@@ -135,6 +136,63 @@ fn a_start_on_a_full_disk_serves_or_says_why_not_and_loses_nothing() {
     asleep.take_all(&mut wire, 0);
     full.count(&publishers, &[&asleep], "after a start on a full disk");
     full.print(&publishers);
+}
+
+/// What a full disk keeps back is not used up by a client that subscribes and unsubscribes for ever: the others
+/// are still served from it.
+#[test]
+fn subscriptions_do_not_use_up_what_a_full_disk_keeps_back() {
+    /// Filters of a SUBSCRIBE, and their bytes: rounds that are refused whole would fill what is kept back.
+    const FILTERS: usize = 30;
+    const BYTES: usize = 900;
+    const ENOUGH: usize = 200;
+    let mut full = Full::new();
+    let at = full.broker.start().serves();
+    let mut asleep = Subscriber::new("asleep", Version::V5);
+    drop(asleep.connect(at).expect("a broker that lives"));
+    let lasting = |client_id| Connect {
+        clean_start: false,
+        session_expiry: 3600,
+        ..wire::connect(Version::V5, client_id)
+    };
+    let mut eager = Client::connect_with(at, &lasting("eager"));
+    let mut device = Client::connect_with(at, &lasting("device"));
+    let mut publishers = publishers();
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _ends = Ends(&over);
+        let told = publish(scope, &mut publishers, at, &over);
+        Load::new(told).until_refused(&mut full, "the disk is full");
+        let filters: Vec<String> =
+            (0..FILTERS).map(|number| format!("{number}/{}", "z".repeat(BYTES))).collect();
+        let filters: Vec<&str> = filters.iter().map(String::as_str).collect();
+        let mut refused = 0;
+        while refused < ENOUGH {
+            let reasons = eager.subscribe(&filters, QoS::AtLeastOnce);
+            let whole = reasons.iter().all(|reason| *reason == Reason::QuotaExceeded);
+            refused = if whole { refused + 1 } else { 0 };
+            unsubscribe(&mut eager, &filters);
+        }
+        full.say(format!("{refused} SUBSCRIBEs were refused"));
+        device.subscribe(&["command"], QoS::AtLeastOnce);
+        device.ping();
+        // The Session is there.
+        drop(asleep.connect(at).expect("a broker that lives"));
+        let mut new = Client::open(at, Version::V5);
+        new.send(&Packet::Connect(Box::new(lasting("new"))));
+        assert_eq!(new.connack(), Reason::QuotaExceeded);
+        over.store(true, Ordering::Relaxed);
+        // Publishers of 3.1.1 wait for room.
+        full.give(MORE[1]);
+    });
+}
+
+fn unsubscribe(client: &mut Client, filters: &[&str]) {
+    let packet_id = PacketId::new(1).expect("it is not 0");
+    let (user_properties, rest) = (Properties::EMPTY, &[][..]);
+    let filters = filters.to_vec();
+    client.send(&Packet::Unsubscribe(Unsubscribe { packet_id, user_properties, filters, rest }));
+    client.expect(|packet| matches!(packet, Packet::UnsubAck(_)).then_some(()));
 }
 
 /// A broker on a disk that fills up.

@@ -1,11 +1,12 @@
-//! Whether there is room for a message, in memory and in the store: asked before anything is changed,
-//! so that a refused message has changed nothing.
+//! Whether there is room for a message, a Session or a Subscription, in memory and in the store: asked
+//! before anything is changed, so that what is refused has changed nothing.
 
 use super::Broker;
 use super::ports::Refused;
 use super::turn::Turn;
 use crate::codec::{QoS, Reason};
-use crate::message::{Draft, Grounds, RefusalKind};
+use crate::message::{ClientId, Draft, Grounds, RefusalKind};
+use crate::session::{Terms, WillMessage};
 
 impl Broker {
     /// Room for a client's message in memory.
@@ -55,6 +56,50 @@ impl Broker {
             Ok(()) | Err(Refused::Slow) => Ok(()),
             Err(Refused::Full) => Err(Reason::QuotaExceeded),
             Err(Refused::Trouble | Refused::Failed) => Err(Reason::UnspecifiedError),
+        }
+    }
+
+    /// Room in the store for what a CONNECT wants kept. A store that is slow takes it, and CONNACK waits.
+    ///
+    /// # Errors
+    ///
+    /// The Reason Code of CONNACK, and why.
+    pub(super) fn admit_connect(
+        &self,
+        client_id: &ClientId,
+        clean_start: bool,
+        terms: &Terms,
+        will: Option<&WillMessage>,
+    ) -> Result<(), (Reason, Grounds)> {
+        let shared = &*self.0;
+        if !shared.remembers || (terms.expiry == 0 && will.is_none()) {
+            return Ok(());
+        }
+        let why = match shared.ports.store.admit(will.map_or(0, WillMessage::bytes)) {
+            Ok(()) | Err(Refused::Slow) => return Ok(()),
+            Err(why) => why,
+        };
+        // A Session that is there goes on: its client takes what waits for it, and that makes room.
+        if will.is_none() && !clean_start && shared.registry.keeps(client_id) {
+            return Ok(());
+        }
+        Err(match why {
+            Refused::Full => (Reason::QuotaExceeded, Grounds::new(RefusalKind::StoreFull)),
+            _ => (Reason::ServerBusy, Grounds::new(RefusalKind::StoreFailed)),
+        })
+    }
+
+    /// Why the store takes no Subscription; `None` if it takes one. A store that is slow does, and one that
+    /// has failed closes the connections of all that wait for it.
+    pub(super) fn no_room_to_subscribe(&self) -> Option<RefusalKind> {
+        let shared = &*self.0;
+        if !shared.remembers {
+            return None;
+        }
+        match shared.ports.store.admit(0) {
+            Ok(()) | Err(Refused::Slow | Refused::Failed) => None,
+            Err(Refused::Full) => Some(RefusalKind::StoreFull),
+            Err(Refused::Trouble) => Some(RefusalKind::StoreFailed),
         }
     }
 }

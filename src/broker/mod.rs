@@ -298,6 +298,7 @@ impl Broker {
             groups: &shared.router,
             remembers: shared.remembers,
             over_rate: false,
+            store_refuses: None,
         }
     }
 
@@ -313,6 +314,7 @@ impl Broker {
                 max => max as usize,
             },
             groups_free: (totals.groups_max as usize).saturating_sub(shared.router.group_count()),
+            store_refuses: self.no_room_to_subscribe(),
             ..self.context(now)
         }
     }

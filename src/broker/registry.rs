@@ -285,6 +285,16 @@ impl Registry {
         self.lock().slot(client_id).is_some()
     }
 
+    /// Whether there is a Session of this Client Identifier that lasts.
+    pub fn keeps(&self, client_id: &ClientId) -> bool {
+        match self.lock().slot(client_id).map(|slot| &slot.holder) {
+            Some(Holder::Attached(mailbox)) => mailbox.is_durable(),
+            Some(Holder::Parked(parked)) => parked.session.lasts(),
+            Some(Holder::Taken(_)) => true,
+            Some(Holder::Empty) | None => false,
+        }
+    }
+
     /// Bytes of the Will that the client has left behind; 0 without one.
     pub fn parked_will(&self, client_id: &ClientId) -> usize {
         match self.lock().slot(client_id).map(|slot| &slot.holder) {

@@ -210,6 +210,7 @@ impl RefusalKind {
                 | RefusalKind::TotalSubscriptions
                 | RefusalKind::SubscriptionsShare
                 | RefusalKind::Groups
+                | RefusalKind::StoreFull
         )
     }
 }

@@ -3,6 +3,7 @@
 use super::access::Access;
 use crate::codec::QoS;
 use crate::config;
+use crate::message::RefusalKind;
 use crate::time::Time;
 use crate::topic::{self, TopicFilter};
 
@@ -61,4 +62,6 @@ pub struct Context<'a> {
     pub remembers: bool,
     /// The packet is beyond the client's rate, and what it brings is refused.
     pub over_rate: bool,
+    /// Why the store takes nothing new, if it does not: a Subscription that it would have to keep is refused.
+    pub store_refuses: Option<RefusalKind>,
 }

@@ -37,6 +37,7 @@
 //!     groups: &All,
 //!     remembers: false,
 //!     over_rate: false,
+//!     store_refuses: None,
 //! };
 //! let connect = Connect { client_id: "c", keep_alive: 60, ..Connect::default() };
 //! let terms = connect::negotiate(&connect, &policy).expect("nothing to refuse");

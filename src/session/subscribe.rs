@@ -237,6 +237,11 @@ impl Session {
         }
         let subscription = Subscription { options, id };
         let old = self.subscriptions.get(&filter);
+        if old != Some(subscription)
+            && let Err((reason, grounds)) = self.room_in_store(&filter, cx)
+        {
+            return pass.refuse(text, reason, grounds);
+        }
         if old.is_none()
             && let Err(grounds) = self.room_for(&filter, pass, cx)
         {
@@ -250,6 +255,22 @@ impl Session {
         }
         out(Action::Subscribe { filter: &filter, subscription, is_new: old.is_none() });
         Reason::granted(options.qos)
+    }
+
+    /// Room in the store for what it is told of a Subscription: that of a Session that lasts, or a new group.
+    fn room_in_store(
+        &self,
+        filter: &TopicFilter,
+        cx: &Context<'_>,
+    ) -> Result<(), (Reason, Grounds)> {
+        let Some(kind) = cx.store_refuses else { return Ok(()) };
+        let new_group = || filter.share().is_some() && !cx.groups.exists(filter);
+        if !(self.lasts() || self.remembered || new_group()) {
+            return Ok(());
+        }
+        let full = kind == RefusalKind::StoreFull;
+        let reason = if full { Reason::QuotaExceeded } else { Reason::UnspecifiedError };
+        Err((reason, Grounds::new(kind)))
     }
 
     /// Takes the room of one more Subscription.

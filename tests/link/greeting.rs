@@ -87,9 +87,10 @@ fn a_connect_that_the_store_does_not_confirm_in_time_is_refused_and_its_will_wit
 #[test]
 fn a_connect_with_a_will_is_refused_by_a_store_without_room_and_waits_for_a_slow_one() {
     for (connect, busy) in WITH_WILL.into_iter().zip(BUSY) {
-        for why in [Refused::Full, Refused::Failed] {
+        let full = if connect == WITH_WILL[0] { "20 03 00 97 00" } else { busy };
+        for (why, said) in [(Refused::Full, full), (Refused::Failed, busy)] {
             let mut world = World::with_store_shut(connect, why);
-            assert_eq!(world.said(), hex(busy));
+            assert_eq!(world.said(), hex(said));
             assert!(world.client.link.is_closed());
             assert_eq!(world.store.wills(), (0, 0));
         }

@@ -11,7 +11,7 @@ use sluicemq::broker::ports::{Batch, Fact, Marker, Progress, Receipt, Refused, S
 use sluicemq::broker::{Broker, Flow, Ports};
 use sluicemq::codec::{QoS, SubscribeOptions};
 use sluicemq::config::Config;
-use sluicemq::message::{ClientId, GroupId, Identity, Meter, SessionId};
+use sluicemq::message::{ClientId, GroupId, Identity, Meter, RefusalKind, SessionId};
 use sluicemq::session::Op;
 use sluicemq::topic::{TopicFilter, TopicLimits};
 
@@ -20,6 +20,11 @@ use super::{Client, NOW, hex};
 /// Clean Start 1, Keep Alive 10 s, Client Identifier `p`.
 const CONNECT_5: &str = "10 0e 0004 4d515454 05 02 000a 00 0001 70";
 const CONNECT_311: &str = "10 0d 0004 4d515454 04 02 000a 0001 70";
+/// Clean Start 0, and a Session that lasts.
+const LASTING: [&str; 2] = [
+    "10 13 0004 4d515454 05 00 000a 05 11 00000064 0001 70",
+    "10 0d 0004 4d515454 04 00 000a 0001 70",
+];
 /// CONNECT, a PUBLISH to `a` at `QoS` 0, one at `QoS` 1, and its PUBACK.
 const V5: [&str; 4] = [CONNECT_5, "30 04 0001 61 00", "32 06 0001 61 0001 00", "40 04 0001 10 00"];
 const V311: [&str; 4] = [CONNECT_311, "30 03 0001 61", "32 05 0001 61 0001", "40 02 0001"];
@@ -90,6 +95,102 @@ fn a_full_store_refuses_on_5_and_makes_an_older_client_wait() {
         assert_eq!(old.said(), hex(if retained { "" } else { puback }));
         assert_eq!(old.broker.view().retained.0, usize::from(retained));
     }
+}
+
+/// A full store keeps no new Subscription: one that is there and is asked for again is granted, one that is
+/// changed, or comes again after its end, is not.
+#[test]
+fn a_full_store_refuses_subscriptions_that_it_would_keep() {
+    /// SUBSCRIBE to `a` at `QoS` 1, to that and `b`, to `a` at `QoS` 0, and UNSUBSCRIBE from `a`.
+    const NEW: [&str; 4] = [
+        "82 07 0001 00 0001 61 01",
+        "82 0b 0001 00 0001 61 01 0001 62 00",
+        "82 07 0001 00 0001 61 00",
+        "a2 06 0001 00 0001 61",
+    ];
+    const OLD: [&str; 4] = [
+        "82 06 0001 0001 61 01",
+        "82 0a 0001 0001 61 01 0001 62 00",
+        "82 06 0001 0001 61 00",
+        "a2 05 0001 0001 61",
+    ];
+    /// SUBACKs that grant it, with `b` refused, and that refuse it; UNSUBACK.
+    const SAYS: [&str; 4] =
+        ["90 04 0001 00 01", "90 05 0001 00 01 97", "90 04 0001 00 97", "b0 04 0001 00 00"];
+    const SAYS_OLD: [&str; 4] =
+        ["90 03 0001 01", "90 04 0001 01 80", "90 03 0001 80", "b0 02 0001"];
+    let cases = [(LASTING[0], NEW, SAYS), (LASTING[1], OLD, SAYS_OLD)];
+    for (connect, [one, two, other, gone], [granted, part, none, ended]) in cases {
+        let mut world = World::new(connect);
+        let mut says = |shut, packet, answer| {
+            world.store.shut(shut);
+            assert_eq!(world.offer(&hex(packet)).0, hex(packet).len());
+            assert_eq!(world.said(), hex(answer), "{shut:?}: {packet}");
+            world.store.subscribed()
+        };
+        let full = Some(Refused::Full);
+        assert_eq!(says(None, one, granted), 1);
+        for (packet, answer) in [(one, granted), (two, part), (other, none), (gone, ended)] {
+            assert_eq!(says(full, packet, answer), 1, "nothing is written");
+        }
+        for _ in 0..3 {
+            assert_eq!(says(full, one, none), 1, "nor after its end");
+        }
+        assert_eq!(says(Some(Refused::Slow), one, granted), 2, "a slow store takes it");
+        assert!(!world.client.link.is_closed());
+        let metrics = world.broker.metrics();
+        assert_eq!(metrics.refused(RefusalKind::StoreFull), 5);
+        assert_eq!(metrics.sum(Counter::FiltersRefused), 5);
+    }
+}
+
+#[test]
+fn what_the_store_does_not_keep_needs_no_room_in_it() {
+    let mut world = World::new(CONNECT_5);
+    world.store.shut(Some(Refused::Full));
+    world.offer(&hex("82 07 0001 00 0001 61 01"));
+    assert_eq!(world.said(), hex("90 04 0001 00 01"));
+    // A group is kept, whoever its members are: `$share/g/a`.
+    let share = hex("82 10 0001 00 000a 2473686172652f672f61 01");
+    world.offer(&share);
+    assert_eq!(world.said(), hex("90 04 0001 00 97"));
+    world.store.shut(Some(Refused::Trouble));
+    world.offer(&share);
+    assert_eq!(world.said(), hex("90 04 0001 00 80"));
+    assert_eq!(world.broker.metrics().refused(RefusalKind::StoreFailed), 1);
+}
+
+#[test]
+fn a_full_store_takes_no_session_that_is_new_and_resumes_those_that_are_there() {
+    for (connect, refusal) in LASTING.into_iter().zip(["20 03 00 97 00", "20 02 00 03"]) {
+        let mut world = World::with_store_shut(connect, Refused::Full);
+        assert_eq!(world.said(), hex(refusal));
+        assert!(world.client.link.is_closed());
+        assert_eq!(world.broker.view().sessions.len(), 0);
+        assert_eq!(world.broker.metrics().refused(RefusalKind::StoreFull), 1);
+
+        let mut world = World::new(connect);
+        world.client.link.hang_up(world.client.now, &mut world.client.turn);
+        world.store.shut(Some(Refused::Full));
+        world.said();
+        world.connect_again(connect);
+        let said = world.said();
+        assert_eq!((said[0], &said[2..4]), (0x20, &[1, 0][..]), "it is there");
+        world.offer(&hex("c0 00"));
+        assert_eq!(world.said(), hex("d0 00"));
+    }
+    // One that does not last.
+    for connect in [CONNECT_5, CONNECT_311] {
+        let said = World::with_store_shut(connect, Refused::Full).said();
+        assert_eq!((said[0], &said[2..4]), (0x20, &[0, 0][..]));
+    }
+    // One in the place of another is new, and that one stays.
+    let mut world = World::new(LASTING[0]);
+    world.client.link.hang_up(world.client.now, &mut world.client.turn);
+    world.store.shut(Some(Refused::Full));
+    world.connect_again("10 13 0004 4d515454 05 02 000a 05 11 00000064 0001 70");
+    assert_eq!(world.said(), hex("20 03 00 97 00"));
+    assert_eq!(world.broker.view().sessions.len(), 1);
 }
 
 #[test]
@@ -297,6 +398,8 @@ struct Inner {
     last_will: Option<String>,
     waiting: Vec<Waker>,
     retained: usize,
+    /// Subscriptions that were handed in.
+    subscribed: usize,
     remembers_p: bool,
 }
 
@@ -326,6 +429,10 @@ impl Narrow {
         self.0.lock().unwrap().last_will.clone()
     }
 
+    fn subscribed(&self) -> usize {
+        self.0.lock().unwrap().subscribed
+    }
+
     fn retained(&self) -> usize {
         self.0.lock().unwrap().retained
     }
@@ -351,6 +458,7 @@ impl Store for Narrow {
         let inner = &mut *self.0.lock().unwrap();
         for (_, op) in &batch.ops {
             inner.wills.0 += usize::from(matches!(op, Op::Will(..)));
+            inner.subscribed += usize::from(matches!(op, Op::Subscribed { .. }));
             inner.wills.1 += usize::from(matches!(op, Op::WillGone));
             match op {
                 Op::Will(will, _) => {

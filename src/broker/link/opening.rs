@@ -17,7 +17,7 @@ use crate::broker::metrics::Counter;
 use crate::broker::orphans::Kept;
 use crate::broker::overload::SHED;
 use crate::broker::ports::{
-    Accepted, AuthRequest, AuthStep, Exchange, ExchangeState, Receipt, Refused, Verdict, Voucher,
+    Accepted, AuthRequest, AuthStep, Exchange, ExchangeState, Receipt, Verdict, Voucher,
 };
 use crate::broker::registry::{Claimed, Parked};
 use crate::broker::turn::Turn;
@@ -314,9 +314,10 @@ impl State {
         };
         let Phase::Opening(opening) = &mut self.phase else { return };
         let Some(asked) = &mut opening.asked else { return };
-        if asked.will.as_ref().is_some_and(|will| !has_room_for(will, turn)) {
-            let grounds = Grounds::new(RefusalKind::StoreFull);
-            return self.refuse(Reason::ServerBusy, Some(grounds), turn);
+        let (clean, will) = (asked.clean_start, asked.will.as_ref());
+        let room = turn.broker.admit_connect(&asked.client_id, clean, &asked.terms, will);
+        if let Err((reason, grounds)) = room {
+            return self.refuse(reason, Some(grounds), turn);
         }
         if let Err(grounds) = asked.count_will(turn.broker) {
             return self.refuse(Reason::QuotaExceeded, Some(grounds), turn);
@@ -471,12 +472,6 @@ impl Granted {
             Before::Nothing
         })
     }
-}
-
-/// Whether the store can keep a Will: one that is slow takes it, and CONNACK waits.
-fn has_room_for(will: &WillMessage, turn: &Turn<'_>) -> bool {
-    let store = &turn.broker.0.ports.store;
-    !turn.broker.0.remembers || matches!(store.admit(will.bytes()), Ok(()) | Err(Refused::Slow))
 }
 
 /// A claim that will not be settled.

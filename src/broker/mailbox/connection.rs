@@ -63,6 +63,11 @@ impl Mailbox {
         self.lock().durable = durable;
     }
 
+    /// Whether what is routed here is stored first: its Session lasts.
+    pub fn is_durable(&self) -> bool {
+        self.lock().durable
+    }
+
     /// Messages to be fetched from the store next, in order.
     pub fn cold_page(&self) -> Vec<Mid> {
         self.lock().waiting.cold_page(PAGE_MESSAGES, PAGE_BYTES)

@@ -8,7 +8,7 @@ use crate::message::{ClientId, GroupId};
 
 /// Where a page of clients begins: see [`Broker::clients`].
 ///
-/// [`Broker::clients`]: super::Broker::clients
+/// [`Broker::clients`]: crate::broker::Broker::clients
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct PageStart {
     layout: u64,

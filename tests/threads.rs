@@ -21,12 +21,12 @@ use sluicemq::broker::mailbox::{
 };
 use sluicemq::broker::pools::{EgressPool, EgressSlot};
 use sluicemq::broker::ports::Store;
-use sluicemq::broker::registry::{Claim, Claimant, Parked, Registry};
+use sluicemq::broker::registry::{Claim, Claimant, Parked, Quota, Registry};
 use sluicemq::broker::{Broker, Link, Ports};
 use sluicemq::codec::{
     Ack, Packet, Properties, Publish, QoS, Reason, Subscribe, SubscribeOptions, Version,
 };
-use sluicemq::config::{Config, Egress, QueueConfig, Size};
+use sluicemq::config::{Config, Egress, QueueConfig, Size, Totals};
 use sluicemq::message::{ClientId, Draft, GroupId, Identity, Meter, SessionId, SubscriptionIds};
 use sluicemq::session::{Room, Session, Terms};
 use sluicemq::shape::Clearance;
@@ -378,12 +378,15 @@ fn claimant(registry: &Registry, newest: u64, lasts: bool, held: &Mutex<u32>) ->
     let wish = Claimant { client_id: &client, user_name: None, clean: false, number: None };
     let claim = registry.claim(&wish, NOW, &mut wakers).expect("the same user").number;
     wakers.drain(..).for_each(Waker::wake);
+    let totals = Totals { sessions_max: 10, ..Totals::default() };
+    let quota = Quota::of_sessions(&totals, false);
     let (id, session, mailbox) = loop {
-        match registry.settle(&client, claim, &identity, 10, &waker) {
+        match registry.settle(&client, claim, &identity, &quota, &waker) {
             Claim::Pending => bell.wait(),
             Claim::Overtaken => return (claim, false),
-            Claim::Full => panic!("one Session is not too many"),
-            Claim::New(id) => {
+            Claim::Full(_) => panic!("one Session is not too many"),
+            Claim::Unverified(_) => panic!("nobody is verified"),
+            Claim::New(id, _) => {
                 let session = Session::new(identity.clone(), terms(), NOW);
                 break (id, session, Arc::new(Mailbox::for_session(id, identity.clone())));
             }

@@ -14,10 +14,10 @@ use super::{
     subscribe,
 };
 
+const ALL: &str = "\n[[rule]]\nallow = ['all']\ntopics = ['#', '$SYS/#']\n";
 /// Published to a client that is offline: topics and `QoS`, ten lines each, numbered through.
 const BATCHES: [(&str, u8); 5] = [("a", 1), ("b", 0), ("c", 1), ("a", 1), ("d", 2)];
 const LINES: u32 = 10;
-
 /// What becomes of those lines at a queue of `room` messages.
 struct Case {
     policy: &'static str,
@@ -104,9 +104,7 @@ fn rumqttc_is_told_what_was_refused() {
     if !installed::all(CLIENTS) {
         return;
     }
-    // Figures of other clients are not for all.
-    let rule = "\n[[rule]]\nallow = ['all']\ntopics = ['#', '$SYS/#']\n";
-    let broker = Sluice::start(&format!("{PLAIN}{}{rule}", small("reject", 20)));
+    let broker = Sluice::start(&format!("{PLAIN}{}{ALL}", small("reject", 20)));
     let at = broker.address("tcp");
     for (round, (receiver, _)) in ROUNDS.into_iter().enumerate() {
         let id = format!("absent-{round}");
@@ -336,8 +334,8 @@ fn with_users(config: &str) -> Sluice {
         command.arg("passwd").arg(folder.path().join("passwords")).args([user, "--password-stdin"]);
         assert_eq!(Process::start(command.stdin(input)).end(), (Some(0), Vec::new()));
     }
-    let users = "allow_anonymous = true\n[[rule]]\nallow = ['all']\ntopics = ['#', '$SYS/#']\n";
-    Sluice::start_in(folder, &(PLAIN.replace("[broker]", &format!("{users}[broker]")) + config))
+    let plain = PLAIN.replace("[broker]", &format!("allow_anonymous = true{ALL}[broker]"));
+    Sluice::start_in(folder, &(plain + config))
 }
 
 /// Everything that was published is where the case says: told to its publisher, kept, in the ledger,

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use crate::broker::network;
 use crate::config::AuthConfig;
+use crate::message::Network;
 use crate::shape::TokenBucket;
 use crate::sync::{Mutex, MutexGuard, whole};
 use crate::time::Time;
@@ -29,9 +29,9 @@ pub(super) struct Failures {
 
 struct FailureCounts {
     limits: FailureLimits,
-    addresses: FailureTable<IpAddr>,
+    addresses: FailureTable<Network>,
     users: FailureTable<u64>,
-    pairs: FailureTable<(IpAddr, u64)>,
+    pairs: FailureTable<(Network, u64)>,
     /// Lines in the log.
     lines: TokenBucket,
     left_out: u64,
@@ -41,7 +41,7 @@ struct FailureCounts {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Suspect {
     /// What it is counted by.
-    network: IpAddr,
+    network: Network,
     address: IpAddr,
     user: u64,
 }
@@ -120,7 +120,11 @@ impl Failures {
     /// A client at `address` that says it is `user`. `None`: a client in this process, which is not counted.
     pub fn suspect(&self, address: Option<IpAddr>, user: &str) -> Option<Suspect> {
         let address = address?.to_canonical();
-        Some(Suspect { network: network(address), address, user: self.names.hash_one(user) })
+        Some(Suspect {
+            network: Network::of(Some(address)),
+            address,
+            user: self.names.hash_one(user),
+        })
     }
 
     /// Whether its login is not looked at now.
@@ -170,7 +174,7 @@ impl Failures {
 }
 
 impl FailureCounts {
-    /// FailureCounts a failure. `None`: there are too many lines to say so.
+    /// Counts a failure. `None`: there are too many lines to say so.
     fn fail(&mut self, who: Suspect, now: Time) -> Option<FailureNote> {
         let Suspect { network, user, .. } = who;
         let limits = self.limits;

@@ -4,7 +4,8 @@
 //! one with the most takes the place of that one's newest.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::IpAddr;
+
+use crate::message::Network;
 
 /// A job that waits.
 pub(super) trait Waits {
@@ -15,9 +16,9 @@ pub(super) trait Waits {
 /// The line.
 pub(super) struct JobLine<J> {
     /// The jobs of each address that has any, the oldest in front.
-    jobs: BTreeMap<Option<IpAddr>, VecDeque<J>>,
+    jobs: BTreeMap<Network, VecDeque<J>>,
     /// The addresses that have any, in the order of their turns.
-    turns: VecDeque<Option<IpAddr>>,
+    turns: VecDeque<Network>,
     waiting: usize,
     max: usize,
 }
@@ -34,7 +35,7 @@ impl<J: Waits> JobLine<J> {
     }
 
     /// Takes a job in. One that finds no place in the line is given back: this one, or another one.
-    pub fn push(&mut self, from: Option<IpAddr>, job: J) -> Option<J> {
+    pub fn push(&mut self, from: Network, job: J) -> Option<J> {
         let mut out = None;
         if self.waiting >= self.max {
             self.forget_unwanted();
@@ -108,8 +109,8 @@ mod tests {
         Job(name, false)
     }
 
-    fn at(last: u8) -> Option<IpAddr> {
-        Some([192, 0, 2, last].into())
+    fn at(last: u8) -> Network {
+        Network::of(Some([192, 0, 2, last].into()))
     }
 
     fn rest(line: &mut JobLine<Job>) -> Vec<&'static str> {
@@ -150,6 +151,6 @@ mod tests {
         assert_eq!(line.push(at(3), here("c1")), Some(here("b2")));
         assert_eq!(rest(&mut line), ["a1", "b1", "c1", "a2"]);
         line.set_max(0);
-        assert_eq!(line.push(None, here("d")), Some(here("d")));
+        assert_eq!(line.push(Network::default(), here("d")), Some(here("d")));
     }
 }

@@ -9,7 +9,7 @@ use std::task::{Poll, Waker};
 use std::thread;
 
 use super::line::{JobLine, Waits};
-use crate::broker::network;
+use crate::message::Network;
 use crate::sync::{Condvar, Mutex, whole};
 
 /// The threads, and what waits for them.
@@ -82,7 +82,7 @@ impl CheckPool {
     ) -> CheckTicket<T> {
         let slot = Arc::new(Mutex::new(TicketSlot { stage: TicketStage::Queued, waker: None }));
         let job = Check { slot: Arc::downgrade(&slot), check };
-        let out = whole(self.shared.line.lock()).line.push(from.map(network), Box::new(job));
+        let out = whole(self.shared.line.lock()).line.push(Network::of(from), Box::new(job));
         match out {
             Some(out) => out.give_up(),
             None => self.shared.work.notify_one(),

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use super::network::network;
 use crate::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::{Config, Egress, Excess, Ingress};
+use crate::message::Network;
 use crate::shape::{Clearance, FairQueue, Intake, Load, QueueSlot, TokenBucket};
 use crate::sync::{Mutex, MutexGuard, whole};
 use crate::time::Time;
@@ -60,7 +60,7 @@ struct PoolTables {
 struct ListenerPools {
     all: Option<Arc<Pool>>,
     each: Ingress,
-    addresses: BTreeMap<IpAddr, Arc<Pool>>,
+    addresses: BTreeMap<Network, Arc<Pool>>,
     /// For addresses that find no room in the table.
     others: Option<Arc<Pool>>,
     swept: Time,
@@ -250,7 +250,7 @@ impl ListenerPools {
         if self.each.is_free() {
             return None;
         }
-        let address = network(address);
+        let address = Network::of(Some(address));
         if let Some(pool) = self.addresses.get(&address) {
             return Some(pool.clone());
         }

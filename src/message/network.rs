@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Where a client without a verified name comes from: an IPv4 address, also one written as IPv6; of an IPv6
+/// What clients are counted and limited by where that goes by address: an IPv4 address, also one written as IPv6; of an IPv6
 /// address the first 64 bits, because one subscriber has all addresses of such a network. One number.
 ///
 /// ```
@@ -16,7 +16,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// assert_eq!(Network::from_bits(of("192.0.2.7").to_bits()), of("192.0.2.7"));
 /// assert_eq!(Network::of(None), Network::default());
 /// ```
-#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Network(u64);
 
 /// In the upper half of the number of an IPv4 address. IPv6 has no networks that begin so: `0:1::/32`.

@@ -6,7 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::num::NonZeroU64;
 
-use crate::broker::network;
+use crate::message::Network;
 use crate::shape::TokenBucket;
 use crate::time::Time;
 
@@ -16,9 +16,9 @@ pub(super) struct Addresses {
     rate: NonZeroU64,
     /// Most entries in the table.
     max: usize,
-    buckets: HashMap<IpAddr, TokenBucket, foldhash::fast::RandomState>,
+    buckets: HashMap<Network, TokenBucket, foldhash::fast::RandomState>,
     /// The same addresses, the oldest entry in front.
-    order: VecDeque<IpAddr>,
+    order: VecDeque<Network>,
 }
 
 /// Entries looked at to find one that is at rest.
@@ -30,9 +30,9 @@ impl Addresses {
     }
 
     /// Whether a connection from `address` is let in at `now`, after all others from its
-    /// [`network`]. It is not if the table has no room.
+    /// [`Network`]. It is not if the table has no room.
     pub fn allow(&mut self, address: IpAddr, now: Time) -> bool {
-        let address = network(address);
+        let address = Network::of(Some(address));
         if let Some(bucket) = self.buckets.get_mut(&address) {
             return bucket.take(1, now);
         }
@@ -107,11 +107,13 @@ mod tests {
             for _ in 0..2_000 {
                 now = now.after(Duration::from_micros(random.below_u64(100_000)));
                 let address = address(random.below_u64(crowd) as u32);
-                let known = addresses.buckets.contains_key(&address);
+                let known = addresses.buckets.contains_key(&Network::of(Some(address)));
                 let moving = twin.moving(now);
                 let allowed = addresses.allow(address, now);
-                let (place, full) =
-                    (addresses.buckets.contains_key(&address), addresses.order.len() == max);
+                let (place, full) = (
+                    addresses.buckets.contains_key(&Network::of(Some(address))),
+                    addresses.order.len() == max,
+                );
                 if known || place {
                     assert_eq!(allowed, twin.allow(address, now), "seed {seed}");
                 } else {

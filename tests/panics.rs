@@ -156,12 +156,12 @@ fn a_panic_while_a_client_connects_or_leaves_frees_its_client_identifier() {
             assert_eq!(witness.message().0, "will", "{place}");
             Client::connect(at, version, "victim").ping();
             helper.ping();
+            assert_eq!(broker.stop(), Some(0), "{place}");
             assert_eq!(
                 log(&broker).matches("panic, a fault of this program").count(),
                 1,
                 "{place}"
             );
-            assert_eq!(broker.stop(), Some(0), "{place}");
         }
     }
 }
@@ -189,8 +189,8 @@ fn retained_messages_that_a_panic_has_held_back_come_later() {
     let mut came: Vec<String> = topics.iter().map(|_| victim.message().0).collect();
     came.sort();
     assert_eq!(came, topics);
-    assert_eq!(log(&broker).matches(PANIC).count(), 1);
     assert_eq!(broker.stop(), Some(0));
+    assert_eq!(log(&broker).matches(PANIC).count(), 1);
 }
 
 #[test]
@@ -214,6 +214,7 @@ fn a_session_that_panics_at_each_return_is_ended_and_its_client_comes_back() {
         victim.closed();
     }
     assert_eq!(helper.publish("kept/1", b"x"), Reason::NoMatchingSubscribers);
+    until(|| log(&broker).contains("panics again and again"));
     assert_eq!(log(&broker).matches("panics again and again").count(), 1);
     // It is as new, and what panics now and then is parked again.
     let mut victim = Client::connect_with(at, &lasting("victim", false));

@@ -88,13 +88,15 @@ impl Manager {
             return MoreTime { over, thread: None };
         }
         let (manager, stop) = (self.another(), over.clone());
+        // At once: what follows may be done before the thread runs.
+        manager.extend();
         let body = move || {
-            for _ in 0..MORE_MAX {
+            for _ in 1..MORE_MAX {
+                std::thread::park_timeout(MORE_EVERY);
                 if stop.load(Ordering::Acquire) {
                     return;
                 }
-                manager.tell(&format!("EXTEND_TIMEOUT_USEC={}", MORE.as_micros()));
-                std::thread::park_timeout(MORE_EVERY);
+                manager.extend();
             }
         };
         let thread = std::thread::Builder::new().name("more time".to_owned()).spawn(body);
@@ -102,6 +104,10 @@ impl Manager {
             warn!(%error, "systemd is not asked for more time");
         }
         MoreTime { over, thread: thread.ok() }
+    }
+
+    fn extend(&self) {
+        self.tell(&format!("EXTEND_TIMEOUT_USEC={}", MORE.as_micros()));
     }
 
     fn tell(&self, text: &str) {

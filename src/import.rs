@@ -1,15 +1,17 @@
-//! The move from mosquitto: its configuration, password file, access list and database become files of
+//! The move from mosquitto: its configuration, password files, access lists, dynamic security and database become files of
 //! Sluice, and a [`ImportReport`] says of each line what became of it.
 
 mod acl;
 mod conf;
 mod database;
 mod draft;
+mod dynsec;
 mod general;
 mod lines;
 mod listener;
 mod logs;
 mod passwords;
+mod plugins;
 mod report;
 mod restore;
 mod rules;
@@ -55,24 +57,28 @@ pub fn mosquitto(
         .map_err(|error| ImportError::file("find", config, &error))?
         .parent()
         .map_or_else(PathBuf::new, Path::to_owned);
-    let mut draft = ConfigDraft::new(base);
+    let mut draft = ConfigDraft::new(base, files);
     general::translate(sorted.general(), &mut draft, &mut report);
-    let logins = passwords::collect(&sorted, &mut draft, &files, &mut report)?;
+    let logins = passwords::collect(&sorted, &mut draft, &mut report)?;
     let listeners = listener::translate(&sorted, &logins, &mut draft, &mut report);
     let named = |served: &listener::ServedListener<'_>| served.text().contains("\nidentity = ");
     let names_checked = logins.are_checked() || listeners.iter().any(named);
-    acl::collect(&sorted, &listeners, names_checked, &mut draft, &files, &mut report)?;
+    acl::collect(&sorted, &listeners, names_checked, &mut draft, &mut report)?;
     for line in sorted.bridges() {
-        let why = "Sluice has no bridges yet; the line is kept as a comment";
+        let why = if line.is_secret() {
+            "Sluice has no bridges yet; it is a comment in sluice.toml, without its value"
+        } else {
+            "Sluice has no bridges yet; it is a comment in sluice.toml"
+        };
         report.missing(line.place(), format!("{}: {why}", line.option()));
     }
     let found = find_database(database, &mut draft, &mut report);
     let sections: String = listeners.iter().map(listener::ServedListener::text).collect();
-    files.write_config(&draft, &sections, sorted.bridges())?;
+    draft.write_config(&sections, sorted.bridges())?;
     if let Some(path) = found {
-        restore::fill(&path, files.folder(), draft.expiry_max(), &mut report)?;
+        restore::fill(&path, draft.files.folder(), draft.expiry_max(), &mut report)?;
     }
-    files.check(&mut report);
+    draft.files.check(&mut report);
     report.sort();
     Ok(report)
 }

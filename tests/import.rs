@@ -67,15 +67,20 @@ impl Imported {
     }
 }
 
+/// `found` is what the fixture has; `UPDATE=1` writes it.
+#[track_caller]
+fn is_fixture(found: &str, fixture: &str) {
+    let wanted = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/import").join(fixture);
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&wanted, found).unwrap();
+    }
+    assert_eq!(found, std::fs::read_to_string(wanted).unwrap());
+}
+
 #[test]
 fn a_used_configuration_is_told_line_by_line() {
     let imported = import_fixture("used.conf");
-    let wanted = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/import/used.report");
-    let found = imported.lines.join("\n") + "\n";
-    if std::env::var_os("UPDATE").is_some() {
-        std::fs::write(&wanted, &found).unwrap();
-    }
-    assert_eq!(found, std::fs::read_to_string(wanted).unwrap());
+    is_fixture(&(imported.lines.join("\n") + "\n"), "used.report");
     assert_eq!(imported.code, Some(1));
     imported.is_sound();
 }
@@ -176,12 +181,7 @@ fn an_access_list_is_rules() {
         "list:10: carried over: allow publish, receive users/%u/# for all clients",
         "list:12: differs: topic read a/#/b: not understood",
     ]);
-    let wanted = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/import/list.rules");
-    let found = imported.text("rules.toml");
-    if std::env::var_os("UPDATE").is_some() {
-        std::fs::write(&wanted, &found).unwrap();
-    }
-    assert_eq!(found, std::fs::read_to_string(wanted).unwrap());
+    is_fixture(&imported.text("rules.toml"), "list.rules");
     imported.is_sound();
 }
 
@@ -207,5 +207,177 @@ fn a_list_for_users_that_are_not_checked_is_no_rules() {
     let imported = import_text(&text.replace("FOLDER", &list.display().to_string()));
     imported.says(&["list:3: no counterpart: allow publish, receive b/# for user anna"]);
     assert!(!imported.text("rules.toml").contains("b/#"));
+    imported.is_sound();
+}
+
+/// Roles come in the order in which mosquitto looks: by priority, then by name, those of the client first.
+#[test]
+fn dynamic_security_is_rules_and_a_password_file() {
+    let imported = import_fixture("dynsec.conf");
+    is_fixture(&(imported.lines.join("\n") + "\n"), "dynsec.report");
+    is_fixture(&imported.text("rules.toml"), "dynsec.rules");
+    let passwords = imported.text("passwords");
+    let users: Vec<&str> =
+        passwords.lines().filter_map(|line| Some(line.split_once(":$7$101$")?.0)).collect();
+    assert_eq!(users, ["admin", "meter-1", "bound"]);
+    imported.is_sound();
+}
+
+/// mosquitto 2.0 puts nothing in the place of `%u`.
+#[test]
+fn places_of_dynamic_security_are_text_before_2_1() {
+    let folder = new_folder();
+    let file = folder.path().join("dynsec.json");
+    let role = r#"{"rolename": "r", "acls": [
+        {"acltype": "publishClientSend", "topic": "a/%u", "allow": true}]}"#;
+    let client = r#"{"username": "u", "roles": [{"rolename": "r"}]}"#;
+    std::fs::write(&file, format!(r#"{{"clients": [{client}], "roles": [{role}]}}"#)).unwrap();
+    let imported = import_text(&format!(
+        "plugin mosquitto_dynamic_security.so\nplugin_opt_config_file {}\nlistener 1885 ::1\n",
+        file.display()
+    ));
+    assert!(imported.text("rules.toml").contains("a/%%u"));
+    imported.is_sound();
+    std::fs::write(&file, "{\n  \"clients\": 5\n}").unwrap();
+    let imported = import_text(&format!(
+        "plugin mosquitto_dynamic_security.so\nplugin_opt_config_file {}\n",
+        file.display()
+    ));
+    assert_eq!(imported.code, Some(2));
+    imported.says(&["dynsec.json: invalid type: integer `5`", "at line 2 column"]);
+}
+
+/// A user of a password file, with the password `right`.
+const HASH: &str = "$7$101$SW/4TtBNHagDXD5I$u2obeQ+85hO/CuktsfY8yJyjvh7RErMD5mOBU2eDWQcngRNA8traHVLsbbEdF6YEysRCdQpIdhsUBqJet+ADsQ==";
+
+/// With several password files each listener has steps of its own.
+#[test]
+fn several_password_files_are_steps() {
+    let folder = new_folder();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(at("one"), format!("anna:{HASH}\n")).unwrap();
+    std::fs::write(at("two"), format!("otto:{HASH}\n")).unwrap();
+    let [one, two] = ["one", "two"].map(at);
+    for text in [
+        format!(
+            "per_listener_settings true\nlistener 1884 ::1\npassword_file {one}\nlistener 1885 ::1\n\
+             password_file {two}\nallow_anonymous true\nlistener 1886 ::1\nallow_anonymous true\n"
+        ),
+        // As mosquitto 2.1 has it.
+        format!(
+            "plugin_load first /usr/lib/mosquitto_password_file.so\nplugin_opt_password_file {one}\n\
+             plugin_load second /usr/lib/mosquitto_password_file.so\nplugin_opt_password_file {two}\n\
+             listener 1884 ::1\nlistener_allow_anonymous false\nplugin_use first\n\
+             listener 1885 ::1\nlistener_allow_anonymous true\nplugin_use second\n\
+             listener 1886 ::1\nlistener_allow_anonymous true\n"
+        ),
+    ] {
+        let imported = import_text(&text);
+        imported.is_sound();
+        let config: toml::Table = imported.text("sluice.toml").parse().unwrap();
+        let steps = config["auth"]["step"].as_array().unwrap();
+        let said = |step: &toml::Value| {
+            let text = |key: &str| step.get(key).and_then(|v| v.as_str()).unwrap_or("-").to_owned();
+            format!("{} {} {}", step["listeners"][0].as_str().unwrap(), text("kind"), text("file"))
+        };
+        let steps: Vec<String> = steps.iter().map(said).collect();
+        let wanted = [
+            "mqtt-1884 password passwords",
+            "mqtt-1885 password passwords-2",
+            "mqtt-1885 anonymous -",
+            "mqtt-1886 anonymous -",
+        ];
+        assert_eq!(steps, wanted, "{:#?}", imported.lines);
+        assert_eq!(imported.text("passwords-2"), format!("otto:{HASH}\n"));
+    }
+}
+
+/// The plugins that mosquitto 2.1 ships are what the options of the same name are.
+#[test]
+fn plugins_for_files_are_their_options() {
+    let folder = new_folder();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(at("users"), format!("anna:{HASH}\n")).unwrap();
+    std::fs::write(at("list"), "user anna\ntopic read a/#\n").unwrap();
+    let [users, list] = ["users", "list"].map(at);
+    let plugins = format!(
+        "global_plugin /usr/lib/mosquitto_password_file.so\nplugin_opt_password_file {users}\n\
+         global_plugin /usr/lib/mosquitto_acl_file.so\nplugin_opt_acl_file {list}\n\
+         plugin /usr/lib/mosquitto_persist_sqlite.so\nplugin_opt_sync normal\n"
+    );
+    let options = format!("password_file {users}\nacl_file {list}\n");
+    let made = |text: &str| {
+        let imported = import_text(text);
+        imported.is_sound();
+        let [config, rules] = ["sluice.toml", "rules.toml"].map(|name| imported.text(name));
+        (config, rules, imported)
+    };
+    let listener = "listener 1884 127.0.0.1\n";
+    let (config, rules, _) = made(&format!("{options}{listener}"));
+    let (of_plugins, rules_of_plugins, imported) = made(&format!("{plugins}{listener}"));
+    assert_eq!((of_plugins, rules_of_plugins), (config, rules));
+    imported.says(&[
+        "mosquitto.conf:1: carried over: global_plugin /usr/lib/mosquitto_password_file.so",
+        "mosquitto.conf:2: carried over: plugin_opt_password_file",
+        "mosquitto.conf:5: no counterpart: plugin /usr/lib/mosquitto_persist_sqlite.so",
+        "mosquitto.conf:6: no counterpart: plugin_opt_sync normal",
+    ]);
+    // They hold for a listener too that says what else it asks.
+    let (config, ..) =
+        made(&format!("per_listener_settings true\n{plugins}{listener}allow_anonymous true\n"));
+    assert!(config.contains("password_file = \"passwords\""), "{config}");
+}
+
+/// A listener whose clients are asked for certificates of a folder.
+fn with_capath(folder: &Path, more: &str) -> Imported {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/import");
+    import_text(&format!(
+        "listener 8883 127.0.0.1\ncertfile {0}/server.pem\nkeyfile {0}/server.key\ncapath {1}\n{more}",
+        fixtures.display(),
+        folder.display()
+    ))
+}
+
+#[test]
+fn the_certificates_of_capath_are_one_file() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/import");
+    let authority = std::fs::read_to_string(fixtures.join("ca.pem")).unwrap();
+    let folder = new_folder();
+    let asked = "require_certificate true\nuse_identity_as_username true\n";
+    let imported = with_capath(folder.path(), asked);
+    imported.says(&["no file is named by a hash"]);
+    assert!(!imported.text("sluice.toml").contains("8883"));
+    for name in ["0123abcd.0", "0123abcd.1"] {
+        std::fs::write(folder.path().join(name), &authority).unwrap();
+    }
+    std::fs::write(folder.path().join("other.pem"), "nothing").unwrap();
+    let imported = with_capath(folder.path(), asked);
+    imported.says(&["conf:4: carried over: capath", "is client_ca of [listener.tls]"]);
+    assert_eq!(imported.text("client-ca-mqtt-8883.pem"), format!("{authority}\n{authority}\n"));
+    let config = imported.text("sluice.toml");
+    assert!(config.contains("client_ca = \"client-ca-mqtt-8883.pem\""), "{config}");
+    assert!(config.contains("identity = \"cn\""), "{config}");
+    imported.is_sound();
+}
+
+#[test]
+fn names_of_certificates_need_certificates() {
+    let folder = new_folder();
+    for option in ["use_identity_as_username", "use_subject_as_username"] {
+        let imported =
+            with_capath(folder.path(), &format!("{option} true\nallow_anonymous true\n"));
+        imported.says(&[&format!("not served: {option} without require_certificate")]);
+        assert!(!imported.text("sluice.toml").contains("8883"));
+        let imported =
+            with_capath(folder.path(), &format!("{option} false\nallow_anonymous true\n"));
+        assert!(imported.text("sluice.toml").contains("8883"));
+    }
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/import");
+    let authority = fixtures.join("ca.pem");
+    std::fs::copy(authority, folder.path().join("0123abcd.0")).unwrap();
+    let imported =
+        with_capath(folder.path(), "require_certificate true\nuse_subject_as_username true\n");
+    imported.says(&["no counterpart: use_subject_as_username true"]);
+    assert!(!imported.text("sluice.toml").contains("identity"));
     imported.is_sound();
 }

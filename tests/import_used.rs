@@ -298,3 +298,163 @@ fn clients_may_do_what_they_might_do_before() {
     let (broker, said) = old.moved();
     assert_eq!(before, decisions(address(&broker)), "{said:#?}");
 }
+
+/// What is set up with `mosquitto_ctrl`: equal and other priorities, roles of clients before those of groups,
+/// literal subscriptions before patterns, denials within what is allowed.
+const DYNAMIC: &[&str] = &[
+    "setDefaultACLAccess publishClientReceive allow",
+    "addRoleACL admin publishClientSend # allow",
+    "createRole base",
+    "addRoleACL base subscribeLiteral done allow",
+    "createRole sensors",
+    "addRoleACL sensors publishClientSend sensors/# allow 1",
+    "addRoleACL sensors publishClientSend sensors/secret/# deny 5",
+    "addRoleACL sensors publishClientReceive sensors/raw deny",
+    "addRoleACL sensors subscribePattern sensors/# allow",
+    "createRole literal",
+    "addRoleACL literal subscribeLiteral lit/no deny",
+    "addRoleACL literal subscribePattern lit/# allow",
+    "createRole zulu",
+    "addRoleACL zulu publishClientSend tie/x deny",
+    "addRoleACL zulu publishClientSend prio/x allow",
+    "addRoleACL zulu publishClientSend grp/x deny",
+    "createRole alpha",
+    "addRoleACL alpha publishClientSend tie/x allow",
+    "addRoleACL alpha publishClientSend prio/x deny",
+    "addRoleACL alpha publishClientSend grp/x allow",
+    "createRole guest",
+    "addRoleACL guest publishClientSend guest/x allow",
+    "addRoleACL guest subscribePattern guest/+ allow",
+    "createGroup guests",
+    "addGroupRole guests guest",
+    "addGroupRole guests base",
+    "setAnonymousGroup guests",
+    "createGroup low",
+    "addGroupRole low zulu",
+    "createGroup high",
+    "addGroupRole high alpha",
+    "addGroupRole high sensors",
+    "createClient anna -p right",
+    "addClientRole anna base",
+    "addClientRole anna zulu",
+    "addClientRole anna alpha",
+    "addClientRole anna sensors",
+    "createClient otto -p right",
+    "addClientRole otto base",
+    "addClientRole otto literal",
+    "addGroupClient low otto 1",
+    "addGroupClient high otto 5",
+    "createClient mia -p right -c c-mia",
+    "addClientRole mia base",
+    "addClientRole mia alpha 1",
+    "addClientRole mia zulu 7",
+    "addGroupClient high mia",
+    "createClient gone -p right",
+    "disableClient gone",
+];
+
+/// Topics that each client publishes to, and that the administrator publishes to for it.
+const DYNAMIC_TOPICS: &[&str] = &[
+    "sensors/1",
+    "sensors/raw",
+    "sensors/secret/1",
+    "tie/x",
+    "prio/x",
+    "grp/x",
+    "lit/yes",
+    "lit/no",
+    "guest/x",
+    "guest/y",
+    "elsewhere",
+];
+
+const DYNAMIC_FILTERS: &[&str] = &[
+    "#",
+    "sensors/#",
+    "sensors/+",
+    "lit/no",
+    "lit/#",
+    "lit/yes",
+    "guest/+",
+    "guest/#",
+    "tie/x",
+    "done",
+];
+
+/// What each client may publish and subscribe to, and what it is then sent.
+fn dynamic_decisions(at: SocketAddr) -> BTreeSet<String> {
+    let mut decided = BTreeSet::new();
+    let mut admin = Client::connect_with(at, &user("admin", "c-admin"));
+    for name in ["", "anna", "otto", "mia"] {
+        let id = format!("c-{name}");
+        let anonymous = Connect { clean_start: true, ..connect(Version::V5, &id) };
+        let asked = if name.is_empty() { anonymous } else { user(name, &id) };
+        let mut client = Client::connect_with(at, &asked);
+        for topic in DYNAMIC_TOPICS {
+            let reason = client.publish(topic, b"x");
+            let may = if reason < Reason::UnspecifiedError { "may" } else { "may not" };
+            decided.insert(format!("{name} {may} publish {topic}"));
+        }
+        for filter in DYNAMIC_FILTERS {
+            let reason = client.subscribe(&[filter], QoS::AtLeastOnce)[0];
+            let may = if reason < Reason::UnspecifiedError { "may" } else { "may not" };
+            decided.insert(format!("{name} {may} subscribe {filter}"));
+        }
+        for topic in DYNAMIC_TOPICS.iter().chain(&["done"]) {
+            admin.publish(topic, b"x");
+        }
+        loop {
+            let (topic, _) = client.message();
+            if topic == "done" {
+                break;
+            }
+            decided.insert(format!("{name} is sent {topic}"));
+        }
+        client.goodbye();
+    }
+    for (name, id) in [("gone", "c-gone"), ("mia", "c-other"), ("nobody", "c-nobody")] {
+        let mut client = Client::open(at, Version::V5);
+        client.send(&Packet::Connect(Box::new(user(name, id))));
+        let comes_in = client.connack() == Reason::Success;
+        let may_publish = comes_in && client.publish("prio/x", b"x") < Reason::UnspecifiedError;
+        decided.insert(format!("{name} as {id}: {may_publish}"));
+    }
+    decided
+}
+
+/// Where Debian's mosquitto has a plugin.
+fn plugin(name: &str) -> String {
+    let folders = std::fs::read_dir("/usr/lib").unwrap();
+    let mut files = folders.map(|folder| folder.unwrap().path().join(name));
+    files.find(|file| file.is_file()).expect("mosquitto's plugins").display().to_string()
+}
+
+#[test]
+fn dynamic_security_decides_as_before() {
+    if !installed::all(&["mosquitto", "mosquitto_ctrl"]) {
+        return;
+    }
+    let plugin = plugin("mosquitto_dynamic_security.so");
+    let folder = new_folder();
+    let file = folder.path().join("dynsec.json");
+    let control = |arguments: &[&str]| {
+        let mut command = Command::new("mosquitto_ctrl");
+        let (code, lines) = Process::start(command.args(arguments).stdin(Stdio::null())).end();
+        assert_eq!(code, Some(0), "{arguments:?}: {lines:?}");
+        assert!(!lines.iter().any(|line| line.contains("Error")), "{arguments:?}: {lines:?}");
+    };
+    let path = file.display().to_string();
+    control(&["dynsec", "init", &path, "admin", "right"]);
+    let config = format!("allow_anonymous true\nplugin {plugin}\nplugin_opt_config_file {path}\n");
+    let old = Mosquitto::start(&config, &[], &[]);
+    let port = old.at.port().to_string();
+    for command in DYNAMIC {
+        let at = ["-h", "127.0.0.1", "-p", &port, "-u", "admin", "-P", "right", "dynsec"];
+        let words: Vec<&str> = command.split(' ').collect();
+        control(&[&at[..], &words].concat());
+    }
+    let before = dynamic_decisions(old.at);
+    assert!(before.len() > 80, "{}", before.len());
+    let (broker, said) = old.moved();
+    assert_eq!(before, dynamic_decisions(address(&broker)), "{said:#?}");
+}

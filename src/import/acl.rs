@@ -7,18 +7,20 @@
 use std::path::Path;
 
 use super::ImportError;
-use super::conf::SortedConf;
+use super::conf::{OptionBlock, SortedConf};
 use super::draft::ConfigDraft;
-use super::lines::{self, ConfLine};
+use super::dynsec::DynamicSecurity;
+use super::lines;
 use super::listener::ServedListener;
+use super::plugins::{self, DYNAMIC_SECURITY};
 use super::report::{ImportReport, Place};
 use super::rules::{self, ALL, MESSAGES, PUBLISH, RECEIVE, RuleClients, SUBSCRIBE, WrittenRules};
 use super::sections::quoted;
-use super::write::ImportFiles;
-use crate::topic::{TopicFilter, TopicLimits};
 
 /// Places of access lists in reports come behind those of password files.
 const ORDER: usize = 2_000_000;
+/// Those of what dynamic security allows come behind them.
+const DYNAMIC_ORDER: usize = 3_000_000;
 
 /// The key that names the file of rules.
 const RULES_FILE: &str = "access.rules_file";
@@ -47,36 +49,33 @@ pub fn collect(
     served: &[ServedListener<'_>],
     names_checked: bool,
     draft: &mut ConfigDraft,
-    files: &ImportFiles,
     report: &mut ImportReport,
 ) -> Result<(), ImportError> {
     let mut rules = WrittenRules::default();
-    let plugin = ["plugin", "auth_plugin", "global_plugin"];
-    let mut plugins = sorted.securities().into_iter().flat_map(|block| block.options());
-    if let Some(plugin) = plugins.find(|line| plugin.contains(&line.name())) {
+    let mut lines = sorted.securities().into_iter().flat_map(|block| block.options());
+    if let Some(plugin) = lines.find(|line| line.name() == plugins::PLUGIN_UNKNOWN) {
         // What it denied is not known.
         let why = "what it allowed is not known: clients may do nothing until rules say so";
         deny(draft, plugin.place(), why, report);
     }
+    let is_limited = |security: &OptionBlock| {
+        ["acl_file", DYNAMIC_SECURITY].iter().any(|name| security.get(name).is_some())
+    };
     if sorted.is_per_listener() {
-        let has_list = |served: &&ServedListener<'_>| served.block().get("acl_file").is_some();
-        if served.iter().find(has_list).is_none() {
-            return Ok(());
-        }
-        for listener in served {
-            let clients = RuleClients::of(Some(listener.name()));
-            match listener.block().get("acl_file") {
-                None => rules.add_all(true, ALL, &clients),
-                Some(setting) => one(setting, &clients, names_checked, draft, &mut rules, report)?,
+        if served.iter().any(|served| is_limited(served.block())) {
+            for listener in served {
+                let clients = RuleClients::of(Some(listener.name()));
+                one(listener.block(), &clients, names_checked, draft, &mut rules, report)?;
             }
         }
-    } else if let Some(setting) = sorted.securities()[0].get("acl_file") {
-        one(setting, &RuleClients::of(None), names_checked, draft, &mut rules, report)?;
+    } else if is_limited(sorted.securities()[0]) {
+        let all = RuleClients::of(None);
+        one(sorted.securities()[0], &all, names_checked, draft, &mut rules, report)?;
     }
     if rules.is_empty() {
         return Ok(());
     }
-    files.write("rules.toml", &rules.to_string())?;
+    draft.files.write("rules.toml", &rules.to_string())?;
     draft.sections.set(RULES_FILE, quoted("rules.toml"));
     draft.sections.set("access.default", "deny");
     Ok(())
@@ -88,15 +87,31 @@ fn deny(draft: &mut ConfigDraft, place: &Place, why: &str, report: &mut ImportRe
     report.differs(place, format!("access.default = \"deny\": {why}"));
 }
 
-/// Adds the rules of one list.
+/// Adds the rules for clients of which `security` says what they are asked for.
 fn one(
-    setting: &ConfLine,
+    security: &OptionBlock,
     clients: &RuleClients,
     names_checked: bool,
     draft: &ConfigDraft,
     rules: &mut WrittenRules,
     report: &mut ImportReport,
 ) -> Result<(), ImportError> {
+    let list = security.get("acl_file");
+    if let Some(setting) = security.get(DYNAMIC_SECURITY) {
+        if let Some(list) = list {
+            let why = "dynamic security decides; what this list alone allowed is denied";
+            report.missing(list.place(), format!("{}: {why}", list.option()));
+        }
+        let (dynamic, place) = DynamicSecurity::read(&draft.path(setting.value()), DYNAMIC_ORDER)?;
+        let said = format!("{} is {RULES_FILE} = \"rules.toml\"", setting.option());
+        report.carried(setting.place(), said);
+        dynamic.add_to(rules, clients, &place, report);
+        return Ok(());
+    }
+    let Some(setting) = list else {
+        rules.add_all(true, ALL, clients);
+        return Ok(());
+    };
     let list = AclList::read(&draft.path(setting.value()), report)?;
     if list.is_empty() {
         let why = "it has no topic and no pattern: all is allowed, as mosquitto has it";
@@ -226,7 +241,5 @@ fn entry(place: &Place, text: &str) -> Option<AclEntry> {
         _ => return None,
     };
     let topic = topic.trim().to_owned();
-    let limits = TopicLimits { bytes_max: 65_535, levels_max: 65_535 };
-    TopicFilter::parse(&topic, &limits).ok()?;
-    Some(AclEntry { place: place.clone(), denies, actions, topic })
+    rules::is_filter(&topic).then(|| AclEntry { place: place.clone(), denies, actions, topic })
 }

@@ -1,6 +1,7 @@
 //! Which option belongs to what: to the whole, to a listener, to a bridge.
 
-use super::lines::ConfLine;
+use super::lines::{ConfLine, LineScope};
+use super::plugins;
 
 /// Options of a listener. Before the first `listener` they are of the default one.
 const LISTENER: &[&str] = &[
@@ -49,9 +50,15 @@ const SECURITY: &[&str] = &[
     "auth_plugin_deny_special_chars",
     "auto_id_prefix",
     "password_file",
-    "plugin",
     "psk_file",
+    plugins::DYNAMIC_SECURITY,
+    plugins::PLUGIN_HARMLESS,
+    plugins::PLUGIN_KNOWN,
+    plugins::PLUGIN_UNKNOWN,
 ];
+
+/// Options that say of one listener what is asked of its clients, also without `per_listener_settings`.
+const OF_ONE: &[&str] = &["listener_allow_anonymous", "listener_auto_id_prefix", "plugin_use"];
 
 /// Options of a bridge.
 const BRIDGE: &[&str] = &[
@@ -136,6 +143,7 @@ impl OptionBlock {
 impl SortedConf {
     /// Sorts.
     pub fn of(settings: Vec<ConfLine>) -> SortedConf {
+        let settings = plugins::resolve(settings);
         let per_listener = settings.iter().any(|setting| {
             setting.name() == "per_listener_settings" && setting.flag() == Some(true)
         });
@@ -146,8 +154,22 @@ impl SortedConf {
             bridges: Vec::new(),
             per_listener,
         };
+        let of_one = settings.iter().any(|setting| OF_ONE.contains(&setting.name()));
         settings.into_iter().for_each(|setting| sorted.add(setting));
+        if per_listener || of_one {
+            sorted.separate();
+        }
         sorted
+    }
+
+    /// Gives each listener its own of what is asked of all clients.
+    fn separate(&mut self) {
+        self.per_listener = true;
+        let shared = std::mem::take(&mut self.security.options);
+        for listener in self.listeners.iter_mut().filter(|listener| !listener.is_closed()) {
+            // What a listener says itself comes behind, and counts.
+            listener.options.splice(..0, shared.iter().cloned());
+        }
     }
 
     fn add(&mut self, setting: ConfLine) {
@@ -158,9 +180,17 @@ impl SortedConf {
         } else if BRIDGE.contains(&name) || name.starts_with("bridge_") {
             self.bridges.push(setting);
         } else if SECURITY.contains(&name) || of_plugin {
-            let listener = self.listeners.last_mut().filter(|_| self.per_listener);
+            let is_own = match setting.scope() {
+                LineScope::Shared => self.per_listener,
+                LineScope::All => false,
+                LineScope::One => true,
+            };
+            let listener = self.listeners.last_mut().filter(|_| is_own);
             listener.unwrap_or(&mut self.security).options.push(setting);
-        } else if LISTENER.contains(&name) {
+        } else if let Some(means) = name.strip_prefix("listener_") {
+            let setting = setting.clone().renamed(means, setting.value());
+            self.listeners.last_mut().expect("the default one").options.push(setting);
+        } else if LISTENER.contains(&name) || name == "plugin_use" {
             self.listeners.last_mut().expect("the default one").options.push(setting);
         } else {
             self.general.push(setting);

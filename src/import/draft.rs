@@ -1,10 +1,13 @@
 //! The configuration of Sluice as it is made.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use super::ImportError;
 use super::lines::ConfLine;
 use super::report::ImportReport;
 use super::sections::{ConfigSections, bytes, seconds};
+use super::write::ImportFiles;
 
 /// Longest packet that is set: what else is bounded by default holds it.
 pub const PACKET_MAX: u64 = 256 << 20;
@@ -21,6 +24,8 @@ pub const QUEUED_BYTES: u64 = 1 << 30;
 pub struct ConfigDraft {
     /// What was set.
     pub sections: ConfigSections,
+    /// What is made.
+    pub files: ImportFiles,
     /// The folder of mosquitto's configuration.
     base: PathBuf,
     packet: Option<u64>,
@@ -34,9 +39,10 @@ pub struct ConfigDraft {
 
 impl ConfigDraft {
     /// Nothing yet, of a configuration in the folder `base`.
-    pub fn new(base: PathBuf) -> ConfigDraft {
+    pub fn new(base: PathBuf, files: ImportFiles) -> ConfigDraft {
         ConfigDraft {
             sections: ConfigSections::default(),
+            files,
             base,
             packet: None,
             queue_bytes: None,
@@ -126,6 +132,20 @@ impl ConfigDraft {
             setting.place(),
             format!("{}: the store is a folder, store.path", setting.option()),
         );
+    }
+
+    /// Writes `sluice.toml`.
+    pub fn write_config(&self, listeners: &str, bridges: &[ConfLine]) -> Result<(), ImportError> {
+        let mut text = String::from("# Made by `sluice import mosquitto`.\n");
+        text.push_str(listeners);
+        let _ = write!(text, "{}", self.sections);
+        if !bridges.is_empty() {
+            text.push_str("\n# Bridges, as mosquitto had them: Sluice has none yet.\n");
+        }
+        for line in bridges {
+            let _ = writeln!(text, "#   {}", line.option());
+        }
+        self.files.write("sluice.toml", &text).map(|_| ())
     }
 
     /// Makes values fit each other.

@@ -12,6 +12,20 @@ pub struct ConfLine {
     place: Place,
     name: String,
     value: String,
+    /// What it was called before [`ConfLine::renamed`], with its value.
+    written: Option<String>,
+    scope: LineScope,
+}
+
+/// For which listeners a line holds that says what is asked of clients.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LineScope {
+    /// `per_listener_settings` says it.
+    Shared,
+    /// All, wherever it stands.
+    All,
+    /// The one that it stands behind.
+    One,
 }
 
 impl ConfLine {
@@ -30,8 +44,27 @@ impl ConfLine {
         &self.value
     }
 
+    /// The same line as another option.
+    pub fn renamed(self, name: &str, value: &str) -> ConfLine {
+        let written = Some(self.option());
+        ConfLine { name: name.to_owned(), value: value.to_owned(), written, ..self }
+    }
+
+    /// The same line for other listeners.
+    pub fn scoped(self, scope: LineScope) -> ConfLine {
+        ConfLine { scope, ..self }
+    }
+
+    /// For which listeners it holds.
+    pub fn scope(&self) -> LineScope {
+        self.scope
+    }
+
     /// Both, as they are written; what is secret is left out.
     pub fn option(&self) -> String {
+        if let Some(written) = &self.written {
+            return written.clone();
+        }
         if self.is_secret() || self.value.is_empty() {
             return self.name.clone();
         }
@@ -91,7 +124,8 @@ impl ConfReader {
             }
             let (name, value) = line.split_once([' ', '\t']).unwrap_or((line, ""));
             let (name, value) = (name.to_owned(), value.trim().to_owned());
-            let setting = ConfLine { place: place.at(number), name, value };
+            let place = place.at(number);
+            let setting = ConfLine { place, name, value, written: None, scope: LineScope::Shared };
             match (setting.name.as_str(), may_include) {
                 ("include_dir", true) => {
                     for file in included(Path::new(&setting.value))? {
@@ -109,13 +143,21 @@ impl ConfReader {
     }
 }
 
-/// The files that are read of a folder, in mosquitto's order.
+/// The files that are read of a folder.
 fn included(folder: &Path) -> Result<Vec<PathBuf>, ImportError> {
+    files_of(folder, |path| path.extension().is_some_and(|extension| extension == "conf"))
+}
+
+/// The files of a folder that are `wanted`, in the order of their names, as mosquitto has it.
+pub fn files_of(
+    folder: &Path,
+    wanted: impl Fn(&Path) -> bool,
+) -> Result<Vec<PathBuf>, ImportError> {
     let failed = |error: std::io::Error| ImportError::file("read", folder, &error);
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
-        if path.extension().is_some_and(|extension| extension == "conf") {
+        if wanted(&path) {
             files.push(path);
         }
     }

@@ -6,7 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddr
 use super::conf::{OptionBlock, SortedConf};
 use super::draft::{ConfigDraft, number};
 use super::lines::ConfLine;
-use super::passwords::ImportedLogins;
+use super::passwords::{self, ImportedLogins};
+use super::plugins;
 use super::report::{ImportReport, Place};
 use super::sections::quoted;
 use super::tls;
@@ -27,10 +28,10 @@ const MISSING: &[(&str, &str)] = &[
 /// The same of what is asked of clients.
 const SECURITY_MISSING: &[(&str, &str)] = &[
     ("allow_zero_length_clientid", "a client without DbClient Identifier is given one"),
-    ("auth_plugin", "there are no plugins"),
     ("auth_plugin_deny_special_chars", "there are no plugins"),
     ("auto_id_prefix", "DbClient Identifiers that are given are random"),
-    ("plugin", "there are no plugins"),
+    (plugins::PLUGIN_HARMLESS, "there are no plugins; this one asks nothing of clients"),
+    (plugins::PLUGIN_UNKNOWN, "there are no plugins"),
     ("psk_file", "TLS with pre-shared keys is not there"),
 ];
 
@@ -59,9 +60,15 @@ impl<'a> ServedListener<'a> {
     }
 
     /// What mosquitto opens without being told; no listener at all is none of ours.
-    fn local(sorted: &'a SortedConf) -> ServedListener<'a> {
-        let (name, text) = ("mqtt-1883".to_owned(), LOCAL.to_owned());
-        ServedListener { name, block: sorted.default_listener(), text }
+    fn local(sorted: &'a SortedConf, logins: &ImportedLogins) -> ServedListener<'a> {
+        let (name, block) = ("mqtt-1883".to_owned(), sorted.default_listener());
+        let mut text = LOCAL.to_owned();
+        if logins.are_steps() {
+            text.push_str(&logins.steps(&name, sorted.security(block), false, true));
+        } else {
+            text.push_str("allow_anonymous = true\n");
+        }
+        ServedListener { name, block, text }
     }
 }
 
@@ -79,7 +86,7 @@ pub fn translate<'a>(
         served.extend(next);
     }
     if served.is_empty() {
-        served.push(ServedListener::local(sorted));
+        served.push(ServedListener::local(sorted, logins));
     }
     for block in sorted.securities() {
         if !std::ptr::eq(block, sorted.default_listener()) || !block.is_closed() {
@@ -102,7 +109,6 @@ const LOCAL: &str = "
 [[listener]]
 name = \"mqtt-1883\"
 address = \"127.0.0.1:1883\"
-allow_anonymous = true
 ";
 
 fn section<'a>(
@@ -136,18 +142,25 @@ fn section<'a>(
         Ok(address) => address,
         Err(why) => return lost(&why, report),
     };
-    let tls = match tls::translate(block, draft, report) {
-        Ok(tls) => tls,
-        Err(why) => return lost(why, report),
-    };
     let name = name(address.port(), before);
+    let tls = match tls::translate(block, &name, draft, report) {
+        Ok(tls) => tls,
+        Err(why) => return lost(&why, report),
+    };
     report.carried(head.place(), format!("{} is [[listener]] {name}, {address}", head.option()));
     let mut text = format!("\n[[listener]]\nname = {}\naddress = \"{address}\"\n", quoted(&name));
-    let open = admits_anonymous(block, sorted.security(block), logins, head.place(), report);
-    let _ = writeln!(text, "allow_anonymous = {open}");
+    let security = sorted.security(block);
+    let is_open = admits_anonymous(block, security, logins, head.place(), report);
+    if !logins.are_steps() {
+        let _ = writeln!(text, "allow_anonymous = {is_open}");
+    }
     block.options().iter().for_each(|setting| option(setting, &mut text, report));
-    if let Some(tls) = tls {
+    if let Some(tls) = &tls {
         let _ = write!(text, "\n{tls}");
+    }
+    if logins.are_steps() {
+        let by_certificate = tls.is_some_and(|tls| tls.contains("\nidentity = "));
+        text.push_str(&logins.steps(&name, security, by_certificate, is_open));
     }
     Some(ServedListener { name, block, text })
 }
@@ -229,9 +242,9 @@ fn admits_anonymous(
 ) -> bool {
     let open = security.is_set("allow_anonymous");
     let needs_certificate = block.is_set("require_certificate");
-    let checked = security.get("password_file").is_some();
+    let checked = passwords::named(security).next().is_some();
     if open && !checked {
-        let why = if logins.are_checked() {
+        let why = if logins.are_checked() && !logins.are_steps() {
             "clients with a user name need its password here too"
         } else {
             "a user name that nothing checks counts as none"
@@ -244,7 +257,7 @@ fn admits_anonymous(
         return true;
     }
     if !open && !checked && !needs_certificate {
-        let why = if logins.have_users() {
+        let why = if logins.have_users() && !logins.are_steps() {
             "users of the password file can connect"
         } else {
             "no client can connect; set users with `sluice passwd`, or allow_anonymous"
@@ -293,6 +306,10 @@ fn security(block: &OptionBlock, report: &mut ImportReport) {
         let (place, option) = (setting.place(), setting.option());
         match setting.name() {
             "allow_anonymous" => report.carried(place, format!("{option} is allow_anonymous")),
+            plugins::PLUGIN_KNOWN => {
+                report.carried(place, format!("{option}: its options say what becomes of it"));
+            }
+            "plugin_use" => report.carried(place, format!("{option}: as if it stood here")),
             "allow_zero_length_clientid" if setting.flag() == Some(true) => {
                 report.carried(place, format!("{option}: as here"));
             }

@@ -1,12 +1,15 @@
-//! The password file: its format is Sluice's.
+//! Password files, whose format is Sluice's, and the clients of dynamic security, which become one.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use super::ImportError;
-use super::conf::SortedConf;
+use super::conf::{OptionBlock, SortedConf};
 use super::draft::ConfigDraft;
-use super::lines;
-use super::report::ImportReport;
+use super::dynsec::DynamicSecurity;
+use super::lines::{self, ConfLine};
+use super::plugins::DYNAMIC_SECURITY;
+use super::report::{ImportReport, Place};
 use super::sections::quoted;
 use super::write::ImportFiles;
 use crate::auth::{PasswordFile, PasswordFileError};
@@ -14,59 +17,124 @@ use crate::auth::{PasswordFile, PasswordFileError};
 /// Hashes that Sluice reads.
 const HASHES: &[&str] = &["$7$", "$6$", "$argon2id$"];
 
-/// Places of the password file in reports come behind those of the configuration.
+/// Places of password files in reports come behind those of the configuration.
 const ORDER: usize = 1_000_000;
 
+/// Options that name users, in the order in which mosquitto asks them.
+const SOURCES: &[&str] = &[DYNAMIC_SECURITY, "password_file"];
+
 /// What clients are asked for.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ImportedLogins {
-    /// The password file in mosquitto's configuration that is in force.
-    file: Option<String>,
+    /// Each option that names users, its file, and the password file that it became.
+    files: Vec<LoginFile>,
+}
+
+#[derive(Debug)]
+struct LoginFile {
+    option: String,
+    value: String,
+    name: String,
+    has_users: bool,
 }
 
 impl ImportedLogins {
     /// Whether passwords are checked at all.
     pub fn are_checked(&self) -> bool {
-        self.file.is_some()
+        !self.files.is_empty()
     }
 
     /// Whether there may be a user with a password.
     pub fn have_users(&self) -> bool {
-        self.file.as_deref().is_some_and(|file| !file.is_empty())
+        self.files.iter().any(|file| file.has_users)
+    }
+
+    /// Whether each listener has steps of its own: one password file is not enough.
+    pub fn are_steps(&self) -> bool {
+        self.files.len() > 1
+    }
+
+    /// The password files for the clients of a listener, in their order.
+    fn of<'l>(&'l self, security: &'l OptionBlock) -> impl Iterator<Item = &'l str> {
+        named(security).filter_map(|setting| self.find(setting)).map(|file| file.name.as_str())
+    }
+
+    fn find(&self, setting: &ConfLine) -> Option<&LoginFile> {
+        self.files
+            .iter()
+            .find(|file| file.option == setting.name() && file.value == setting.value())
+    }
+
+    /// The steps of a listener's logins.
+    pub fn steps(
+        &self,
+        listener: &str,
+        security: &OptionBlock,
+        by_certificate: bool,
+        is_open: bool,
+    ) -> String {
+        let mut text = String::new();
+        let mut step = |kind: &str, file: Option<&str>| {
+            let listeners = format!("listeners = [{}]", quoted(listener));
+            let _ = writeln!(text, "\n[[auth.step]]\nkind = \"{kind}\"\n{listeners}");
+            if let Some(file) = file {
+                let _ = writeln!(text, "file = {}", quoted(file));
+            }
+        };
+        if by_certificate {
+            step("certificate", None);
+        }
+        self.of(security).for_each(|file| step("password", Some(file)));
+        if is_open {
+            step("anonymous", None);
+        }
+        text
     }
 }
 
-/// Writes the password file that mosquitto's configuration names.
+/// The options of a listener that name users.
+pub fn named(security: &OptionBlock) -> impl Iterator<Item = &ConfLine> {
+    SOURCES.iter().filter_map(|name| security.get(name))
+}
+
+/// Writes the password files that mosquitto's configuration names.
 pub fn collect(
     sorted: &SortedConf,
     draft: &mut ConfigDraft,
-    files: &ImportFiles,
     report: &mut ImportReport,
 ) -> Result<ImportedLogins, ImportError> {
-    let mut logins = ImportedLogins { file: None };
-    for setting in sorted.securities().into_iter().filter_map(|block| block.get("password_file")) {
-        let (place, option) = (setting.place(), setting.option());
-        match &logins.file {
-            None => {
-                logins.file = Some(setting.value().to_owned());
-                draft.sections.set("auth.password_file", quoted("passwords"));
-                report.carried(place, format!("{option} is auth.password_file = \"passwords\""));
-                copy(&draft.path(setting.value()), files, report)?;
-            }
-            Some(file) if file == setting.value() => {
-                report.carried(place, format!("{option} is auth.password_file too"));
-            }
-            Some(_) => {
-                let why = "there is one password file for all listeners; these users are refused";
-                report.missing(place, format!("{option}: {why}"));
-            }
+    let mut logins = ImportedLogins::default();
+    for setting in sorted.securities().into_iter().flat_map(named) {
+        let name = match (logins.find(setting), logins.files.len()) {
+            (Some(file), _) => file.name.clone(),
+            (None, 0) => "passwords".to_owned(),
+            (None, number) => format!("passwords-{}", number + 1),
+        };
+        report.carried(setting.place(), format!("{} is the file {name:?}", setting.option()));
+        if logins.find(setting).is_some() {
+            continue;
         }
+        let path = draft.path(setting.value());
+        let order = ORDER + logins.files.len();
+        let (text, place) = if setting.name() == DYNAMIC_SECURITY {
+            let (dynamic, place) = DynamicSecurity::read(&path, order)?;
+            (dynamic.passwords(&place, report), place)
+        } else {
+            let (text, place) = lines::text(&path, order)?;
+            (kept(&text, &place, report), place)
+        };
+        write(&name, &text, &place, &draft.files, report)?;
+        let (option, value) = (setting.name().to_owned(), setting.value().to_owned());
+        logins.files.push(LoginFile { option, value, name, has_users: !text.is_empty() });
     }
     if !logins.are_checked() && refuses_everybody(sorted) {
         // Without a file Sluice would say that nothing checks the clients.
+        draft.files.write("passwords", "")?;
+        let (option, value, name) = (String::new(), String::new(), "passwords".to_owned());
+        logins.files.push(LoginFile { option, value, name, has_users: false });
+    }
+    if logins.are_checked() && !logins.are_steps() {
         draft.sections.set("auth.password_file", quoted("passwords"));
-        files.write("passwords", "")?;
-        logins.file = Some(String::new());
     }
     Ok(logins)
 }
@@ -79,10 +147,10 @@ fn refuses_everybody(sorted: &SortedConf) -> bool {
     })
 }
 
-fn copy(path: &Path, files: &ImportFiles, report: &mut ImportReport) -> Result<(), ImportError> {
-    let (text, place) = lines::text(path, ORDER)?;
+/// The lines of a password file that Sluice reads.
+fn kept(text: &str, place: &Place, report: &mut ImportReport) -> String {
     let mut kept = String::new();
-    let mut users = std::collections::BTreeSet::new();
+    let mut users = BTreeSet::new();
     for (line, number) in text.lines().zip(1..) {
         if line.trim().is_empty() || line.starts_with('#') {
             continue;
@@ -100,14 +168,24 @@ fn copy(path: &Path, files: &ImportFiles, report: &mut ImportReport) -> Result<(
             kept.push('\n');
         }
     }
-    report.carried(&place, format!("{} users, with their hashes as they are", users.len()));
-    let path = files.write("passwords", &kept)?;
+    report.carried(place, format!("{} users, with their hashes as they are", users.len()));
+    kept
+}
+
+fn write(
+    name: &str,
+    text: &str,
+    place: &Place,
+    files: &ImportFiles,
+    report: &mut ImportReport,
+) -> Result<(), ImportError> {
+    let path = files.write(name, text)?;
     match PasswordFile::load(&path) {
         Ok(_) => {}
         Err(PasswordFileError::Line { line, problem, .. }) => {
-            report.differs(&place, format!("line {line} of {}: {problem}", path.display()));
+            report.differs(place, format!("line {line} of {}: {problem}", path.display()));
         }
-        Err(error) => report.differs(&place, error.to_string()),
+        Err(error) => report.differs(place, error.to_string()),
     }
     Ok(())
 }

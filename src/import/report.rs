@@ -61,7 +61,7 @@ impl Fate {
 }
 
 /// What became of one line.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ImportFinding {
     place: Place,
     fate: Fate,
@@ -124,6 +124,8 @@ impl ImportReport {
 
     pub(super) fn sort(&mut self) {
         self.findings.sort_by(|one, other| one.place.cmp(&other.place));
+        // What stands for several listeners is said once.
+        self.findings.dedup();
     }
 }
 

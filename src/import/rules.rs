@@ -1,10 +1,11 @@
-//! WrittenRules as they are written.
+//! Rules as they are written.
 
 use std::fmt::{self, Write};
 
 use toml::Value;
 
 use super::sections::quoted;
+use crate::topic::{TopicFilter, TopicLimits};
 
 /// The topics that `#` does not match, of those that everything is allowed of.
 const SYSTEM: &str = "$SYS/#";
@@ -20,6 +21,8 @@ pub const ALL: &[&str] = &["all"];
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct RuleClients {
     user: Option<String>,
+    group: Option<String>,
+    client_id: Option<String>,
     listener: Option<String>,
 }
 
@@ -32,14 +35,27 @@ struct WrittenRule {
     topics: Vec<String>,
 }
 
-/// WrittenRules in their order.
+/// Rules in their order, and groups of users.
 #[derive(Clone, Debug, Default)]
-pub struct WrittenRules(Vec<WrittenRule>);
+pub struct WrittenRules {
+    rules: Vec<WrittenRule>,
+    groups: Vec<(String, Vec<String>)>,
+}
 
 impl RuleClients {
     /// All clients, or those of a listener.
     pub fn of(listener: Option<&str>) -> RuleClients {
-        RuleClients { user: None, listener: listener.map(str::to_owned) }
+        RuleClients { listener: listener.map(str::to_owned), ..RuleClients::default() }
+    }
+
+    /// Those of them that are in this group.
+    pub fn with_group(&self, group: &str) -> RuleClients {
+        RuleClients { group: Some(group.to_owned()), ..self.clone() }
+    }
+
+    /// Those of them that have this Client Identifier: a pattern.
+    pub fn with_client_id(&self, id: &str) -> RuleClients {
+        RuleClients { client_id: Some(id.to_owned()), ..self.clone() }
     }
 
     /// Those of them that have this user name: a pattern.
@@ -51,7 +67,15 @@ impl RuleClients {
 impl WrittenRules {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.rules.is_empty()
+    }
+
+    /// Adds a group of users with these roles, and gives it a name.
+    pub fn add_group(&mut self, roles: &str, users: &[&str]) -> String {
+        let name = format!("{}: {roles}", self.groups.len() + 1);
+        let users = users.iter().map(|&user| user.to_owned()).collect();
+        self.groups.push((name.clone(), users));
+        name
     }
 
     /// Adds a rule, or its topic to the last one, if that is the same otherwise.
@@ -63,7 +87,7 @@ impl WrittenRules {
         topic: &str,
     ) {
         let topic = topic.to_owned();
-        match self.0.last_mut() {
+        match self.rules.last_mut() {
             Some(last)
                 if (last.allows, last.actions, &last.clients) == (allows, actions, clients)
                     && !last.topics.is_empty() =>
@@ -72,7 +96,7 @@ impl WrittenRules {
                     last.topics.push(topic);
                 }
             }
-            _ => self.0.push(WrittenRule {
+            _ => self.rules.push(WrittenRule {
                 allows,
                 actions,
                 clients: clients.clone(),
@@ -89,8 +113,13 @@ impl WrittenRules {
         clients: &RuleClients,
     ) {
         let topics = if allows { vec!["#".to_owned(), SYSTEM.to_owned()] } else { Vec::new() };
-        self.0.push(WrittenRule { allows, actions, clients: clients.clone(), topics });
+        self.rules.push(WrittenRule { allows, actions, clients: clients.clone(), topics });
     }
+}
+
+/// Whether it is a Topic Filter.
+pub fn is_filter(text: &str) -> bool {
+    TopicFilter::parse(text, &TopicLimits { bytes_max: 65_535, levels_max: 65_535 }).is_ok()
 }
 
 /// A topic of mosquitto as a rule has it. In one of a `pattern`, `%u` and `%c` stand for what they do here.
@@ -105,16 +134,23 @@ pub fn topic(text: &str, is_pattern: bool) -> String {
 impl fmt::Display for WrittenRules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("# Made by `sluice import mosquitto`. The first rule that fits decides.\n")?;
-        for rule in &self.0 {
-            let list =
-                |texts: &[String]| Value::Array(texts.iter().map(|text| quoted(text)).collect());
+        let list = |texts: &[String]| Value::Array(texts.iter().map(|text| quoted(text)).collect());
+        for (name, users) in &self.groups {
+            writeln!(f, "\n[[group]]\nname = {}\nusers = {}", quoted(name), list(users))?;
+        }
+        for rule in &self.rules {
             let actions: Vec<String> =
                 rule.actions.iter().map(|&action| action.to_owned()).collect();
             let key = if rule.allows { "allow" } else { "deny" };
             writeln!(f, "\n[[rule]]\n{key} = {}", list(&actions))?;
             let mut conditions = String::new();
-            for (key, text) in [("user", &rule.clients.user), ("listener", &rule.clients.listener)]
-            {
+            let of = &rule.clients;
+            for (key, text) in [
+                ("user", &of.user),
+                ("group", &of.group),
+                ("client_id", &of.client_id),
+                ("listener", &of.listener),
+            ] {
                 if let Some(text) = text {
                     writeln!(conditions, "{key} = {}", quoted(text))?;
                 }

@@ -1,14 +1,11 @@
 //! The files that are made.
 
-use std::fmt::Write as _;
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::ImportError;
-use super::draft::ConfigDraft;
-use super::lines::ConfLine;
 use super::report::{ImportReport, Place};
 use crate::settings;
 
@@ -47,25 +44,6 @@ impl ImportFiles {
         });
         written.map_err(|error| ImportError::file("write", &path, &error))?;
         Ok(path)
-    }
-
-    /// Writes `sluice.toml`.
-    pub fn write_config(
-        &self,
-        draft: &ConfigDraft,
-        listeners: &str,
-        bridges: &[ConfLine],
-    ) -> Result<(), ImportError> {
-        let mut text = String::from("# Made by `sluice import mosquitto`.\n");
-        text.push_str(listeners);
-        let _ = write!(text, "{}", draft.sections);
-        if !bridges.is_empty() {
-            text.push_str("\n# Bridges, as mosquitto had them: Sluice has none yet.\n");
-        }
-        for line in bridges {
-            let _ = writeln!(text, "#   {}", line.option());
-        }
-        self.write("sluice.toml", &text).map(|_| ())
     }
 
     /// Says what `sluice check` would.

@@ -21,7 +21,7 @@ use sluicemq::broker::mailbox::{
 };
 use sluicemq::broker::pools::{EgressPool, EgressSlot};
 use sluicemq::broker::ports::Store;
-use sluicemq::broker::registry::{Claim, Claimant, Parked, Quota, Registry};
+use sluicemq::broker::registry::{Claim, Claimant, Parked, Quotas, Registry};
 use sluicemq::broker::{Broker, Link, Ports};
 use sluicemq::codec::{
     Ack, Packet, Properties, Publish, QoS, Reason, Subscribe, SubscribeOptions, Version,
@@ -379,9 +379,9 @@ fn claimant(registry: &Registry, newest: u64, lasts: bool, held: &Mutex<u32>) ->
     let claim = registry.claim(&wish, NOW, &mut wakers).expect("the same user").number;
     wakers.drain(..).for_each(Waker::wake);
     let totals = Totals { sessions_max: 10, ..Totals::default() };
-    let quota = Quota::of_sessions(&totals, false);
+    let quotas = Quotas::of_sessions(&totals);
     let (id, session, mailbox) = loop {
-        match registry.settle(&client, claim, &identity, &quota, &waker) {
+        match registry.settle(&client, claim, &identity, quotas.now(false), &waker) {
             Claim::Pending => bell.wait(),
             Claim::Overtaken => return (claim, false),
             Claim::Full(_) => panic!("one Session is not too many"),

@@ -55,7 +55,7 @@ use crate::time::Time;
 use mailbox::Effects;
 use metrics::{Counter, Metrics};
 use ports::{Authenticator, Receipt, Store};
-use registry::{Due, Registry};
+use registry::{Due, Quotas, Registry};
 use router::Router;
 use topic_ledger::TopicLedger;
 use turn::{Scratch, Turn, press};
@@ -88,6 +88,7 @@ pub struct Broker(Arc<Shared>);
 struct Shared {
     policy: Policy,
     totals: config::Totals,
+    session_quotas: Quotas,
     settings: config::BrokerConfig,
     classes: classes::Classes,
     pools: pools::Pools,
@@ -130,6 +131,7 @@ impl Broker {
         Broker(Arc::new(Shared {
             policy: Policy::new(&config.limits, &config.session),
             totals: config.totals.clone(),
+            session_quotas: Quotas::of_sessions(&config.totals),
             classes: classes::Classes::new(config),
             pools: pools::Pools::new(config),
             listeners: listeners::Listeners::default(),

@@ -1,19 +1,22 @@
 //! How many Sessions each owner has: a user that was verified, or the network of clients that were not. What
 //! one owner may have, and which Session makes room.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+
+use foldhash::fast::FixedState;
 
 use crate::config::Totals;
 use crate::message::{ClientId, Grounds, Identity, Network, RefusalKind, SessionId};
 
 /// The Sessions of all owners.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Shares {
     /// Those of all clients without a verified user name.
     unverified: usize,
-    networks: BTreeMap<Network, NetworkSessions>,
-    users: BTreeMap<Arc<str>, usize>,
+    networks: HashMap<Network, NetworkSessions, FixedState>,
+    users: HashMap<Arc<str>, usize, FixedState>,
     /// Networks with parked Sessions, by how many Sessions they have.
     ranks: BTreeSet<(usize, Network)>,
 }
@@ -25,6 +28,10 @@ struct NetworkSessions {
     /// Those without a connection: the one that was made first comes first.
     parked: BTreeMap<SessionId, ClientId>,
 }
+
+/// What owners may have of a total where no user is verified, and where users are.
+#[derive(Clone, Copy, Debug)]
+pub struct Quotas([Quota; 2]);
 
 /// What owners may have of a total.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -50,9 +57,21 @@ pub(super) enum SessionRoom {
     Full(Grounds),
 }
 
+impl Quotas {
+    /// Of the total of Sessions.
+    pub fn of_sessions(totals: &Totals) -> Quotas {
+        Quotas([false, true].map(|verifies| Quota::of_sessions(totals, verifies)))
+    }
+
+    /// What holds now; `verifies`: users are verified.
+    pub fn now(&self, verifies: bool) -> &Quota {
+        &self.0[usize::from(verifies)]
+    }
+}
+
 impl Quota {
     /// Of the total of Sessions. Where no user is verified none is kept free for them.
-    pub fn of_sessions(totals: &Totals, verifies: bool) -> Quota {
+    fn of_sessions(totals: &Totals, verifies: bool) -> Quota {
         let total = totals.sessions_max as usize;
         let share = |of: usize, percent: u32| (of * percent as usize).div_ceil(100);
         let unverified = if verifies { share(total, totals.unverified_share) } else { total };
@@ -62,6 +81,17 @@ impl Quota {
 }
 
 impl Shares {
+    /// Nobody has a Session; `seed` feeds the hashes.
+    pub fn new(seed: u64) -> Shares {
+        let hash = FixedState::with_seed(seed);
+        Shares {
+            unverified: 0,
+            networks: HashMap::with_hasher(hash.clone()),
+            users: HashMap::with_hasher(hash),
+            ranks: BTreeSet::new(),
+        }
+    }
+
     /// There is another Session of `owner`.
     pub fn add(&mut self, owner: &Identity) {
         match &owner.user_name {
@@ -79,10 +109,10 @@ impl Shares {
             self.unverified -= 1;
             return self.change(owner.network(), |held| held.sessions -= 1);
         };
-        let Some(sessions) = self.users.get_mut(user) else { return };
-        *sessions -= 1;
-        if *sessions == 0 {
-            self.users.remove(user);
+        let Entry::Occupied(mut sessions) = self.users.entry(user.clone()) else { return };
+        *sessions.get_mut() -= 1;
+        if *sessions.get() == 0 {
+            sessions.remove();
         }
     }
 
@@ -146,15 +176,32 @@ impl Shares {
     }
 
     fn change(&mut self, network: Network, change: impl FnOnce(&mut NetworkSessions)) {
-        let held = self.networks.entry(network).or_default();
-        self.ranks.remove(&(held.sessions, network));
-        change(held);
-        if !held.parked.is_empty() {
-            self.ranks.insert((held.sessions, network));
+        let mut held = match self.networks.entry(network) {
+            Entry::Occupied(held) => held,
+            Entry::Vacant(vacant) => vacant.insert_entry(NetworkSessions::default()),
+        };
+        let before = held.get().rank();
+        change(held.get_mut());
+        let after = held.get().rank();
+        if held.get().sessions == 0 {
+            held.remove();
         }
-        if held.sessions == 0 {
-            self.networks.remove(&network);
+        if before == after {
+            return;
         }
+        if let Some(sessions) = before {
+            self.ranks.remove(&(sessions, network));
+        }
+        if let Some(sessions) = after {
+            self.ranks.insert((sessions, network));
+        }
+    }
+}
+
+impl NetworkSessions {
+    /// How many there are, if any of them is parked.
+    fn rank(&self) -> Option<usize> {
+        (!self.parked.is_empty()).then_some(self.sessions)
     }
 }
 
@@ -187,7 +234,7 @@ mod tests {
 
     #[test]
     fn the_oldest_of_the_network_with_most_makes_room_and_never_a_users() {
-        let mut shares = Shares::default();
+        let mut shares = Shares::new(1);
         let quota = Quota::of_sessions(&totals(10), false);
         let mut add = |n: u64, user, address, parked| {
             let identity = identity(&format!("c{n}"), user, address);
@@ -223,7 +270,7 @@ mod tests {
 
     #[test]
     fn what_is_gone_is_forgotten() {
-        let mut shares = Shares::default();
+        let mut shares = Shares::new(1);
         for user in [None, Some("alice")] {
             let identity = identity("c", user, "10.0.0.1");
             shares.add(&identity);

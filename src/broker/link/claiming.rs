@@ -9,7 +9,7 @@ use tracing::debug;
 use super::opening::Stage;
 use super::{Phase, State};
 use crate::broker::metrics::Counter;
-use crate::broker::registry::{Claim, Claimant, Contest, Quota};
+use crate::broker::registry::{Claim, Claimant, Contest};
 use crate::broker::turn::Turn;
 use crate::codec::{self, ConnAck, Packet, Reason, Version};
 use crate::message::{Grounds, Identity, Loss, Network, RefusalKind};
@@ -87,9 +87,9 @@ impl State {
             return;
         };
         let verifies = turn.broker.0.ports.authenticator.checks_names();
-        let quota = Quota::of_sessions(&turn.broker.0.totals, verifies);
+        let quota = turn.broker.0.session_quotas.now(verifies);
         let registry = &turn.broker.0.registry;
-        let settled = registry.settle(&asked.client_id, claimed.number, identity, &quota, waker);
+        let settled = registry.settle(&asked.client_id, claimed.number, identity, quota, waker);
         let braked = claimed.braked;
         match settled {
             Claim::Pending => {}

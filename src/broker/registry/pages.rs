@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Holder, Registry};
+use super::Registry;
+use super::slots::Holder;
 use crate::broker::mailbox::Mailbox;
 use crate::message::{ClientId, GroupId};
 
@@ -27,6 +28,7 @@ impl Registry {
         let inner = self.lock();
         let mut all: Vec<_> = inner
             .slots
+            .table
             .iter()
             .filter_map(|slot| slot.mailbox().map(|found| (slot.client_id(), found)))
             .map(|(client_id, (mailbox, connected))| {
@@ -40,7 +42,7 @@ impl Registry {
     /// The mailbox of a client's Session, and whether the client is connected.
     pub fn mailbox(&self, client_id: &ClientId) -> Option<(Arc<Mailbox>, bool)> {
         let inner = &mut *self.lock();
-        let (mailbox, connected) = inner.slot(client_id)?.mailbox()?;
+        let (mailbox, connected) = inner.slots.get(client_id)?.mailbox()?;
         Some((mailbox.clone(), connected))
     }
 
@@ -48,21 +50,22 @@ impl Registry {
     /// Looks at a number of slots that depends on `max` alone.
     pub fn page(&self, from: PageStart, max: usize) -> (Vec<Found>, Option<PageStart>) {
         let inner = &*self.lock();
-        let layout = inner.layout;
+        let layout = inner.slots.layout;
         let first = if from.layout == layout { from.bucket } else { 0 };
-        let last =
-            first.saturating_add(max.max(1).saturating_mul(LOOKS)).min(inner.slots.num_buckets());
+        let last = first
+            .saturating_add(max.max(1).saturating_mul(LOOKS))
+            .min(inner.slots.table.num_buckets());
         let mut found = Vec::new();
         for bucket in first..last {
             if found.len() == max.max(1) {
                 return (found, Some(PageStart { layout, bucket }));
             }
-            let Some(slot) = inner.slots.get_bucket(bucket) else { continue };
+            let Some(slot) = inner.slots.table.get_bucket(bucket) else { continue };
             if let Some((mailbox, connected)) = slot.mailbox() {
                 found.push((slot.client_id().clone(), mailbox.clone(), connected));
             }
         }
-        let more = last < inner.slots.num_buckets();
+        let more = last < inner.slots.table.num_buckets();
         (found, more.then_some(PageStart { layout, bucket: last }))
     }
 
@@ -70,7 +73,7 @@ impl Registry {
     pub fn parked_in_flight(&self) -> Vec<(ClientId, Vec<Option<GroupId>>)> {
         let inner = self.lock();
         let mut all = Vec::new();
-        for slot in &inner.slots {
+        for slot in &inner.slots.table {
             if let Holder::Parked(parked) = &slot.holder {
                 all.push((slot.client_id().clone(), parked.session.in_flight()));
             }
@@ -97,8 +100,8 @@ mod tests {
         let claimant = Claimant { client_id: id, user_name: None, clean: false, number: None };
         let claim = registry.claim(&claimant, Time::START, &mut Vec::new());
         let claim = claim.expect("it is of one user").number;
-        let quota = Quota::of_sessions(&Totals::default(), false);
-        let settled = registry.settle(id, claim, &identity, &quota, Waker::noop());
+        let quotas = Quotas::of_sessions(&Totals::default());
+        let settled = registry.settle(id, claim, &identity, quotas.now(false), Waker::noop());
         let Claim::New(session, None) = settled else { panic!("{settled:?}") };
         registry.attach(id, &Arc::new(Mailbox::for_session(session, identity.clone())));
     }
@@ -147,6 +150,6 @@ mod tests {
         }
         let mut rounds = 0;
         assert_eq!(pages(&registry, 10, || rounds += 1).len(), 10);
-        assert_eq!(rounds, registry.lock().slots.num_buckets().div_ceil(10 * LOOKS));
+        assert_eq!(rounds, registry.lock().slots.table.num_buckets().div_ceil(10 * LOOKS));
     }
 }

@@ -12,7 +12,7 @@ impl Registry {
     /// free. A claimant is woken.
     pub fn let_go(&self, client_id: &ClientId, mailbox: &Arc<Mailbox>) -> Option<Waker> {
         let inner = &mut *self.lock();
-        match &inner.slot(client_id)?.holder {
+        match &inner.slots.get(client_id)?.holder {
             Holder::Taken(_) => {}
             Holder::Attached(attached) if Arc::ptr_eq(attached, mailbox) => {}
             Holder::Empty | Holder::Attached(_) | Holder::Parked(_) => return None,
@@ -24,10 +24,8 @@ impl Registry {
     /// free, if it still holds that. A claimant is woken.
     pub fn forget(&self, identity: &Arc<Identity>) -> Option<Waker> {
         let inner = &mut *self.lock();
-        match &inner.slot(&identity.client_id)?.holder {
-            Holder::Taken(taken) if Arc::ptr_eq(&taken.by, identity) => {
-                inner.free(&identity.client_id)
-            }
+        match &inner.slots.get(&identity.client_id)?.holder {
+            Holder::Taken(taken) if Arc::ptr_eq(taken, identity) => inner.free(&identity.client_id),
             _ => None,
         }
     }

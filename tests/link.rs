@@ -30,7 +30,7 @@ use std::time::Duration;
 use sluicemq::auth::{PasswordAuth, PermitAll};
 use sluicemq::broker::metrics::Counter;
 use sluicemq::broker::ports::{
-    Accepted, AuthRequest, AuthStep, Authenticator, Exchange, ExchangeState, Verdict,
+    Accepted, AuthRequest, AuthStep, Authenticator, Exchange, ExchangeState, LoginDetails, Verdict,
 };
 use sluicemq::broker::turn::Scratch;
 use sluicemq::broker::{Broker, Link, PeerInfo, Ports};
@@ -321,7 +321,8 @@ impl Exchange for Asked {
         self.0 = ExchangeState::Verdict(match data {
             Some(b"ok") => {
                 let data = Some(b"done".to_vec());
-                Verdict::Accept(Accepted { data, ..Accepted::default() })
+                let details = LoginDetails { data, ..LoginDetails::default() };
+                Verdict::Accept(Accepted { user_name: None, details: Some(Box::new(details)) })
             }
             _ => Verdict::Refuse(Reason::NotAuthorized),
         });

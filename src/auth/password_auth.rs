@@ -14,6 +14,7 @@ use super::pool::CheckPool;
 use super::token::Tokens;
 use crate::broker::ports::{AuthRequest, AuthStep, Authenticator, Standing};
 use crate::config::{AuthConfig, LoginKind};
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// Admits a client that a step of the configured chain lets in. Where none is configured, those are clients with the
 /// identity of a certificate, with a right password or, where anonymous clients are allowed, without a user name.
@@ -21,6 +22,8 @@ use crate::config::{AuthConfig, LoginKind};
 /// A user name that no step has checked is not believed: the client is anonymous, whatever it calls itself.
 pub struct PasswordAuth {
     chain: ArcSwap<Chain>,
+    /// As its steps say: asked at each CONNECT.
+    checks_names: AtomicBool,
     means: Arc<Means>,
     /// Certificates of some listener name users.
     certificates: bool,
@@ -56,8 +59,10 @@ impl PasswordAuth {
 
     fn with(auth: &AuthConfig, chain: Chain, certificates: bool) -> PasswordAuth {
         let means = Means { failures: Failures::new(auth), pool: ArcSwapOption::empty() };
+        let checks_names = AtomicBool::new(chain.checks_names());
         let chain = ArcSwap::from_pointee(chain);
-        let authenticator = PasswordAuth { chain, means: Arc::new(means), certificates };
+        let authenticator =
+            PasswordAuth { chain, checks_names, means: Arc::new(means), certificates };
         authenticator.start_pool(auth);
         authenticator
     }
@@ -85,6 +90,7 @@ impl PasswordAuth {
             fewer |= file.put_in_force(users);
         }
         let users = chain.files().iter().map(|file| file.len()).sum();
+        self.checks_names.store(chain.checks_names(), Ordering::Relaxed);
         self.chain.store(Arc::new(chain));
         self.start_pool(auth);
         Ok(UsersReloaded { users, fewer })
@@ -178,11 +184,11 @@ fn steps_without_config(
 
 impl Authenticator for PasswordAuth {
     fn checks_names(&self) -> bool {
-        self.chain.load().checks_names()
+        self.checks_names.load(Ordering::Relaxed)
     }
 
     fn begin(&self, request: &AuthRequest<'_>) -> AuthStep {
-        self.chain.load_full().begin(&self.means, request)
+        self.chain.load().begin(&self.means, request)
     }
 
     fn stands(&self, who: &Standing<'_>) -> bool {

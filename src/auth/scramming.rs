@@ -7,7 +7,9 @@ use super::failures::Suspect;
 use super::file::PasswordFile;
 use super::means::Means;
 use super::scram::{ClientFirst, Mechanism, Proof, ScramError};
-use crate::broker::ports::{Accepted, AuthRequest, AuthStep, Exchange, ExchangeState, Verdict};
+use crate::broker::ports::{
+    Accepted, AuthRequest, AuthStep, Exchange, ExchangeState, LoginDetails, Verdict,
+};
 use crate::codec::Reason;
 use crate::time::Time;
 
@@ -80,8 +82,8 @@ impl Exchange for Scramming {
             Ok(_) if self.misnamed => Verdict::Refuse(Reason::NotAuthorized),
             Ok(signature) => {
                 self.means.failures.clear(self.suspect);
-                let data = Some(signature);
-                Verdict::Accept(Accepted { data, ..Accepted::as_user(Some(&self.user)) })
+                let details = LoginDetails { data: Some(signature), ..LoginDetails::default() };
+                Verdict::Accept(Accepted::with(&self.user, details))
             }
             Err(error) => {
                 if error == ScramError::Wrong {

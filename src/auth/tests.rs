@@ -335,7 +335,7 @@ fn other_rules_hold_from_the_next_question_on() {
     assert_eq!(rights.rule_name(old.rule().expect("a rule")), None, "it is in force no more");
     rights.set(&set(&Config::default(), None));
     assert!(ask(&rights, &who, "publish a"));
-    who.set_standing(Standing::Unknown);
+    who.forget_standing();
     assert!(ask(&rights, &who, "publish a"));
 }
 

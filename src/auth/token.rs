@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::file::PasswordFileError;
 use super::means::Vouched;
-use crate::broker::ports::Accepted;
+use crate::broker::ports::{Accepted, LoginDetails};
 use crate::config::LoginStep;
 use crate::time::Time;
 
@@ -126,13 +126,13 @@ impl Tokens {
             };
             Some((name.as_str().into(), value.into()))
         });
-        let accepted = Accepted {
+        let details = LoginDetails {
+            data: None,
             groups: groups.map(Into::into).collect(),
             claims: others.take(VALUES_MAX).collect(),
             expires: Some(expires),
-            ..Accepted::as_user(Some(user))
         };
-        Some(Vouched { accepted, client_id })
+        Some(Vouched { accepted: Accepted::with(user, details), client_id })
     }
 }
 
@@ -243,13 +243,13 @@ mod tests {
         assert!(Tokens::is_token(&token));
         let found = tokens.check(&token, at(NOW)).unwrap();
         assert_eq!(found.client_id.as_deref(), Some("c"));
-        let wanted = Accepted {
+        let details = LoginDetails {
+            data: None,
             groups: vec!["a".into(), "b".into()],
             claims: vec![("site".into(), "s".into()), ("floor".into(), "3".into())],
             expires: Some(at(NOW + 90)),
-            ..Accepted::as_user(Some("ann"))
         };
-        assert_eq!(found.accepted, wanted);
+        assert_eq!(found.accepted, Accepted::with("ann", details));
         // The leeway counts at both ends.
         assert!(tokens.check(&token, at(NOW + 89)).is_some());
         assert!(tokens.check(&token, at(NOW + 90)).is_none());

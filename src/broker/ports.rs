@@ -395,20 +395,42 @@ pub enum Verdict {
 pub struct Accepted {
     /// User name of the Session: one that was checked. The Session and rights go by it.
     pub user_name: Option<Arc<str>>,
+    /// What else let it in, or says of it; of most clients nothing.
+    pub details: Option<Box<LoginDetails>>,
+}
+
+/// What comes of a login beside the name of a user.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct LoginDetails {
     /// Final Authentication Data for CONNACK.
     pub data: Option<Vec<u8>>,
-    /// Groups that it is in, as what let it in says.
+    /// Groups that the client is in, as what let it in says.
     pub groups: Vec<Box<str>>,
     /// Names and values that what let it in says of it.
     pub claims: Vec<(Box<str>, Box<str>)>,
-    /// When that ends: then its connection ends, unless it has authenticated anew.
+    /// When what let it in ends: then its connection ends, unless it has authenticated anew.
     pub expires: Option<Time>,
 }
 
 impl Accepted {
     /// A client that is let in as this user, and nothing else is known of it.
     pub fn as_user(user_name: Option<&str>) -> Accepted {
-        Accepted { user_name: user_name.map(Into::into), ..Accepted::default() }
+        Accepted { user_name: user_name.map(Into::into), details: None }
+    }
+
+    /// Final Authentication Data for CONNACK, out of it.
+    pub fn take_data(&mut self) -> Option<Vec<u8>> {
+        self.details.as_mut()?.data.take()
+    }
+
+    /// When what let it in ends.
+    pub fn expires(&self) -> Option<Time> {
+        self.details.as_ref()?.expires
+    }
+
+    /// A client that is let in as this user, and what else comes of its login.
+    pub fn with(user_name: &str, details: LoginDetails) -> Accepted {
+        Accepted { user_name: Some(user_name.into()), details: Some(Box::new(details)) }
     }
 }
 

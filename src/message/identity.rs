@@ -78,9 +78,9 @@ impl Identity {
         self.access.set(standing);
     }
 
-    /// Whether nothing is known of it beside its names.
-    pub fn is_unknown(&self) -> bool {
-        self.access.is_unknown()
+    /// Nothing is known of it any more beside its names.
+    pub fn forget_standing(&self) {
+        self.access.forget();
     }
 
     /// A number that changes whenever something else is kept of it for rules of access; 0: nothing was made of

@@ -60,17 +60,17 @@ impl AccessSlot {
     /// What is made of a standing before is forgotten.
     pub fn set(&self, standing: Standing) {
         let mut kept = whole(self.kept.lock());
-        if standing == Standing::Unknown {
-            *kept = None;
-        } else {
-            *kept = Some(Box::new(KeptForAccess { standing, made: None }));
-        }
+        *kept = Some(Box::new(KeptForAccess { standing, made: None }));
         self.key.store(0, Ordering::Release);
     }
 
-    pub fn is_unknown(&self) -> bool {
-        let kept = whole(self.kept.lock());
-        kept.as_ref().is_none_or(|kept| kept.standing == Standing::Unknown)
+    /// What was made of the names alone stays.
+    pub fn forget(&self) {
+        let mut kept = whole(self.kept.lock());
+        if kept.as_ref().is_some_and(|kept| kept.standing != Standing::Unknown) {
+            *kept = None;
+            self.key.store(0, Ordering::Release);
+        }
     }
 
     /// `work` returns the new key too, if it has made something.

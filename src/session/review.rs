@@ -46,6 +46,16 @@ pub(super) fn is_revoked(
     subscriptions: &Subscriptions,
     topic: TopicName<'_>,
 ) -> bool {
-    revoked.is_some_and(|revoked| revoked.iter().any(|filter| filter.matches(topic)))
+    // Of most clients none was ever revoked.
+    revoked.is_some_and(|revoked| is_of_revoked_alone(revoked, subscriptions, topic))
+}
+
+#[cold]
+fn is_of_revoked_alone(
+    revoked: &BTreeSet<TopicFilter>,
+    subscriptions: &Subscriptions,
+    topic: TopicName<'_>,
+) -> bool {
+    revoked.iter().any(|filter| filter.matches(topic))
         && !subscriptions.iter().any(|(filter, _)| filter.matches(topic))
 }

@@ -78,6 +78,7 @@ impl Window {
 
     /// An identifier that is free in this Session, for the next [`Window::admit`]. No two in a row
     /// are the same `[MQTT5-2.2.1-4]`.
+    #[inline]
     pub fn next_id(&mut self) -> PacketId {
         assert!(self.flights.len() < usize::from(u16::MAX), "no packet identifier is free");
         loop {
@@ -96,6 +97,7 @@ impl Window {
 
     /// Puts `delivery` in flight under an identifier from [`Window::next_id`]. The caller has seen a
     /// free slot.
+    #[inline]
     pub fn admit(&mut self, packet_id: PacketId, delivery: Delivery) {
         assert!(self.sent() == self.flights.len(), "admitted before the resend was done");
         let state = FlightStage::Sent(delivery);

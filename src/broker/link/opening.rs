@@ -343,12 +343,12 @@ impl State {
             return;
         };
         let stage = std::mem::take(&mut opening.stage);
-        let (Some(asked), Stage::Claiming { identity, claimed, accepted }) =
+        let (Some(asked), Stage::Claiming { identity, claimed, mut accepted }) =
             (&mut opening.asked, stage)
         else {
             return;
         };
-        let flow = asked.flow(&accepted);
+        let (flow, data) = (asked.flow(&accepted), accepted.take_data());
         let mut granted = Kept::new(Granted::new(id, parked, identity, &asked.terms, turn.now));
         let present = granted.present;
         let waits = granted.attach(&asked.client_id, asked.will.take(), turn);
@@ -368,13 +368,13 @@ impl State {
             present,
         );
         connack.authentication_method = asked.method.as_deref(); // [MQTT5-4.12.0-5]
-        connack.authentication_data = accepted.data.as_deref();
+        connack.authentication_data = data.as_deref();
         fault::reach("connect");
         let origin = std::mem::take(&mut asked.origin);
         self.phase = Phase::Live(Live::new(granted.take(), (origin, flow), turn));
         turn.broker.metrics().connect();
         let Phase::Live(live) = &mut self.phase else { return };
-        live.set_standing(accepted.groups, accepted.claims, turn);
+        live.set_standing(accepted.details, turn);
         let greeted = live.greet(&connack, waits, turn);
         if greeted && present {
             live.review(turn);
@@ -392,16 +392,19 @@ impl State {
 impl Applicant {
     /// What is kept of it while its client is connected; mostly nothing.
     fn flow(&mut self, accepted: &Accepted) -> Option<Box<FlowState>> {
+        let expires = accepted.expires();
+        let named = self.method.is_some() || self.certificate.is_some();
+        if !named && self.voucher.is_none() && expires.is_none() {
+            return None;
+        }
         let binding = self.binding.take();
-        let flow = FlowState {
+        Some(Box::new(FlowState {
             login: self.method.clone().map(|method| Login::new(method, binding)),
             certificate: self.certificate.take(),
             voucher: self.voucher.take(),
-            expires: accepted.expires,
+            expires,
             ..FlowState::default()
-        };
-        let is_some = flow.login.is_some() || flow.certificate.is_some();
-        (is_some || flow.voucher.is_some() || flow.expires.is_some()).then(|| Box::new(flow))
+        }))
     }
 
     /// The client, as the log names it: its user name is what it says.

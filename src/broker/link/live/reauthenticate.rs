@@ -49,14 +49,15 @@ impl Live {
         }
         match self.attachment.login_mut().and_then(Login::take_verdict) {
             None => {}
-            Some(Verdict::Accept(accepted))
+            Some(Verdict::Accept(mut accepted))
                 if accepted.user_name == self.session.identity().user_name =>
             {
                 if let Some(flow) = &mut self.attachment.flow {
-                    flow.expires = accepted.expires;
+                    flow.expires = accepted.expires();
                 }
-                self.set_standing(accepted.groups, accepted.claims, turn);
-                self.send_auth(Reason::Success, accepted.data.as_deref(), turn);
+                let data = accepted.take_data();
+                self.set_standing(accepted.details, turn);
+                self.send_auth(Reason::Success, data.as_deref(), turn);
                 self.review(turn);
             }
             // Another user does not inherit the Session.

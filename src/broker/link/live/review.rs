@@ -1,26 +1,27 @@
 //! Rules of access that have changed, now or while the client was away: what they do not allow any more ends.
 
 use super::Live;
+use crate::broker::ports::LoginDetails;
 use crate::broker::turn::Turn;
 use crate::message::{Circumstances, Standing};
 
 impl Live {
-    /// The client was let in: with these groups and claims, as what let it in says.
+    /// The client was let in: with the groups and claims of `details`, as what let it in says.
     pub(in crate::broker::link) fn set_standing(
         &self,
-        groups: Vec<Box<str>>,
-        claims: Vec<(Box<str>, Box<str>)>,
+        details: Option<Box<LoginDetails>>,
         turn: &Turn<'_>,
     ) {
         let identity = self.session.identity();
-        if !groups.is_empty() || !claims.is_empty() || turn.broker.0.ports.access.has_rules() {
-            let shown = Circumstances { groups, claims, ..Circumstances::default() };
-            identity.set_standing(Standing::Of(shown));
-            self.note_standing(turn);
-        } else if !identity.is_unknown() {
-            // It was here before, and showed what it does not show now.
-            identity.set_standing(Standing::Unknown);
+        let says = |of: &LoginDetails| !of.groups.is_empty() || !of.claims.is_empty();
+        if !details.as_deref().is_some_and(says) && !turn.broker.0.ports.access.has_rules() {
+            // It may have been here before, and have shown what it does not show now.
+            return identity.forget_standing();
         }
+        let LoginDetails { groups, claims, .. } = details.map(|of| *of).unwrap_or_default();
+        let shown = Circumstances { groups, claims, ..Circumstances::default() };
+        identity.set_standing(Standing::Of(shown));
+        self.note_standing(turn);
     }
 
     /// Notes what the connection shows of its client, beside its groups and claims.

@@ -10,6 +10,7 @@ mod loss;
 mod meter;
 mod network;
 mod standing;
+mod unseen;
 
 pub use content::{Head, Message, Parts};
 pub use delivery::{Delivery, SubscriptionIds};
@@ -21,3 +22,4 @@ pub use loss::Loss;
 pub use meter::Meter;
 pub use network::Network;
 pub use standing::{Circumstances, KeptForAccess, Standing};
+pub use unseen::is_unseen;

@@ -78,8 +78,10 @@ rows! {
             key(Restart, ClientCertificate::None).words::<ClientCertificate>();
         /// Where a client certificate has the user name. `"none"`: nowhere. `"cn"`: the Common Name, of
         /// which there must be exactly one. `"san"`: the first DNS name, e-mail address or URI of the
-        /// Subject Alternative Name. A client whose certificate has no such name, or one that is blank or
-        /// holds control characters, is refused. User name and password of its CONNECT are not looked at.
+        /// Subject Alternative Name; `"dns"`, `"email"`, `"uri"`: the first one of that kind. `"fingerprint"`: the
+        /// SHA-256 of the certificate, in 64 hexadecimal digits, small letters. A client whose certificate has no
+        /// such name, or one that is blank or holds control or format characters, is refused. User name and
+        /// password of its CONNECT are not looked at.
         identity: CertificateIdentity =
             key(Restart, CertificateIdentity::None).words::<CertificateIdentity>();
         /// Handshakes that compute at once; further ones wait. A handshake that waits for its peer does not
@@ -118,6 +120,14 @@ pub enum CertificateIdentity {
     Cn,
     /// First DNS name, e-mail address or URI of the Subject Alternative Name.
     San,
+    /// First DNS name of the Subject Alternative Name.
+    Dns,
+    /// First e-mail address of the Subject Alternative Name.
+    Email,
+    /// First URI of the Subject Alternative Name.
+    Uri,
+    /// SHA-256 of the certificate.
+    Fingerprint,
 }
 
 impl Listener {

@@ -2,7 +2,7 @@
 //!
 //! Floors, from the bottom; imports go downward only:
 //!
-//! * floor 0: [`time`], [`config`], [`sync`], [`fault`]
+//! * floor 0: [`time`], [`config`], [`place`], [`sync`], [`fault`]
 //! * floor 1: [`codec`], [`topic`], [`shape`]: pure parts that know nothing of each other
 //! * floor 2: [`message`], [`session`]: the protocol, pure
 //! * floor 3: [`broker`]: shared state, synchronous, deterministic
@@ -29,6 +29,7 @@ pub mod import;
 pub mod logging;
 pub mod message;
 pub mod net;
+pub mod place;
 #[cfg(test)]
 mod random;
 pub mod run;

@@ -122,7 +122,7 @@ fn mistakes_in_a_file_of_rules_are_told_with_place_key_and_what_was_meant() {
     let rule = |line: &str| format!("[[rule]]\nallow = ['publish']\n{line}\n");
     for (content, wanted) in [
         (rule("topics = ['a/#']"), "1 rules: r.toml:2"),
-        (String::new(), "r.toml: has no [[rule]]: it is not put in force"),
+        (String::new(), "r.toml:1:1: has no [[rule]]: it is not put in force"),
         (
             "[[rule]]\nalow = ['publish']".to_owned(),
             "r.toml:2:1: unknown key 'alow' in [[rule]]; did you mean 'allow'?",

@@ -261,7 +261,7 @@ listeners = ['op*']
     let broken = text.replace("'people'", "'nowhere'").replace("'op*'", "'*'");
     std::fs::write(&config, broken).expect("a configuration");
     broker.signal("HUP");
-    until("it is refused", || broker.log().contains("passwords not reloaded"));
+    until("it is refused", || broker.log().contains("nothing reloaded"));
     let nobody = connect(Version::V5, "c");
     assert_eq!(answer(closed, "127.0.0.1", &nobody), Reason::NotAuthorized);
     std::fs::write(&config, text.replace("'op*'", "'*'")).expect("a configuration");

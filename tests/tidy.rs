@@ -35,6 +35,7 @@ use words::{versions, words};
 const FLOORS: &[(&str, u8)] = &[
     ("time", 0),
     ("config", 0),
+    ("place", 0),
     ("sync", 0),
     ("fault", 0),
     // Of tests alone.

@@ -1,6 +1,8 @@
 //! TLS on the real process: versions, protocol, resumption, reload, and the user that a certificate
 //! names.
 
+#[path = "tls/bad_files.rs"]
+mod bad_files;
 #[path = "tls/check.rs"]
 mod check;
 #[path = "tls/identity.rs"]

@@ -106,7 +106,7 @@ pub fn read_batch(bytes: &[u8]) -> Result<Vec<NewPassword>, PasswordFileError> {
             }
         }
     }
-    if wrong.is_empty() { Ok(entries) } else { Err(PasswordFileError::Batch(wrong)) }
+    if wrong.is_empty() { Ok(entries) } else { Err(PasswordFileError::Lines(wrong)) }
 }
 
 fn batch_line(line: &[u8]) -> Result<NewPassword, String> {

@@ -17,6 +17,7 @@ use super::stored::{SALT_LEN, StoredPassword};
 use super::successes::Successes;
 
 pub use super::stored::ITERATIONS_MAX;
+use crate::place::{LineColumn, place};
 
 /// Iterations of new hashes, as `mosquitto_passwd` of 2.1 does by default: under a millisecond.
 pub const ITERATIONS: u32 = 1000;
@@ -26,6 +27,8 @@ pub const SCRAM_ITERATIONS: u32 = 4096;
 /// A check that costs no more iterations than this is made where it is asked for: some 40 µs.
 const CHEAP: u32 = 100;
 
+/// Most mistakes of a file that are told.
+const MISTAKES_MAX: usize = 20;
 /// Some editors begin a file with it.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
@@ -54,28 +57,19 @@ pub enum PasswordFileError {
         /// What the system said.
         source: io::Error,
     },
-    /// A line is not an entry.
-    #[error("{}:{line}: {problem}", path.display())]
-    Line {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// What is wrong with it.
-        problem: &'static str,
-    },
     /// The file has no users any more, and had some.
     #[error(
-        "password file {} is empty: it would lock out every user. To mean that, restart the broker",
+        "{}:1:1: is empty: it would lock out every user. To mean that, restart the broker",
         path.display()
     )]
     Empty {
         /// The file.
         path: PathBuf,
     },
-    /// Lines of a list of users and passwords that cannot be used.
+    /// What is wrong with lines of a password file, or of a list of users and passwords: a line for each, and
+    /// where it is.
     #[error("{}", .0.join("\n"))]
-    Batch(Vec<String>),
+    Lines(Vec<String>),
     /// No entry could hold this user name.
     #[error("a user name is 1 to 65535 bytes without ':' and control characters")]
     UserName,
@@ -83,10 +77,10 @@ pub enum PasswordFileError {
     #[error("a password is 1 to 65535 bytes")]
     Password,
     /// The keys of tokens cannot be used.
-    #[error("cannot use the keys of tokens in {}: {problem}", path.display())]
+    #[error("{from}: the keys of tokens cannot be used: {problem}")]
     Keys {
-        /// The file.
-        path: PathBuf,
+        /// File, line and column, or what else they are from.
+        from: String,
         /// What is wrong with them.
         problem: String,
     },
@@ -234,25 +228,22 @@ pub(super) struct Users {
 impl Users {
     fn read(path: &Path) -> Result<Users, PasswordFileError> {
         let text = read(path)?;
-        let mut by_name = HashMap::new();
-        for (index, line) in text.lines().enumerate() {
-            if is_blank(line) {
-                continue;
-            }
-            let at = |problem| PasswordFileError::Line {
-                path: path.to_owned(),
-                line: index + 1,
-                problem,
+        let (mut by_name, mut wrong) = (HashMap::new(), Vec::new());
+        for (line, number) in text.lines().zip(1..).filter(|(line, _)| !is_blank(line)) {
+            let before = entry(line).map(|(user, entry)| by_name.insert(user.into(), entry));
+            let problem = match before {
+                Ok(None) => continue,
+                Ok(Some(_)) => (1, "this user has an earlier line"),
+                Err(problem) => problem,
             };
-            let (user, hash) =
-                line.split_once(':').ok_or_else(|| at("expected user:$7$..., found no ':'"))?;
-            if !is_user_name(user) {
-                return Err(at("the user name is empty or holds control characters"));
+            if wrong.len() == MISTAKES_MAX {
+                wrong.push(format!("{}: and more of the kind", path.display()));
+                break;
             }
-            let entry = StoredPassword::parse(hash).map_err(at)?;
-            if by_name.insert(user.into(), entry).is_some() {
-                return Err(at("this user has an earlier line"));
-            }
+            wrong.push(at(path, (number, problem.0), problem.1));
+        }
+        if !wrong.is_empty() {
+            return Err(PasswordFileError::Lines(wrong));
         }
         let mut decoys: Vec<StoredPassword> = by_name.values().map(StoredPassword::decoy).collect();
         if decoys.is_empty() {
@@ -262,6 +253,20 @@ impl Users {
     }
 }
 
+/// User and password of a line; or the column, from 1, and what is wrong there.
+fn entry(line: &str) -> Result<(&str, StoredPassword), (usize, &'static str)> {
+    let (user, hash) = line.split_once(':').ok_or((1, "expected user:$7$..., found no ':'"))?;
+    if !is_user_name(user) {
+        return Err((1, "the user name is empty or holds control characters"));
+    }
+    let entry = StoredPassword::parse(hash);
+    Ok((user, entry.map_err(|problem| (user.chars().count() + 2, problem))?))
+}
+
+fn at(path: &Path, (line, column): LineColumn, problem: &str) -> String {
+    format!("{}:{line}:{column}: {problem}", path.display())
+}
+
 /// The text of a password file, without a byte order mark at its start.
 pub(super) fn read(path: &Path) -> Result<String, PasswordFileError> {
     let bytes = fs::read(path).map_err(|source| PasswordFileError::File {
@@ -269,14 +274,14 @@ pub(super) fn read(path: &Path) -> Result<String, PasswordFileError> {
         path: path.to_owned(),
         source,
     })?;
-    let at = |line, problem| PasswordFileError::Line { path: path.to_owned(), line, problem };
+    let wrong = |place, problem| PasswordFileError::Lines(vec![at(path, place, problem)]);
     if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
-        return Err(at(1, "the file is UTF-16; save it as UTF-8"));
+        return Err(wrong((1, 1), "the file is UTF-16; save it as UTF-8"));
     }
     let mut text = String::from_utf8(bytes).map_err(|error| {
         let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-        at(line, "the line is not UTF-8")
+        let before = String::from_utf8_lossy(before);
+        wrong(place(&before, before.len()), "the line is not UTF-8")
     })?;
     if text.starts_with(BYTE_ORDER_MARK) {
         text.drain(..BYTE_ORDER_MARK.len_utf8());
@@ -348,7 +353,7 @@ mod tests {
                 .reload()
                 .unwrap_err()
                 .to_string()
-                .contains("passwords:1: the password is not hashed")
+                .contains("passwords:1:5: the password is not hashed")
         );
         assert!(users.check("ann", b"secret"));
     }
@@ -358,24 +363,35 @@ mod tests {
         let good = format!("ann:{}", hash_password(b"x", ONE).unwrap());
         let hash = BASE64.encode([0; 64]);
         for (line, wanted) in [
-            ("ann", "expected user:$7$..., found no ':'"),
-            ("ann:secret", "the password is not hashed"),
-            (":$6$AAAA$AAAA", "the user name is empty"),
-            ("ann:$5$x$y", "unknown kind of hash"),
-            ("ann:$7$0$AAAA$AAAA", "the iterations are not a number"),
-            ("ann:$7$x$AAAA$AAAA", "the iterations are not a number"),
-            ("ann:$7$99999999$AAAA$AAAA", "the iterations are not a number"),
-            ("ann:$7$1000$AAAA", "expected $7$iterations$salt$hash"),
-            ("ann:$7$1000$!$AAAA", "the salt is not base64"),
-            ("ann:$7$1000$AAAA$!", "the hash is not base64"),
-            ("ann:$7$1000$AAAA$AAAA", "the hash is not of 64 bytes"),
-            (&format!("ann:$6$AAAA${hash}$"), "expected $7$iterations$salt$hash"),
-            (&good, "this user has an earlier line"),
+            ("ann", "1: expected user:$7$..., found no ':'"),
+            ("ann:secret", "5: the password is not hashed"),
+            (":$6$AAAA$AAAA", "1: the user name is empty"),
+            ("ann:$5$x$y", "5: unknown kind of hash"),
+            ("ann:$7$0$AAAA$AAAA", "5: the iterations are not a number"),
+            ("ann:$7$x$AAAA$AAAA", "5: the iterations are not a number"),
+            ("ann:$7$99999999$AAAA$AAAA", "5: the iterations are not a number"),
+            ("ann:$7$1000$AAAA", "5: expected $7$iterations$salt$hash"),
+            ("ann:$7$1000$!$AAAA", "5: the salt is not base64"),
+            ("ann:$7$1000$AAAA$!", "5: the hash is not base64"),
+            ("ann:$7$1000$AAAA$AAAA", "5: the hash is not of 64 bytes"),
+            (&format!("ann:$6$AAAA${hash}$"), "5: expected $7$iterations$salt$hash"),
+            (&good, "1: this user has an earlier line"),
         ] {
             let (_dir, path) = file(&format!("{good}\n# comment\n{line}\n"));
             let error = PasswordFile::load(&path).unwrap_err().to_string();
-            assert!(error.contains(&format!("passwords:3: {wanted}")), "{line}: {error}");
+            assert!(error.contains(&format!("passwords:3:{wanted}")), "{line}: {error}");
             assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_first_twenty_mistakes_of_a_file_are_told_at_once() {
+        for (lines, wanted) in [(1, 1), (20, 20), (21, 21), (1000, 21)] {
+            let (_dir, path) = file(&"ann\n".repeat(lines));
+            let error = PasswordFile::load(&path).unwrap_err().to_string();
+            assert_eq!(error.lines().count(), wanted, "{error}");
+            assert_eq!(error.ends_with("passwords: and more of the kind"), lines > 20, "{error}");
+            assert!(lines == 1 || error.contains("passwords:2:1: expected user"), "{error}");
         }
     }
 
@@ -444,8 +460,8 @@ mod tests {
         let utf_16: Vec<u8> =
             format!("\u{feff}{good}\n").encode_utf16().flat_map(u16::to_le_bytes).collect();
         for (bytes, wanted) in [
-            (utf_16, "passwords:1: the file is UTF-16; save it as UTF-8"),
-            ([good.as_bytes(), b"\nb\xfcb:x\n"].concat(), "passwords:2: the line is not UTF-8"),
+            (utf_16, "passwords:1:1: the file is UTF-16; save it as UTF-8"),
+            ([good.as_bytes(), b"\nb\xfcb:x\n"].concat(), "passwords:2:2: the line is not UTF-8"),
         ] {
             fs::write(&path, bytes).unwrap();
             let error = PasswordFile::load(&path).unwrap_err().to_string();
@@ -464,7 +480,10 @@ mod tests {
         for empty in ["", "\r\n", "# all gone\n", "\u{feff}"] {
             fs::write(&path, empty).unwrap();
             let error = users.reload().unwrap_err().to_string();
-            assert!(error.contains("passwords is empty: it would lock out every user"), "{error}");
+            assert!(
+                error.contains("passwords:1:1: is empty: it would lock out every user"),
+                "{error}"
+            );
             assert!(users.check("ann", b"secret"), "{empty:?}");
         }
     }

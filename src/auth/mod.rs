@@ -30,7 +30,7 @@ mod token;
 
 pub use self::explain::{Explanation, PassedOver};
 pub use self::file::{PasswordFile, PasswordFileError};
-pub use self::password_auth::{PasswordAuth, UsersReloaded, look_at_keys};
+pub use self::password_auth::{AuthReadAgain, PasswordAuth, UsersReloaded, look_at_keys};
 pub use self::rights::{PermitAll, Rights};
 pub use self::rules::{ReadRules, RuleSet};
 pub use self::scram::ScramHash;

@@ -14,9 +14,9 @@ pub(super) struct Tokens(std::convert::Infallible);
 impl Tokens {
     /// Says that there are none.
     pub fn load(step: &LoginStep) -> Result<Tokens, PasswordFileError> {
-        let path = step.keys.as_deref().unwrap_or(Path::new(""));
+        let from = format!("[[auth.step]] of {:?}", step.kind);
         let problem = "this program was built without the feature jwt".to_owned();
-        Err(PasswordFileError::Keys { path: path.to_owned(), problem })
+        Err(PasswordFileError::Keys { from, problem })
     }
 
     /// Nothing does.

@@ -68,22 +68,28 @@ impl PasswordAuth {
     }
 
     /// Puts the limits of another `[auth]` in force, for logins that begin later.
-    pub fn set(&self, auth: &AuthConfig) {
+    fn set(&self, auth: &AuthConfig) {
         self.means.failures.set(auth);
         if let Some(pool) = &*self.means.pool.load() {
             pool.set_queue_max(auth.queue_max as usize);
         }
     }
 
-    /// Reads the files again that `[auth]` names, and puts its steps in force: all of it or, if a file cannot be
-    /// taken, nothing.
+    /// Reads the files again that `[auth]` names.
     ///
     /// # Errors
     ///
-    /// What is wrong with a file.
-    pub fn reload(&self, auth: &AuthConfig) -> Result<UsersReloaded, PasswordFileError> {
+    /// What is wrong with them.
+    pub fn read_again(&self, auth: &AuthConfig) -> Result<AuthReadAgain, PasswordFileError> {
+        let (chain, read) = chain(auth, self.certificates, Some(&self.chain.load_full()))?;
+        Ok(AuthReadAgain { chain, read })
+    }
+
+    /// Puts in force what was read: steps, users and keys.
+    pub fn put_in_force(&self, auth: &AuthConfig, read: AuthReadAgain) -> UsersReloaded {
+        let AuthReadAgain { chain, read } = read;
+        self.set(auth);
         let before = self.chain.load_full();
-        let (chain, read) = chain(auth, self.certificates, Some(&before))?;
         let mut fewer = before.files().iter().any(|file| chain.file(file.path()).is_none());
         fewer |= !chain.is_of_same_steps(&before);
         for (file, users) in read {
@@ -93,7 +99,7 @@ impl PasswordAuth {
         self.checks_names.store(chain.checks_names(), Ordering::Relaxed);
         self.chain.store(Arc::new(chain));
         self.start_pool(auth);
-        Ok(UsersReloaded { users, fewer })
+        UsersReloaded { users, fewer }
     }
 
     /// The password files.
@@ -123,6 +129,12 @@ pub fn look_at_keys(auth: &AuthConfig) -> Vec<PasswordFileError> {
     steps.filter_map(|step| Tokens::load(step).err()).collect()
 }
 
+/// What the files of `[auth]` hold now: see [`PasswordAuth::read_again`].
+pub struct AuthReadAgain {
+    chain: Chain,
+    read: Vec<ReadAgain>,
+}
+
 /// A file that was read again, and what is in it.
 type ReadAgain = (Arc<PasswordFile>, super::file::Users);
 
@@ -133,15 +145,22 @@ fn chain(
     before: Option<&Chain>,
 ) -> Result<(Chain, Vec<ReadAgain>), PasswordFileError> {
     let (mut read, mut files) = (Vec::new(), Vec::<Arc<PasswordFile>>::new());
+    let mut wrong = Vec::new();
     for path in auth.files() {
         if files.iter().any(|file| file.path() == path) {
             continue;
         }
         if let Some(file) = before.and_then(|before| before.file(path)) {
-            read.push((file.clone(), file.read_again()?));
+            match file.read_again() {
+                Ok(users) => read.push((file.clone(), users)),
+                Err(error) => wrong.push(error.to_string()),
+            }
             files.push(file.clone());
         } else {
-            files.push(Arc::new(PasswordFile::load(path)?));
+            match PasswordFile::load(path) {
+                Ok(file) => files.push(Arc::new(file)),
+                Err(error) => wrong.push(error.to_string()),
+            }
         }
     }
     let file = |path| files.iter().find(|file| Some(file.path()) == path).cloned();
@@ -155,13 +174,22 @@ fn chain(
                 LoginKind::Certificate => Some(StepKind::Certificate),
                 LoginKind::Password => file.map(StepKind::Password),
                 LoginKind::Scram => file.map(StepKind::Scram),
-                LoginKind::Jwt => Some(StepKind::Token(Arc::new(Tokens::load(step)?))),
+                LoginKind::Jwt => match Tokens::load(step) {
+                    Ok(tokens) => Some(StepKind::Token(Arc::new(tokens))),
+                    Err(error) => {
+                        wrong.push(error.to_string());
+                        None
+                    }
+                },
                 LoginKind::Anonymous => Some(StepKind::Anonymous),
             };
             steps.extend(kind.map(|kind| ChainStep::new(step, kind)));
         }
         steps
     };
+    if !wrong.is_empty() {
+        return Err(PasswordFileError::Lines(wrong));
+    }
     Ok((Chain::new(steps, auth.password_bytes_max.len()), read))
 }
 

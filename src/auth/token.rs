@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, Validation, decode, decode_header};
+use serde_json::error::Category;
 use serde_json::{Map, Value};
 
 use super::file::PasswordFileError;
 use super::means::Vouched;
 use crate::broker::ports::{Accepted, LoginDetails};
 use crate::config::LoginStep;
+use crate::message::is_unseen;
+use crate::place::{LineColumn, pem_damage, place};
 use crate::time::Time;
 
 /// What checks tokens: keys, and what a token must say.
@@ -35,18 +38,17 @@ const SECRET_MIN: usize = 32;
 impl Tokens {
     /// The keys and rules of a step.
     pub fn load(step: &LoginStep) -> Result<Tokens, PasswordFileError> {
-        let path = step.keys.as_deref().unwrap_or(Path::new(""));
-        let wrong = |problem: String| PasswordFileError::Keys { path: path.to_owned(), problem };
+        let (from, bytes) = key_bytes(step)?;
+        let wrong = |problem: String| PasswordFileError::Keys { from: from.clone(), problem };
         let algorithms: Result<Vec<Algorithm>, _> =
             step.algorithms.iter().map(|name| name.parse::<Algorithm>()).collect();
         let algorithms = algorithms.map_err(|_| wrong("unknown algorithm".to_owned()))?;
         let first = algorithms.first().ok_or_else(|| wrong("no algorithms".to_owned()))?;
-        let bytes = fs::read(path).map_err(|source| PasswordFileError::File {
-            verb: "read the keys of tokens in",
-            path: path.to_owned(),
-            source,
+        let keys = read_keys(&bytes, first.family()).map_err(|((line, column), problem)| {
+            let from =
+                if step.keys.is_some() { format!("{from}:{line}:{column}") } else { from.clone() };
+            PasswordFileError::Keys { from, problem }
         })?;
-        let keys = read_keys(&bytes, first.family()).map_err(wrong)?;
         let mut validation = Validation::new(*first);
         validation.algorithms = algorithms;
         // Times are looked at here, by the broker's clock.
@@ -142,44 +144,84 @@ impl std::fmt::Debug for Tokens {
     }
 }
 
-/// A set of keys in JSON, a public key in PEM, or a secret.
-fn read_keys(bytes: &[u8], family: AlgorithmFamily) -> Result<Vec<TokenKey>, String> {
+/// The text of the keys, and where it is from.
+fn key_bytes(step: &LoginStep) -> Result<(String, Vec<u8>), PasswordFileError> {
+    if let Some(name) = &step.keys_env {
+        let from = format!("environment {name}");
+        return match std::env::var_os(name) {
+            Some(text) => Ok((from, text.into_encoded_bytes())),
+            None => Err(PasswordFileError::Keys { from, problem: "it is not set".to_owned() }),
+        };
+    }
+    let path = step.keys.as_deref().unwrap_or(Path::new(""));
+    let read = fs::read(path).map_err(|source| PasswordFileError::File {
+        verb: "read the keys of tokens in",
+        path: path.to_owned(),
+        source,
+    });
+    Ok((path.display().to_string(), read?))
+}
+
+/// A set of keys in JSON, a public key in PEM, or a secret; or what is wrong, and where.
+fn read_keys(bytes: &[u8], family: AlgorithmFamily) -> Result<Vec<TokenKey>, (LineColumn, String)> {
     let trimmed = bytes.trim_ascii();
+    let at_start = |problem: &str| Err(((1, 1), problem.to_owned()));
+    if trimmed.is_empty() {
+        return at_start("it is empty");
+    }
     if trimmed.starts_with(b"{") {
-        let set: JwkSet = serde_json::from_slice(trimmed)
-            .map_err(|error| format!("no set of keys (JWKS): {error}"))?;
-        let mut keys = Vec::new();
-        for jwk in &set.keys {
-            let key = DecodingKey::from_jwk(jwk)
-                .map_err(|error| format!("key {:?}: {error}", jwk.common.key_id))?;
-            // Keys for other purposes may stand beside them.
-            if key.family() == family {
-                keys.push(TokenKey { id: jwk.common.key_id.clone(), key });
-            }
-        }
-        if keys.is_empty() {
-            return Err("the set has no key for these algorithms".to_owned());
-        }
-        return Ok(keys);
+        return read_set(bytes, family);
     }
     let is_pem = trimmed.starts_with(b"-----BEGIN");
     let key = match family {
-        AlgorithmFamily::Hmac if is_pem => return Err("a secret was expected, not PEM".to_owned()),
+        AlgorithmFamily::Hmac if is_pem => return at_start("a secret was expected, not PEM"),
         AlgorithmFamily::Hmac if trimmed.len() < SECRET_MIN => {
-            return Err(format!("the secret is shorter than {SECRET_MIN} bytes"));
+            return at_start(&format!("the secret is shorter than {SECRET_MIN} bytes"));
         }
         AlgorithmFamily::Hmac => DecodingKey::from_secret(trimmed),
         AlgorithmFamily::Rsa => DecodingKey::from_rsa_pem(trimmed),
         AlgorithmFamily::Ec => DecodingKey::from_ec_pem(trimmed),
         AlgorithmFamily::Ed => DecodingKey::from_ed_pem(trimmed),
     };
-    let key = key.map_err(|error| format!("no public key in PEM for these algorithms: {error}"))?;
+    let key = key.map_err(|error| {
+        (pem_damage(bytes), format!("no public key in PEM for these algorithms: {error}"))
+    })?;
     Ok(vec![TokenKey { id: None, key }])
+}
+
+/// The same of a set of keys.
+fn read_set(bytes: &[u8], family: AlgorithmFamily) -> Result<Vec<TokenKey>, (LineColumn, String)> {
+    let set: JwkSet = serde_json::from_slice(bytes).map_err(|error| {
+        // Its own text would have parts of what may be a secret.
+        let problem = match error.classify() {
+            Category::Eof => "it ends too early",
+            Category::Syntax => "no JSON",
+            Category::Data | Category::Io => "a value is of another kind or missing",
+        };
+        ((error.line(), error.column()), format!("no set of keys (JWKS): {problem}"))
+    })?;
+    let mut keys = Vec::new();
+    for jwk in &set.keys {
+        let id = jwk.common.key_id.clone();
+        let key = DecodingKey::from_jwk(jwk).map_err(|error| {
+            let text = String::from_utf8_lossy(bytes);
+            let at = id.as_ref().and_then(|id| text.find(&format!("\"{id}\"")));
+            (place(&text, at.unwrap_or_default()), format!("key {id:?}: {error}"))
+        })?;
+        // Keys for other purposes may stand beside them.
+        if key.family() == family {
+            keys.push(TokenKey { id, key });
+        }
+    }
+    if keys.is_empty() {
+        return Err(((1, 1), "the set has no key for these algorithms".to_owned()));
+    }
+    Ok(keys)
 }
 
 /// A text that can stand in a log, and be told from another one.
 fn is_name(text: &str) -> bool {
-    !text.trim().is_empty() && text.len() <= 65_535 && !text.chars().any(char::is_control)
+    !text.trim().is_empty() && text.len() <= 65_535 && !text.chars().any(is_unseen)
 }
 
 #[cfg(test)]

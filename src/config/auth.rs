@@ -54,6 +54,11 @@ impl AuthConfig {
         self.password_file.as_deref().into_iter().chain(of_steps)
     }
 
+    /// The variables of the environment that have secrets.
+    pub fn variables(&self) -> impl Iterator<Item = &str> {
+        self.step.iter().filter_map(|step| step.keys_env.as_deref())
+    }
+
     /// The steps for the listener of this name.
     pub fn steps_for(&self, listener: &str) -> impl Iterator<Item = &LoginStep> {
         self.step.iter().filter(move |step| step.is_for(Some(listener)))

@@ -31,6 +31,8 @@ rows! {
         /// Keys of `"jwt"`: a public key in PEM, a set of keys in JSON (JWKS), or, for `HS256` and its like, a secret
         /// of 32 bytes at least. SIGHUP reads it again.
         keys: Option<PathBuf> = key(Live, None).example(Some("tokens.pem".into())).names_file();
+        /// Environment variable that has what a file of `keys` would hold, instead of one. A restart reads it again.
+        keys_env: Option<String> = key(Live, None).example(Some("TOKEN_SECRET".to_owned()));
         /// Algorithms of signatures that `"jwt"` takes, all of one family: `HS256`, `HS384`, `HS512`; `RS256`,
         /// `RS384`, `RS512`, `PS256`, `PS384`, `PS512`; `ES256`, `ES384`; `EdDSA`.
         algorithms: Vec<String> = key(Live, Vec::new()).example(vec!["ES256".to_owned()]);
@@ -78,6 +80,11 @@ const ALGORITHMS: [&[&str]; 4] = [
 ];
 
 impl LoginStep {
+    /// Whether the file of its keys is a secret: of signatures that are made with the key that checks them.
+    pub fn has_secret_keys(&self) -> bool {
+        self.algorithms.iter().any(|name| name.starts_with("HS"))
+    }
+
     /// Whether what it lets in has a user name that was checked.
     pub fn checks_names(&self) -> bool {
         self.kind != LoginKind::Anonymous
@@ -85,11 +92,12 @@ impl LoginStep {
 
     fn check_keys(&self, at: &str, found: &mut Problems) {
         let wants_keys = self.kind == LoginKind::Jwt;
-        match &self.keys {
-            None if wants_keys => {
+        match (self.keys.is_some(), self.keys_env.is_some()) {
+            (false, false) if wants_keys => {
                 found.add(format!("{at}.keys"), "is missing: what tokens are signed with")
             }
-            Some(_) if !wants_keys => {
+            (true, true) => found.add(format!("{at}.keys_env"), "is set, and so is keys: keep one"),
+            (true, _) | (_, true) if !wants_keys => {
                 found.add(format!("{at}.keys"), "is set, and a step of this kind reads none")
             }
             _ => {}

@@ -182,8 +182,8 @@ fn write(
     let path = files.write(name, text)?;
     match PasswordFile::load(&path) {
         Ok(_) => {}
-        Err(PasswordFileError::Line { line, problem, .. }) => {
-            report.differs(place, format!("line {line} of {}: {problem}", path.display()));
+        Err(PasswordFileError::Lines(lines)) => {
+            lines.into_iter().for_each(|line| report.differs(place, line));
         }
         Err(error) => report.differs(place, error.to_string()),
     }

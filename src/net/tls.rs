@@ -16,7 +16,6 @@ mod revoked;
 mod verifier;
 
 use std::future::poll_fn;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -38,7 +37,7 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 pub use client::{ClientTls, ServerTrust};
 pub use files::TlsError;
-use files::{check_chain, read, read_key, unusable_key};
+use files::{check_chain, content, content_of, read, read_key, unusable_key};
 pub use findings::{Finding, findings};
 pub use hello::ClientHello;
 pub use identity::CertificateUser;
@@ -64,6 +63,10 @@ pub struct LiveTls {
     /// One permit a handshake that computes: their number is bounded, more wait.
     handshakes: Semaphore,
 }
+
+/// What the files of a listener hold now: see [`LiveTls::read_again`].
+#[derive(Debug)]
+pub struct TlsReadAgain(HandshakeTerms);
 
 /// The configuration of handshakes, from one reload to the next.
 #[derive(Debug)]
@@ -116,12 +119,19 @@ impl LiveTls {
         binding.ok().map(Box::new)
     }
 
-    /// Reads the files again, for new connections. Leaves what is in force if it cannot. Whether other clients
-    /// are trusted than before.
-    pub fn reload(&self) -> Result<bool, TlsError> {
-        let terms = HandshakeTerms::load(&self.settings, Some(&self.current.load()))?;
-        let before = self.current.swap(Arc::new(terms));
-        Ok(before.trust != self.current.load().trust)
+    /// Reads the files again.
+    ///
+    /// # Errors
+    ///
+    /// One cannot be used.
+    pub fn read_again(&self) -> Result<TlsReadAgain, TlsError> {
+        HandshakeTerms::load(&self.settings, Some(&self.current.load())).map(TlsReadAgain)
+    }
+
+    /// Puts in force, for new connections, what was read. Whether other clients are trusted than before.
+    pub fn put_in_force(&self, TlsReadAgain(terms): TlsReadAgain) -> bool {
+        let terms = Arc::new(terms);
+        self.current.swap(Arc::clone(&terms)).trust != terms.trust
     }
 
     /// What vouches for the certificate of the peer of `conn`, as long as the connection lasts; `None` where no
@@ -219,10 +229,9 @@ impl HandshakeTerms {
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
             .with_client_cert_verifier(trust.verifier(settings, provider)?)
             .with_single_cert(chain, key)
-            .map_err(|error| TlsError::Content {
-                what: "certificate",
-                path: settings.certificate.clone(),
-                problem: format!("cannot be used: {error}"),
+            .map_err(|error| {
+                let problem = format!("cannot be used: {error}");
+                content("certificate", &settings.certificate, problem)
             })?;
         // A client that offers no protocol is let in; one that offers only others is not.
         server.alpn_protocols = vec![b"mqtt".to_vec()];
@@ -276,16 +285,11 @@ impl Trust {
             return Ok(WebPkiClientVerifier::no_client_auth());
         }
         let path = settings.client_ca.clone().unwrap_or_default();
-        let content = |what, path: &Path, problem: String| TlsError::Content {
-            what,
-            path: path.to_owned(),
-            problem,
-        };
         let mut roots = RootCertStore::empty();
-        for authority in &self.authorities {
+        for (index, authority) in self.authorities.iter().enumerate() {
             roots
                 .add(authority.clone())
-                .map_err(|error| content("client_ca", &path, error.to_string()))?;
+                .map_err(|error| content_of(index, "client_ca", &path, error.to_string()))?;
         }
         // Revoked clients are refused; so are clients of a CA that has no list in the file.
         // An outdated list still counts: an update that fails must not lock out a fleet.
@@ -296,14 +300,12 @@ impl Trust {
             verifier = verifier.allow_unauthenticated();
         }
         let explaining = |verifier| Arc::new(Explaining(verifier)) as Arc<dyn ClientCertVerifier>;
-        verifier.build().map(explaining).map_err(|error| {
-            let (what, path) = match (&error, &settings.client_crl) {
-                (rustls::server::VerifierBuilderError::InvalidCrl(_), Some(crl)) => {
-                    ("client_crl", crl)
-                }
-                _ => ("client_ca", &path),
-            };
-            content(what, path, error.to_string())
+        verifier.build().map(explaining).map_err(|error| match (&error, &settings.client_crl) {
+            (rustls::server::VerifierBuilderError::InvalidCrl(_), Some(crl)) => {
+                let index = Revoked::first_unreadable(&self.revoked).unwrap_or_default();
+                content_of(index, "client_crl", crl, error.to_string())
+            }
+            _ => content("client_ca", &path, error.to_string()),
         })
     }
 }
@@ -348,6 +350,7 @@ fn names_of(chain: &[CertificateDer<'static>]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::time::{Duration, SystemTime};
     use std::{fs, io};
 
@@ -487,7 +490,7 @@ mod tests {
             };
             assert!(full(kind().await));
             assert_eq!(kind().await, HandshakeKind::Resumed);
-            live.reload().unwrap();
+            live.put_in_force(live.read_again().unwrap());
             assert_eq!(kind().await, HandshakeKind::Resumed, "{version:?}");
 
             let ca = dir.path().join("ca.pem");
@@ -495,7 +498,7 @@ mod tests {
             let mut authorities = fs::read(&ca).unwrap();
             authorities.extend(fs::read(other.path().join("ca.pem")).unwrap());
             fs::write(&ca, authorities).unwrap();
-            live.reload().unwrap();
+            live.put_in_force(live.read_again().unwrap());
             assert!(full(kind().await), "{version:?}");
         }
     }
@@ -511,7 +514,7 @@ mod tests {
             let client = Arc::new(client(dir.path(), true, version));
             assert!(shake(&live, &client).await.is_ok());
             fs::write(&crl, revocation_list(dir.path(), true)).unwrap();
-            live.reload().unwrap();
+            live.put_in_force(live.read_again().unwrap());
             let error = shake(&live, &client).await.unwrap_err().to_string();
             assert!(error.contains("is revoked"), "{error}");
         }
@@ -551,7 +554,7 @@ mod tests {
         let (other, _) = set();
         let live = LiveTls::load(&tls).unwrap();
         fs::copy(other.path().join("server.key"), dir.path().join("server.key")).unwrap();
-        let error = live.reload().unwrap_err().to_string();
+        let error = live.read_again().unwrap_err().to_string();
         assert!(error.contains("server.key does not belong to certificate"), "{error}");
         let client = Arc::new(client(dir.path(), false, &rustls::version::TLS13));
         assert!(shake(&live, &client).await.is_ok());
@@ -562,28 +565,28 @@ mod tests {
         let key = "server.key";
         for (name, content, wanted) in [
             (key, None, "cannot read key "),
-            (key, Some(""), "server.key: is empty; it should hold a private key"),
+            (key, Some(""), "server.key:1:1: is empty; it should hold a private key"),
             (
                 key,
                 Some(
                     "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
                 ),
-                "server.key: is encrypted",
+                "server.key:1:1: is encrypted",
             ),
             (
                 key,
                 Some("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"),
-                "server.key: holds no key that can be read",
+                "server.key:1:1: holds no key that can be read",
             ),
             ("server.pem", None, "cannot read certificate "),
-            ("server.pem", Some("words"), "server.pem: holds no certificate in PEM form"),
+            ("server.pem", Some("words"), "server.pem:1:1: holds no certificate in PEM form"),
             (
                 "server.pem",
                 Some("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
-                "server.pem: its certificate 1 of 1 cannot be read",
+                "server.pem:1:1: its certificate 1 of 1 cannot be read",
             ),
             ("ca.pem", None, "cannot read client_ca "),
-            ("ca.pem", Some("-----BEGIN CERTIFICATE-----\nAA"), "ca.pem: is damaged PEM"),
+            ("ca.pem", Some("-----BEGIN CERTIFICATE-----\nAA"), "ca.pem:2:1: is damaged PEM"),
         ] {
             let (dir, tls) = asking(ClientCertificate::Optional);
             let path = dir.path().join(name);

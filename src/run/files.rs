@@ -36,8 +36,8 @@ pub fn look_at_files(config: &Config) -> Vec<Finding> {
             Ok(_) => {}
             Err(error) => found.push(Finding::serious(error.to_string())),
         }
-        found.extend(Finding::of_secret("password file", path));
     }
+    found.extend(open_secrets(config));
     let wrong = look_at_keys(&config.auth).into_iter();
     found.extend(wrong.map(|error| Finding::serious(error.to_string())));
     found.extend(match store {
@@ -51,11 +51,26 @@ pub fn look_at_files(config: &Config) -> Vec<Finding> {
     found
 }
 
+/// The files under `[auth]` with secrets in them that all users of the machine may read.
+fn open_secrets(config: &Config) -> impl Iterator<Item = Finding> {
+    let passwords = config.auth.files().map(|path| ("password file", path));
+    let steps = config.auth.step.iter().filter(|step| step.has_secret_keys());
+    let keys = steps.filter_map(|step| Some(("secret of tokens", step.keys.as_deref()?)));
+    passwords.chain(keys).filter_map(|(what, path)| Finding::of_secret(what, path))
+}
+
 /// Says in the log which secrets are open to all users of the machine.
 pub(super) fn warn_of_open_secrets(config: &Config) {
-    for found in config.auth.files().filter_map(|path| Finding::of_secret("password file", path)) {
+    for found in open_secrets(config) {
         tracing::warn!("{}", found.text);
     }
+}
+
+/// What keeps a reload from putting files in force: secrets that all users of the machine may read.
+pub(super) fn refuse_open_secrets(config: &Config) -> impl Iterator<Item = String> {
+    let tls = config.listener.iter().filter_map(|listener| listener.tls.as_ref());
+    let keys = tls.filter_map(|tls| Finding::of_secret("key", &tls.key));
+    open_secrets(config).chain(keys).map(|found| found.text)
 }
 
 /// Says in the log which password files have no users.

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use tracing::{error, info, warn};
 
 use super::Reread;
+use super::files::refuse_open_secrets;
 use super::rules::{read_rules, rule_set};
 use super::watch::{Task, Watch};
-use crate::auth::{PasswordAuth, ReadRules, Rights};
+use crate::auth::{AuthReadAgain, PasswordAuth, ReadRules, Rights};
 use crate::config::Config;
 use crate::logging;
 use crate::net::sampler;
 use crate::net::serve::ServeContext;
-use crate::net::tls::LiveTls;
+use crate::net::tls::{LiveTls, TlsReadAgain};
 use crate::time::{Clock, SystemClock};
 
 /// Carries out a reload.
@@ -34,8 +35,17 @@ pub(super) struct Files {
     pub authenticator: Arc<PasswordAuth>,
 }
 
-/// What a reload has read: the configuration, the file of rules, and the changed keys that need a restart.
-type ToPutInForce = (Config, Option<ReadRules>, Vec<String>);
+/// What a reload has read.
+struct ToPutInForce {
+    config: Config,
+    /// The file of rules.
+    rules: Option<ReadRules>,
+    /// Changed keys that need a restart.
+    left: Vec<String>,
+    /// Of each listener with TLS.
+    tls: Vec<TlsReadAgain>,
+    auth: AuthReadAgain,
+}
 
 impl Reloader {
     /// Starts what depends on reloads: the samples for the overload controller.
@@ -55,27 +65,19 @@ impl Reloader {
         self.sampling.stop();
     }
 
-    /// Reads the configuration again and, if nothing is wrong with it, certificates and passwords too. A
-    /// file that cannot be read leaves the old one in force. The log names each changed key that needs a
-    /// restart.
+    /// Reads the configuration and the files that it names again, and puts all of it in force or, if anything is
+    /// wrong with any of it, nothing. The log names each mistake, and each changed key that needs a restart.
     pub fn reload(&mut self, reread: &Reread<'_>, watch: &Watch) {
         match self.read(reread) {
-            Ok((config, rules, left)) => {
-                self.put_in_force(config, rules.as_ref(), watch);
-                if !left.is_empty() {
-                    warn!(keys = left.join(", "), "changed, and in force only after a restart");
-                }
-                self.reload_files();
-            }
+            Ok(read) => self.put_in_force(read, watch),
             Err(lines) => {
-                for error in lines {
-                    error!(error, "nothing reloaded: the configuration has a mistake");
+                for error in lines.iter().flat_map(|text| text.lines()) {
+                    error!(error, "nothing reloaded: what was in force stays");
                 }
             }
         }
     }
 
-    /// The configuration and the rules to put in force, and the changed keys that need a restart.
     fn read(&self, reread: &Reread<'_>) -> Result<ToPutInForce, Vec<String>> {
         let read = reread()?;
         let config = self.config.reloaded(&read);
@@ -85,16 +87,32 @@ impl Reloader {
             let beside = |problem| format!("{problem}, as long as a restart is due for {left}");
             problems.iter().map(beside).collect::<Vec<_>>()
         })?;
-        let rules = read_rules(&config).map_err(|error| error.lines().to_vec())?;
-        Ok((config, rules, left))
+        let mut wrong: Vec<String> = refuse_open_secrets(&config).collect();
+        let rules = read_rules(&config);
+        wrong.extend(rules.as_ref().err().map(ToString::to_string));
+        let mut tls = Vec::new();
+        for live in &self.files.tls {
+            match live.read_again() {
+                Ok(read) => tls.push(read),
+                Err(error) => wrong.push(error.to_string()),
+            }
+        }
+        let auth = self.files.authenticator.read_again(&config.auth);
+        wrong.extend(auth.as_ref().err().map(ToString::to_string));
+        match (rules, auth) {
+            (Ok(rules), Ok(auth)) if wrong.is_empty() => {
+                Ok(ToPutInForce { config, rules, left, tls, auth })
+            }
+            _ => Err(wrong),
+        }
     }
 
-    fn put_in_force(&mut self, config: Config, rules: Option<&ReadRules>, watch: &Watch) {
+    fn put_in_force(&mut self, read: ToPutInForce, watch: &Watch) {
+        let ToPutInForce { config, rules, left, tls, auth } = read;
         let (broker, now) = (&self.shared.broker, self.shared.clock.now());
         // First: connected clients look at their Subscriptions again when they are told of the reload.
-        self.rights.set(&rule_set(&config, rules));
+        self.rights.set(&rule_set(&config, rules.as_ref()));
         broker.reload(&config, now);
-        self.files.authenticator.set(&config.auth);
         if let Err(error) = logging::reload(&config.log) {
             error!(%error, "the levels of the log stay as they are");
         }
@@ -109,32 +127,24 @@ impl Reloader {
             classes,
             priorities, rules, "rates, queues, classes, priorities and overload reloaded"
         );
+        if !left.is_empty() {
+            warn!(keys = left.join(", "), "changed, and in force only after a restart");
+        }
         self.config = config;
+        self.put_files_in_force(tls, auth);
     }
 
-    fn reload_files(&self) {
+    fn put_files_in_force(&self, tls: Vec<TlsReadAgain>, read: AuthReadAgain) {
         let mut fewer = false;
-        for tls in &self.files.tls {
-            match tls.reload() {
-                Ok(others) => {
-                    fewer |= others;
-                    info!("certificates reloaded");
-                }
-                Err(error) => {
-                    error!(%error, "certificates not reloaded, the old ones stay in force");
-                }
-            }
+        for (live, read) in self.files.tls.iter().zip(tls) {
+            fewer |= live.put_in_force(read);
+            info!("certificates reloaded");
         }
-        super::files::warn_of_open_secrets(&self.config);
         let auth = &self.config.auth;
-        match self.files.authenticator.reload(auth) {
-            Ok(reloaded) => {
-                fewer |= reloaded.fewer;
-                if auth.files().next().is_some() {
-                    info!(users = reloaded.users, "passwords reloaded");
-                }
-            }
-            Err(error) => error!(%error, "passwords not reloaded, the old ones stay in force"),
+        let reloaded = self.files.authenticator.put_in_force(auth, read);
+        fewer |= reloaded.fewer;
+        if auth.files().next().is_some() {
+            info!(users = reloaded.users, "passwords reloaded");
         }
         if fewer {
             // A client that would not be let in any more does not stay either.

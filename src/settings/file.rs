@@ -9,8 +9,9 @@ use toml::de::{DeString, DeTable, DeValue};
 use super::judge::{self, judge};
 use super::keys::{KeyKind, Keys, bare, nearest};
 use super::layer::{COLUMN, Layer};
-use super::text::{place, text};
+use super::text::text;
 use super::{mosquitto, syntax};
+use crate::place::place;
 
 /// What was read of a file.
 pub struct FileLayer {

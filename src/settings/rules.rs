@@ -31,7 +31,7 @@ pub fn load_rules(
     let rules: RulesFile = merged.try_deserialize().map_err(one)?;
     let mut lines = Vec::new();
     if rules.rule.is_empty() {
-        lines.push(format!("{}: has no [[rule]]: it is not put in force", path.display()));
+        lines.push(format!("{}:1:1: has no [[rule]]: it is not put in force", path.display()));
     }
     for problem in rules.check(names_checked).err().unwrap_or_default() {
         let section = problem.key.rsplit_once('.').map_or("", |(section, _)| section);

@@ -67,7 +67,7 @@ fn with_numbers(table: &toml::Value, names: Vec<String>) -> Vec<String> {
         let begin = format!("{list}.0.");
         let mut keys = vec![name];
         keys.extend(std::iter::from_fn(|| names.next_if(|name| name.starts_with(&begin))));
-        let length = table.get(&list).and_then(toml::Value::as_array).map_or(0, Vec::len);
+        let length = at(table, &list).and_then(toml::Value::as_array).map_or(0, Vec::len);
         for index in 0..length {
             let number = format!(".{index}.");
             numbered.extend(keys.iter().map(|key| key.replacen(".0.", &number, 1)));
@@ -79,8 +79,6 @@ fn with_numbers(table: &toml::Value, names: Vec<String>) -> Vec<String> {
 fn heading(section: &str, keys: &Keys) -> String {
     let name: Vec<&str> =
         section.split('.').filter(|part| part.parse::<usize>().is_err()).collect();
-    match name[..] {
-        [list] if keys.is_list(list) => format!("[[{list}]]"),
-        _ => format!("[{}]", name.join(".")),
-    }
+    let name = name.join(".");
+    if keys.is_list(&name) { format!("[[{name}]]") } else { format!("[{name}]") }
 }

@@ -1,5 +1,7 @@
 //! The text of a file that people have written, whatever editor they have.
 
+use crate::place::place;
+
 /// Some editors begin a file with it.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
@@ -19,12 +21,4 @@ pub fn text(bytes: Vec<u8>) -> Result<String, (usize, usize, String)> {
         text.drain(..BYTE_ORDER_MARK.len_utf8());
     }
     Ok(text)
-}
-
-/// Line and column of a byte, from 1.
-pub fn place(text: &str, at: usize) -> (usize, usize) {
-    let before = text.get(..at).unwrap_or(text);
-    let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
-    (line, column)
 }

@@ -16,7 +16,7 @@ use crate::wire::{Client, connect};
 use crate::{MUTUAL, TLS, certs};
 
 /// A revocation list of the CA in `folder`, with the certificate in that file if there is one.
-fn list(folder: &Path, revoked: Option<&Path>) -> String {
+pub fn list(folder: &Path, revoked: Option<&Path>) -> String {
     let read = |name| fs::read_to_string(folder.join(name)).expect("a file of the CA");
     let key = rcgen::KeyPair::from_pem(&read("ca.key")).expect("a key");
     let issuer = rcgen::Issuer::from_ca_cert_pem(&read("ca.pem"), key).expect("a CA");

@@ -4,11 +4,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::der_parser::ber::BerObjectContent;
 use x509_parser::der_parser::der::parse_der;
 use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
+
+use crate::place::{LineColumn, pem_damage, pem_section};
 
 /// Why TLS could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -25,12 +27,14 @@ pub enum TlsError {
         source: io::Error,
     },
     /// A file does not hold what it should.
-    #[error("{what} {}: {problem}", path.display())]
+    #[error("{what} {}:{}:{}: {problem}", path.display(), place.0, place.1)]
     Content {
         /// What the file is for.
         what: &'static str,
         /// The file.
         path: PathBuf,
+        /// Line and column.
+        place: LineColumn,
         /// What is wrong with it.
         problem: String,
     },
@@ -81,7 +85,7 @@ pub fn read<T: PemObject>(what: &'static str, path: &Path) -> Result<Vec<T>, Tls
     let text = read_text(what, path)?;
     let found: Vec<T> = T::pem_slice_iter(&text)
         .collect::<Result<_, _>>()
-        .map_err(|error| content(what, path, format!("is damaged PEM: {error}")))?;
+        .map_err(|error| damaged(what, path, &text, &error))?;
     if found.is_empty() {
         return Err(content(what, path, instead(what, &text)));
     }
@@ -99,8 +103,8 @@ pub fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     }
     PrivateKeyDer::from_pem_slice(&text).map_err(|error| {
         let problem = match error {
-            rustls::pki_types::pem::Error::NoItemsFound => instead("key", &text),
-            error => format!("is damaged PEM: {error}"),
+            pem::Error::NoItemsFound => instead("key", &text),
+            error => return damaged("key", path, &text, &error),
         };
         content("key", path, problem)
     })
@@ -129,18 +133,16 @@ pub fn check_chain(
     chain: &[CertificateDer<'_>],
     is_of_key: impl Fn(&[u8]) -> Option<bool>,
 ) -> Result<(), TlsError> {
-    let problem = |problem: String| Err(content("certificate", certificate, problem));
+    let problem = |index, problem| Err(content_of(index, "certificate", certificate, problem));
     let mut belongs = Vec::new();
     for (index, one) in chain.iter().enumerate() {
         let Ok((_, parsed)) = X509Certificate::from_der(one) else {
-            return problem(format!(
-                "its certificate {} of {} cannot be read",
-                index + 1,
-                chain.len()
-            ));
+            let which = format!("its certificate {} of {} cannot be read", index + 1, chain.len());
+            return problem(index, which);
         };
         if index == 0 && parsed.version() != X509Version::V3 {
             return problem(
+                index,
                 "is a certificate of X.509 version 1, and version 3 is needed: sign it with extensions, as \
                  with `openssl x509 -req … -extfile FILE`, where FILE has a line subjectAltName=DNS:NAME"
                     .to_owned(),
@@ -151,11 +153,14 @@ pub fn check_chain(
     match belongs.iter().position(|belongs| *belongs != Some(false)) {
         Some(0) => Ok(()),
         None => Err(TlsError::Pair { certificate: certificate.to_owned(), key: key.to_owned() }),
-        Some(index) => problem(format!(
-            "its order is wrong: the certificate of the key is number {}, and must be the first; \
-             those between it and the CA follow",
-            index + 1
-        )),
+        Some(index) => {
+            let number = index + 1;
+            let order = format!(
+                "its order is wrong: the certificate of the key is number {number}, and must be the first; \
+                 those between it and the CA follow"
+            );
+            problem(index, order)
+        }
     }
 }
 
@@ -170,8 +175,24 @@ fn read_text(what: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
     Ok(bytes)
 }
 
-fn content(what: &'static str, path: &Path, problem: String) -> TlsError {
-    TlsError::Content { what, path: path.to_owned(), problem }
+/// What is wrong with the first section of a file.
+pub fn content(what: &'static str, path: &Path, problem: String) -> TlsError {
+    content_of(0, what, path, problem)
+}
+
+/// What is wrong with section number `index`, counted from 0.
+pub fn content_of(index: usize, what: &'static str, path: &Path, problem: String) -> TlsError {
+    let place = pem_section(&fs::read(path).unwrap_or_default(), index);
+    TlsError::Content { what, path: path.to_owned(), place, problem }
+}
+
+fn damaged(what: &'static str, path: &Path, text: &[u8], error: &pem::Error) -> TlsError {
+    let why = match error {
+        pem::Error::MissingSectionEnd { .. } => "a section has no end".to_owned(),
+        error => error.to_string(),
+    };
+    let problem = format!("is damaged PEM: {why}");
+    TlsError::Content { what, path: path.to_owned(), place: pem_damage(text), problem }
 }
 
 /// What a file holds in which nothing of the wanted kind was found.

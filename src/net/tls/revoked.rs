@@ -39,6 +39,11 @@ impl Revoked {
         revoked
     }
 
+    /// The number of the first list, from 0, that cannot be read.
+    pub fn first_unreadable(lists: &[CertificateRevocationListDer<'_>]) -> Option<usize> {
+        lists.iter().position(|list| CertificateRevocationList::from_der(list).is_err())
+    }
+
     /// Whether it is among them.
     pub fn has(&self, number: &CertificateNumber) -> bool {
         self.0.contains(number)

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
 
 use sluicemq::config::{Config, Listener, Tls};
-use sluicemq::logging::console;
+use sluicemq::logging::{self, console};
 use sluicemq::net::live_check::{LiveError, live_check};
 use sluicemq::net::tls::{ClientTls, ServerTrust};
 
@@ -18,6 +18,10 @@ use crate::command_line::{Layers, LiveTarget};
 /// A line for each mistake.
 pub fn check(layers: &Layers, files: bool) -> Result<(), Box<dyn Error>> {
     let settings = layers.load()?;
+    logging::look_at_levels(&settings.config().log, std::env::var("SLUICE_LOG").ok().as_deref())?;
+    for hint in settings.hints() {
+        console::complain(format_args!("sluice: warning: {hint}"));
+    }
     sluicemq::run::read_rules(&settings.from_here())?;
     if files {
         let findings = sluicemq::run::look_at_files(&settings.from_here());

@@ -91,6 +91,15 @@ pub fn start(log: &Log, levels: Option<&str>) -> Result<(), LogError> {
     Ok(())
 }
 
+/// Whether the levels can be read: those of `SLUICE_LOG` if there are any, else those of `log`.
+///
+/// # Errors
+///
+/// What is wrong with them.
+pub fn look_at_levels(log: &Log, levels: Option<&str>) -> Result<(), LogError> {
+    filter(log, levels).map(|_| ())
+}
+
 /// Puts the levels of `log` in force, and opens the file again. Does nothing if logging was not started.
 pub fn reload(log: &Log) -> Result<(), LogError> {
     let Some(running) = RUNNING.get() else { return Ok(()) };

@@ -97,6 +97,9 @@ fn start(layers: &Layers, signals: Signals) -> Result<(), Box<dyn Error>> {
     let settings = layers.load()?;
     let levels = std::env::var("SLUICE_LOG").ok();
     logging::start(&settings.config().log, levels.as_deref())?;
+    for hint in settings.hints() {
+        tracing::warn!("{hint}");
+    }
     if settings.is_development() && certs::ensure_development(Path::new(DEVELOPMENT_CERTS))? {
         console::say(
             "made a development CA, a server certificate for localhost and a client certificate in certs/",

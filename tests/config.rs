@@ -1,5 +1,8 @@
 //! Configuration from the outside: the shipped files, the layers, what is said when one is wrong.
 
+#[path = "config/variables.rs"]
+mod variables;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -270,13 +273,13 @@ fn a_mistake_in_the_environment_or_the_command_line_is_named() {
 }
 
 #[test]
-fn variables_of_others_are_left_alone() {
-    let env = [
-        ("SLUICE_LOG", "debug"),
-        ("SLUICE_PORT", "tcp://10.0.0.1:1883"),
-        ("SLUICE_SERVICE_HOST", "10.0.0.1"),
-    ];
-    assert!(load(LISTENER, &env, &[]).is_ok());
+fn steps_of_a_login_are_shown() {
+    let steps = "[[auth.step]]\nkind = 'password'\nfile = 'a'\n[[auth.step]]\nkind = 'anonymous'\n";
+    let settings = load(&format!("{LISTENER}{steps}"), &[], &[]).unwrap();
+    let shown = settings.show();
+    let again: Config = toml::from_str(&shown).unwrap_or_else(|error| panic!("{error}\n{shown}"));
+    assert_eq!(again, *settings.config());
+    assert_eq!(again.auth.step.len(), 2, "{shown}");
 }
 
 #[test]

@@ -43,6 +43,9 @@ pub struct SettableKey {
     example: Value,
 }
 
+/// Variables that stand for no key, without their beginning.
+const OTHERS: [&str; 3] = ["LOG", "CHECK_PASSWORD", "FAULTS"];
+
 impl Keys {
     /// All keys, the optional ones too.
     pub fn all() -> Keys {
@@ -125,6 +128,23 @@ impl Keys {
             Some(path) => Err(format!("did you mean {}?", variable(path))),
             None => Ok(None),
         }
+    }
+
+    /// What a variable of the environment that stands for no key may have been meant to be, if anything: one that
+    /// the program reads.
+    pub fn near_variable(&self, name: &str) -> Option<String> {
+        let rest = name.strip_prefix("SLUICE_")?;
+        // Kubernetes sets such for a service `sluice`.
+        if ["PORT", "SERVICE_"].iter().any(|theirs| rest.starts_with(theirs))
+            || OTHERS.contains(&rest)
+        {
+            return None;
+        }
+        let names = self.paths.iter().map(|path| path.replace('.', "_").to_ascii_uppercase());
+        let names: Vec<String> = names.chain(OTHERS.map(str::to_owned)).collect();
+        let near = nearest(rest, names.iter().map(String::as_str))?;
+        let of_key = self.paths.iter().zip(&names).find(|(_, name)| *name == near);
+        Some(of_key.map_or_else(|| format!("SLUICE_{near}"), |(path, _)| variable(path)))
     }
 
     /// The key at `path`, such as `session.qos_max` or `listener.0.tls.key`.

@@ -21,6 +21,7 @@ pub struct Settings {
     /// file.
     folder: PathBuf,
     is_development: bool,
+    hints: Vec<String>,
 }
 
 impl Settings {
@@ -32,6 +33,12 @@ impl Settings {
     /// The values, with the path of the store relative to the current folder.
     pub fn from_here(&self) -> Config {
         Config { store: self.store(), ..self.config.clone() }
+    }
+
+    /// What is no mistake and may not be meant: variables of the environment that have almost the name of one that
+    /// counts.
+    pub fn hints(&self) -> &[String] {
+        &self.hints
     }
 
     /// Where the value of `key` came from: `built-in`, `config/sluice.toml:12`,
@@ -99,8 +106,8 @@ pub fn load(
     }
     let mut env: Vec<_> = env.into_iter().collect();
     env.sort();
-    let env = env.iter().filter_map(|(name, text)| variable(name, text, &keys));
-    for single in env.chain(sets.iter().map(|set| setting(set, &keys))) {
+    let singles = env.iter().filter_map(|(name, text)| variable(name, text, &keys));
+    for single in singles.chain(sets.iter().map(|set| setting(set, &keys))) {
         match single {
             Ok(layer) => layers.push(layer),
             Err((key, line)) => {
@@ -112,7 +119,10 @@ pub fn load(
     let folder = files.last().and_then(|file| file.parent()).unwrap_or(Path::new(""));
     // What does not follow from the mistakes found so far is told with them.
     let found = match (merge(&layers, keys.lists(), folder, files.is_empty()), spoiled) {
-        (Ok(settings), _) if wrong.is_empty() => return Ok(settings),
+        (Ok(settings), _) if wrong.is_empty() => {
+            let hints = hints(&env, &settings.config, &keys);
+            return Ok(Settings { hints, ..settings });
+        }
         (Err(found), Some(spoiled)) => found.into_iter().filter(|m| !m.follows(&spoiled)).collect(),
         _ => Vec::new(),
     };
@@ -156,6 +166,20 @@ type Single = Result<Layer, (Option<String>, String)>;
 fn variable(name: &str, text: &str, keys: &Keys) -> Option<Single> {
     let origin = format!("environment {name}");
     Some(single(keys.of_variable(name).transpose()?, text, &origin, keys))
+}
+
+/// What is said of variables that stand for no key and look as if they should.
+fn hints(env: &[(String, String)], config: &Config, keys: &Keys) -> Vec<String> {
+    let is_meant = |name: &str| config.auth.variables().any(|meant| meant == name);
+    let others = env
+        .iter()
+        .map(|(name, _)| name)
+        .filter(|name| !is_meant(name) && keys.of_variable(name).is_ok_and(|key| key.is_none()));
+    let hint = |name: &String| {
+        let near = keys.near_variable(name)?;
+        Some(format!("environment {name}: stands for nothing; did you mean {near}?"))
+    };
+    others.filter_map(hint).collect()
 }
 
 /// The layer of `section.key=value` on the command line.
@@ -221,7 +245,8 @@ fn merge(
     for origin in origin.values_mut() {
         origin.truncate(origin.find(COLUMN).unwrap_or(origin.len()));
     }
-    Ok(Settings { config, origin, folder: folder.to_owned(), is_development })
+    let (folder, hints) = (folder.to_owned(), Vec::new());
+    Ok(Settings { config, origin, folder, is_development, hints })
 }
 
 /// What is wrong with the layer that changes an item of `list` that is not there, if one does.

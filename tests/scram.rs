@@ -1,14 +1,19 @@
 //! SCRAM on the real process: the AUTH packets are ours, what is in them is of another library, scramp.
 
 mod process;
+#[path = "wire/tls.rs"]
+mod secure;
 mod wire;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Arc;
 
 use process::{Sluice, new_folder};
+use rustls::SupportedProtocolVersion;
+use secure::{certificates, config, handshake};
 use sluicemq::auth::{HashMethod, ScramHash, edit};
 use sluicemq::codec::{Auth, Connect, Packet, Properties, Reason, Version};
 use wire::{Client, connect, dial};
@@ -18,6 +23,16 @@ auth.password_file = 'passwords'
 [[listener]]
 name = 'tcp'
 address = '127.0.0.1:0'
+";
+
+/// A further one.
+const SECURE: &str = "
+[[listener]]
+name = 'tls'
+address = '127.0.0.1:0'
+[listener.tls]
+certificate = 'certs/server.pem'
+key = 'certs/server.key'
 ";
 
 /// Where `tools/test` has put it.
@@ -69,7 +84,10 @@ impl Drop for Scramp {
 
 /// A broker with a user of each hash function, and one with a hashed password.
 fn broker() -> Sluice {
-    let folder = new_folder();
+    broker_in(new_folder(), LISTENER)
+}
+
+fn broker_in(folder: tempfile::TempDir, config: &str) -> Sluice {
     let path = folder.path().join("passwords");
     for (user, method) in [
         ("ann", HashMethod::Scram { hash: ScramHash::Sha256, iterations: 4096 }),
@@ -79,7 +97,7 @@ fn broker() -> Sluice {
         let entry = (user.to_owned(), b"pencil".to_vec());
         edit::set_passwords(&path, &[entry], method).expect("a password file");
     }
-    Sluice::start_in(folder, LISTENER)
+    Sluice::start_in(folder, config)
 }
 
 fn auth<'a>(reason: Reason, method: &'a str, data: &'a [u8]) -> Packet<'a> {
@@ -102,7 +120,10 @@ fn data(client: &mut Client, reason: Reason) -> Vec<u8> {
 
 /// Sends CONNECT with the client's first message.
 fn begin(at: SocketAddr, method: &str, first: &str) -> Client {
-    let mut client = Client::over(dial(at), Version::V5);
+    begin_over(Client::over(dial(at), Version::V5), method, first)
+}
+
+fn begin_over(mut client: Client, method: &str, first: &str) -> Client {
     let connect = Connect {
         authentication_method: Some(method),
         authentication_data: Some(first.as_bytes()),
@@ -197,4 +218,98 @@ fn what_is_no_exchange_is_refused_at_once() {
         client.send(&auth(Reason::ContinueAuthentication, "SCRAM-SHA-256", last.as_bytes()));
         assert_eq!(connack(&mut client).0, Reason::ProtocolError, "{last}");
     }
+}
+
+/// A client over TLS, and what binds its channel (RFC 9266), in hexadecimal digits.
+fn dial_tls(broker: &Sluice, version: &'static SupportedProtocolVersion) -> (Client, String) {
+    let tls = Arc::new(config(&broker.file("certs"), None, version));
+    let (stream, _) = handshake(broker.address("tls"), &tls).expect("a handshake");
+    let label = b"EXPORTER-Channel-Binding";
+    let binding = stream.conn.export_keying_material([0; 32], label, Some(b"")).expect("a binding");
+    let digits = binding.iter().map(|byte| format!("{byte:02x}")).collect();
+    (Client::over(stream, Version::V5), digits)
+}
+
+/// Logs in by `method`, with the library called with these arguments: CONNACK's reason.
+fn bound(
+    python: &Path,
+    (mut client, arguments): (Client, [&str; 4]),
+    method: &str,
+) -> (Client, Reason) {
+    let mut scramp = Scramp::start(python, &arguments);
+    client = begin_over(client, method, &scramp.says());
+    // A refusal at once, or a challenge.
+    let challenge = client.expect(|packet| match packet {
+        Packet::Auth(auth) => Some(Ok(auth.data.unwrap_or_default().to_vec())),
+        Packet::ConnAck(connack) => Some(Err(connack.reason)),
+        _ => None,
+    });
+    match challenge {
+        Err(reason) => (client, reason),
+        Ok(challenge) => {
+            scramp.told(&challenge);
+            let last = scramp.says();
+            client.send(&auth(Reason::ContinueAuthentication, method, last.as_bytes()));
+            let (reason, signature) = connack(&mut client);
+            if reason == Reason::Success {
+                scramp.told(&signature);
+                assert_eq!(scramp.says(), "the server knows the password");
+            }
+            (client, reason)
+        }
+    }
+}
+
+#[test]
+fn the_channel_is_bound_under_tls_and_whoever_stands_between_is_noticed() {
+    let Some(python) = python() else { return };
+    let folder = new_folder();
+    certificates(&folder.path().join("certs"), "client");
+    let broker = broker_in(folder, &format!("{LISTENER}{SECURE}"));
+    let (tls_12, tls_13) = (&rustls::version::TLS12, &rustls::version::TLS13);
+    for (plain, plus, user) in [
+        ("SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", "ann"),
+        ("SCRAM-SHA-512", "SCRAM-SHA-512-PLUS", "bob"),
+    ] {
+        let (client, binding) = dial_tls(&broker, tls_13);
+        let right = [plus, user, "pencil", &binding];
+        let (mut client, reason) = bound(&python, (client, right), plus);
+        assert_eq!(reason, Reason::Success, "{plus}");
+        // The same channel binds a re-authentication.
+        let mut scramp = Scramp::start(&python, &right);
+        client.send(&auth(Reason::Reauthenticate, plus, scramp.says().as_bytes()));
+        scramp.told(&data(&mut client, Reason::ContinueAuthentication));
+        client.send(&auth(Reason::ContinueAuthentication, plus, scramp.says().as_bytes()));
+        scramp.told(&data(&mut client, Reason::Success));
+        assert_eq!(scramp.says(), "the server knows the password");
+        client.ping();
+
+        let other = binding;
+        for (tls, password, library, method, is_own, wanted) in [
+            // What binds another connection: somebody has one on each side.
+            (tls_13, "pencil", plus, plus, false, Reason::NotAuthorized),
+            (tls_13, "pen", plus, plus, true, Reason::BadUserNameOrPassword),
+            // It can bind, and was told that we cannot.
+            (tls_13, "pencil", plain, plain, true, Reason::NotAuthorized),
+            // What it says of binding and the method's name differ.
+            (tls_13, "pencil", plus, plain, true, Reason::NotAuthorized),
+            (tls_13, "pencil", plain, plus, true, Reason::NotAuthorized),
+            // Nothing binds a channel of TLS 1.2: that is what we say, too.
+            (tls_12, "pencil", plus, plus, true, Reason::NotAuthorized),
+            (tls_12, "pencil", plain, plain, true, Reason::Success),
+        ] {
+            let (client, own) = dial_tls(&broker, tls);
+            let binding = if is_own { &own } else { &other };
+            let arguments = [library, user, password, binding];
+            let (_, reason) = bound(&python, (client, arguments), method);
+            assert_eq!(reason, wanted, "{arguments:?} {method}");
+        }
+    }
+    // A client that cannot bind logs in all the same.
+    let mut scramp = Scramp::start(&python, &["SCRAM-SHA-256", "ann", "pencil"]);
+    let (client, _) = dial_tls(&broker, tls_13);
+    let mut client = begin_over(client, "SCRAM-SHA-256", &scramp.says());
+    scramp.told(&data(&mut client, Reason::ContinueAuthentication));
+    client.send(&auth(Reason::ContinueAuthentication, "SCRAM-SHA-256", scramp.says().as_bytes()));
+    assert_eq!(connack(&mut client).0, Reason::Success);
 }

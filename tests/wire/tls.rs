@@ -1,4 +1,5 @@
 //! Certificates, and the client's side of TLS.
+#![allow(dead_code)] // Each test file uses its part.
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -28,11 +28,10 @@ pub fn run(layers: &Layers, command: &AclCommand) -> Result<ExitCode, Box<dyn Er
     let found = answer(&settings, question)?;
     let allowed = found.decision.is_allowed();
     let word = if allowed { "allowed" } else { "denied" };
-    console::say(format_args!("{word}: {}", place(&settings, &found.rule)));
+    console::say(format_args!("{word}: {}", found.rule));
     if explains {
         for passed in &found.passed_over {
-            let rule = place(&settings, &passed.rule);
-            console::say(format_args!("  passed over: {rule}: {}", passed.why));
+            console::say(format_args!("  passed over: {}: {}", passed.rule, passed.why));
         }
     }
     Ok(if allowed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -40,8 +39,8 @@ pub fn run(layers: &Layers, command: &AclCommand) -> Result<ExitCode, Box<dyn Er
 
 fn answer(settings: &Settings, question: &AclQuestion) -> Result<Explanation, Box<dyn Error>> {
     let config = settings.from_here();
-    let rules = read_rules(&config)?;
-    let rights = Rights::new(&rule_set(&config, rules.as_ref()));
+    let rules = read_rules(&config, settings)?;
+    let rights = Rights::new(&rule_set(&config, &rules));
     let policy = Policy::new(&config.limits, &config.session);
     let user = question.user.as_deref().map(Into::into);
     let identity = Identity::new(ClientId::new(&question.client), user, Meter::forever());
@@ -88,14 +87,4 @@ fn circumstances(question: &AclQuestion) -> Result<Circumstances, String> {
         groups: question.groups.iter().map(|group| group.as_str().into()).collect(),
         claims: question.claims.iter().map(claim).collect::<Result<_, String>>()?,
     })
-}
-
-/// A rule of the configuration with its file and line.
-fn place(settings: &Settings, rule: &str) -> String {
-    let number = rule.strip_prefix("[[rule]] ").and_then(|number| number.parse::<usize>().ok());
-    let origin = number.and_then(|number| {
-        let key = |key: &str| format!("rule.{}.{key}.0", number - 1);
-        settings.origin(&key("allow")).or_else(|| settings.origin(&key("deny")))
-    });
-    origin.map_or_else(|| rule.to_owned(), |origin| format!("{rule} ({origin})"))
 }

@@ -22,7 +22,7 @@ pub fn check(layers: &Layers, files: bool) -> Result<(), Box<dyn Error>> {
     for hint in settings.hints() {
         console::complain(format_args!("sluice: warning: {hint}"));
     }
-    sluicemq::run::read_rules(&settings.from_here())?;
+    sluicemq::run::read_rules(&settings.from_here(), &settings)?;
     if files {
         let findings = sluicemq::run::look_at_files(&settings.from_here());
         let (serious, hints): (Vec<_>, Vec<_>) =

@@ -110,17 +110,13 @@ fn start(layers: &Layers, signals: Signals) -> Result<(), Box<dyn Error>> {
 
 /// Runs the broker until it is told to stop.
 fn run(layers: &Layers, settings: &Settings, signals: Signals) -> Result<(), Box<dyn Error>> {
-    let config = settings.from_here();
     let ready = |listening: &[Listening]| {
         if settings.is_development() {
             console::say(try_lines(listening));
         }
     };
-    let reread = || match layers.load() {
-        Ok(settings) => Ok(settings.from_here()),
-        Err(error) => Err(error.lines().to_vec()),
-    };
-    sluicemq::run::run(&config, signals, ready, &reread)?;
+    let reread = || layers.load().map_err(|error| error.lines().to_vec());
+    sluicemq::run::run(settings, signals, ready, &reread)?;
     Ok(())
 }
 

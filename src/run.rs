@@ -37,7 +37,7 @@ use crate::fault;
 use crate::net::serve::ServeContext;
 use crate::net::tcp::TcpAcceptor;
 use crate::net::trim::trim;
-use crate::settings::SettingsError;
+use crate::settings::{Settings, SettingsError};
 use crate::store::engine::{Engine, Report};
 use crate::store::{DurableStore, Exports, MemoryStore, OpenError};
 use crate::time::{Clock, SystemClock, Time};
@@ -80,23 +80,24 @@ impl RunError {
 }
 
 /// Reads the configuration again; the error has a line for each mistake.
-pub type Reread<'a> = dyn Fn() -> Result<Config, Vec<String>> + 'a;
+pub type Reread<'a> = dyn Fn() -> Result<Settings, Vec<String>> + 'a;
 
 /// Runs a broker until a signal asks for its end; one that has come before is acted on at once. `ready`
 /// is called once every listener is open, before the machine-readable line is printed; `reread` at SIGHUP.
 pub fn run(
-    config: &Config,
+    settings: &Settings,
     signals: Signals,
     ready: impl FnOnce(&[Listening]),
     reread: &Reread<'_>,
 ) -> Result<(), RunError> {
+    let config = &settings.from_here();
     raise_open_files();
     if std::env::var_os("SLUICE_FAULTS").is_some() {
         fault::arm();
     }
     let manager = Manager::of_environment();
     let more_time = Some(manager.ask_for_more_time());
-    let mut life = Life { config, signals, manager, more_time, reread };
+    let mut life = Life { config, settings, signals, manager, more_time, reread };
     if life.is_over() {
         return Ok(());
     }
@@ -158,6 +159,7 @@ fn close(durable: Arc<DurableStore<Engine>>) {
 /// The life of the process, and what it is told by others.
 struct Life<'a> {
     config: &'a Config,
+    settings: &'a Settings,
     signals: Signals,
     manager: Manager,
     more_time: Option<MoreTime>,
@@ -177,8 +179,8 @@ impl Life<'_> {
         let certificates = config.listener.iter().any(Listener::names_users_by_certificate);
         let authenticator = Arc::new(PasswordAuth::open(&config.auth, certificates)?);
         files::warn_of_no_users(&authenticator);
-        let rules = read_rules(config)?;
-        let rights = Arc::new(Rights::new(&rule_set(config, rules.as_ref())));
+        let rules = read_rules(config, self.settings)?;
+        let rights = Arc::new(Rights::new(&rule_set(config, &rules)));
         let store: Arc<dyn Store> = match durable.clone() {
             Some(durable) => durable,
             None => Arc::new(MemoryStore),

@@ -252,6 +252,37 @@ fn at_sighup_rules_change_as_a_whole_or_not_at_all() {
     subscriber.ping();
 }
 
+/// A rule of the configuration is named with its number, file and line, also after a reload.
+#[test]
+fn a_denial_is_logged_with_file_and_line() {
+    let config = "[[listener]]\nname = 'tcp'\naddress = '127.0.0.1:0'\n[[rule]]\n";
+    let broker = Sluice::start(&format!("{config}deny = ['publish']\ntopics = ['a']\n"));
+    let at = broker.address("tcp");
+    let mut client = Client::connect(at, Version::V5, "c");
+    assert_eq!(client.publish("a", b"x"), Reason::NotAuthorized);
+    until(|| broker.log().contains("reason=publish_not_authorized"));
+    let line = |log: &str| log.lines().find(|line| line.contains("rule=")).map(str::to_owned);
+    let said = line(&broker.log()).expect("a line");
+    assert!(said.contains("[[rule]] 1 (") && said.contains("sluice.toml:"), "{said}");
+    let number = |said: &str| -> u32 {
+        let (_, rest) = said.split_once("sluice.toml:").expect("a line");
+        rest.split(')').next().expect("a number").parse().expect("a number")
+    };
+    let before = number(&said);
+    let path = broker.file("sluice.toml");
+    let text = fs::read_to_string(&path).expect("the configuration");
+    fs::write(&path, format!("# One line more.\n{text}")).expect("the configuration");
+    let reloads = |log: &str| log.matches("overload reloaded").count();
+    broker.signal("HUP");
+    until(|| reloads(&broker.log()) == 1);
+    let mut other = Client::connect(at, Version::V5, "other");
+    assert_eq!(other.publish("a", b"x"), Reason::NotAuthorized);
+    until(|| broker.log().contains("client=other") && broker.log().matches("rule=").count() > 1);
+    let log = broker.log();
+    let said = log.lines().rfind(|line| line.contains("rule=")).expect("a line");
+    assert_eq!(number(said), before + 1, "{said}");
+}
+
 fn failures(broker: &Sluice) -> usize {
     broker.log().matches("nothing reloaded").count()
 }

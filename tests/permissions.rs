@@ -1,14 +1,26 @@
 //! Rights on every path of a message, on virtual time: live, queued, retained, shared, Wills and dead letters, each
 //! allowed, denied, taken away from a client that is connected, and from one that is away; for both versions.
 //!
-//! Messages that are delayed until a time of their own are no path yet: there are none.
+//! Messages that are delayed until a time of their own are no path yet: there are none. `docs/permissions.md` has the
+//! table of cells.
 
 mod virtual_time;
 
+#[path = "simulation/rows.rs"]
+#[allow(dead_code)] // The simulation counts rows.
+mod rows;
+
+use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
-use sluicemq::codec::{Connect, Properties, QoS, Reason, Version, Will};
+use rows::Disk;
+use sluicemq::broker::turn::Scratch;
+use sluicemq::broker::{DeliveryOutcome, Receiver};
+use sluicemq::codec::{Connect, Properties, QoS, Reason, SubscribeOptions, Version, Will};
 use sluicemq::message::{Loss, RefusalKind};
+use sluicemq::session::Room;
+use sluicemq::topic::{TopicFilter, TopicLimits};
 use virtual_time::{Town, connect};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -80,14 +92,12 @@ fn no_path_leads_past_the_rules() {
             }
         }
     }
-    assert_eq!(cells, 135);
+    assert_eq!(cells, 143);
 }
 
 impl Case {
     fn exists(self) -> bool {
         match (self.path, self.right, self.when) {
-            // Dead letters are the broker's own.
-            (Path::DeadLetter, Right::Publish, _) => false,
             // A Will that waits is of version 5 alone.
             (Path::Will, Right::Publish, When::RevokedAway) => self.version == Version::V5,
             _ => true,
@@ -302,6 +312,110 @@ fn only_what_is_revoked_ends() {
     town.subscribe(receiver, "a/#", QoS::AtLeastOnce);
     town.publish(publisher, "a/x", "a/x", QoS::AtLeastOnce);
     assert_eq!(got(&mut town), ["a/x"]);
+}
+
+/// Writes all that the broker remembers, and lets it go on.
+fn write(town: &mut Town, disk: &Disk) {
+    while disk.write(usize::MAX) {
+        town.pass(Duration::ZERO);
+    }
+}
+
+/// A Subscription that was revoked stays revoked when the broker begins anew, for what waits too: whether it was
+/// revoked before the broker stopped, or while it was down.
+#[test]
+fn what_was_revoked_stays_revoked_after_a_restart() {
+    let all = "session.inflight_max = 1\n[[rule]]\nallow = ['all']\ntopics = ['#']\n";
+    let fewer = "session.inflight_max = 1\n[[rule]]\ndeny = ['subscribe']\nclient_id = 'r'\n\
+                 topics = ['a/#']\n[[rule]]\nallow = ['all']\ntopics = ['#']\n";
+    for while_down in [false, true] {
+        for version in [Version::V311, Version::V5] {
+            let disk = Disk::default();
+            let mut town = Town::with_store(all, Arc::new(disk.open()));
+            let lasting = Connect { version, ..connect("r", false, 3600) };
+            let receiver = town.arrive(&lasting, "test");
+            write(&mut town, &disk);
+            for filter in ["a/#", "b", "c"] {
+                town.subscribe(receiver, filter, QoS::AtLeastOnce);
+                write(&mut town, &disk);
+            }
+            town.of(receiver).acknowledges = false;
+            let publisher = town.client("p");
+            for topic in ["a/flying", "a/waits", "b", "c"] {
+                town.publish(publisher, topic, topic, QoS::AtLeastOnce);
+                write(&mut town, &disk);
+            }
+            // What the client gives up itself still comes, as it does without rules.
+            town.unsubscribe(receiver, "c");
+            write(&mut town, &disk);
+            if !while_down {
+                town.reload(fewer);
+                write(&mut town, &disk);
+            }
+            disk.crash();
+            let mut town = Town::with_store(fewer, Arc::new(disk.open()));
+            town.broker
+                .restore(town.now, &mut Scratch::default())
+                .expect("rows that mean something");
+            let receiver = town.arrive(&lasting, "test");
+            write(&mut town, &disk);
+            let publisher = town.client("p");
+            for topic in ["a/later", "b/later"] {
+                town.publish(publisher, topic, topic, QoS::AtLeastOnce);
+                write(&mut town, &disk);
+            }
+            let got: Vec<_> = town.of(receiver).got.iter().map(|got| got.topic.clone()).collect();
+            assert_eq!(
+                got,
+                ["b", "c"],
+                "{version:?}, revoked while the broker is down: {while_down}"
+            );
+            assert_eq!(town.broker.metrics().lost(Loss::NotAuthorized), 2);
+        }
+    }
+}
+
+/// A receiver in the process is asked for its rights as a client is, at each reload.
+#[test]
+fn a_receiver_in_the_process_loses_what_is_revoked() {
+    let all = "[[rule]]\nallow = ['all']\ntopics = ['#']\n";
+    let fewer = format!("[[rule]]\ndeny = ['subscribe']\nuser = 'tail'\ntopics = ['a/#']\n{all}");
+    let mut town = Town::new(all);
+    let identity = town.broker.identity("tail", Some("tail"));
+    let limits = TopicLimits { bytes_max: 100, levels_max: 10 };
+    let filters = ["a/#", "b"].map(|filter| {
+        let options = SubscribeOptions { qos: QoS::AtLeastOnce, ..SubscribeOptions::default() };
+        (TopicFilter::parse(filter, &limits).expect("a filter"), options)
+    });
+    let mut turn = Scratch::default();
+    let mut receiver =
+        Receiver::open(&town.broker, &identity, &filters, town.now, &mut turn).expect("rights");
+    let publisher = town.client("p");
+    let mut taken = |town: &Town| -> Vec<String> {
+        let mut topics = Vec::new();
+        let room = Room { window: 10, bytes: 1000 };
+        for delivery in receiver.take(room, Waker::noop(), town.now, &mut turn) {
+            topics.push(delivery.message.topic().as_str().to_owned());
+            receiver.settle(delivery, DeliveryOutcome::Completed, town.now, &mut turn);
+        }
+        topics
+    };
+    for topic in ["a/1", "b"] {
+        town.publish(publisher, topic, "x", QoS::AtLeastOnce);
+    }
+    assert_eq!(taken(&town), ["a/1", "b"]);
+    for topic in ["a/2", "b"] {
+        town.publish(publisher, topic, "x", QoS::AtLeastOnce);
+    }
+    town.reload(&fewer);
+    assert_eq!(taken(&town), ["b"]);
+    assert_eq!(town.broker.metrics().lost(Loss::NotAuthorized), 1);
+    assert_eq!(town.broker.metrics().refused(RefusalKind::SubscriptionRevoked), 1);
+    for topic in ["a/3", "b"] {
+        town.publish(publisher, topic, "x", QoS::AtLeastOnce);
+    }
+    assert_eq!(taken(&town), ["b"]);
+    assert_eq!(town.broker.metrics().lost(Loss::NotAuthorized), 1, "it was not routed");
 }
 
 /// What is retained is sent as long as its publisher may publish it, wherever that is.

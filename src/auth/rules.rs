@@ -18,14 +18,16 @@ pub struct RuleSet<'a> {
     pub rules: &'a [AccessRule],
     /// `[auth]`: it says for which users the dead letters are.
     pub auth: &'a AuthConfig,
-    /// What `access.rules_file` has.
-    pub file: Option<&'a ReadRules>,
+    /// What else was read for it.
+    pub read: Option<&'a ReadRules>,
 }
 
-/// A file of rules that was read.
+/// What is read beside the values of a configuration.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReadRules {
-    /// What it says.
+    /// Where each `[[rule]]` of the configuration was written: file and line; empty if that is not known.
+    pub origins: Vec<String>,
+    /// What `access.rules_file` says.
     pub file: RulesFile,
     /// Where each of its rules stands: file and line.
     pub places: Vec<String>,
@@ -80,14 +82,19 @@ enum Fit {
 impl RuleTable {
     /// The table of these rules.
     pub fn new(set: &RuleSet<'_>, generation: u32) -> RuleTable {
-        let file = set.file.map(|read| &read.file);
-        let places = set.file.map_or(&[][..], |read| &read.places);
-        let mut rules: Vec<TableRule> = set
-            .rules
-            .iter()
-            .enumerate()
-            .map(|(index, rule)| TableRule::new(rule, format!("[[rule]] {}", index + 1)))
-            .collect();
+        let file = set.read.map(|read| &read.file);
+        let places = set.read.map_or(&[][..], |read| &read.places);
+        let origins = set.read.map_or(&[][..], |read| &read.origins);
+        let name = |index: usize| {
+            let number = index + 1;
+            match origins.get(index).filter(|origin| !origin.is_empty()) {
+                Some(origin) => format!("[[rule]] {number} ({origin})"),
+                None => format!("[[rule]] {number}"),
+            }
+        };
+        let own = set.rules.iter().enumerate();
+        let mut rules: Vec<TableRule> =
+            own.map(|(index, rule)| TableRule::new(rule, name(index))).collect();
         let of_file = file.map_or(&[][..], |file| &file.rule).iter().enumerate();
         rules.extend(of_file.map(|(index, rule)| {
             let place = places.get(index).cloned();

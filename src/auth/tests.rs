@@ -11,7 +11,7 @@ use crate::topic::{TopicFilter, TopicLimits, TopicName};
 const LIMITS: TopicLimits = TopicLimits { bytes_max: 1000, levels_max: 100 };
 
 fn set<'a>(config: &'a Config, file: Option<&'a ReadRules>) -> RuleSet<'a> {
-    RuleSet { access: &config.access, rules: &config.rule, auth: &config.auth, file }
+    RuleSet { access: &config.access, rules: &config.rule, auth: &config.auth, read: file }
 }
 
 fn rights(rules: &str) -> Rights {
@@ -302,7 +302,7 @@ fn rules_of_the_file_come_behind_those_of_the_configuration() {
         toml::from_str("[[rule]]\ndeny = ['publish']\ntopics = ['a/b']").expect("rules");
     let file: RulesFile =
         toml::from_str("[[rule]]\nallow = ['publish']\ntopics = ['a/#']").expect("rules");
-    let read = ReadRules { file, places: vec!["rules.toml:1".to_owned()] };
+    let read = ReadRules { file, places: vec!["rules.toml:1".to_owned()], ..ReadRules::default() };
     let rights = Rights::new(&set(&config, Some(&read)));
     let who = client("c", None);
     assert!(!ask(&rights, &who, "publish a/b"));

@@ -123,10 +123,15 @@ impl CurrentQueueSettings {
         self.number.store(number, Ordering::Release);
     }
 
+    /// Changes whenever a configuration is put in force.
+    pub fn number(&self) -> u64 {
+        self.number.load(Ordering::Acquire)
+    }
+
     /// Replaces what a turn `has`, if it is not in force any more.
     #[inline]
     pub fn renew(&self, has: &mut Arc<QueueSettings>) {
-        if has.number != self.number.load(Ordering::Acquire) {
+        if has.number != self.number() {
             self.replace(has);
         }
     }

@@ -8,17 +8,19 @@ use thin_vec::ThinVec;
 
 use super::Broker;
 use super::mailbox::{Ask, Mailbox};
+use super::peer_log::{Peer, RefusalNote};
 use super::router::{RouteChange, Subscriber};
 use super::turn::{Scratch, Turn};
-use crate::codec::{Reason, SubscribeOptions};
-use crate::message::{ClientId, Delivery, Identity, Loss, SessionId};
+use crate::codec::{QoS, Reason, SubscribeOptions};
+use crate::message::{ClientId, Delivery, Grounds, Identity, Loss, RefusalKind, SessionId};
 use crate::session::{Access, Asked, CopyEnd, EndedCopy, Room, Subscription};
 use crate::time::Time;
 use crate::topic::TopicFilter;
 
 /// A receiver of messages inside the process. It has a queue like a client's, with the limits and the
 /// policy of `[queue]`, or of its `[[class]]` as that was when it was opened. The same rights are asked
-/// for. It lives until it is dropped: nothing waits for it in the store.
+/// for; a Subscription that a reload has revoked ends at the next [`Receiver::take`]. It lives until it is
+/// dropped: nothing waits for it in the store.
 ///
 /// What is taken is in flight until it is settled; how much may be in flight is the caller's choice.
 /// See `examples/embed.rs`.
@@ -26,7 +28,11 @@ pub struct Receiver {
     broker: Broker,
     id: SessionId,
     mailbox: Arc<Mailbox>,
-    filters: Vec<TopicFilter>,
+    filters: Vec<(TopicFilter, QoS)>,
+    /// The number of the settings under which its Subscriptions were allowed.
+    reviewed: u64,
+    /// A Subscription was revoked: what waits may be there because of that alone.
+    has_revoked: bool,
     /// Taken and not settled, `QoS` 0 and above.
     unsettled: [u64; 2],
     /// The last moment it was told.
@@ -92,7 +98,12 @@ impl Receiver {
             broker: broker.clone(),
             id,
             mailbox,
-            filters: filters.iter().map(|(filter, _)| filter.clone()).collect(),
+            filters: filters
+                .iter()
+                .map(|(filter, options)| (filter.clone(), options.qos))
+                .collect(),
+            reviewed: broker.0.queue_settings.number(),
+            has_revoked: false,
             unsettled: [0, 0],
             now,
         };
@@ -117,6 +128,7 @@ impl Receiver {
         scratch: &mut Scratch,
     ) -> Vec<Delivery> {
         self.now = now;
+        self.review(scratch);
         let broker = &self.broker;
         let mut turn = broker.turn(scratch, now);
         let access = &broker.0.ports.access;
@@ -129,7 +141,7 @@ impl Receiver {
             taken.retain(|delivery| {
                 let loss = if delivery.message.expired(now) {
                     Loss::Expired // [MQTT5-3.3.2-5]
-                } else if !self.identity_may_receive(&**access, delivery) {
+                } else if !self.may_receive(&**access, delivery) {
                     Loss::NotAuthorized
                 } else {
                     return true;
@@ -179,10 +191,43 @@ impl Receiver {
         self.mailbox.depth()
     }
 
-    fn identity_may_receive(&self, access: &dyn Access, delivery: &Delivery) -> bool {
-        let asked = Asked::receive(delivery);
+    fn may_receive(&self, access: &dyn Access, delivery: &Delivery) -> bool {
+        let (asked, topic) = (Asked::receive(delivery), delivery.message.topic());
         let identity = self.mailbox.owner().identity();
         identity.is_some_and(|identity| access.may(identity, &asked).is_allowed())
+            && (!self.has_revoked || self.filters.iter().any(|(filter, _)| filter.matches(topic)))
+    }
+
+    /// Ends the Subscriptions that it may not have any more, if other rules may be in force.
+    fn review(&mut self, scratch: &mut Scratch) {
+        let broker = &self.broker;
+        let number = broker.0.queue_settings.number();
+        if std::mem::replace(&mut self.reviewed, number) == number {
+            return;
+        }
+        let Some(identity) = self.mailbox.owner().identity() else { return };
+        let mut grounds = Grounds::new(RefusalKind::SubscriptionRevoked);
+        let (kept, revoked): (Vec<_>, Vec<_>) =
+            self.filters.drain(..).partition(|(filter, qos)| {
+                let asked = Asked::Subscribe { filter, qos: *qos };
+                let decision = broker.0.ports.access.may(identity, &asked);
+                if !decision.is_allowed() {
+                    grounds = grounds.by_rule(decision.rule());
+                }
+                decision.is_allowed()
+            });
+        self.filters = kept;
+        let Some((first, _)) = revoked.first() else { return };
+        self.has_revoked = true;
+        let note = RefusalNote::new(grounds).topic(first.as_str()).count(revoked.len() as u64);
+        let user = identity.user_name.as_deref();
+        let peer = Peer::default().client(identity.client_id.as_str()).user(user);
+        broker.note_refusal(&note, &peer, self.now);
+        let changes: Vec<_> =
+            revoked.into_iter().map(|(filter, _)| RouteChange::Unsubscribe(filter)).collect();
+        let mut turn = broker.turn(scratch, self.now);
+        self.change(&changes, &mut turn);
+        turn.finish();
     }
 
     /// Carries out what it asks of the tree, in one moment.
@@ -199,7 +244,8 @@ impl Drop for Receiver {
         let filters = std::mem::take(&mut self.filters);
         let (mut scratch, loss) = (Scratch::default(), Loss::SessionEnded);
         let mut turn = self.broker.turn(&mut scratch, self.now);
-        let changes: Vec<_> = filters.into_iter().map(RouteChange::Unsubscribe).collect();
+        let changes: Vec<_> =
+            filters.into_iter().map(|(filter, _)| RouteChange::Unsubscribe(filter)).collect();
         self.change(&changes, &mut turn);
         turn.commit();
         let (wakers, fallen) = self.mailbox.detach(&mut [0, 0], true);

@@ -38,8 +38,8 @@ pub(super) struct Files {
 /// What a reload has read.
 struct ToPutInForce {
     config: Config,
-    /// The file of rules.
-    rules: Option<ReadRules>,
+    /// What belongs to the rules.
+    rules: ReadRules,
     /// Changed keys that need a restart.
     left: Vec<String>,
     /// Of each listener with TLS.
@@ -79,7 +79,8 @@ impl Reloader {
     }
 
     fn read(&self, reread: &Reread<'_>) -> Result<ToPutInForce, Vec<String>> {
-        let read = reread()?;
+        let settings = reread()?;
+        let read = settings.from_here();
         let config = self.config.reloaded(&read);
         let left = config.differences(&read);
         config.check().map_err(|problems| {
@@ -88,7 +89,7 @@ impl Reloader {
             problems.iter().map(beside).collect::<Vec<_>>()
         })?;
         let mut wrong: Vec<String> = refuse_open_secrets(&config).collect();
-        let rules = read_rules(&config);
+        let rules = read_rules(&config, &settings);
         wrong.extend(rules.as_ref().err().map(ToString::to_string));
         let mut tls = Vec::new();
         for live in &self.files.tls {
@@ -111,7 +112,7 @@ impl Reloader {
         let ToPutInForce { config, rules, left, tls, auth } = read;
         let (broker, now) = (&self.shared.broker, self.shared.clock.now());
         // First: connected clients look at their Subscriptions again when they are told of the reload.
-        self.rights.set(&rule_set(&config, rules.as_ref()));
+        self.rights.set(&rule_set(&config, &rules));
         broker.reload(&config, now);
         if let Err(error) = logging::reload(&config.log) {
             error!(%error, "the levels of the log stay as they are");

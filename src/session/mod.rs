@@ -141,6 +141,8 @@ pub struct Session {
     end: End,
     /// The store knows of it.
     remembered: bool,
+    /// It was restored, and something may wait because of a Subscription that was revoked before.
+    restored: bool,
 }
 
 impl Session {
@@ -160,6 +162,7 @@ impl Session {
             will: None,
             end: End::Abrupt,
             remembered: false,
+            restored: false,
         }
     }
 
@@ -181,6 +184,7 @@ impl Session {
         session.received = received.into_iter().collect();
         session.will = will;
         session.remembered = true;
+        session.restored = true;
         session
     }
 

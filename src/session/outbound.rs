@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU16;
 
-use super::review::is_revoked;
+use super::review::RevokedCopies;
 use super::violation::Violation;
 use super::window::{FlightStage, Release, WrongKind};
 use super::{Action, Asked, Context, CopyEnd, EndedCopy, Op, PacketResult, Session, answer};
@@ -80,8 +80,10 @@ impl Session {
         let packet_max = self.terms.packet_max;
         let version = self.terms.version;
         let mut lost = Vec::new();
+        let Session { window, identity, subscriptions, cursors, restored, .. } = self;
+        let revoked = RevokedCopies { identity, subscriptions, cursors, restored: *restored };
         for _ in 0..most {
-            let Some(flight) = self.window.resend(max) else { break };
+            let Some(flight) = window.resend(max) else { break };
             let packet_id = flight.packet_id;
             match &flight.state {
                 FlightStage::Released { .. } => {
@@ -90,11 +92,8 @@ impl Session {
                     out(Action::Send { packet: &packet, after_ops: false });
                 }
                 FlightStage::Sent(delivery) => {
-                    let decision = cx.access.may(&self.identity, &Asked::receive(delivery));
-                    let topic = delivery.message.topic();
-                    if !decision.is_allowed()
-                        || is_revoked(self.cursors.revoked(), &self.subscriptions, topic)
-                    {
+                    let decision = cx.access.may(identity, &Asked::receive(delivery));
+                    if !decision.is_allowed() || revoked.holds(delivery, cx) {
                         lost.push((packet_id, delivery.qos, Loss::NotAuthorized));
                         continue;
                     }
@@ -213,7 +212,9 @@ impl Session {
             let grounds = Grounds::new(RefusalKind::ReceiveNotAuthorized).by_rule(decision.rule());
             out(Action::Refused { grounds, topic: topic.as_str(), count: 1 });
         }
-        decision.is_allowed() && !is_revoked(self.cursors.revoked(), &self.subscriptions, topic)
+        let Session { identity, subscriptions, cursors, restored, .. } = self;
+        let revoked = RevokedCopies { identity, subscriptions, cursors, restored: *restored };
+        decision.is_allowed() && !revoked.holds(delivery, cx)
     }
 
     fn fits(&self, publish: &Publish<'_>) -> bool {

@@ -1,11 +1,10 @@
 //! Rights that are taken away from a client that has Subscriptions.
 
-use std::collections::BTreeSet;
-
+use super::cursors::Cursors;
 use super::subscriptions::Subscriptions;
 use super::{Action, Asked, Context, Op, Session};
-use crate::message::{Grounds, RefusalKind};
-use crate::topic::{TopicFilter, TopicName};
+use crate::message::{Delivery, Grounds, Identity, RefusalKind};
+use crate::topic::{TopicFilter, TopicLimits};
 
 impl Session {
     /// Other rules are in force, or may be: ends the Subscriptions that they do not allow. What waits for the
@@ -35,27 +34,45 @@ impl Session {
 
     /// Nothing waits any more that came because of a Subscription that was revoked.
     pub fn forget_revoked(&mut self) {
+        self.restored = false;
         self.cursors.forget_revoked();
     }
 }
 
-/// Whether a copy for `topic` waits because of a Subscription that was revoked, and of none that is there.
-#[inline]
-pub(super) fn is_revoked(
-    revoked: Option<&BTreeSet<TopicFilter>>,
-    subscriptions: &Subscriptions,
-    topic: TopicName<'_>,
-) -> bool {
-    // Of most clients none was ever revoked.
-    revoked.is_some_and(|revoked| is_of_revoked_alone(revoked, subscriptions, topic))
+/// What tells whether a copy waits because of a Subscription that was revoked.
+pub(super) struct RevokedCopies<'a> {
+    pub identity: &'a Identity,
+    pub subscriptions: &'a Subscriptions,
+    pub cursors: &'a Cursors,
+    /// See [`Session`].
+    pub restored: bool,
 }
 
-#[cold]
-fn is_of_revoked_alone(
-    revoked: &BTreeSet<TopicFilter>,
-    subscriptions: &Subscriptions,
-    topic: TopicName<'_>,
-) -> bool {
-    revoked.iter().any(|filter| filter.matches(topic))
-        && !subscriptions.iter().any(|(filter, _)| filter.matches(topic))
+impl RevokedCopies<'_> {
+    /// Whether a copy waits because of a Subscription that was revoked, and of none that is there.
+    #[inline]
+    pub fn holds(&self, delivery: &Delivery, cx: &Context<'_>) -> bool {
+        // Of most clients none was ever revoked.
+        (self.restored || self.cursors.revoked().is_some()) && self.is_without_right(delivery, cx)
+    }
+
+    #[cold]
+    fn is_without_right(&self, delivery: &Delivery, cx: &Context<'_>) -> bool {
+        let topic = delivery.message.topic();
+        let revoked = self.cursors.revoked();
+        (revoked.is_some_and(|revoked| revoked.iter().any(|filter| filter.matches(topic)))
+            || (self.restored && cx.access.has_rules() && self.may_not_ask_for(delivery, cx)))
+            && !self.subscriptions.iter().any(|(filter, _)| filter.matches(topic))
+    }
+
+    /// Whether a Subscription to just this topic would be refused. After a restart it tells what was revoked
+    /// from what the client has ended itself.
+    fn may_not_ask_for(&self, delivery: &Delivery, cx: &Context<'_>) -> bool {
+        let limits = TopicLimits { bytes_max: usize::MAX, levels_max: usize::MAX };
+        let filter = TopicFilter::parse(delivery.message.topic().as_str(), &limits);
+        filter.is_ok_and(|filter| {
+            let asked = Asked::Subscribe { filter: &filter, qos: delivery.qos };
+            !cx.access.may(self.identity, &asked).is_allowed()
+        })
+    }
 }

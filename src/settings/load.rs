@@ -24,6 +24,14 @@ pub struct Settings {
     hints: Vec<String>,
 }
 
+impl From<Config> for Settings {
+    /// A configuration that no file has; it has passed [`Config::check`].
+    fn from(config: Config) -> Settings {
+        let (origin, folder, hints) = (BTreeMap::new(), PathBuf::new(), Vec::new());
+        Settings { config, origin, folder, hints, is_development: false }
+    }
+}
+
 impl Settings {
     /// The values; they have passed [`Config::check`].
     pub fn config(&self) -> &Config {
@@ -45,6 +53,16 @@ impl Settings {
     /// `environment SLUICE_LOG__LEVEL` or `--set log.level`. None if the key is not set.
     pub fn origin(&self, key: &str) -> Option<&str> {
         self.origin.get(key).map(String::as_str)
+    }
+
+    /// Where each `[[rule]]` was written, as [`Settings::origin`] says it; empty where that is not known.
+    pub fn rule_origins(&self) -> Vec<String> {
+        let of = |index: usize| {
+            let key = |action: &str| format!("rule.{index}.{action}.0");
+            let origin = self.origin(&key("allow")).or_else(|| self.origin(&key("deny")));
+            origin.unwrap_or_default().to_owned()
+        };
+        (0..self.config.rule.len()).map(of).collect()
     }
 
     /// Whether this is the built-in development configuration: no file was given.

@@ -88,7 +88,7 @@ impl Wake for Bell {
 
 /// The rules of a configuration.
 pub fn rule_set(config: &Config) -> RuleSet<'_> {
-    RuleSet { access: &config.access, rules: &config.rule, auth: &config.auth, file: None }
+    RuleSet { access: &config.access, rules: &config.rule, auth: &config.auth, read: None }
 }
 
 /// When every test begins.

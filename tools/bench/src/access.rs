@@ -32,7 +32,7 @@ impl Publisher {
         };
         let config = Config { rule: (0..rules).map(rule).collect(), ..Config::default() };
         let set =
-            RuleSet { access: &config.access, rules: &config.rule, auth: &config.auth, file: None };
+            RuleSet { access: &config.access, rules: &config.rule, auth: &config.auth, read: None };
         let identity = Identity::new(ClientId::new("gateway-7"), None, Meter::forever());
         identity.set_standing(Standing::Of(Circumstances::default()));
         let topic = |n: usize| format!("plant/gateway-7/line{}/sensor{n}/temperature", n % RULES);

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use sluicemq::auth::edit::set_password;
 use sluicemq::config::{Config, Listener, StoreKind, Tls};
+use sluicemq::settings::Settings;
 use tempfile::TempDir;
 
 /// A broker in this process; all tests of a file share one.
@@ -47,7 +48,7 @@ impl Arena {
 
     fn start() -> Arena {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let config = config(folder.path());
+        let settings = Settings::from(config(folder.path()));
         let (sender, ready) = mpsc::channel();
         // It serves until this process ends.
         thread::spawn(move || {
@@ -55,7 +56,8 @@ impl Arena {
                 sender.send(listening.iter().map(|one| one.address).collect::<Vec<_>>()).unwrap();
             };
             let signals = sluicemq::run::signals::Signals::catch().expect("signals");
-            sluicemq::run::run(&config, signals, ready, &|| Ok(config.clone())).expect("a broker");
+            sluicemq::run::run(&settings, signals, ready, &|| Ok(settings.clone()))
+                .expect("a broker");
         });
         let addresses = ready.recv_timeout(DEADLINE).expect("a broker that serves");
         let [plain, tls, locked] = addresses[..] else { panic!("three listeners") };

@@ -38,6 +38,7 @@ mod store;
 mod template;
 mod topic_class;
 mod totals;
+mod transport;
 mod units;
 mod whole;
 
@@ -61,5 +62,6 @@ pub use self::store::{Durability, StoreConfig, StoreKind};
 pub use self::template::{Placeholder, TopicTemplate};
 pub use self::topic_class::{OTHER, TopicClassConfig, UNREAD};
 pub use self::totals::Totals;
+pub use self::transport::{Transport, WebSocket};
 pub use self::units::{Size, Span, UnitError};
 pub use self::whole::Config;

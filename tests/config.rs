@@ -498,8 +498,8 @@ fn all_keys() -> Config {
 /// The same with another value of one key.
 fn changed(key: &str) -> Config {
     let old = all_keys();
-    let words = "reject conflate none optional cn redb os json file scram x allow all publish";
-    let words: Vec<&str> = words.split(' ').collect();
+    let all = "reject conflate optional cn redb os json file scram allow all publish websocket";
+    let words: Vec<&str> = all.split(' ').collect();
     for attempt in 0..words.len() + 2 {
         let mut table = toml::Value::try_from(&old).unwrap();
         let value = key.split('.').fold(&mut table, |value, part| match part.parse::<usize>() {

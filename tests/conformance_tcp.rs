@@ -1,15 +1,17 @@
-//! Conformance scripts on the real process: all that move no clock, and a few that are worth the
-//! seconds they take; some of them again over TLS.
+//! Conformance scripts on the real process: all that move no clock, over each transport; over TCP also a few
+//! that are worth the seconds they take.
 
 mod script;
 
+#[path = "wire/websocket.rs"]
+mod messages;
 #[path = "script/process.rs"]
 mod process;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use process::{Certificates, Processes};
+use process::{Carrier, Certificates, Processes};
 use script::language::Script;
 use script::report::Report;
 
@@ -19,17 +21,16 @@ fn main() -> ExitCode {
         Err(code) => return code,
     };
     let timeless = |script: &Script| !script.timed() || script.realtime;
-    report.play("tcp", &Processes { certificates: None }, timeless);
+    report.play("tcp", &Processes { carrier: Carrier::Tcp }, timeless);
     let certificates = match Certificates::make() {
-        Ok(certificates) => Some(Arc::new(certificates)),
+        Ok(certificates) => Arc::new(certificates),
         Err(error) => {
             println!("no certificates: {error}");
             return ExitCode::FAILURE;
         }
     };
-    let kinds = ["connect-accepted", "publish-", "session-res", "size-", "disconnect-", "will-d"];
-    report.play("tls", &Processes { certificates }, |script| {
-        !script.timed() && kinds.iter().any(|kind| script.file.starts_with(kind))
-    });
+    let untimed = |script: &Script| !script.timed();
+    report.play("tls", &Processes { carrier: Carrier::Tls(certificates) }, untimed);
+    report.play("websocket", &Processes { carrier: Carrier::WebSocket }, untimed);
     report.end()
 }

@@ -272,7 +272,7 @@ impl AccessRule {
 }
 
 impl AddressRange {
-    fn example() -> AddressRange {
+    pub(super) fn example() -> AddressRange {
         AddressRange(IpNet::V4(ipnet::Ipv4Net::new_assert([10, 0, 0, 0].into(), 8)))
     }
 

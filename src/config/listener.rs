@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::access::AddressRange;
 use super::auth::AuthConfig;
 use super::problems::Problems;
 use super::rates::{Egress, Ingress};
 use super::section::InForce::Restart;
 use super::section::{key, optional, rows, section};
+use super::transport::{Transport, WebSocket};
 use super::units::Span;
 
 /// Time limits of a connection.
@@ -24,6 +26,9 @@ rows! {
         name: String = key(Restart, String::new()).example("local".to_owned());
         /// Address and port, such as `127.0.0.1:1883`; port 0 takes a free one.
         address: String = key(Restart, String::new()).required("127.0.0.1:1883".to_owned());
+        /// What carries MQTT: `"tcp"`, or `"websocket"` for messages of a WebSocket (`[listener.websocket]`).
+        /// With `[listener.tls]` both come through TLS.
+        transport: Transport = key(Restart, Transport::Tcp).words::<Transport>();
         /// Clients without a user name are admitted. If it is not set, they are admitted unless there is
         /// an `auth.password_file`. Where there is `[[auth.step]]`, that says it. For an address that is not loopback and asks for neither passwords
         /// nor certificates, it must be set: `allow_anonymous = true`.
@@ -35,6 +40,14 @@ rows! {
         /// New connections a second from one address (IPv6: from one network of 64 bits); 0 is no limit. There
         /// is no default: after a power cut a whole fleet comes back from one address of a mobile network.
         connect_rate_per_address_max: u32 = key(Restart, 0).range(0..=10_000_000);
+        /// Proxies and load balancers that are believed, by address or network: what they say of the address of a
+        /// client, by the PROXY protocol or `X-Forwarded-For`, counts in logs, limits and rules. Of others it counts
+        /// for nothing.
+        trusted_proxies: Option<Vec<AddressRange>> =
+            key(Restart, None).example(Some(vec![AddressRange::example()]));
+        /// Connections of `trusted_proxies` begin with a header of the PROXY protocol, version 1 or 2. A header
+        /// from another address is garbage.
+        proxy_protocol: bool = key(Restart, false);
         /// A connection on which nothing comes for this long is probed by TCP, so that a client that has
         /// vanished is missed also if its Keep Alive is 0, and its Will is sent; `"0s"` is off. Probes wake
         /// a device that sleeps: set it above the longest sleep of devices that have no Keep Alive.
@@ -51,6 +64,8 @@ rows! {
         ingress_per_address: Ingress = section().like("limits.client");
         /// How fast messages leave for the clients of this listener, all together.
         egress: Egress = section().like("broker.egress");
+        /// Section `[listener.websocket]`.
+        websocket: WebSocket = section();
         /// Section `[listener.tls]`.
         tls: Option<Tls> = optional(Restart);
     }
@@ -138,6 +153,11 @@ impl Listener {
         Some(self.tcp_keepalive.0).filter(|idle| !idle.is_zero()).map(|idle| idle + probes)
     }
 
+    /// Those whose word for the address of a client counts.
+    pub fn believed(&self) -> &[AddressRange] {
+        self.trusted_proxies.as_deref().unwrap_or_default()
+    }
+
     /// What the configuration calls it: its name, or its address.
     pub fn called(&self) -> &str {
         if self.name.is_empty() { &self.address } else { &self.name }
@@ -188,12 +208,29 @@ impl Listener {
         self.ingress.check(&format!("{at}.ingress"), found);
         self.ingress_per_address.check(&format!("{at}.ingress_per_address"), found);
         self.egress.check(&format!("{at}.egress"), found);
+        self.check_transport(at, found);
         if let Some(tls) = &self.tls {
             tls.check(&format!("{at}.tls"), found);
         }
         if !self.name.is_empty() && before.iter().any(|other| other.name == self.name) {
             let problem = format!("{:?} is the name of another listener", self.name);
             found.add(format!("{at}.name"), problem);
+        }
+    }
+
+    /// Adds what is wrong with how connections come to it.
+    fn check_transport(&self, at: &str, found: &mut Problems) {
+        if self.proxy_protocol && self.believed().is_empty() {
+            found
+                .add(format!("{at}.proxy_protocol"), "is true, and trusted_proxies names no proxy");
+        }
+        self.websocket.check(&format!("{at}.websocket"), found);
+        let is_websocket = self.transport == Transport::WebSocket;
+        if !is_websocket && self.websocket != WebSocket::default() {
+            found.add(
+                format!("{at}.websocket"),
+                "is not looked at: say transport = \"websocket\" in the [[listener]]",
+            );
         }
     }
 

@@ -74,8 +74,18 @@ refusals! {
         "HTTP on a port of MQTT.";
     TlsWithoutTls "tls_without_tls" "listener.tls"
         "TLS on a listener without TLS.";
-    ProxyProtocol "proxy_protocol" ""
-        "The PROXY protocol on a listener that does not read it.";
+    ProxyProtocol "proxy_protocol" "listener.proxy_protocol"
+        "A header of the PROXY protocol where none is read, or none where there must be one.";
+    ProxyTimeout "proxy_timeout" "limits.connect_timeout"
+        "The header of the PROXY protocol took too long.";
+    WebSocketUpgrade "websocket_upgrade" "listener.websocket"
+        "The upgrade to WebSocket asks for something else than what is served.";
+    WebSocketOrigin "websocket_origin" "listener.websocket.origins"
+        "A page of an origin that is not listed asks for a WebSocket.";
+    WebSocketTimeout "websocket_timeout" "limits.connect_timeout"
+        "The upgrade to WebSocket took too long.";
+    WebSocketFrame "websocket_frame" ""
+        "A frame that breaks a rule of WebSocket, or a text frame.";
     NotMqtt "not_mqtt" ""
         "The first bytes are no CONNECT.";
     ProtocolLevel "protocol_level" ""

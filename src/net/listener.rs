@@ -9,8 +9,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU64;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -54,13 +54,17 @@ pub struct Admitted<C> {
     /// When it was accepted: handshakes count towards the time until CONNECT.
     accepted: Time,
     counted: CountedConnection,
+    /// The rates of addresses, which the client's own is asked of if a proxy says it.
+    each: Option<AddressRates>,
 }
 
 /// New connections a second, in all and from each address.
 struct Rates {
     all: Option<TokenBucket>,
-    each: Option<Addresses>,
+    each: Option<AddressRates>,
 }
+
+type AddressRates = Arc<Mutex<Addresses>>;
 
 /// Refusals that a listener answers at once; beyond it connections are dropped without an answer.
 const REFUSALS_MAX: u32 = 256;
@@ -104,7 +108,8 @@ impl<C: Clock> OpenListener<C> {
     /// CONNECT is answered with the reason; `None`: too many of those are open, drop the connection.
     ///
     /// - `address`: the peer's, for logs.
-    /// - `ip`: what the rate per address goes by, if the transport has such a thing.
+    /// - `ip`: what the rate per address goes by, if the transport has such a thing; `None` for a proxy that tells
+    ///   the address of its client.
     pub fn admit(&mut self, address: String, ip: Option<IpAddr>) -> Option<Admitted<C>> {
         let now = self.shared.clock.now();
         let (mut counted, number) = self.admitted.count();
@@ -143,7 +148,9 @@ impl<C: Clock> OpenListener<C> {
             refuse: refuse.map(|(reason, _)| reason),
             grounds: refuse.map(|(_, grounds)| grounds),
         };
-        Some(Admitted { shared: self.shared.clone(), peer, accepted: now, counted })
+        // A proxy speaks for many: the rate is asked of the client's address when that is known.
+        let each = if ip.is_none() { self.rates.each.clone() } else { None };
+        Some(Admitted { shared: self.shared.clone(), peer, accepted: now, counted, each })
     }
 
     /// To be awaited after each accepted connection: takes its time while the broker is under pressure.
@@ -166,10 +173,11 @@ impl<C: Clock> OpenListener<C> {
 }
 
 impl<C: Clock> Admitted<C> {
-    /// Runs a handshake of TLS within the time until CONNECT. `None`: it failed or took too long, which is
-    /// logged.
+    /// Runs a handshake within the time until CONNECT. `None`: it failed, or took too long, which is noted as
+    /// `late`.
     pub async fn handshake<S>(
         &self,
+        late: RefusalKind,
         handshake: impl Future<Output = Result<S, HandshakeError>>,
     ) -> Option<S> {
         let timeout = self.shared.broker.policy().limits.connect_timeout.0;
@@ -185,11 +193,29 @@ impl<C: Clock> Admitted<C> {
             }
             Err(_) => {
                 let limit = timeout.as_secs();
-                let note = RefusalNote::new(Grounds::limit(RefusalKind::TlsTimeout, limit, limit));
+                let note = RefusalNote::new(Grounds::limit(late, limit, limit));
                 self.note_refusal(&note);
             }
         }
         None
+    }
+
+    /// A proxy that is trusted says that the client is at `address`: that counts from now on.
+    pub fn came_from(&mut self, address: SocketAddr) {
+        self.peer.address = address.to_string();
+        let allowed = self.each.take().is_none_or(|each| {
+            let mut each = each.lock().unwrap_or_else(PoisonError::into_inner);
+            each.allow(address.ip(), self.accepted)
+        });
+        if !allowed && self.peer.refuse.is_none() {
+            self.peer.refuse = Some(Reason::ConnectionRateExceeded);
+            self.peer.grounds = Some(Grounds::new(RefusalKind::AddressRate));
+        }
+    }
+
+    /// Where the client is, as far as it is known.
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.peer.address.parse().ok().map(|address: SocketAddr| address.ip())
     }
 
     /// Notes the identity in the peer's verified certificate.
@@ -217,8 +243,7 @@ impl<C: Clock> Admitted<C> {
 
     /// Says in the log, unless it was said lately of its address, that something is refused to the peer.
     pub fn note_refusal(&self, note: &RefusalNote<'_>) {
-        let ip = self.peer.address.parse().ok().map(|address: SocketAddr| address.ip());
-        let peer = Peer::at(&self.peer.address, ip).on(self.peer.listener);
+        let peer = Peer::at(&self.peer.address, self.ip()).on(self.peer.listener);
         self.shared.broker.note_refusal(note, &peer, self.shared.clock.now());
     }
 
@@ -231,7 +256,7 @@ impl<C: Clock> Admitted<C> {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Admitted { shared, peer, accepted, counted } = self;
+        let Admitted { shared, peer, accepted, counted, .. } = self;
         let link = Link::new(&shared.broker, peer, accepted);
         tokio::spawn(Served { _counted: counted, served: serve(link, stream, shared) });
     }
@@ -243,7 +268,7 @@ impl Rates {
         let each = NonZeroU64::new(settings.connect_rate_per_address_max.into());
         Rates {
             all: all.map(|rate| TokenBucket::new(rate, rate.get())),
-            each: each.map(|rate| Addresses::new(rate, ADDRESSES_MAX)),
+            each: each.map(|rate| Arc::new(Mutex::new(Addresses::new(rate, ADDRESSES_MAX)))),
         }
     }
 
@@ -253,8 +278,11 @@ impl Rates {
     ///
     /// The rate that it is beyond.
     fn ask(&mut self, ip: Option<IpAddr>, now: Time) -> Result<(), Grounds> {
-        let each = self.each.as_mut().zip(ip);
-        if !each.is_none_or(|(each, ip)| each.allow(ip, now)) {
+        let each = self.each.as_ref().zip(ip);
+        let allow = |(each, ip): (&AddressRates, IpAddr)| {
+            each.lock().unwrap_or_else(PoisonError::into_inner).allow(ip, now)
+        };
+        if !each.is_none_or(allow) {
             return Err(Grounds::new(RefusalKind::AddressRate));
         }
         if !self.all.as_mut().is_none_or(|bucket| bucket.take(1, now)) {

@@ -3,12 +3,14 @@
 mod addresses;
 pub mod listener;
 pub mod live_check;
+pub mod proxy;
 pub mod sampler;
 pub mod serve;
 pub mod sockets;
 pub mod tcp;
 pub mod tls;
 pub mod trim;
+pub mod websocket;
 pub mod wheel;
 
 pub use serve::{ServeContext, serve};

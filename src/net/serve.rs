@@ -26,12 +26,14 @@ use tokio::time::Sleep;
 use self::held::{AccountState, Still};
 use self::write::Unwritten;
 use super::sockets::Sockets;
+use super::websocket::BrokenFrame;
 use super::wheel::{Ticket, Wheel};
 use crate::broker::link::Link;
 use crate::broker::metrics::Counter;
 use crate::broker::turn::Scratch;
-use crate::broker::{Broker, Flow};
+use crate::broker::{Broker, Flow, RefusalNote};
 use crate::codec::Reason;
+use crate::message::{Grounds, RefusalKind};
 use crate::time::{Clock, Time};
 
 /// What all connections share.
@@ -364,7 +366,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
         match polled {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Ok(())) if n > 0 => {}
-            Poll::Ready(_) => return Poll::Ready(false),
+            Poll::Ready(Ok(())) => return Poll::Ready(false),
+            Poll::Ready(Err(error)) => {
+                self.note_broken(&error, now);
+                return Poll::Ready(false);
+            }
         }
         self.shared.broker.metrics().add(Counter::BytesReceived, n as u64);
         self.look = StreamLook::None;
@@ -379,6 +385,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
             self.keep(&bytes[used..]);
         }
         Poll::Ready(true)
+    }
+
+    /// Says what the peer did, if the stream failed because of that.
+    fn note_broken(&self, error: &io::Error, now: Time) {
+        let broken = error.get_ref().and_then(|inner| inner.downcast_ref::<BrokenFrame>());
+        if let Some(BrokenFrame { why, .. }) = broken {
+            let note = RefusalNote::new(Grounds::new(RefusalKind::WebSocketFrame));
+            self.link.note_refusal(&note.because(why), now);
+        }
     }
 
     fn offer_partial(&mut self, now: Time, scratch: &mut Scratch) {

@@ -1,24 +1,40 @@
-//! The TCP transport: a socket, one loop that accepts, TLS if the listener has it.
+//! The TCP transport: a socket, one loop that accepts; on a connection, as the listener has it, a header of the
+//! PROXY protocol, TLS, WebSocket.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::debug;
 
 use super::listener::{Admitted, OpenListener};
+use super::proxy;
 use super::serve::ServeContext;
 use super::tls::{CertificateUser, LiveTls};
-use crate::config::Listener;
+use super::websocket::{Upgrade, WebSocketStream};
+use crate::config::{AddressRange, Listener, Transport};
+use crate::message::RefusalKind;
 use crate::time::Clock;
 
 /// A listener on a TCP socket.
 pub struct TcpAcceptor<C> {
     listener: OpenListener<C>,
     socket: TcpListener,
+    approach: Arc<Approach>,
+}
+
+/// What lies between a connection and MQTT.
+#[derive(Debug)]
+struct Approach {
+    /// They are believed.
+    proxies: Vec<AddressRange>,
+    /// Their connections begin with a header of the PROXY protocol.
+    proxy_protocol: bool,
     tls: Option<Arc<LiveTls>>,
+    websocket: Option<Upgrade>,
 }
 
 /// Where a listener is to be opened.
@@ -58,7 +74,18 @@ impl<C: Clock> TcpAcceptor<C> {
             name => name.to_owned(),
         };
         let listener = OpenListener::new(shared, settings, &name, anonymous);
-        Ok(TcpAcceptor { listener, socket, tls })
+        let approach = Arc::new(Approach {
+            proxies: settings.believed().to_vec(),
+            proxy_protocol: settings.proxy_protocol,
+            tls,
+            websocket: match settings.transport {
+                Transport::Tcp => None,
+                Transport::WebSocket => {
+                    Some(Upgrade::new(&settings.websocket, settings.believed()))
+                }
+            },
+        });
+        Ok(TcpAcceptor { listener, socket, approach })
     }
 
     /// Its name, for the ready line.
@@ -73,7 +100,7 @@ impl<C: Clock> TcpAcceptor<C> {
 
     /// Its TLS.
     pub fn tls(&self) -> Option<&Arc<LiveTls>> {
-        self.tls.as_ref()
+        self.approach.tls.as_ref()
     }
 
     /// Accepts until the task is dropped.
@@ -91,19 +118,68 @@ impl<C: Clock> TcpAcceptor<C> {
     }
 
     fn on_connection(&mut self, stream: TcpStream, address: SocketAddr) {
-        let Some(admitted) = self.listener.admit(address.to_string(), Some(address.ip())) else {
-            return;
-        };
+        let believed = self.approach.believes(address.ip());
+        let ip = Some(address.ip()).filter(|_| !believed);
+        let Some(admitted) = self.listener.admit(address.to_string(), ip) else { return };
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%address, %error, "gone already");
             return;
         }
-        match &self.tls {
-            None => admitted.serve(stream),
-            Some(tls) => {
-                tokio::spawn(serve_tls(tls.clone(), admitted, stream));
+        let approach = &self.approach;
+        if approach.tls.is_none() && approach.websocket.is_none() && !approach.proxy_protocol {
+            admitted.serve(stream);
+        } else {
+            tokio::spawn(approach.clone().enter(admitted, stream, believed));
+        }
+    }
+}
+
+impl Approach {
+    fn believes(&self, address: IpAddr) -> bool {
+        self.proxies.iter().any(|range| range.contains(address))
+    }
+
+    /// Takes a connection through all approach and serves it. `believed`: it is of a proxy that is trusted.
+    async fn enter<C: Clock>(
+        self: Arc<Self>,
+        mut admitted: Admitted<C>,
+        mut stream: TcpStream,
+        believed: bool,
+    ) {
+        if self.proxy_protocol && believed {
+            let header = proxy::read_header(&mut stream);
+            let Some(proxied) = admitted.handshake(RefusalKind::ProxyTimeout, header).await else {
+                return;
+            };
+            if let Some(address) = proxied.address {
+                admitted.came_from(address);
             }
         }
+        match &self.tls {
+            None => self.upgrade(admitted, stream).await,
+            Some(tls) => {
+                let Some(stream) = meet_tls(tls, &mut admitted, stream).await else { return };
+                // Apart: this task is as large as a handshake.
+                self.upgrade(admitted, Box::new(stream)).await;
+            }
+        }
+    }
+
+    /// The last layer, if there is one, and the service in a task of its own.
+    async fn upgrade<C, S>(&self, mut admitted: Admitted<C>, mut stream: S)
+    where
+        C: Clock,
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Some(upgrade) = &self.websocket else { return admitted.serve(stream) };
+        let answer = upgrade.answer(&mut stream, admitted.ip());
+        let Some(upgraded) = admitted.handshake(RefusalKind::WebSocketTimeout, answer).await else {
+            return;
+        };
+        if let Some(address) = upgraded.address {
+            admitted.came_from(SocketAddr::new(address, 0));
+        }
+        admitted.serve(WebSocketStream::new(stream));
     }
 }
 
@@ -122,13 +198,18 @@ fn set_keepalive(socket: &Socket, settings: &Listener) -> io::Result<()> {
     Ok(())
 }
 
-async fn serve_tls<C: Clock>(tls: Arc<LiveTls>, mut admitted: Admitted<C>, stream: TcpStream) {
+/// The handshake of TLS, and what it says of the client; `None`: it failed, which is noted.
+async fn meet_tls<C: Clock>(
+    tls: &Arc<LiveTls>,
+    admitted: &mut Admitted<C>,
+    stream: TcpStream,
+) -> Option<impl AsyncRead + AsyncWrite + Unpin + Send + use<C>> {
     let handshake = async {
         let hello = tls.client_hello(&stream).await?;
         // As large as a handshake: a peer that only begins one does not pay for it.
         Box::pin(tls.handshake(stream, &hello)).await
     };
-    let Some(stream) = admitted.handshake(handshake).await else { return };
+    let stream = admitted.handshake(RefusalKind::TlsTimeout, handshake).await?;
     match tls.user(stream.get_ref().1) {
         CertificateUser::Unasked => {}
         CertificateUser::Name(name) => admitted.set_certificate(name),
@@ -136,6 +217,5 @@ async fn serve_tls<C: Clock>(tls: Arc<LiveTls>, mut admitted: Admitted<C>, strea
     }
     let channel = stream.get_ref().1;
     admitted.set_channel(tls.binding(channel), tls.voucher(channel));
-    // A task of its own: this one is as large as a handshake.
-    admitted.serve(Box::new(stream));
+    Some(stream)
 }

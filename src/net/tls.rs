@@ -59,6 +59,8 @@ compile_error!("one of the features `tls-aws-lc` and `tls-ring` is needed");
 #[derive(Debug)]
 pub struct LiveTls {
     settings: Tls,
+    /// What is spoken through it (ALPN).
+    protocol: &'static str,
     current: ArcSwap<HandshakeTerms>,
     /// One permit a handshake that computes: their number is bounded, more wait.
     handshakes: Semaphore,
@@ -89,11 +91,17 @@ struct Trust {
 }
 
 impl LiveTls {
-    /// Reads the files that `settings` names.
+    /// Reads the files that `settings` names; MQTT is spoken through it.
     pub fn load(settings: &Tls) -> Result<LiveTls, TlsError> {
-        let terms = HandshakeTerms::load(settings, None)?;
+        LiveTls::load_for(settings, "mqtt")
+    }
+
+    /// Reads the files that `settings` names, for what is spoken through it, by its name in ALPN.
+    pub fn load_for(settings: &Tls, protocol: &'static str) -> Result<LiveTls, TlsError> {
+        let terms = HandshakeTerms::load(settings, protocol, None)?;
         Ok(LiveTls {
             settings: settings.clone(),
+            protocol,
             current: ArcSwap::from_pointee(terms),
             handshakes: Semaphore::new(settings.handshakes_max as usize),
         })
@@ -125,7 +133,8 @@ impl LiveTls {
     ///
     /// One cannot be used.
     pub fn read_again(&self) -> Result<TlsReadAgain, TlsError> {
-        HandshakeTerms::load(&self.settings, Some(&self.current.load())).map(TlsReadAgain)
+        let before = self.current.load();
+        HandshakeTerms::load(&self.settings, self.protocol, Some(&before)).map(TlsReadAgain)
     }
 
     /// Puts in force, for new connections, what was read. Whether other clients are trusted than before.
@@ -181,7 +190,8 @@ impl LiveTls {
             match polled {
                 Poll::Ready(Ok(stream)) => return Ok(stream),
                 Poll::Ready(Err(error)) => {
-                    return Err(HandshakeError::of(&error, hello, shown.as_ref(), &terms.names));
+                    let (names, shown) = (&terms.names, shown.as_ref());
+                    return Err(HandshakeError::of(&error, hello, shown, names, self.protocol));
                 }
                 Poll::Pending => woken().await,
             }
@@ -210,7 +220,11 @@ async fn woken() {
 }
 
 impl HandshakeTerms {
-    fn load(settings: &Tls, before: Option<&HandshakeTerms>) -> Result<HandshakeTerms, TlsError> {
+    fn load(
+        settings: &Tls,
+        protocol: &str,
+        before: Option<&HandshakeTerms>,
+    ) -> Result<HandshakeTerms, TlsError> {
         let chain: Vec<CertificateDer<'static>> = read("certificate", &settings.certificate)?;
         let key = read_key(&settings.key)?;
         check_pair(settings, &chain, &key)?;
@@ -234,7 +248,7 @@ impl HandshakeTerms {
                 content("certificate", &settings.certificate, problem)
             })?;
         // A client that offers no protocol is let in; one that offers only others is not.
-        server.alpn_protocols = vec![b"mqtt".to_vec()];
+        server.alpn_protocols = vec![protocol.into()];
         server.ticketer = Arc::clone(&tickets);
         server.send_tls13_tickets = 1;
         server.max_fragment_size = Some(record_bytes(settings.record_bytes_max as usize));

@@ -47,7 +47,7 @@ pub(super) fn open<C: Clock>(
     let mut acceptors = Vec::new();
     for listener in &config.listener {
         let tls = match &listener.tls {
-            Some(tls) => Some(Arc::new(LiveTls::load(tls)?)),
+            Some(tls) => Some(Arc::new(LiveTls::load_for(tls, listener.transport.within_tls())?)),
             None => None,
         };
         let cannot = |source: std::io::Error| ListenError::Address {

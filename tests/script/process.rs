@@ -12,14 +12,26 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tempfile::TempDir;
 
+use crate::messages::Messages;
 use crate::script::driver::{Came, Driver, Stage};
 use crate::script::language::Script;
 
 /// Starts the process anew for each script.
 #[derive(Clone, Debug)]
 pub struct Processes {
-    /// Certificates, if connections are to be encrypted.
-    pub certificates: Option<Arc<Certificates>>,
+    /// What carries its connections.
+    pub carrier: Carrier,
+}
+
+/// What carries connections.
+#[derive(Clone, Debug)]
+pub enum Carrier {
+    /// TCP.
+    Tcp,
+    /// TLS, with these certificates.
+    Tls(Arc<Certificates>),
+    /// WebSocket.
+    WebSocket,
 }
 
 /// Certificates as `sluice certs` makes them, and a client's configuration that trusts them.
@@ -63,7 +75,7 @@ impl Stage for Processes {
     fn set(&self, script: &Script) -> Result<Process, String> {
         let folder = TempDir::new().map_err(|error| error.to_string())?;
         let file = folder.path().join("sluice.toml");
-        let config = configuration(script, folder.path(), self.certificates.as_deref())?;
+        let config = configuration(script, folder.path(), &self.carrier)?;
         std::fs::write(&file, config).map_err(|error| error.to_string())?;
         let mut child = Command::new(env!("CARGO_BIN_EXE_sluice"))
             .arg("--config")
@@ -79,7 +91,7 @@ impl Stage for Processes {
         let mut process = Process {
             child,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
-            tls: self.certificates.as_ref().map(|made| made.client.clone()),
+            carrier: self.carrier.clone(),
             streams: Vec::new(),
             control: None,
             account: script.accounts.first().cloned(),
@@ -105,11 +117,7 @@ fn read_ready(stdout: impl Read) -> Result<SocketAddr, String> {
     address.parse().map_err(|_| format!("address {address}?"))
 }
 
-fn configuration(
-    script: &Script,
-    folder: &Path,
-    certificates: Option<&Certificates>,
-) -> Result<String, String> {
+fn configuration(script: &Script, folder: &Path, carrier: &Carrier) -> Result<String, String> {
     let mut text = String::new();
     for (key, value) in &script.settings {
         text.push_str(&format!("{key} = {value}\n"));
@@ -123,13 +131,17 @@ fn configuration(
     }
     text.push_str("store.kind = \"memory\"\n");
     text.push_str("[[listener]]\naddress = \"127.0.0.1:0\"\n");
-    if let Some(made) = certificates {
-        let path = |name: &str| made.folder.path().join(name).display().to_string();
-        text.push_str(&format!(
-            "[listener.tls]\ncertificate = {:?}\nkey = {:?}\n",
-            path("server.pem"),
-            path("server.key")
-        ));
+    match carrier {
+        Carrier::Tcp => {}
+        Carrier::Tls(made) => {
+            let path = |name: &str| made.folder.path().join(name).display().to_string();
+            text.push_str(&format!(
+                "[listener.tls]\ncertificate = {:?}\nkey = {:?}\n",
+                path("server.pem"),
+                path("server.key")
+            ));
+        }
+        Carrier::WebSocket => text.push_str("transport = \"websocket\"\n"),
     }
     Ok(text)
 }
@@ -156,7 +168,7 @@ fn set_password(file: &Path, user: &str, password: &str) -> std::io::Result<()> 
 pub struct Process {
     child: Child,
     address: SocketAddr,
-    tls: Option<Arc<ClientConfig>>,
+    carrier: Carrier,
     streams: Vec<Stream>,
     control: Option<Stream>,
     account: Option<(String, String)>,
@@ -173,6 +185,7 @@ impl Drop for Process {
 enum Stream {
     Plain(TcpStream),
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+    WebSocket(Box<Messages<TcpStream>>),
 }
 
 impl Stream {
@@ -183,6 +196,7 @@ impl Stream {
                 Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(0),
                 other => other,
             },
+            Stream::WebSocket(stream) => stream.read(space),
         }
     }
 
@@ -190,6 +204,7 @@ impl Stream {
         match self {
             Stream::Plain(stream) => stream.write_all(bytes),
             Stream::Tls(stream) => stream.write_all(bytes).and_then(|()| stream.flush()),
+            Stream::WebSocket(stream) => stream.write_all(bytes).and_then(|()| stream.flush()),
         }
     }
 
@@ -197,6 +212,7 @@ impl Stream {
         match self {
             Stream::Plain(stream) => stream,
             Stream::Tls(stream) => &stream.sock,
+            Stream::WebSocket(stream) => stream.below(),
         }
     }
 }
@@ -207,10 +223,16 @@ impl Process {
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         socket.set_write_timeout(Some(PATIENCE))?;
-        let Some(tls) = &self.tls else { return Ok(Stream::Plain(socket)) };
-        let name = ServerName::try_from("localhost").map_err(std::io::Error::other)?;
-        let client = ClientConnection::new(tls.clone(), name).map_err(std::io::Error::other)?;
-        Ok(Stream::Tls(Box::new(StreamOwned::new(client, socket))))
+        match &self.carrier {
+            Carrier::Tcp => Ok(Stream::Plain(socket)),
+            Carrier::Tls(made) => {
+                let name = ServerName::try_from("localhost").map_err(std::io::Error::other)?;
+                let client = ClientConnection::new(made.client.clone(), name)
+                    .map_err(std::io::Error::other)?;
+                Ok(Stream::Tls(Box::new(StreamOwned::new(client, socket))))
+            }
+            Carrier::WebSocket => Ok(Stream::WebSocket(Box::new(Messages::open(socket, &[])?))),
+        }
     }
 
     /// A 3.1.1 client that subscribes to the marker.

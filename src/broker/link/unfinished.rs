@@ -42,18 +42,25 @@ impl Link {
         now: Time,
         scratch: &mut Scratch,
     ) {
+        if self.is_closed() {
+            return;
+        }
         let (reason, counter, grounds) = self.terms_of(why, held);
         let held = format!("{held} bytes are held");
-        let note = RefusalNote::new(grounds).why(&held);
+        self.note_refusal(&RefusalNote::new(grounds).why(&held), now);
+        self.broker.metrics().add(counter, 1);
+        self.close(reason, now, scratch);
+    }
+
+    /// Says that something is refused to its peer, by what carries its bytes.
+    pub fn note_refusal(&self, note: &RefusalNote<'_>, now: Time) {
         let peer = match &self.state.phase {
             Phase::Connect(peer, _) => peer.peer(),
             Phase::Opening(opening) => opening.peer(),
             Phase::Live(live) => live.attachment.peer(),
             Phase::Closed => return,
         };
-        self.broker.note_refusal(&note, &peer, now);
-        self.broker.metrics().add(counter, 1);
-        self.close(reason, now, scratch);
+        self.broker.note_refusal(note, &peer, now);
     }
 
     fn terms_of(&self, why: Unfinished, held: usize) -> (Reason, Counter, Grounds) {

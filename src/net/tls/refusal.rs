@@ -46,19 +46,25 @@ const OLD_SUITES: [(u16, &str); 14] = [
 ];
 
 impl HandshakeError {
-    fn new(kind: RefusalKind, reason: &'static str, detail: impl Into<String>) -> HandshakeError {
+    /// Something is refused: counted as `kind`, said once in a while with `reason`, and with `detail` where that
+    /// is said.
+    pub(in crate::net) fn new(
+        kind: RefusalKind,
+        reason: &'static str,
+        detail: impl Into<String>,
+    ) -> HandshakeError {
         let detail = detail.into().chars().take(TEXT_MAX).collect();
         HandshakeError { kind, reason, detail, silent: false }
     }
 
+    /// The peer left before it had begun.
+    pub(in crate::net) fn silent(kind: RefusalKind, reason: &'static str) -> HandshakeError {
+        HandshakeError { silent: true, ..HandshakeError::new(kind, reason, "") }
+    }
+
     /// The connection ended or broke before the whole ClientHello had come.
-    pub(super) fn lost(error: io::Error) -> HandshakeError {
-        let error = HandshakeError::new(
-            RefusalKind::TlsHandshake,
-            "the peer closed before TLS began",
-            error.to_string(),
-        );
-        HandshakeError { silent: true, ..error }
+    pub(super) fn lost(_: io::Error) -> HandshakeError {
+        HandshakeError::silent(RefusalKind::TlsHandshake, "the peer closed before TLS began")
     }
 
     /// The ClientHello did not come in time.
@@ -72,19 +78,22 @@ impl HandshakeError {
         HandshakeError::new(RefusalKind::TlsNotTls, what, "it came to a listener with TLS")
     }
 
-    /// What rustls says of a peer that offered `hello` and showed a certificate that was refused.
+    /// What rustls says of a peer that offered `hello` and showed a certificate that was refused, where `protocol`
+    /// is served with a certificate for `names`.
     pub(super) fn of(
         error: &io::Error,
         hello: &ClientHello,
         shown: Option<&ShownCertificate>,
         names: &str,
+        protocol: &str,
     ) -> HandshakeError {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         match inner {
             Some(rustls::Error::PeerIncompatible(why)) => incompatible(why, hello),
             Some(rustls::Error::NoApplicationProtocol) => {
                 let offered = hello.protocols.join(", ");
-                let detail = format!("the client offers {offered}; mqtt is served, or none named");
+                let detail =
+                    format!("the client offers {offered}; {protocol} is served, or none named");
                 HandshakeError::new(RefusalKind::TlsNotCommon, "no common protocol (ALPN)", detail)
             }
             Some(rustls::Error::NoCertificatesPresented) => HandshakeError::new(
@@ -215,7 +224,7 @@ mod tests {
     use super::*;
 
     fn reason(error: rustls::Error, hello: &ClientHello) -> HandshakeError {
-        HandshakeError::of(&io::Error::other(error), hello, None, "localhost")
+        HandshakeError::of(&io::Error::other(error), hello, None, "localhost", "mqtt")
     }
 
     #[test]
@@ -256,7 +265,7 @@ mod tests {
             ("CN=b", "the client certificate is not of a CA in client_ca"),
         ] {
             let hello = ClientHello::default();
-            let error = HandshakeError::of(&unknown, &hello, Some(&shown(issuer)), "");
+            let error = HandshakeError::of(&unknown, &hello, Some(&shown(issuer)), "", "mqtt");
             assert_eq!(error.reason, wanted);
             assert!(error.detail.contains("subject CN=a"), "{error:?}");
         }

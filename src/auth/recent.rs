@@ -21,10 +21,10 @@ struct KeptDecision {
     generation: u32,
     asked: u8,
     decision: Decision,
-    topic: Box<str>,
+    topic: String,
 }
 
-/// Decisions of a thread: 1024 of some 60 bytes, and their topics.
+/// Decisions of a thread: 1024 of some 60 bytes, and room for as many topics.
 const ENTRIES: usize = 1024;
 /// A topic of more bytes is looked at each time.
 const TOPIC_MAX: usize = 128;
@@ -36,7 +36,7 @@ thread_local! {
 impl RecentDecisions {
     fn new() -> RecentDecisions {
         let decision = Decision::of(false);
-        let none = KeptDecision { key: 0, generation: 0, asked: 0, decision, topic: "".into() };
+        let none = KeptDecision { key: 0, generation: 0, asked: 0, decision, topic: String::new() };
         RecentDecisions {
             entries: vec![none; ENTRIES].into(),
             hasher: FixedState::with_seed(ENTRIES as u64),
@@ -49,10 +49,21 @@ impl RecentDecisions {
         RECENT.with_borrow_mut(work)
     }
 
-    /// The decision for the client of `key`, if it was kept.
+    /// What a question is found by, together with the key of the client.
     #[inline]
-    pub fn find(&self, key: u64, generation: u32, question: &Question<'_>) -> Option<Decision> {
-        let entry = &self.entries[self.place(key, question)];
+    pub fn hash(&self, question: &Question<'_>) -> u64 {
+        self.hasher.hash_one(question.text.as_bytes()) ^ u64::from(question.action)
+    }
+
+    /// The decision for the client of `key`, if it was kept. `hash`: of the question.
+    #[inline]
+    pub fn find(
+        &self,
+        hash: u64,
+        (key, generation): (u64, u32),
+        question: &Question<'_>,
+    ) -> Option<Decision> {
+        let entry = &self.entries[place(hash, key)];
         let same = entry.key == key
             && key != 0
             && entry.generation == generation
@@ -64,23 +75,27 @@ impl RecentDecisions {
     /// Keeps a decision for the client of `key`, where it holds for every size.
     pub fn keep(
         &mut self,
+        hash: u64,
         (key, generation): (u64, u32),
         question: &Question<'_>,
         decision: Decision,
     ) {
-        if question.text.len() <= TOPIC_MAX {
-            let (asked, topic) = (bits(question), question.text.into());
-            let place = self.place(key, question);
-            self.entries[place] = KeptDecision { key, generation, asked, decision, topic };
+        if question.text.len() > TOPIC_MAX {
+            return;
         }
+        let entry = &mut self.entries[place(hash, key)];
+        // Its memory is used again.
+        entry.topic.clear();
+        entry.topic.push_str(question.text);
+        let (asked, topic) = (bits(question), std::mem::take(&mut entry.topic));
+        *entry = KeptDecision { key, generation, asked, decision, topic };
     }
+}
 
-    #[inline]
-    fn place(&self, key: u64, question: &Question<'_>) -> usize {
-        let hash = self.hasher.hash_one(question.text.as_bytes());
-        let spread = (key ^ u64::from(question.action)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (hash ^ spread ^ (spread >> 32)) as usize % ENTRIES
-    }
+#[inline]
+fn place(hash: u64, key: u64) -> usize {
+    let spread = key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (hash ^ spread ^ (spread >> 32)) as usize % ENTRIES
 }
 
 /// What is asked beside the topic and the size.

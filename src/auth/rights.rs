@@ -110,15 +110,16 @@ impl Access for Rights {
             return Decision::ALLOWED;
         }
         let generation = self.generation.load(Ordering::Acquire);
-        RecentDecisions::with(|recent| match recent.find(who.access_key(), generation, &question) {
-            Some(decision) => decision,
-            None => {
+        RecentDecisions::with(|recent| {
+            let hash = recent.hash(&question);
+            let kept = recent.find(hash, (who.access_key(), generation), &question);
+            kept.unwrap_or_else(|| {
                 let (decision, known, lasts) = self.decide(who, &question);
                 if lasts {
-                    recent.keep(known, &question, decision);
+                    recent.keep(hash, known, &question, decision);
                 }
                 decision
-            }
+            })
         })
     }
 

@@ -234,6 +234,12 @@ pub enum StoreCommand {
         /// The file to read.
         file: PathBuf,
     },
+    /// End the Session of a client, with all that waits for it, in a store whose broker has stopped: exit code 0
+    /// if there was one, 1 if not. What it had is listed.
+    EndSession {
+        /// The Client Identifier.
+        client_id: String,
+    },
     /// Copy what can still be read of a damaged store into a new one, and list what cannot.
     Salvage {
         /// A new folder, for the new store and a file of its rows.

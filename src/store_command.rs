@@ -41,6 +41,7 @@ pub fn run(command: &StoreCommand, section: &StoreConfig) -> Result<ExitCode, Bo
                 path.display()
             ));
         }
+        StoreCommand::EndSession { client_id } => return end_session(section, client_id),
         StoreCommand::Salvage { out } => salvage(path, &options, &kind, out)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -105,6 +106,26 @@ fn export(
     finish(file, out)?;
     engine.close()?;
     Ok(exported)
+}
+
+fn end_session(section: &StoreConfig, client_id: &str) -> Result<ExitCode, Box<dyn Error>> {
+    let Some(ended) = store::end_session(section, client_id)? else {
+        console::say(format_args!("there is no session of {client_id:?}"));
+        return Ok(ExitCode::FAILURE);
+    };
+    let user = ended.user_name().map(|user| format!(" of user {user:?}")).unwrap_or_default();
+    let (subscriptions, messages) = (ended.subscriptions(), ended.messages().values().sum::<u64>());
+    console::say(format_args!(
+        "the session of {client_id:?}{user} is ended: {subscriptions} subscriptions, {messages} messages \
+         that it had not received"
+    ));
+    for (topic, count) in ended.messages() {
+        console::say(format_args!("{count:>8} {topic:?}"));
+    }
+    if ended.has_will() {
+        console::say(format_args!("its Will is not published"));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn salvage(

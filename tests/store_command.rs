@@ -286,3 +286,49 @@ fn the_figures_of_the_store_are_in_sys() {
         assert_eq!(figure(name), 0, "{name}");
     }
 }
+
+#[test]
+fn one_session_is_ended_with_what_waits_for_it() {
+    let mut broker = stopped();
+    broker.start_again();
+    let at = broker.address("tcp");
+    // One more Session, with a message in flight and one of a group.
+    let other = Connect { client_id: "other", ..away() };
+    let mut client = Client::connect_with(at, &other);
+    client.subscribe(&["jobs", "$share/g/work"], QoS::AtLeastOnce);
+    let mut publisher = Client::connect(at, Version::V5, "p");
+    assert!(!publisher.publish("jobs", b"in flight").is_error());
+    assert!(!publisher.publish("work", b"of the group").is_error());
+    client.packet();
+    client.packet();
+    let in_use = store(&broker, None, &["end-session", "other"]);
+    assert_ne!(in_use.status.code(), Some(0), "a broker has it open");
+    assert_eq!(broker.stop(), Some(0));
+    let ended = store(&broker, None, &["end-session", "other"]);
+    assert_eq!(
+        (ended.status.code(), &*said(&ended)),
+        (
+            Some(0),
+            "the session of \"other\" is ended: 2 subscriptions, 1 messages that it had not received\n\
+             \x20      1 \"jobs\"\n"
+        )
+    );
+    let again = store(&broker, None, &["end-session", "other"]);
+    assert_eq!(
+        (again.status.code(), &*said(&again)),
+        (Some(1), "there is no session of \"other\"\n")
+    );
+    assert_eq!(store(&broker, None, &["check"]).status.code(), Some(0));
+    broker.start_again();
+    let at = broker.address("tcp");
+    let mut client = Client::open(at, Version::V5);
+    client.send(&Packet::Connect(Box::new(other)));
+    assert_eq!(client.connack(), sluicemq::codec::Reason::Success);
+    client.ping();
+    // What waits for others is as it was, and what came since.
+    let mut away = Client::connect_with(at, &away());
+    for number in 0..WAITING {
+        assert_eq!(away.message().1, number.to_string().as_bytes());
+    }
+    assert_eq!(away.message().1, b"in flight");
+}

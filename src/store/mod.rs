@@ -2,6 +2,7 @@
 
 mod bytes;
 mod durable;
+mod end_session;
 pub mod engine;
 mod facts;
 mod memory;
@@ -13,6 +14,7 @@ mod sled;
 mod watched;
 
 pub use self::durable::{DurableStore, Loader, Rows};
+pub use self::end_session::{EndedSession, end_session};
 pub use self::facts::row_name;
 pub use self::memory::MemoryStore;
 pub use self::online::{Exports, ask};

@@ -234,7 +234,7 @@ pub enum StoreCommand {
         /// The file to read.
         file: PathBuf,
     },
-    /// End the Session of a client, with all that waits for it, in a store whose broker has stopped: exit code 0
+    /// End the Session of a client, with all that waits for it, in the store of a broker that has stopped: exit code 0
     /// if there was one, 1 if not. What it had is listed.
     EndSession {
         /// The Client Identifier.

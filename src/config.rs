@@ -61,7 +61,7 @@ pub use self::section::{Allowed, ConfigEntry, InForce, KeyEntry, Presence, Secti
 pub use self::store::{Durability, StoreConfig, StoreKind};
 pub use self::template::{Placeholder, TopicTemplate};
 pub use self::topic_class::{OTHER, TopicClassConfig, UNREAD};
-pub use self::totals::Totals;
+pub use self::totals::{Quota, Quotas, Totals};
 pub use self::transport::{Transport, WebSocket};
 pub use self::units::{Size, Span, UnitError};
 pub use self::whole::Config;

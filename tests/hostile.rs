@@ -7,5 +7,9 @@ mod virtual_time;
 
 #[path = "hostile/identifiers.rs"]
 mod identifiers;
+#[path = "hostile/pressure.rs"]
+mod pressure;
 #[path = "hostile/sessions.rs"]
 mod sessions;
+#[path = "hostile/shares.rs"]
+mod shares;

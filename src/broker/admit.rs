@@ -5,7 +5,7 @@ use super::Broker;
 use super::ports::Refused;
 use super::turn::Turn;
 use crate::codec::{QoS, Reason};
-use crate::message::{ClientId, Draft, Grounds, RefusalKind};
+use crate::message::{ClientId, Draft, Grounds, Identity, RefusalKind};
 use crate::session::{Terms, WillMessage};
 
 impl Broker {
@@ -29,11 +29,17 @@ impl Broker {
     /// # Errors
     ///
     /// The total that it would exceed.
-    pub(super) fn admit_retained(&self, draft: &Draft<'_>, bytes: usize) -> Result<(), Grounds> {
+    pub(super) fn admit_retained(
+        &self,
+        draft: &Draft<'_>,
+        bytes: usize,
+        publisher: &Identity,
+    ) -> Result<(), Grounds> {
         if !draft.retain || draft.payload.is_empty() {
             return Ok(());
         }
-        self.0.router.retained().room(draft.topic, bytes, &self.0.totals)
+        let owner = Some(self.0.owners.of_client(publisher));
+        self.0.router.retained().room(draft.topic, bytes, &self.0.totals, owner)
     }
 
     /// Room for it in the store, unless a link has asked before it looked at the PUBLISH. A store that

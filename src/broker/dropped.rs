@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::ports::Batch;
 use super::topic_ledger::TopicClass;
 use crate::codec::QoS;
-use crate::message::{Loss, Message, Mid, ReceiverId};
+use crate::message::{Grounds, Loss, Message, Mid, ReceiverId};
 use crate::topic::TopicName;
 
 /// What a turn has lost and not yet told.
@@ -18,6 +18,8 @@ pub struct Gone {
     told: Vec<(DropLine, u64)>,
     /// What is counted and told, and wants a dead letter.
     letters: Vec<Letter>,
+    /// Receivers with an owner that may have no more, each with the limit.
+    full: Vec<(Arc<str>, Grounds)>,
 }
 
 /// A copy that was lost, and what is still to be done about it.
@@ -53,6 +55,18 @@ impl Gone {
         self.letters.push(letter);
     }
 
+    /// There was no room at a receiver, because its owner may have no more.
+    pub fn note_full(&mut self, name: Arc<str>, grounds: Grounds) {
+        if self.full.last().is_none_or(|(last, _)| *last != name) {
+            self.full.push((name, grounds));
+        }
+    }
+
+    /// Takes out the receivers with an owner that may have no more.
+    pub(super) fn take_full(&mut self) -> Vec<(Arc<str>, Grounds)> {
+        std::mem::take(&mut self.full)
+    }
+
     /// Takes out what mailboxes gave up.
     pub(super) fn take_fallen(&mut self) -> Vec<Letter> {
         std::mem::take(&mut self.fallen)
@@ -81,7 +95,7 @@ impl Gone {
     /// Nothing was lost that is not told.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.fallen.len() | self.told.len() | self.letters.len() == 0
+        self.fallen.len() | self.told.len() | self.letters.len() | self.full.len() == 0
     }
 }
 

@@ -12,6 +12,7 @@ use super::Broker;
 use super::dropped::{Gone, Letter, RowsEnded, is_dead};
 use super::mailbox::{DroppedCopies, Mailbox, Refusal};
 use super::metrics::Counter;
+use super::peer_log::{Peer, RefusalNote};
 use super::publish::Record;
 use super::topic_ledger::{TopicClass, Unrouted};
 use super::turn::Turn;
@@ -165,6 +166,14 @@ impl Broker {
             self.lose(class, copy, turn);
         }
         self.0.drop_log.note(turn.gone.take_told());
+        for (receiver, grounds) in turn.gone.take_full() {
+            let peer = Peer::default().client(&receiver);
+            self.note_refusal(
+                &RefusalNote::new(grounds).why(&"what waits for it"),
+                &peer,
+                turn.now,
+            );
+        }
     }
 
     /// A copy is lost, and in its receiver's account: all the rest. Its row ends now or, if a dead letter

@@ -69,6 +69,8 @@ counters! {
         "Filters of SUBSCRIBEs refused with 0x97 for want of room.";
     Writes "writes" Count "batch/writes" "Writes to clients, each of one packet or many.";
     Stored "messages_stored" Count "batch/messages" "Messages handed to the store.";
+    ReliefDisconnects "overload_disconnects" Count "overload/disconnects"
+        "Clients disconnected because the highest level of overload lasted and they held most of what waits.";
     HeldUp "overload_held_up" Count "overload/held up"
         "Times that a publisher was held up, the broker being pressed.";
     Shed "overload_shed" Count "overload/shed"

@@ -18,6 +18,7 @@ mod matches;
 pub mod metrics;
 mod orphans;
 pub mod overload;
+mod owners;
 mod parked;
 pub mod peer_log;
 mod pending_pushes;
@@ -31,6 +32,7 @@ mod receiver;
 mod recent;
 mod recovery;
 pub mod registry;
+mod relief;
 mod reload;
 pub(crate) mod restore;
 mod router;
@@ -55,7 +57,7 @@ use crate::time::Time;
 use mailbox::Effects;
 use metrics::{Counter, Metrics};
 use ports::{Authenticator, Receipt, Store};
-use registry::{Due, Quotas, Registry};
+use registry::{Due, Registry};
 use router::Router;
 use topic_ledger::TopicLedger;
 use turn::{Scratch, Turn, press};
@@ -88,7 +90,7 @@ pub struct Broker(Arc<Shared>);
 struct Shared {
     policy: Policy,
     totals: config::Totals,
-    session_quotas: Quotas,
+    session_quotas: config::Quotas,
     settings: config::BrokerConfig,
     classes: classes::Classes,
     pools: pools::Pools,
@@ -99,6 +101,7 @@ struct Shared {
     remembers: bool,
     router: Router,
     registry: Registry,
+    owners: owners::Owners,
     metrics: Metrics,
     overload: overload::Overload,
     buffers: buffers::Buffers,
@@ -128,16 +131,17 @@ impl Broker {
     pub fn new(config: &Config, ports: Ports, seed: u64, now: Time) -> Broker {
         let meter = Meter::forever();
         let system = Identity::new(ClientId::new(""), None, meter);
-        Broker(Arc::new(Shared {
+        let broker = Broker(Arc::new(Shared {
             policy: Policy::new(&config.limits, &config.session),
             totals: config.totals.clone(),
-            session_quotas: Quotas::of_sessions(&config.totals),
+            session_quotas: config.totals.quotas(config.totals.sessions_max.into()),
             classes: classes::Classes::new(config),
             pools: pools::Pools::new(config),
             listeners: listeners::Listeners::default(),
             queue_settings: queue_settings::CurrentQueueSettings::new(config),
             settings: config.broker.clone(),
             remembers: ports.store.remembers(),
+            owners: owners::Owners::new(&config.totals, ports.store.remembers()),
             ports,
             router: Router::new(seed),
             registry: Registry::new(seed.rotate_left(32), config.limits.takeovers_max),
@@ -153,7 +157,9 @@ impl Broker {
             peer_log: peer_log::PeerLog::new(),
             panicked: recovery::Panicked::default(),
             started: now,
-        }))
+        }));
+        broker.look_who_is_verified();
+        broker
     }
 
     /// Ends a turn: hands its changes to the store, pushes the copies, wakes their receivers.
@@ -303,8 +309,9 @@ impl Broker {
     }
 
     /// What a Session is told with a SUBSCRIBE.
-    pub(crate) fn context_to_subscribe(&self, now: Time) -> Context<'_> {
+    pub(crate) fn context_to_subscribe(&self, client: &Identity, now: Time) -> Context<'_> {
         let shared = &*self.0;
+        shared.owners.of_client(client);
         let totals = &shared.totals;
         Context {
             subscriptions_free: (totals.subscriptions_max as usize)

@@ -13,6 +13,7 @@
 
 mod cap;
 mod controller;
+mod lasting;
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -241,13 +242,16 @@ impl Broker {
     pub fn observe(&self, sample: &Sample, now: Time) {
         let overload = &self.0.overload;
         let queued = self.0.meter.bytes();
-        let change = {
+        let (change, relief) = {
             let mut controller = overload.controller();
             let change = controller.observe(sample, queued, now);
             overload.pressure.store(controller.pressure().word(), Ordering::Relaxed);
-            change
+            (change, controller.relief(now))
         };
         self.tell_change(change, now);
+        if let Some(bytes) = relief {
+            self.relieve(bytes, now);
+        }
     }
 
     fn tell_change(&self, change: Option<Change>, now: Time) {

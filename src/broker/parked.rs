@@ -1,10 +1,11 @@
 //! A Session without a connection, and what a claim on a Session comes to.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::mailbox::Mailbox;
 use super::ports::Receipt;
-use crate::message::{ClientId, Grounds, Identity, SessionId};
+use crate::message::{ClientId, Grounds, Holdings, Identity, SessionId, Total};
 use crate::session::{Session, WillMessage};
 use crate::time::Time;
 
@@ -24,6 +25,35 @@ pub struct Parked {
     /// Of the last batch with anything of this Session in it: promises of its next connection
     /// wait for it.
     pub newest: Option<Receipt>,
+    /// What of it is in flight, counted for its owner as what waits.
+    pub in_flight: InFlight,
+}
+
+/// Bytes in flight of a Session without connection, counted for its owner until it has one or ends.
+#[derive(Debug, Default)]
+pub struct InFlight {
+    counted: Option<(Arc<Holdings>, u64)>,
+}
+
+impl InFlight {
+    /// What is in flight of `session`.
+    pub(super) fn of(session: &Session) -> InFlight {
+        let bytes = session.in_flight_bytes();
+        let holdings = session.identity().holdings().filter(|_| bytes > 0);
+        let counted = holdings.map(|holdings| {
+            holdings.change(Total::WaitingBytes, 0, bytes);
+            (holdings.clone(), bytes)
+        });
+        InFlight { counted }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if let Some((holdings, bytes)) = self.counted.take() {
+            holdings.change(Total::WaitingBytes, bytes, 0);
+        }
+    }
 }
 
 impl Parked {
@@ -40,6 +70,8 @@ pub struct Claimant<'a> {
     pub client_id: &'a ClientId,
     /// Its user.
     pub user_name: Option<&'a str>,
+    /// Where it comes from.
+    pub address: Option<IpAddr>,
     /// It asks for a Clean Start.
     pub clean: bool,
     /// The number that it was told to come again with, if it was.
@@ -62,8 +94,11 @@ pub enum Contest {
     OtherUser,
     /// The Session belongs to another user that is still connected: it may end with its connection.
     OtherUserConnected(u64),
-    /// The Session was taken over too often; when the next takeover may be.
-    Braked(u64, Time),
+    /// The Session was taken over too often; when the next takeover may be, and where the connection that has
+    /// it came from.
+    Braked(u64, Time, Option<IpAddr>),
+    /// It was taken over far too often: no takeover is carried out for a while.
+    Barred(Option<IpAddr>),
     /// A newer claim has come.
     Overtaken,
 }

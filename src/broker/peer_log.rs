@@ -239,7 +239,14 @@ impl Broker {
     }
 
     /// Says that the takeovers of a Client Identifier are braked, and how long this one waits: one line for many.
-    pub(super) fn say_braked(&self, peer: &Peer<'_>, wait: Duration, now: Time) {
+    /// `holder`: where the connection that has the Session came from.
+    pub(super) fn say_braked(
+        &self,
+        peer: &Peer<'_>,
+        holder: Option<IpAddr>,
+        wait: Duration,
+        now: Time,
+    ) {
         let Some(turn) = self.turn_of(peer, (Event::Braked, LineKind::default()), 1, now) else {
             return;
         };
@@ -247,6 +254,7 @@ impl Broker {
             self,
             turn,
             peer,
+            holder = holder.map(display),
             wait_ms = wait.as_millis() as u64,
             key = "limits.takeovers_max",
             "takeovers are braked: connections with one Client Identifier take the Session from each other"

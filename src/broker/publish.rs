@@ -210,7 +210,7 @@ impl Broker {
         let bytes = submission.draft.bytes(identity);
         let mut retains = submission.draft.retain;
         if !system {
-            match self.let_in(&submission, bytes, turn) {
+            match self.let_in(&submission, (identity, bytes), turn) {
                 LetIn::Whole => {}
                 LetIn::LiveOnly => {
                     self.lose_retained(submission.draft.topic);
@@ -233,7 +233,12 @@ impl Broker {
 
     /// Whether a client's message may come in; nothing is changed. Why it may not, or not be retained,
     /// is left in the turn.
-    fn let_in(&self, submission: &Submission<'_>, bytes: usize, turn: &mut Turn<'_>) -> LetIn {
+    fn let_in(
+        &self,
+        submission: &Submission<'_>,
+        (identity, bytes): (&Identity, usize),
+        turn: &mut Turn<'_>,
+    ) -> LetIn {
         let Submission { draft, publisher, over_rate, told, .. } = submission;
         let decision = self.may_publish(*publisher, draft);
         if !decision.is_allowed() {
@@ -254,7 +259,7 @@ impl Broker {
         if let Err(grounds) = self.admit(bytes) {
             return refuse(Reason::QuotaExceeded, Unrouted::Refused, grounds, turn);
         }
-        if let Err(grounds) = self.admit_retained(draft, bytes) {
+        if let Err(grounds) = self.admit_retained(draft, bytes, identity) {
             if *told {
                 return refuse(Reason::QuotaExceeded, Unrouted::Refused, grounds, turn);
             }
@@ -444,6 +449,6 @@ impl<'a> Record<'a> {
             (true, true) => Retain::Clear,
             (true, false) => Retain::Set(self.share()),
         };
-        Some(Retaining { what, kept: self.kept })
+        Some(Retaining { what, kept: self.kept, owner: self.publisher.holdings().cloned() })
     }
 }

@@ -77,7 +77,7 @@ impl Receiver {
         now: Time,
         scratch: &mut Scratch,
     ) -> Result<Receiver, Reason> {
-        let cx = broker.context_to_subscribe(now);
+        let cx = broker.context_to_subscribe(identity, now);
         if filters.len() > cx.subscriptions_free {
             return Err(Reason::QuotaExceeded);
         }

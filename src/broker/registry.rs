@@ -15,11 +15,11 @@ use std::task::Waker;
 pub use self::pages::PageStart;
 use self::slots::{Claims, Holder, Slots};
 use super::mailbox::{Mailbox, Notice};
-pub use super::parked::{Claim, Claimant, Claimed, Contest, Due, Parked};
-pub use super::shares::{Quota, Quotas};
+pub use super::parked::{Claim, Claimant, Claimed, Contest, Due, InFlight, Parked};
 use super::shares::{SessionRoom, Shares};
 use super::takeovers::Brake;
 use crate::codec::Reason;
+use crate::config::Quota;
 use crate::message::{ClientId, Identity, SessionId};
 use crate::sync::{Mutex, MutexGuard, whole};
 use crate::time::Time;
@@ -155,12 +155,12 @@ impl Registry {
         now: Time,
         wakers: &mut Vec<Waker>,
     ) -> Result<Claimed, Contest> {
-        let Claimant { client_id, user_name, clean, number } = *claimant;
+        let Claimant { client_id, user_name, clean, number, .. } = *claimant;
         let inner = &mut *self.lock();
         inner.last_claim += u64::from(number.is_none());
         let number = number.unwrap_or(inner.last_claim);
         let slot = inner.slots.get_or_new(client_id);
-        let braked = slot.contest((client_id, number), user_name, now, &mut inner.brake)?;
+        let braked = slot.contest((claimant, number), now, &mut inner.brake)?;
         let new = || Box::new(Claims::new(client_id));
         let claims = slot.claims.get_or_insert_with(new);
         claims.newest = number;
@@ -227,7 +227,8 @@ impl Registry {
     }
 
     /// Takes in a Session from the store.
-    pub fn restore(&self, parked: Parked) {
+    pub fn restore(&self, mut parked: Parked) {
+        parked.in_flight = InFlight::of(&parked.session);
         let inner = &mut *self.lock();
         let client_id = parked.session.identity().client_id.clone();
         inner.shares.add(parked.session.identity());
@@ -265,7 +266,8 @@ impl Registry {
     }
 
     /// Takes a Session in; a claimant is woken.
-    pub fn park(&self, parked: Parked) -> Option<Waker> {
+    pub fn park(&self, mut parked: Parked) -> Option<Waker> {
+        parked.in_flight = InFlight::of(&parked.session);
         let inner = &mut *self.lock();
         let client_id = parked.session.identity().client_id.clone();
         inner.park(&parked);
@@ -314,6 +316,11 @@ impl Registry {
             return will.map(|will| Due::Will(id, identity, will));
         }
         inner.end_parked(&client_id).map(Due::End)
+    }
+
+    /// Takes out a Session that is to end, if it is parked.
+    pub fn end_parked(&self, client_id: &ClientId) -> Option<Box<Parked>> {
+        self.lock().end_parked(client_id)
     }
 
     /// When the next thing of a parked Session is due.

@@ -29,6 +29,11 @@ impl Broker {
         }
     }
 
+    /// Other logins may be in force: whether any client has a verified user name decides what owners may have.
+    pub fn look_who_is_verified(&self) {
+        self.0.owners.all().set_verifies(self.0.ports.authenticator.checks_names());
+    }
+
     /// The rules for a client that is not connected.
     pub(super) fn classify_absent(&self, mailbox: &Mailbox) {
         let Some(identity) = mailbox.owner().identity() else { return };

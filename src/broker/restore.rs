@@ -8,12 +8,15 @@ use thin_vec::ThinVec;
 use super::mailbox::{Mailbox, Setting};
 use super::metrics::Counter;
 use super::ports::{Fact, Mark, Queued};
-use super::registry::Parked;
+use super::registry::{InFlight, Parked};
 use super::router::{RouteChange, Subscriber};
 use super::turn::{Scratch, Turn};
 use super::{Broker, Op};
 use crate::codec::Properties;
-use crate::message::{GroupId, Identity, Loss, Mid, ReceiverId, ReceiverKind, SessionId};
+use crate::message::{
+    GroupId, Holdings, Identity, Loss, Message, Mid, Network, OwnerName, ReceiverId, ReceiverKind,
+    SessionId,
+};
 use crate::session::window::FlightStage;
 use crate::session::{Record, Session, WillMessage};
 use crate::time::Time;
@@ -101,7 +104,8 @@ impl Broker {
         shared.ports.store.replay(shared.meter, &mark, &mut |fact| match fact {
             Fact::Retained(message) => {
                 restored.retained += usize::from(!message.expired(now));
-                shared.router.retained().restore(message);
+                let owner = self.owner_of_retained(&message, named);
+                shared.router.retained().restore(message, owner);
             }
             Fact::Queued(message) => {
                 let revived = revived.get_or_insert_with(|| {
@@ -114,7 +118,7 @@ impl Broker {
                 remembered.note(Fact::Session(id, Op::Session { identity, expiry }));
             }
             Fact::Session(id, Op::Will(will, identity)) => {
-                let will = Op::Will(self.count_restored(will), identity);
+                let will = Op::Will(self.count_restored(will, &identity), identity);
                 remembered.note(Fact::Session(id, will));
             }
             fact => remembered.note(fact),
@@ -145,10 +149,16 @@ impl Broker {
         Ok(restored)
     }
 
+    /// Where a client without a user name was when it published is not known.
+    fn owner_of_retained(&self, message: &Message, named: bool) -> Arc<Holdings> {
+        let user = message.user_name().filter(|_| named).map(Into::into);
+        self.0.owners.of(OwnerName::of(user, Network::default()))
+    }
+
     /// A Will that the store told of, which it has just made: what it says stays there.
-    fn count_restored(&self, will: Arc<WillMessage>) -> Arc<WillMessage> {
+    fn count_restored(&self, will: Arc<WillMessage>, client: &Identity) -> Arc<WillMessage> {
         let Some(will) = Arc::into_inner(will) else { unreachable!("nothing else has it yet") };
-        let will = will.counted(self.0.wills);
+        let will = will.counted(self.0.wills, self.0.owners.of_client(client).clone());
         Arc::new(if will.is_worth_storing() { will.stored() } else { will })
     }
 
@@ -216,6 +226,7 @@ impl Broker {
         let changes = changes.map(|(filter, s)| RouteChange::subscribe(filter.clone(), *s));
         let changes: Vec<_> = changes.collect();
         let subscriber = Subscriber::new(id, &mailbox).lasting(expiry > 0);
+        self.0.owners.of_client(record.identity());
         let changed = self.0.router.change(&subscriber, &changes, ThinVec::new());
         let (lost, wakers, _) = changed.into_parts();
         debug_assert!(lost.is_empty() && wakers.is_empty(), "nothing waits yet");
@@ -230,6 +241,7 @@ impl Broker {
             will_due: delay.map_or(Time::NEVER, |delay| since.after(seconds(delay))),
             expires: if expiry == u32::MAX { Time::NEVER } else { since.after(seconds(expiry)) },
             newest: None,
+            in_flight: InFlight::default(),
         };
         (parked, mailbox)
     }

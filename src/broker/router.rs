@@ -22,7 +22,7 @@ use super::mailbox::{DroppedCopies, Mailbox, Owner};
 use super::matches::{Match, MatchGathering};
 use super::recent::Recent;
 use crate::codec::QoS;
-use crate::message::{GroupId, Identity, Loss, ReceiverId, SessionId};
+use crate::message::{GroupId, Identity, Loss, ReceiverId, SessionId, Total};
 use crate::session::{Groups, RetainedMoment, Subscription};
 use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, whole};
 use crate::topic::{TextHash, TopicFilter, TopicName, Tree};
@@ -198,19 +198,19 @@ impl Router {
             match change {
                 RouteChange::Subscribe { filter, subscription, .. } if filter.share().is_some() => {
                     let joined = routes.groups.join(subscriber, filter.clone(), subscription);
-                    self.on_joined(&mut routes.tree, joined, &mut changed);
+                    self.on_joined(&mut routes.tree, subscriber, joined, &mut changed);
                 }
                 RouteChange::Subscribe { filter, subscription, .. } => {
                     let receiver = ReceiverId::session(subscriber.session());
                     let route = Route::to_session(subscriber.mailbox(), subscription);
                     if routes.tree.insert_filter(filter, receiver, route).is_none() {
-                        self.counts.subscribed(filter, 1);
+                        self.counts.subscribed(subscriber, filter, 1);
                     }
                 }
                 RouteChange::Unsubscribe(filter) if filter.share().is_some() => {
                     changed.memberships.retain(|membership| membership.filter() != filter);
                     if let Some(Left { waker, ended }) = routes.groups.leave(subscriber, filter) {
-                        self.counts.subscribed(filter, -1);
+                        self.counts.subscribed(subscriber, filter, -1);
                         changed.wakers.extend(waker);
                         self.on_ended(&mut routes.tree, ended, &mut changed);
                     }
@@ -218,7 +218,7 @@ impl Router {
                 RouteChange::Unsubscribe(filter) => {
                     let receiver = ReceiverId::session(subscriber.session());
                     if routes.tree.remove(filter.pattern(), receiver).is_some() {
-                        self.counts.subscribed(filter, -1);
+                        self.counts.subscribed(subscriber, filter, -1);
                     }
                 }
             }
@@ -312,14 +312,20 @@ impl Router {
         self.counts.sys_clients.load(Ordering::Relaxed) > 0
     }
 
-    fn on_joined(&self, tree: &mut Tree<ReceiverId, Route>, joined: Joined, changed: &mut Changed) {
+    fn on_joined(
+        &self,
+        tree: &mut Tree<ReceiverId, Route>,
+        subscriber: &Subscriber<'_>,
+        joined: Joined,
+        changed: &mut Changed,
+    ) {
         let Joined { membership, created, is_new, to_keep } = joined;
         let filter = membership.filter();
         if let Some((id, mailbox)) = created {
             self.add_group(tree, id, filter, mailbox);
         }
         if is_new {
-            self.counts.subscribed(filter, 1);
+            self.counts.subscribed(subscriber, filter, 1);
         }
         changed.groups.extend(to_keep.map(|id| (id, Some(filter.clone()))));
         changed.memberships.retain(|before| before.filter() != filter);
@@ -335,6 +341,9 @@ impl Router {
         for Ended { id, filter, mailbox, kept } in ended {
             tree.remove(filter.pattern(), ReceiverId::group(id));
             self.counts.groups.fetch_sub(1, Ordering::Relaxed);
+            if let Some(holdings) = mailbox.owner().holdings() {
+                holdings.change(Total::Groups, 1, 0);
+            }
             changed.lost.push(mailbox.close(Loss::GroupGone, &mut [0, 0]));
             changed.groups.extend(kept.then_some((id, None)));
         }
@@ -412,7 +421,10 @@ pub(super) type GroupFact = (GroupId, Option<TopicFilter>);
 
 impl Counts {
     /// Counts a Subscription in (1) or out (-1).
-    fn subscribed(&self, filter: &TopicFilter, by: isize) {
+    fn subscribed(&self, subscriber: &Subscriber<'_>, filter: &TopicFilter, by: isize) {
+        if let Some(holdings) = subscriber.mailbox().owner().holdings() {
+            holdings.change(Total::Subscriptions, 0, by.cast_unsigned() as u64);
+        }
         self.subscriptions.fetch_add(by.cast_unsigned(), Ordering::Relaxed);
         if filter.share().is_some() {
             self.shared.fetch_add(by.cast_unsigned(), Ordering::Relaxed);

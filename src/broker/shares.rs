@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
-use crate::config::Totals;
+use crate::config::Quota;
 use crate::message::{ClientId, Grounds, Identity, Network, RefusalKind, SessionId};
 
 /// The Sessions of all owners.
@@ -29,23 +29,6 @@ struct NetworkSessions {
     parked: BTreeMap<SessionId, ClientId>,
 }
 
-/// What owners may have of a total where no user is verified, and where users are.
-#[derive(Clone, Copy, Debug)]
-pub struct Quotas([Quota; 2]);
-
-/// What owners may have of a total.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Quota {
-    /// All together.
-    total: usize,
-    /// All unverified ones together.
-    unverified: usize,
-    /// Those of one network, once there is no room for others.
-    network: usize,
-    /// One user.
-    user: usize,
-}
-
 /// Whether there is room for a Session.
 #[derive(Debug)]
 pub(super) enum SessionRoom {
@@ -55,29 +38,6 @@ pub(super) enum SessionRoom {
     InsteadOf(ClientId),
     /// There is not.
     Full(Grounds),
-}
-
-impl Quotas {
-    /// Of the total of Sessions.
-    pub fn of_sessions(totals: &Totals) -> Quotas {
-        Quotas([false, true].map(|verifies| Quota::of_sessions(totals, verifies)))
-    }
-
-    /// What holds now; `verifies`: users are verified.
-    pub fn now(&self, verifies: bool) -> &Quota {
-        &self.0[usize::from(verifies)]
-    }
-}
-
-impl Quota {
-    /// Of the total of Sessions. Where no user is verified none is kept free for them.
-    fn of_sessions(totals: &Totals, verifies: bool) -> Quota {
-        let total = totals.sessions_max as usize;
-        let share = |of: usize, percent: u32| (of * percent as usize).div_ceil(100);
-        let unverified = if verifies { share(total, totals.unverified_share) } else { total };
-        let network = share(unverified, totals.address_share);
-        Quota { total, unverified, network, user: share(total, totals.user_share) }
-    }
 }
 
 impl Shares {
@@ -133,31 +93,30 @@ impl Shares {
 
     /// Whether there is room for another of `owner`, if there are `sessions`.
     pub fn room(&self, owner: &Identity, sessions: usize, quota: &Quota) -> SessionRoom {
-        let full =
-            |max: usize| Grounds::limit(RefusalKind::SessionsMax, max as u64, max as u64 + 1);
-        let is_full = sessions >= quota.total;
+        let full = |max: u64| Grounds::limit(RefusalKind::SessionsMax, max, max + 1);
+        let is_full = sessions as u64 >= quota.total();
         let refused = if let Some(user) = &owner.user_name {
-            if self.users.get(user).is_some_and(|sessions| *sessions >= quota.user) {
-                return SessionRoom::Full(full(quota.user).by_key("totals.user_share"));
+            if self.users.get(user).is_some_and(|sessions| *sessions as u64 >= quota.user()) {
+                return SessionRoom::Full(full(quota.user()).by_key("totals.user_share"));
             }
             if !is_full {
                 return SessionRoom::Free;
             }
-            full(quota.total)
+            full(quota.total())
         } else {
-            if !is_full && self.unverified < quota.unverified {
+            if !is_full && (self.unverified as u64) < quota.unverified() {
                 return SessionRoom::Free;
             }
             let refused = if is_full {
-                full(quota.total)
+                full(quota.total())
             } else {
-                full(quota.unverified).by_key("totals.unverified_share")
+                full(quota.unverified()).by_key("totals.unverified_share")
             };
             // Its own network has what it may have: no other makes room for it.
             if self
                 .networks
                 .get(&owner.network())
-                .is_some_and(|held| held.sessions >= quota.network)
+                .is_some_and(|held| held.sessions as u64 >= quota.network())
             {
                 return SessionRoom::Full(refused);
             }
@@ -169,7 +128,7 @@ impl Shares {
     /// The client that loses its Session first where there is no room.
     fn above(&self, quota: &Quota) -> Option<ClientId> {
         let (sessions, network) = self.ranks.last()?;
-        if *sessions <= quota.network && self.unverified <= quota.unverified {
+        if *sessions as u64 <= quota.network() && self.unverified as u64 <= quota.unverified() {
             return None;
         }
         self.networks.get(network)?.parked.values().next().cloned()
@@ -208,6 +167,7 @@ impl NetworkSessions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Totals;
     use crate::message::Meter;
 
     fn identity(client_id: &str, user: Option<&str>, address: &str) -> Identity {
@@ -215,27 +175,23 @@ mod tests {
             .at(Network::of(address.parse().ok()))
     }
 
-    fn totals(sessions_max: u32) -> Totals {
-        Totals { sessions_max, ..Totals::default() }
+    fn quota(total: u64, verifies: bool) -> Quota {
+        *Totals::default().quotas(total).now(verifies)
     }
 
     #[test]
     fn where_nobody_is_verified_nothing_is_kept_free_for_users() {
-        let quota = |verifies| Quota::of_sessions(&totals(1_000), verifies);
-        assert_eq!(quota(true).unverified, 250);
-        assert_eq!(quota(true).network, 63);
-        assert_eq!(quota(false).unverified, 1_000);
-        assert_eq!(quota(false).network, 250);
-        assert_eq!(quota(true).user, 900);
+        let parts = |quota: Quota| (quota.unverified(), quota.network(), quota.user());
+        assert_eq!(parts(quota(1_000, true)), (250, 63, 900));
+        assert_eq!(parts(quota(1_000, false)), (1_000, 250, 900));
         // A share is never nothing.
-        let one = Quota::of_sessions(&totals(1), true);
-        assert_eq!((one.unverified, one.network, one.user), (1, 1, 1));
+        assert_eq!(parts(quota(1, true)), (1, 1, 1));
     }
 
     #[test]
     fn the_oldest_of_the_network_with_most_makes_room_and_never_a_users() {
         let mut shares = Shares::new(1);
-        let quota = Quota::of_sessions(&totals(10), false);
+        let quota = quota(10, false);
         let mut add = |n: u64, user, address, parked| {
             let identity = identity(&format!("c{n}"), user, address);
             shares.add(&identity);

@@ -252,7 +252,7 @@ impl Broker {
         for (topic, text) in changed {
             let draft = draft_of(topic, text);
             let message = draft.into_message(&self.0.system, turn.now);
-            let retaining = Retaining { what: Retain::Set(message), kept: false };
+            let retaining = Retaining { what: Retain::Set(message), kept: false, owner: None };
             router.retained().change(draft.topic, retaining);
             if !router.is_wanted(draft.topic) {
                 told.push(topic);

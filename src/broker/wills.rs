@@ -8,8 +8,8 @@ use super::Broker;
 use super::orphans::{Publishing, WillInHand};
 use super::turn::Turn;
 use crate::fault;
-use crate::message::{ClientId, Grounds, Identity, RefusalKind, SessionId};
-use crate::session::WillMessage;
+use crate::message::{ClientId, Grounds, Identity, OwnerName, RefusalKind, SessionId};
+use crate::session::{WillMessage, WillMeter};
 
 impl Broker {
     /// Counts the Will of a CONNECT.
@@ -20,6 +20,7 @@ impl Broker {
     pub(super) fn admit_will(
         &self,
         client_id: &ClientId,
+        owner: OwnerName,
         will: WillMessage,
     ) -> Result<WillMessage, Grounds> {
         let (bytes, shared) = (will.bytes(), &*self.0);
@@ -31,10 +32,15 @@ impl Broker {
         let max = shared.totals.will_bytes_max;
         // What a client has left behind already it may leave again.
         let has_room = || shared.wills.has_room(bytes, max.0);
-        if !has_room() && shared.registry.parked_will(client_id) < bytes {
+        let left = || shared.registry.parked_will(client_id) >= bytes;
+        if !has_room() && !left() {
             return Err(refused(RefusalKind::TotalWillBytes, max.0));
         }
-        Ok(will.counted(shared.wills))
+        let owner = shared.owners.of(owner);
+        match WillMeter::room_of(&owner, bytes) {
+            Err(grounds) if !left() => Err(grounds),
+            _ => Ok(will.counted(shared.wills, owner)),
+        }
     }
 
     /// Publishes a Will of Session `id` that is due. `false`: it is in the store and cannot be read.
@@ -68,13 +74,15 @@ impl Broker {
     pub(super) fn whole_will(
         &self,
         id: SessionId,
+        client: &Identity,
         will: Arc<WillMessage>,
     ) -> Option<Arc<WillMessage>> {
         if !will.is_stored() {
             return Some(will);
         }
+        let owner = self.0.owners.of_client(client);
         match self.0.ports.store.will(id) {
-            Ok(will) => Some(Arc::new(will.counted(self.0.wills))),
+            Ok(will) => Some(Arc::new(will.counted(self.0.wills, owner.clone()))),
             Err(error) => {
                 error!(session = %id, error, "a Will that is to be kept cannot be read");
                 None

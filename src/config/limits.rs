@@ -61,7 +61,8 @@ rows! {
         /// Takeovers of one Client Identifier that are free: connections that take the Session from one that is
         /// still connected. Every 3 s one more is. Beyond them each waits before it is carried out, 0.5 s at
         /// first, then twice as long each time up to 4 s: so two clients with one Client Identifier do not throw
-        /// each other out at full speed. 0: nothing waits.
+        /// each other out at full speed. After 100 that waited, with no rest of 10 min, further ones are refused
+        /// with 0x9F (3.1.1: 3) for 1 min, each time twice as long up to 1 h. 0: nothing waits.
         takeovers_max: u32 = key(Live, 10).range(0..=1_000_000);
         /// Section `[limits.client]`.
         client: Ingress = section();

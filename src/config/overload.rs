@@ -8,7 +8,9 @@ rows! {
     /// When the broker is overloaded: a level from 0 to 3. Each cause has a maximum; level 1 begins at
     /// half of it, 2 at three quarters, 3 at nine tenths. At level 1 windows shrink; at 2 the heaviest
     /// publishers pause and connections are accepted more slowly; at 3 CONNECT is refused with 0x89, and
-    /// QoS 0 of clients that is not retained is dropped and counted. Waiting bytes are measured against
+    /// QoS 0 of clients that is not retained is dropped and counted. If level 3 lasts for 10 s because of
+    /// bytes that wait or of memory, the clients that hold most and have not acknowledged all of it are
+    /// disconnected with 0x97, those without a verified user name first. Waiting bytes are measured against
     /// `totals.queued_bytes_max`, bytes that the store has not written against
     /// `store.unwritten_bytes_max`; the store alone causes level 2 at most. After a reload the next
     /// sample is measured against the new maxima; only a level above `overload.level_max` falls at once.

@@ -139,6 +139,8 @@ refusals! {
         "The Session of this Client Identifier belongs to another user.";
     ClientRate "client_rate" "limits.connects_rate"
         "The Client Identifier connects too often.";
+    Takeovers "takeovers" "limits.takeovers_max"
+        "Connections with one Client Identifier have taken the Session from each other for minutes: the one that has it keeps it for a while.";
     SessionsMax "sessions_max" "totals.sessions_max"
         "There are as many Sessions as there may be.";
     Overloaded "overloaded" "overload"
@@ -183,6 +185,8 @@ refusals! {
         "There are as many retained messages as there may be, or their bytes.";
     QueuedBytes "queued_bytes_max" "totals.queued_bytes_max"
         "All messages together take as much memory as they may.";
+    WaitingBytes "waiting_bytes_max" "totals.waiting_bytes_max"
+        "As many bytes wait for clients without a connection as may: of all, or of the owner of this one.";
     StoreFull "store_full" "store.journal_bytes_max"
         "The store has no room.";
     StoreFailed "store_failed" "store.path"

@@ -1,8 +1,9 @@
 //! Clients and publishers.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use super::holdings::Holdings;
 use super::meter::Meter;
 use super::network::Network;
 use super::standing::{AccessSlot, KeptForAccess, Standing};
@@ -45,6 +46,7 @@ pub struct Identity {
     network: Network,
     meter: &'static Meter,
     access: AccessSlot,
+    holdings: OnceLock<Arc<Holdings>>,
 }
 
 impl Identity {
@@ -54,8 +56,14 @@ impl Identity {
         user_name: Option<Arc<str>>,
         meter: &'static Meter,
     ) -> Identity {
-        let (network, access) = (Network::default(), AccessSlot::default());
-        Identity { client_id, user_name, network, meter, access }
+        Identity {
+            client_id,
+            user_name,
+            network: Network::default(),
+            meter,
+            access: AccessSlot::default(),
+            holdings: OnceLock::new(),
+        }
     }
 
     /// The same client, from this network.
@@ -71,6 +79,18 @@ impl Identity {
     /// The same client under no user name.
     pub fn without_user(&self) -> Identity {
         Identity::new(self.client_id.clone(), None, self.meter).at(self.network)
+    }
+
+    /// What its owner has of what is for all; `None` before the client has taken anything of it.
+    #[inline]
+    pub fn holdings(&self) -> Option<&Arc<Holdings>> {
+        self.holdings.get()
+    }
+
+    /// The same; the first time `find` looks for it.
+    #[inline]
+    pub fn holdings_or(&self, find: impl FnOnce() -> Arc<Holdings>) -> &Arc<Holdings> {
+        self.holdings.get_or_init(find)
     }
 
     /// What is known of it beside its names is this from now on.

@@ -147,6 +147,7 @@ impl Reloader {
         if auth.files().next().is_some() {
             info!(users = reloaded.users, "passwords reloaded");
         }
+        self.shared.broker.look_who_is_verified();
         if fewer {
             // A client that would not be let in any more does not stay either.
             self.shared.broker.recheck_logins();

@@ -258,6 +258,15 @@ impl Session {
         self.window.flights().filter_map(group).collect()
     }
 
+    /// Bytes of the messages in flight that are not released.
+    pub fn in_flight_bytes(&self) -> u64 {
+        let bytes = |flight: &window::Flight| match &flight.state {
+            window::FlightStage::Sent(delivery) => delivery.message.bytes() as u64,
+            window::FlightStage::Released { .. } => 0,
+        };
+        self.window.flights().map(bytes).sum()
+    }
+
     /// When [`Input::Tick`] is next needed, if ever.
     pub fn deadline(&self) -> Option<Time> {
         // One and a half times the Keep Alive [MQTT5-3.1.2-22].

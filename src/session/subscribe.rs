@@ -7,7 +7,7 @@ use crate::codec::{
     Packet, Properties, QoS, Reason, RetainHandling, SubAck, Subscribe, SubscribeOptions,
     Unsubscribe, Version,
 };
-use crate::message::{Grounds, RefusalKind};
+use crate::message::{Grounds, RefusalKind, Total};
 use crate::topic::{TopicError, TopicFilter};
 
 /// One SUBSCRIBE: what there is still room for, and what it leaves to be done after its last filter.
@@ -15,6 +15,8 @@ struct SubscribePass<'a> {
     filters: usize,
     subscriptions: usize,
     groups: usize,
+    /// Subscriptions and groups that it has taken, of those that its owner may have.
+    taken: [u64; 2],
     /// Filters that were refused: why, the first of them, and how many.
     refused: Vec<(Grounds, &'a str, u64)>,
 }
@@ -291,8 +293,16 @@ impl Session {
         } else if new_group && pass.groups == 0 {
             Err(Grounds::new(RefusalKind::Groups))
         } else {
+            let taken = [pass.taken[0] + 1, pass.taken[1] + u64::from(new_group)];
+            if let Some(holdings) = self.identity.holdings() {
+                holdings.room(Total::Subscriptions, taken[0])?;
+                if new_group {
+                    holdings.room(Total::Groups, taken[1])?;
+                }
+            }
             pass.subscriptions -= 1;
             pass.groups -= usize::from(new_group);
+            pass.taken = taken;
             Ok(())
         }
     }
@@ -323,6 +333,7 @@ impl<'a> SubscribePass<'a> {
             filters: cx.filters_free,
             subscriptions: cx.subscriptions_free,
             groups: cx.groups_free,
+            taken: [0, 0],
             refused: Vec::new(),
         }
     }

@@ -1,8 +1,10 @@
 //! The Will: kept with the Session, published when the connection ends abruptly.
 
+use std::sync::Arc;
+
 use super::will_meter::{WillCount, WillMeter};
 use crate::codec::{Properties, QoS, Will};
-use crate::message::Draft;
+use crate::message::{Draft, Holdings};
 use crate::topic::TopicName;
 
 /// A Will, owned.
@@ -57,10 +59,10 @@ impl WillMessage {
         }
     }
 
-    /// The same, counted by `meter`.
+    /// The same, counted by `meter` and for its owner.
     #[must_use]
-    pub fn counted(mut self, meter: &'static WillMeter) -> WillMessage {
-        self.count = Some(meter.add(self.bytes()));
+    pub fn counted(mut self, meter: &'static WillMeter, owner: Arc<Holdings>) -> WillMessage {
+        self.count = Some(meter.add(self.bytes(), owner));
         self
     }
 

@@ -1,6 +1,9 @@
 //! How many Wills there are, and how many bytes.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::message::{Grounds, Holdings, Total};
 
 /// All Wills of a broker: those of connected clients and those that their clients left behind, in memory or
 /// in the store only.
@@ -18,6 +21,7 @@ pub(super) struct WillCount {
     meter: &'static WillMeter,
     bytes: u64,
     is_stored: bool,
+    owner: Arc<Holdings>,
 }
 
 /// What a Will takes beside its topic, properties and payload, about.
@@ -39,6 +43,15 @@ impl WillMeter {
         self.bytes() + bytes + OVERHEAD <= max
     }
 
+    /// Whether its owner may have one more of `bytes`.
+    ///
+    /// # Errors
+    ///
+    /// The share that it would exceed.
+    pub fn room_of(owner: &Holdings, bytes: usize) -> Result<(), Grounds> {
+        owner.room(Total::WillBytes, bytes as u64 + OVERHEAD)
+    }
+
     /// Wills there are.
     pub fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
@@ -55,11 +68,12 @@ impl WillMeter {
     }
 
     /// Counts one more, of `bytes`.
-    pub(super) fn add(&'static self, bytes: usize) -> WillCount {
+    pub(super) fn add(&'static self, bytes: usize, owner: Arc<Holdings>) -> WillCount {
         let bytes = bytes as u64 + OVERHEAD;
+        owner.change(Total::WillBytes, 0, bytes);
         self.count.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        WillCount { meter: self, bytes, is_stored: false }
+        WillCount { meter: self, bytes, is_stored: false, owner }
     }
 }
 
@@ -74,13 +88,16 @@ impl WillCount {
         self.meter.count.fetch_add(1, Ordering::Relaxed);
         self.meter.bytes.fetch_add(self.bytes, Ordering::Relaxed);
         self.meter.stored.fetch_add(self.bytes, Ordering::Relaxed);
-        WillCount { meter: self.meter, bytes: self.bytes, is_stored: true }
+        self.owner.change(Total::WillBytes, 0, self.bytes);
+        let owner = self.owner.clone();
+        WillCount { meter: self.meter, bytes: self.bytes, is_stored: true, owner }
     }
 }
 
 impl Drop for WillCount {
     fn drop(&mut self) {
         self.meter.count.fetch_sub(1, Ordering::Relaxed);
+        self.owner.change(Total::WillBytes, self.bytes, 0);
         if self.is_stored {
             self.meter.stored.fetch_sub(self.bytes, Ordering::Relaxed);
         }

@@ -72,7 +72,7 @@ fn the_broker_holds_so_many_groups() {
 #[test]
 fn the_broker_retains_so_many_messages_and_bytes() {
     let small = "[limits]\npacket_bytes_max = '1KiB'\nconnect_bytes_max = '1KiB'\n\
-                 properties_bytes_max = '1KiB'\n[totals]\n";
+                 properties_bytes_max = '1KiB'\n[totals]\naddress_share = 100\n";
     for (limit, payload) in [("retained_max = 2", 1), ("retained_bytes_max = '1KiB'", 300)] {
         for version in VERSIONS {
             let broker = broker(&format!("{small}{limit}"));

@@ -1,5 +1,6 @@
 //! The claim on a Session by a client that is let in, and what it waits for.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use tracing::debug;
 
 use super::opening::Stage;
 use super::{Phase, State};
+use crate::broker::RefusalNote;
 use crate::broker::metrics::Counter;
 use crate::broker::registry::{Claim, Claimant, Contest};
 use crate::broker::turn::Turn;
@@ -18,6 +20,11 @@ use crate::time::Time;
 /// So long a client waits for the end of a connection of another user with its Client Identifier. What was
 /// sent on that connection before this one began (DISCONNECT, mostly) has come by then.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// A takeover waits; where the connection that has the Session came from.
+struct Braked {
+    holder: Option<IpAddr>,
+}
 
 impl State {
     /// Claims the Session, or tries it again if the time for that has come.
@@ -30,6 +37,7 @@ impl State {
         let claimant = Claimant {
             client_id: &asked.client_id,
             user_name: held.user_name(),
+            address: asked.origin.address(),
             clean: asked.clean_start,
             number: held.number(),
         };
@@ -56,21 +64,40 @@ impl State {
                 if end <= turn.now {
                     return self.refuse_other_user(turn);
                 }
-                self.hold(number, end, false, turn);
+                self.hold(number, end, None, turn);
             }
-            Err(Contest::Braked(number, due)) => self.hold(number, due, true, turn),
+            Err(Contest::Braked(number, due, holder)) => {
+                self.hold(number, due, Some(Braked { holder }), turn);
+            }
+            Err(Contest::Barred(holder)) => self.refuse_takeover(holder, turn),
         }
     }
 
     /// The claim is made again, at the latest at `due`.
-    fn hold(&mut self, number: u64, due: Time, braked: bool, turn: &mut Turn<'_>) {
+    fn hold(&mut self, number: u64, due: Time, braked: Option<Braked>, turn: &mut Turn<'_>) {
         let Phase::Opening(opening) = &mut self.phase else { return };
         let (Some(asked), Stage::Held(held)) = (&opening.asked, &mut opening.stage) else { return };
         opening.deadline = held.wait(number, turn.now).min(due);
-        if braked && held.is_braked_first() {
+        if let Some(Braked { holder }) = braked
+            && held.is_braked_first()
+        {
             turn.broker.metrics().add(Counter::TakeoversBraked, 1);
-            turn.broker.say_braked(&asked.peer(), due.since(turn.now), turn.now);
+            turn.broker.say_braked(&asked.peer(), holder, due.since(turn.now), turn.now);
         }
+    }
+
+    /// Connections have taken the Session from each other for too long: the one from `holder` keeps it.
+    fn refuse_takeover(&mut self, holder: Option<IpAddr>, turn: &mut Turn<'_>) {
+        let Phase::Opening(opening) = &self.phase else { return };
+        let Some(asked) = &opening.asked else { return };
+        let why = holder.map(|holder| format!("the connection from {holder} keeps the session"));
+        let note = RefusalNote::new(Grounds::new(RefusalKind::Takeovers));
+        let note = match &why {
+            Some(why) => note.why(why),
+            None => note,
+        };
+        turn.broker.note_refusal(&note, &asked.peer(), turn.now);
+        self.refuse(Reason::ConnectionRateExceeded, None, turn);
     }
 
     fn refuse_other_user(&mut self, turn: &mut Turn<'_>) {

@@ -60,7 +60,7 @@ struct Round {
     /// More waits, outside groups.
     more: bool,
     notices: Notices,
-    /// A mailbox whose next copies have to be fetched from the store.
+    /// A mailbox with next copies that are to be fetched from the store.
     cold: Option<Arc<Mailbox>>,
 }
 

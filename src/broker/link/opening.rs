@@ -24,7 +24,7 @@ use crate::broker::turn::Turn;
 use crate::broker::{Broker, Peer, RefusalNote};
 use crate::codec::{self, Auth, Connect, Packet, Properties, Reason, Version};
 use crate::fault;
-use crate::message::{ClientId, Grounds, Identity, RefusalKind, SessionId};
+use crate::message::{ClientId, Grounds, Identity, Network, OwnerName, RefusalKind, SessionId};
 use crate::session::{Action, Op, Session, Terms, WillMessage, connect};
 use crate::time::Time;
 
@@ -83,10 +83,11 @@ pub(super) struct Granted {
 }
 
 impl Applicant {
-    /// Counts the Will, if there is one and there is room for it.
-    fn count_will(&mut self, broker: &Broker) -> Result<(), Grounds> {
+    /// Counts the Will, if there is one and there is room for it, for the client's user.
+    fn count_will(&mut self, user_name: Option<&Arc<str>>, broker: &Broker) -> Result<(), Grounds> {
         if let Some(will) = self.will.take() {
-            self.will = Some(broker.admit_will(&self.client_id, will)?);
+            let owner = OwnerName::of(user_name.cloned(), Network::of(self.origin.address()));
+            self.will = Some(broker.admit_will(&self.client_id, owner, will)?);
         }
         Ok(())
     }
@@ -319,7 +320,7 @@ impl State {
         if let Err((reason, grounds)) = room {
             return self.refuse(reason, Some(grounds), turn);
         }
-        if let Err(grounds) = asked.count_will(turn.broker) {
+        if let Err(grounds) = asked.count_will(accepted.user_name.as_ref(), turn.broker) {
             return self.refuse(Reason::QuotaExceeded, Some(grounds), turn);
         }
         // Only now: a stranger must not use up what its owner may.
@@ -468,7 +469,8 @@ impl Granted {
         if !waits {
             return None;
         }
-        let will = left_behind.and_then(|will| turn.broker.whole_will(*id, will));
+        let will =
+            left_behind.and_then(|will| turn.broker.whole_will(*id, session.identity(), will));
         Some(if *present {
             Before::Parked(Box::new(Left { will, will_due: *will_due, expiry: *remembered }))
         } else {

@@ -3,7 +3,7 @@
 use super::opening::{Granted, abandon};
 use super::{Link, Phase};
 use crate::broker::recovery::attempt;
-use crate::broker::registry::Parked;
+use crate::broker::registry::{InFlight, Parked};
 use crate::broker::turn::Scratch;
 use crate::time::Time;
 
@@ -40,6 +40,7 @@ impl Link {
 impl From<Granted> for Parked {
     fn from(granted: Granted) -> Parked {
         let Granted { id, session, mailbox, newest, .. } = granted;
-        Parked { id, session, mailbox, newest, will_due: Time::NEVER, expires: Time::NEVER }
+        let (will_due, expires, in_flight) = (Time::NEVER, Time::NEVER, InFlight::default());
+        Parked { id, session, mailbox, newest, will_due, expires, in_flight }
     }
 }

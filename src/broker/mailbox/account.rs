@@ -17,6 +17,15 @@ pub struct Account {
     pub ledger: [[u32; Loss::ALL.len()]; 2],
 }
 
+impl Account {
+    /// Copies that were taken from here and have not ended.
+    pub fn in_flight(&self) -> u64 {
+        let lost: u64 = self.ledger.iter().flatten().map(|count| u64::from(*count)).sum();
+        let sum = |counts: [u64; 2]| counts[0] + counts[1];
+        sum(self.routed).saturating_sub(sum(self.completed) + sum(self.queued) + lost)
+    }
+}
+
 impl Inner {
     pub fn account(&self) -> Account {
         Account {

@@ -14,7 +14,9 @@ impl Mailbox {
     /// A Session is connected to it.
     pub fn attach(&self, durable: bool) {
         let inner = &mut *self.lock();
+        let before = inner.counted();
         inner.attached = true;
+        inner.count_for(&self.owner, before);
         inner.notices = Notices::default();
         inner.slow = false;
         inner.durable = durable;
@@ -24,6 +26,7 @@ impl Mailbox {
     /// Session unless so configured. Returns paused publishers to wake, and what is lost.
     pub fn detach(&self, settled: &mut [u32; 2], keep_qos0: bool) -> (Vec<Waker>, DroppedCopies) {
         let inner = &mut *self.lock();
+        let before = inner.counted();
         inner.settle(settled);
         inner.attached = false;
         inner.waker = None;
@@ -32,6 +35,7 @@ impl Mailbox {
         let waiting = if keep_qos0 { Waiting::default() } else { inner.waiting.take_qos0() };
         let loss = Loss::OfflineQos0;
         inner.lose(0, loss, waiting.len());
+        inner.count_for(&self.owner, before);
         let dropped = DroppedCopies::new(waiting, loss, self.receiver());
         (inner.take_paused(), dropped)
     }
@@ -40,13 +44,16 @@ impl Mailbox {
     /// is no more. Returns what waited.
     pub fn close(&self, loss: Loss, settled: &mut [u32; 2]) -> DroppedCopies {
         let inner = &mut *self.lock();
+        let before = inner.counted();
         inner.settle(settled);
         for (class, count) in inner.waiting.queued().into_iter().enumerate() {
             inner.lose(class, loss, count);
         }
         inner.attached = false;
         inner.closed = Some(loss);
-        DroppedCopies::new(inner.waiting.take_all(), loss, self.receiver())
+        let all = inner.waiting.take_all();
+        inner.count_for(&self.owner, before);
+        DroppedCopies::new(all, loss, self.receiver())
     }
 
     /// Tells the attached link something: its next take returns it. Returns the link's waker, to be

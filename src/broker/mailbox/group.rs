@@ -104,6 +104,7 @@ impl Mailbox {
         band: impl Fn(&Message) -> u8,
     ) -> Result<Vec<Waker>, Vec<Delivery>> {
         let inner = &mut *self.lock();
+        let before = inner.counted();
         if inner.closed.is_some() {
             return Err(deliveries);
         }
@@ -120,6 +121,7 @@ impl Mailbox {
             });
             wakers.extend(inner.whom_to_wake(QoS::AtLeastOnce));
         }
+        inner.count_for(&self.owner, before);
         Ok(wakers)
     }
 
@@ -127,6 +129,7 @@ impl Mailbox {
     /// they are lost, as with any connection that fails.
     pub fn put_back(&self, deliveries: Vec<Delivery>, band: impl Fn(&Message) -> u8) {
         let inner = &mut *self.lock();
+        let before = inner.counted();
         for delivery in deliveries.into_iter().rev() {
             let closed = inner.closed.unwrap_or(Loss::SessionEnded);
             if inner.closed.is_some() || delivery.qos == QoS::AtMostOnce {
@@ -137,22 +140,27 @@ impl Mailbox {
             let Delivery { message, qos, retain, ids, stored, .. } = delivery;
             inner.waiting.push_front(Copy { message, qos, retain, ids, stored, band });
         }
+        inner.count_for(&self.owner, before);
     }
 
     /// A member of the group has connected.
     pub fn join(&self) {
         let inner = &mut *self.lock();
+        let before = inner.counted();
         inner.members().connect();
         inner.attached = true;
+        inner.count_for(&self.owner, before);
     }
 
     /// A member of the group has left or lost its connection: another one is woken in its place.
     pub fn part(&self, session: SessionId) -> Option<Waker> {
         let inner = &mut *self.lock();
+        let before = inner.counted();
         let members = inner.members();
         if !members.disconnect(session) {
             inner.attached = false;
             inner.waiting.cool();
+            inner.count_for(&self.owner, before);
         }
         if inner.waiting.is_empty() { None } else { inner.whom_to_wake(QoS::AtLeastOnce) }
     }

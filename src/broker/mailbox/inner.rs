@@ -7,11 +7,12 @@ use std::time::Duration;
 use super::ask::Pace;
 use super::members::Members;
 use super::notice::Notices;
+use super::owner::Owner;
 use super::waiting::Waiting;
 use crate::broker::classes::Rules;
 use crate::codec::QoS;
 use crate::config;
-use crate::message::Loss;
+use crate::message::{Loss, Total};
 use crate::shape::{Intake, Shaper};
 
 #[derive(Debug, Default)]
@@ -65,6 +66,23 @@ impl Inner {
     pub fn held(&self) -> (u64, u64) {
         let waiting = &self.waiting;
         (waiting.len() as u64 + u64::from(self.reserved), waiting.bytes() + self.reserved_bytes)
+    }
+
+    /// Bytes that are counted for the owner: what waits, while no receiver is connected.
+    #[inline]
+    pub fn counted(&self) -> u64 {
+        if self.attached { 0 } else { self.waiting.bytes() }
+    }
+
+    /// As many were counted `before`: from now on it is what waits now.
+    #[inline]
+    pub fn count_for(&self, owner: &Owner, before: u64) {
+        let now = self.counted();
+        if now != before
+            && let Some(holdings) = owner.holdings()
+        {
+            holdings.change(Total::WaitingBytes, before, now);
+        }
     }
 
     /// Whether a copy fits. An empty queue takes any: the largest packet takes more in memory than on the

@@ -94,6 +94,7 @@ impl Mailbox {
         gone: &mut Gone,
     ) -> Result<(), Refusal> {
         let inner = &mut *self.lock();
+        let before = inner.counted();
         let rules = inner.rules();
         let queue = rules.as_ref().map_or(setting.queue, |rules| rules.queue());
         let qos0 = inner.attached || queue.qos0_offline;
@@ -103,6 +104,7 @@ impl Mailbox {
             Some(loss) => Some(loss),
             None => inner.admit(offer, setting, grant, full).err(),
         };
+        inner.count_for(&self.owner, before);
         if let Some(loss) = refused {
             return Err(inner.refuse(offer.qos, loss, full));
         }
@@ -120,6 +122,7 @@ impl Mailbox {
         effects: &mut Effects<'_>,
     ) {
         let inner = &mut *self.lock();
+        let before = inner.counted();
         let rules = inner.rules();
         let queue = rules.as_ref().map_or(setting.queue, |rules| rules.queue());
         let Effects { wakers, gone } = effects;
@@ -139,6 +142,7 @@ impl Mailbox {
             }
         }
         grant.set_pressed(inner.presses(queue));
+        inner.count_for(&self.owner, before);
     }
 
     /// Takes what `ask` allows into `out`, in order of arrival; then registers its waker. `settled` are
@@ -242,7 +246,9 @@ impl Mailbox {
     /// wrong: it is counted anew.
     #[cold]
     fn mend<'a>(&self, mut inner: MutexGuard<'a, Inner>) -> MutexGuard<'a, Inner> {
+        let before = inner.counted();
         inner.waiting.count_anew();
+        inner.count_for(&self.owner, before);
         self.quiet.store(false, Ordering::Relaxed);
         #[cfg(not(feature = "shuttle"))]
         self.inner.clear_poison();

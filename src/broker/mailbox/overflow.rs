@@ -12,7 +12,7 @@ use super::waiting::ByTopic;
 use crate::broker::dropped::{Gone, Letter};
 use crate::codec::QoS;
 use crate::config::{self, QueuePolicy};
-use crate::message::Loss;
+use crate::message::{Loss, Total};
 use crate::time::Time;
 use crate::topic::TextHash;
 
@@ -21,7 +21,7 @@ use crate::topic::TextHash;
 pub struct Effects<'a> {
     /// To be woken with no lock held.
     pub wakers: &'a mut Vec<Waker>,
-    /// Reports of copies that were dropped, or whose receiver has ended.
+    /// Reports of copies that were dropped, or came after the end of their receiver.
     pub gone: &'a mut Gone,
 }
 
@@ -38,6 +38,15 @@ const GRANT_BYTES: u64 = 64 * 1024;
 /// The same where older copies make room.
 const FREELY_MESSAGES: u32 = 64;
 
+/// What becomes of a copy for which there is no room.
+fn loss_of_newcomer(qos: QoS, queue: &config::QueueConfig) -> Loss {
+    match queue.policy {
+        QueuePolicy::DropNewest => Loss::DroppedNewest,
+        QueuePolicy::DropQos0First if qos == QoS::AtMostOnce => Loss::DroppedQos0,
+        _ => Loss::QueueFull,
+    }
+}
+
 impl Inner {
     /// Promises room for a copy, and for some more while there is plenty, as the policy says. An error:
     /// there is none.
@@ -49,6 +58,9 @@ impl Inner {
         full: &mut Full<'_>,
     ) -> Result<(), Loss> {
         let (queue, bytes) = (full.queue, offer.bytes);
+        if !self.attached && !self.has_share(bytes, full) {
+            return Err(loss_of_newcomer(offer.qos, queue));
+        }
         match queue.policy {
             QueuePolicy::DropOldest => {
                 self.purge(setting.now, full);
@@ -73,6 +85,27 @@ impl Inner {
             }
         }
         Ok(())
+    }
+
+    /// Whether the owner of a queue without receiver may have another copy in it. Where what is older makes
+    /// room for it, it does.
+    fn has_share(&mut self, bytes: usize, full: &mut Full<'_>) -> bool {
+        let Some(holdings) = full.owner.holdings() else { return true };
+        let Err(grounds) = holdings.room(Total::WaitingBytes, bytes as u64) else { return true };
+        full.gone.note_full(full.owner.name(), grounds);
+        let policy = full.queue.policy;
+        if !matches!(policy, QueuePolicy::DropOldest | QueuePolicy::Conflate) {
+            return false;
+        }
+        let wanted = self.waiting.bytes().saturating_sub(bytes as u64);
+        let mut has_room = false;
+        while self.waiting.bytes() > wanted
+            && let Some(copy) = self.waiting.pop_oldest()
+        {
+            self.record_drop(copy, Loss::DroppedOldest, full);
+            has_room = self.waiting.bytes() <= wanted;
+        }
+        has_room
     }
 
     /// Counts a copy that was routed here and is not admitted.
@@ -166,8 +199,7 @@ impl Inner {
     ) -> Result<(), Loss> {
         self.purge(now, full);
         let queue = full.queue;
-        let policy = queue.policy;
-        if policy == QueuePolicy::DropQos0First && self.qos0_would_do(queue, bytes) {
+        if queue.policy == QueuePolicy::DropQos0First && self.qos0_would_do(queue, bytes) {
             while !self.has_room(queue, bytes)
                 && let Some(copy) = self.waiting.pop_qos0()
             {
@@ -177,11 +209,7 @@ impl Inner {
         if self.has_room(queue, bytes) {
             return Ok(());
         }
-        Err(match policy {
-            QueuePolicy::DropNewest => Loss::DroppedNewest,
-            QueuePolicy::DropQos0First if qos == QoS::AtMostOnce => Loss::DroppedQos0,
-            _ => Loss::QueueFull,
-        })
+        Err(loss_of_newcomer(qos, queue))
     }
 
     /// Whether enough room would come of dropping `QoS` 0.

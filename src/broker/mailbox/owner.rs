@@ -1,8 +1,8 @@
 //! The Session or group that a mailbox belongs to.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use crate::message::{GroupId, Identity, ReceiverId, SessionId};
+use crate::message::{GroupId, Holdings, Identity, ReceiverId, SessionId, Total};
 
 /// The Session or group that a mailbox belongs to.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub struct SharedGroup {
     id: GroupId,
     /// Its whole filter.
     filter: Arc<str>,
+    /// Of the owner that it is counted for.
+    holdings: OnceLock<Arc<Holdings>>,
 }
 
 const _: () = assert!(size_of::<Owner>() <= 16, "an idle mailbox should stay small");
@@ -31,7 +33,8 @@ const _: () = assert!(size_of::<Owner>() <= 16, "an idle mailbox should stay sma
 impl Owner {
     /// A group of the whole filter `filter`.
     pub fn of_group(id: GroupId, filter: &str) -> Owner {
-        Owner::Group(Box::new(SharedGroup { id, filter: filter.into() }))
+        let (filter, holdings) = (filter.into(), OnceLock::new());
+        Owner::Group(Box::new(SharedGroup { id, filter, holdings }))
     }
 
     /// The client, if it is one client's.
@@ -39,6 +42,25 @@ impl Owner {
         match self {
             Owner::Session { identity, .. } => Some(identity),
             Owner::Group(_) => None,
+        }
+    }
+
+    /// What its owner has: the client's, or of a group that of its first member.
+    #[inline]
+    pub fn holdings(&self) -> Option<&Arc<Holdings>> {
+        match self {
+            Owner::Session { identity, .. } => identity.holdings(),
+            Owner::Group(group) => group.holdings.get(),
+        }
+    }
+
+    /// A member has joined the group: the first one's owner has it from now on.
+    pub fn belong_to(&self, holdings: Option<&Arc<Holdings>>) {
+        if let (Owner::Group(group), Some(holdings)) = (self, holdings) {
+            group.holdings.get_or_init(|| {
+                holdings.change(Total::Groups, 0, 1);
+                holdings.clone()
+            });
         }
     }
 

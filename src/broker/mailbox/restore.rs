@@ -11,12 +11,15 @@ impl Mailbox {
     /// anything. Returns the band.
     pub fn restore(&self, queued: &Queued, copy: &StoredCopy, setting: &Setting<'_>) -> u8 {
         let inner = &mut *self.lock();
+        let before = inner.counted();
         let rules = inner.rules();
         let queue = rules.as_ref().map_or(setting.queue, |rules| rules.queue());
         inner.routed[1] += 1;
         let conflate = queue.policy == QueuePolicy::Conflate;
         let by = ByTopic { hash: setting.hash, one_band: setting.lanes, conflate };
-        inner.waiting.push_stored(queued, copy, by)
+        let band = inner.waiting.push_stored(queued, copy, by);
+        inner.count_for(&self.owner, before);
+        band
     }
 
     /// Other rules may be in force: older messages of a topic wait beside the newest one, unless the

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use super::cap::{Cap, Grip};
+use super::lasting::Lasting;
 use super::{Cause, Change, Figure, Pressure, Reading, SHED, Sample};
 use crate::config;
 use crate::time::Time;
@@ -20,6 +21,7 @@ pub struct Controller {
     level: u8,
     cause: Option<Cause>,
     cap: Cap,
+    lasting: Lasting,
 }
 
 /// One cause: what was seen lately, and the level it asks for.
@@ -60,7 +62,8 @@ impl Controller {
             peak: 0,
         });
         let hold = config.overload.hold.0;
-        Controller { hold, gauges, level: 0, cause: None, cap: Cap::default() }
+        let (cap, lasting) = (Cap::default(), Lasting::default());
+        Controller { hold, gauges, level: 0, cause: None, cap, lasting }
     }
 
     /// Goes on under another configuration. What was seen is measured against it with the next sample; a
@@ -114,6 +117,16 @@ impl Controller {
         let figure = |value| Figure { value, cause };
         let (value, max) = (figure(gauge.value()), figure(gauge.max));
         Some(Change { from, to: self.level, cause, value, max })
+    }
+
+    /// Bytes that are to be given up now, because the highest level lasts for what waits in memory.
+    pub fn relief(&mut self, now: Time) -> Option<u64> {
+        let pressed = |gauge: &&Gauge| {
+            gauge.level >= SHED && matches!(gauge.cause, Cause::Memory | Cause::Queued)
+        };
+        let over = |gauge: &Gauge| gauge.value().saturating_sub(gauge.max / 2);
+        let over = self.gauges.iter().filter(pressed).map(over).max();
+        self.lasting.step(over, now)
     }
 
     /// What links go by.

@@ -97,11 +97,12 @@ mod tests {
         let meter = Meter::forever();
         let identity = Arc::new(Identity::new(ClientId::new(name), None, meter));
         let id = &identity.client_id;
-        let claimant = Claimant { client_id: id, user_name: None, clean: false, number: None };
+        let claimant =
+            Claimant { client_id: id, user_name: None, address: None, clean: false, number: None };
         let claim = registry.claim(&claimant, Time::START, &mut Vec::new());
         let claim = claim.expect("it is of one user").number;
-        let quotas = Quotas::of_sessions(&Totals::default());
-        let settled = registry.settle(id, claim, &identity, quotas.now(false), Waker::noop());
+        let quota = Totals::default().quotas(100_000);
+        let settled = registry.settle(id, claim, &identity, quota.now(false), Waker::noop());
         let Claim::New(session, None) = settled else { panic!("{settled:?}") };
         registry.attach(id, &Arc::new(Mailbox::for_session(session, identity.clone())));
     }

@@ -7,7 +7,7 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::OccupiedEntry;
 
 use crate::broker::mailbox::Mailbox;
-use crate::broker::parked::{Contest, Parked};
+use crate::broker::parked::{Claimant, Contest, Parked};
 use crate::broker::takeovers::{Brake, Passage};
 use crate::message::{ClientId, Identity};
 use crate::time::Time;
@@ -93,11 +93,11 @@ impl Slot {
     /// What is in the way of a claim; whether it takes the Session over under the brake.
     pub fn contest(
         &self,
-        (client_id, number): (&ClientId, u64),
-        user_name: Option<&str>,
+        (claimant, number): (&Claimant<'_>, u64),
         now: Time,
         brake: &mut Brake,
     ) -> Result<bool, Contest> {
+        let Claimant { client_id, user_name, address, .. } = *claimant;
         if self.claims.as_ref().is_some_and(|claims| claims.newest > number) {
             return Err(Contest::Overtaken);
         }
@@ -125,9 +125,10 @@ impl Slot {
         if !connected {
             return Ok(false);
         }
-        match brake.ask(client_id.as_str(), number, now) {
+        match brake.ask(client_id.as_str(), number, address, now) {
             Passage::Go { braked } => Ok(braked),
-            Passage::Wait(due) => Err(Contest::Braked(number, due)),
+            Passage::Wait { due, holder } => Err(Contest::Braked(number, due, holder)),
+            Passage::Refused { holder } => Err(Contest::Barred(holder)),
             Passage::Overtaken => Err(Contest::Overtaken),
         }
     }

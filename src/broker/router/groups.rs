@@ -59,6 +59,7 @@ impl GroupTable {
         let next = self.next;
         let created = (!self.contains(&filter)).then(|| (next, self.insert(next, &filter, false)));
         let group = self.by_filter.get_mut(&filter).expect("it is there or was made");
+        group.mailbox.owner().belong_to(subscriber.mailbox().owner().holdings());
         let durable = subscriber.lasts() && subscription.options.qos > QoS::AtMostOnce;
         let is_new = group.members.insert(subscriber.session(), durable).is_none();
         if is_new && subscriber.is_connected() {

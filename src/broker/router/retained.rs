@@ -5,10 +5,13 @@
 //! batch has been submitted: two turns may submit in another order than they changed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::codec::QoS;
 use crate::config;
-use crate::message::{ClientId, Delivery, Grounds, Message, RefusalKind, SubscriptionIds};
+use crate::message::{
+    ClientId, Delivery, Grounds, Holdings, Message, RefusalKind, SubscriptionIds, Total,
+};
 use crate::session::{Cursor, RetainedMoment, Room};
 use crate::sync::{Mutex, MutexGuard, whole};
 use crate::time::Time;
@@ -28,6 +31,8 @@ pub struct Retaining {
     pub what: Retain,
     /// The store is given it.
     pub kept: bool,
+    /// Of the owner that it is counted for.
+    pub owner: Option<Arc<Holdings>>,
 }
 
 /// What a PUBLISH with RETAIN does to the retained message of its topic.
@@ -59,6 +64,8 @@ struct RetainedTopics {
 struct Stamped {
     message: Message,
     stamp: u64,
+    /// Of the owner that it is counted for.
+    owner: Option<Arc<Holdings>>,
 }
 
 /// A number of messages, and their bytes.
@@ -88,7 +95,7 @@ impl RetainedMessages {
         retaining: Retaining,
     ) -> Option<u64> {
         let inner = &mut *self.lock();
-        inner.set(topic, retaining.what);
+        inner.set(topic, retaining.what, retaining.owner);
         retaining.kept.then(|| inner.open_stamp())
     }
 
@@ -104,9 +111,9 @@ impl RetainedMessages {
         *steps > 0 && self.pull(cursor, Room::default(), (0, steps), now, &mut Vec::new())
     }
 
-    /// Takes in a retained message from the store.
-    pub fn restore(&self, message: Message) {
-        self.lock().set(message.topic(), Retain::Set(message.clone()));
+    /// Takes in a retained message from the store: it is counted for `owner`.
+    pub fn restore(&self, message: Message, owner: Arc<Holdings>) {
+        self.lock().set(message.topic(), Retain::Set(message.clone()), Some(owner));
     }
 
     /// No stamp below this one is still to come to the store.
@@ -175,7 +182,8 @@ impl RetainedMessages {
         done
     }
 
-    /// Whether one more retained message of a client, of `bytes` for `topic`, is within the totals.
+    /// Whether one more retained message of a client, of `bytes` for `topic`, is within the totals, and within
+    /// what `owner` may have of them.
     ///
     /// # Errors
     ///
@@ -185,9 +193,14 @@ impl RetainedMessages {
         topic: TopicName<'_>,
         bytes: usize,
         totals: &config::Totals,
+        owner: Option<&Arc<Holdings>>,
     ) -> Result<(), Grounds> {
         let inner = self.lock();
-        let old = inner.topics.get(topic).map_or(Sum::default(), |old| Sum::of(&old.message));
+        let replaced = inner.topics.get(topic);
+        let old = replaced.map_or(Sum::default(), |old| Sum::of(&old.message));
+        let before = replaced.and_then(|old| old.owner.as_ref());
+        let own = owner.zip(before).is_some_and(|(owner, before)| Arc::ptr_eq(owner, before));
+        let more = bytes as u64;
         let messages = inner.all.messages - inner.own.messages - old.messages + 1;
         let bytes = inner.all.bytes - inner.own.bytes - old.bytes + bytes as u64;
         let (max, messages) = (u64::from(totals.retained_max), messages as u64);
@@ -199,7 +212,14 @@ impl RetainedMessages {
             let grounds = Grounds::limit(RefusalKind::RetainedMax, max, bytes);
             return Err(grounds.by_key("totals.retained_bytes_max"));
         }
-        Ok(())
+        let Some(owner) = owner else { return Ok(()) };
+        if !own {
+            owner.room(Total::Retained, 1)?;
+        }
+        match more.saturating_sub(if own { old.bytes } else { 0 }) {
+            0 => Ok(()),
+            more => owner.room(Total::RetainedBytes, more),
+        }
     }
 
     /// Forgets retained messages that have expired, a bounded number. If the store is to be given that
@@ -213,7 +233,7 @@ impl RetainedMessages {
                 _ => return false,
             }
             let Some((_, topic)) = inner.expiries.pop_first() else { return false };
-            inner.set(TopicName::trusted(&topic), Retain::Clear);
+            inner.set(TopicName::trusted(&topic), Retain::Clear, None);
             if kept {
                 gone.push((topic, inner.open_stamp()));
             }
@@ -251,7 +271,7 @@ impl RetainedTopics {
         self.stamp
     }
 
-    fn set(&mut self, topic: TopicName<'_>, retain: Retain) {
+    fn set(&mut self, topic: TopicName<'_>, retain: Retain, owner: Option<Arc<Holdings>>) {
         self.stamp += 1;
         self.remove(topic);
         let Retain::Set(message) = retain else { return };
@@ -264,12 +284,20 @@ impl RetainedTopics {
         if message.expires != Time::NEVER {
             self.expiries.insert((message.expires, stamp), topic.as_str().into());
         }
-        self.topics.insert(topic, Stamped { message, stamp });
+        if let Some(owner) = &owner {
+            owner.change(Total::Retained, 0, 1);
+            owner.change(Total::RetainedBytes, 0, sum.bytes);
+        }
+        self.topics.insert(topic, Stamped { message, stamp, owner });
     }
 
     fn remove(&mut self, topic: TopicName<'_>) {
-        let Some(Stamped { message, stamp }) = self.topics.remove(topic) else { return };
+        let Some(Stamped { message, stamp, owner }) = self.topics.remove(topic) else { return };
         let sum = Sum::of(&message);
+        if let Some(owner) = owner {
+            owner.change(Total::Retained, 1, 0);
+            owner.change(Total::RetainedBytes, sum.bytes, 0);
+        }
         self.all.subtract(sum);
         if is_own(topic) {
             self.own.subtract(sum);
@@ -367,7 +395,7 @@ mod tests {
                         let message = message(topic, expiry, draw(7), now);
                         let kept = draw(2) == 0;
                         let what = Retain::Set(message.clone());
-                        let given = retained.change(name, Retaining { what, kept });
+                        let given = retained.change(name, Retaining { what, kept, owner: None });
                         stamp += 1;
                         assert_eq!(given, kept.then_some(stamp), "{seed} {step}");
                         open.extend(given);
@@ -375,7 +403,10 @@ mod tests {
                     }
                     3 => {
                         let (what, kept) = (Retain::Clear, false);
-                        assert_eq!(retained.change(name, Retaining { what, kept }), None);
+                        assert_eq!(
+                            retained.change(name, Retaining { what, kept, owner: None }),
+                            None
+                        );
                         stamp += 1;
                         twin.remove(topic);
                     }
@@ -411,7 +442,7 @@ mod tests {
                     ..config::Totals::default()
                 };
                 let new = TopicName::trusted("new");
-                let room = |bytes| retained.room(new, bytes, &totals);
+                let room = |bytes| retained.room(new, bytes, &totals, None);
                 assert!(room(9).is_ok() && room(10).is_err());
                 let soonest = twin.values().map(|(message, _)| message.expires).min();
                 let soonest = soonest.filter(|time| *time != Time::NEVER);

@@ -3,7 +3,7 @@
 use super::Live;
 use crate::broker::orphans::Kept;
 use crate::broker::ports::Receipt;
-use crate::broker::registry::Parked;
+use crate::broker::registry::{InFlight, Parked};
 use crate::broker::turn::Turn;
 use crate::codec::Reason;
 use crate::fault;
@@ -112,6 +112,7 @@ impl From<Box<Live>> for Parked {
             mailbox: attachment.mailbox,
             will_due: Time::NEVER,
             expires: Time::NEVER,
+            in_flight: InFlight::default(),
         }
     }
 }

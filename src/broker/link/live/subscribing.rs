@@ -43,7 +43,7 @@ impl Live {
     /// Lets the Session look at a SUBSCRIBE or UNSUBSCRIBE, or a part of one, and carries out what comes of
     /// it.
     pub(super) fn subscribe(&mut self, packet: &Packet<'_>, over_rate: bool, turn: &mut Turn<'_>) {
-        let mut cx = turn.broker.context_to_subscribe(turn.now);
+        let mut cx = turn.broker.context_to_subscribe(self.session.identity(), turn.now);
         cx.over_rate = over_rate;
         if let Some(Pause::Filters(left)) = self.attachment.pause.as_deref() {
             cx.filters_free = cx.filters_free.saturating_sub(left.served());

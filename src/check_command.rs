@@ -1,6 +1,7 @@
 //! `sluice check`: the configuration, the files and ports that it names, or a broker that runs.
 
 use std::error::Error;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
 
@@ -72,13 +73,29 @@ fn try_live(layers: &Layers, target: &LiveTarget) -> Result<(), Box<dyn Error>> 
     };
     let password = std::env::var("SLUICE_CHECK_PASSWORD").unwrap_or_default();
     let user = target.user.as_deref().map(|user| (user, password.as_str()));
-    let is_guess = target.address.is_some() && tls.is_none();
+    // Without a configuration it is a guess whether TLS is spoken there.
+    let of_tls = match (&target.address, &tls) {
+        (None, _) => "",
+        (Some(_), None) => "; does it speak TLS there? give --ca",
+        (Some(_), Some(_)) => "; does it speak TLS there? if not, leave out --ca",
+    };
     live_check(address, tls.as_ref(), user).map_err(|error| match error {
-        LiveError::Io { .. } if is_guess => {
-            format!("{error}; does it speak TLS there? give --ca").into()
-        }
+        LiveError::Io { ref source, .. } => format!("{error}{}", hint(source, of_tls)).into(),
         error => error.into(),
     })
+}
+
+/// What an error of the connection may come of: `of_tls`, if it was made.
+fn hint(error: &io::Error, of_tls: &'static str) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => {
+            "; nothing listens there: does the broker run, and on this port?"
+        }
+        io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::TimedOut => "",
+        _ => of_tls,
+    }
 }
 
 /// The listener called `name`, or the first without TLS, or the first.

@@ -483,6 +483,10 @@ fn a_peer_that_stops_reading_is_closed_and_its_will_published() {
         let _flood = Flood::start(at, version, "flood");
         assert_eq!(witness.message().0, "will");
     }
+    // It is told of as any other that is closed for a limit.
+    let mut watcher = Client::connect(at, Version::V5, "watcher");
+    watcher.subscribe(&["$SYS/broker/refused/write_timeout"], QoS::AtMostOnce);
+    assert_eq!(watcher.message().1, b"2");
 }
 
 #[test]

@@ -36,6 +36,34 @@ fn each_mistake_is_told_in_the_first_round_with_place_key_and_what_was_expected(
     assert!(wrong.is_empty(), "{wrong}");
 }
 
+/// With the words in another order, or in another section; in a file, in the environment and on the command line.
+#[test]
+fn a_key_that_is_almost_one_is_named() {
+    for (content, wanted) in [
+        ("qos_mx = 1", "t.toml:1:1: unknown key 'qos_mx'; did you mean 'session.qos_max'?"),
+        (
+            "[limits]\nmax_packet_bytes = \"1MiB\"",
+            "t.toml:2:1: unknown key 'max_packet_bytes' in [limits]; did you mean 'packet_bytes_max'?",
+        ),
+    ] {
+        assert_eq!(said(content.as_bytes()), wanted);
+    }
+    for (key, wanted) in [
+        ("limits.max_packet_bytes", "limits.packet_bytes_max"),
+        ("log.qos_max", "session.qos_max"),
+        ("max_qos", "session.qos_max"),
+    ] {
+        let wanted = format!("unknown key '{key}'; did you mean '{wanted}'?");
+        let error = settings::load(&[], [], &[format!("{key}=1")]).unwrap_err().to_string();
+        assert_eq!(error, format!("--set {key}: {wanted}"));
+        let name = format!("SLUICE_{}", key.replace('.', "__").to_uppercase());
+        if key.contains('.') {
+            let error = settings::load(&[], [(name.clone(), "1".to_owned())], &[]).unwrap_err();
+            assert_eq!(error.to_string(), format!("environment {name}: {wanted}"));
+        }
+    }
+}
+
 #[test]
 fn files_of_other_editors_are_read_or_named() {
     let good = "\u{feff}[session]\r\nqos_max = 1\r\n";

@@ -127,6 +127,10 @@ fn strangers_are_told_of_once_for_each_reason() {
         (0..3).for_each(|_| throw(at, "127.0.0.1", bytes));
         says(&broker, kind, fields);
     }
+    // Of what is no MQTT at all, MQTT's words say nothing.
+    for kind in [RefusalKind::Http, RefusalKind::TlsWithoutTls, RefusalKind::ProxyProtocol] {
+        assert!(!lines(&broker, kind)[0].contains("why="));
+    }
     // Another address is told of too.
     throw(at, "127.0.0.2", b"GET / HTTP/1.1\r\n\r\n");
     let end = Instant::now() + Duration::from_secs(60);
@@ -173,6 +177,21 @@ fn a_refused_connect_is_told_of_with_client_user_and_limit() {
     let _three = ["a", "b", "c"].map(|id| Client::connect_with(at, &lasting(id)));
     refuse(&lasting("d"), Reason::QuotaExceeded);
     says(&broker, RefusalKind::SessionsMax, &[" value=4 limit=3 key=totals.sessions_max "]);
+}
+
+/// A bridge of mosquitto has its name in the topic of its Will, and publishes its state there.
+#[test]
+fn the_state_of_a_bridge_is_refused_with_what_its_name_may_be() {
+    let broker = Sluice::start(NARROW);
+    let at = broker.address("tcp");
+    let state = "$SYS/broker/connection/hall/b1/state";
+    let mut client = Client::open(at, Version::V5);
+    client.send(&Packet::Connect(Box::new(connect_with_will(Version::V5, "bridge", state))));
+    assert_eq!(client.connack(), Reason::TopicNameInvalid);
+    says(&broker, RefusalKind::WillTopic, &["its name is one level"]);
+    let mut client = Client::connect(at, Version::V5, "bridge");
+    assert_eq!(client.publish(state, b"1"), Reason::NotAuthorized);
+    says(&broker, RefusalKind::PublishReserved, &["its name is one level"]);
 }
 
 #[test]

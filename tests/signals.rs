@@ -238,6 +238,12 @@ fn check_live_says_whether_a_broker_serves() {
     let silent = socket.local_addr().ok().and_then(|address| address.as_socket());
     let (code, lines) = check_at(silent.expect("its address"), &[], "");
     assert_eq!((code, lines.len()), (Some(1), 1), "{lines:?}");
+    assert!(lines[0].contains("nothing listens there") && !lines[0].contains("TLS"), "{lines:?}");
+    // TLS is asked for, and the port is plain.
+    let authority = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tls/ca.pem");
+    let (code, lines) = check_at(at, &["--ca", authority], "");
+    assert_eq!((code, lines.len()), (Some(1), 1), "{lines:?}");
+    assert!(lines[0].contains("leave out --ca"), "{lines:?}");
     // Something listens and is no broker.
     let nobody = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let there = nobody.local_addr().expect("its address");

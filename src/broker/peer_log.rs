@@ -42,6 +42,10 @@ pub struct RefusalNote<'a> {
     count: u64,
 }
 
+/// Why the state of a bridge is refused.
+const BRIDGE_STATE: &str =
+    "the state of a bridge is 0 or 1, and its name is one level of 64 bytes at most";
+
 /// Which lines there were lately.
 #[derive(Debug)]
 pub(super) struct PeerLog {
@@ -162,7 +166,11 @@ impl<'a> RefusalNote<'a> {
 
     /// The topic or filter.
     pub fn topic(self, topic: &'a str) -> RefusalNote<'a> {
-        RefusalNote { topic: Some(topic), ..self }
+        let kind = self.grounds.kind();
+        let is_of_bridge = topic.starts_with("$SYS/broker/connection/")
+            && matches!(kind, RefusalKind::PublishReserved | RefusalKind::WillTopic);
+        let why = if is_of_bridge { Some(&BRIDGE_STATE as &dyn fmt::Display) } else { self.why };
+        RefusalNote { topic: Some(topic), why, ..self }
     }
 
     /// So many at once.
@@ -187,6 +195,15 @@ macro_rules! line {
             Say::LeaveOut => debug!(client, user, address, listener, $($fields)*),
         }
     }};
+}
+
+/// A line of one event, if its rate admits it.
+macro_rules! say {
+    ($broker:expr, $event:expr, $now:expr, $peer:expr, $($fields:tt)*) => {
+        if let Some(turn) = $broker.turn_of($peer, ($event, LineKind::default()), 1, $now) {
+            line!($broker, turn, $peer, $($fields)*);
+        }
+    };
 }
 
 impl Broker {
@@ -264,13 +281,10 @@ impl Broker {
     /// Says that the Session of an anonymous or unverified user ends because a verified user has its Client
     /// Identifier.
     pub(super) fn say_ended_for_owner(&self, peer: &Peer<'_>, session: SessionId, now: Time) {
-        let Some(turn) = self.turn_of(peer, (Event::EndedForOwner, LineKind::default()), 1, now)
-        else {
-            return;
-        };
-        line!(
+        say!(
             self,
-            turn,
+            Event::EndedForOwner,
+            now,
             peer,
             session = session.get(),
             "the session of an unverified user ends: this verified user has its client identifier"
@@ -282,14 +296,11 @@ impl Broker {
         let network = client.network();
         let address = (network != Network::default()).then_some(&network as &dyn fmt::Display);
         let peer = Peer { address, ip: network.address(), ..Peer::default() };
-        let peer = peer.client(client.client_id.as_str());
-        let Some(turn) = self.turn_of(&peer, (Event::EndedForRoom, LineKind::default()), 1, now)
-        else {
-            return;
-        };
-        line!(
+        let peer = &peer.client(client.client_id.as_str());
+        say!(
             self,
-            turn,
+            Event::EndedForRoom,
+            now,
             peer,
             session = session.get(),
             key = "totals.sessions_max",

@@ -28,6 +28,7 @@ impl Config {
         check_rules(&self.rule, self.checks_names(), &mut found);
         self.check_names(&mut found);
         self.check_steps(&mut found);
+        self.check_listener_names(&mut found);
         self.broker.egress.check("broker.egress", &mut found);
         Listener::check_all(&self.listener, &self.auth, &mut found);
         found.into_result()
@@ -89,6 +90,29 @@ impl Config {
         if self.session.retain_available && totals.retained_max > 0 {
             let retained = ("totals.retained_bytes_max", totals.retained_bytes_max);
             found.at_most("limits.packet_bytes_max", limits.packet_bytes_max, retained);
+        }
+    }
+
+    /// Conditions that name a listener that is not there. A pattern may be for some that are not there yet.
+    fn check_listener_names(&self, found: &mut Problems) {
+        let names: Vec<&str> = self.listener.iter().map(Listener::called).collect();
+        let mut check = |key: String, name: &str| {
+            if !name.contains(['*', '?']) && !names.contains(&name) {
+                let problem =
+                    format!("no listener is called {name:?}; known: {}", names.join(", "));
+                found.add(key, problem);
+            }
+        };
+        for (index, class) in self.class.iter().enumerate() {
+            class.listener.iter().for_each(|name| check(format!("class.{index}.listener"), name));
+        }
+        for (index, rule) in self.rule.iter().enumerate() {
+            rule.listener.iter().for_each(|name| check(format!("rule.{index}.listener"), name));
+        }
+        for (index, step) in self.auth.step.iter().enumerate() {
+            for (number, name) in step.listeners.iter().enumerate() {
+                check(format!("auth.step.{index}.listeners.{number}"), name);
+            }
         }
     }
 
@@ -191,6 +215,25 @@ mod tests {
             &class("name = \"a\"\nshaping = { bytes_rate = \"1KiB\", qos0_age_max = \"8d\" }"),
             &["class.0.shaping.qos0_age_max: 8d is out of range"],
         );
+    }
+
+    #[test]
+    fn a_condition_names_a_listener_that_is_there() {
+        let listener = "[[listener]]\nname = \"tcp\"\naddress = \"127.0.0.1:1\"\n";
+        for (text, key) in [
+            ("[[class]]\nname = \"a\"\nlistener = NAME", "class.0.listener"),
+            ("[[rule]]\nallow = [\"all\"]\nlistener = NAME", "rule.0.listener"),
+            (
+                "[[auth.step]]\nkind = \"anonymous\"\n[[auth.step]]\nkind = \"anonymous\"\nlisteners = [NAME]",
+                "auth.step.1.listeners.0",
+            ),
+        ] {
+            for good in ["tcp", "t*", "later-*"] {
+                check(&format!("{listener}{}", text.replace("NAME", &format!("{good:?}"))), &[]);
+            }
+            let wrong = format!("{listener}{}", text.replace("NAME", "\"tpc\""));
+            check(&wrong, &[&format!("{key}: no listener is called \"tpc\"; known: tcp")]);
+        }
     }
 
     #[test]

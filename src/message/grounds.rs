@@ -94,6 +94,8 @@ refusals! {
         "No whole CONNECT within the time for it.";
     PacketTimeout "packet_timeout" "limits.packet_timeout"
         "A packet that has begun does not come whole in time.";
+    WriteTimeout "write_timeout" "limits.write_timeout"
+        "The client takes nothing of what is written to it for so long.";
     ConnectionBytes "connection_bytes_max" "totals.connection_bytes_max"
         "All connections together hold too many bytes, and this one has stood still for longest.";
     ConnackTimeout "connack_timeout" "limits.connect_timeout"

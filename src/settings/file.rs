@@ -197,7 +197,20 @@ impl FileReader<'_> {
                     meant.push(join(&other, name));
                     format!("there is one in {}", heading(self.keys, &other))
                 }
-                None => format!("known: {}", keys.keys().cloned().collect::<Vec<_>>().join(", ")),
+                None => {
+                    match self.keys.near(name).filter(|_| what == "key" && section.is_empty()) {
+                        Some(near) => {
+                            meant.push(near.to_owned());
+                            format!("did you mean '{near}'?")
+                        }
+                        None => {
+                            format!(
+                                "known: {}",
+                                keys.keys().cloned().collect::<Vec<_>>().join(", ")
+                            )
+                        }
+                    }
+                }
             },
         };
         self.add(key.span(), format!("unknown {what} '{name}'{place}; {hint}"));

@@ -149,7 +149,7 @@ impl Keys {
 
     /// The key at `path`, such as `session.qos_max` or `listener.0.tls.key`.
     pub fn find(&self, path: &str) -> Result<SettableKey, String> {
-        let unknown = || match nearest(path, self.paths.iter().map(String::as_str)) {
+        let unknown = || match self.near(path) {
             Some(near) => format!("unknown key '{path}'; did you mean '{near}'?"),
             None => format!("unknown key '{path}'"),
         };
@@ -179,6 +179,19 @@ impl Keys {
             Some(_) => Err(format!("'{path}' is a section, not a key")),
             None => Err(unknown()),
         }
+    }
+
+    /// The key that `path` may have been meant to be: a near one, or in another section one of that name or of a
+    /// near one.
+    pub fn near(&self, path: &str) -> Option<&str> {
+        let paths = || self.paths.iter().map(|path| path.trim_end_matches(".0"));
+        let own = |path: &'_ str| path.rsplit('.').next().unwrap_or_default().to_owned();
+        let wanted = own(path);
+        nearest(path, paths()).or_else(|| paths().find(|path| own(path) == wanted)).or_else(|| {
+            let names: Vec<String> = paths().map(own).collect();
+            let near = nearest(&wanted, names.iter().map(String::as_str))?;
+            paths().find(|path| own(path) == near)
+        })
     }
 
     /// The full names of all keys as they are declared, with `0` for the number in a list.
@@ -279,9 +292,22 @@ fn variable(path: &str) -> String {
 }
 
 /// The name nearest to `word`, if one is near enough to be meant.
+/// Its words may be in another order: `max_packet_bytes` is near to `packet_bytes_max`.
 pub fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let (distance, name) = names.into_iter().map(|name| (distance(word, name), name)).min()?;
-    (distance <= (word.len() / 3).max(1)).then_some(name)
+    let sorted_word = in_order(word);
+    let far = |name: &str| distance(word, name).min(distance(&sorted_word, &in_order(name)));
+    let (far, name) = names.into_iter().map(|name| (far(name), name)).min()?;
+    (far <= (word.len() / 3).max(1)).then_some(name)
+}
+
+/// A name with its words in one order; those of a section stay in front.
+fn in_order(name: &str) -> String {
+    let words = |segment: &str| {
+        let mut words: Vec<&str> = segment.split('_').collect();
+        words.sort_unstable();
+        words.join("_")
+    };
+    name.split('.').map(words).collect::<Vec<_>>().join(".")
 }
 
 /// Levenshtein's: single characters put in, left out or changed.

@@ -47,7 +47,7 @@ pub use not_read::NotRead;
 use opening::{Opening, abandon};
 use origin::Origin;
 pub use peer_info::PeerInfo;
-use refused::{of_close, of_first_bytes, of_packet, of_verdict, refusal};
+use refused::{of_close, of_first_bytes, of_packet, of_verdict, refusal, speaks_other};
 pub use unfinished::Unfinished;
 
 /// What the driver should do next.
@@ -343,7 +343,10 @@ impl State {
         let reason = error.reason();
         match &mut self.phase {
             Phase::Connect(peer, _) => {
-                let note = RefusalNote::new(of_first_bytes(bytes, &error)).why(&error);
+                let grounds = of_first_bytes(bytes, &error);
+                let note = RefusalNote::new(grounds);
+                // Of bytes of another protocol MQTT's words would say nothing.
+                let note = if speaks_other(grounds.kind()) { note } else { note.why(&error) };
                 turn.broker.note_refusal(&note, &peer.peer(), turn.now);
                 let version = match error {
                     DecodeError::UnsupportedVersion { answer, .. } => Some(answer),

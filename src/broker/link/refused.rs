@@ -105,6 +105,11 @@ pub(super) fn of_first_bytes(bytes: &[u8], error: &DecodeError) -> Grounds {
     Grounds::new(kind)
 }
 
+/// Whether the first bytes are those of another protocol that is known.
+pub(super) fn speaks_other(kind: RefusalKind) -> bool {
+    matches!(kind, RefusalKind::Http | RefusalKind::TlsWithoutTls | RefusalKind::ProxyProtocol)
+}
+
 /// A CONNACK that refuses; where the version has no word for it, nothing.
 pub(super) fn refusal(reason: Reason, version: Version, turn: &mut Scratch) {
     let connack = ConnAck { reason, user_properties: Properties::EMPTY, ..ConnAck::default() };

@@ -7,8 +7,10 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Connection, StreamLook, StreamStage};
+use crate::broker::peer_log::RefusalNote;
 use crate::broker::turn::Scratch;
 use crate::codec::Reason;
+use crate::message::{Grounds, RefusalKind};
 use crate::net::wheel::LEAD;
 use crate::time::{Clock, Time};
 
@@ -70,6 +72,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
                 .is_some_and(|unwritten| unwritten.stalled.after(timeout) <= now)
         {
             // A peer that takes nothing gets no DISCONNECT either: its unwritten bytes go with it.
+            let note = RefusalNote::new(Grounds::new(RefusalKind::WriteTimeout));
+            self.link.note_refusal(&note, now);
             self.link.close(Reason::UnspecifiedError, now, scratch);
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }

@@ -21,6 +21,9 @@ pub fn advice(said: &str) -> &'static str {
              LimitNOFILE)"
         }
         Some(Errno::NFILE) => "; the system has no descriptor left: raise fs.file-max",
+        Some(Errno::AGAIN) => {
+            "; the system permits no more threads: raise its limit of them (ulimit -u, TasksMax)"
+        }
         Some(Errno::NOMEM) => "; the system has no memory left",
         Some(Errno::IO) => {
             "; the disk has failed to read or write: look in the kernel's log, and replace it"

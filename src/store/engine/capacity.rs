@@ -1,6 +1,7 @@
 //! Whether there is room for more: asked before anything is handed in, because what is handed in
 //! cannot be refused.
 
+use std::io;
 use std::task::Waker;
 
 use tracing::{info, warn};
@@ -107,15 +108,10 @@ impl Capacity {
     /// Sets or takes back a reason to admit nothing. Wakers that wait are woken by the next
     /// [`Capacity::wake`].
     pub fn shut(&self, why: Shut, shut: bool) {
-        // What was the reason, if it was not the disk, is one no more.
-        let ended = self.end_trouble(why);
         if shut {
-            let before = self.set(why as u8);
-            let is_new = ended || reason(before).is_none();
-            if let Some(full) = reason(before | why as u8).filter(|_| is_new) {
-                warn!("{full}: nothing new above QoS 0 is taken until there is some");
-            }
+            self.shut_saying(why, "");
         } else {
+            self.end_trouble(why);
             let before = self.shut.fetch_and(!(why as u8), Ordering::SeqCst);
             if reason(before).is_some() && reason(before & !(why as u8)).is_none() {
                 info!("the store takes new messages again");
@@ -123,11 +119,22 @@ impl Capacity {
         }
     }
 
+    /// Sets a reason to admit nothing; `said`: what the system said of it, if that tells more.
+    fn shut_saying(&self, why: Shut, said: &str) {
+        // What was the reason, if it was not the disk, is one no more.
+        let ended = self.end_trouble(why);
+        let before = self.set(why as u8);
+        let is_new = ended || reason(before).is_none();
+        if let Some(full) = reason(before | why as u8).filter(|_| is_new) {
+            warn!("{full}{said}: nothing new above QoS 0 is taken until there is some");
+        }
+    }
+
     /// Sets a reason to admit nothing that is an error: a full disk, or something else, which is
     /// named once.
     pub fn shut_for(&self, why: Shut, error: &StoreError) {
         if error.is_full() {
-            return self.shut(why, true);
+            return self.shut_saying(why, &no_room(error));
         }
         let said = error.to_string();
         let is_new = self.note_trouble(why, &said);
@@ -227,6 +234,17 @@ impl Capacity {
 }
 
 /// Why the disk is a reason to admit nothing, if it is among these.
+/// What is said of an error beside "the disk has no room": nothing if that is all; a quota or a limit of a file's
+/// size is named, with what to do.
+fn no_room(error: &StoreError) -> String {
+    match error {
+        StoreError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+            String::new()
+        }
+        other => format!(" ({other})"),
+    }
+}
+
 fn reason(shut: u8) -> Option<&'static str> {
     if shut & Shut::Write as u8 != 0 {
         Some("the disk has no room for more of the journal")
@@ -246,6 +264,21 @@ mod tests {
     use std::task::Wake;
 
     use super::*;
+
+    #[test]
+    fn a_limit_of_a_files_size_is_named_and_a_full_disk_is_just_full() {
+        let of = |number| {
+            let path = std::path::Path::new("data/1");
+            no_room(&StoreError::io("write", path)(io::Error::from_raw_os_error(number)))
+        };
+        assert_eq!(of(28), "");
+        assert!(
+            of(27).contains("cannot write data/1") && of(27).contains("ulimit -f"),
+            "{}",
+            of(27)
+        );
+        assert!(of(122).contains("quota"), "{}", of(122));
+    }
 
     #[derive(Default)]
     struct Counted(AtomicUsize);

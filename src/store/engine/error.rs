@@ -115,6 +115,8 @@ mod tests {
             open_files.contains("ulimit -n") && !open_files.contains("salvage"),
             "{open_files}"
         );
+        let threads = table("it cannot be opened: Resource temporarily unavailable (os error 11)");
+        assert!(threads.contains("TasksMax") && !threads.contains("salvage"), "{threads}");
         let damaged = table("a checksum is wrong");
         assert!(damaged.contains("store salvage"), "{damaged}");
     }

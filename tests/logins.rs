@@ -11,7 +11,7 @@ use process::{Sluice, new_folder};
 use regex::Regex;
 use sluicemq::auth::{HashMethod, edit};
 use sluicemq::codec::{Connect, Packet, QoS, Reason, Version};
-use wire::{Client, connect, dial, dial_from};
+use wire::{Client, VERSIONS, connect, dial, dial_from};
 
 /// A broker with these users, all of one password, hashed so often.
 fn broker(users: &[&str], iterations: u32, config: &str) -> Sluice {
@@ -208,6 +208,77 @@ fn at_sighup_a_user_that_is_gone_is_disconnected_and_the_others_stay() {
     }
     let answer = answer(at, "127.0.0.1", &login(Version::V5, "ann", "secret"));
     assert_eq!(answer, Reason::BadUserNameOrPassword);
+}
+
+#[test]
+fn at_sighup_clients_of_a_user_with_another_password_or_name_are_disconnected() {
+    let broker = broker(&["ann", "bob", "carl"], 50, "");
+    let at = broker.address("tcp");
+    let passwords = broker.file("passwords");
+    let enter = |version, user| {
+        let client_id = format!("{user} {version:?}");
+        let mut client = Client::over(dial(at), version);
+        client.greet(&Connect { client_id: &client_id, ..login(version, user, "secret") });
+        client
+    };
+    let mut all: Vec<_> = VERSIONS
+        .into_iter()
+        .flat_map(|version| ["ann", "bob", "carl"].map(|user| (user, enter(version, user))))
+        .collect();
+    edit::set_password(&passwords, "ann", b"another").expect("a password file");
+    // Renamed.
+    edit::delete_user(&passwords, "bob").expect("a password file");
+    edit::set_password(&passwords, "robert", b"secret").expect("a password file");
+    broker.signal("HUP");
+    for (_, client) in all.iter_mut().filter(|(user, _)| *user != "carl") {
+        client.closed_by(Reason::NotAuthorized);
+    }
+    all.iter_mut().filter(|(user, _)| *user == "carl").for_each(|(_, client)| client.ping());
+    let answer = |user, password| answer(at, "127.0.0.1", &login(Version::V5, user, password));
+    assert_eq!(answer("ann", "secret"), Reason::BadUserNameOrPassword);
+    assert_eq!(answer("ann", "another"), Reason::Success);
+    assert_eq!(answer("bob", "secret"), Reason::BadUserNameOrPassword);
+    // The next reload has nothing against one that came with the new password.
+    let mut ann = Client::over(dial(at), Version::V5);
+    ann.greet(&login(Version::V5, "ann", "another"));
+    broker.signal("HUP");
+    until("reloaded again", || broker.log().matches("passwords reloaded").count() == 2);
+    ann.ping();
+}
+
+#[test]
+fn a_session_of_a_user_s_former_name_is_ended_by_a_command_and_an_anonymous_one_by_its_owner() {
+    let store = "[store]\nkind = 'sled'\nsegment_bytes = '1MiB'\njournal_bytes_max = '64MiB'";
+    let listener = "[[listener]]\nname = 'tcp'\naddress = '127.0.0.1:0'";
+    let mut broker = Sluice::start(&format!("{listener}\n{store}"));
+    let lasting = |connect| Connect { clean_start: false, session_expiry: 3600, ..connect };
+    let device = lasting(connect(Version::V5, "dev1"));
+    Client::connect_with(broker.address("tcp"), &device).goodbye();
+    assert_eq!(broker.stop(), Some(0));
+    // Passwords are turned on.
+    write(broker.file("sluice.toml").parent().expect("a folder"), &["alice"], 50);
+    let config = std::fs::read_to_string(broker.file("sluice.toml")).expect("a configuration");
+    let config = format!("auth.password_file = 'passwords'\n{config}");
+    std::fs::write(broker.file("sluice.toml"), config).expect("a configuration");
+    broker.start_again();
+    let of = |user| Connect { client_id: "dev1", ..lasting(login(Version::V5, user, "secret")) };
+    assert_eq!(answer(broker.address("tcp"), "127.0.0.1", &of("alice")), Reason::Success);
+    // The user is renamed: the Session stays of the former name, and the log says so.
+    edit::delete_user(&broker.file("passwords"), "alice").expect("a password file");
+    edit::set_password(&broker.file("passwords"), "alicia", b"secret").expect("a password file");
+    broker.signal("HUP");
+    until("the new name", || broker.log().contains("passwords reloaded"));
+    let refused = answer(broker.address("tcp"), "127.0.0.1", &of("alicia"));
+    assert_eq!(refused, Reason::NotAuthorized);
+    until("the reason in the log", || broker.log().contains("other_user"));
+    assert_eq!(broker.stop(), Some(0));
+    let mut command = process::program();
+    command.arg("--config").arg(broker.file("sluice.toml"));
+    let ended = command.args(["store", "end-session", "dev1"]).output().expect("the program");
+    let said = String::from_utf8_lossy(&ended.stdout);
+    assert!(said.contains("of user \"alice\" is ended"), "{said}");
+    broker.start_again();
+    assert_eq!(answer(broker.address("tcp"), "127.0.0.1", &of("alicia")), Reason::Success);
 }
 
 /// Steps of a login, for two listeners: the first that knows the user decides.

@@ -222,7 +222,9 @@ fn a_new_ca_makes_old_tickets_worthless() {
         let other = new_folder();
         certificates(other.path(), "client");
         fs::copy(other.path().join("ca.pem"), certs(&broker).join("ca.pem")).expect("a copy");
+        let (mut connected, _) = enter(at, &known, Version::V5);
         broker.signal("HUP");
+        connected.closed_by(Reason::NotAuthorized);
         let stranger = new_identity(server.path(), other.path(), tls_version);
         until(|| enters(at, &stranger));
         assert!(!enters(at, &known), "{tls_version:?}");

@@ -142,12 +142,20 @@ impl PasswordFile {
         Ok(users)
     }
 
-    /// Exchanges the users. Whether any is gone.
-    pub(super) fn put_in_force(&self, users: Users) -> bool {
+    /// Exchanges the users.
+    pub(super) fn put_in_force(&self, users: Users) -> UsersChanged {
         let before = self.users.swap(users.into());
         self.successes.forget();
         let users = self.users.load();
-        before.by_name.keys().any(|user| !users.by_name.contains_key(user))
+        let mut changed = UsersChanged::default();
+        for (user, entry) in &before.by_name {
+            match users.by_name.get(user) {
+                None => changed.fewer = true,
+                Some(now) if now.identity() == entry.identity() => {}
+                Some(_) => changed.other_passwords.push(user.to_string()),
+            }
+        }
+        changed
     }
 
     /// Whether `password` is the one of `user`. Takes as long for an unknown user.
@@ -215,6 +223,15 @@ impl PasswordFile {
         let ticket = self.lottery.hash_one(user) % users.decoys.len() as u64;
         (&users.decoys[ticket as usize], false)
     }
+}
+
+/// What other users in force change.
+#[derive(Debug, Default)]
+pub(super) struct UsersChanged {
+    /// Some are gone.
+    pub fewer: bool,
+    /// They have another password than before, or the same one set anew.
+    pub other_passwords: Vec<String>,
 }
 
 /// What a file holds.

@@ -30,12 +30,14 @@ pub struct PasswordAuth {
 }
 
 /// What a reload of password files has come to.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct UsersReloaded {
     /// Users in all files.
     pub users: usize,
     /// Clients that are connected may be of users that are not let in any more.
     pub fewer: bool,
+    /// Users that have another password than before, or the same one set anew.
+    pub other_passwords: Vec<String>,
 }
 
 impl PasswordAuth {
@@ -92,14 +94,17 @@ impl PasswordAuth {
         let before = self.chain.load_full();
         let mut fewer = before.files().iter().any(|file| chain.file(file.path()).is_none());
         fewer |= !chain.is_of_same_steps(&before);
+        let mut other_passwords = Vec::new();
         for (file, users) in read {
-            fewer |= file.put_in_force(users);
+            let mut changed = file.put_in_force(users);
+            fewer |= changed.fewer;
+            other_passwords.append(&mut changed.other_passwords);
         }
         let users = chain.files().iter().map(|file| file.len()).sum();
         self.checks_names.store(chain.checks_names(), Ordering::Relaxed);
         self.chain.store(Arc::new(chain));
         self.start_pool(auth);
-        UsersReloaded { users, fewer }
+        UsersReloaded { users, fewer, other_passwords }
     }
 
     /// The password files.

@@ -1,7 +1,9 @@
 //! Commands to the link of a connected client.
 
+use std::collections::BTreeSet;
+
 use super::Broker;
-use super::mailbox::Notice;
+use super::mailbox::{Mailbox, Notice};
 use crate::codec::Reason;
 use crate::message::ClientId;
 
@@ -14,6 +16,23 @@ impl Broker {
                 waker.wake();
             }
         }
+    }
+
+    /// Disconnects each client of these verified users, as [`Broker::kick`] does. Returns how many.
+    pub fn kick_users(&self, users: &[String], reason: Reason) -> usize {
+        if users.is_empty() {
+            return 0;
+        }
+        let users: BTreeSet<&str> = users.iter().map(String::as_str).collect();
+        let is_of_them = |mailbox: &Mailbox| {
+            let user = mailbox.owner().identity().and_then(|owner| owner.user_name.as_deref());
+            user.is_some_and(|user| users.contains(user))
+        };
+        let all = self.0.registry.mailboxes().into_iter();
+        all.filter(|(client_id, mailbox, connected)| {
+            *connected && is_of_them(mailbox) && self.kick(client_id, reason)
+        })
+        .count()
     }
 
     /// Disconnects a client: MQTT 5 clients are sent DISCONNECT with `reason`, others see the end of the

@@ -12,19 +12,19 @@ mod findings;
 mod hello;
 mod identity;
 mod refusal;
-mod revoked;
 mod verifier;
 
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 
 use arc_swap::ArcSwap;
 use rustls::RootCertStore;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ProducesTickets, WebPkiClientVerifier};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -33,7 +33,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::warn;
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use x509_parser::prelude::{CertificateRevocationList, FromDer, GeneralName, X509Certificate};
 
 pub use client::{ClientTls, ServerTrust};
 pub use files::TlsError;
@@ -42,7 +42,6 @@ pub use findings::{Finding, findings};
 pub use hello::ClientHello;
 pub use identity::CertificateUser;
 pub use refusal::HandshakeError;
-use revoked::{CertificateNumber, Revoked};
 use verifier::{Explaining, ShownCertificate};
 
 use crate::broker::ports::Voucher;
@@ -75,9 +74,10 @@ pub struct TlsReadAgain(HandshakeTerms);
 struct HandshakeTerms {
     server: Arc<ServerConfig>,
     trust: Trust,
+    /// Another one for each other `trust`, from 1.
+    trust_number: u64,
+    verifier: Arc<dyn ClientCertVerifier>,
     tickets: Arc<dyn ProducesTickets>,
-    /// The numbers in `trust.revoked`.
-    revoked: Revoked,
     /// The names in the certificate, for logs.
     names: String,
 }
@@ -143,13 +143,11 @@ impl LiveTls {
         self.current.swap(Arc::clone(&terms)).trust != terms.trust
     }
 
-    /// What vouches for the certificate of the peer of `conn`, as long as the connection lasts; `None` where no
-    /// certificate can be revoked.
+    /// What vouches for the certificate of the peer of `conn`, as long as the connection lasts; `None` if it has
+    /// shown none.
     pub fn voucher(self: &Arc<Self>, conn: &rustls::ServerConnection) -> Option<Arc<dyn Voucher>> {
-        self.settings.client_crl.as_ref()?;
-        let certificate = conn.peer_certificates()?.first()?;
-        let number = CertificateNumber::of(certificate)?;
-        Some(Arc::new(ShownNumber { tls: Arc::clone(self), number }))
+        let chain = conn.peer_certificates()?.iter().map(|one| one.clone().into_owned()).collect();
+        Some(Arc::new(ShownChain { tls: Arc::clone(self), chain, trusted: AtomicU64::new(0) }))
     }
 
     /// Waits until the whole ClientHello of `stream` is there, `hello_timeout` at most after its first byte.
@@ -199,16 +197,27 @@ impl LiveTls {
     }
 }
 
-/// A certificate that a client has shown, and that may come to be revoked.
+/// The certificates that a client has shown: they may come to be revoked, or their CA to be trusted no more.
 #[derive(Debug)]
-struct ShownNumber {
+struct ShownChain {
     tls: Arc<LiveTls>,
-    number: CertificateNumber,
+    chain: Box<[CertificateDer<'static>]>,
+    /// The number of the trust under which they were last found good, since the handshake.
+    trusted: AtomicU64,
 }
 
-impl Voucher for ShownNumber {
+impl Voucher for ShownChain {
     fn stands(&self) -> bool {
-        !self.tls.current.load().revoked.has(&self.number)
+        let terms = self.tls.current.load();
+        let Some((first, others)) = self.chain.split_first() else { return true };
+        if self.trusted.load(Ordering::Relaxed) == terms.trust_number {
+            return true;
+        }
+        let stands = terms.verifier.verify_client_cert(first, others, UnixTime::now()).is_ok();
+        if stands {
+            self.trusted.store(terms.trust_number, Ordering::Relaxed);
+        }
+        stands
     }
 }
 
@@ -232,16 +241,23 @@ impl HandshakeTerms {
             warn!("{}", finding.text);
         }
         let trust = Trust::load(settings)?;
-        let tickets = match before {
-            Some(before) if before.trust == trust => Arc::clone(&before.tickets),
-            _ => cryptography::Ticketer::new()?,
+        let (tickets, trust_number) = match before {
+            Some(before) if before.trust == trust => {
+                (Arc::clone(&before.tickets), before.trust_number)
+            }
+            _ => {
+                let number = before.map_or(0, |before| before.trust_number) + 1;
+                (cryptography::Ticketer::new()? as Arc<dyn ProducesTickets>, number)
+            }
         };
 
         let provider = Arc::new(cryptography::default_provider());
         let names = names_of(&chain);
+        let verifier = trust.verifier(settings, Arc::clone(&provider))?;
+        let explaining = Arc::new(Explaining(Arc::clone(&verifier)));
         let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-            .with_client_cert_verifier(trust.verifier(settings, provider)?)
+            .with_client_cert_verifier(explaining)
             .with_single_cert(chain, key)
             .map_err(|error| {
                 let problem = format!("cannot be used: {error}");
@@ -252,8 +268,8 @@ impl HandshakeTerms {
         server.ticketer = Arc::clone(&tickets);
         server.send_tls13_tickets = 1;
         server.max_fragment_size = Some(record_bytes(settings.record_bytes_max as usize));
-        let revoked = Revoked::of(&trust.revoked);
-        Ok(HandshakeTerms { server: Arc::new(server), trust, tickets, revoked, names })
+        let server = Arc::new(server);
+        Ok(HandshakeTerms { server, trust, trust_number, verifier, tickets, names })
     }
 
     /// The configuration for a client that offers `hello`: with smaller records if it has little room.
@@ -313,10 +329,13 @@ impl Trust {
         if self.asked == ClientCertificate::Optional {
             verifier = verifier.allow_unauthenticated();
         }
-        let explaining = |verifier| Arc::new(Explaining(verifier)) as Arc<dyn ClientCertVerifier>;
-        verifier.build().map(explaining).map_err(|error| match (&error, &settings.client_crl) {
+        let built = verifier.build().map(|verifier| verifier as Arc<dyn ClientCertVerifier>);
+        built.map_err(|error| match (&error, &settings.client_crl) {
             (rustls::server::VerifierBuilderError::InvalidCrl(_), Some(crl)) => {
-                let index = Revoked::first_unreadable(&self.revoked).unwrap_or_default();
+                let unreadable = |list: &CertificateRevocationListDer<'_>| {
+                    CertificateRevocationList::from_der(list).is_err()
+                };
+                let index = self.revoked.iter().position(unreadable).unwrap_or_default();
                 content_of(index, "client_crl", crl, error.to_string())
             }
             _ => content("client_ca", &path, error.to_string()),

@@ -9,6 +9,7 @@ use super::files::refuse_open_secrets;
 use super::rules::{read_rules, rule_set};
 use super::watch::{Task, Watch};
 use crate::auth::{AuthReadAgain, PasswordAuth, ReadRules, Rights};
+use crate::codec::Reason;
 use crate::config::Config;
 use crate::logging;
 use crate::net::sampler;
@@ -148,6 +149,14 @@ impl Reloader {
             info!(users = reloaded.users, "passwords reloaded");
         }
         self.shared.broker.look_who_is_verified();
+        let others = &reloaded.other_passwords;
+        let disconnected = self.shared.broker.kick_users(others, Reason::NotAuthorized);
+        if disconnected > 0 {
+            info!(
+                users = others.len(),
+                disconnected, "users with another password are disconnected"
+            );
+        }
         if fewer {
             // A client that would not be let in any more does not stay either.
             self.shared.broker.recheck_logins();

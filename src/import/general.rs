@@ -71,8 +71,8 @@ const OPTIONS: &[(&str, Counterpart)] = &[
     ("sys_interval", By(sys_interval)),
     ("upgrade_outgoing_qos", Only("false", "a message keeps the lower of both QoS, as MQTT says")),
     ("user", Needless("the service manager sets the user")),
-    ("websockets_headers_size", Missing("there are no WebSockets")),
-    ("websockets_log_level", Missing("there are no WebSockets")),
+    ("websockets_headers_size", Missing("limits of [listener.websocket] hold")),
+    ("websockets_log_level", Missing("log.level says what is logged")),
 ];
 
 /// Says what becomes of every option.

@@ -21,8 +21,8 @@ const MISSING: &[(&str, &str)] = &[
     ("http_dir", "no files are served"),
     ("mount_point", "topics are as the clients name them"),
     ("use_username_as_clientid", "DbClient Identifiers are as the clients name them"),
-    ("websockets_headers_size", "there are no WebSockets"),
-    ("websockets_origin", "there are no WebSockets"),
+    ("websockets_headers_size", "limits of [listener.websocket] hold"),
+    ("websockets_origin", "write it yourself, listener.websocket.origins"),
 ];
 
 /// The same of what is asked of clients.
@@ -131,12 +131,19 @@ fn section<'a>(
         None
     };
     if let Some(protocol) = block.get("protocol").filter(|protocol| protocol.value() != "mqtt") {
-        return lost(&format!("protocol {} is not there", protocol.value()), report);
+        let why = match protocol.value() {
+            "websockets" => {
+                "protocol websockets: write it yourself, with transport = \"websocket\""
+            }
+            _ => "it does not speak MQTT",
+        };
+        return lost(why, report);
     }
     if block.is_set("enable_proxy_protocol")
         || block.get("enable_proxy_protocol").is_some_and(is_number)
     {
-        return lost("the proxy protocol is not there", report);
+        let why = "the proxy protocol: write it yourself, with proxy_protocol and trusted_proxies";
+        return lost(why, report);
     }
     let address = match address(block, head, report) {
         Ok(address) => address,

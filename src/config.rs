@@ -23,6 +23,7 @@ mod auth;
 mod broker;
 mod check;
 mod class;
+mod http;
 mod limits;
 mod listener;
 mod login_step;
@@ -48,6 +49,7 @@ pub use self::access::{
 pub use self::auth::AuthConfig;
 pub use self::broker::{BrokerConfig, Log, LogFormat, LogOutput};
 pub use self::class::Class;
+pub use self::http::HttpConfig;
 pub use self::limits::{LimitsConfig, SessionConfig};
 pub use self::listener::{CertificateIdentity, ClientCertificate, Listener, Tls};
 pub use self::login_step::{LoginKind, LoginStep};

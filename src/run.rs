@@ -36,6 +36,7 @@ use crate::config::{Config, Durability, Listener};
 use crate::fault;
 use crate::net::serve::ServeContext;
 use crate::net::tcp::TcpAcceptor;
+use crate::net::tls::use_cryptography;
 use crate::net::trim::trim;
 use crate::settings::{Settings, SettingsError};
 use crate::store::engine::{Engine, Report};
@@ -177,6 +178,7 @@ impl Life<'_> {
         let newest = durable.as_ref().map_or(Time::START, |durable| durable.newest());
         let clock = SystemClock::start(newest);
         let certificates = config.listener.iter().any(Listener::names_users_by_certificate);
+        use_cryptography();
         let authenticator = Arc::new(PasswordAuth::open(&config.auth, certificates)?);
         files::warn_of_no_users(&authenticator);
         let rules = read_rules(config, self.settings)?;

@@ -31,6 +31,12 @@ const TOKENS: &str =
     "[[auth.step]]\nkind = 'jwt'\nkeys_env = 'TOKEN_SECRET'\nalgorithms = ['HS256']\n";
 #[cfg(not(feature = "jwt"))]
 const TOKENS: &str = "";
+/// Nothing listens there.
+#[cfg(feature = "auth-http")]
+const SERVER: &str = "[[auth.step]]\nkind = 'http'\n[auth.step.http]\nurl = 'http://127.0.0.1:1/'\n\
+                      token_env = 'LOGIN_TOKEN'\n";
+#[cfg(not(feature = "auth-http"))]
+const SERVER: &str = "";
 
 /// What the command prints, on both streams.
 fn said(command: &mut Command) -> String {
@@ -39,6 +45,7 @@ fn said(command: &mut Command) -> String {
 
 /// With the secrets of the environment.
 fn armed(command: &mut Command) -> &mut Command {
+    command.env("LOGIN_TOKEN", MARKER);
     command.env("TOKEN_SECRET", format!("{MARKER}: a secret of more than thirty-two bytes"))
 }
 
@@ -90,7 +97,8 @@ fn no_secret_is_in_any_output() {
     let path = folder.path().to_owned();
     let password = format!("{MARKER} password");
     edit::set_password(&path.join("passwords"), "ann", password.as_bytes()).expect("a file");
-    let broker = Sluice::start_as(armed(&mut sluice(&path, &format!("{CONFIG}{TOKENS}"))), folder);
+    let broker =
+        Sluice::start_as(armed(&mut sluice(&path, &format!("{CONFIG}{TOKENS}{SERVER}"))), folder);
     holds_none("the ready line", &broker.printed().join("\n"));
     let mut client = enters(&broker, &password, false);
     let sys = sys(&mut client);

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use super::file::PasswordFile;
+use super::http::Callout;
 use super::login::KeptLogin;
-use super::means::Means;
+use super::means::{Means, ServerSays};
 use super::pool::CheckTicket;
 use super::scram::Mechanism;
 use super::scramming;
@@ -44,6 +45,8 @@ pub(super) enum StepKind {
     Scram(Arc<PasswordFile>),
     /// A token.
     Token(Arc<Tokens>),
+    /// What a server says.
+    Http(Arc<Callout>),
     /// Nothing.
     Anonymous,
     /// Nothing, where the listener says that it takes clients without a user.
@@ -122,7 +125,8 @@ impl ChainStep {
         match &self.kind {
             StepKind::Certificate => who.certificate == Some(who.user_name),
             StepKind::Password(file) | StepKind::Scram(file) => file.knows(who.user_name),
-            StepKind::Token(_) => who.expires.is_some(),
+            StepKind::Token(_) => who.expires.is_some() && !who.is_lent,
+            StepKind::Http(_) => who.is_lent,
             StepKind::Anonymous | StepKind::AnonymousWhereAllowed => false,
         }
     }
@@ -148,6 +152,18 @@ impl Chain {
     /// The password file at `path`, if a step has it.
     pub fn file(&self, path: &Path) -> Option<&Arc<PasswordFile>> {
         self.files().into_iter().find(|file| file.path() == path)
+    }
+
+    /// The tokens of a step that has its keys from the same server.
+    pub fn tokens_like(&self, other: &LoginStep) -> Option<&Tokens> {
+        self.steps.iter().find_map(|step| match &step.kind {
+            StepKind::Token(tokens)
+                if step.terms.http.is_some() && step.terms.has_keys_of(other) =>
+            {
+                Some(&**tokens)
+            }
+            _ => None,
+        })
     }
 
     /// Whether any step has something to check beside the workers.
@@ -279,6 +295,7 @@ impl Chain {
             }
             StepKind::Password(file) => self.ask_password(file, means, request),
             StepKind::Token(tokens) => self.ask_token(tokens, means, request, request.password),
+            StepKind::Http(callout) => self.ask_server(callout, means, request),
             // A client that has named itself wrongly does not get in without a name.
             StepKind::Anonymous if !unknown => StepSays::accept(None),
             StepKind::AnonymousWhereAllowed if request.anonymous && !unknown => {
@@ -308,10 +325,18 @@ impl Chain {
         if token.len() > self.password_max {
             return StepSays::refuse(Reason::BadUserNameOrPassword);
         }
+        let (pool, fetch) = tokens.fetching(token, now).unwrap_or((&**pool, false));
         let (tokens, means, token) = (tokens.clone(), means.clone(), Box::<[u8]>::from(token));
         let client_id: Box<str> = request.client_id.into();
         let user: Box<str> = request.user_name.unwrap_or_default().into();
         StepSays::Later(pool.check(request.address, move || {
+            if fetch {
+                // It is in the log if that fails.
+                let _ = tokens.fetch();
+            }
+            if tokens.has_no_keys() {
+                return StepSays::refuse(Reason::ServerUnavailable);
+            }
             let Some(vouched) = tokens.check(&token, now) else {
                 means.failures.note(suspect, &user, now);
                 return StepSays::refuse(Reason::BadUserNameOrPassword);
@@ -320,6 +345,37 @@ impl Chain {
                 return StepSays::refuse(Reason::NotAuthorized);
             }
             StepSays::Verdict(Verdict::Accept(vouched.accepted))
+        }))
+    }
+
+    fn ask_server(
+        &self,
+        callout: &Arc<Callout>,
+        means: &Arc<Means>,
+        request: &AuthRequest<'_>,
+    ) -> StepSays {
+        let (suspect, now) = (means.suspect(request), request.now);
+        if means.failures.is_banned(suspect, now) {
+            return StepSays::refuse(Reason::Banned);
+        }
+        if request.password.is_some_and(|password| password.len() > self.password_max) {
+            return StepSays::refuse(Reason::BadUserNameOrPassword);
+        }
+        if let Some(accepted) = callout.known(request) {
+            return StepSays::Verdict(Verdict::Accept(accepted));
+        }
+        let is_named = request.user_name.is_some() || request.password.is_some();
+        let user: Box<str> = request.user_name.unwrap_or_default().into();
+        let means = means.clone();
+        StepSays::Later(callout.ask(request, move |said| match said {
+            ServerSays::Allow(accepted) => StepSays::Verdict(Verdict::Accept(accepted)),
+            ServerSays::Deny if is_named => {
+                means.failures.note(suspect, &user, now);
+                StepSays::refuse(Reason::BadUserNameOrPassword)
+            }
+            ServerSays::Deny => StepSays::refuse(Reason::NotAuthorized),
+            ServerSays::Ignore => StepSays::Pass { unknown: is_named },
+            ServerSays::Nothing => StepSays::refuse(Reason::ServerUnavailable),
         }))
     }
 

@@ -172,9 +172,11 @@ impl Locked {
         };
         match lock() {
             Ok(folder) => Ok(Locked { path, folder }),
-            Err(source) => {
-                Err(PasswordFileError::File { verb: "lock the folder of", path, source })
-            }
+            Err(source) => Err(PasswordFileError::File {
+                verb: "lock the folder of password file",
+                path,
+                source,
+            }),
         }
     }
 
@@ -190,7 +192,7 @@ impl Locked {
             .and_then(|()| self.folder.sync_all());
         written.map_err(|source| {
             let _ = fs::remove_file(&new);
-            PasswordFileError::File { verb: "write", path: self.path.clone(), source }
+            PasswordFileError::File { verb: "write password file", path: self.path.clone(), source }
         })
     }
 }

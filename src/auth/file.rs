@@ -27,6 +27,8 @@ pub const SCRAM_ITERATIONS: u32 = 4096;
 /// A check that costs no more iterations than this is made where it is asked for: some 40 µs.
 const CHEAP: u32 = 100;
 
+/// Most passwords that are known to be right: some 6 MiB.
+const SUCCESSES_MAX: usize = 65_536;
 /// Most mistakes of a file that are told.
 const MISTAKES_MAX: usize = 20;
 /// Some editors begin a file with it.
@@ -40,7 +42,7 @@ pub struct PasswordFile {
     /// Chooses the entry that an unknown user is checked against; a client cannot guess it.
     lottery: RandomState,
     /// Passwords that were right since the file was last read.
-    successes: Successes,
+    successes: Successes<()>,
 }
 
 /// Why a password file was not read or written.
@@ -48,7 +50,7 @@ pub struct PasswordFile {
 #[non_exhaustive]
 pub enum PasswordFileError {
     /// It could not be read or written.
-    #[error("cannot {verb} password file {}: {source}", path.display())]
+    #[error("cannot {verb} {}: {source}", path.display())]
     File {
         /// What was tried.
         verb: &'static str,
@@ -84,6 +86,14 @@ pub enum PasswordFileError {
         /// What is wrong with them.
         problem: String,
     },
+    /// A server cannot be asked over HTTP.
+    #[error("{from}: {problem}")]
+    Http {
+        /// File, line and column, or what else it is from.
+        from: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// Keys of SCRAM are made of plain passwords only.
     #[error("a password for SCRAM is of printable ASCII characters")]
     ScramPassword,
@@ -105,7 +115,7 @@ impl PasswordFile {
     pub fn load(path: impl Into<PathBuf>) -> Result<PasswordFile, PasswordFileError> {
         let path = path.into();
         let users = Users::read(&path)?;
-        let successes = Successes::new().map_err(PasswordFileError::Random)?;
+        let successes = Successes::new(SUCCESSES_MAX).map_err(PasswordFileError::Random)?;
         let users = ArcSwap::from_pointee(users);
         Ok(PasswordFile { path, users, lottery: RandomState::new(), successes })
     }
@@ -164,7 +174,7 @@ impl PasswordFile {
         let (entry, known) = self.entry(&users, user);
         let right = entry.matches(password) & known;
         if right && entry.cost() > CHEAP {
-            self.successes.note(user, entry.identity(), password);
+            self.successes.note(&parts(user, entry, password), ());
         }
         right
     }
@@ -177,7 +187,7 @@ impl PasswordFile {
         if entry.cost() <= CHEAP {
             return Some(entry.matches(password) & known);
         }
-        let was_right = self.successes.has(user, entry.identity(), password) & known;
+        let was_right = self.successes.find(&parts(user, entry, password)).is_some() & known;
         was_right.then_some(true)
     }
 
@@ -270,6 +280,12 @@ impl Users {
     }
 }
 
+/// All that says that a password was right: a password that is set anew is another one.
+fn parts<'a>(user: &'a str, entry: &'a StoredPassword, password: &'a [u8]) -> [&'a [u8]; 4] {
+    let [salt, hash] = entry.identity();
+    [user.as_bytes(), salt, hash, password]
+}
+
 /// User and password of a line; or the column, from 1, and what is wrong there.
 fn entry(line: &str) -> Result<(&str, StoredPassword), (usize, &'static str)> {
     let (user, hash) = line.split_once(':').ok_or((1, "expected user:$7$..., found no ':'"))?;
@@ -287,7 +303,7 @@ fn at(path: &Path, (line, column): LineColumn, problem: &str) -> String {
 /// The text of a password file, without a byte order mark at its start.
 pub(super) fn read(path: &Path) -> Result<String, PasswordFileError> {
     let bytes = fs::read(path).map_err(|source| PasswordFileError::File {
-        verb: "read",
+        verb: "read password file",
         path: path.to_owned(),
         source,
     })?;

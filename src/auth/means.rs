@@ -21,6 +21,19 @@ pub(super) struct Vouched {
     pub client_id: Option<String>,
 }
 
+/// What a server says of a login.
+#[cfg_attr(not(feature = "auth-http"), expect(dead_code, reason = "no server is asked"))]
+pub(super) enum ServerSays {
+    /// It is let in.
+    Allow(Accepted),
+    /// It is refused.
+    Deny,
+    /// The next step is asked.
+    Ignore,
+    /// Nothing of use.
+    Nothing,
+}
+
 impl Means {
     /// The client, as failures count it.
     pub fn suspect(&self, request: &AuthRequest<'_>) -> Option<Suspect> {

@@ -7,9 +7,18 @@ mod explain;
 mod failures;
 pub mod file;
 mod filters;
+#[cfg(feature = "auth-http")]
+mod http;
+#[cfg(not(feature = "auth-http"))]
+#[path = "no_http.rs"]
+mod http;
+#[cfg(feature = "jwt")]
+mod keys;
 mod line;
 mod login;
 mod means;
+#[cfg(any(feature = "jwt", feature = "auth-http"))]
+mod names;
 mod password_auth;
 mod pool;
 mod recent;

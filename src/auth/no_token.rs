@@ -1,9 +1,8 @@
 //! A build without tokens.
 
-use std::path::Path;
-
 use super::file::PasswordFileError;
 use super::means::Vouched;
+use super::pool::CheckPool;
 use crate::config::LoginStep;
 use crate::time::Time;
 
@@ -13,7 +12,11 @@ pub(super) struct Tokens(std::convert::Infallible);
 
 impl Tokens {
     /// Says that there are none.
-    pub fn load(step: &LoginStep) -> Result<Tokens, PasswordFileError> {
+    pub fn load(
+        step: &LoginStep,
+        _before: Option<&Tokens>,
+        _queue_max: usize,
+    ) -> Result<Tokens, PasswordFileError> {
         let from = format!("[[auth.step]] of {:?}", step.kind);
         let problem = "this program was built without the feature jwt".to_owned();
         Err(PasswordFileError::Keys { from, problem })
@@ -22,6 +25,21 @@ impl Tokens {
     /// Nothing does.
     pub fn is_token(_bytes: &[u8]) -> bool {
         false
+    }
+
+    /// Nowhere.
+    pub fn fetching(&self, _token: &[u8], _now: Time) -> Option<(&CheckPool, bool)> {
+        match self.0 {}
+    }
+
+    /// Fetches none.
+    pub fn fetch(&self) -> Result<(), PasswordFileError> {
+        match self.0 {}
+    }
+
+    /// There are none.
+    pub fn has_no_keys(&self) -> bool {
+        match self.0 {}
     }
 
     /// None does.

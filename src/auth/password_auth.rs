@@ -9,11 +9,12 @@ use tracing::error;
 use super::chain::{Chain, ChainStep, StepKind};
 use super::failures::Failures;
 use super::file::{PasswordFile, PasswordFileError};
+use super::http::Callout;
 use super::means::Means;
 use super::pool::CheckPool;
 use super::token::Tokens;
 use crate::broker::ports::{AuthRequest, AuthStep, Authenticator, Standing};
-use crate::config::{AuthConfig, LoginKind};
+use crate::config::{AuthConfig, LoginKind, LoginStep};
 use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// Admits a client that a step of the configured chain lets in. Where none is configured, those are clients with the
@@ -128,10 +129,15 @@ impl PasswordAuth {
     }
 }
 
-/// What is wrong with the keys of tokens that `[auth]` names.
+/// What is wrong with the keys of tokens that `[auth]` names, and with what servers are to be asked with. Keys are
+/// fetched; no server is asked for a login.
 pub fn look_at_keys(auth: &AuthConfig) -> Vec<PasswordFileError> {
-    let steps = auth.step.iter().filter(|step| step.kind == LoginKind::Jwt);
-    steps.filter_map(|step| Tokens::load(step).err()).collect()
+    let wrong = |step: &LoginStep| match (step.kind, &step.http) {
+        (LoginKind::Jwt, _) => Tokens::load(step, None, 1).and_then(|tokens| tokens.fetch()).err(),
+        (_, Some(http)) => Callout::new(http, 1).err(),
+        _ => None,
+    };
+    auth.step.iter().filter_map(wrong).collect()
 }
 
 /// What the files of `[auth]` hold now: see [`PasswordAuth::read_again`].
@@ -179,13 +185,16 @@ fn chain(
                 LoginKind::Certificate => Some(StepKind::Certificate),
                 LoginKind::Password => file.map(StepKind::Password),
                 LoginKind::Scram => file.map(StepKind::Scram),
-                LoginKind::Jwt => match Tokens::load(step) {
-                    Ok(tokens) => Some(StepKind::Token(Arc::new(tokens))),
-                    Err(error) => {
-                        wrong.push(error.to_string());
-                        None
-                    }
-                },
+                LoginKind::Jwt => {
+                    let before = before.and_then(|before| before.tokens_like(step));
+                    let tokens = Tokens::load(step, before, auth.queue_max as usize);
+                    kept(tokens, &mut wrong).map(StepKind::Token)
+                }
+                LoginKind::Http => {
+                    let http = step.http.clone().unwrap_or_default();
+                    kept(Callout::new(&http, auth.queue_max as usize), &mut wrong)
+                        .map(StepKind::Http)
+                }
                 LoginKind::Anonymous => Some(StepKind::Anonymous),
             };
             steps.extend(kind.map(|kind| ChainStep::new(step, kind)));
@@ -196,6 +205,11 @@ fn chain(
         return Err(PasswordFileError::Lines(wrong));
     }
     Ok((Chain::new(steps, auth.password_bytes_max.len()), read))
+}
+
+/// What is good of it; what is wrong goes into `wrong`.
+fn kept<T>(made: Result<T, PasswordFileError>, wrong: &mut Vec<String>) -> Option<Arc<T>> {
+    made.map_err(|error| wrong.push(error.to_string())).ok().map(Arc::new)
 }
 
 /// The steps where `[auth]` has none.

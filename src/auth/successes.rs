@@ -1,6 +1,6 @@
-//! Passwords that were right lately, so that a fleet that comes back does not cost its hashes again.
+//! Logins that were right lately, so that a fleet that comes back does not cost its hashes or requests again.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -8,57 +8,60 @@ use sha2::Sha256;
 
 use crate::sync::{Mutex, whole};
 
-/// A keyed hash of each: the password itself is not kept, and without the key, which is never written, the hash
-/// tells nothing.
-pub(super) struct Successes {
+/// A keyed hash of each, with a value: the password itself is not kept, and without the key, which is never written,
+/// the hash tells nothing.
+pub(super) struct Successes<V> {
     key: [u8; 32],
-    lately: Mutex<SuccessTags>,
+    max: usize,
+    lately: Mutex<SuccessTags<V>>,
 }
 
-#[derive(Default)]
-struct SuccessTags {
-    tags: HashSet<Tag, foldhash::fast::RandomState>,
-    /// The same, the oldest in front.
+struct SuccessTags<V> {
+    values: HashMap<Tag, V, foldhash::fast::RandomState>,
+    /// Their tags, the oldest in front.
     order: VecDeque<Tag>,
 }
 
 type Tag = [u8; 32];
 
-/// Most that are kept: some 6 MiB.
-const MAX: usize = 65_536;
+impl<V> Default for SuccessTags<V> {
+    fn default() -> SuccessTags<V> {
+        SuccessTags { values: HashMap::default(), order: VecDeque::new() }
+    }
+}
 
-impl Successes {
-    /// None yet.
-    pub fn new() -> Result<Successes, getrandom::Error> {
+impl<V: Clone> Successes<V> {
+    /// None yet, and `max` at most.
+    pub fn new(max: usize) -> Result<Successes<V>, getrandom::Error> {
         let mut key = [0; 32];
         getrandom::fill(&mut key)?;
-        Ok(Successes { key, lately: Mutex::default() })
+        Ok(Successes { key, max, lately: Mutex::default() })
     }
 
-    /// `password` is the one of `user`, as an entry says that holds `stored`.
-    pub fn note(&self, user: &str, stored: [&[u8]; 2], password: &[u8]) {
-        let tag = self.tag(user, stored, password);
-        let SuccessTags { tags, order } = &mut *whole(self.lately.lock());
-        if !tags.insert(tag) {
+    /// What `parts` say together was right; the value takes the place of an earlier one.
+    pub fn note(&self, parts: &[&[u8]], value: V) {
+        let tag = self.tag(parts);
+        let SuccessTags { values, order } = &mut *whole(self.lately.lock());
+        if values.insert(tag, value).is_some() {
             return;
         }
         order.push_back(tag);
-        if order.len() > MAX
+        if order.len() > self.max
             && let Some(oldest) = order.pop_front()
         {
-            tags.remove(&oldest);
+            values.remove(&oldest);
         }
     }
 
-    /// Whether that was noted.
-    pub fn has(&self, user: &str, stored: [&[u8]; 2], password: &[u8]) -> bool {
-        let tag = self.tag(user, stored, password);
-        whole(self.lately.lock()).tags.contains(&tag)
+    /// The value, if that was noted.
+    pub fn find(&self, parts: &[&[u8]]) -> Option<V> {
+        let tag = self.tag(parts);
+        whole(self.lately.lock()).values.get(&tag).cloned()
     }
 
     /// Bytes that belong to a user that there is not, always the same.
     pub fn bytes_of(&self, user: &str) -> [u8; 32] {
-        self.tag(user, [b"", b""], b"")
+        self.tag(&[user.as_bytes(), b"", b"", b""])
     }
 
     /// Forgets all.
@@ -66,10 +69,10 @@ impl Successes {
         *whole(self.lately.lock()) = SuccessTags::default();
     }
 
-    fn tag(&self, user: &str, [salt, hash]: [&[u8]; 2], password: &[u8]) -> Tag {
+    fn tag(&self, parts: &[&[u8]]) -> Tag {
         let mut mac =
             Hmac::<Sha256>::new_from_slice(&self.key).expect("a key of any length will do");
-        for part in [user.as_bytes(), salt, hash, password] {
+        for part in parts {
             // With the lengths, no two lists of parts are the same bytes.
             mac.update(&(part.len() as u64).to_be_bytes());
             mac.update(part);
@@ -78,7 +81,7 @@ impl Successes {
     }
 }
 
-impl fmt::Debug for Successes {
+impl<V> fmt::Debug for Successes<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Successes").finish_non_exhaustive()
     }
@@ -91,34 +94,38 @@ mod tests {
 
     #[test]
     fn only_all_parts_together_are_known() {
-        let successes = Successes::new().unwrap();
-        successes.note("ann", [b"salt", b"hash"], b"secret");
-        assert!(successes.has("ann", [b"salt", b"hash"], b"secret"));
-        for (user, stored, password) in [
-            ("bob", [&b"salt"[..], b"hash"], &b"secret"[..]),
-            ("ann", [b"other", b"hash"], b"secret"),
-            ("ann", [b"salt", b"other"], b"secret"),
-            ("ann", [b"salt", b"hash"], b"secret "),
-            ("ann", [b"salth", b"ash"], b"secret"),
-        ] {
-            assert!(!successes.has(user, stored, password), "{user}");
+        let successes = Successes::new(10).unwrap();
+        let right: [&[u8]; 4] = [b"ann", b"salt", b"hash", b"secret"];
+        successes.note(&right, 1);
+        assert_eq!(successes.find(&right), Some(1));
+        successes.note(&right, 2);
+        assert_eq!(successes.find(&right), Some(2));
+        let wrong: [[&[u8]; 4]; 5] = [
+            [b"bob", b"salt", b"hash", b"secret"],
+            [b"ann", b"other", b"hash", b"secret"],
+            [b"ann", b"salt", b"other", b"secret"],
+            [b"ann", b"salt", b"hash", b"secret "],
+            [b"ann", b"salth", b"ash", b"secret"],
+        ];
+        for parts in &wrong {
+            assert_eq!(successes.find(parts), None, "{parts:?}");
         }
         successes.forget();
-        assert!(!successes.has("ann", [b"salt", b"hash"], b"secret"));
+        assert_eq!(successes.find(&right), None);
     }
 
     #[test]
     fn the_oldest_makes_room() {
-        let successes = Successes::new().unwrap();
+        const MAX: u32 = 1000;
+        let successes = Successes::new(MAX as usize).unwrap();
         for number in 0..=MAX {
-            successes.note(&number.to_string(), [b"", b""], b"");
-            successes.note(&number.to_string(), [b"", b""], b"");
+            for _ in 0..2 {
+                successes.note(&[&number.to_be_bytes()], number);
+            }
         }
-        assert!(!successes.has("0", [b"", b""], b""));
-        assert!(
-            successes.has("1", [b"", b""], b"") && successes.has(&MAX.to_string(), [b"", b""], b"")
-        );
+        let find = |number: u32| successes.find(&[&number.to_be_bytes()]);
+        assert_eq!([0, 1, MAX].map(find), [None, Some(1), Some(MAX)]);
         let lately = whole(successes.lately.lock());
-        assert_eq!((lately.tags.len(), lately.order.len()), (MAX, MAX));
+        assert_eq!((lately.values.len(), lately.order.len()), (MAX as usize, MAX as usize));
     }
 }

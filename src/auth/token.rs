@@ -1,54 +1,44 @@
 //! Tokens (JWT): signed by someone that is trusted to name users, for a while.
 
-use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
-use jsonwebtoken::jwk::JwkSet;
-use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, Validation, decode, decode_header};
-use serde_json::error::Category;
+use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
 use serde_json::{Map, Value};
 
 use super::file::PasswordFileError;
+use super::keys::{TokenKey, TokenKeys};
 use super::means::Vouched;
+use super::names::{VALUES_MAX, groups, is_name, text_of};
+use super::pool::CheckPool;
 use crate::broker::ports::{Accepted, LoginDetails};
 use crate::config::LoginStep;
-use crate::message::is_unseen;
-use crate::place::{LineColumn, pem_damage, place};
 use crate::time::Time;
 
 /// What checks tokens: keys, and what a token must say.
 pub(super) struct Tokens {
-    keys: Vec<TokenKey>,
+    keys: TokenKeys,
     validation: Validation,
     step: LoginStep,
 }
 
-struct TokenKey {
-    /// Its name in a set.
-    id: Option<String>,
-    key: DecodingKey,
-}
-
-/// Groups and other claims that are taken from one token.
-const VALUES_MAX: usize = 64;
-/// Shortest secret, in bytes: shorter ones are guessed offline from one token.
-const SECRET_MIN: usize = 32;
-
 impl Tokens {
-    /// The keys and rules of a step.
-    pub fn load(step: &LoginStep) -> Result<Tokens, PasswordFileError> {
-        let (from, bytes) = key_bytes(step)?;
-        let wrong = |problem: String| PasswordFileError::Keys { from: from.clone(), problem };
+    /// The keys and rules of a step. Those of a server are at first those of `before`. So many logins may wait for
+    /// them.
+    pub fn load(
+        step: &LoginStep,
+        before: Option<&Tokens>,
+        queue_max: usize,
+    ) -> Result<Tokens, PasswordFileError> {
+        let wrong = |problem: &str| PasswordFileError::Keys {
+            from: "algorithms".to_owned(),
+            problem: problem.to_owned(),
+        };
         let algorithms: Result<Vec<Algorithm>, _> =
             step.algorithms.iter().map(|name| name.parse::<Algorithm>()).collect();
-        let algorithms = algorithms.map_err(|_| wrong("unknown algorithm".to_owned()))?;
-        let first = algorithms.first().ok_or_else(|| wrong("no algorithms".to_owned()))?;
-        let keys = read_keys(&bytes, first.family()).map_err(|((line, column), problem)| {
-            let from =
-                if step.keys.is_some() { format!("{from}:{line}:{column}") } else { from.clone() };
-            PasswordFileError::Keys { from, problem }
-        })?;
+        let algorithms = algorithms.map_err(|_| wrong("unknown algorithm"))?;
+        let first = algorithms.first().ok_or_else(|| wrong("no algorithms"))?;
+        let before = before.map(|before| &before.keys);
+        let keys = TokenKeys::load(step, first.family(), before, queue_max)?;
         let mut validation = Validation::new(*first);
         validation.algorithms = algorithms;
         // Times are looked at here, by the broker's clock.
@@ -82,8 +72,8 @@ impl Tokens {
     pub fn check(&self, token: &[u8], now: Time) -> Option<Vouched> {
         let id = decode_header(token).ok()?.kid;
         let of_id = |key: &&TokenKey| id.is_none() || key.id.is_none() || key.id == id;
-        let mut found = self
-            .keys
+        let keys = self.keys.current();
+        let mut found = keys
             .iter()
             .filter(of_id)
             .map(|key| decode::<Map<String, Value>>(token, &key.key, &self.validation).ok());
@@ -105,6 +95,25 @@ impl Tokens {
         self.vouch(&claims, expires)
     }
 
+    /// Where that token is to be checked, if not where passwords are: see [`TokenKeys::fetching`].
+    pub fn fetching(&self, token: &[u8], now: Time) -> Option<(&CheckPool, bool)> {
+        self.keys.fetching(decode_header(token).ok()?.kid.as_deref(), now)
+    }
+
+    /// Fetches the keys, if they come from a server.
+    ///
+    /// # Errors
+    ///
+    /// Why that fails; those that there are stay.
+    pub fn fetch(&self) -> Result<(), PasswordFileError> {
+        self.keys.fetch()
+    }
+
+    /// Whether there are none: their server has not answered yet.
+    pub fn has_no_keys(&self) -> bool {
+        self.keys.current().is_empty()
+    }
+
     fn vouch(&self, claims: &Map<String, Value>, expires: Time) -> Option<Vouched> {
         let text =
             |name: &str| claims.get(name).and_then(Value::as_str).filter(|text| is_name(text));
@@ -113,24 +122,14 @@ impl Tokens {
             Some(name) => Some(text(name)?.to_owned()),
             None => None,
         };
-        let groups = match claims.get(&self.step.groups_claim) {
-            Some(Value::String(group)) => vec![group.as_str()],
-            Some(Value::Array(groups)) => groups.iter().filter_map(Value::as_str).collect(),
-            _ => Vec::new(),
-        };
-        let groups = groups.into_iter().filter(|group| is_name(group)).take(VALUES_MAX);
-        let others = self.step.claims.iter().filter_map(|name| {
-            let value = match claims.get(name)? {
-                Value::String(text) if is_name(text) => text.clone(),
-                Value::Number(number) => number.to_string(),
-                Value::Bool(is) => is.to_string(),
-                _ => return None,
-            };
-            Some((name.as_str().into(), value.into()))
-        });
+        let groups = groups(claims.get(&self.step.groups_claim));
+        let others = self.step.claims.iter();
+        let others =
+            others.filter_map(|name| Some((name.as_str().into(), text_of(claims.get(name)?)?)));
         let details = LoginDetails {
             data: None,
-            groups: groups.map(Into::into).collect(),
+            is_lent: false,
+            groups,
             claims: others.take(VALUES_MAX).collect(),
             expires: Some(expires),
         };
@@ -140,92 +139,16 @@ impl Tokens {
 
 impl std::fmt::Debug for Tokens {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tokens").field("keys", &self.keys.len()).finish_non_exhaustive()
+        let keys = self.keys.current().len();
+        f.debug_struct("Tokens").field("keys", &keys).finish_non_exhaustive()
     }
-}
-
-/// The text of the keys, and where it is from.
-fn key_bytes(step: &LoginStep) -> Result<(String, Vec<u8>), PasswordFileError> {
-    if let Some(name) = &step.keys_env {
-        let from = format!("environment {name}");
-        return match std::env::var_os(name) {
-            Some(text) => Ok((from, text.into_encoded_bytes())),
-            None => Err(PasswordFileError::Keys { from, problem: "it is not set".to_owned() }),
-        };
-    }
-    let path = step.keys.as_deref().unwrap_or(Path::new(""));
-    let read = fs::read(path).map_err(|source| PasswordFileError::File {
-        verb: "read the keys of tokens in",
-        path: path.to_owned(),
-        source,
-    });
-    Ok((path.display().to_string(), read?))
-}
-
-/// A set of keys in JSON, a public key in PEM, or a secret; or what is wrong, and where.
-fn read_keys(bytes: &[u8], family: AlgorithmFamily) -> Result<Vec<TokenKey>, (LineColumn, String)> {
-    let trimmed = bytes.trim_ascii();
-    let at_start = |problem: &str| Err(((1, 1), problem.to_owned()));
-    if trimmed.is_empty() {
-        return at_start("it is empty");
-    }
-    if trimmed.starts_with(b"{") {
-        return read_set(bytes, family);
-    }
-    let is_pem = trimmed.starts_with(b"-----BEGIN");
-    let key = match family {
-        AlgorithmFamily::Hmac if is_pem => return at_start("a secret was expected, not PEM"),
-        AlgorithmFamily::Hmac if trimmed.len() < SECRET_MIN => {
-            return at_start(&format!("the secret is shorter than {SECRET_MIN} bytes"));
-        }
-        AlgorithmFamily::Hmac => DecodingKey::from_secret(trimmed),
-        AlgorithmFamily::Rsa => DecodingKey::from_rsa_pem(trimmed),
-        AlgorithmFamily::Ec => DecodingKey::from_ec_pem(trimmed),
-        AlgorithmFamily::Ed => DecodingKey::from_ed_pem(trimmed),
-    };
-    let key = key.map_err(|error| {
-        (pem_damage(bytes), format!("no public key in PEM for these algorithms: {error}"))
-    })?;
-    Ok(vec![TokenKey { id: None, key }])
-}
-
-/// The same of a set of keys.
-fn read_set(bytes: &[u8], family: AlgorithmFamily) -> Result<Vec<TokenKey>, (LineColumn, String)> {
-    let set: JwkSet = serde_json::from_slice(bytes).map_err(|error| {
-        // Its own text would have parts of what may be a secret.
-        let problem = match error.classify() {
-            Category::Eof => "it ends too early",
-            Category::Syntax => "no JSON",
-            Category::Data | Category::Io => "a value is of another kind or missing",
-        };
-        ((error.line(), error.column()), format!("no set of keys (JWKS): {problem}"))
-    })?;
-    let mut keys = Vec::new();
-    for jwk in &set.keys {
-        let id = jwk.common.key_id.clone();
-        let key = DecodingKey::from_jwk(jwk).map_err(|error| {
-            let text = String::from_utf8_lossy(bytes);
-            let at = id.as_ref().and_then(|id| text.find(&format!("\"{id}\"")));
-            (place(&text, at.unwrap_or_default()), format!("key {id:?}: {error}"))
-        })?;
-        // Keys for other purposes may stand beside them.
-        if key.family() == family {
-            keys.push(TokenKey { id, key });
-        }
-    }
-    if keys.is_empty() {
-        return Err(((1, 1), "the set has no key for these algorithms".to_owned()));
-    }
-    Ok(keys)
-}
-
-/// A text that can stand in a log, and be told from another one.
-fn is_name(text: &str) -> bool {
-    !text.trim().is_empty() && text.len() <= 65_535 && !text.chars().any(is_unseen)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use jsonwebtoken::{EncodingKey, Header, encode};
     use serde_json::json;
 
@@ -279,7 +202,7 @@ mod tests {
     #[test]
     fn a_token_that_holds_names_user_groups_and_claims() {
         let dir = tempfile::tempdir().unwrap();
-        let tokens = Tokens::load(&step(dir.path(), &["HS256"], SECRET)).unwrap();
+        let tokens = Tokens::load(&step(dir.path(), &["HS256"], SECRET), None, 1).unwrap();
         let key = EncodingKey::from_secret(SECRET).unwrap();
         let token = sign(Algorithm::HS256, &key, &good());
         assert!(Tokens::is_token(&token));
@@ -290,6 +213,7 @@ mod tests {
             groups: vec!["a".into(), "b".into()],
             claims: vec![("site".into(), "s".into()), ("floor".into(), "3".into())],
             expires: Some(at(NOW + 90)),
+            is_lent: false,
         };
         assert_eq!(found.accepted, Accepted::with("ann", details));
         // The leeway counts at both ends.
@@ -302,7 +226,7 @@ mod tests {
     #[test]
     fn a_token_that_says_something_else_does_not_hold() {
         let dir = tempfile::tempdir().unwrap();
-        let tokens = Tokens::load(&step(dir.path(), &["HS256"], SECRET)).unwrap();
+        let tokens = Tokens::load(&step(dir.path(), &["HS256"], SECRET), None, 1).unwrap();
         let key = EncodingKey::from_secret(SECRET).unwrap();
         for (name, value) in [
             ("sub", Value::Null),
@@ -353,14 +277,15 @@ mod tests {
         ] {
             let (private, public) = (private.unwrap(), pair.public_key_pem());
             let name = format!("{algorithm:?}");
-            let tokens = Tokens::load(&step(dir.path(), &[&name], public.as_bytes())).unwrap();
+            let tokens =
+                Tokens::load(&step(dir.path(), &[&name], public.as_bytes()), None, 1).unwrap();
             let token = sign(algorithm, &private, &good());
             assert!(tokens.check(&token, at(NOW)).is_some(), "{name}");
             // The public key, which is no secret, as a secret.
             let known = EncodingKey::from_secret(public.as_bytes()).unwrap();
             let forged = sign(Algorithm::HS256, &known, &good());
             assert!(tokens.check(&forged, at(NOW)).is_none(), "{name}");
-            let other = Tokens::load(&step(dir.path(), &["HS256"], SECRET)).unwrap();
+            let other = Tokens::load(&step(dir.path(), &["HS256"], SECRET), None, 1).unwrap();
             assert!(other.check(&token, at(NOW)).is_none(), "{name}");
         }
     }
@@ -378,7 +303,8 @@ mod tests {
             { "kty": "oct", "kid": "two", "k": secret(&two) },
         ]});
         let tokens =
-            Tokens::load(&step(dir.path(), &["HS256"], set.to_string().as_bytes())).unwrap();
+            Tokens::load(&step(dir.path(), &["HS256"], set.to_string().as_bytes()), None, 1)
+                .unwrap();
         for (id, bytes, holds) in
             [("one", one, true), ("two", two, true), ("one", two, false), ("three", one, false)]
         {
@@ -395,8 +321,9 @@ mod tests {
             (set.to_string().as_bytes(), "ES256", "the set has no key for these algorithms"),
             (SECRET, "RS256", "no public key in PEM for these algorithms"),
         ] {
-            let problem =
-                Tokens::load(&step(dir.path(), &[algorithm], keys)).unwrap_err().to_string();
+            let problem = Tokens::load(&step(dir.path(), &[algorithm], keys), None, 1)
+                .unwrap_err()
+                .to_string();
             assert!(problem.contains(wanted), "{problem}");
             assert!(!problem.contains("short\n"), "{problem}");
         }

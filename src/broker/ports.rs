@@ -371,6 +371,8 @@ pub struct Standing<'a> {
     pub listener: Option<&'a str>,
     /// When what let it in ends, if that was said.
     pub expires: Option<Time>,
+    /// See [`LoginDetails::is_lent`].
+    pub is_lent: bool,
 }
 
 /// What an [`Authenticator`] says.
@@ -410,6 +412,8 @@ pub struct LoginDetails {
     pub claims: Vec<(Box<str>, Box<str>)>,
     /// When what let it in ends: then its connection ends, unless it has authenticated anew.
     pub expires: Option<Time>,
+    /// A server has let it in, which cannot be looked up again as a file can.
+    pub is_lent: bool,
 }
 
 impl Accepted {
@@ -426,6 +430,11 @@ impl Accepted {
     /// When what let it in ends.
     pub fn expires(&self) -> Option<Time> {
         self.details.as_ref()?.expires
+    }
+
+    /// Whether a server has let it in.
+    pub fn is_lent(&self) -> bool {
+        self.details.as_ref().is_some_and(|details| details.is_lent)
     }
 
     /// A client that is let in as this user, and what else comes of its login.

@@ -56,7 +56,8 @@ impl AuthConfig {
 
     /// The variables of the environment that have secrets.
     pub fn variables(&self) -> impl Iterator<Item = &str> {
-        self.step.iter().filter_map(|step| step.keys_env.as_deref())
+        let tokens = self.step.iter().filter_map(|step| step.http.as_ref()?.token_env.as_deref());
+        self.step.iter().filter_map(|step| step.keys_env.as_deref()).chain(tokens)
     }
 
     /// The steps for the listener of this name.

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::http::HttpConfig;
 use super::pattern::matches;
 use super::problems::Problems;
 use super::section::InForce::Live;
-use super::section::{key, rows};
+use super::section::{key, optional, rows};
 use super::units::Span;
 
 rows! {
@@ -19,7 +20,8 @@ rows! {
         /// `"password"`: user and password, in `file`. `"scram"`: SCRAM-SHA-256 and -512 as enhanced
         /// authentication, with users whose passwords `sluice passwd --scram` has set in `file`. `"jwt"`: a token
         /// that one of `keys` has signed, in the password or, with the method `JWT`, as enhanced authentication,
-        /// which can bring a new one before it ends. `"anonymous"`: all that no step before it has refused, and
+        /// which can bring a new one before it ends. `"http"`: what the server in `[auth.step.http]` says
+        /// (`docs/logins.md`). `"anonymous"`: all that no step before it has refused, and
         /// that gave no user name and password which one before it has looked up. A step passes on what it is not made for: an unknown user, too.
         kind: LoginKind = key(Live, LoginKind::Password).required(LoginKind::Password).words::<LoginKind>();
         /// The listeners that it is for: patterns as in `[[class]]`. Empty: all.
@@ -29,7 +31,7 @@ rows! {
         /// The Client Identifier must be the user name, or the login is refused.
         client_id_is_user: bool = key(Live, false);
         /// Keys of `"jwt"`: a public key in PEM, a set of keys in JSON (JWKS), or, for `HS256` and its like, a secret
-        /// of 32 bytes at least. SIGHUP reads it again.
+        /// of 32 bytes at least. SIGHUP reads it again. Or a section `[auth.step.http]`, for keys that are fetched.
         keys: Option<PathBuf> = key(Live, None).example(Some("tokens.pem".into())).names_file();
         /// Environment variable that has what a file of `keys` would hold, instead of one. A restart reads it again.
         keys_env: Option<String> = key(Live, None).example(Some("TOKEN_SECRET".to_owned()));
@@ -51,6 +53,8 @@ rows! {
         groups_claim: String = key(Live, "groups".to_owned());
         /// Other claims that rules may ask for.
         claims: Vec<String> = key(Live, Vec::new()).example(vec!["site".to_owned()]);
+        /// Section `[auth.step.http]`.
+        http: Option<HttpConfig> = optional(Live);
     }
 }
 
@@ -67,6 +71,8 @@ pub enum LoginKind {
     Scram,
     /// A token.
     Jwt,
+    /// What a server says.
+    Http,
     /// Nothing.
     Anonymous,
 }
@@ -80,6 +86,12 @@ const ALGORITHMS: [&[&str]; 4] = [
 ];
 
 impl LoginStep {
+    /// Whether both have keys from one server, for the same algorithms.
+    pub fn has_keys_of(&self, other: &LoginStep) -> bool {
+        let url = |step: &LoginStep| step.http.as_ref().map(|http| http.url.clone());
+        url(self) == url(other) && self.algorithms == other.algorithms
+    }
+
     /// Whether the file of its keys is a secret: of signatures that are made with the key that checks them.
     pub fn has_secret_keys(&self) -> bool {
         self.algorithms.iter().any(|name| name.starts_with("HS"))
@@ -92,8 +104,15 @@ impl LoginStep {
 
     fn check_keys(&self, at: &str, found: &mut Problems) {
         let wants_keys = self.kind == LoginKind::Jwt;
+        let is_fetched = wants_keys && self.http.is_some();
         match (self.keys.is_some(), self.keys_env.is_some()) {
-            (false, false) if wants_keys => {
+            (true, _) | (_, true) if is_fetched => {
+                found.add(format!("{at}.keys"), "is set, and so is [auth.step.http]: keep one")
+            }
+            _ if is_fetched && self.has_secret_keys() => {
+                found.add(format!("{at}.algorithms"), "have a secret, which is not fetched")
+            }
+            (false, false) if wants_keys && !is_fetched => {
                 found.add(format!("{at}.keys"), "is missing: what tokens are signed with")
             }
             (true, true) => found.add(format!("{at}.keys_env"), "is set, and so is keys: keep one"),
@@ -148,6 +167,16 @@ impl LoginStep {
             _ => {}
         }
         self.check_keys(at, found);
+        match (&self.http, self.kind) {
+            (Some(http), LoginKind::Http | LoginKind::Jwt) => {
+                http.check(&format!("{at}.http"), found);
+            }
+            (Some(_), _) => found.add(format!("{at}.http"), "is set, and this step asks no server"),
+            (None, LoginKind::Http) => {
+                found.add(format!("{at}.http"), "is missing: the server that this step asks")
+            }
+            (None, _) => {}
+        }
         if self.client_id_is_user && self.kind == LoginKind::Anonymous {
             found.add(format!("{at}.client_id_is_user"), "is set, and no user is named here");
         }

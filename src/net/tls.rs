@@ -90,6 +90,12 @@ struct Trust {
     revoked: Vec<CertificateRevocationListDer<'static>>,
 }
 
+/// Makes the cryptography of the listeners that of all TLS in this process.
+pub fn use_cryptography() {
+    // If it was made so before, it is.
+    let _ = cryptography::default_provider().install_default();
+}
+
 impl LiveTls {
     /// Reads the files that `settings` names; MQTT is spoken through it.
     pub fn load(settings: &Tls) -> Result<LiveTls, TlsError> {

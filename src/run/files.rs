@@ -10,7 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::auth::{PasswordAuth, PasswordFile, look_at_keys};
 use crate::config::{Config, Listener, LogOutput, StoreKind};
-use crate::net::tls::{Finding, LiveTls, findings};
+use crate::net::tls::{Finding, LiveTls, findings, use_cryptography};
 
 /// Everything that is wrong with what `config` names, in its order. Nothing is made or changed.
 pub fn look_at_files(config: &Config) -> Vec<Finding> {
@@ -38,6 +38,7 @@ pub fn look_at_files(config: &Config) -> Vec<Finding> {
         }
     }
     found.extend(open_secrets(config));
+    use_cryptography();
     let wrong = look_at_keys(&config.auth).into_iter();
     found.extend(wrong.map(|error| Finding::serious(error.to_string())));
     found.extend(match store {
@@ -56,7 +57,10 @@ fn open_secrets(config: &Config) -> impl Iterator<Item = Finding> {
     let passwords = config.auth.files().map(|path| ("password file", path));
     let steps = config.auth.step.iter().filter(|step| step.has_secret_keys());
     let keys = steps.filter_map(|step| Some(("secret of tokens", step.keys.as_deref()?)));
-    passwords.chain(keys).filter_map(|(what, path)| Finding::of_secret(what, path))
+    let tokens =
+        config.auth.step.iter().filter_map(|step| step.http.as_ref()?.token_file.as_deref());
+    let tokens = tokens.map(|path| ("token", path));
+    passwords.chain(keys).chain(tokens).filter_map(|(what, path)| Finding::of_secret(what, path))
 }
 
 /// Says in the log which secrets are open to all users of the machine.

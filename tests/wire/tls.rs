@@ -24,6 +24,11 @@ use crate::wire::dial;
 pub const TLS_VERSIONS: [&SupportedProtocolVersion; 2] =
     [&rustls::version::TLS12, &rustls::version::TLS13];
 
+/// The cryptography.
+pub fn provider() -> rustls::crypto::CryptoProvider {
+    cryptography::default_provider()
+}
+
 /// Makes in `folder` a CA if there is none, a certificate for localhost and one for `client`.
 pub fn certificates(folder: &Path, client: &str) {
     let mut command = program();

@@ -61,6 +61,8 @@ pub(super) struct FlowState {
     pub voucher: Option<Arc<dyn Voucher>>,
     /// When what let it in ends.
     pub expires: Option<Time>,
+    /// A server has let it in.
+    pub is_lent: bool,
     /// The class it is in; empty if it is in none.
     pub class: Arc<str>,
     /// How its messages are shaped.

@@ -395,7 +395,7 @@ impl Applicant {
     fn flow(&mut self, accepted: &Accepted) -> Option<Box<FlowState>> {
         let expires = accepted.expires();
         let named = self.method.is_some() || self.certificate.is_some();
-        if !named && self.voucher.is_none() && expires.is_none() {
+        if !named && self.voucher.is_none() && expires.is_none() && !accepted.is_lent() {
             return None;
         }
         let binding = self.binding.take();
@@ -404,6 +404,7 @@ impl Applicant {
             certificate: self.certificate.take(),
             voucher: self.voucher.take(),
             expires,
+            is_lent: accepted.is_lent(),
             ..FlowState::default()
         }))
     }

@@ -20,6 +20,7 @@ impl Attachment {
             certificate: flow.and_then(|flow| flow.certificate.as_deref()),
             listener: listener.as_ref().map(|names| names.name()),
             expires: self.expires(),
+            is_lent: flow.is_some_and(|flow| flow.is_lent),
         })
     }
 

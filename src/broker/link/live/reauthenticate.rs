@@ -54,6 +54,7 @@ impl Live {
             {
                 if let Some(flow) = &mut self.attachment.flow {
                     flow.expires = accepted.expires();
+                    flow.is_lent = accepted.is_lent();
                 }
                 let data = accepted.take_data();
                 self.set_standing(accepted.details, turn);

@@ -286,7 +286,7 @@ fn the_channel_is_bound_under_tls_and_whoever_stands_between_is_noticed() {
 
         let other = binding;
         for (tls, password, library, method, is_own, wanted) in [
-            // What binds another connection: somebody has one on each side.
+            // What binds another connection: there are two, with something between them.
             (tls_13, "pencil", plus, plus, false, Reason::NotAuthorized),
             (tls_13, "pen", plus, plus, true, Reason::BadUserNameOrPassword),
             // It can bind, and was told that we cannot.

@@ -21,7 +21,7 @@ use sluicemq::broker::mailbox::{
 };
 use sluicemq::broker::pools::{EgressPool, EgressSlot};
 use sluicemq::broker::ports::Store;
-use sluicemq::broker::registry::{Claim, Claimant, Parked, Quotas, Registry};
+use sluicemq::broker::registry::{Claim, Claimant, InFlight, Parked, Registry};
 use sluicemq::broker::{Broker, Link, Ports};
 use sluicemq::codec::{
     Ack, Packet, Properties, Publish, QoS, Reason, Subscribe, SubscribeOptions, Version,
@@ -375,11 +375,12 @@ fn claimant(registry: &Registry, newest: u64, lasts: bool, held: &Mutex<u32>) ->
     let bell = Arc::new(Bell::default());
     let waker = Waker::from(bell.clone());
     let mut wakers = Vec::new();
-    let wish = Claimant { client_id: &client, user_name: None, clean: false, number: None };
+    let wish =
+        Claimant { client_id: &client, user_name: None, address: None, clean: false, number: None };
     let claim = registry.claim(&wish, NOW, &mut wakers).expect("the same user").number;
     wakers.drain(..).for_each(Waker::wake);
     let totals = Totals { sessions_max: 10, ..Totals::default() };
-    let quotas = Quotas::of_sessions(&totals);
+    let quotas = totals.quotas(totals.sessions_max.into());
     let (id, session, mailbox) = loop {
         match registry.settle(&client, claim, &identity, quotas.now(false), &waker) {
             Claim::Pending => bell.wait(),
@@ -422,7 +423,8 @@ fn claimant(registry: &Registry, newest: u64, lasts: bool, held: &Mutex<u32>) ->
     }
     wakers.extend(mailbox.detach(&mut [0, 0], false).0);
     let (will_due, expires) = (Time::NEVER, Time::NEVER);
-    let parked = Parked { id, session, mailbox, will_due, expires, newest: None };
+    let in_flight = InFlight::default();
+    let parked = Parked { id, session, mailbox, will_due, expires, newest: None, in_flight };
     wakers.extend(registry.park(parked));
     wakers.into_iter().for_each(Waker::wake);
     (claim, false)

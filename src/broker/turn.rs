@@ -149,8 +149,11 @@ pub(super) struct Work {
 pub const COPIES_MAX: usize = 4096;
 /// Changes of the routes for which there is memory between two turns.
 const CHANGES_KEPT: usize = 64;
-/// Looks that cost as much as a copy: either is some nanoseconds to some hundreds.
-const COPY_LOOKS: usize = 64;
+/// Looks that cost as much as a copy. A look is some nanoseconds; a copy is more, but copies of one turn reach
+/// their receiver in one write.
+const COPY_LOOKS: usize = 4;
+/// What a turn may cost, in looks: some tenth of a millisecond.
+const COST_MAX: usize = COPIES_MAX * COPY_LOOKS;
 
 impl Work {
     /// A message was routed: so many copies, found by so many looks.
@@ -160,10 +163,16 @@ impl Work {
         self.looks += looks;
     }
 
+    /// Something was done of which a turn may do `most`.
+    #[inline]
+    pub fn add_share(&mut self, done: usize, most: usize) {
+        self.cost += done * COST_MAX / most;
+    }
+
     /// The turn has done enough.
     #[inline]
     pub fn is_enough(self) -> bool {
-        self.cost >= COPIES_MAX * COPY_LOOKS
+        self.cost >= COST_MAX
     }
 
     /// Looks so far.

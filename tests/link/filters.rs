@@ -17,7 +17,7 @@ use sluicemq::config::Config;
 use super::{Client, NOW, ports};
 
 /// Filters that one turn serves.
-const A_TURN: usize = 512;
+const A_TURN: usize = 64;
 /// What waits behind the packet: PINGREQ.
 const PING: [u8; 2] = [0xC0, 0];
 

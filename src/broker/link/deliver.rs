@@ -26,7 +26,7 @@ const TAKE_MAX: usize = 256;
 
 /// Retained topics looked at in one call of [`Live::deliver`]: a filter that finds none may make each look
 /// a leap, of about a microsecond. The next turn goes on from there.
-const STEPS_MAX: usize = 512;
+const STEPS_MAX: usize = 128;
 
 /// One call of [`Live::deliver`]: what holds for all its rounds, and what they have done so far.
 struct Pass<'a> {

@@ -11,9 +11,9 @@ use crate::codec::{
     more_names,
 };
 
-/// Filters served in one turn. A filter of many levels takes some microseconds, and a subscriber with many
-/// filters sends some hundred at once.
-pub(super) const FILTERS_A_TURN: usize = 512;
+/// Filters served in one turn, of one packet or of several. A filter of many levels takes some microseconds,
+/// and a subscriber with many filters sends some hundred at once.
+pub(in crate::broker::link) const FILTERS_A_TURN: usize = 64;
 
 /// What is left of a SUBSCRIBE or UNSUBSCRIBE, and the answer to it as far as it is known.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 use std::task::Waker;
 
 use super::Live;
+use crate::broker::link::filters::FILTERS_A_TURN;
 use crate::broker::link::pause::Pause;
 use crate::broker::turn::Turn;
 use crate::codec::Packet;
@@ -48,7 +49,13 @@ impl Live {
         if let Some(Pause::Filters(left)) = self.attachment.pause.as_deref() {
             cx.filters_free = cx.filters_free.saturating_sub(left.served());
         }
+        let filters = match packet {
+            Packet::Subscribe(subscribe) => subscribe.filters.len(),
+            Packet::Unsubscribe(unsubscribe) => unsubscribe.filters.len(),
+            _ => 0,
+        };
         self.run(Input::Packet(packet), &cx, turn);
+        turn.work.add_share(filters, FILTERS_A_TURN);
         self.carry_out_changes(turn);
     }
 

@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::json;
 use sluicemq::codec::{DecodeLimits, Decoded, Packet, Sender, Version, decode, packet_len};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use crate::Outcome;
@@ -25,8 +25,7 @@ pub fn serve(folder: &Path) -> Outcome<()> {
     let acceptor = acceptor(folder)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let plain = TcpListener::bind("127.0.0.1:0").await?;
-        let tls = TcpListener::bind("127.0.0.1:0").await?;
+        let (plain, tls) = (listen()?, listen()?);
         let [a, b] = [plain.local_addr()?, tls.local_addr()?].map(|at| at.to_string());
         println!("{}", json!({ "listeners": [{ "address": a }, { "address": b }] }));
         tokio::join!(
@@ -38,6 +37,13 @@ pub fn serve(folder: &Path) -> Outcome<()> {
         );
         Ok(())
     })
+}
+
+/// With as much room for connections that wait as the broker has.
+fn listen() -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(([127, 0, 0, 1], 0).into())?;
+    socket.listen(4096)
 }
 
 async fn accept<F>(listener: TcpListener, serve: impl Fn(TcpStream) -> F)

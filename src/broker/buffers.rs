@@ -1,10 +1,11 @@
 //! Bytes that connections hold and that belong to no queue: packets that have begun and not ended, filters
-//! that are still to be served, and what was written to a client and not taken yet.
+//! that are still to be served, what was written to a client and not taken yet, and long Topic Aliases.
 //!
 //! All connections together have one maximum, `totals.connection_bytes_max`. While half of it is free,
 //! packets come in as they come. Then a packet comes in once there is room for the whole of it; and those
 //! that have stood still for longest are closed to make room. A connection that moves on is closed only if
-//! none stands still.
+//! none stands still; but one that takes more before its CONNECT, or with Topic Aliases, while all hold an
+//! eighth more than they may, is closed at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -72,6 +73,11 @@ impl Holding {
     #[must_use]
     pub fn waiting(self, waits: bool) -> Holding {
         Holding { waits: waits && self != Holding::NOTHING, ..self }
+    }
+
+    /// Whether it is more than `before`.
+    pub fn is_above(&self, before: &Holding) -> bool {
+        self.bytes > before.bytes
     }
 
     fn place(&self) -> StillPlace {
@@ -152,6 +158,17 @@ impl Buffers {
         told
     }
 
+    /// Tells connection `number`, which has just taken more, to close, if all hold an eighth more than they
+    /// may. Returns whether it was told.
+    pub fn turn_away(&self, number: u64) -> bool {
+        let is_over = self.staying() > self.max + self.max / 8;
+        let holding = self.shard(number).holdings.get(&number).copied();
+        if let Some(holding) = holding.filter(|_| is_over) {
+            self.tell(holding.place(), number);
+        }
+        is_over && holding.is_some()
+    }
+
     /// Bytes held now.
     pub fn bytes(&self) -> u64 {
         self.held.load(Ordering::Relaxed)
@@ -170,14 +187,18 @@ impl Buffers {
         if since > now.before(if waits { WAIT_MAX } else { PATIENCE }) {
             return None;
         }
+        self.tell(place, number);
+        Some(number)
+    }
+
+    /// It may have moved meanwhile; then it is no longer the one, and the next round finds another.
+    fn tell(&self, place: StillPlace, number: u64) {
         let shard = &mut *self.shard(number);
-        // It may have moved meanwhile; then it is no longer the one, and the next round finds another.
         if shard.still.remove(&(place, number)) {
             shard.leaving.insert(number);
             let bytes = shard.holdings.get(&number).map_or(0, |holding| holding.bytes);
             self.leaving.fetch_add(bytes, Ordering::Relaxed);
         }
-        Some(number)
     }
 
     /// What is held by connections that are not told to close.
@@ -229,6 +250,17 @@ mod tests {
         assert_eq!(buffers.make_room(0, at(101)), [8]);
         assert_eq!(buffers.make_room(60 * KIB, at(101)).len(), 0);
         assert_eq!(buffers.make_room(60 * KIB, at(102)).len(), 3);
+    }
+
+    #[test]
+    fn what_takes_more_than_an_eighth_above_is_turned_away() {
+        let buffers = Buffers::new(64 * 1024);
+        (0..9).for_each(|number| buffers.set(number, Holding::new(8 * KIB, at(0))));
+        assert!(buffers.is_full() && !buffers.turn_away(8));
+        buffers.set(8, Holding::new(12 * KIB, at(0)));
+        assert!(buffers.turn_away(8) && buffers.leaves(8));
+        assert!(!buffers.turn_away(8), "without it they hold little enough");
+        assert!(!buffers.is_full());
     }
 
     #[test]

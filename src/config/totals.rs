@@ -38,12 +38,13 @@ rows! {
         waiting_bytes_max: Size =
             key(Restart, Size::kib(16 * 1024 * 1024)).range(Size::kib(1)..=Size::TIB);
         /// Bytes that connections hold and that are in no queue: packets that have begun and not ended,
-        /// filters that are still to be served, and what was written to clients and they have not taken yet.
-        /// The first KiB of each connection is not counted. Above half of it, more than a few KiB of a packet
-        /// are read once there is room for all of it, and those that have stood still for longest are closed
-        /// to make room.
+        /// filters that are still to be served, what was written to clients and they have not taken yet, and
+        /// Topic Aliases of a connection that take more than 4 KiB. The first KiB of each connection is not
+        /// counted. Above half of it, more than a few KiB of a packet are read once there is room for all of
+        /// it, and those that have stood still for longest are closed to make room; an eighth above it, those
+        /// that take more before their CONNECT, or with aliases, too.
         connection_bytes_max: Size =
-            key(Restart, Size::kib(256 * 1024)).range(Size::kib(64)..=Size::TIB);
+            key(Restart, Size::kib(48 * 1024)).range(Size::kib(64)..=Size::TIB);
         /// Bytes of Wills, of connected clients and of those that their clients left behind. Beyond it a
         /// CONNECT with a Will is refused with 0x97 (3.1.1: 3), beyond half of it one with a Will above
         /// 1 KiB. With a store on disk, a Will above 512 bytes of a client that is away is in the store only.

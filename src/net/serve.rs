@@ -253,6 +253,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
                 self.link.close(Reason::ServerShuttingDown, now, scratch);
             }
             if self.link.is_closed() {
+                self.partial = ThinVec::new();
                 self.stage = StreamStage::Flushing { until: now.after(LINGER) };
             } else if busy {
                 cx.waker().wake_by_ref();

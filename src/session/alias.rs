@@ -12,10 +12,19 @@ pub struct Aliases {
     pub outgoing: Outgoing,
 }
 
+impl Aliases {
+    /// Bytes of all topics.
+    pub fn bytes(&self) -> usize {
+        self.incoming.bytes + self.outgoing.bytes
+    }
+}
+
 /// Aliases that the client has set.
 #[derive(Debug, Default)]
 pub struct Incoming {
     topics: Vec<Option<Box<str>>>,
+    /// Of all topics.
+    bytes: usize,
 }
 
 impl Incoming {
@@ -25,7 +34,9 @@ impl Incoming {
         if self.topics.len() <= index {
             self.topics.resize(index + 1, None);
         }
-        self.topics[index] = Some(topic.into());
+        let before = self.topics[index].replace(topic.into());
+        self.bytes += topic.len();
+        self.bytes -= before.map_or(0, |before| before.len());
     }
 
     /// What `alias` stands for.
@@ -38,6 +49,8 @@ impl Incoming {
 #[derive(Debug, Default)]
 pub struct Outgoing {
     aliases: BTreeMap<Box<str>, NonZeroU16>,
+    /// Of all topics.
+    bytes: usize,
 }
 
 /// A topic this short gains nothing: the alias itself takes three bytes.
@@ -59,7 +72,9 @@ impl Outgoing {
 
     /// Notes that a packet has told the client of a new alias.
     pub fn set(&mut self, topic: &str, alias: NonZeroU16) {
-        self.aliases.insert(topic.into(), alias);
+        if self.aliases.insert(topic.into(), alias).is_none() {
+            self.bytes += topic.len();
+        }
     }
 }
 
@@ -73,8 +88,8 @@ mod tests {
         let two = NonZeroU16::new(2).unwrap();
         assert_eq!(incoming.topic(two), None);
         incoming.set(two, "a");
-        incoming.set(two, "b");
-        assert_eq!(incoming.topic(two), Some("b"));
+        incoming.set(two, "bc");
+        assert_eq!((incoming.topic(two), incoming.bytes), (Some("bc"), 2));
         assert_eq!(incoming.topic(NonZeroU16::MIN), None);
     }
 

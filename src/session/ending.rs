@@ -111,6 +111,8 @@ impl Session {
         mut takes_shared: impl FnMut(GroupId) -> bool,
         out: &mut impl FnMut(Action<'_>),
     ) -> Option<Time> {
+        // They end with the connection [MQTT5-3.3.2-7]; a Session without one may stay for long.
+        self.aliases = None;
         let ends = self.terms.expiry == 0;
         if !ends {
             self.note_places(cx, out);

@@ -300,6 +300,12 @@ impl Session {
         self.owed() > 0 && self.unanswered() >= receive_maximum.into()
     }
 
+    /// Bytes of the topics of its Topic Aliases, both ways.
+    #[inline]
+    pub fn alias_bytes(&self) -> usize {
+        self.aliases.as_ref().map_or(0, |aliases| aliases.bytes())
+    }
+
     /// Whether something in flight still awaits its resend.
     pub fn resending(&self) -> bool {
         self.window.resending()

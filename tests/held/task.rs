@@ -380,6 +380,16 @@ impl House {
 
     /// A client that has its CONNACK.
     pub(crate) async fn client(&self, connect: &Connect<'_>) -> Client {
+        let mut client = self.dial(connect.version);
+        client.write(&encoded(&Packet::Connect(Box::new(connect.clone())), connect.version)).await;
+        settle().await;
+        let connack = client.next().await.expect("CONNACK");
+        assert_eq!((connack[0], connack[3]), (0x20, 0));
+        client
+    }
+
+    /// A connection on which nothing has come.
+    pub(crate) fn dial(&self, version: Version) -> Client {
         let peer = PeerInfo {
             address: "127.0.0.1:1".to_owned(),
             anonymous: true,
@@ -392,13 +402,7 @@ impl House {
         let deaf = Arc::<Mutex<_>>::default();
         let theirs = Breakable { pipe: theirs, broken: broken.clone(), deaf: deaf.clone() };
         let task = tokio::spawn(serve(link, theirs, self.shared.clone()));
-        let mut client =
-            Client { pipe: ours, broken, deaf, task, version: connect.version, unread: Vec::new() };
-        client.write(&encoded(&Packet::Connect(Box::new(connect.clone())), connect.version)).await;
-        settle().await;
-        let connack = client.next().await.expect("CONNACK");
-        assert_eq!((connack[0], connack[3]), (0x20, 0));
-        client
+        Client { pipe: ours, broken, deaf, task, version, unread: Vec::new() }
     }
 
     /// A client with a Will that waits for a receiver above half full, and has nothing unread.

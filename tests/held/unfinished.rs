@@ -1,5 +1,6 @@
 //! What connections hold that is in no queue: packets that do not come whole, bytes that no client takes.
 
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use sluicemq::broker::metrics::Counter;
@@ -168,6 +169,61 @@ fn a_packet_that_is_served_in_parts_is_held_until_it_is_answered() {
             settle().await;
             assert_eq!(house.broker().buffers().bytes(), 0);
         }
+    });
+}
+
+/// Sixteen aliases of 1,000 bytes each, as the client at `name` sets them.
+fn aliases(name: &str) -> Vec<u8> {
+    let set = |alias| {
+        let topic = format!("{name}/{alias}/{}", "x".repeat(1_000));
+        let topic_alias = NonZeroU16::new(alias);
+        let publish = Publish { qos: QoS::AtMostOnce, packet_id: None, ..message(&topic, b"") };
+        encoded(&Packet::Publish(Publish { topic_alias, ..publish }), Version::V5)
+    };
+    (1..=16).flat_map(set).collect()
+}
+
+#[test]
+fn aliases_are_held_and_their_clients_are_closed_when_all_hold_too_much() {
+    run(NARROW, async |house| {
+        let mut clients = Vec::new();
+        for name in &NAMES {
+            let mut client = house.client(&connect(Version::V5, name)).await;
+            client.write(&aliases(name)).await;
+            settle().await;
+            clients.push(client);
+            // An eighth more than they may, and what one client brings.
+            assert!(house.broker().buffers().bytes() <= (288 + 20) * 1024);
+        }
+        let closed = house.broker().metrics().sum(Counter::RoomMade);
+        assert!((1..10).contains(&closed), "{closed}");
+        drop(clients);
+        settle().await;
+        assert_eq!(house.broker().buffers().bytes(), 0);
+    });
+}
+
+/// Half of a CONNECT of 60 kB on each connection: no more of them than there is room for.
+#[test]
+fn unfinished_connects_are_closed_at_once_when_all_hold_too_much() {
+    run(NARROW, async |house| {
+        let password = vec![b'x'; 60_000];
+        let bytes = Connect { password: Some(&password), ..connect(Version::V5, "c") };
+        let bytes = encoded(&Packet::Connect(Box::new(bytes)), Version::V5);
+        let mut clients = Vec::new();
+        for _ in &NAMES {
+            let mut client = house.dial(Version::V5);
+            client.write(&bytes[..40_000]).await;
+            settle().await;
+            clients.push(client);
+            assert!(house.broker().buffers().bytes() <= (288 + 44) * 1024);
+        }
+        let closed = house.broker().metrics().sum(Counter::RoomMade);
+        assert!((10..20).contains(&closed), "{closed}");
+        drop(clients);
+        // One that waits for room looks again in a while.
+        tokio::time::sleep(SECOND).await;
+        assert_eq!(house.broker().buffers().bytes(), 0);
     });
 }
 

@@ -20,6 +20,9 @@ pub enum Unfinished {
     Memory,
 }
 
+/// Topic Aliases of up to so many bytes are not counted: a client that rests may keep them.
+const ALIASES_FREE: usize = 4096;
+
 impl Link {
     /// A good part of a long packet has come: its sender is not silent, though the packet is not whole.
     pub fn hear_part(&mut self, now: Time) {
@@ -32,6 +35,19 @@ impl Link {
     #[inline]
     pub fn served_bytes(&self) -> usize {
         self.state.live().map_or(0, Live::filters_bytes)
+    }
+
+    /// Bytes of the topics of its Topic Aliases, if they are many.
+    #[inline]
+    pub fn alias_bytes(&self) -> usize {
+        let bytes = self.state.live().map_or(0, |live| live.session.alias_bytes());
+        if bytes > ALIASES_FREE { bytes } else { 0 }
+    }
+
+    /// Whether it may be turned away when all hold too much: before its CONNECT, and when it has many
+    /// Topic Aliases. Another one waits with its packet until there is room.
+    pub fn may_be_turned_away(&self) -> bool {
+        self.state.live().is_none() || self.alias_bytes() > 0
     }
 
     /// Closes the connection for what it holds, which are `held` bytes; the Session stays, if it lasts.

@@ -106,6 +106,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
         }
         if self.is_counted() && self.shared.broker.buffers().is_full() {
             self.make_room(0, now);
+            let number = self.ticket.number();
+            if after.is_above(&before)
+                && self.link.may_be_turned_away()
+                && self.shared.broker.buffers().turn_away(number)
+            {
+                // At once, because those that are woken wait for their turns, and hold it until then.
+                return self.counted_turn(cx, memory);
+            }
         }
         result
     }
@@ -124,12 +132,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
 
     /// What it holds beyond its turn.
     fn holding(&self, now: Time) -> Holding {
-        let served = self.link.served_bytes();
-        if self.partial.is_empty() && self.unwritten.is_none() && served == 0 {
+        let more = self.link.served_bytes() + self.link.alias_bytes();
+        if self.partial.is_empty() && self.unwritten.is_none() && more == 0 {
             return Holding::NOTHING;
         }
         let unwritten = self.unwritten.as_ref();
-        let bytes = self.partial_bytes() + unwritten.map_or(0, |u| u.bytes.capacity()) + served;
+        let bytes = self.partial_bytes() + unwritten.map_or(0, |u| u.bytes.capacity()) + more;
         let taken = unwritten.and_then(|unwritten| unwritten.taken.since(now));
         let since = [self.packet.since(now), taken].into_iter().flatten().min();
         Holding::new(bytes, since.unwrap_or(now)).waiting(self.waits_for_room())
@@ -202,7 +210,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Connection<S, C> {
     /// Notes whether a packet has begun and not ended, and closes the connection if it is time.
     #[inline]
     pub(super) fn note_packet(&mut self, now: Time, scratch: &mut Scratch) {
-        if self.partial.is_empty() && self.unwritten.is_none() {
+        if self.partial.is_empty() && self.unwritten.is_none() && !self.is_counted() {
             self.packet = Still::NONE;
         } else {
             self.judge_packet(now, scratch);

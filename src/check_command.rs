@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
 
-use sluicemq::config::{Config, Listener, Tls};
+use sluicemq::config::{Config, Listener, Tls, Transport};
 use sluicemq::logging::{self, console};
 use sluicemq::net::live_check::{LiveError, live_check};
 use sluicemq::net::tls::{ClientTls, ServerTrust};
@@ -104,11 +104,16 @@ fn choose<'a>(config: &'a Config, name: Option<&str>) -> Result<&'a Listener, St
     match name {
         Some(name) => {
             let found = listeners.iter().find(|listener| listener.called() == name);
-            found.ok_or_else(|| format!("there is no listener {name:?}"))
+            let found = found.ok_or_else(|| format!("there is no listener {name:?}"))?;
+            match found.transport {
+                Transport::Tcp => Ok(found),
+                other => Err(format!("{name:?} is a {} listener: name one of TCP", other.name())),
+            }
         }
         None => {
-            let plain = listeners.iter().find(|listener| listener.tls.is_none());
-            plain.or(listeners.first()).ok_or_else(|| "there is no listener".to_owned())
+            let of_tcp = || listeners.iter().filter(|found| found.transport == Transport::Tcp);
+            let plain = of_tcp().find(|listener| listener.tls.is_none());
+            plain.or(of_tcp().next()).ok_or_else(|| "there is no listener of TCP".to_owned())
         }
     }
 }

@@ -15,9 +15,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use sluicemq::config::LogFormat;
+use sluicemq::config::Transport;
 use sluicemq::logging::console;
 use sluicemq::run::signals::Signals;
-use sluicemq::run::{Listening, RunError};
+use sluicemq::run::{Listening, Place, RunError};
 use sluicemq::settings::Settings;
 use sluicemq::{certs, logging};
 
@@ -134,21 +135,26 @@ fn make_certs(out: &Path, names: &[String], client: &str) -> Result<(), Box<dyn 
 /// The commands that try the development broker, on each of its ports.
 fn try_lines(listening: &[Listening]) -> String {
     let mut lines = vec!["try it, in two terminals:".to_owned()];
-    for listener in listening {
-        let target = target(listener);
+    for target in listening.iter().filter_map(target) {
         lines.push(format!("  mosquitto_sub {target} -t 'hello/#' -v"));
         lines.push(format!("  mosquitto_pub {target} -t hello/world -m 'it works'"));
     }
     lines.join("\n")
 }
 
-fn target(listener: &Listening) -> String {
-    let port = listener.address.port();
-    if listener.tls {
-        // The client compares the host with the name in the certificate.
-        format!("--cafile {DEVELOPMENT_CERTS}/ca.pem -h localhost -p {port}")
-    } else {
-        format!("-h {} -p {port}", listener.address.ip())
+/// How mosquitto's clients name a listener; `None`: they cannot.
+fn target(listener: &Listening) -> Option<String> {
+    match (&listener.place, listener.transport) {
+        (Place::Address(address), Transport::Tcp) if listener.tls => {
+            // The client compares the host with the name in the certificate.
+            let port = address.port();
+            Some(format!("--cafile {DEVELOPMENT_CERTS}/ca.pem -h localhost -p {port}"))
+        }
+        (Place::Address(address), Transport::Tcp) => {
+            Some(format!("-h {} -p {}", address.ip(), address.port()))
+        }
+        (Place::Path(path), _) => Some(format!("--unix {}", path.display())),
+        (Place::Address(_), _) => None,
     }
 }
 
@@ -180,7 +186,8 @@ try it, in two terminals:
         let config = Config::development();
         let listening = config.listener.iter().map(|listener| Listening {
             name: listener.name.clone(),
-            address: listener.socket_address().expect("an address"),
+            place: Place::Address(listener.socket_address().expect("an address")),
+            transport: listener.transport,
             tls: listener.tls.is_some(),
         });
         assert_eq!(try_lines(&listening.collect::<Vec<_>>()), wanted);

@@ -18,8 +18,8 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 
 pub use files::look_at_files;
-pub use listeners::{ListenError, Listening};
-use listeners::{listening, open};
+use listeners::{Acceptor, listening, open};
+pub use listeners::{ListenError, Listening, Place};
 use reload::{Files, Reloader};
 pub use rules::{read_rules, rule_set};
 use signals::{Signals, Wish};
@@ -35,7 +35,6 @@ use crate::broker::{Broker, Ports};
 use crate::config::{Config, Durability, Listener};
 use crate::fault;
 use crate::net::serve::ServeContext;
-use crate::net::tcp::TcpAcceptor;
 use crate::net::tls::use_cryptography;
 use crate::net::trim::trim;
 use crate::settings::{Settings, SettingsError};
@@ -209,7 +208,9 @@ impl Life<'_> {
         }
         let tls: Vec<_> = acceptors.iter().filter_map(|acceptor| acceptor.tls().cloned()).collect();
         system::share_out(config, &shared.sockets);
-        let listening = acceptors.iter().map(listening).collect::<Result<Vec<_>, _>>()?;
+        let each = acceptors.iter().zip(&config.listener);
+        let listening: Vec<_> =
+            each.map(|(open, settings)| listening(open, settings)).collect::<Result<_, _>>()?;
         ready(&listening);
         say_ready(&listening);
         let watch = Watch::new();
@@ -292,7 +293,7 @@ async fn dead_thread(store: Option<&DurableStore<Engine>>) -> String {
 fn start(
     watch: &Watch,
     shared: &Arc<ServeContext<SystemClock>>,
-    acceptors: Vec<TcpAcceptor<SystemClock>>,
+    acceptors: Vec<Acceptor<SystemClock>>,
 ) -> Vec<Task> {
     let mut tasks = Vec::new();
     for acceptor in acceptors {
@@ -334,10 +335,13 @@ fn say_restored(config: &Config, taken: Option<(Restored, Duration, Report)>) {
 /// real port.
 fn say_ready(listening: &[Listening]) {
     let mut listeners = Vec::new();
-    for Listening { name, address, tls } in listening {
-        info!(listener = name, %address, tls, "listening");
-        let name = json_string(name);
-        listeners.push(format!(r#"{{"name":{name},"address":"{address}","tls":{tls}}}"#));
+    for Listening { name, place, transport, tls } in listening {
+        info!(listener = name, address = %place, transport = transport.name(), tls, "listening");
+        let (name, place) = (json_string(name), json_string(&place.to_string()));
+        let transport = transport.name();
+        listeners.push(format!(
+            r#"{{"name":{name},"address":{place},"tls":{tls},"transport":"{transport}"}}"#
+        ));
     }
     let version = env!("CARGO_PKG_VERSION");
     let line = format!(

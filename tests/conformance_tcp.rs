@@ -32,5 +32,6 @@ fn main() -> ExitCode {
     let untimed = |script: &Script| !script.timed();
     report.play("tls", &Processes { carrier: Carrier::Tls(certificates) }, untimed);
     report.play("websocket", &Processes { carrier: Carrier::WebSocket }, untimed);
+    report.play("unix", &Processes { carrier: Carrier::Unix }, untimed);
     report.end()
 }

@@ -40,7 +40,7 @@ fn the_ready_line_is_one_line_of_json_with_every_listener() {
     assert_eq!(
         ready,
         format!(
-            r#"{{"sluice":"ready","version":"{version}","listeners":[{{"name":"tcp","address":"127.0.0.1:{first}","tls":false}},{{"name":"a \"name\"","address":"[::1]:{second}","tls":false}}]}}"#
+            r#"{{"sluice":"ready","version":"{version}","listeners":[{{"name":"tcp","address":"127.0.0.1:{first}","tls":false,"transport":"tcp"}},{{"name":"a \"name\"","address":"[::1]:{second}","tls":false,"transport":"tcp"}}]}}"#
         )
     );
     // It is true.

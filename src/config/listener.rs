@@ -13,21 +13,25 @@ use super::problems::Problems;
 use super::rates::{Egress, Ingress};
 use super::section::InForce::Restart;
 use super::section::{key, optional, rows, section};
-use super::transport::{Transport, WebSocket};
+use super::transport::{Transport, UnixSocket, WebSocket};
 use super::units::Span;
 
 /// Time limits of a connection.
 const TIMEOUT: RangeInclusive<Span> = Span::millis(100)..=Span::secs(3600);
+
+/// The longest path that a unix socket may have on Linux.
+const UNIX_PATH_MAX: usize = 107;
 
 rows! {
     /// Where clients connect: one `[[listener]]` for each address.
     pub struct Listener {
         /// Name in logs; the address if it is empty.
         name: String = key(Restart, String::new()).example("local".to_owned());
-        /// Address and port, such as `127.0.0.1:1883`; port 0 takes a free one.
+        /// Address and port, such as `127.0.0.1:1883`; port 0 takes a free one. Of a unix socket, the path of its
+        /// file, such as `/run/sluice/mqtt.sock`.
         address: String = key(Restart, String::new()).required("127.0.0.1:1883".to_owned());
-        /// What carries MQTT: `"tcp"`, or `"websocket"` for messages of a WebSocket (`[listener.websocket]`).
-        /// With `[listener.tls]` both come through TLS.
+        /// What carries MQTT: `"tcp"`; `"websocket"`, messages of a WebSocket (`[listener.websocket]`); `"unix"`, a
+        /// unix socket (`[listener.unix]`). With `[listener.tls]` the first two come through TLS.
         transport: Transport = key(Restart, Transport::Tcp).words::<Transport>();
         /// Clients without a user name are admitted. If it is not set, they are admitted unless there is
         /// an `auth.password_file`. Where there is `[[auth.step]]`, that says it. For an address that is not loopback and asks for neither passwords
@@ -66,6 +70,8 @@ rows! {
         egress: Egress = section().like("broker.egress");
         /// Section `[listener.websocket]`.
         websocket: WebSocket = section();
+        /// Section `[listener.unix]`.
+        unix: UnixSocket = section();
         /// Section `[listener.tls]`.
         tls: Option<Tls> = optional(Restart);
     }
@@ -168,6 +174,11 @@ impl Listener {
         self.address.parse().ok()
     }
 
+    /// The file of its socket; none if it has none.
+    pub fn socket_path(&self) -> Option<&Path> {
+        (self.transport == Transport::Unix).then(|| Path::new(&self.address))
+    }
+
     /// Whether clients without a user name are admitted: as configured, or else unless there is a
     /// password file.
     pub fn admits_anonymous(&self, auth: &AuthConfig) -> bool {
@@ -194,10 +205,16 @@ impl Listener {
         for (index, listener) in listeners.iter().enumerate() {
             let at = format!("listener.{index}");
             listener.check(&at, &listeners[..index], found);
-            let Some(address) = listener.check_address(&at, &taken, found) else { continue };
-            taken.push(address);
+            let is_local = if listener.socket_path().is_some() {
+                listener.check_path(&at, &listeners[..index], found);
+                true
+            } else {
+                let Some(address) = listener.check_address(&at, &taken, found) else { continue };
+                taken.push(address);
+                address.ip().is_loopback()
+            };
             if auth.step.is_empty() {
-                listener.check_anonymous(auth, address, &format!("{at}.allow_anonymous"), found);
+                listener.check_anonymous(auth, is_local, &format!("{at}.allow_anonymous"), found);
             } else {
                 listener.check_steps(auth, &at, found);
             }
@@ -225,12 +242,38 @@ impl Listener {
                 .add(format!("{at}.proxy_protocol"), "is true, and trusted_proxies names no proxy");
         }
         self.websocket.check(&format!("{at}.websocket"), found);
-        let is_websocket = self.transport == Transport::WebSocket;
-        if !is_websocket && self.websocket != WebSocket::default() {
-            found.add(
-                format!("{at}.websocket"),
-                "is not looked at: say transport = \"websocket\" in the [[listener]]",
-            );
+        self.unix.check(&format!("{at}.unix"), found);
+        let mut unused = |name: &str, is_set: bool, transport: Transport| {
+            if is_set && self.transport != transport {
+                let say =
+                    format!("is not looked at: say transport = \"{name}\" in the [[listener]]");
+                found.add(format!("{at}.{name}"), say);
+            }
+        };
+        unused("websocket", self.websocket != WebSocket::default(), Transport::WebSocket);
+        unused("unix", self.unix != UnixSocket::default(), Transport::Unix);
+        if self.transport == Transport::Unix {
+            let is_set = [
+                ("tls", self.tls.is_some()),
+                ("proxy_protocol", self.proxy_protocol),
+                ("trusted_proxies", self.trusted_proxies.is_some()),
+            ];
+            for (key, _) in is_set.into_iter().filter(|(_, is_set)| *is_set) {
+                found.add(format!("{at}.{key}"), "is not for a unix socket");
+            }
+        }
+    }
+
+    /// Adds what is wrong with the file of its socket.
+    fn check_path(&self, at: &str, before: &[Listener], found: &mut Problems) {
+        let key = format!("{at}.address");
+        if !Path::new(&self.address).is_absolute() {
+            let wanted = "expected the path of a unix socket, from the root, such as \"/run/sluice/mqtt.sock\"";
+            found.add(key, format!("{wanted}, found {:?}", self.address));
+        } else if self.address.len() > UNIX_PATH_MAX {
+            found.add(key, format!("a unix socket has at most {UNIX_PATH_MAX} bytes of path"));
+        } else if before.iter().any(|other| other.socket_path() == self.socket_path()) {
+            found.add(key, format!("{} is taken by another listener", self.address));
         }
     }
 
@@ -268,13 +311,7 @@ impl Listener {
     }
 
     /// A key that is left out never opens a broker to a network.
-    fn check_anonymous(
-        &self,
-        auth: &AuthConfig,
-        address: SocketAddr,
-        key: &str,
-        found: &mut Problems,
-    ) {
+    fn check_anonymous(&self, auth: &AuthConfig, is_local: bool, key: &str, found: &mut Problems) {
         if auth.password_file.is_some() {
             return;
         }
@@ -290,12 +327,13 @@ impl Listener {
                 key,
                 "is false, but nothing checks who comes in: set auth.password_file, or client_certificate = \"required\"",
             ),
-            None if address.ip().is_loopback() => {}
+            None if is_local => {}
             None => found.add(
                 key,
                 format!(
-                    "{address} is not a loopback address and anyone could come in: \
-                     set auth.password_file, or say allow_anonymous = true"
+                    "{} is not a loopback address and anyone could come in: \
+                     set auth.password_file, or say allow_anonymous = true",
+                    self.address
                 ),
             ),
         }

@@ -15,13 +15,24 @@ pub enum Transport {
     Tcp,
     /// Messages of a WebSocket, over one of these.
     WebSocket,
+    /// A unix socket: a file of this machine.
+    Unix,
 }
 
 impl Transport {
+    /// Its name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Transport::Tcp => "tcp",
+            Transport::WebSocket => "websocket",
+            Transport::Unix => "unix",
+        }
+    }
+
     /// What is spoken through TLS, by its name in ALPN.
     pub fn within_tls(self) -> &'static str {
         match self {
-            Transport::Tcp => "mqtt",
+            Transport::Tcp | Transport::Unix => "mqtt",
             Transport::WebSocket => "http/1.1",
         }
     }
@@ -37,6 +48,33 @@ rows! {
         /// origin and is let in.
         origins: Option<Vec<String>> =
             key(Restart, None).example(Some(vec!["https://app.example".to_owned()]));
+    }
+}
+
+rows! {
+    /// The file of the listener above it, where its `transport` is `"unix"`.
+    pub struct UnixSocket {
+        /// Rights of the file, in octal: to connect is to write.
+        mode: String = key(Restart, "0660".to_owned());
+        /// Name of the user that owns the file. Not set: the user of the broker.
+        owner: Option<String> = key(Restart, None).example(Some("sluice".to_owned()));
+        /// Name of the group of the file. Not set: the group of the broker.
+        group: Option<String> = key(Restart, None).example(Some("mqtt".to_owned()));
+    }
+}
+
+impl UnixSocket {
+    /// The rights of its file; none if `mode` is no such number.
+    pub fn mode_bits(&self) -> Option<u32> {
+        u32::from_str_radix(&self.mode, 8).ok().filter(|bits| *bits <= 0o777)
+    }
+
+    /// Adds what is wrong with it; `at` is its name.
+    pub(super) fn check(&self, at: &str, found: &mut Problems) {
+        if self.mode_bits().is_none() {
+            let wanted = "expected rights in octal such as \"0660\"";
+            found.add(format!("{at}.mode"), format!("{wanted}, found {:?}", self.mode));
+        }
     }
 }
 

@@ -10,6 +10,7 @@ pub mod sockets;
 pub mod tcp;
 pub mod tls;
 pub mod trim;
+pub mod unix;
 pub mod websocket;
 pub mod wheel;
 

@@ -79,7 +79,7 @@ impl<C: Clock> TcpAcceptor<C> {
             proxy_protocol: settings.proxy_protocol,
             tls,
             websocket: match settings.transport {
-                Transport::Tcp => None,
+                Transport::Tcp | Transport::Unix => None,
                 Transport::WebSocket => {
                     Some(Upgrade::new(&settings.websocket, settings.believed()))
                 }

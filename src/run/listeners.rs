@@ -1,12 +1,15 @@
 //! Opens the listeners, and says why one cannot be opened.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::config::{Config, Listener};
+use crate::config::{Config, Listener, Transport};
 use crate::net::serve::ServeContext;
 use crate::net::tcp::{Bind, TcpAcceptor};
 use crate::net::tls::{LiveTls, TlsError};
+use crate::net::unix::UnixAcceptor;
 use crate::time::Clock;
 
 /// Why a listener cannot be opened.
@@ -33,44 +36,119 @@ pub enum ListenError {
 pub struct Listening {
     /// As configured; its address if it has no name.
     pub name: String,
-    /// With the real port.
-    pub address: SocketAddr,
+    /// Where it listens.
+    pub place: Place,
+    /// What carries MQTT there.
+    pub transport: Transport,
     /// It wants TLS.
     pub tls: bool,
+}
+
+impl Listening {
+    /// Its address, with the real port; none of a unix socket.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self.place {
+            Place::Address(address) => Some(address),
+            Place::Path(_) => None,
+        }
+    }
+}
+
+/// Where a listener listens.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Place {
+    /// At an address, with the real port.
+    Address(SocketAddr),
+    /// At the file of a unix socket.
+    Path(PathBuf),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Address(address) => address.fmt(f),
+            Place::Path(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// An open listener of any kind.
+pub(super) enum Acceptor<C> {
+    Tcp(TcpAcceptor<C>),
+    Unix(UnixAcceptor<C>),
+}
+
+impl<C: Clock> Acceptor<C> {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        match self {
+            Acceptor::Tcp(acceptor) => acceptor.name(),
+            Acceptor::Unix(acceptor) => acceptor.name(),
+        }
+    }
+
+    /// Its TLS.
+    pub fn tls(&self) -> Option<&Arc<LiveTls>> {
+        match self {
+            Acceptor::Tcp(acceptor) => acceptor.tls(),
+            Acceptor::Unix(_) => None,
+        }
+    }
+
+    /// Accepts until the task is dropped.
+    pub async fn accept(self) {
+        match self {
+            Acceptor::Tcp(acceptor) => acceptor.accept().await,
+            Acceptor::Unix(acceptor) => acceptor.accept().await,
+        }
+    }
 }
 
 /// Opens every listener of the configuration.
 pub(super) fn open<C: Clock>(
     config: &Config,
     shared: &Arc<ServeContext<C>>,
-) -> Result<Vec<TcpAcceptor<C>>, ListenError> {
-    let mut acceptors = Vec::new();
-    for listener in &config.listener {
+) -> Result<Vec<Acceptor<C>>, ListenError> {
+    let open_one = |listener: &Listener| {
         let tls = match &listener.tls {
             Some(tls) => Some(Arc::new(LiveTls::load_for(tls, listener.transport.within_tls())?)),
             None => None,
         };
-        let cannot = |source: std::io::Error| ListenError::Address {
+        open_at(config, listener, shared, tls).map_err(|source| ListenError::Address {
             address: listener.address.clone(),
             hint: hint(&source, config, listener),
             source,
-        };
-        let address = listener
-            .socket_address()
-            .ok_or_else(|| cannot(std::io::ErrorKind::InvalidInput.into()))?;
-        let place = Bind { address, only_v6: only_v6(address, config) };
-        let anonymous = listener.admits_anonymous(&config.auth);
-        let acceptor =
-            TcpAcceptor::open(shared, listener, place, anonymous, tls).map_err(cannot)?;
-        acceptors.push(acceptor);
+        })
+    };
+    config.listener.iter().map(open_one).collect()
+}
+
+fn open_at<C: Clock>(
+    config: &Config,
+    listener: &Listener,
+    shared: &Arc<ServeContext<C>>,
+    tls: Option<Arc<LiveTls>>,
+) -> std::io::Result<Acceptor<C>> {
+    let anonymous = listener.admits_anonymous(&config.auth);
+    if let Some(path) = listener.socket_path() {
+        return UnixAcceptor::open(shared, listener, path, anonymous).map(Acceptor::Unix);
     }
-    Ok(acceptors)
+    let address = listener.socket_address().ok_or(std::io::ErrorKind::InvalidInput)?;
+    let place = Bind { address, only_v6: only_v6(address, config) };
+    TcpAcceptor::open(shared, listener, place, anonymous, tls).map(Acceptor::Tcp)
 }
 
 /// What is said of a listener that is open.
-pub(super) fn listening<C: Clock>(acceptor: &TcpAcceptor<C>) -> std::io::Result<Listening> {
-    let name = acceptor.name().to_owned();
-    Ok(Listening { name, address: acceptor.address()?, tls: acceptor.tls().is_some() })
+pub(super) fn listening<C: Clock>(
+    acceptor: &Acceptor<C>,
+    settings: &Listener,
+) -> std::io::Result<Listening> {
+    let place = match acceptor {
+        Acceptor::Tcp(acceptor) => Place::Address(acceptor.address()?),
+        Acceptor::Unix(acceptor) => Place::Path(acceptor.path().to_owned()),
+    };
+    let (name, transport) = (acceptor.name().to_owned(), settings.transport);
+    Ok(Listening { name, place, transport, tls: acceptor.tls().is_some() })
 }
 
 /// What may be the reason why a listener cannot be opened.
@@ -80,6 +158,9 @@ fn hint(source: &std::io::Error, config: &Config, listener: &Listener) -> String
     let other =
         |other: &&Listener| !std::ptr::eq(*other, listener) && port(other) == port(listener);
     match source.kind() {
+        AddrInUse if listener.socket_path().is_some() => {
+            " (another program listens on that socket)".to_owned()
+        }
         AddrInUse => match config.listener.iter().find(other) {
             Some(other) => {
                 format!(" (so does the listener at {} of this configuration)", other.address)
@@ -87,7 +168,9 @@ fn hint(source: &std::io::Error, config: &Config, listener: &Listener) -> String
             None => " (another program listens there: `ss -ltnp` names it)".to_owned(),
         },
         AddrNotAvailable => " (this machine does not have that address)".to_owned(),
-        PermissionDenied => " (ports below 1024 want CAP_NET_BIND_SERVICE)".to_owned(),
+        PermissionDenied if listener.socket_path().is_none() => {
+            " (ports below 1024 want CAP_NET_BIND_SERVICE)".to_owned()
+        }
         _ => String::new(),
     }
 }

@@ -289,15 +289,15 @@ fn forward(stream: impl Read + Send + 'static, lines: Sender<String>) {
     });
 }
 
-/// Names and addresses in the ready line.
+/// Names and addresses in the ready line; a unix socket has none.
 pub fn listeners(ready: &str) -> Vec<(String, SocketAddr)> {
     let text = |part: &str| part.split('"').next().expect("a text").to_owned();
     ready
         .split(r#"{"name":""#)
         .skip(1)
-        .map(|listener| {
+        .filter_map(|listener| {
             let (_, address) = listener.split_once(r#""address":""#).expect("an address");
-            (text(listener), text(address).parse().expect("an address"))
+            Some((text(listener), text(address).parse().ok()?))
         })
         .collect()
 }

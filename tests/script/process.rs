@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -32,6 +33,8 @@ pub enum Carrier {
     Tls(Arc<Certificates>),
     /// WebSocket.
     WebSocket,
+    /// A unix socket.
+    Unix,
 }
 
 /// Certificates as `sluice certs` makes them, and a client's configuration that trusts them.
@@ -95,16 +98,16 @@ impl Stage for Processes {
             streams: Vec::new(),
             control: None,
             account: script.accounts.first().cloned(),
-            _folder: folder,
+            folder,
         };
-        process.address = ready.unwrap_or(Err("no output".to_owned()))?;
+        process.address = ready.unwrap_or(Err("no output".to_owned()))?.unwrap_or(process.address);
         process.control = Some(process.control_client()?);
         Ok(process)
     }
 }
 
-/// The ready line names the port.
-fn read_ready(stdout: impl Read) -> Result<SocketAddr, String> {
+/// The ready line names the port, if there is one.
+fn read_ready(stdout: impl Read) -> Result<Option<SocketAddr>, String> {
     let mut line = String::new();
     for next in BufReader::new(stdout).lines() {
         line = next.map_err(|error| error.to_string())?;
@@ -113,8 +116,7 @@ fn read_ready(stdout: impl Read) -> Result<SocketAddr, String> {
         }
     }
     let address = line.split("\"address\":\"").nth(1).and_then(|rest| rest.split('"').next());
-    let address = address.ok_or(format!("the process is not ready: {line}"))?;
-    address.parse().map_err(|_| format!("address {address}?"))
+    address.map(|address| address.parse().ok()).ok_or(format!("the process is not ready: {line}"))
 }
 
 fn configuration(script: &Script, folder: &Path, carrier: &Carrier) -> Result<String, String> {
@@ -130,9 +132,16 @@ fn configuration(script: &Script, folder: &Path, carrier: &Carrier) -> Result<St
         text.push_str(&format!("auth.password_file = {:?}\n", file.display().to_string()));
     }
     text.push_str("store.kind = \"memory\"\n");
-    text.push_str("[[listener]]\naddress = \"127.0.0.1:0\"\n");
+    text.push_str("[[listener]]\n");
     match carrier {
-        Carrier::Tcp => {}
+        Carrier::Unix => {
+            let path = folder.join("mqtt.sock").display().to_string();
+            text.push_str(&format!("transport = \"unix\"\naddress = {path:?}\n"));
+        }
+        _ => text.push_str("address = \"127.0.0.1:0\"\n"),
+    }
+    match carrier {
+        Carrier::Tcp | Carrier::Unix => {}
         Carrier::Tls(made) => {
             let path = |name: &str| made.folder.path().join(name).display().to_string();
             text.push_str(&format!(
@@ -172,7 +181,7 @@ pub struct Process {
     streams: Vec<Stream>,
     control: Option<Stream>,
     account: Option<(String, String)>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Drop for Process {
@@ -186,6 +195,7 @@ enum Stream {
     Plain(TcpStream),
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
     WebSocket(Box<Messages<TcpStream>>),
+    Unix(UnixStream),
 }
 
 impl Stream {
@@ -197,6 +207,7 @@ impl Stream {
                 other => other,
             },
             Stream::WebSocket(stream) => stream.read(space),
+            Stream::Unix(stream) => stream.read(space),
         }
     }
 
@@ -205,26 +216,34 @@ impl Stream {
             Stream::Plain(stream) => stream.write_all(bytes),
             Stream::Tls(stream) => stream.write_all(bytes).and_then(|()| stream.flush()),
             Stream::WebSocket(stream) => stream.write_all(bytes).and_then(|()| stream.flush()),
+            Stream::Unix(stream) => stream.write_all(bytes),
         }
     }
 
-    fn socket(&self) -> &TcpStream {
-        match self {
-            Stream::Plain(stream) => stream,
-            Stream::Tls(stream) => &stream.sock,
-            Stream::WebSocket(stream) => stream.below(),
-        }
+    /// Nothing more is written.
+    fn shut(&self) {
+        let _ = match self {
+            Stream::Plain(stream) => stream.shutdown(Shutdown::Write),
+            Stream::Tls(stream) => stream.sock.shutdown(Shutdown::Write),
+            Stream::WebSocket(stream) => stream.below().shutdown(Shutdown::Write),
+            Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
+        };
     }
 }
 
 impl Process {
     fn stream(&self) -> std::io::Result<Stream> {
+        if let Carrier::Unix = self.carrier {
+            let socket = UnixStream::connect(self.folder.path().join("mqtt.sock"))?;
+            socket.set_read_timeout(Some(PATIENCE))?;
+            socket.set_write_timeout(Some(PATIENCE))?;
+            return Ok(Stream::Unix(socket));
+        }
         let socket = TcpStream::connect_timeout(&self.address, PATIENCE)?;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         socket.set_write_timeout(Some(PATIENCE))?;
         match &self.carrier {
-            Carrier::Tcp => Ok(Stream::Plain(socket)),
             Carrier::Tls(made) => {
                 let name = ServerName::try_from("localhost").map_err(std::io::Error::other)?;
                 let client = ClientConnection::new(made.client.clone(), name)
@@ -232,6 +251,7 @@ impl Process {
                 Ok(Stream::Tls(Box::new(StreamOwned::new(client, socket))))
             }
             Carrier::WebSocket => Ok(Stream::WebSocket(Box::new(Messages::open(socket, &[])?))),
+            Carrier::Tcp | Carrier::Unix => Ok(Stream::Plain(socket)),
         }
     }
 
@@ -287,7 +307,7 @@ impl Driver for Process {
 
     fn cut(&mut self, conn: usize) {
         let stream = &mut self.streams[conn];
-        let _ = stream.socket().shutdown(Shutdown::Write);
+        stream.shut();
         // The broker closes its end when it has parked the Session.
         let mut space = [0; 4096];
         while matches!(stream.read(&mut space), Ok(len) if len > 0) {}

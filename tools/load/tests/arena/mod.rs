@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use sluicemq::auth::edit::set_password;
 use sluicemq::config::{Config, Listener, StoreKind, Tls};
+use sluicemq::run::Listening;
 use sluicemq::settings::Settings;
 use tempfile::TempDir;
 
@@ -52,8 +53,10 @@ impl Arena {
         let (sender, ready) = mpsc::channel();
         // It serves until this process ends.
         thread::spawn(move || {
-            let ready = |listening: &[sluicemq::run::Listening]| {
-                sender.send(listening.iter().map(|one| one.address).collect::<Vec<_>>()).unwrap();
+            let ready = |listening: &[Listening]| {
+                sender
+                    .send(listening.iter().filter_map(Listening::address).collect::<Vec<_>>())
+                    .unwrap();
             };
             let signals = sluicemq::run::signals::Signals::catch().expect("signals");
             sluicemq::run::run(&settings, signals, ready, &|| Ok(settings.clone()))

@@ -24,6 +24,7 @@ mod unreadable;
 mod work;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -326,6 +327,61 @@ impl Exchange for Asked {
             }
             _ => Verdict::Refuse(Reason::NotAuthorized),
         });
+    }
+}
+
+/// A check beside the link: it waits for its turn, it runs, and it lets the client in.
+#[derive(Clone)]
+struct InLine(Arc<AtomicU8>);
+
+const QUEUED: u8 = 0;
+const RUNS: u8 = 1;
+const OVER: u8 = 2;
+
+impl Authenticator for InLine {
+    fn begin(&self, _request: &AuthRequest<'_>) -> AuthStep {
+        AuthStep::Exchange(Box::new(self.clone()))
+    }
+}
+
+impl Exchange for InLine {
+    fn poll(&mut self, _waker: &Waker) -> ExchangeState {
+        match self.0.load(Ordering::Relaxed) {
+            OVER => ExchangeState::Verdict(Verdict::Accept(Accepted::as_user(None))),
+            _ => ExchangeState::Pending,
+        }
+    }
+
+    fn answer(&mut self, _data: Option<&[u8]>) {}
+
+    fn is_queued(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == QUEUED
+    }
+}
+
+/// The time limit of a login is not for the wait in front of its check, however the two fall together.
+#[test]
+fn a_check_whose_turn_comes_late_has_all_its_time() {
+    let limit = Config::default().limits.auth_timeout.0;
+    let (open, admitted, refused) = (&[][..], &[0x20, 2, 0, 0][..], &[0x20, 2, 0, 5][..]);
+    // What the check does when the limit has passed once more, and what the client is told then.
+    for (start, script) in [
+        (RUNS, &[(RUNS, refused)][..]),
+        (RUNS, &[(OVER, refused)]),
+        (QUEUED, &[(QUEUED, open), (RUNS, open), (OVER, refused)]),
+        (QUEUED, &[(RUNS, open), (RUNS, refused)]),
+        (QUEUED, &[(OVER, admitted)]),
+        (QUEUED, &[(QUEUED, open), (QUEUED, open), (OVER, admitted)]),
+    ] {
+        let line = InLine(Arc::new(AtomicU8::new(start)));
+        let broker = broker_with(Arc::new(line.clone()), Arc::new(PermitAll));
+        let mut client = Client::of(&broker);
+        assert_eq!(client.send("10 0d 0004 4d515454 04 02 003c 0001 61"), open);
+        for (stage, wanted) in script {
+            line.0.store(*stage, Ordering::Relaxed);
+            client.now = client.now.after(limit);
+            assert_eq!(client.send(""), *wanted, "{start} {script:?}");
+        }
     }
 }
 

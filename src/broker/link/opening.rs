@@ -34,6 +34,7 @@ pub(super) struct Opening {
     pub(super) asked: Option<Applicant>,
     pub(super) stage: Stage,
     pub deadline: Time,
+    queued: bool, // Its check waited for its turn when the deadline was set.
 }
 
 /// What CONNECT asked, owned.
@@ -116,9 +117,10 @@ impl Opening {
         matches!(self.stage, Stage::Authenticating(_))
     }
 
-    /// Its check waits for its turn.
-    fn is_queued(&self) -> bool {
-        matches!(&self.stage, Stage::Authenticating(exchange) if exchange.is_queued())
+    /// Whether its check waits for its turn, or did when the deadline was set: it has a whole span for itself.
+    fn has_waited(&mut self) -> bool {
+        let waits = matches!(&self.stage, Stage::Authenticating(check) if check.is_queued());
+        std::mem::replace(&mut self.queued, waits) || waits
     }
 
     pub fn wants_auth(&self) -> bool {
@@ -191,9 +193,11 @@ impl State {
             voucher: peer.voucher,
         };
         let deadline = turn.now.after(turn.broker.policy().limits.auth_timeout.0);
-        let mut opening = Opening { asked: Some(asked), stage: Stage::Over, deadline };
+        let mut opening =
+            Opening { asked: Some(asked), stage: Stage::Over, deadline, queued: false };
         match step {
             AuthStep::Exchange(exchange) => {
+                opening.queued = exchange.is_queued();
                 opening.stage = Stage::Authenticating(exchange);
                 self.phase = Phase::Opening(Box::new(opening));
             }
@@ -246,7 +250,7 @@ impl State {
             self.claim(turn);
             return self.poll_claim(waker, turn);
         }
-        if opening.deadline <= turn.now && opening.is_queued() {
+        if opening.deadline <= turn.now && opening.has_waited() {
             opening.deadline = turn.now.after(turn.broker.policy().limits.auth_timeout.0);
         }
         if opening.deadline <= turn.now {

@@ -10,12 +10,14 @@ mod wire;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use messages::Messages;
-use process::{Sluice, new_folder};
+use process::{Process, Sluice, new_folder};
 use sluicemq::codec::{Packet, QoS, Reason, Version};
 use wire::{Client, VERSIONS, connect, dial, encoded, message, subscribe};
 
@@ -321,5 +323,38 @@ fn a_proxy_that_is_trusted_says_where_its_client_is_and_others_do_not() {
         client.greet(&connect(Version::V5, &id));
         logged(&broker, &["connected", &id, &format!("address={seen}")]);
         client.goodbye();
+    }
+}
+
+#[test]
+fn a_program_with_mqtt_js_meets_the_broker_plain_and_within_tls() {
+    let modules = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/js/node_modules");
+    if !modules.join("mqtt").exists() {
+        assert!(std::env::var_os("SLUICE_TEST_ALL").is_none(), "tools/test makes target/js");
+        println!("skipped: tools/test installs mqtt.js");
+        return;
+    }
+    let folder = new_folder();
+    secure::certificates(&folder.path().join("certs"), "client");
+    // A program is found beside its modules.
+    std::os::unix::fs::symlink(&modules, folder.path().join("node_modules")).expect("a link");
+    let script = folder.path().join("client.mjs");
+    std::fs::write(&script, include_str!("mqttjs/client.mjs")).expect("a file");
+    let secure = WEBSOCKET.replace("'ws'", "'wss'");
+    let tls = "[listener.tls]\ncertificate = 'certs/server.pem'\nkey = 'certs/server.key'\n";
+    let broker = Sluice::start_in(folder, &format!("{WEBSOCKET}{secure}{tls}"));
+    for (name, scheme) in [("ws", "ws"), ("wss", "wss")] {
+        let url = format!("{scheme}://localhost:{}/mqtt", broker.address(name).port());
+        let mut node = Command::new("node");
+        node.arg(&script).arg(&url).stdin(Stdio::null());
+        if scheme == "wss" {
+            node.arg(broker.file("certs/ca.pem"));
+        }
+        let (code, lines) = Process::start(&mut node).end();
+        assert_eq!(
+            (code, lines.last().map(String::as_str)),
+            (Some(0), Some("all went well")),
+            "{lines:#?}"
+        );
     }
 }

@@ -176,7 +176,7 @@ impl Life<'_> {
         let config = self.config;
         let newest = durable.as_ref().map_or(Time::START, |durable| durable.newest());
         let clock = SystemClock::start(newest);
-        let certificates = config.listener.iter().any(Listener::names_users_by_certificate);
+        let certificates = config.listener.iter().any(Listener::names_users);
         use_cryptography();
         let authenticator = Arc::new(PasswordAuth::open(&config.auth, certificates)?);
         files::warn_of_no_users(&authenticator);

@@ -498,7 +498,7 @@ fn all_keys() -> Config {
 /// The same with another value of one key.
 fn changed(key: &str) -> Config {
     let old = all_keys();
-    let all = "reject conflate optional cn redb os json file scram allow all publish unix";
+    let all = "reject conflate optional cn redb os json file scram allow all publish unix peer";
     let words: Vec<&str> = all.split(' ').collect();
     for attempt in 0..words.len() + 2 {
         let mut table = toml::Value::try_from(&old).unwrap();

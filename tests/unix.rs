@@ -58,6 +58,33 @@ fn clients_meet_on_a_socket_that_has_the_rights_it_should() {
 }
 
 #[test]
+fn the_system_says_the_user_if_it_is_asked() {
+    let folder = new_folder();
+    let path = folder.path().join("mqtt.sock");
+    let id = std::process::Command::new("id").arg("-un").output().expect("the command id");
+    let user = String::from_utf8(id.stdout).expect("a name").trim().to_owned();
+    let steps = "[listener.unix]\nidentity = 'peer'\n[[auth.step]]\nkind = 'unix'\n";
+    let rules = format!("[[rule]]\nallow = ['all']\nuser = '{user}'\ntopics = ['of/%u/#']\n");
+    let broker = Sluice::start_in(folder, &config(&path, &format!("{steps}{rules}")));
+    for version in VERSIONS {
+        let mut client = Client::over(dial(&path), version);
+        // What it calls itself counts for nothing.
+        let claimed = sluicemq::codec::Connect {
+            user_name: Some("admin"),
+            password: Some(b"secret"),
+            ..connect(version, "a")
+        };
+        client.greet(&claimed);
+        let own = format!("of/{user}/1");
+        assert_eq!(client.subscribe(&[&own, "of/admin/#"], QoS::AtMostOnce)[0], Reason::Success);
+        let other = client.publish(&format!("of/{user}/2"), b"x");
+        assert_ne!(other, Reason::NotAuthorized);
+    }
+    assert!(broker.log().contains(&format!("user={user}")), "{}", broker.log());
+    assert!(!broker.log().contains("user=admin"), "{}", broker.log());
+}
+
+#[test]
 fn a_socket_that_a_kill_left_is_replaced_and_nothing_else_is() {
     let folder = new_folder();
     let path = folder.path().join("mqtt.sock");

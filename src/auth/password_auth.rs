@@ -182,7 +182,7 @@ fn chain(
         for step in &auth.step {
             let file = file(step.file.as_deref());
             let kind = match step.kind {
-                LoginKind::Certificate => Some(StepKind::Certificate),
+                LoginKind::Certificate | LoginKind::Unix => Some(StepKind::Certificate),
                 LoginKind::Password => file.map(StepKind::Password),
                 LoginKind::Scram => file.map(StepKind::Scram),
                 LoginKind::Jwt => {

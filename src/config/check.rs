@@ -47,8 +47,7 @@ impl Config {
         if !self.auth.step.is_empty() {
             return self.auth.step.iter().any(LoginStep::checks_names);
         }
-        self.auth.password_file.is_some()
-            || self.listener.iter().any(Listener::names_users_by_certificate)
+        self.auth.password_file.is_some() || self.listener.iter().any(Listener::names_users)
     }
 
     /// What is given to a name must be given to a name that is checked.
@@ -69,15 +68,22 @@ impl Config {
 
     /// Steps of a login that nothing can reach.
     fn check_steps(&self, found: &mut Problems) {
-        let named = self.listener.iter().filter(|listener| listener.names_users_by_certificate());
-        let named: Vec<_> = named.map(Listener::called).collect();
         for (index, step) in self.auth.step.iter().enumerate() {
-            let reached = named.iter().any(|name| step.is_for(Some(name)));
-            if step.kind == LoginKind::Certificate && !reached {
-                found.add(
-                    format!("auth.step.{index}.kind"),
+            let (names, problem): (fn(&Listener) -> bool, _) = match step.kind {
+                LoginKind::Certificate => (
+                    Listener::names_users_by_certificate,
                     "no listener that it is for names users by certificates: set identity in its [listener.tls]",
-                );
+                ),
+                LoginKind::Unix => (
+                    Listener::names_users_by_peer,
+                    "no listener that it is for names users by the system: set identity in its [listener.unix]",
+                ),
+                _ => continue,
+            };
+            let is_reached =
+                |listener: &&Listener| names(listener) && step.is_for(Some(listener.called()));
+            if !self.listener.iter().any(|listener| is_reached(&listener)) {
+                found.add(format!("auth.step.{index}.kind"), problem);
             }
         }
     }

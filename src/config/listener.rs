@@ -13,7 +13,7 @@ use super::problems::Problems;
 use super::rates::{Egress, Ingress};
 use super::section::InForce::Restart;
 use super::section::{key, optional, rows, section};
-use super::transport::{Transport, UnixSocket, WebSocket};
+use super::transport::{Transport, UnixIdentity, UnixSocket, WebSocket};
 use super::units::Span;
 
 /// Time limits of a connection.
@@ -195,6 +195,16 @@ impl Listener {
         self.tls.as_ref().is_some_and(|tls| tls.identity != CertificateIdentity::None)
     }
 
+    /// Whether the system says the users of its clients.
+    pub fn names_users_by_peer(&self) -> bool {
+        self.transport == Transport::Unix && self.unix.identity == UnixIdentity::Peer
+    }
+
+    /// Whether the user of a client is known before its CONNECT.
+    pub fn names_users(&self) -> bool {
+        self.names_users_by_certificate() || self.names_users_by_peer()
+    }
+
     /// Adds what is wrong with all listeners, apart from ranges.
     pub(super) fn check_all(listeners: &[Listener], auth: &AuthConfig, found: &mut Problems) {
         if listeners.is_empty() {
@@ -313,6 +323,9 @@ impl Listener {
     /// A key that is left out never opens a broker to a network.
     fn check_anonymous(&self, auth: &AuthConfig, is_local: bool, key: &str, found: &mut Problems) {
         if auth.password_file.is_some() {
+            return;
+        }
+        if self.names_users_by_peer() {
             return;
         }
         if self.requires_certificate() {

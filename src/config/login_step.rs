@@ -16,7 +16,8 @@ rows! {
     /// passes through these steps in their order. A step lets it in, refuses it, or passes it on. A login that
     /// no step lets in is refused.
     pub struct LoginStep {
-        /// `"certificate"`: the identity in a client certificate (see `identity` in `[listener.tls]`).
+        /// `"certificate"`: the identity in a client certificate (see `identity` in `[listener.tls]`). `"unix"`: the
+        /// user that the program behind a unix socket runs as (see `identity` in `[listener.unix]`).
         /// `"password"`: user and password, in `file`. `"scram"`: SCRAM-SHA-256 and -512 as enhanced
         /// authentication, with users whose passwords `sluice passwd --scram` has set in `file`. `"jwt"`: a token
         /// that one of `keys` has signed, in the password or, with the method `JWT`, as enhanced authentication,
@@ -64,6 +65,8 @@ rows! {
 pub enum LoginKind {
     /// The identity in a client certificate.
     Certificate,
+    /// The user of the program behind a unix socket.
+    Unix,
     /// User and password.
     #[default]
     Password,

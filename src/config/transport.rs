@@ -60,7 +60,22 @@ rows! {
         owner: Option<String> = key(Restart, None).example(Some("sluice".to_owned()));
         /// Name of the group of the file. Not set: the group of the broker.
         group: Option<String> = key(Restart, None).example(Some("mqtt".to_owned()));
+        /// Where a client has its user name. `"none"`: in its CONNECT. `"peer"`: it is the user of this machine that
+        /// its program runs as, as the system says; user name and password of its CONNECT are not looked at. In rules
+        /// and classes that name is the identity of a client certificate.
+        identity: UnixIdentity = key(Restart, UnixIdentity::None).words::<UnixIdentity>();
     }
+}
+
+/// Where a client of a unix socket has its user name.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UnixIdentity {
+    /// In its CONNECT.
+    #[default]
+    None,
+    /// It is the user that its program runs as.
+    Peer,
 }
 
 impl UnixSocket {

@@ -67,8 +67,8 @@ refusals! {
         "The TLS handshake failed for another reason.";
     TlsTimeout "tls_timeout" "limits.connect_timeout"
         "The TLS handshake took too long.";
-    CertificateUser "certificate_user" "listener.tls.identity"
-        "The certificate does not name its user as it should.";
+    CertificateUser "certificate_user" "identity"
+        "The certificate does not name its user as it should, or the user of a unix socket's peer has no name.";
     // Before CONNECT.
     Http "http" ""
         "HTTP on a port of MQTT.";

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use nix::unistd::{Group, User};
+use nix::unistd::{Group, Uid, User};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{UnixListener, UnixStream};
 
@@ -21,6 +21,8 @@ pub struct UnixAcceptor<C> {
     listener: OpenListener<C>,
     socket: UnixListener,
     file: SocketFile,
+    /// The user of a client is that of its program.
+    names_users: bool,
 }
 
 /// The file of a socket, as it was made.
@@ -57,7 +59,7 @@ impl<C: Clock> UnixAcceptor<C> {
         socket.listen(BACKLOG)?;
         let socket = UnixListener::from_std(socket.into())?;
         let listener = OpenListener::new(shared, settings, settings.called(), anonymous);
-        Ok(UnixAcceptor { listener, socket, file })
+        Ok(UnixAcceptor { listener, socket, file, names_users: settings.names_users_by_peer() })
     }
 
     /// Its name, for the ready line.
@@ -85,11 +87,16 @@ impl<C: Clock> UnixAcceptor<C> {
     }
 
     fn on_connection(&mut self, stream: UnixStream) {
-        let user = stream.peer_cred().map(|peer| peer.uid());
+        let user = stream.peer_cred().map(|peer| peer.uid()).ok();
         let address = user.map_or("unix".to_owned(), |user| format!("unix:uid={user}"));
-        if let Some(admitted) = self.listener.admit(address, None) {
-            admitted.serve(stream);
+        let Some(mut admitted) = self.listener.admit(address, None) else { return };
+        if self.names_users {
+            match user.and_then(|user| User::from_uid(Uid::from_raw(user)).ok().flatten()) {
+                Some(user) => admitted.set_certificate(user.name),
+                None => admitted.refuse_identity("the system has no name for its user"),
+            }
         }
+        admitted.serve(stream);
     }
 }
 

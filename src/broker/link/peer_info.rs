@@ -16,7 +16,7 @@ pub struct PeerInfo {
     pub listener: Option<ListenerId>,
     /// Clients without a user name are let in.
     pub anonymous: bool,
-    /// Identity from a verified client certificate.
+    /// Identity from a verified client certificate; behind a unix socket, the user that the system says.
     pub certificate: Option<String>,
     /// Vouches for its certificate, where that may be revoked.
     pub voucher: Option<Arc<dyn Voucher>>,

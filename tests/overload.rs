@@ -307,7 +307,8 @@ fn what_waits_holds_up_publishers_above_its_high_mark_until_below_its_low_one() 
     // 10 KiB each, ten in a second: 1 MiB would be full after ten seconds.
     let mut sent = 0;
     let payload = "x".repeat(10_000);
-    for _ in 0..250 {
+    // Less than ten seconds of the highest level: then the receiver would be given up.
+    for _ in 0..180 {
         if town.of(publisher).held_back() < 60_000 {
             town.publish(publisher, "t", &payload, QoS::AtLeastOnce);
             sent += 1;
@@ -332,7 +333,8 @@ fn what_waits_holds_up_publishers_above_its_high_mark_until_below_its_low_one() 
 
 #[test]
 fn a_backlog_that_nobody_comes_for_starves_no_publisher() {
-    let mut town = Town::new(&format!("{PRESSED}\n[session]\nexpiry_max = '1h'"));
+    let shares = "totals.address_share = 100\ntotals.unverified_share = 100";
+    let mut town = Town::new(&format!("{PRESSED}\n{shares}\n[session]\nexpiry_max = '1h'"));
     let (publisher, receiver) = (town.client("p"), town.client("r"));
     let absent = town.arrive(&connect("absent", false, 3600), "test");
     town.subscribe(absent, "backlog", QoS::AtLeastOnce);
@@ -408,7 +410,7 @@ fn the_real_process_answers_pings_at_every_level_and_recovers() {
     let broker = Sluice::start(
         "[[listener]]\nname = 'tcp'\naddress = '127.0.0.1:0'\n\
          [overload]\nhold = '100ms'\nlag_max = '0s'\n\
-         [totals]\nqueued_bytes_max = '8MiB'\n[queue]\nbytes_max = '8MiB'",
+         [totals]\nqueued_bytes_max = '8MiB'\naddress_share = 100\n[queue]\nbytes_max = '8MiB'",
     );
     let at = broker.address("tcp");
     let mut watcher = wire::Client::connect(at, Version::V5, "watcher");

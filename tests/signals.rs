@@ -87,7 +87,11 @@ fn at_sighup_the_password_file_is_read_again() {
         set_password(&file, "anna", "old");
         broker.signal("HUP");
         until(|| enters(at, version, "anna", "old") == Reason::Success);
-        let mut connected = Client::connect_with(at, &with(version, "connected", "anna", "old"));
+        set_password(&file, "lena", "hers");
+        broker.signal("HUP");
+        until(|| enters(at, version, "lena", "hers") == Reason::Success);
+        let mut connected = Client::connect_with(at, &with(version, "connected", "lena", "hers"));
+        let mut changed = Client::connect_with(at, &with(version, "changed", "anna", "old"));
 
         set_password(&file, "anna", "new");
         set_password(&file, "otto", "his");
@@ -96,6 +100,11 @@ fn at_sighup_the_password_file_is_read_again() {
         until(|| enters(at, version, "otto", "his") == Reason::Success);
         assert_eq!(enters(at, version, "anna", "new"), Reason::Success);
         assert_eq!(enters(at, version, "anna", "old"), Reason::BadUserNameOrPassword);
+        // With another password the login of before does not hold any more; that of others does.
+        match version {
+            Version::V5 => changed.closed_by(Reason::NotAuthorized),
+            _ => changed.closed(),
+        }
         connected.ping();
 
         // A user that is removed is disconnected; others stay.

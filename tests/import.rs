@@ -127,12 +127,33 @@ fn what_is_there_is_not_written_over() {
     }
 }
 
+#[test]
+fn websockets_and_unix_sockets_are_carried_over() {
+    let imported = import_text(
+        "listener 9001 127.0.0.1\nprotocol websockets\nwebsockets_origin https://app.example\n\
+         allow_anonymous true\nmax_packet_size 100000000\n\
+         listener 9002 127.0.0.1\nprotocol websockets\nallow_anonymous true\n\
+         listener 0 /run/mosquitto/m.sock\nallow_anonymous true\n",
+    );
+    imported.is_sound();
+    let text = imported.text("sluice.toml");
+    for part in [
+        "transport = \"websocket\"\n",
+        "[listener.websocket]\npath = \"*\"\norigins = [\"https://app.example\"]\n",
+        "[listener.websocket]\npath = \"*\"\norigins = [\"*\"]\n",
+        "name = \"mqtt-unix\"\naddress = \"/run/mosquitto/m.sock\"\ntransport = \"unix\"\n",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    imported.says(&["websockets_origin", "0660: listener.unix.mode"]);
+}
+
 /// No listener is served with less than it asked of its clients.
 #[test]
 fn a_listener_that_cannot_be_as_before_is_not_served() {
     for (options, why) in [
         ("psk_hint hint\n", "pre-shared keys"),
-        ("protocol websockets\n", "protocol websockets"),
+        ("protocol http_api\n", "does not speak MQTT"),
         ("certfile a.pem\n", "belong together"),
         ("certfile a.pem\nkeyfile a.key\nrequire_certificate true\n", "there is no cafile"),
         ("enable_proxy_protocol 2\n", "proxy protocol"),

@@ -273,6 +273,12 @@ fn an_upgrade_that_is_not_granted_has_an_answer_in_words() {
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{why}: {answer}");
         logged(&broker, &["refused", why]);
     }
+    let any =
+        Sluice::start(&format!("{WEBSOCKET}[listener.websocket]\npath = '*'\norigins = ['*']\n"));
+    let mut stream = dial(any.address("ws"));
+    let request = header("Origin: https://evil.example").replace("/mqtt", "/any/path");
+    stream.write_all(request.as_bytes()).expect("a broker that reads");
+    assert!(head(&mut stream).starts_with("HTTP/1.1 101 "), "any path, any origin");
     for origin in ["https://app.example", "http://broker:80", "HTTPS://BROKER:80"] {
         let mut stream = dial(broker.address("ws"));
         let request = header(&format!("Origin: {origin}"));

@@ -41,7 +41,7 @@ impl Transport {
 rows! {
     /// The upgrade of the listener above it to WebSocket, where its `transport` is `"websocket"`.
     pub struct WebSocket {
-        /// The path that clients ask for.
+        /// The path that clients ask for; `"*"`: any.
         path: String = key(Restart, "/mqtt".to_owned());
         /// Origins of pages that may connect, such as `https://app.example`; `"*"`: all. A page
         /// that comes from the host and port of the listener itself may always. A client that is no browser says no
@@ -97,7 +97,7 @@ impl WebSocket {
     /// Adds what is wrong with it; `at` is its name.
     pub(super) fn check(&self, at: &str, found: &mut Problems) {
         let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '?' | '#');
-        if !self.path.starts_with('/') || !self.path.chars().all(plain) {
+        if self.path != "*" && !(self.path.starts_with('/') && self.path.chars().all(plain)) {
             let wanted =
                 "expected a path such as \"/mqtt\": it begins with / and has no ?, # or space";
             found.add(format!("{at}.path"), format!("{wanted}, found {:?}", self.path));

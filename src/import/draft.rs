@@ -9,13 +9,15 @@ use super::report::ImportReport;
 use super::sections::{ConfigSections, bytes, seconds};
 use super::write::ImportFiles;
 
-/// Longest packet that is set: what else is bounded by default holds it.
+/// Longest packet that is set.
 pub const PACKET_MAX: u64 = 256 << 20;
 /// Sessions last for ever.
 pub const NEVER: u64 = u32::MAX as u64;
 /// Defaults of Sluice that a value is compared with.
 /// Packets.
 pub const PACKET_BYTES: u64 = 4 << 20;
+/// What all connections hold.
+pub const CONNECTION_BYTES: u64 = 48 << 20;
 pub const QUEUE_BYTES: u64 = 8 << 20;
 pub const QUEUED_BYTES: u64 = 1 << 30;
 
@@ -160,6 +162,9 @@ impl ConfigDraft {
             self.sections.set("limits.packet_bytes_max", bytes(packet));
             if packet < 64 << 10 {
                 self.sections.set("limits.connect_bytes_max", bytes(packet));
+            }
+            if packet * 2 > CONNECTION_BYTES {
+                self.sections.set("totals.connection_bytes_max", bytes(packet * 2));
             }
             if packet < 8 << 10 {
                 self.sections.set("limits.properties_bytes_max", bytes(packet));

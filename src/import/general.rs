@@ -30,7 +30,7 @@ const OPTIONS: &[(&str, Counterpart)] = &[
     ("check_retain_source", Flag("access.check_retain_source")),
     (
         "clientid_prefixes",
-        Missing("a rule may name DbClient Identifiers (client_id), but does not refuse them"),
+        Missing("a rule may name Client Identifiers (client_id), but does not refuse them"),
     ),
     ("connection_messages", Only("true", "log.level says what is logged")),
     ("enable_control_api", Only("false", "there is no control API")),

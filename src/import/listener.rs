@@ -20,20 +20,26 @@ const MISSING: &[(&str, &str)] = &[
     ),
     ("http_dir", "no files are served"),
     ("mount_point", "topics are as the clients name them"),
-    ("use_username_as_clientid", "DbClient Identifiers are as the clients name them"),
+    ("use_username_as_clientid", "Client Identifiers are as the clients name them"),
     ("websockets_headers_size", "limits of [listener.websocket] hold"),
-    ("websockets_origin", "write it yourself, listener.websocket.origins"),
 ];
 
 /// The same of what is asked of clients.
 const SECURITY_MISSING: &[(&str, &str)] = &[
-    ("allow_zero_length_clientid", "a client without DbClient Identifier is given one"),
+    ("allow_zero_length_clientid", "a client without Client Identifier is given one"),
     ("auth_plugin_deny_special_chars", "there are no plugins"),
-    ("auto_id_prefix", "DbClient Identifiers that are given are random"),
+    ("auto_id_prefix", "Client Identifiers that are given are random"),
     (plugins::PLUGIN_HARMLESS, "there are no plugins; this one asks nothing of clients"),
     (plugins::PLUGIN_UNKNOWN, "there are no plugins"),
     ("psk_file", "TLS with pre-shared keys is not there"),
 ];
+
+/// Where a listener listens.
+#[derive(Clone, Debug)]
+enum ListenPlace {
+    Address(SocketAddr),
+    Path(String),
+}
 
 /// A listener that is served.
 #[derive(Debug)]
@@ -130,38 +136,37 @@ fn section<'a>(
         }
         None
     };
-    if let Some(protocol) = block.get("protocol").filter(|protocol| protocol.value() != "mqtt") {
-        let why = match protocol.value() {
-            "websockets" => {
-                "protocol websockets: write it yourself, with transport = \"websocket\""
-            }
-            _ => "it does not speak MQTT",
-        };
-        return lost(why, report);
+    let protocol = block.get("protocol").map_or("mqtt", ConfLine::value);
+    if !matches!(protocol, "mqtt" | "websockets") {
+        return lost("it does not speak MQTT", report);
     }
-    if block.is_set("enable_proxy_protocol")
-        || block.get("enable_proxy_protocol").is_some_and(is_number)
-    {
+    if block.get("enable_proxy_protocol").is_some_and(is_on) {
         let why = "the proxy protocol: write it yourself, with proxy_protocol and trusted_proxies";
         return lost(why, report);
     }
-    let address = match address(block, head, report) {
-        Ok(address) => address,
+    let place = match place(block, head, report) {
+        Ok(place) => place,
         Err(why) => return lost(&why, report),
     };
-    let name = name(address.port(), before);
+    let name = name(&place, before);
     let tls = match tls::translate(block, &name, draft, report) {
         Ok(tls) => tls,
         Err(why) => return lost(&why, report),
     };
-    report.carried(head.place(), format!("{} is [[listener]] {name}, {address}", head.option()));
-    let mut text = format!("\n[[listener]]\nname = {}\naddress = \"{address}\"\n", quoted(&name));
+    let is_path = matches!(place, ListenPlace::Path(_));
+    if is_path && (tls.is_some() || protocol == "websockets") {
+        return lost("a unix socket speaks MQTT here, without TLS", report);
+    }
+    let mut text = opening(&name, &place, protocol, head, report);
     let security = sorted.security(block);
     let is_open = admits_anonymous(block, security, logins, head.place(), report);
     if !logins.are_steps() {
         let _ = writeln!(text, "allow_anonymous = {is_open}");
     }
     block.options().iter().for_each(|setting| option(setting, &mut text, report));
+    if protocol == "websockets" {
+        text.push_str(&websocket(block));
+    }
     if let Some(tls) = &tls {
         let _ = write!(text, "\n{tls}");
     }
@@ -172,26 +177,63 @@ fn section<'a>(
     Some(ServedListener { name, block, text })
 }
 
-fn is_number(setting: &ConfLine) -> bool {
-    setting.value().parse::<u32>().is_ok_and(|number| number > 0)
+fn is_on(setting: &ConfLine) -> bool {
+    setting.flag() == Some(true) || setting.value().parse::<u32>().is_ok_and(|number| number > 0)
+}
+
+/// The first keys of a section.
+fn opening(
+    name: &str,
+    place: &ListenPlace,
+    protocol: &str,
+    head: &ConfLine,
+    report: &mut ImportReport,
+) -> String {
+    let (address, mut transport) = match place {
+        ListenPlace::Address(address) => (address.to_string(), ""),
+        ListenPlace::Path(path) => (path.clone(), "unix"),
+    };
+    report.carried(head.place(), format!("{} is [[listener]] {name}, {address}", head.option()));
+    if transport == "unix" {
+        let why = "the file of the socket has the rights 0660: listener.unix.mode";
+        report.differs(head.place(), format!("{}: {why}", head.option()));
+    }
+    if protocol == "websockets" {
+        transport = "websocket";
+    }
+    let mut text =
+        format!("\n[[listener]]\nname = {}\naddress = {}\n", quoted(name), quoted(&address));
+    if !transport.is_empty() {
+        let _ = writeln!(text, "transport = \"{transport}\"");
+    }
+    text
+}
+
+/// `[listener.websocket]`: mosquitto upgrades on every path, and asks for no origin unless it is told one.
+fn websocket(block: &OptionBlock) -> String {
+    let origin = block.get("websockets_origin").map_or("*", ConfLine::value);
+    format!("\n[listener.websocket]\npath = \"*\"\norigins = [{}]\n", quoted(origin))
 }
 
 /// A name that no other listener has.
-fn name(port: u16, before: &[ServedListener<'_>]) -> String {
-    let first = format!("mqtt-{port}");
-    let later = (2..).map(|number| format!("mqtt-{port}-{number}"));
-    let free = std::iter::once(first)
+fn name(place: &ListenPlace, before: &[ServedListener<'_>]) -> String {
+    let first = match place {
+        ListenPlace::Address(address) => format!("mqtt-{}", address.port()),
+        ListenPlace::Path(_) => "mqtt-unix".to_owned(),
+    };
+    let later = (2..).map(|number| format!("{first}-{number}"));
+    let free = std::iter::once(first.clone())
         .chain(later)
         .find(|name| before.iter().all(|served| served.name != *name));
     free.expect("there is always another number")
 }
 
 /// Where a listener listens.
-fn address(
+fn place(
     block: &OptionBlock,
     head: &ConfLine,
     report: &mut ImportReport,
-) -> Result<SocketAddr, String> {
+) -> Result<ListenPlace, String> {
     let (port, host) = match block.head() {
         Some(head) => {
             let (port, host) = head.value().split_once(' ').unwrap_or((head.value(), ""));
@@ -200,10 +242,24 @@ fn address(
         None => (block.get("port").map_or("1883", ConfLine::value), ""),
     };
     let host = block.get("bind_address").map_or(host, ConfLine::value);
-    if host.starts_with('/') || host.starts_with("@") {
-        return Err("unix sockets are not there".to_owned());
+    if host.starts_with('/') {
+        return Ok(ListenPlace::Path(host.to_owned()));
+    }
+    if host.starts_with('@') {
+        return Err("an abstract unix socket is not there".to_owned());
     }
     let port: u16 = port.parse().map_err(|_| format!("{port} is no port"))?;
+    address(block, head, host, port, report).map(ListenPlace::Address)
+}
+
+/// The address of a listener for `host`, which may be empty or a name.
+fn address(
+    block: &OptionBlock,
+    head: &ConfLine,
+    host: &str,
+    port: u16,
+    report: &mut ImportReport,
+) -> Result<SocketAddr, String> {
     if block.get("bind_interface").is_some() && host.is_empty() {
         return Ok((Ipv4Addr::LOCALHOST, port).into());
     }
@@ -295,8 +351,12 @@ fn option(setting: &ConfLine, text: &mut String, report: &mut ImportReport) {
         "accept_protocol_versions" => {
             report.missing(place, format!("{option}: MQTT 3.1, 3.1.1 and 5 are served"));
         }
-        "port" | "bind_address" | "socket_domain" | "protocol" => {
+        "port" | "bind_address" | "socket_domain" => {
             report.carried(place, format!("{option} is in address"));
+        }
+        "protocol" => report.carried(place, format!("{option} is transport")),
+        "websockets_origin" => {
+            report.carried(place, format!("{option} is listener.websocket.origins"));
         }
         name => {
             let found = MISSING.iter().find(|(missing, _)| *missing == name);

@@ -88,7 +88,7 @@ impl Upgrade {
     fn look_at(&self, request: &Request) -> Result<String, NoUpgrade> {
         let (path, headers) = (request.uri().path(), request.headers());
         let response = create_response(request).map_err(|error| no_upgrade(&error))?;
-        if path != self.settings.path {
+        if self.settings.path != "*" && path != self.settings.path {
             return Err(NoUpgrade {
                 status: "404 Not Found",
                 reason: "WebSocket on another path",

@@ -1,7 +1,7 @@
 //! The owners of what is for all: what each has is found once for a client, when it first takes something.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use crate::config::Totals;
 use crate::message::{AllHoldings, Holdings, Identity, OwnerName};
@@ -16,8 +16,9 @@ pub(super) struct Owners {
 
 #[derive(Debug, Default)]
 struct KnownOwners {
-    by_name: BTreeMap<OwnerName, Weak<Holdings>>,
-    /// Those that are gone are forgotten when there are so many.
+    /// Kept while nothing is theirs: an owner that comes back costs no more than a look.
+    by_name: BTreeMap<OwnerName, Arc<Holdings>>,
+    /// Those that have neither clients nor messages are forgotten when there are so many.
     sweep_at: usize,
 }
 
@@ -40,16 +41,16 @@ impl Owners {
     /// What the owner of this name has.
     pub fn of(&self, name: OwnerName) -> Arc<Holdings> {
         let known = &mut *whole(self.known.lock());
-        if let Some(found) = known.by_name.get(&name).and_then(Weak::upgrade) {
-            return found;
+        if let Some(found) = known.by_name.get(&name) {
+            return found.clone();
         }
         if known.by_name.len() >= known.sweep_at {
-            known.by_name.retain(|_, holdings| holdings.strong_count() > 0);
+            known.by_name.retain(|_, holdings| Arc::strong_count(holdings) > 1);
             known.sweep_at = SWEEP_AT.max(known.by_name.len() * 2);
         }
         let is_user = matches!(name, OwnerName::User(_));
         let holdings = Arc::new(Holdings::new(is_user, &self.all));
-        known.by_name.insert(name, Arc::downgrade(&holdings));
+        known.by_name.insert(name, holdings.clone());
         holdings
     }
 

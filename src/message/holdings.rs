@@ -125,11 +125,12 @@ impl Holdings {
 
     /// It has other than `before` now.
     pub fn change(&self, of: Total, before: u64, now: u64) {
-        let kind = of as usize;
-        let unverified = (!self.is_user).then_some(&self.all.unverified[kind]);
-        for sum in [&self.amounts[kind], &self.all.all[kind]].into_iter().chain(unverified) {
-            // Modulo 2^64: what is taken away was added before.
-            sum.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
+        let (kind, by) = (of as usize, now.wrapping_sub(before));
+        // Modulo 2^64: what is taken away was added before.
+        self.amounts[kind].fetch_add(by, Ordering::Relaxed);
+        self.all.all[kind].fetch_add(by, Ordering::Relaxed);
+        if !self.is_user {
+            self.all.unverified[kind].fetch_add(by, Ordering::Relaxed);
         }
     }
 

@@ -46,7 +46,7 @@ impl<T> Shards<T> {
     ) -> Option<T> {
         let table = &mut self.tables[table_of(hash)];
         let (entry, _) = table.find_entry(hash, same).ok()?.remove();
-        if table.len() * 8 < table.capacity() {
+        if table.capacity() > KEPT && table.len() * 8 < table.capacity() {
             table.shrink_to(table.len() * 2, rehash);
         }
         Some(entry)
@@ -95,6 +95,8 @@ pub fn spread(hash: u64) -> u64 {
 }
 
 const TABLES: usize = 256;
+/// The smallest table has room for so many and stays: one entry that comes and goes would make it each time.
+const KEPT: usize = 3;
 
 #[cfg(test)]
 mod tests {

@@ -309,6 +309,26 @@ mod tests {
     }
 
     #[test]
+    fn what_a_transport_does_not_read_is_named() {
+        let tcp = |keys: &str| format!("[[listener]]\naddress = '127.0.0.1:1'\n{keys}");
+        let proxies = "trusted_proxies = ['10.0.0.1']\n";
+        let unread = "listener.0.trusted_proxies: is set, and nothing that a proxy says is read";
+        check(&tcp(proxies), &[unread]);
+        check(&tcp(&format!("{proxies}proxy_protocol = true")), &[]);
+        check(&tcp(&format!("{proxies}transport = 'websocket'")), &[]);
+        check(&tcp("proxy_protocol = true"), &["trusted_proxies names no proxy"]);
+        check(&tcp("websocket.path = '/x'"), &["say transport = \"websocket\""]);
+        check(&tcp("transport = 'websocket'\nwebsocket.path = 'x'"), &["expected a path"]);
+        let origin = "transport = 'websocket'\nwebsocket.origins = ['https://a/b']";
+        check(&tcp(origin), &["expected an origin"]);
+        let unix = "[[listener]]\naddress = '/run/a'\ntransport = 'unix'\n";
+        check(
+            &format!("{unix}{proxies}"),
+            &["listener.0.trusted_proxies: is not for a unix socket"],
+        );
+    }
+
+    #[test]
     fn a_misspelt_level_is_not_taken_for_a_module() {
         check_with(
             "log.level = \"inof\"",

@@ -251,6 +251,13 @@ impl Listener {
             found
                 .add(format!("{at}.proxy_protocol"), "is true, and trusted_proxies names no proxy");
         }
+        let is_unread = self.transport == Transport::Tcp && !self.proxy_protocol;
+        if is_unread && !self.believed().is_empty() {
+            found.add(
+                format!("{at}.trusted_proxies"),
+                "is set, and nothing that a proxy says is read here: set proxy_protocol = true",
+            );
+        }
         self.websocket.check(&format!("{at}.websocket"), found);
         self.unix.check(&format!("{at}.unix"), found);
         let mut unused = |name: &str, is_set: bool, transport: Transport| {

@@ -29,7 +29,7 @@ pub struct TcpAcceptor<C> {
 /// What lies between a connection and MQTT.
 #[derive(Debug)]
 struct Approach {
-    /// They are believed.
+    /// Proxies that are believed.
     proxies: Vec<AddressRange>,
     /// Their connections begin with a header of the PROXY protocol.
     proxy_protocol: bool,
@@ -139,7 +139,7 @@ impl Approach {
         self.proxies.iter().any(|range| range.contains(address))
     }
 
-    /// Takes a connection through all approach and serves it. `believed`: it is of a proxy that is trusted.
+    /// Takes a connection through all of it and serves it. `believed`: it is of a proxy that is trusted.
     async fn enter<C: Clock>(
         self: Arc<Self>,
         mut admitted: Admitted<C>,

@@ -90,14 +90,24 @@ impl<C: Clock> UnixAcceptor<C> {
         let user = stream.peer_cred().map(|peer| peer.uid()).ok();
         let address = user.map_or("unix".to_owned(), |user| format!("unix:uid={user}"));
         let Some(mut admitted) = self.listener.admit(address, None) else { return };
-        if self.names_users {
-            match user.and_then(|user| User::from_uid(Uid::from_raw(user)).ok().flatten()) {
-                Some(user) => admitted.set_certificate(user.name),
+        if !self.names_users {
+            return admitted.serve(stream);
+        }
+        tokio::spawn(async move {
+            // The system may ask a server in the network for it: no worker waits for that.
+            let named = tokio::task::spawn_blocking(move || name_of(user?));
+            match named.await.ok().flatten() {
+                Some(name) => admitted.set_certificate(name),
                 None => admitted.refuse_identity("the system has no name for its user"),
             }
-        }
-        admitted.serve(stream);
+            admitted.serve(stream);
+        });
     }
+}
+
+/// The name of the user with that number, if the system knows one.
+fn name_of(user: u32) -> Option<String> {
+    User::from_uid(Uid::from_raw(user)).ok().flatten().map(|user| user.name)
 }
 
 impl Drop for SocketFile {

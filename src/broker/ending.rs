@@ -32,9 +32,9 @@ impl Broker {
         kept.take();
     }
 
-    /// A parked Session of an unverified client is over because its owner has more than its share.
-    pub(crate) fn end_for_room(&self, parked: Parked, turn: &mut Turn<'_>) {
-        self.say_ended_for_room(parked.session.identity(), parked.id, turn.now);
+    /// A parked Session of an unverified client is over because its owner has more than its share of the total `key`.
+    pub(crate) fn end_for_room(&self, parked: Parked, key: &'static str, turn: &mut Turn<'_>) {
+        self.say_ended_for_room(parked.session.identity(), parked.id, key, turn.now);
         self.0.metrics.add(Counter::SessionsEndedForRoom, 1);
         self.end_session(parked, Loss::SessionEnded, turn);
     }

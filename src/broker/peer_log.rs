@@ -291,8 +291,15 @@ impl Broker {
         );
     }
 
-    /// Says that a Session of an unverified client ends to make room: one line for many of its network.
-    pub(super) fn say_ended_for_room(&self, client: &Identity, session: SessionId, now: Time) {
+    /// Says that a Session of an unverified client ends to make room below the total `key`: one line for many of
+    /// its network.
+    pub(super) fn say_ended_for_room(
+        &self,
+        client: &Identity,
+        session: SessionId,
+        key: &'static str,
+        now: Time,
+    ) {
         let network = client.network();
         let address = (network != Network::default()).then_some(&network as &dyn fmt::Display);
         let peer = Peer { address, ip: network.address(), ..Peer::default() };
@@ -303,7 +310,7 @@ impl Broker {
             now,
             peer,
             session = session.get(),
-            key = "totals.sessions_max",
+            key,
             "a disconnected session ends to make room: its address has more than its share"
         );
     }

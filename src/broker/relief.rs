@@ -76,7 +76,7 @@ impl Broker {
                 disconnected += u64::from(self.kick(&holder.client_id, Reason::QuotaExceeded));
             } else if let Some(parked) = shared.registry.end_parked(&holder.client_id) {
                 ended += 1;
-                self.end_for_room(*parked, &mut turn);
+                self.end_for_room(*parked, "totals.waiting_bytes_max", &mut turn);
             } else {
                 continue;
             }

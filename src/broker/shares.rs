@@ -41,7 +41,7 @@ pub(super) enum SessionRoom {
 }
 
 impl Shares {
-    /// Nobody has a Session; `seed` feeds the hashes.
+    /// No client has a Session; `seed` feeds the hashes.
     pub fn new(seed: u64) -> Shares {
         let hash = FixedState::with_seed(seed);
         Shares {

@@ -124,7 +124,7 @@ impl State {
             Claim::Overtaken => self.overtaken(braked, turn),
             Claim::New(id, None) => self.go_live(id, None, turn),
             Claim::New(id, Some(ends)) => {
-                turn.broker.end_for_room(*ends, turn);
+                turn.broker.end_for_room(*ends, "totals.sessions_max", turn);
                 self.go_live(id, None, turn);
             }
             Claim::Resumed { parked, clean } if clean || asked.clean_start => {

@@ -81,8 +81,12 @@ fn enters(broker: &Sluice, password: &str, is_method: bool) -> Client {
 /// All that is under `$SYS`, with the client's own.
 fn sys(client: &mut Client) -> String {
     client.subscribe(&["$SYS/#", "$SYS/broker/clients/#"], QoS::AtMostOnce);
-    client.send(&Packet::PingReq);
     let mut text = String::new();
+    // What is retained comes in several turns, and an answer to PINGREQ may come between them.
+    while !text.contains("$SYS/broker/version") {
+        text.push_str(&String::from_utf8_lossy(&client.packet()));
+    }
+    client.send(&Packet::PingReq);
     loop {
         let packet = client.packet();
         if packet == [0xD0, 0] {
@@ -103,7 +107,6 @@ fn no_secret_is_in_any_output() {
     holds_none("the ready line", &broker.printed().join("\n"));
     let mut client = enters(&broker, &password, false);
     let sys = sys(&mut client);
-    assert!(sys.contains("$SYS/broker/version"), "{sys}");
     holds_none("$SYS", &sys);
     for (secret, is_method) in [
         (format!("{password} that is wrong"), false),

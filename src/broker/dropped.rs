@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::ports::Batch;
 use super::topic_ledger::TopicClass;
 use crate::codec::QoS;
-use crate::message::{Grounds, Loss, Message, Mid, ReceiverId};
+use crate::message::{Grounds, Loss, Message, Mid, ReceiverId, RefusalKind};
 use crate::topic::TopicName;
 
 /// What a turn has lost and not yet told.
@@ -20,6 +20,10 @@ pub struct Gone {
     letters: Vec<Letter>,
     /// Receivers with an owner that may have no more, each with the limit.
     full: Vec<(Arc<str>, Grounds)>,
+    /// What is to be remembered of it.
+    fresh: Vec<FreshLoss>,
+    /// Losses beyond those.
+    unlisted: u64,
 }
 
 /// A copy that was lost, and what is still to be done about it.
@@ -38,11 +42,39 @@ pub struct Letter {
     wanted: bool,
 }
 
+/// Why a message did not arrive.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LossCause {
+    /// A copy that was routed to the receiver was lost.
+    Copy(Loss),
+    /// What the client published was refused, or at `QoS` 0 dropped, before it was routed.
+    Publish(RefusalKind),
+}
+
+/// A loss that is to be remembered.
+#[derive(Debug)]
+pub struct FreshLoss {
+    /// The receiver's name, or the publisher's; empty if there is none.
+    pub(super) receiver: Arc<str>,
+    /// The topic, cut to [`TOPIC_BYTES_MAX`]; `None` if it is not in memory.
+    pub(super) topic: Option<Arc<str>>,
+    /// Why.
+    pub(super) cause: LossCause,
+    /// How many there were.
+    pub(super) count: u64,
+}
+
 /// What one line of the log is about: the receiver's name, the class of topics, and the reason.
 pub(super) type DropLine = (Arc<str>, TopicClass, Loss);
 
 /// Topics of dead letters begin with this.
 pub(super) const DEAD: &str = "$dead/";
+/// Losses of one turn that are told apart.
+pub const TURN_MAX: usize = 256;
+/// Bytes of a topic that is remembered; a longer one is cut, and ends with [`CUT_MARK`].
+const TOPIC_BYTES_MAX: usize = 256;
+/// The end of a topic that was cut.
+pub(super) const CUT_MARK: &str = "…";
 
 impl Gone {
     /// A mailbox gave a copy up.
@@ -92,11 +124,65 @@ impl Gone {
         }
     }
 
+    /// A loss is to be remembered.
+    pub(super) fn remember(&mut self, loss: FreshLoss) {
+        if let Some(last) = self.fresh.last_mut()
+            && last.is_same(&loss)
+        {
+            last.count += loss.count;
+        } else if self.fresh.len() < TURN_MAX {
+            self.fresh.push(loss);
+        } else {
+            self.unlisted += loss.count;
+        }
+    }
+
+    /// Takes out what is to be remembered, and how much was lost beyond that.
+    pub(super) fn take_fresh(&mut self) -> (Vec<FreshLoss>, u64) {
+        (std::mem::take(&mut self.fresh), std::mem::take(&mut self.unlisted))
+    }
+
     /// Nothing was lost that is not told.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.fallen.len() | self.told.len() | self.letters.len() | self.full.len() == 0
+        let counted = self.fallen.len() | self.told.len() | self.letters.len();
+        counted | self.full.len() | self.fresh.len() == 0
     }
+}
+
+impl LossCause {
+    /// The name in logs and in `$SYS`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            LossCause::Copy(loss) => loss.name(),
+            LossCause::Publish(kind) => kind.name(),
+        }
+    }
+}
+
+impl FreshLoss {
+    /// One loss.
+    pub(super) fn new(
+        receiver: Arc<str>,
+        topic: Option<TopicName<'_>>,
+        cause: LossCause,
+    ) -> FreshLoss {
+        FreshLoss { receiver, topic: topic.map(cut), cause, count: 1 }
+    }
+
+    fn is_same(&self, other: &FreshLoss) -> bool {
+        self.cause == other.cause && self.receiver == other.receiver && self.topic == other.topic
+    }
+}
+
+/// A topic, cut at a length.
+fn cut(topic: TopicName<'_>) -> Arc<str> {
+    let topic = topic.as_str();
+    if topic.len() <= TOPIC_BYTES_MAX {
+        return topic.into();
+    }
+    let end = (0..=TOPIC_BYTES_MAX).rfind(|at| topic.is_char_boundary(*at)).unwrap_or_default();
+    format!("{}{CUT_MARK}", &topic[..end]).into()
 }
 
 /// What has become of the rows of lost copies: the proof, for [`Metrics::lose`], that no copy is counted as

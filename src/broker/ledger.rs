@@ -9,7 +9,7 @@
 //! store knows the topic of what was lost, it is asked, if there are classes of topics.
 
 use super::Broker;
-use super::dropped::{Gone, Letter, RowsEnded, is_dead};
+use super::dropped::{FreshLoss, Gone, Letter, LossCause, RowsEnded, is_dead};
 use super::mailbox::{DroppedCopies, Mailbox, Refusal};
 use super::metrics::Counter;
 use super::peer_log::{Peer, RefusalNote};
@@ -45,6 +45,8 @@ impl Broker {
             turn.batch.settled.extend(copy.mid().map(|mid| (receiver, mid)));
             return;
         };
+        let topic = copy.delivery().map(|delivery| delivery.message.topic());
+        self.note_loss(&mut turn.gone, mailbox.map(Mailbox::owner), topic, loss);
         let label = mailbox.filter(|_| loss.is_drop());
         let label = label.map(|mailbox| mailbox.drop_label(turn.settings.queue()));
         let (name, wanted) = label.unwrap_or_default();
@@ -54,7 +56,7 @@ impl Broker {
         let lost = Letter::new(receiver, loss, copy.mid());
         let lost = lost.with_copy(qos, message).with_name(name, wanted);
         // Of one that was released the topic is not asked for: the client had it.
-        self.lose(self.class_of(delivery.map(|delivery| delivery.message.topic())), lost, turn);
+        self.lose(self.class_of(topic), lost, turn);
     }
 
     /// A copy was not admitted: its mailbox has counted it.
@@ -62,18 +64,20 @@ impl Broker {
     pub(super) fn refuse_copy(
         &self,
         refusal: Refusal,
-        (receiver, qos): (ReceiverId, QoS),
+        (mailbox, qos): (&Mailbox, QoS),
         record: &mut Record<'_>,
         gone: &mut Gone,
     ) {
         let (loss, topic) = (refusal.loss(), record.topic());
         let class = self.class_of(Some(topic));
         self.0.metrics.lose(class, loss, RowsEnded::never_stored());
+        self.note_loss(gone, Some(mailbox.owner()), Some(topic), loss);
         let wanted = refusal.wants_dead_letter() && !is_dead(topic);
         let Some(name) = refusal.into_name() else { return };
         gone.tell(&name, class, loss);
         if wanted {
-            let letter = Letter::new(receiver, loss, None).with_copy(qos, Some(record.share()));
+            let letter = Letter::new(mailbox.receiver(), loss, None);
+            let letter = letter.with_copy(qos, Some(record.share()));
             gone.want_letter(letter.with_name(name, true));
         }
     }
@@ -81,18 +85,20 @@ impl Broker {
     /// A message is delivered and not retained. Its publisher is not told, so the copy that would have been
     /// retained counts as routed and lost: what was acknowledged and lost adds up.
     #[cold]
-    pub(super) fn lose_retained(&self, topic: TopicName<'_>) {
+    pub(super) fn lose_retained(&self, topic: TopicName<'_>, gone: &mut Gone) {
         let metrics = &self.0.metrics;
         metrics.add(Counter::RetainedRefused, 1);
         metrics.add(Counter::Routed, 1);
         let class = self.class_of(Some(topic));
         metrics.lose(class, Loss::NotRetained, RowsEnded::never_stored());
+        self.note_loss(gone, None, Some(topic), Loss::NotRetained);
     }
 
     /// Copies were lost all at once, with their receiver or with its connection: their mailbox has
     /// counted them.
     pub(super) fn lose_all(&self, dropped: &DroppedCopies, turn: &mut Turn<'_>) {
         let (loss, receiver) = (dropped.loss(), dropped.receiver());
+        self.note_all_lost(dropped, &mut turn.gone);
         if !self.0.metrics.topics().is_kept() {
             let mut rows = RowsEnded::default();
             dropped.visit(|_, mid| rows.settle(&mut turn.batch, receiver, mid));
@@ -108,15 +114,18 @@ impl Broker {
     /// The store has no readable message for this copy. The mailbox has counted the loss. The row is
     /// settled here, so that the copy is not restored and lost again at each start. If the store cannot be
     /// read at all, the fetch fails and nothing is settled.
-    pub(super) fn lose_unreadable(&self, receiver: ReceiverId, mid: Mid, turn: &mut Turn<'_>) {
-        let copy = Letter::new(receiver, Loss::Unreadable, Some(mid));
+    pub(super) fn lose_unreadable(&self, mailbox: &Mailbox, mid: Mid, turn: &mut Turn<'_>) {
+        self.note_loss(&mut turn.gone, Some(mailbox.owner()), None, Loss::Unreadable);
+        let copy = Letter::new(mailbox.receiver(), Loss::Unreadable, Some(mid));
         self.lose(TopicClass::OTHER, copy, turn);
     }
 
     /// Copies of a member that has left were to go back to their group, which has ended meanwhile.
     pub(super) fn lose_returned(&self, group: GroupId, copies: &[Delivery], turn: &mut Turn<'_>) {
         for copy in copies {
-            let class = self.class_of(Some(copy.message.topic()));
+            let topic = Some(copy.message.topic());
+            self.note_loss(&mut turn.gone, None, topic, Loss::GroupGone);
+            let class = self.class_of(topic);
             let lost = Letter::new(ReceiverId::group(group), Loss::GroupGone, copy.mid());
             self.lose(class, lost, turn);
         }
@@ -162,10 +171,16 @@ impl Broker {
 
     fn count_drops(&self, turn: &mut Turn<'_>) {
         for copy in turn.gone.take_fallen() {
-            let class = self.class_of_copy(copy.message().map(Message::topic), copy.mid());
+            let topic = copy.message().map(Message::topic);
+            if self.0.recent_losses.is_kept() {
+                let cause = LossCause::Copy(copy.loss());
+                turn.gone.remember(FreshLoss::new(copy.name().clone(), topic, cause));
+            }
+            let class = self.class_of_copy(topic, copy.mid());
             self.lose(class, copy, turn);
         }
         self.0.drop_log.note(turn.gone.take_told());
+        self.remember_losses(turn);
         for (receiver, grounds) in turn.gone.take_full() {
             let peer = Peer::default().client(&receiver);
             self.note_refusal(

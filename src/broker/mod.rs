@@ -30,6 +30,7 @@ mod publish_handle;
 mod queue_settings;
 mod receiver;
 mod recent;
+mod recent_losses;
 mod recovery;
 pub mod registry;
 mod relief;
@@ -62,6 +63,7 @@ use router::Router;
 use topic_ledger::TopicLedger;
 use turn::{Scratch, Turn, press};
 
+pub use dropped::LossCause;
 pub use link::{ENOUGH_UNWRITTEN, Flow, Link, NOBODY_READS, NotRead, PeerInfo, Unfinished};
 pub use listeners::ListenerId;
 pub use mailbox::{Account, Pace};
@@ -69,6 +71,7 @@ pub use peer_log::{Peer, RefusalNote};
 pub use publish::{Published, Publisher, Submission};
 pub use publish_handle::{PublishHandle, Sent};
 pub use receiver::{DeliveryOutcome, Receiver};
+pub use recent_losses::LossNote;
 pub use registry::PageStart;
 pub use view::{Batching, ClientPage, ClientView, OverloadView, View};
 
@@ -112,6 +115,7 @@ struct Shared {
     sys: sys::Sys,
     dead_letters: dead_letters::DeadLetters,
     drop_log: drop_log::DropLog,
+    recent_losses: recent_losses::RecentLosses,
     peer_log: peer_log::PeerLog,
     panicked: recovery::Panicked,
     started: Time,
@@ -154,6 +158,7 @@ impl Broker {
             sys: sys::Sys::new(now),
             dead_letters: dead_letters::DeadLetters::default(),
             drop_log: drop_log::DropLog::default(),
+            recent_losses: recent_losses::RecentLosses::default(),
             peer_log: peer_log::PeerLog::new(),
             panicked: recovery::Panicked::default(),
             started: now,

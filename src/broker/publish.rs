@@ -213,7 +213,7 @@ impl Broker {
             match self.let_in(&submission, (identity, bytes), turn) {
                 LetIn::Whole => {}
                 LetIn::LiveOnly => {
-                    self.lose_retained(submission.draft.topic);
+                    self.lose_retained(submission.draft.topic, &mut turn.gone);
                     retains = false;
                 }
                 LetIn::Not(refused) => {
@@ -344,7 +344,7 @@ impl Broker {
                 let (grant, gone) = (&mut open.grant, &mut scratch.gone);
                 if let Err(refusal) = found.mailbox().reserve(offer, &setting, grant, gone) {
                     refused += u32::from(refusal.loss().is_refusal());
-                    self.refuse_copy(refusal, (found.receiver(), qos), record, &mut scratch.gone);
+                    self.refuse_copy(refusal, (found.mailbox(), qos), record, &mut scratch.gone);
                     continue;
                 }
                 if open.grant.is_pressed() {
@@ -406,8 +406,10 @@ impl Broker {
             self.note_unrouted(Some(draft.topic), why);
         }
         if let Some(grounds) = turn.refused.take() {
+            let topic = draft.topic.as_str();
+            self.note_refused_publish(identity, topic, grounds.kind(), &mut turn.gone);
             let (client, user) = (identity.client_id.as_str(), identity.user_name.as_deref());
-            let note = RefusalNote::new(grounds).why(&"its Will").topic(draft.topic.as_str());
+            let note = RefusalNote::new(grounds).why(&"its Will").topic(topic);
             self.note_refusal(&note, &Peer::default().client(client).user(user), turn.now);
         }
     }

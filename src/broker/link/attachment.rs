@@ -12,7 +12,6 @@ use super::egress::Egress;
 use super::limits::Limits;
 use super::login::Login;
 use super::pause::Pause;
-use crate::broker::RefusalNote;
 use crate::broker::classes::Who;
 use crate::broker::mailbox::{Mailbox, Owner, Pace};
 use crate::broker::metrics::Counter;
@@ -206,15 +205,6 @@ impl Attachment {
         turn.answers.push(Answer { due, what });
     }
 
-    /// Says that a PUBLISH of the client was refused before it was routed, or its retained copy.
-    #[cold]
-    fn say_refused(&self, topic: &str, turn: &mut Turn<'_>) {
-        if let Some(grounds) = turn.refused.take() {
-            let note = RefusalNote::new(grounds).topic(topic);
-            turn.broker.note_refusal(&note, &self.peer(), turn.now);
-        }
-    }
-
     #[inline(never)]
     fn carry_out_other(&mut self, action: Action<'_>, turn: &mut Turn<'_>) {
         match action {
@@ -229,11 +219,7 @@ impl Attachment {
             Action::Ended { copy, end } => turn.broker.end_copy(&self.mailbox, &copy, end, turn),
             Action::Count(count) => turn.count(count),
             Action::Refused { grounds, topic, count } => {
-                if grounds.kind().is_of_full_filters() {
-                    turn.broker.metrics().add(Counter::FiltersRefused, count);
-                }
-                let note = RefusalNote::new(grounds).topic(topic).count(count);
-                turn.broker.note_refusal(&note, &self.peer(), turn.now);
+                self.on_refused(grounds, topic, count, turn)
             }
             Action::Send { .. } | Action::Publish { .. } => unreachable!("carried out already"),
             Action::Close { reason, kind } => {

@@ -316,7 +316,7 @@ impl Live {
         queue.fetch = None;
         for mid in mailbox.warm(found) {
             error!(client = %self.client_id(), %mid, "a message that was kept cannot be read");
-            broker.lose_unreadable(mailbox.receiver(), mid, turn);
+            broker.lose_unreadable(&mailbox, mid, turn);
         }
         true
     }

@@ -6,8 +6,9 @@ use tracing::debug;
 
 use super::PeerInfo;
 use super::attachment::Attachment;
-use crate::broker::Peer;
-use crate::broker::turn::Scratch;
+use crate::broker::metrics::Counter;
+use crate::broker::turn::{Scratch, Turn};
+use crate::broker::{Peer, RefusalNote};
 use crate::codec::{self, ConnAck, DecodeError, Packet, Properties, Reason, Version};
 use crate::message::{Grounds, RefusalKind};
 use crate::session::Policy;
@@ -29,6 +30,35 @@ impl Attachment {
         let identity = self.identity();
         let (client, user) = (identity.client_id.as_str(), identity.user_name.as_deref());
         self.origin.peer().client(client).user(user)
+    }
+
+    /// Says that a PUBLISH of the client was refused before it was routed, or its retained copy.
+    #[cold]
+    pub fn say_refused(&self, topic: &str, turn: &mut Turn<'_>) {
+        if let Some(grounds) = turn.refused.take() {
+            self.note_refused(grounds, topic, turn);
+            let note = RefusalNote::new(grounds).topic(topic);
+            turn.broker.note_refusal(&note, &self.peer(), turn.now);
+        }
+    }
+
+    /// Something that the client asked for was refused, and its connection goes on.
+    #[cold]
+    pub fn on_refused(&self, grounds: Grounds, topic: &str, count: u64, turn: &mut Turn<'_>) {
+        if grounds.kind().is_of_full_filters() {
+            turn.broker.metrics().add(Counter::FiltersRefused, count);
+        }
+        if grounds.kind() == RefusalKind::PublishTopic {
+            self.note_refused(grounds, topic, turn);
+        }
+        let note = RefusalNote::new(grounds).topic(topic).count(count);
+        turn.broker.note_refusal(&note, &self.peer(), turn.now);
+    }
+
+    /// It is among the latest losses.
+    fn note_refused(&self, grounds: Grounds, topic: &str, turn: &mut Turn<'_>) {
+        let (client, kind) = (self.identity(), grounds.kind());
+        turn.broker.note_refused_publish(client, topic, kind, &mut turn.scratch.gone);
     }
 }
 

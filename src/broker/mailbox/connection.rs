@@ -36,7 +36,7 @@ impl Mailbox {
         let loss = Loss::OfflineQos0;
         inner.lose(0, loss, waiting.len());
         inner.count_for(&self.owner, before);
-        let dropped = DroppedCopies::new(waiting, loss, self.receiver());
+        let dropped = DroppedCopies::new(waiting, loss, &self.owner);
         (inner.take_paused(), dropped)
     }
 
@@ -53,7 +53,7 @@ impl Mailbox {
         inner.closed = Some(loss);
         let all = inner.waiting.take_all();
         inner.count_for(&self.owner, before);
-        DroppedCopies::new(all, loss, self.receiver())
+        DroppedCopies::new(all, loss, &self.owner)
     }
 
     /// Tells the attached link something: its next take returns it. Returns the link's waker, to be

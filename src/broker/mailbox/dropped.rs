@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::owner::Owner;
 use super::waiting::Waiting;
 use crate::message::{Loss, Mid, ReceiverId};
 use crate::topic::TopicName;
@@ -21,6 +22,7 @@ pub struct DroppedCopies {
     waiting: Waiting,
     loss: Loss,
     receiver: ReceiverId,
+    name: Arc<str>,
 }
 
 impl Refusal {
@@ -45,8 +47,8 @@ impl Refusal {
 }
 
 impl DroppedCopies {
-    pub(super) fn new(waiting: Waiting, loss: Loss, receiver: ReceiverId) -> DroppedCopies {
-        DroppedCopies { waiting, loss, receiver }
+    pub(super) fn new(waiting: Waiting, loss: Loss, owner: &Owner) -> DroppedCopies {
+        DroppedCopies { waiting, loss, receiver: owner.receiver(), name: owner.name() }
     }
 
     /// Why.
@@ -57,6 +59,11 @@ impl DroppedCopies {
     /// The receiver.
     pub fn receiver(&self) -> ReceiverId {
         self.receiver
+    }
+
+    /// The receiver's name: a Client Identifier, or the filter of a group.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
     }
 
     /// Shows each: its topic, if its message is in memory, and its message's number, if the store keeps

@@ -134,6 +134,7 @@ impl Inner {
         self.lose(usize::from(copy.qos > QoS::AtMostOnce), loss, 1);
         let mid = copy.message.mid().filter(|_| copy.stored);
         let letter = Letter::new(full.owner.receiver(), loss, mid);
+        let letter = letter.with_name(full.owner.name(), false);
         full.gone.fall(letter.with_copy(copy.qos, Some(copy.message)));
     }
 

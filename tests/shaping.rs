@@ -4,6 +4,7 @@ mod virtual_time;
 
 use std::time::Duration;
 
+use sluicemq::broker::metrics::Timing;
 use sluicemq::codec::QoS;
 use sluicemq::config::Config;
 use sluicemq::message::Loss;
@@ -72,6 +73,33 @@ fn a_burst_of_messages_becomes_a_smooth_stream() {
         assert!(took <= Duration::from_millis(2) * 9_990 && took > SECOND * 19, "{took:?}");
         assert_eq!(town.broker.metrics().dropped(), 0);
     }
+}
+
+#[test]
+fn waits_at_a_bucket_and_the_delivery_of_every_sixteenth_copy_are_timed() {
+    let mut town = Town::new(METERS);
+    let (publisher, meter) = (town.client("p"), town.client("meter-1"));
+    town.subscribe(meter, "t", QoS::AtMostOnce);
+    for number in 0..42 {
+        town.publish(publisher, "t", &number.to_string(), QoS::AtMostOnce);
+    }
+    town.pass(SECOND);
+    let got = std::mem::take(&mut town.of(meter).got);
+    assert_numbers(&got, 0..42);
+    // The first, that comes at once, and those 6 and 22 places behind the ten that leave at once.
+    let times = town.broker.timing(Timing::Deliver).unwrap();
+    let wanted = got.iter().step_by(16).map(|got| got.at.since(BEGIN)).sum();
+    assert_eq!((times.count(), times.sum()), (3, wanted));
+    assert!(wanted > Duration::from_millis(50));
+    // What 32 copies waited for, one after the other, two milliseconds each.
+    let waits = town.broker.timing(Timing::Shaped).unwrap();
+    assert_eq!((waits.count(), waits.sum()), (32, Duration::from_millis(64)));
+    assert_eq!(waits.longest(), Duration::from_millis(2));
+    // One to which nothing is late waits for nothing.
+    let other = town.client("other");
+    town.subscribe(other, "o", QoS::AtMostOnce);
+    town.publish(publisher, "o", "x", QoS::AtMostOnce);
+    assert_eq!(town.broker.timing(Timing::Shaped).unwrap(), waits);
 }
 
 #[test]

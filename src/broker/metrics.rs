@@ -1,8 +1,10 @@
 //! Counters: many writers, summed when they are read. Every counter has its row in the `table` of
 //! metrics.
 
+mod histogram;
 mod measure;
 mod table;
+mod timing;
 
 use std::array;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -11,10 +13,13 @@ use super::dropped::RowsEnded;
 use super::topic_ledger::{TopicClass, TopicLedger, Unrouted};
 use crate::message::{Loss, RefusalKind};
 
+pub use histogram::{Histogram, Spans};
 pub(super) use measure::BrokerLoads;
 pub use measure::all;
 pub use table::{Metric, MetricKind, MetricUnit, MetricValue};
 pub(super) use table::{counters, figures};
+pub use timing::Timing;
+pub(super) use timing::{Sampler, Timings};
 
 counters! {
     Received "publish_received" Count "publish/messages/received" "PUBLISH packets received.";
@@ -138,6 +143,7 @@ impl Tally {
 pub struct Metrics {
     shards: [Shard; SHARDS],
     topics: TopicLedger,
+    timings: Timings,
     /// Refusals to peers, by [`RefusalKind`].
     refused: [AtomicU64; RefusalKind::ALL.len()],
     connected: AtomicUsize,
@@ -165,6 +171,7 @@ impl Metrics {
         Metrics {
             shards: Default::default(),
             topics,
+            timings: Timings::default(),
             refused: std::array::from_fn(|_| AtomicU64::new(0)),
             connected: AtomicUsize::new(0),
             connected_max: AtomicUsize::new(0),
@@ -266,6 +273,11 @@ impl Metrics {
     /// The ledger by class of topics.
     pub fn topics(&self) -> &TopicLedger {
         &self.topics
+    }
+
+    /// How long what the broker itself times takes.
+    pub(super) fn timings(&self) -> &Timings {
+        &self.timings
     }
 
     /// Copies dropped by the policy of a queue or because the memory was full: what mosquitto counts.

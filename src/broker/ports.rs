@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-pub use super::store_figures::StoreFigures;
+pub use super::store_figures::{StoreFigures, StoreTimes};
 use crate::codec::{QoS, Reason};
 use crate::message::{GroupId, Message, Meter, Mid, ReceiverId, SessionId, SubscriptionIds};
 use crate::session::{Op, WillMessage};
@@ -80,6 +80,11 @@ pub trait Store: Send + Sync {
 
     /// Its figures; none for a store that keeps nothing to be counted.
     fn figures(&self) -> Option<StoreFigures> {
+        None
+    }
+
+    /// How long it takes for what it does; none for a store that keeps nothing.
+    fn times(&self) -> Option<StoreTimes> {
         None
     }
 

@@ -1,6 +1,15 @@
 //! The figures of a store, each with its row in the table of metrics.
 
-use super::metrics::figures;
+use super::metrics::{Spans, figures};
+
+/// How long a store took for what it did, since the start.
+#[derive(Clone, Debug)]
+pub struct StoreTimes {
+    /// From handing in to durable, of the first batch of each commit.
+    pub commit: Spans,
+    /// Flushes of the disk.
+    pub flush: Spans,
+}
 
 figures! {
     /// What a store says of itself: plain numbers, since the start or now. See `docs/sys-topics.md`.

@@ -10,7 +10,7 @@ use std::task::Waker;
 use super::Broker;
 use super::dropped::Gone;
 use super::mailbox::Mailbox;
-use super::metrics::{Counter, Tally};
+use super::metrics::{Counter, Sampler, Tally};
 use super::overload::Pressure;
 use super::pending_pushes::PendingPushes;
 use super::ports::{Batch, Receipt};
@@ -90,6 +90,7 @@ pub struct Scratch {
     /// The rules for queues, as this turn has found them.
     pub(super) settings: Arc<QueueSettings>,
     pub(super) tally: Tally,
+    pub(super) sampler: Sampler,
     pub(super) recent: Recent,
     pub(super) pending_pushes: PendingPushes,
     pub(super) wakers: Vec<Waker>,

@@ -20,7 +20,7 @@ use super::engine::{Blob, Engine, Lookup, RowBatch, StoreError, Visit};
 use super::facts::{self, GROUPS, MESSAGES, RowKey, RowKind, SESSIONS};
 use crate::broker::ports::{
     Batch, Fact, Fetch, Marker, Progress, Publication, Receipt, Refused, Store, StoreFigures,
-    Strain,
+    StoreTimes, Strain,
 };
 use crate::message::{Meter, Mid, ReceiverId, SessionId};
 use crate::session::WillMessage;
@@ -81,6 +81,11 @@ pub trait Rows: Send + Sync + 'static {
 
     /// Their figures, if they have any.
     fn figures(&self) -> Option<StoreFigures> {
+        None
+    }
+
+    /// How long they took for what they did, if they know.
+    fn times(&self) -> Option<StoreTimes> {
         None
     }
 
@@ -261,6 +266,10 @@ impl<R: Rows> Store for DurableStore<R> {
 
     fn figures(&self) -> Option<StoreFigures> {
         self.shared.rows.figures()
+    }
+
+    fn times(&self) -> Option<StoreTimes> {
+        self.shared.rows.times()
     }
 
     fn keeps_will(&self, id: SessionId) -> bool {

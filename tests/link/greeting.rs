@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sluicemq::broker::metrics::Counter;
+use sluicemq::broker::metrics::{Counter, Timing};
 use sluicemq::broker::ports::Refused;
 use sluicemq::broker::turn::Scratch;
 use sluicemq::message::RefusalKind;
@@ -47,6 +47,8 @@ fn connack_waits_for_the_receipt_of_the_will() {
         world.store.hold(false);
         assert!(world.poll().read);
         assert_eq!(world.said()[0], 0x20);
+        let times = world.broker.timing(Timing::Connack).unwrap();
+        assert_eq!((times.count(), times.sum()), (1, PATIENCE - Duration::from_millis(1)));
         // The wait was not the client's silence.
         world.client.now = world.client.now.after(Duration::from_secs(14));
         assert!(!world.poll().close);
@@ -58,6 +60,8 @@ fn without_a_will_and_a_session_that_lasts_connack_waits_for_nothing() {
     for connect in WITHOUT {
         let mut world = World::with_store_on_hold(connect);
         assert_eq!(world.said()[0], 0x20);
+        let times = world.broker.timing(Timing::Connack).unwrap();
+        assert_eq!((times.count(), times.sum()), (1, Duration::ZERO));
     }
 }
 
@@ -75,6 +79,7 @@ fn a_connect_that_the_store_does_not_confirm_in_time_is_refused_and_its_will_wit
             assert_eq!(world.said(), hex(busy));
             let metrics = world.broker.metrics();
             assert_eq!(metrics.sum(Counter::ConnectsRefused), 1);
+            assert_eq!(world.broker.timing(Timing::Connack).unwrap().count(), 0);
             assert_eq!(metrics.refused(RefusalKind::ConnackTimeout), 1);
             assert_eq!(world.broker.view().retained.0, 0, "the Will is not published");
             assert_eq!(world.store.wills(), (usize::from(withdraws), usize::from(withdraws)));

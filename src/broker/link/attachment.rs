@@ -8,7 +8,7 @@ use tracing::debug;
 
 use super::Origin;
 use super::coalesce::Coalesce;
-use super::egress::Egress;
+use super::egress::{Egress, Hold};
 use super::limits::Limits;
 use super::login::Login;
 use super::pause::Pause;
@@ -74,6 +74,7 @@ pub(super) struct FlowState {
     pub overload_limit: Option<Box<LeakyBucket>>,
     /// When it was last given something, where that matters.
     pub coalesce: Coalesce,
+    pub hold: Hold,
 }
 
 /// A PUBLISH of the client, as its Session hands it over.

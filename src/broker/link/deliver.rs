@@ -153,6 +153,11 @@ impl Live {
         let pacing = Pacing::of(&self.attachment, turn.now);
         let Allowance { messages, bytes } = pacing.allowance;
         let held = pacing.allowance.is_none();
+        if let Some(flow) = self.attachment.flow.as_mut().filter(|_| !held)
+            && let Some(waited) = flow.hold.end(turn.now)
+        {
+            turn.broker.metrics().timings().shaped.note(waited);
+        }
         let max = if pass.copies < COPIES_MAX { TAKE_MAX.min(messages) } else { 0 };
         let bytes = pass.room_left(turn).min(bytes);
         let room = self.session.room(pass.cx, turn.pressure.level(), bytes);
@@ -219,6 +224,7 @@ impl Live {
     fn hand_over(&mut self, cx: &Context<'_>, turn: &mut Turn<'_>) {
         let plain = self.attachment.flow.is_none();
         let mut drained = std::mem::take(&mut turn.drained);
+        turn.scratch.sampler.pass(&drained, turn.now, &turn.broker.metrics().timings().deliver);
         let mut rest = OnTheWay(drained.drain(..));
         for delivery in rest.0.by_ref() {
             if !plain && self.too_old(&delivery, turn.now) {
@@ -278,6 +284,9 @@ impl Live {
         let by_itself = self.attachment.is_held_by_itself(now);
         if let Some(shaper) = self.attachment.shaper_mut() {
             shaper.set_waits(waits && by_itself, now);
+        }
+        if let Some(flow) = &mut self.attachment.flow {
+            flow.hold.note(waits, now);
         }
         if !waits {
             self.attachment.exit(turn);

@@ -12,6 +12,22 @@ use crate::broker::pools::{EgressPool, EgressSlot};
 use crate::shape::{Allowance, Clearance};
 use crate::time::Time;
 
+/// Since when copies for a client wait at buckets, its own or those that it shares.
+#[derive(Debug, Default)]
+pub(super) struct Hold(Option<Time>);
+
+impl Hold {
+    /// Buckets let nothing leave now; `waits`: there is something that could.
+    pub fn note(&mut self, waits: bool, now: Time) {
+        self.0 = if waits { self.0.or(Some(now)) } else { None };
+    }
+
+    /// Buckets let something leave now: how long it waited, if it did.
+    pub fn end(&mut self, now: Time) -> Option<Duration> {
+        self.0.take().map(|since| now.since(since))
+    }
+}
+
 /// A client's slots in the egress pools, in the order in which it passes them.
 #[derive(Debug)]
 pub(super) struct Egress {

@@ -34,6 +34,7 @@ pub(super) struct Opening {
     pub(super) asked: Option<Applicant>,
     pub(super) stage: Stage,
     pub deadline: Time,
+    begun: Time,  // When CONNECT came.
     queued: bool, // Its check waited for its turn when the deadline was set.
 }
 
@@ -178,7 +179,7 @@ impl State {
         }
         let origin = Origin::new(&peer.address, peer.listener);
         let step = begin(connect, client_id.as_str(), (&peer, &origin), turn);
-        let asked = Applicant {
+        let asked = Some(Applicant {
             client_id,
             assigned,
             clean_start: connect.clean_start,
@@ -191,10 +192,9 @@ impl State {
             user_name: connect.user_name.map(Into::into),
             certificate: peer.certificate.as_deref().map(Into::into),
             voucher: peer.voucher,
-        };
+        });
         let deadline = turn.now.after(turn.broker.policy().limits.auth_timeout.0);
-        let mut opening =
-            Opening { asked: Some(asked), stage: Stage::Over, deadline, queued: false };
+        let mut opening = Opening { asked, deadline, begun: turn.now, ..Opening::default() };
         match step {
             AuthStep::Exchange(exchange) => {
                 opening.queued = exchange.is_queued();
@@ -380,7 +380,7 @@ impl State {
         turn.broker.metrics().connect();
         let Phase::Live(live) = &mut self.phase else { return };
         live.set_standing(accepted.details, turn);
-        let greeted = live.greet(&connack, waits, turn);
+        let greeted = live.greet(&connack, (opening.begun, waits), turn);
         if greeted && present {
             live.review(turn);
         }

@@ -19,8 +19,8 @@ pub(super) enum Pause {
     /// A PUBLISH waits, unread, because the broker is overloaded.
     Overload { until: Time },
     /// CONNACK waits for the store: so long at most, then CONNECT is refused, and its Session is what it
-    /// was before.
-    Greeting { until: Time, before: Option<Before> },
+    /// was before. `begun`: when CONNECT came.
+    Greeting { until: Time, begun: Time, before: Option<Before> },
     /// Filters of its last packet are still to be served.
     Filters(FiltersLeft),
 }

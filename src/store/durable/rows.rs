@@ -4,7 +4,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::Rows;
-use crate::broker::ports::{Progress, Refused, StoreFigures, Strain};
+use crate::broker::ports::{Progress, Refused, StoreFigures, StoreTimes, Strain};
 use crate::store::engine::{Blob, Engine, Lookup, RowBatch, StoreError, Visit};
 
 impl Rows for Engine {
@@ -74,6 +74,10 @@ impl Rows for Engine {
             failed: stats.poisoned.is_some().into(),
             table_failed: stats.table_failed.is_some().into(),
         })
+    }
+
+    fn times(&self) -> Option<StoreTimes> {
+        Some(Engine::times(self))
     }
 
     fn scan(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {

@@ -64,7 +64,7 @@ use shared::EngineShared;
 use spares::Keeper;
 use start::{EngineParts, Site};
 
-use crate::broker::ports::{Progress, Refused, Strain};
+use crate::broker::ports::{Progress, Refused, StoreTimes, Strain};
 use crate::time::{Clock, SystemClock, Time};
 
 pub use error::StoreError;
@@ -219,6 +219,11 @@ impl Engine {
     /// or of what is still under way; and the bytes handed in and not yet written.
     pub fn strain(&self) -> Strain {
         self.shared.strain()
+    }
+
+    /// How long commits and flushes took.
+    pub fn times(&self) -> StoreTimes {
+        self.shared.times()
     }
 
     /// Figures of the store.

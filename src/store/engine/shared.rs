@@ -16,11 +16,12 @@ use super::capacity::{Capacity, Shut};
 use super::error::StoreError;
 use super::options::Options;
 use super::schedule::Schedule;
-use super::stats::{Histogram, Stats};
+use super::stats::Stats;
 use super::table::{Table, TableError};
 use super::tail::{Lookup, Tail};
 use super::waiters::Waiters;
-use crate::broker::ports::{Progress, Strain};
+use crate::broker::metrics::Histogram;
+use crate::broker::ports::{Progress, StoreTimes, Strain};
 use crate::config::Durability;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex, MutexGuard, whole};
@@ -229,12 +230,18 @@ impl EngineShared {
         Strain { commit: waits.max(longest), unwritten: self.room.used().0 as u64 }
     }
 
+    /// How long commits and flushes took.
+    pub fn times(&self) -> StoreTimes {
+        let figures = self.figures();
+        StoreTimes { commit: figures.commit.spans(), flush: figures.flush.spans() }
+    }
+
     /// Figures of this store.
     pub fn stats(&self) -> Stats {
         let mut stats = {
             let figures = self.figures();
-            let (flush, commit) = (figures.flush.quantiles(), figures.commit.quantiles());
-            Stats { flush, commit, ..figures.stats.clone() }
+            let (flush, commit) = (figures.flush.spans(), figures.commit.spans());
+            Stats { flush: flush.into(), commit: commit.into(), ..figures.stats.clone() }
         };
         let tail = self.tail();
         let promised = self.promised.load(Ordering::Acquire);
@@ -261,9 +268,9 @@ impl Figures {
         self.stats.bytes += bytes as u64;
         self.stats.frames_max = self.stats.frames_max.max(frames as u64);
         if let Some(flush) = flush {
-            self.flush.add(flush);
+            self.flush.note(flush);
         }
-        self.commit.add(all);
+        self.commit.note(all);
         self.longest = self.longest.max(all);
     }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::broker::metrics::Spans;
+
 /// Figures of a store, as plain data.
 #[derive(Clone, Debug, Default)]
 pub struct Stats {
@@ -60,7 +62,7 @@ pub struct Stats {
 /// Times of something that happens often.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Quantiles {
-    /// Half of them took no longer, give or take an eighth.
+    /// Half of them took no longer, give or take a tenth.
     pub p50: Duration,
     /// 99 of 100 took no longer.
     pub p99: Duration,
@@ -68,87 +70,8 @@ pub struct Quantiles {
     pub max: Duration,
 }
 
-/// Times, counted in classes that each are an eighth wider than the one before.
-#[derive(Clone, Debug)]
-pub(super) struct Histogram {
-    classes: Box<[u64; CLASSES]>,
-    count: u64,
-    max: Duration,
-}
-
-impl Default for Histogram {
-    fn default() -> Histogram {
-        Histogram { classes: Box::new([0; CLASSES]), count: 0, max: Duration::ZERO }
-    }
-}
-
-impl Histogram {
-    pub fn add(&mut self, time: Duration) {
-        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        self.classes[class_of(nanos)] += 1;
-        self.count += 1;
-        self.max = self.max.max(time);
-    }
-
-    pub fn quantiles(&self) -> Quantiles {
-        Quantiles { p50: self.quantile(50), p99: self.quantile(99), max: self.max }
-    }
-
-    fn quantile(&self, percent: u64) -> Duration {
-        let wanted = (self.count * percent).div_ceil(100);
-        let mut seen = 0;
-        for (class, count) in self.classes.iter().enumerate() {
-            seen += count;
-            if seen >= wanted && seen > 0 {
-                return Duration::from_nanos(upper_end(class)).min(self.max);
-            }
-        }
-        Duration::ZERO
-    }
-}
-
-/// Eight classes for each power of two.
-fn class_of(nanos: u64) -> usize {
-    let nanos = nanos.max(8);
-    let power = nanos.ilog2();
-    let eighth = (nanos >> (power - 3)) & 7;
-    (((power - 3) * 8) as usize + eighth as usize).min(CLASSES - 1)
-}
-
-fn upper_end(class: usize) -> u64 {
-    let (power, eighth) = (class / 8, class as u64 % 8);
-    ((eighth + 9) << power) - 1
-}
-
-/// Up to 2^43 ns, more than two hours.
-const CLASSES: usize = 8 * 41;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quantiles_are_right_to_an_eighth() {
-        let mut times = Histogram::default();
-        assert_eq!(times.quantiles(), Quantiles::default());
-        for micros in 1..=1000 {
-            times.add(Duration::from_micros(micros));
-        }
-        let found = times.quantiles();
-        let close = |found: Duration, wanted: u128| {
-            found.as_micros() >= wanted && found.as_micros() * 8 <= wanted * 9 + 8
-        };
-        assert!(close(found.p50, 500), "{found:?}");
-        assert!(close(found.p99, 990), "{found:?}");
-        assert_eq!(found.max, Duration::from_millis(1));
-    }
-
-    #[test]
-    fn every_time_is_within_its_class() {
-        for nanos in (0..1 << 20).chain([1 << 40, (1 << 43) - 1]) {
-            let class = class_of(nanos);
-            assert!(upper_end(class) >= nanos, "{nanos}");
-            assert!(class == 0 || upper_end(class - 1) < nanos, "{nanos}");
-        }
+impl From<Spans> for Quantiles {
+    fn from(spans: Spans) -> Quantiles {
+        Quantiles { p50: spans.quantile(50), p99: spans.quantile(99), max: spans.longest() }
     }
 }

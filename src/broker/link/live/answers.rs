@@ -18,16 +18,20 @@ impl Live {
     /// CONNACK; `false` if it does not fit the client's Maximum Packet Size. While it waits for the store
     /// nothing is read: what follows a refused CONNECT is not processed `[MQTT5-3.1.4-6]`.
     ///
+    /// - `begun`: when CONNECT came.
     /// - `before`: what its Session was, if CONNECT has changed what the store remembers.
     pub fn greet(
         &mut self,
         connack: &ConnAck<'_>,
-        before: Option<Before>,
+        (begun, before): (Time, Option<Before>),
         turn: &mut Turn<'_>,
     ) -> bool {
         let packet = Packet::ConnAck(Box::new(connack.clone()));
         if before.is_none() && self.attachment.queue.is_none() {
             self.attachment.greeted = self.send(&packet, turn);
+            if self.attachment.greeted {
+                turn.broker.metrics().timings().connack.note(turn.now.since(begun));
+            }
             return self.attachment.greeted;
         }
         let mut bytes = Vec::new();
@@ -38,7 +42,7 @@ impl Live {
         let what = Owed::Bytes(bytes.into_boxed_slice());
         turn.answers.push(Answer { due: Due::Newest, what });
         let until = turn.now.after(turn.broker.policy().limits.connect_timeout.0);
-        self.attachment.pause = Some(Box::new(Pause::Greeting { until, before }));
+        self.attachment.pause = Some(Box::new(Pause::Greeting { until, begun, before }));
         true
     }
 
@@ -128,7 +132,7 @@ impl Live {
         match owed {
             Owed::Bytes(bytes) => {
                 if !self.attachment.greeted {
-                    self.note_greeted(turn.now);
+                    self.note_greeted(turn);
                 }
                 turn.tally.add(Counter::Packets, 1);
                 turn.out.extend_from_slice(&bytes);
@@ -144,9 +148,13 @@ impl Live {
 
     /// CONNACK has left: it is the first of the answers. From now on its client is read.
     #[cold]
-    fn note_greeted(&mut self, now: Time) {
+    fn note_greeted(&mut self, turn: &Turn<'_>) {
+        let now = turn.now;
         self.attachment.greeted = true;
-        self.attachment.pause = None;
+        let pause = self.attachment.pause.take();
+        if let Some(Pause::Greeting { begun, .. }) = pause.as_deref() {
+            turn.broker.metrics().timings().connack.note(now.since(*begun));
+        }
         self.session.touch(now);
     }
 

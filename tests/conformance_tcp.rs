@@ -7,6 +7,9 @@ mod script;
 mod messages;
 #[path = "script/process.rs"]
 mod process;
+#[cfg(feature = "quic")]
+#[path = "wire/quic.rs"]
+mod quic;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -30,7 +33,9 @@ fn main() -> ExitCode {
         }
     };
     let untimed = |script: &Script| !script.timed();
-    report.play("tls", &Processes { carrier: Carrier::Tls(certificates) }, untimed);
+    report.play("tls", &Processes { carrier: Carrier::Tls(certificates.clone()) }, untimed);
+    #[cfg(feature = "quic")]
+    report.play("quic", &Processes { carrier: Carrier::Quic(certificates) }, untimed);
     report.play("websocket", &Processes { carrier: Carrier::WebSocket }, untimed);
     report.play("unix", &Processes { carrier: Carrier::Unix }, untimed);
     report.end()

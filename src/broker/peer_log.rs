@@ -94,6 +94,7 @@ enum Event {
     Refused(RefusalKind),
     Connected,
     Disconnected,
+    Moved,
     Braked,
     EndedForOwner,
     EndedForRoom,
@@ -229,6 +230,18 @@ impl Broker {
             key = note.grounds.key(),
             count = (note.count > 1).then_some(note.count),
             "refused"
+        );
+    }
+
+    /// Says that a connection, which was at `from`, is at another address now.
+    pub fn note_moved(&self, peer: &Peer<'_>, from: &dyn fmt::Display, now: Time) {
+        say!(
+            self,
+            Event::Moved,
+            now,
+            peer,
+            from = display(from),
+            "the address of a client changed"
         );
     }
 
@@ -424,7 +437,7 @@ impl PeerLog {
 
 impl Event {
     fn is_of_connections(self) -> bool {
-        matches!(self, Event::Connected | Event::Disconnected)
+        matches!(self, Event::Connected | Event::Disconnected | Event::Moved)
     }
 
     fn lines_max(self) -> u32 {
@@ -436,6 +449,7 @@ impl Event {
             Event::Refused(kind) => kind.name(),
             Event::Connected => "connected",
             Event::Disconnected => "disconnected",
+            Event::Moved => "moved",
             Event::Braked => "takeovers braked",
             Event::EndedForRoom => "session of an unverified client ended to make room",
             Event::EndedForOwner => "session of an unverified user ended",

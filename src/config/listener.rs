@@ -30,8 +30,9 @@ rows! {
         /// Address and port, such as `127.0.0.1:1883`; port 0 takes a free one. Of a unix socket, the path of its
         /// file, such as `/run/sluice/mqtt.sock`.
         address: String = key(Restart, String::new()).required("127.0.0.1:1883".to_owned());
-        /// What carries MQTT: `"tcp"`; `"websocket"`, messages of a WebSocket (`[listener.websocket]`); `"unix"`, a
-        /// unix socket (`[listener.unix]`). With `[listener.tls]` the first two come through TLS.
+        /// What carries MQTT: `"tcp"`; `"websocket"`, messages of a WebSocket (`[listener.websocket]`); `"quic"`, the
+        /// stream of a QUIC connection; `"unix"`, a unix socket (`[listener.unix]`). With `[listener.tls]` the first
+        /// two come through TLS; QUIC needs it.
         transport: Transport = key(Restart, Transport::Tcp).words::<Transport>();
         /// Clients without a user name are admitted. If it is not set, they are admitted unless there is
         /// an `auth.password_file`. Where there is `[[auth.step]]`, that says it. For an address that is not loopback and asks for neither passwords
@@ -52,7 +53,7 @@ rows! {
         /// Connections of `trusted_proxies` begin with a header of the PROXY protocol, version 1 or 2. A header
         /// from another address is garbage.
         proxy_protocol: bool = key(Restart, false);
-        /// A connection on which nothing comes for this long is probed by TCP, so that a client that has
+        /// A connection on which nothing comes for this long is probed by TCP or QUIC, so that a client that has
         /// vanished is missed also if its Keep Alive is 0, and its Will is sent; `"0s"` is off. Probes wake
         /// a device that sleeps: set it above the longest sleep of devices that have no Keep Alive.
         tcp_keepalive: Span = key(Restart, Span::secs(600)).range(Span::secs(0)..=Span::secs(32_767));
@@ -106,10 +107,11 @@ rows! {
         identity: CertificateIdentity =
             key(Restart, CertificateIdentity::None).words::<CertificateIdentity>();
         /// Handshakes that compute at once; further ones wait. A handshake that waits for its peer does not
-        /// count.
+        /// count. Over QUIC: handshakes under way; the clients of further ones must first show that their address is
+        /// theirs.
         handshakes_max: u32 = key(Restart, 256).range(1..=100_000);
         /// A client whose first message (ClientHello) is not all there so long after its first byte is
-        /// closed; `limits.connect_timeout` holds for the whole handshake.
+        /// closed; `limits.connect_timeout` holds for the whole handshake. Not for QUIC.
         hello_timeout: Span = key(Restart, Span::secs(5)).range(TIMEOUT);
         /// Plaintext in a TLS record of ours, in bytes: less for devices whose buffers are smaller than
         /// 16 KiB. A client that asks for less by `max_fragment_length` or `record_size_limit` gets less.
@@ -220,7 +222,7 @@ impl Listener {
                 true
             } else {
                 let Some(address) = listener.check_address(&at, &taken, found) else { continue };
-                taken.push(address);
+                taken.push((address, listener.transport.is_udp()));
                 address.ip().is_loopback()
             };
             if auth.step.is_empty() {
@@ -269,15 +271,23 @@ impl Listener {
         };
         unused("websocket", self.websocket != WebSocket::default(), Transport::WebSocket);
         unused("unix", self.unix != UnixSocket::default(), Transport::Unix);
-        if self.transport == Transport::Unix {
-            let is_set = [
-                ("tls", self.tls.is_some()),
-                ("proxy_protocol", self.proxy_protocol),
-                ("trusted_proxies", self.trusted_proxies.is_some()),
-            ];
-            for (key, _) in is_set.into_iter().filter(|(_, is_set)| *is_set) {
-                found.add(format!("{at}.{key}"), "is not for a unix socket");
-            }
+        let (is_quic, is_unix) =
+            (self.transport == Transport::Quic, self.transport == Transport::Unix);
+        let foreign = [
+            ("tls", self.tls.is_some() && is_unix),
+            ("proxy_protocol", self.proxy_protocol && (is_unix || is_quic)),
+            ("trusted_proxies", self.trusted_proxies.is_some() && (is_unix || is_quic)),
+        ];
+        for (key, _) in foreign.into_iter().filter(|(_, is_set)| *is_set) {
+            let what = if is_unix { "a unix socket" } else { "QUIC" };
+            found.add(format!("{at}.{key}"), format!("is not for {what}"));
+        }
+        if is_quic && self.tls.is_none() {
+            found.add(at, "QUIC is never without TLS: it needs [listener.tls]");
+        }
+        if is_quic && !cfg!(feature = "quic") {
+            let problem = "this program was built without the feature quic";
+            found.add(format!("{at}.transport"), problem);
         }
     }
 
@@ -298,7 +308,7 @@ impl Listener {
     fn check_address(
         &self,
         at: &str,
-        taken: &[SocketAddr],
+        taken: &[(SocketAddr, bool)],
         found: &mut Problems,
     ) -> Option<SocketAddr> {
         let key = format!("{at}.address");
@@ -307,7 +317,9 @@ impl Listener {
             found.add(key, format!("expected {wanted}, found {:?}", self.address));
             return None;
         };
-        if let Some(other) = taken.iter().find(|other| collide(**other, address)) {
+        let is_udp = self.transport.is_udp();
+        let mut same = taken.iter().filter(|(_, other)| *other == is_udp).map(|(other, _)| *other);
+        if let Some(other) = same.find(|other| collide(*other, address)) {
             found.add(key, format!("{address} is taken by another listener ({other})"));
         }
         Some(address)

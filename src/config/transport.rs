@@ -15,6 +15,8 @@ pub enum Transport {
     Tcp,
     /// Messages of a WebSocket, over one of these.
     WebSocket,
+    /// The one stream of a QUIC connection.
+    Quic,
     /// A unix socket: a file of this machine.
     Unix,
 }
@@ -25,14 +27,20 @@ impl Transport {
         match self {
             Transport::Tcp => "tcp",
             Transport::WebSocket => "websocket",
+            Transport::Quic => "quic",
             Transport::Unix => "unix",
         }
+    }
+
+    /// Its packets are those of UDP: the ports of TCP are others.
+    pub fn is_udp(self) -> bool {
+        self == Transport::Quic
     }
 
     /// What is spoken through TLS, by its name in ALPN.
     pub fn within_tls(self) -> &'static str {
         match self {
-            Transport::Tcp | Transport::Unix => "mqtt",
+            Transport::Tcp | Transport::Quic | Transport::Unix => "mqtt",
             Transport::WebSocket => "http/1.1",
         }
     }
@@ -117,4 +125,18 @@ fn is_origin(text: &str) -> bool {
     text == "*"
         || text == "null"
         || text.split_once("://").is_some_and(|(scheme, rest)| !scheme.is_empty() && host(rest))
+}
+
+#[cfg(test)]
+#[cfg(not(feature = "quic"))]
+mod tests {
+    use crate::config::Config;
+
+    #[test]
+    fn a_build_without_quic_says_so() {
+        let text = "[[listener]]\naddress = '127.0.0.1:14567'\ntransport = 'quic'\n";
+        let config: Config = toml::from_str(text).unwrap();
+        let said = format!("{:?}", config.check().unwrap_err());
+        assert!(said.contains("this program was built without the feature quic"), "{said}");
+    }
 }

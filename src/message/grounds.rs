@@ -86,6 +86,10 @@ refusals! {
         "The upgrade to WebSocket took too long.";
     WebSocketFrame "websocket_frame" ""
         "A frame that breaks a rule of WebSocket, or a text frame.";
+    Quic "quic" ""
+        "A connection of QUIC that breaks a rule, or that the client gives up before MQTT begins.";
+    QuicTimeout "quic_timeout" "limits.connect_timeout"
+        "The client of a QUIC connection opens no stream in time.";
     NotMqtt "not_mqtt" ""
         "The first bytes are no CONNECT.";
     ProtocolLevel "protocol_level" ""

@@ -1,7 +1,7 @@
 //! What every listener does with a connection, whatever carries its bytes: count it against the
 //! listener's limits, bound its handshakes, serve it in a task of its own.
 //!
-//! A transport is a file beside this one ([`tcp`](super::tcp) today). It opens its socket, asks
+//! A transport is a file beside this one ([`tcp`](super::tcp), [`unix`](super::unix)). It opens its socket, asks
 //! [`OpenListener::admit`] for every connection, runs its handshakes (TLS, an upgrade) in
 //! [`Admitted::handshake`], and hands a stream of bytes to [`Admitted::serve`].
 
@@ -20,9 +20,8 @@ use tracing::{debug, warn};
 use super::addresses::Addresses;
 use super::serve::{Serve, ServeContext, serve};
 use super::sockets::{SocketRoom, Sockets};
-use super::tls::HandshakeError;
+use super::tls::{CertificateDer, CertificateUser, HandshakeError, LiveTls};
 use crate::broker::overload::SLOW;
-use crate::broker::ports::Voucher;
 use crate::broker::{Link, ListenerId, Peer, PeerInfo, RefusalNote};
 use crate::codec::Reason;
 use crate::config::Listener;
@@ -39,6 +38,8 @@ pub struct OpenListener<C> {
     anonymous: bool,
     connections_max: u32,
     rates: Rates,
+    /// What its connections take of the open files that the system permits.
+    sockets: Arc<Sockets>,
     admitted: OpenCount,
     /// Connections that are answered with a refusal.
     refused: OpenCount,
@@ -56,6 +57,31 @@ pub struct Admitted<C> {
     counted: CountedConnection,
     /// The rates of addresses, which the client's own is asked of if a proxy says it.
     each: Option<AddressRates>,
+}
+
+/// Where a listener with an address is to be opened.
+#[derive(Clone, Copy, Debug)]
+pub struct Bind {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// Of every IPv6 address not the IPv4 addresses too: another listener has the port there.
+    pub only_v6: bool,
+}
+
+/// Says in the log that a peer has moved to another address.
+#[cfg(feature = "quic")]
+pub struct PeerMoves<C> {
+    shared: Arc<ServeContext<C>>,
+    listener: Option<ListenerId>,
+}
+
+#[cfg(feature = "quic")]
+impl<C: Clock> PeerMoves<C> {
+    /// It has moved.
+    pub fn note(&self, from: SocketAddr, to: SocketAddr) {
+        let peer = Peer::at(&to, Some(to.ip())).on(self.listener);
+        self.shared.broker.note_moved(&peer, &from, self.shared.clock.now());
+    }
 }
 
 /// New connections a second, in all and from each address.
@@ -86,6 +112,27 @@ impl<C: Clock> OpenListener<C> {
         name: &str,
         anonymous: bool,
     ) -> OpenListener<C> {
+        let sockets = shared.sockets.clone();
+        OpenListener::with(shared, settings, (name, anonymous), sockets)
+    }
+
+    /// The same, if one socket is that of all its connections.
+    #[cfg(feature = "quic")]
+    pub fn of_one_socket(
+        shared: &Arc<ServeContext<C>>,
+        settings: &Listener,
+        name: &str,
+        anonymous: bool,
+    ) -> OpenListener<C> {
+        OpenListener::with(shared, settings, (name, anonymous), Arc::default())
+    }
+
+    fn with(
+        shared: &Arc<ServeContext<C>>,
+        settings: &Listener,
+        (name, anonymous): (&str, bool),
+        sockets: Arc<Sockets>,
+    ) -> OpenListener<C> {
         OpenListener {
             shared: shared.clone(),
             id: shared.broker.open_listener(settings.called(), name),
@@ -93,8 +140,9 @@ impl<C: Clock> OpenListener<C> {
             anonymous,
             connections_max: settings.connections_max,
             rates: Rates::new(settings),
-            admitted: OpenCount::new(&shared.sockets),
-            refused: OpenCount::new(&shared.sockets),
+            admitted: OpenCount::new(&sockets),
+            refused: OpenCount::new(&sockets),
+            sockets,
             failed: None,
         }
     }
@@ -113,10 +161,10 @@ impl<C: Clock> OpenListener<C> {
     pub fn admit(&mut self, address: String, ip: Option<IpAddr>) -> Option<Admitted<C>> {
         let now = self.shared.clock.now();
         let (mut counted, number) = self.admitted.count();
-        let room = self.shared.sockets.count();
+        let room = self.sockets.count();
         let (max, number) = (u64::from(self.connections_max), u64::from(number));
         let refuse = if room != SocketRoom::Enough {
-            let (max, number) = self.shared.sockets.figures();
+            let (max, number) = self.sockets.figures();
             Some((Reason::QuotaExceeded, Grounds::limit(RefusalKind::OpenFiles, max, number)))
         } else if number > max {
             let grounds = Grounds::limit(RefusalKind::ConnectionsMax, max, number);
@@ -223,14 +271,21 @@ impl<C: Clock> Admitted<C> {
         self.peer.certificate = Some(identity);
     }
 
-    /// Notes what binds an authentication to the peer's TLS channel, and what vouches for its certificate.
-    pub fn set_channel(
+    /// Notes what TLS says of the peer: the certificates that it has `shown`, and what binds an authentication to
+    /// its channel.
+    pub fn secured(
         &mut self,
+        tls: &Arc<LiveTls>,
+        shown: &[CertificateDer<'_>],
         binding: Option<Box<[u8; 32]>>,
-        voucher: Option<Arc<dyn Voucher>>,
     ) {
+        match tls.user(shown) {
+            CertificateUser::Unasked => {}
+            CertificateUser::Name(name) => self.set_certificate(name),
+            CertificateUser::Unusable(problem) => self.refuse_identity(problem),
+        }
         self.peer.binding = binding;
-        self.peer.voucher = voucher;
+        self.peer.voucher = tls.voucher(shown);
     }
 
     /// The peer's certificate should name its user, and does not: its CONNECT is refused, because any
@@ -245,6 +300,12 @@ impl<C: Clock> Admitted<C> {
     pub fn note_refusal(&self, note: &RefusalNote<'_>) {
         let peer = Peer::at(&self.peer.address, self.ip()).on(self.peer.listener);
         self.shared.broker.note_refusal(note, &peer, self.shared.clock.now());
+    }
+
+    /// What tells of its moves to other addresses.
+    #[cfg(feature = "quic")]
+    pub fn moves(&self) -> PeerMoves<C> {
+        PeerMoves { shared: self.shared.clone(), listener: self.peer.listener }
     }
 
     /// Serves the connection in a task of its own until the stream or the link ends.

@@ -4,6 +4,8 @@ mod addresses;
 pub mod listener;
 pub mod live_check;
 pub mod proxy;
+#[cfg(feature = "quic")]
+pub mod quic;
 pub mod sampler;
 pub mod serve;
 pub mod sockets;

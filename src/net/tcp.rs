@@ -10,10 +10,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::debug;
 
-use super::listener::{Admitted, OpenListener};
+use super::listener::{Admitted, Bind, OpenListener};
 use super::proxy;
 use super::serve::ServeContext;
-use super::tls::{CertificateUser, LiveTls};
+use super::tls::LiveTls;
 use super::websocket::{Upgrade, WebSocketStream};
 use crate::config::{AddressRange, Listener, Transport};
 use crate::message::RefusalKind;
@@ -35,15 +35,6 @@ struct Approach {
     proxy_protocol: bool,
     tls: Option<Arc<LiveTls>>,
     websocket: Option<Upgrade>,
-}
-
-/// Where a listener is to be opened.
-#[derive(Clone, Copy, Debug)]
-pub struct Bind {
-    /// Address and port.
-    pub address: SocketAddr,
-    /// Of every IPv6 address not the IPv4 addresses too: another listener has the port there.
-    pub only_v6: bool,
 }
 
 /// Connections the system completes before we accept them.
@@ -79,7 +70,7 @@ impl<C: Clock> TcpAcceptor<C> {
             proxy_protocol: settings.proxy_protocol,
             tls,
             websocket: match settings.transport {
-                Transport::Tcp | Transport::Unix => None,
+                Transport::Tcp | Transport::Quic | Transport::Unix => None,
                 Transport::WebSocket => {
                     Some(Upgrade::new(&settings.websocket, settings.believed()))
                 }
@@ -210,12 +201,7 @@ async fn meet_tls<C: Clock>(
         Box::pin(tls.handshake(stream, &hello)).await
     };
     let stream = admitted.handshake(RefusalKind::TlsTimeout, handshake).await?;
-    match tls.user(stream.get_ref().1) {
-        CertificateUser::Unasked => {}
-        CertificateUser::Name(name) => admitted.set_certificate(name),
-        CertificateUser::Unusable(problem) => admitted.refuse_identity(problem),
-    }
     let channel = stream.get_ref().1;
-    admitted.set_channel(tls.binding(channel), tls.voucher(channel));
+    admitted.secured(tls, channel.peer_certificates().unwrap_or_default(), tls.binding(channel));
     Some(stream)
 }

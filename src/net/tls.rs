@@ -11,6 +11,8 @@ mod files;
 mod findings;
 mod hello;
 mod identity;
+#[cfg(feature = "quic")]
+mod quic;
 mod refusal;
 mod verifier;
 
@@ -24,7 +26,7 @@ use arc_swap::ArcSwap;
 use rustls::RootCertStore;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
+use rustls::pki_types::{CertificateRevocationListDer, PrivateKeyDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ProducesTickets, WebPkiClientVerifier};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -41,11 +43,14 @@ use files::{check_chain, content, content_of, read, read_key, unusable_key};
 pub use findings::{Finding, findings};
 pub use hello::ClientHello;
 pub use identity::CertificateUser;
+#[cfg(feature = "quic")]
+pub use quic::shown;
 pub use refusal::HandshakeError;
+pub use rustls::pki_types::CertificateDer;
 use verifier::{Explaining, ShownCertificate};
 
 use crate::broker::ports::Voucher;
-use crate::config::{CertificateIdentity, ClientCertificate, Tls};
+use crate::config::{CertificateIdentity, ClientCertificate, Tls, Transport};
 
 #[cfg(feature = "tls-aws-lc")]
 use rustls::crypto::aws_lc_rs as cryptography;
@@ -54,12 +59,15 @@ use rustls::crypto::ring as cryptography;
 #[cfg(not(any(feature = "tls-aws-lc", feature = "tls-ring")))]
 compile_error!("one of the features `tls-aws-lc` and `tls-ring` is needed");
 
+/// What binds an authentication to a channel of TLS 1.3 (RFC 9266).
+const BINDING_LABEL: &[u8] = b"EXPORTER-Channel-Binding";
+
 /// TLS of one listener, in force and replaceable.
 #[derive(Debug)]
 pub struct LiveTls {
     settings: Tls,
-    /// What is spoken through it (ALPN).
-    protocol: &'static str,
+    /// What is spoken through it.
+    transport: Transport,
     current: ArcSwap<HandshakeTerms>,
     /// One permit a handshake that computes: their number is bounded, more wait.
     handshakes: Semaphore,
@@ -99,15 +107,15 @@ pub fn use_cryptography() {
 impl LiveTls {
     /// Reads the files that `settings` names; MQTT is spoken through it.
     pub fn load(settings: &Tls) -> Result<LiveTls, TlsError> {
-        LiveTls::load_for(settings, "mqtt")
+        LiveTls::load_for(settings, Transport::Tcp)
     }
 
-    /// Reads the files that `settings` names, for what is spoken through it, by its name in ALPN.
-    pub fn load_for(settings: &Tls, protocol: &'static str) -> Result<LiveTls, TlsError> {
-        let terms = HandshakeTerms::load(settings, protocol, None)?;
+    /// Reads the files that `settings` names, for a listener of `transport`.
+    pub fn load_for(settings: &Tls, transport: Transport) -> Result<LiveTls, TlsError> {
+        let terms = HandshakeTerms::load(settings, transport, None)?;
         Ok(LiveTls {
             settings: settings.clone(),
-            protocol,
+            transport,
             current: ArcSwap::from_pointee(terms),
             handshakes: Semaphore::new(settings.handshakes_max as usize),
         })
@@ -118,9 +126,9 @@ impl LiveTls {
         Arc::clone(&self.current.load().server)
     }
 
-    /// The user that the certificate of the peer of `conn` stands for.
-    pub fn user(&self, conn: &rustls::ServerConnection) -> CertificateUser {
-        user(conn, self.settings.identity)
+    /// The user that the certificate of a peer stands for, the first of those that it has shown.
+    pub fn user(&self, shown: &[CertificateDer<'_>]) -> CertificateUser {
+        user(shown, self.settings.identity)
     }
 
     /// What binds an authentication to the channel of `conn` (RFC 9266); TLS 1.2 has nothing that is safe without
@@ -129,7 +137,7 @@ impl LiveTls {
         if conn.protocol_version() != Some(rustls::ProtocolVersion::TLSv1_3) {
             return None;
         }
-        let binding = conn.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b""));
+        let binding = conn.export_keying_material([0; 32], BINDING_LABEL, Some(b""));
         binding.ok().map(Box::new)
     }
 
@@ -140,7 +148,7 @@ impl LiveTls {
     /// One cannot be used.
     pub fn read_again(&self) -> Result<TlsReadAgain, TlsError> {
         let before = self.current.load();
-        HandshakeTerms::load(&self.settings, self.protocol, Some(&before)).map(TlsReadAgain)
+        HandshakeTerms::load(&self.settings, self.transport, Some(&before)).map(TlsReadAgain)
     }
 
     /// Puts in force, for new connections, what was read. Whether other clients are trusted than before.
@@ -149,10 +157,10 @@ impl LiveTls {
         self.current.swap(Arc::clone(&terms)).trust != terms.trust
     }
 
-    /// What vouches for the certificate of the peer of `conn`, as long as the connection lasts; `None` if it has
-    /// shown none.
-    pub fn voucher(self: &Arc<Self>, conn: &rustls::ServerConnection) -> Option<Arc<dyn Voucher>> {
-        let chain = conn.peer_certificates()?.iter().map(|one| one.clone().into_owned()).collect();
+    /// What vouches for the certificate of a peer, as long as the connection lasts; `None` if it has shown none.
+    pub fn voucher(self: &Arc<Self>, shown: &[CertificateDer<'_>]) -> Option<Arc<dyn Voucher>> {
+        shown.first()?;
+        let chain = shown.iter().map(|one| one.clone().into_owned()).collect();
         Some(Arc::new(ShownChain { tls: Arc::clone(self), chain, trusted: AtomicU64::new(0) }))
     }
 
@@ -195,7 +203,8 @@ impl LiveTls {
                 Poll::Ready(Ok(stream)) => return Ok(stream),
                 Poll::Ready(Err(error)) => {
                     let (names, shown) = (&terms.names, shown.as_ref());
-                    return Err(HandshakeError::of(&error, hello, shown, names, self.protocol));
+                    let protocol = self.transport.within_tls();
+                    return Err(HandshakeError::of(&error, hello, shown, names, protocol));
                 }
                 Poll::Pending => woken().await,
             }
@@ -237,7 +246,7 @@ async fn woken() {
 impl HandshakeTerms {
     fn load(
         settings: &Tls,
-        protocol: &str,
+        transport: Transport,
         before: Option<&HandshakeTerms>,
     ) -> Result<HandshakeTerms, TlsError> {
         let chain: Vec<CertificateDer<'static>> = read("certificate", &settings.certificate)?;
@@ -260,17 +269,21 @@ impl HandshakeTerms {
         let provider = Arc::new(cryptography::default_provider());
         let names = names_of(&chain);
         let verifier = trust.verifier(settings, Arc::clone(&provider))?;
-        let explaining = Arc::new(Explaining(Arc::clone(&verifier)));
+        let asked = match transport {
+            // Its handshakes are polled by tasks that take no explanation.
+            Transport::Quic => Arc::clone(&verifier),
+            _ => Arc::new(Explaining(Arc::clone(&verifier))),
+        };
         let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-            .with_client_cert_verifier(explaining)
+            .with_client_cert_verifier(asked)
             .with_single_cert(chain, key)
             .map_err(|error| {
                 let problem = format!("cannot be used: {error}");
                 content("certificate", &settings.certificate, problem)
             })?;
-        // A client that offers no protocol is let in; one that offers only others is not.
-        server.alpn_protocols = vec![protocol.into()];
+        // A client that offers no protocol is let in (not over QUIC); one that offers only others is not.
+        server.alpn_protocols = vec![transport.within_tls().into()];
         server.ticketer = Arc::clone(&tickets);
         server.send_tls13_tickets = 1;
         server.max_fragment_size = Some(record_bytes(settings.record_bytes_max as usize));
@@ -349,9 +362,8 @@ impl Trust {
     }
 }
 
-fn user(conn: &rustls::ServerConnection, from: CertificateIdentity) -> CertificateUser {
-    let certificate = conn.peer_certificates().and_then(|chain| chain.first());
-    CertificateUser::of(certificate.map(|certificate| &**certificate), from)
+fn user(shown: &[CertificateDer<'_>], from: CertificateIdentity) -> CertificateUser {
+    CertificateUser::of(shown.first().map(|certificate| &**certificate), from)
 }
 
 /// Whether the certificate and the key can be used, together.
@@ -457,9 +469,10 @@ mod tests {
             stream.write_all(b"!").await?;
             stream.read_exact(&mut [0]).await?;
             let conn = stream.get_ref().1;
+            let shown = conn.peer_certificates().unwrap_or_default();
             let names =
-                [CertificateIdentity::Cn, CertificateIdentity::San].map(|from| user(conn, from));
-            assert_eq!(user(conn, CertificateIdentity::None), CertificateUser::Unasked);
+                [CertificateIdentity::Cn, CertificateIdentity::San].map(|from| user(shown, from));
+            assert_eq!(user(shown, CertificateIdentity::None), CertificateUser::Unasked);
             Ok((conn.handshake_kind().unwrap(), conn.alpn_protocol().map(<[u8]>::to_vec), names))
         };
         let client = async {

@@ -2,7 +2,7 @@
 //! a broker is started, by `sluice check --files`.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, CWD, accessat};
@@ -22,7 +22,7 @@ pub fn look_at_files(config: &Config) -> Vec<Finding> {
     let is_running = matches!(store, Some(StorePlace::InUse));
     for listener in &config.listener {
         if let Some(tls) = &listener.tls {
-            match LiveTls::load(tls) {
+            match LiveTls::load_for(tls, listener.transport) {
                 Ok(_) => found.extend(findings(tls)),
                 Err(error) => found.push(Finding::serious(error.to_string())),
             }
@@ -95,7 +95,7 @@ fn no_users(path: &Path) -> String {
 /// Why a listener cannot be opened. A broker that runs has its own ports already.
 fn look_at_port(listener: &Listener, is_running: bool) -> Option<Finding> {
     let address = listener.socket_address()?;
-    let error = bind(address).err()?;
+    let error = bind(address, listener.transport.is_udp()).err()?;
     let problem = match error.kind() {
         io::ErrorKind::AddrInUse if is_running => return None,
         io::ErrorKind::AddrInUse => {
@@ -112,7 +112,10 @@ fn look_at_port(listener: &Listener, is_running: bool) -> Option<Finding> {
 }
 
 /// As a broker opens it.
-fn bind(address: SocketAddr) -> io::Result<()> {
+fn bind(address: SocketAddr, is_udp: bool) -> io::Result<()> {
+    if is_udp {
+        return UdpSocket::bind(address).map(drop);
+    }
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;

@@ -6,8 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::{Config, Listener, Transport};
+use crate::net::listener::Bind;
+#[cfg(feature = "quic")]
+use crate::net::quic::QuicAcceptor;
 use crate::net::serve::ServeContext;
-use crate::net::tcp::{Bind, TcpAcceptor};
+use crate::net::tcp::TcpAcceptor;
 use crate::net::tls::{LiveTls, TlsError};
 use crate::net::unix::UnixAcceptor;
 use crate::time::Clock;
@@ -75,6 +78,8 @@ impl fmt::Display for Place {
 /// An open listener of any kind.
 pub(super) enum Acceptor<C> {
     Tcp(TcpAcceptor<C>),
+    #[cfg(feature = "quic")]
+    Quic(QuicAcceptor<C>),
     Unix(UnixAcceptor<C>),
 }
 
@@ -83,6 +88,8 @@ impl<C: Clock> Acceptor<C> {
     pub fn name(&self) -> &str {
         match self {
             Acceptor::Tcp(acceptor) => acceptor.name(),
+            #[cfg(feature = "quic")]
+            Acceptor::Quic(acceptor) => acceptor.name(),
             Acceptor::Unix(acceptor) => acceptor.name(),
         }
     }
@@ -91,6 +98,8 @@ impl<C: Clock> Acceptor<C> {
     pub fn tls(&self) -> Option<&Arc<LiveTls>> {
         match self {
             Acceptor::Tcp(acceptor) => acceptor.tls(),
+            #[cfg(feature = "quic")]
+            Acceptor::Quic(acceptor) => Some(acceptor.tls()),
             Acceptor::Unix(_) => None,
         }
     }
@@ -99,6 +108,8 @@ impl<C: Clock> Acceptor<C> {
     pub async fn accept(self) {
         match self {
             Acceptor::Tcp(acceptor) => acceptor.accept().await,
+            #[cfg(feature = "quic")]
+            Acceptor::Quic(acceptor) => acceptor.accept().await,
             Acceptor::Unix(acceptor) => acceptor.accept().await,
         }
     }
@@ -111,7 +122,7 @@ pub(super) fn open<C: Clock>(
 ) -> Result<Vec<Acceptor<C>>, ListenError> {
     let open_one = |listener: &Listener| {
         let tls = match &listener.tls {
-            Some(tls) => Some(Arc::new(LiveTls::load_for(tls, listener.transport.within_tls())?)),
+            Some(tls) => Some(Arc::new(LiveTls::load_for(tls, listener.transport)?)),
             None => None,
         };
         open_at(config, listener, shared, tls).map_err(|source| ListenError::Address {
@@ -134,7 +145,13 @@ fn open_at<C: Clock>(
         return UnixAcceptor::open(shared, listener, path, anonymous).map(Acceptor::Unix);
     }
     let address = listener.socket_address().ok_or(std::io::ErrorKind::InvalidInput)?;
-    let place = Bind { address, only_v6: only_v6(address, config) };
+    let is_udp = listener.transport.is_udp();
+    let place = Bind { address, only_v6: only_v6(address, is_udp, config) };
+    #[cfg(feature = "quic")]
+    if let (true, Some(tls)) = (is_udp, &tls) {
+        let open = QuicAcceptor::open(shared, listener, place, anonymous, tls.clone());
+        return open.map(Acceptor::Quic);
+    }
     TcpAcceptor::open(shared, listener, place, anonymous, tls).map(Acceptor::Tcp)
 }
 
@@ -145,6 +162,8 @@ pub(super) fn listening<C: Clock>(
 ) -> std::io::Result<Listening> {
     let place = match acceptor {
         Acceptor::Tcp(acceptor) => Place::Address(acceptor.address()?),
+        #[cfg(feature = "quic")]
+        Acceptor::Quic(acceptor) => Place::Address(acceptor.address()?),
         Acceptor::Unix(acceptor) => Place::Path(acceptor.path().to_owned()),
     };
     let (name, transport) = (acceptor.name().to_owned(), settings.transport);
@@ -154,7 +173,9 @@ pub(super) fn listening<C: Clock>(
 /// What may be the reason why a listener cannot be opened.
 fn hint(source: &std::io::Error, config: &Config, listener: &Listener) -> String {
     use std::io::ErrorKind::{AddrInUse, AddrNotAvailable, PermissionDenied};
-    let port = |listener: &Listener| listener.socket_address().map(|address| address.port());
+    let port = |listener: &Listener| {
+        listener.socket_address().map(|address| (address.port(), listener.transport.is_udp()))
+    };
     let other =
         |other: &&Listener| !std::ptr::eq(*other, listener) && port(other) == port(listener);
     match source.kind() {
@@ -165,7 +186,10 @@ fn hint(source: &std::io::Error, config: &Config, listener: &Listener) -> String
             Some(other) => {
                 format!(" (so does the listener at {} of this configuration)", other.address)
             }
-            None => " (another program listens there: `ss -ltnp` names it)".to_owned(),
+            None => {
+                let kind = if listener.transport.is_udp() { 'u' } else { 't' };
+                format!(" (another program listens there: `ss -l{kind}np` names it)")
+            }
         },
         AddrNotAvailable => " (this machine does not have that address)".to_owned(),
         PermissionDenied if listener.socket_path().is_none() => {
@@ -176,11 +200,12 @@ fn hint(source: &std::io::Error, config: &Config, listener: &Listener) -> String
 }
 
 /// Whether a listener on every IPv6 address leaves the IPv4 addresses to another one.
-fn only_v6(address: SocketAddr, config: &Config) -> bool {
+fn only_v6(address: SocketAddr, is_udp: bool, config: &Config) -> bool {
     let on_v4 = |other: SocketAddr| other.is_ipv4() && other.port() == address.port();
+    let others = config.listener.iter().filter(|other| other.transport.is_udp() == is_udp);
     address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
         && address.port() != 0
-        && config.listener.iter().filter_map(Listener::socket_address).any(on_v4)
+        && others.filter_map(Listener::socket_address).any(on_v4)
 }
 
 #[cfg(test)]
@@ -197,7 +222,7 @@ mod tests {
     fn every_ipv6_address_leaves_the_ipv4_ones_to_a_listener_on_the_same_port() {
         let is_only = |addresses: &[&str]| {
             let config = config(addresses);
-            only_v6(config.listener[0].socket_address().unwrap(), &config)
+            only_v6(config.listener[0].socket_address().unwrap(), false, &config)
         };
         assert!(is_only(&["[::]:1883", "0.0.0.0:1883"]));
         assert!(is_only(&["[::]:1883", "127.0.0.1:1883"]));

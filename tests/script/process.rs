@@ -14,6 +14,8 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tempfile::TempDir;
 
 use crate::messages::Messages;
+#[cfg(feature = "quic")]
+use crate::quic::QuicClient;
 use crate::script::driver::{Came, Driver, Stage};
 use crate::script::language::Script;
 
@@ -33,6 +35,9 @@ pub enum Carrier {
     Tls(Arc<Certificates>),
     /// WebSocket.
     WebSocket,
+    /// QUIC, with these certificates.
+    #[cfg(feature = "quic")]
+    Quic(Arc<Certificates>),
     /// A unix socket.
     Unix,
 }
@@ -42,6 +47,15 @@ pub enum Carrier {
 pub struct Certificates {
     folder: TempDir,
     client: Arc<ClientConfig>,
+}
+
+impl Certificates {
+    /// The sections of a configuration.
+    fn section(&self) -> String {
+        let path = |name: &str| self.folder.path().join(name).display().to_string();
+        let (certificate, key) = (path("server.pem"), path("server.key"));
+        format!("[listener.tls]\ncertificate = {certificate:?}\nkey = {key:?}\n")
+    }
 }
 
 /// Nothing takes so long: a wait that does is a failure.
@@ -142,13 +156,11 @@ fn configuration(script: &Script, folder: &Path, carrier: &Carrier) -> Result<St
     }
     match carrier {
         Carrier::Tcp | Carrier::Unix => {}
-        Carrier::Tls(made) => {
-            let path = |name: &str| made.folder.path().join(name).display().to_string();
-            text.push_str(&format!(
-                "[listener.tls]\ncertificate = {:?}\nkey = {:?}\n",
-                path("server.pem"),
-                path("server.key")
-            ));
+        Carrier::Tls(made) => text.push_str(&made.section()),
+        #[cfg(feature = "quic")]
+        Carrier::Quic(made) => {
+            text.push_str("transport = \"quic\"\n");
+            text.push_str(&made.section());
         }
         Carrier::WebSocket => text.push_str("transport = \"websocket\"\n"),
     }
@@ -195,6 +207,8 @@ enum Stream {
     Plain(TcpStream),
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
     WebSocket(Box<Messages<TcpStream>>),
+    #[cfg(feature = "quic")]
+    Quic(QuicClient),
     Unix(UnixStream),
 }
 
@@ -207,6 +221,8 @@ impl Stream {
                 other => other,
             },
             Stream::WebSocket(stream) => stream.read(space),
+            #[cfg(feature = "quic")]
+            Stream::Quic(stream) => stream.read(space),
             Stream::Unix(stream) => stream.read(space),
         }
     }
@@ -216,16 +232,20 @@ impl Stream {
             Stream::Plain(stream) => stream.write_all(bytes),
             Stream::Tls(stream) => stream.write_all(bytes).and_then(|()| stream.flush()),
             Stream::WebSocket(stream) => stream.write_all(bytes).and_then(|()| stream.flush()),
+            #[cfg(feature = "quic")]
+            Stream::Quic(stream) => stream.write_all(bytes),
             Stream::Unix(stream) => stream.write_all(bytes),
         }
     }
 
     /// Nothing more is written.
-    fn shut(&self) {
+    fn shut(&mut self) {
         let _ = match self {
             Stream::Plain(stream) => stream.shutdown(Shutdown::Write),
             Stream::Tls(stream) => stream.sock.shutdown(Shutdown::Write),
             Stream::WebSocket(stream) => stream.below().shutdown(Shutdown::Write),
+            #[cfg(feature = "quic")]
+            Stream::Quic(stream) => stream.finish(),
             Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
         };
     }
@@ -239,6 +259,11 @@ impl Process {
             socket.set_write_timeout(Some(PATIENCE))?;
             return Ok(Stream::Unix(socket));
         }
+        #[cfg(feature = "quic")]
+        if let Carrier::Quic(made) = &self.carrier {
+            let client = ClientConfig::clone(&made.client);
+            return QuicClient::open(self.address, client).map(Stream::Quic);
+        }
         let socket = TcpStream::connect_timeout(&self.address, PATIENCE)?;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(PATIENCE))?;
@@ -251,7 +276,7 @@ impl Process {
                 Ok(Stream::Tls(Box::new(StreamOwned::new(client, socket))))
             }
             Carrier::WebSocket => Ok(Stream::WebSocket(Box::new(Messages::open(socket, &[])?))),
-            Carrier::Tcp | Carrier::Unix => Ok(Stream::Plain(socket)),
+            _ => Ok(Stream::Plain(socket)),
         }
     }
 

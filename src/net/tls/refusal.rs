@@ -102,7 +102,10 @@ impl HandshakeError {
                 "listener.tls.client_certificate is \"required\"",
             ),
             Some(rustls::Error::InvalidCertificate(why)) => certificate(why, shown),
-            Some(rustls::Error::AlertReceived(alert)) => told(*alert, hello, names),
+            Some(rustls::Error::AlertReceived(alert)) => {
+                let asked = hello.server_name.as_deref().unwrap_or("no name");
+                told(*alert, &format!("it asked for {asked}, we are {names}"))
+            }
             Some(other) => HandshakeError::new(
                 RefusalKind::TlsHandshake,
                 "TLS handshake failed",
@@ -115,6 +118,54 @@ impl HandshakeError {
             ),
         }
     }
+}
+
+/// What QUIC says of handshakes: numbers for alerts of TLS, and texts.
+#[cfg(feature = "quic")]
+impl HandshakeError {
+    /// We closed with the error `code`, because of `why`.
+    pub(in crate::net) fn of_code(code: u64, why: &str) -> HandshakeError {
+        use AlertDescription as Alert;
+        let (kind, reason) = match alert_of(code) {
+            Some(Alert::NoApplicationProtocol) => {
+                (RefusalKind::TlsNotCommon, "no common protocol (ALPN)")
+            }
+            Some(Alert::HandshakeFailure | Alert::ProtocolVersion) => {
+                (RefusalKind::TlsNotCommon, "TLS without what the broker needs")
+            }
+            Some(Alert::CertificateRequired) => {
+                (RefusalKind::TlsClientCertificate, "no client certificate")
+            }
+            Some(
+                Alert::BadCertificate
+                | Alert::UnsupportedCertificate
+                | Alert::CertificateRevoked
+                | Alert::CertificateExpired
+                | Alert::CertificateUnknown
+                | Alert::UnknownCA
+                | Alert::DecryptError,
+            ) => (RefusalKind::TlsClientCertificate, "the client certificate is refused"),
+            Some(_) => (RefusalKind::TlsHandshake, "TLS handshake failed"),
+            None => (RefusalKind::Quic, "the client broke a rule of QUIC"),
+        };
+        HandshakeError::new(kind, reason, why)
+    }
+
+    /// The client closed with the error `code`, because of `why`.
+    pub(in crate::net) fn told_by_code(code: u64, why: &str) -> HandshakeError {
+        match alert_of(code) {
+            Some(alert) => told(alert, why),
+            None => {
+                HandshakeError::new(RefusalKind::Quic, "the client gave up the connection", why)
+            }
+        }
+    }
+}
+
+/// The alert in an error of QUIC (RFC 9001, 4.8).
+#[cfg(feature = "quic")]
+fn alert_of(code: u64) -> Option<AlertDescription> {
+    (code >> 8 == 1).then(|| AlertDescription::from(code as u8))
 }
 
 /// No version, suite, group or signature in common: what the client offers tells which.
@@ -198,8 +249,8 @@ fn certificate(why: &CertificateError, shown: Option<&ShownCertificate>) -> Hand
     HandshakeError::new(RefusalKind::TlsClientCertificate, reason, detail)
 }
 
-/// The client refuses us, and said why.
-fn told(alert: AlertDescription, hello: &ClientHello, names: &str) -> HandshakeError {
+/// The client refuses us, and said why; `more` is said where it may be of our certificate.
+fn told(alert: AlertDescription, more: &str) -> HandshakeError {
     use AlertDescription as Alert;
     let reason = match alert {
         Alert::UnknownCA => "the client does not know our CA",
@@ -214,9 +265,7 @@ fn told(alert: AlertDescription, hello: &ClientHello, names: &str) -> HandshakeE
             return HandshakeError::new(kind, reason, format!("with the alert {alert:?}"));
         }
     };
-    let kind = RefusalKind::TlsServerCertificate;
-    let asked = hello.server_name.as_deref().unwrap_or("no name");
-    HandshakeError::new(kind, reason, format!("{alert:?}; it asked for {asked}, we are {names}"))
+    HandshakeError::new(RefusalKind::TlsServerCertificate, reason, format!("{alert:?}; {more}"))
 }
 
 #[cfg(test)]

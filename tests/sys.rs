@@ -21,7 +21,7 @@ const INTRODUCTION: &str = "\
 
 Below `$SYS/broker/` each figure is a retained message. It is said again every `broker.sys_interval` if it
 has changed, while a client subscribes to it. Counters start from 0 when the broker starts. Figures of
-single clients (`clients/<id>/…`) are said while a client subscribes to `$SYS/broker/clients/…` by name, of
+single clients (`clients/<client_id>/…`) are said while a client subscribes to `$SYS/broker/clients/…` by name, of
 clients that have lost a message or whose messages are shaped. The names are for exporters.
 
 | Topic below `$SYS/broker/` | Name | Kind | Unit | Meaning |

@@ -65,7 +65,7 @@ use turn::{Scratch, Turn, press};
 
 pub use dropped::LossCause;
 pub use link::{ENOUGH_UNWRITTEN, Flow, Link, NOBODY_READS, NotRead, PeerInfo, Unfinished};
-pub use listeners::ListenerId;
+pub use listeners::{ListenerCounts, ListenerId, ListenerView};
 pub use mailbox::{Account, Pace};
 pub use peer_log::{Peer, RefusalNote};
 pub use publish::{Published, Publisher, Submission};
@@ -254,6 +254,16 @@ impl Broker {
         self.0.listeners.open(configured, name)
     }
 
+    /// Where what comes to a listener of this broker is counted.
+    pub fn listener_counts(&self, id: ListenerId) -> Option<Arc<ListenerCounts>> {
+        self.0.listeners.counts(id)
+    }
+
+    /// The listeners, in the order in which they were opened.
+    pub fn listeners(&self) -> Vec<ListenerView> {
+        self.0.listeners.views()
+    }
+
     /// Looks after what no link looks after: Wills and ends of parked Sessions, retained messages
     /// that expire, `$SYS`. Returns when it is next needed; at once if there is more to do.
     pub fn tick(&self, now: Time, scratch: &mut Scratch) -> Option<Time> {
@@ -346,6 +356,11 @@ impl Broker {
         let sessions = self.0.registry.sessions() as u64;
         let messages = self.0.meter.bytes();
         messages + self.0.buffers.bytes() + self.0.wills.memory() + sessions * SESSION_BYTES
+    }
+
+    /// What it may hold in all.
+    pub fn totals(&self) -> &config::Totals {
+        &self.0.totals
     }
 
     /// The rules every Session obeys.

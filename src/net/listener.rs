@@ -22,7 +22,7 @@ use super::serve::{Serve, ServeContext, serve};
 use super::sockets::{SocketRoom, Sockets};
 use super::tls::{CertificateDer, CertificateUser, HandshakeError, LiveTls};
 use crate::broker::overload::SLOW;
-use crate::broker::{Link, ListenerId, Peer, PeerInfo, RefusalNote};
+use crate::broker::{Link, ListenerCounts, ListenerId, Peer, PeerInfo, RefusalNote};
 use crate::codec::Reason;
 use crate::config::Listener;
 use crate::message::{Grounds, RefusalKind};
@@ -133,15 +133,17 @@ impl<C: Clock> OpenListener<C> {
         (name, anonymous): (&str, bool),
         sockets: Arc<Sockets>,
     ) -> OpenListener<C> {
+        let id = shared.broker.open_listener(settings.called(), name);
+        let counts = shared.broker.listener_counts(id).expect("it was opened");
         OpenListener {
             shared: shared.clone(),
-            id: shared.broker.open_listener(settings.called(), name),
+            id,
             name: name.to_owned(),
             anonymous,
             connections_max: settings.connections_max,
             rates: Rates::new(settings),
-            admitted: OpenCount::new(&sockets),
-            refused: OpenCount::new(&sockets),
+            admitted: OpenCount::new(&sockets, &counts),
+            refused: OpenCount::new(&sockets, &counts),
             sockets,
             failed: None,
         }
@@ -150,6 +152,11 @@ impl<C: Clock> OpenListener<C> {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Its certificate ends at what `tls` says.
+    pub fn shows(&self, tls: &LiveTls) {
+        self.admitted.0.counts.set_certificate_ends(tls.certificate_ends().clone());
     }
 
     /// Counts a connection against the limits and rates. One beyond them is served too, so that its
@@ -230,7 +237,11 @@ impl<C: Clock> Admitted<C> {
     ) -> Option<S> {
         let timeout = self.shared.broker.policy().limits.connect_timeout.0;
         let left = self.accepted.after(timeout).since(self.shared.clock.now());
-        match tokio::time::timeout(left, handshake).await {
+        let ended = tokio::time::timeout(left, handshake).await;
+        if late == RefusalKind::TlsTimeout && !matches!(&ended, Ok(Err(error)) if error.silent) {
+            self.counted.0.counts.shake_hands(matches!(ended, Ok(Ok(_))));
+        }
+        match ended {
             Ok(Ok(stream)) => return Some(stream),
             Ok(Err(error)) if error.silent => {
                 debug!(address = %self.peer.address, reason = error.reason, "closed");
@@ -360,18 +371,22 @@ struct ListenerCount {
     number: AtomicU32,
     /// Those of all listeners.
     all: Arc<Sockets>,
+    /// What is told of the listener.
+    counts: Arc<ListenerCounts>,
 }
 
 /// One of them; dropped, it is not counted any more, nor its socket.
 struct CountedConnection(Arc<ListenerCount>);
 
 impl OpenCount {
-    fn new(all: &Arc<Sockets>) -> OpenCount {
-        OpenCount(Arc::new(ListenerCount { number: AtomicU32::new(0), all: all.clone() }))
+    fn new(all: &Arc<Sockets>, counts: &Arc<ListenerCounts>) -> OpenCount {
+        let (number, all, counts) = (AtomicU32::new(0), all.clone(), counts.clone());
+        OpenCount(Arc::new(ListenerCount { number, all, counts }))
     }
 
     /// Counts one more; its socket is counted apart; returns how many that makes.
     fn count(&self) -> (CountedConnection, u32) {
+        self.0.counts.open();
         (CountedConnection(self.0.clone()), self.0.add())
     }
 }
@@ -395,6 +410,7 @@ impl Drop for CountedConnection {
     fn drop(&mut self) {
         self.0.number.fetch_sub(1, Ordering::Relaxed);
         self.0.all.discount();
+        self.0.counts.close();
     }
 }
 

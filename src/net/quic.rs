@@ -83,9 +83,11 @@ impl<C: Clock> QuicAcceptor<C> {
             "" => endpoint.local_addr()?.to_string(),
             name => name.to_owned(),
         };
+        let listener = OpenListener::of_one_socket(shared, settings, &name, anonymous);
+        listener.shows(&tls);
         let handshakes_max = settings.tls.as_ref().map_or(0, |tls| tls.handshakes_max);
         Ok(QuicAcceptor {
-            listener: OpenListener::of_one_socket(shared, settings, &name, anonymous),
+            listener,
             endpoint,
             tls,
             terms,

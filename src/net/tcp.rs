@@ -65,6 +65,7 @@ impl<C: Clock> TcpAcceptor<C> {
             name => name.to_owned(),
         };
         let listener = OpenListener::new(shared, settings, &name, anonymous);
+        tls.iter().for_each(|tls| listener.shows(tls));
         let approach = Arc::new(Approach {
             proxies: settings.believed().to_vec(),
             proxy_protocol: settings.proxy_protocol,

@@ -69,6 +69,8 @@ pub struct LiveTls {
     /// What is spoken through it.
     transport: Transport,
     current: ArcSwap<HandshakeTerms>,
+    /// When the certificate ends, in seconds since 1970.
+    certificate_ends: Arc<AtomicU64>,
     /// One permit a handshake that computes: their number is bounded, more wait.
     handshakes: Semaphore,
 }
@@ -88,6 +90,8 @@ struct HandshakeTerms {
     tickets: Arc<dyn ProducesTickets>,
     /// The names in the certificate, for logs.
     names: String,
+    /// When it ends, in seconds since 1970.
+    certificate_ends: u64,
 }
 
 /// The clients that are trusted, byte for byte: compared at a reload.
@@ -116,6 +120,7 @@ impl LiveTls {
         Ok(LiveTls {
             settings: settings.clone(),
             transport,
+            certificate_ends: Arc::new(AtomicU64::new(terms.certificate_ends)),
             current: ArcSwap::from_pointee(terms),
             handshakes: Semaphore::new(settings.handshakes_max as usize),
         })
@@ -124,6 +129,11 @@ impl LiveTls {
     /// The configuration of the next handshake.
     pub fn current(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.current.load().server)
+    }
+
+    /// When the certificate in force ends, in seconds since 1970: of the first one in its file.
+    pub fn certificate_ends(&self) -> &Arc<AtomicU64> {
+        &self.certificate_ends
     }
 
     /// The user that the certificate of a peer stands for, the first of those that it has shown.
@@ -154,6 +164,7 @@ impl LiveTls {
     /// Puts in force, for new connections, what was read. Whether other clients are trusted than before.
     pub fn put_in_force(&self, TlsReadAgain(terms): TlsReadAgain) -> bool {
         let terms = Arc::new(terms);
+        self.certificate_ends.store(terms.certificate_ends, Ordering::Relaxed);
         self.current.swap(Arc::clone(&terms)).trust != terms.trust
     }
 
@@ -267,7 +278,7 @@ impl HandshakeTerms {
         };
 
         let provider = Arc::new(cryptography::default_provider());
-        let names = names_of(&chain);
+        let (names, certificate_ends) = (names_of(&chain), end_of(&chain));
         let verifier = trust.verifier(settings, Arc::clone(&provider))?;
         let asked = match transport {
             // Its handshakes are polled by tasks that take no explanation.
@@ -288,7 +299,15 @@ impl HandshakeTerms {
         server.send_tls13_tickets = 1;
         server.max_fragment_size = Some(record_bytes(settings.record_bytes_max as usize));
         let server = Arc::new(server);
-        Ok(HandshakeTerms { server, trust, trust_number, verifier, tickets, names })
+        Ok(HandshakeTerms {
+            server,
+            trust,
+            trust_number,
+            verifier,
+            tickets,
+            names,
+            certificate_ends,
+        })
     }
 
     /// The configuration for a client that offers `hello`: with smaller records if it has little room.
@@ -384,6 +403,13 @@ fn record_bytes(plaintext: usize) -> usize {
     /// Of a record: its type, version and length.
     const HEADER: usize = 5;
     plaintext + HEADER
+}
+
+/// When the first certificate ends, in seconds since 1970; 0 if that cannot be read.
+fn end_of(chain: &[CertificateDer<'static>]) -> u64 {
+    let parsed = chain.first().and_then(|leaf| X509Certificate::from_der(leaf).ok());
+    let end = parsed.map_or(0, |(_, leaf)| leaf.validity().not_after.timestamp());
+    u64::try_from(end).unwrap_or(0)
 }
 
 /// The names that a server certificate is for.
@@ -610,6 +636,28 @@ mod tests {
         assert!(error.contains("server.key does not belong to certificate"), "{error}");
         let client = Arc::new(client(dir.path(), false, &rustls::version::TLS13));
         assert!(shake(&live, &client).await.is_ok());
+    }
+
+    #[test]
+    fn when_the_certificate_ends_is_that_of_the_one_in_force() {
+        let (dir, tls) = set();
+        let make = |year| {
+            let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+            params.not_after = rcgen::date_time_ymd(year, 1, 1);
+            let key = rcgen::KeyPair::generate().unwrap();
+            let pem = params.self_signed(&key).unwrap().pem();
+            fs::write(dir.path().join("server.pem"), pem).unwrap();
+            fs::write(dir.path().join("server.key"), key.serialize_pem()).unwrap();
+        };
+        make(2100);
+        let live = LiveTls::load(&tls).unwrap();
+        let ends = Arc::clone(live.certificate_ends());
+        assert_eq!(ends.load(Ordering::Relaxed), 4_102_444_800);
+        make(2101);
+        let read = live.read_again().unwrap();
+        assert_eq!(ends.load(Ordering::Relaxed), 4_102_444_800, "not in force yet");
+        live.put_in_force(read);
+        assert_eq!(ends.load(Ordering::Relaxed), 4_133_980_800);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::broker::loads::{Loads, SPANS};
 use crate::broker::mailbox::Mailbox;
 use crate::broker::overload::Cause;
 use crate::broker::ports::StoreFigures;
-use crate::message::{Loss, RefusalKind};
+use crate::message::{ClientId, Loss, RefusalKind};
 use crate::time::Time;
 
 metrics! {
@@ -20,7 +20,7 @@ metrics! {
     DISCONNECTED "clients_disconnected" Gauge Count "clients/disconnected"
         "Sessions whose clients are not connected.";
     INACTIVE "clients_inactive" Gauge Count "clients/inactive" "The same: mosquitto has both names.";
-    SESSIONS "clients" Gauge Count "clients/total" "Sessions, of connected clients and of others.";
+    SESSIONS "sessions" Gauge Count "clients/total" "Sessions, of connected clients and of others.";
     CONNECTED_MAX "clients_max" Gauge Count "clients/maximum"
         "Most clients that were connected at once.";
     ALSO_RECEIVED "messages_received" Counter Count "messages/received"
@@ -29,8 +29,8 @@ metrics! {
         "Packets sent, of all types: the same as batch/packets.";
     DROPPED "publish_dropped" Counter Count "publish/messages/dropped"
         "Copies dropped because a queue or the memory was full: of the ledger queue_full, memory_full and dropped_….";
-    RETAINED "retained" Gauge Count "retained messages/count" "Retained messages.";
-    RETAINED_BYTES "retained_messages" Gauge Bytes "retained messages/bytes"
+    RETAINED "retained_messages" Gauge Count "retained messages/count" "Retained messages.";
+    RETAINED_BYTES "retained" Gauge Bytes "retained messages/bytes"
         "Memory that retained messages take.";
     SUBSCRIPTIONS "subscriptions" Gauge Count "subscriptions/count"
         "Subscriptions, but shared ones.";
@@ -88,27 +88,27 @@ metrics! {
         "Memory that messages take, as last measured.";
     UNWRITTEN "overload_unwritten" Gauge Bytes "overload/unwritten"
         "Bytes that the store has not written, as last measured.";
-    LEDGER "ledger" Counter Count "ledger/<reason>" "Copies lost, by reason.";
+    LEDGER "copies_lost" Counter Count "ledger/<reason>" "Copies lost, by reason.";
     LOG_LOST "log_lines_lost" Counter Count "log/lines lost"
         "Lines of the log that could not be written.";
     REFUSED "refused" Counter Count "refused/<reason>"
         "What was refused to peers, by reason: see docs/refusals.md.";
-    TOPIC_LEDGER "topic_ledger" Counter Count "ledger/topics/<class>/<reason>"
+    TOPIC_LEDGER "topic_class_lost" Counter Count "ledger/topics/<class>/<reason>"
         "The same by [[topic_class]]; shed, over_rate and refused are of QoS 0 and Wills not routed.";
-    QUEUE_MESSAGES "client_queue" Gauge Count "clients/<id>/queue/messages"
+    QUEUE_MESSAGES "client_queue_messages" Gauge Count "clients/<client_id>/queue/messages"
         "Copies that wait for the client.";
-    QUEUE_BYTES "client_queue_messages" Gauge Bytes "clients/<id>/queue/bytes" "Their bytes.";
-    CLIENT_DROPPED "client_dropped" Counter Count "clients/<id>/dropped/<reason>"
+    QUEUE_BYTES "client_queue" Gauge Bytes "clients/<client_id>/queue/bytes" "Their bytes.";
+    CLIENT_DROPPED "client_dropped" Counter Count "clients/<client_id>/dropped/<reason>"
         "Copies for the client that were lost, by reason.";
-    BUCKET_MESSAGES "client_shaping_level_messages" Gauge Count "clients/<id>/shaping/level/messages"
+    BUCKET_MESSAGES "client_shaping_level_messages" Gauge Count "clients/<client_id>/shaping/level/messages"
         "Messages in the client's bucket.";
-    BUCKET_BYTES "client_shaping_level_bytes" Gauge Bytes "clients/<id>/shaping/level/bytes"
+    BUCKET_BYTES "client_shaping_level_bytes" Gauge Bytes "clients/<client_id>/shaping/level/bytes"
         "Bytes in the client's bucket.";
-    DELAYED "client_shaping_delayed" Counter Millis "clients/<id>/shaping/delayed/ms"
+    DELAYED "client_shaping_delayed" Counter Millis "clients/<client_id>/shaping/delayed/ms"
         "How long something for the client waited at its own bucket.";
-    WAITED "client_shaping_waited" Counter Millis "clients/<id>/shaping/waited/ms"
+    WAITED "client_shaping_waited" Counter Millis "clients/<client_id>/shaping/waited/ms"
         "How long something for the client waited at buckets that it shares.";
-    CLASS "client_class" Text Various "clients/<id>/class" "The [[class]] of the client.";
+    CLASS "client_class" Text Various "clients/<client_id>/class" "The [[class]] of the client.";
 }
 
 /// Takes a metric, the values of its labels in order, and its value.
@@ -307,22 +307,36 @@ impl Broker {
         mailbox: &Mailbox,
         visit: &mut MetricVisitor<'_>,
     ) -> bool {
-        let (account, pace) = (mailbox.account(), mailbox.pace());
-        let lost = |loss: Loss| -> u64 {
-            account.ledger.iter().map(|class| u64::from(class[loss as usize])).sum()
-        };
-        let drops = Loss::ALL.into_iter().filter(|loss| loss.is_drop() && lost(*loss) > 0);
-        let drops: Vec<_> = drops.collect();
-        if drops.is_empty() && pace.is_none() {
-            return false;
+        let drops = drops_of(mailbox);
+        let shown = !drops.is_empty() || mailbox.pace().is_some();
+        if shown {
+            Broker::show_client(id, mailbox, &drops, visit);
         }
+        shown
+    }
+
+    /// Shows the metrics of those of these clients that have a Session.
+    pub fn visit_clients_named(&self, client_ids: &[String], visit: &mut MetricVisitor<'_>) {
+        for id in client_ids {
+            if let Some((mailbox, _)) = self.0.registry.mailbox(&ClientId::new(id)) {
+                Broker::show_client(id, &mailbox, &drops_of(&mailbox), visit);
+            }
+        }
+    }
+
+    fn show_client(
+        id: &str,
+        mailbox: &Mailbox,
+        drops: &[(Loss, u64)],
+        visit: &mut MetricVisitor<'_>,
+    ) {
         let (messages, bytes) = mailbox.depth();
         visit(&QUEUE_MESSAGES, &[id], MetricValue::Number(messages as u64));
         visit(&QUEUE_BYTES, &[id], MetricValue::Number(bytes));
-        for loss in drops {
-            visit(&CLIENT_DROPPED, &[id, loss.name()], MetricValue::Number(lost(loss)));
+        for (loss, copies) in drops {
+            visit(&CLIENT_DROPPED, &[id, loss.name()], MetricValue::Number(*copies));
         }
-        if let Some(pace) = pace {
+        if let Some(pace) = mailbox.pace() {
             let millis = |span: std::time::Duration| {
                 MetricValue::Number(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
             };
@@ -335,8 +349,17 @@ impl Broker {
         if !class.is_empty() {
             visit(&CLASS, &[id], MetricValue::Text(&class));
         }
-        true
     }
+}
+
+/// The copies that a client has lost and would have wanted, by reason.
+fn drops_of(mailbox: &Mailbox) -> Vec<(Loss, u64)> {
+    let account = mailbox.account();
+    let lost = |loss: Loss| -> u64 {
+        account.ledger.iter().map(|class| u64::from(class[loss as usize])).sum()
+    };
+    let drops = Loss::ALL.into_iter().filter(|loss| loss.is_drop());
+    drops.map(|loss| (loss, lost(loss))).filter(|(_, copies)| *copies > 0).collect()
 }
 
 /// What moving averages are of.

@@ -345,7 +345,12 @@ fn a_program_with_mqtt_js_meets_the_broker_plain_and_within_tls() {
     // A program is found beside its modules.
     std::os::unix::fs::symlink(&modules, folder.path().join("node_modules")).expect("a link");
     let script = folder.path().join("client.mjs");
-    std::fs::write(&script, include_str!("mqttjs/client.mjs")).expect("a file");
+    for (name, text) in [
+        ("client.mjs", include_str!("mqttjs/client.mjs")),
+        ("conversation.mjs", include_str!("mqttjs/conversation.mjs")),
+    ] {
+        std::fs::write(folder.path().join(name), text).expect("a file");
+    }
     let secure = WEBSOCKET.replace("'ws'", "'wss'");
     let tls = "[listener.tls]\ncertificate = 'certs/server.pem'\nkey = 'certs/server.key'\n";
     let broker = Sluice::start_in(folder, &format!("{WEBSOCKET}{secure}{tls}"));

@@ -1,58 +1,8 @@
-// What a page or a program does with mqtt.js: messages of each QoS, and a session that is resumed.
+// A program with mqtt.js.
 // usage: node client.mjs URL [CA-FILE]
 import { readFileSync } from "node:fs";
 import mqtt from "mqtt";
+import { converse } from "./conversation.mjs";
 
 const [url, authority] = process.argv.slice(2);
-const trust = authority ? { ca: readFileSync(authority) } : {};
-const options = { ...trust, reconnectPeriod: 0, connectTimeout: 30_000 };
-
-// The next messages of a client, so many of them.
-function messages(client, count) {
-  return new Promise((resolve) => {
-    const came = [];
-    client.on("message", (topic, payload) => {
-      came.push(`${topic} ${payload}`);
-      if (came.length === count) resolve(came);
-    });
-  });
-}
-
-async function qos(version) {
-  const client = await mqtt.connectAsync(url, { ...options, protocolVersion: version });
-  await client.subscribeAsync("js/#", { qos: 2 });
-  const came = messages(client, 3);
-  for (const qos of [0, 1, 2]) await client.publishAsync(`js/${qos}`, `of QoS ${qos}`, { qos });
-  const said = (await came).sort().join();
-  if (said !== "js/0 of QoS 0,js/1 of QoS 1,js/2 of QoS 2") throw new Error(said);
-  await client.endAsync();
-}
-
-async function resumed(version) {
-  const lasting = {
-    ...options,
-    protocolVersion: version,
-    clientId: `lasting-${version}`,
-    clean: false,
-    properties: version === 5 ? { sessionExpiryInterval: 600 } : undefined,
-  };
-  const first = await mqtt.connectAsync(url, lasting);
-  await first.subscribeAsync("kept", { qos: 1 });
-  await first.endAsync();
-  const other = await mqtt.connectAsync(url, { ...options, protocolVersion: version });
-  await other.publishAsync("kept", "for later", { qos: 1 });
-  await other.endAsync();
-  const again = mqtt.connect(url, lasting);
-  const came = messages(again, 1);
-  const present = new Promise((resolve) => again.on("connect", (ack) => resolve(ack.sessionPresent)));
-  if (!(await present)) throw new Error("no session");
-  const [said] = await came;
-  if (said !== "kept for later") throw new Error(said);
-  await again.endAsync();
-}
-
-for (const version of [4, 5]) {
-  await qos(version);
-  await resumed(version);
-}
-console.log("all went well");
+console.log(await converse(mqtt, url, authority ? { ca: readFileSync(authority) } : {}));

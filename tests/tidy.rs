@@ -151,6 +151,8 @@ const VERSIONS: &[(&str, usize)] = &[
     ("src/broker/link/claiming.rs", 1),
     // AUTH is of version 5.
     ("src/broker/link/opening.rs", 1),
+    // A trace names the version of a CONNECT.
+    ("src/broker/trace/describe.rs", 3),
     // A client of our own, which speaks version 5.
     ("src/net/live_check.rs", 2),
 ];

@@ -1,6 +1,7 @@
 //! What a turn has lost, as plain data: filled by mailboxes and by the ledger, which tells it at the
 //! end of the turn.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::ports::Batch;
@@ -56,7 +57,7 @@ pub enum LossCause {
 pub struct FreshLoss {
     /// The receiver's name, or the publisher's; empty if there is none.
     pub(super) receiver: Arc<str>,
-    /// The topic, cut to [`TOPIC_BYTES_MAX`]; `None` if it is not in memory.
+    /// The topic, cut at a length; `None` if it is not in memory.
     pub(super) topic: Option<Arc<str>>,
     /// Why.
     pub(super) cause: LossCause,
@@ -71,9 +72,9 @@ pub(super) type DropLine = (Arc<str>, TopicClass, Loss);
 pub(super) const DEAD: &str = "$dead/";
 /// Losses of one turn that are told apart.
 pub const TURN_MAX: usize = 256;
-/// Bytes of a topic that is remembered; a longer one is cut, and ends with [`CUT_MARK`].
-const TOPIC_BYTES_MAX: usize = 256;
-/// The end of a topic that was cut.
+/// Bytes of a text that is remembered or shown.
+const TEXT_BYTES_MAX: usize = 256;
+/// The end of a text that was cut.
 pub(super) const CUT_MARK: &str = "…";
 
 impl Gone {
@@ -167,7 +168,12 @@ impl FreshLoss {
         topic: Option<TopicName<'_>>,
         cause: LossCause,
     ) -> FreshLoss {
-        FreshLoss { receiver, topic: topic.map(cut), cause, count: 1 }
+        FreshLoss {
+            receiver,
+            topic: topic.map(|topic| shortened(topic.as_str()).into()),
+            cause,
+            count: 1,
+        }
     }
 
     fn is_same(&self, other: &FreshLoss) -> bool {
@@ -175,14 +181,13 @@ impl FreshLoss {
     }
 }
 
-/// A topic, cut at a length.
-fn cut(topic: TopicName<'_>) -> Arc<str> {
-    let topic = topic.as_str();
-    if topic.len() <= TOPIC_BYTES_MAX {
-        return topic.into();
+/// A text of a peer, cut at a length: then it ends with [`CUT_MARK`].
+pub(super) fn shortened(text: &str) -> Cow<'_, str> {
+    if text.len() <= TEXT_BYTES_MAX {
+        return text.into();
     }
-    let end = (0..=TOPIC_BYTES_MAX).rfind(|at| topic.is_char_boundary(*at)).unwrap_or_default();
-    format!("{}{CUT_MARK}", &topic[..end]).into()
+    let end = (0..=TEXT_BYTES_MAX).rfind(|at| text.is_char_boundary(*at)).unwrap_or_default();
+    format!("{}{CUT_MARK}", &text[..end]).into()
 }
 
 /// What has become of the rows of lost copies: the proof, for [`Metrics::lose`], that no copy is counted as

@@ -13,7 +13,7 @@ use super::dropped::{FreshLoss, Gone, Letter, LossCause, RowsEnded, is_dead};
 use super::mailbox::{DroppedCopies, Mailbox, Refusal};
 use super::metrics::Counter;
 use super::peer_log::{Peer, RefusalNote};
-use super::publish::Record;
+use super::record::Record;
 use super::topic_ledger::{TopicClass, Unrouted};
 use super::turn::Turn;
 
@@ -47,6 +47,9 @@ impl Broker {
         };
         let topic = copy.delivery().map(|delivery| delivery.message.topic());
         self.note_loss(&mut turn.gone, mailbox.map(Mailbox::owner), topic, loss);
+        let named = mailbox.map(|mailbox| mailbox.owner().name()).unwrap_or_default();
+        let message = copy.delivery().map(|delivery| &delivery.message);
+        self.trace_loss((receiver, &named), (message, copy.mid()), loss, turn.now);
         let label = mailbox.filter(|_| loss.is_drop());
         let label = label.map(|mailbox| mailbox.drop_label(turn.settings.queue()));
         let (name, wanted) = label.unwrap_or_default();
@@ -72,6 +75,11 @@ impl Broker {
         let class = self.class_of(Some(topic));
         self.0.metrics.lose(class, loss, RowsEnded::never_stored());
         self.note_loss(gone, Some(mailbox.owner()), Some(topic), loss);
+        if record.is_followed() {
+            let (named, message) = (mailbox.owner().name(), record.share());
+            let copy = (Some(&message), None);
+            self.trace_loss((mailbox.receiver(), &named), copy, loss, record.received());
+        }
         let wanted = refusal.wants_dead_letter() && !is_dead(topic);
         let Some(name) = refusal.into_name() else { return };
         gone.tell(&name, class, loss);
@@ -99,13 +107,19 @@ impl Broker {
     pub(super) fn lose_all(&self, dropped: &DroppedCopies, turn: &mut Turn<'_>) {
         let (loss, receiver) = (dropped.loss(), dropped.receiver());
         self.note_all_lost(dropped, &mut turn.gone);
+        let now = turn.now;
+        if self.0.traces.is_on() {
+            let named = (receiver, &**dropped.name());
+            dropped.visit(|message, mid| self.trace_loss(named, (message, mid), loss, now));
+        }
         if !self.0.metrics.topics().is_kept() {
             let mut rows = RowsEnded::default();
             dropped.visit(|_, mid| rows.settle(&mut turn.batch, receiver, mid));
             self.0.metrics.lose(TopicClass::OTHER, loss, rows);
             return;
         }
-        dropped.visit(|topic, mid| {
+        dropped.visit(|message, mid| {
+            let topic = message.map(Message::topic);
             let class = self.class_of_copy(topic, mid);
             self.lose(class, Letter::new(receiver, loss, mid), turn);
         });
@@ -116,6 +130,8 @@ impl Broker {
     /// read at all, the fetch fails and nothing is settled.
     pub(super) fn lose_unreadable(&self, mailbox: &Mailbox, mid: Mid, turn: &mut Turn<'_>) {
         self.note_loss(&mut turn.gone, Some(mailbox.owner()), None, Loss::Unreadable);
+        let named = (mailbox.receiver(), &*mailbox.owner().name());
+        self.trace_loss(named, (None, Some(mid)), Loss::Unreadable, turn.now);
         let copy = Letter::new(mailbox.receiver(), Loss::Unreadable, Some(mid));
         self.lose(TopicClass::OTHER, copy, turn);
     }
@@ -125,6 +141,8 @@ impl Broker {
         for copy in copies {
             let topic = Some(copy.message.topic());
             self.note_loss(&mut turn.gone, None, topic, Loss::GroupGone);
+            let named = (ReceiverId::group(group), "");
+            self.trace_loss(named, (Some(&copy.message), None), Loss::GroupGone, turn.now);
             let class = self.class_of(topic);
             let lost = Letter::new(ReceiverId::group(group), Loss::GroupGone, copy.mid());
             self.lose(class, lost, turn);
@@ -176,6 +194,8 @@ impl Broker {
                 let cause = LossCause::Copy(copy.loss());
                 turn.gone.remember(FreshLoss::new(copy.name().clone(), topic, cause));
             }
+            let named = (copy.receiver(), &**copy.name());
+            self.trace_loss(named, (copy.message(), copy.mid()), copy.loss(), turn.now);
             let class = self.class_of_copy(topic, copy.mid());
             self.lose(class, copy, turn);
         }

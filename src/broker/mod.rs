@@ -9,6 +9,8 @@ mod dead_letters;
 mod drop_log;
 mod dropped;
 mod ending;
+mod history;
+mod journey;
 mod ledger;
 pub mod link;
 mod listeners;
@@ -31,6 +33,7 @@ mod queue_settings;
 mod receiver;
 mod recent;
 mod recent_losses;
+mod record;
 mod recovery;
 pub mod registry;
 mod relief;
@@ -44,6 +47,7 @@ mod subscribing;
 mod sys;
 mod takeovers;
 pub mod topic_ledger;
+pub mod trace;
 pub mod turn;
 mod view;
 mod wills;
@@ -64,6 +68,7 @@ use topic_ledger::TopicLedger;
 use turn::{Scratch, Turn, press};
 
 pub use dropped::LossCause;
+pub use history::{FigurePoint, POINTS_MAX, STEP};
 pub use link::{ENOUGH_UNWRITTEN, Flow, Link, NOBODY_READS, NotRead, PeerInfo, Unfinished};
 pub use listeners::{ListenerCounts, ListenerId, ListenerView};
 pub use mailbox::{Account, Pace};
@@ -116,6 +121,8 @@ struct Shared {
     dead_letters: dead_letters::DeadLetters,
     drop_log: drop_log::DropLog,
     recent_losses: recent_losses::RecentLosses,
+    traces: trace::Traces,
+    history: history::History,
     peer_log: peer_log::PeerLog,
     panicked: recovery::Panicked,
     started: Time,
@@ -159,6 +166,8 @@ impl Broker {
             dead_letters: dead_letters::DeadLetters::default(),
             drop_log: drop_log::DropLog::default(),
             recent_losses: recent_losses::RecentLosses::default(),
+            traces: trace::Traces::default(),
+            history: history::History::default(),
             peer_log: peer_log::PeerLog::new(),
             panicked: recovery::Panicked::default(),
             started: now,
@@ -233,10 +242,14 @@ impl Broker {
     /// Pushes the copies routed so far: the store has them.
     fn flush_copies(&self, turn: &mut Turn<'_>) {
         let now = turn.now;
-        let Scratch { pending_pushes, wakers, pressed, gone, settings, .. } = &mut *turn.scratch;
+        let Scratch { pending_pushes, wakers, pressed, gone, settings, traced, .. } =
+            &mut *turn.scratch;
         let setting = settings.setting(self.0.router.topic_hash(), now);
         let effects = &mut Effects { wakers, gone };
         pending_pushes.drain(|open| {
+            if traced.is_on() {
+                self.trace_queued(&open.mailbox, &open.copies, traced, now);
+            }
             open.mailbox.push(&mut open.copies, &setting, &mut open.grant, effects);
             if open.grant.is_pressed() {
                 press(pressed, &open.mailbox);

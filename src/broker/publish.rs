@@ -13,14 +13,14 @@ use super::metrics::Counter;
 use super::overload::SHED;
 use super::peer_log::{Peer, RefusalNote};
 use super::ports::{Publication, StoredCopy};
-use super::router::{Retain, Retaining, Routed};
+use super::record::Record;
+use super::router::Routed;
 use super::topic_ledger::Unrouted;
 use super::turn::{Turn, press};
 use crate::codec::{QoS, Reason};
 use crate::fault;
-use crate::message::{Draft, Grounds, Identity, Message, RefusalKind, SessionId};
+use crate::message::{Draft, Grounds, Identity, RefusalKind, SessionId};
 use crate::session::{Asked, Decision, Op, WillMessage, is_bridge_state, reserved};
-use crate::time::Time;
 use crate::topic::TopicName;
 
 /// Where a message comes from.
@@ -66,22 +66,6 @@ enum LetIn {
     LiveOnly,
     /// Nothing.
     Not(Published),
-}
-
-/// One message as it takes its place in the order: all that a broker needs to know to apply it.
-pub(super) struct Record<'a> {
-    draft: &'a Draft<'a>,
-    publisher: &'a Arc<Identity>,
-    /// When it came in.
-    received: Time,
-    /// Bytes that it takes in memory.
-    bytes: usize,
-    /// What it retains is given to the store.
-    kept: bool,
-    /// It changes the retained message of its topic.
-    retains: bool,
-    /// Made when the first receiver wants it.
-    message: Option<Message>,
 }
 
 impl<'a> Submission<'a> {
@@ -218,6 +202,11 @@ impl Broker {
                 }
                 LetIn::Not(refused) => {
                     turn.room_granted = false;
+                    if turn.traced.is_on() {
+                        let (draft, told) = (submission.draft, turn.refused);
+                        let at = (&mut turn.scratch.traced, turn.now);
+                        self.trace_refused(draft, identity, told, at);
+                    }
                     return refused;
                 }
             }
@@ -227,8 +216,10 @@ impl Broker {
         let Submission { draft, with, .. } = submission;
         let kept = self.0.remembers && !system;
         let (publisher, received) = (identity, turn.now);
-        let record = Record { draft, publisher, received, bytes, kept, retains, message: None };
-        self.apply(record, with, turn)
+        let (message, follow) = (None, 0);
+        let mut record =
+            Record { draft, publisher, received, bytes, kept, retains, message, follow };
+        self.apply(&mut record, with, turn)
     }
 
     /// Whether a client's message may come in; nothing is changed. Why it may not, or not be retained,
@@ -316,21 +307,20 @@ impl Broker {
     /// Carries out a message in its place in the order.
     fn apply(
         &self,
-        mut record: Record<'_>,
+        record: &mut Record<'_>,
         with: Option<(SessionId, Op)>,
         turn: &mut Turn<'_>,
     ) -> Published {
         let shared = &*self.0;
-        let record = &mut record;
         let draft = record.draft;
         let retained = record.retaining();
         let whole = retained.is_none() && !shared.remembers;
         let now = turn.now;
         let scratch = &mut *turn.scratch;
-        let recent = &mut scratch.recent;
         let Routed { stamp, matches, looks } =
-            shared.router.route(draft.topic, record.publisher, retained, recent);
+            shared.router.route(draft.topic, record.publisher, retained, &mut scratch.recent);
         let found = matches.len();
+        self.trace_routed(record, matches, &mut scratch.traced);
         let (mut admitted, mut refused) = (0, 0);
         let setting = scratch.settings.setting(shared.router.topic_hash(), now);
         let band = scratch.settings.band(draft.topic, &draft.properties);
@@ -422,35 +412,5 @@ fn reason_of(found: usize, admitted: u32, refused: u32) -> Reason {
         (0, _, _) => Reason::NoMatchingSubscribers,
         (_, 0, 1..) => Reason::QuotaExceeded,
         _ => Reason::Success,
-    }
-}
-
-impl<'a> Record<'a> {
-    /// Its topic.
-    pub fn topic(&self) -> TopicName<'a> {
-        self.draft.topic
-    }
-
-    /// The message, for one receiver of several.
-    pub fn share(&mut self) -> Message {
-        let message = self.give_away();
-        self.message = Some(message.clone());
-        message
-    }
-
-    /// The message, for the last that wants it: nothing is counted up and down again.
-    fn give_away(&mut self) -> Message {
-        let make = || self.draft.into_message(self.publisher, self.received);
-        self.message.take().unwrap_or_else(make)
-    }
-
-    /// What it does to the retained message of its topic.
-    fn retaining(&mut self) -> Option<Retaining> {
-        let what = match (self.retains, self.draft.payload.is_empty()) {
-            (false, _) => return None,
-            (true, true) => Retain::Clear,
-            (true, false) => Retain::Set(self.share()),
-        };
-        Some(Retaining { what, kept: self.kept, owner: self.publisher.holdings().cloned() })
     }
 }

@@ -156,6 +156,9 @@ impl Receiver {
                 break;
             }
         }
+        if turn.traced.is_on() {
+            taken.iter().for_each(|delivery| self.trace_taken(delivery, &mut turn));
+        }
         turn.finish();
         for delivery in &taken {
             self.unsettled[usize::from(delivery.counts_above_qos0())] += 1;
@@ -189,6 +192,14 @@ impl Receiver {
     /// Messages that wait, and their bytes.
     pub fn waiting(&self) -> (usize, u64) {
         self.mailbox.depth()
+    }
+
+    #[cold]
+    fn trace_taken(&self, delivery: &Delivery, turn: &mut Turn<'_>) {
+        let Some(client) = self.mailbox.owner().identity() else { return };
+        let traced = &mut turn.scratch.traced;
+        self.broker.trace_in_hand(&self.mailbox, delivery, traced);
+        self.broker.trace_sent(client, None, (delivery.qos, false), (traced, turn.now));
     }
 
     fn may_receive(&self, access: &dyn Access, delivery: &Delivery) -> bool {

@@ -12,7 +12,7 @@ use super::Broker;
 use super::dropped::{CUT_MARK, FreshLoss, Gone, LossCause};
 use super::mailbox::{DroppedCopies, Owner};
 use super::turn::Turn;
-use crate::message::{Identity, Loss, RefusalKind};
+use crate::message::{Identity, Loss, Message, RefusalKind};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, MutexGuard, whole};
 use crate::time::Time;
@@ -251,9 +251,10 @@ impl Broker {
         }
         let cause = LossCause::Copy(dropped.loss());
         let mut left = SHARE_MAX - 1;
-        dropped.visit(|topic, _| {
+        dropped.visit(|message, _| {
             if left > 0 {
                 left -= 1;
+                let topic = message.map(Message::topic);
                 gone.remember(FreshLoss::new(dropped.name().clone(), topic, cause));
             }
         });

@@ -19,6 +19,7 @@ use super::recent::Recent;
 use super::router::RouteChange;
 use super::sources::Sources;
 use super::topic_ledger::Unrouted;
+use super::trace::Traced;
 use crate::codec::{PacketId, QoS, Reason};
 use crate::message::{Delivery, Grounds};
 use crate::session::{Context, Count};
@@ -108,6 +109,8 @@ pub struct Scratch {
     pub(super) sources: Sources,
     /// The store has room for the PUBLISH in hand: it was asked before that was looked at.
     pub(super) room_granted: bool,
+    /// The traces that are on, as this turn has found them.
+    pub(super) traced: Traced,
 }
 
 /// Something owed to the client, in its place in the order.
@@ -197,6 +200,7 @@ impl Broker {
     pub fn turn<'a>(&'a self, scratch: &'a mut Scratch, now: Time) -> Turn<'a> {
         scratch.pressure = self.pressure();
         self.0.queue_settings.renew(&mut scratch.settings);
+        self.0.traces.renew(&mut scratch.traced);
         // A PUBLISH that ended before it was asked for room has left it set.
         scratch.room_granted = false;
         Turn { broker: self, now, scratch, unfinished: Unfinished }

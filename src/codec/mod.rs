@@ -21,6 +21,7 @@ pub mod error;
 pub mod packet;
 pub mod property;
 pub mod reason;
+mod shown;
 mod version3;
 mod wire;
 pub mod words;
@@ -34,6 +35,7 @@ pub use packet::{
     Ack, Auth, ConnAck, Connect, Disconnect, Packet, Publish, RetainHandling, SubAck, Subscribe,
     SubscribeOptions, Unsubscribe, Will,
 };
-pub use property::Properties;
+pub use property::{Properties, Property};
 pub use reason::Reason;
+pub use shown::ShownValue;
 pub use words::{DecodeLimits, PacketId, QoS, Sender, Version};

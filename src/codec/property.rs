@@ -405,7 +405,7 @@ impl<'a> Properties<'a> {
 
     /// Each property with its bytes, identifier included. Ends at what is no property, which is
     /// in no checked block.
-    fn entries(&self) -> impl Iterator<Item = (Property, &'a [u8])> + use<'a> {
+    pub(super) fn entries(&self) -> impl Iterator<Item = (Property, &'a [u8])> + use<'a> {
         let mut rest = self.0;
         std::iter::from_fn(move || {
             let property = Property::from_byte(*rest.first()?)?;

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::ids::Mid;
 use super::meter::Meter;
@@ -86,6 +86,8 @@ pub struct Head {
     pub qos: QoS,
     /// RETAIN flag it was published with.
     pub retain: bool,
+    /// The number that traces follow it by; 0: none does. It is where the fields around it leave room.
+    follow: AtomicU32,
     /// When the broker received it.
     pub received: Time,
     /// When it ends; [`Time::NEVER`] without a Message Expiry Interval.
@@ -95,6 +97,8 @@ pub struct Head {
     /// `None`: not counted (any more).
     meter: Option<&'static Meter>,
 }
+
+const _: () = assert!(size_of::<Head>() <= 56, "a message in memory should stay small");
 
 /// Bytes a message takes beside its texts and body, with the two reference counters.
 const OVERHEAD: usize = size_of::<Written>() + 2 * size_of::<usize>();
@@ -149,6 +153,7 @@ impl Message {
             bytes,
             qos: parts.qos,
             retain: parts.retain,
+            follow: AtomicU32::new(0),
             received: parts.received,
             expires: parts.expires,
             mid: AtomicU64::new(0),
@@ -181,6 +186,16 @@ impl Message {
     /// Sets its number in the store: before any receiver gets a copy.
     pub fn set_mid(&self, mid: Mid) {
         self.mid.store(mid.get(), Ordering::Relaxed);
+    }
+
+    /// The number that traces follow it by; 0 if none does.
+    pub fn follow_number(&self) -> u32 {
+        self.follow.load(Ordering::Relaxed)
+    }
+
+    /// Traces follow it by this number.
+    pub fn follow(&self, number: u32) {
+        self.follow.store(number, Ordering::Relaxed);
     }
 
     /// Topic Name.

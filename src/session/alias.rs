@@ -70,6 +70,12 @@ impl Outgoing {
         (next <= max).then(|| NonZeroU16::new(next).map(|alias| (alias, true)))?
     }
 
+    /// What `alias` stands for: every alias is looked at.
+    pub fn topic(&self, alias: NonZeroU16) -> Option<&str> {
+        let mut aliases = self.aliases.iter();
+        aliases.find(|(_, known)| **known == alias).map(|(topic, _)| &**topic)
+    }
+
     /// Notes that a packet has told the client of a new alias.
     pub fn set(&mut self, topic: &str, alias: NonZeroU16) {
         if self.aliases.insert(topic.into(), alias).is_none() {

@@ -68,7 +68,7 @@ impl Session {
 
     /// The topic of a PUBLISH, by its alias if it has no other; `None` if the alias is unknown.
     #[inline]
-    fn topic_of<'t>(&'t self, publish: &Publish<'t>) -> Option<&'t str> {
+    pub(crate) fn topic_of<'t>(&'t self, publish: &Publish<'t>) -> Option<&'t str> {
         match publish.topic_alias {
             Some(alias) if publish.topic.is_empty() => {
                 self.aliases.as_ref().and_then(|aliases| aliases.incoming.topic(alias))

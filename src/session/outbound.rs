@@ -68,6 +68,16 @@ impl Session {
         self.window.admit(packet_id, delivery);
     }
 
+    /// The topic of a PUBLISH that was sent, by its alias if it has no other.
+    pub(crate) fn sent_topic<'t>(&'t self, publish: &Publish<'t>) -> Option<&'t str> {
+        match publish.topic_alias {
+            Some(alias) if publish.topic.is_empty() => {
+                self.aliases.as_ref().and_then(|aliases| aliases.outgoing.topic(alias))
+            }
+            _ => Some(publish.topic),
+        }
+    }
+
     /// Sends again what was in flight when the last connection ended `[MQTT5-4.4.0-1]`. Such a
     /// message does not expire any more `[MQTT5-4.3.3-7]`.
     pub(super) fn on_resend(

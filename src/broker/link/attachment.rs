@@ -129,6 +129,9 @@ impl Attachment {
             if self.flow.is_some() {
                 self.pour(publish, turn.now);
             }
+            if turn.traced.is_on() {
+                self.trace_sent(publish, turn);
+            }
         }
         debug_assert!(after_ops || !matches!(packet, Packet::SubAck(_) | Packet::UnsubAck(_)));
         if !after_ops {
@@ -178,6 +181,7 @@ impl Attachment {
         let v5 = self.version == Version::V5;
         let submission = submission.with(with).over_rate(over_rate);
         let submission = submission.told(v5 && packet_id.is_some());
+        turn.traced.packet_id = packet_id;
         let published = turn.broker.publish(submission, turn);
         if turn.refused.is_some() {
             self.say_refused(draft.topic.as_str(), turn);

@@ -17,7 +17,7 @@ use crate::broker::turn::{COPIES_MAX, Scratch, Turn};
 use crate::codec::{QoS, Reason};
 use crate::fault;
 use crate::message::{Delivery, Loss, Message};
-use crate::session::{Context, CopyEnd, EndedCopy, Input, Room};
+use crate::session::{Context, CopyEnd, EndedCopy, Room};
 use crate::shape::{Allowance, Load};
 use crate::time::Time;
 
@@ -231,7 +231,7 @@ impl Live {
                 let (copy, end) = (EndedCopy::new(&delivery), CopyEnd::Lost(Loss::TooOld));
                 turn.broker.end_copy(&self.attachment.mailbox, &copy, end, turn);
             } else {
-                self.run(Input::Deliver(delivery), cx, turn);
+                self.run_delivery(delivery, cx, turn);
             }
             fault::reach("deliver");
         }
@@ -401,7 +401,7 @@ impl Live {
         }
         for delivery in rest.0.by_ref() {
             if may_come_of(&delivery.message, turn) {
-                self.run(Input::Deliver(delivery), &cx, turn);
+                self.run_delivery(delivery, &cx, turn);
             } else {
                 let (copy, end) = (EndedCopy::new(&delivery), CopyEnd::Lost(Loss::NotAuthorized));
                 turn.broker.end_copy(&self.attachment.mailbox, &copy, end, turn);

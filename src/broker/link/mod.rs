@@ -27,6 +27,7 @@ mod queue;
 mod recovery;
 mod refused;
 mod standing;
+mod traced;
 mod unfinished;
 
 use std::task::Waker;
@@ -124,9 +125,11 @@ impl Link {
     /// packet or what a pause holds back, is to be offered again with what follows it.
     pub fn receive(&mut self, bytes: &[u8], now: Time, scratch: &mut Scratch) -> usize {
         let mut turn = self.broker.turn(scratch, now);
+        let before = self.state.begin_trace(&mut turn);
         let used = self.state.receive(bytes, &mut turn);
         // The driver polls the link next: what is owed now finds its waker then.
         self.state.commit(None, &mut turn);
+        self.state.end_trace(before, &mut turn);
         self.state.end(turn);
         used
     }
@@ -142,9 +145,11 @@ impl Link {
         scratch: &mut Scratch,
     ) -> Flow {
         let mut turn = self.broker.turn(scratch, now);
+        let before = self.state.begin_trace(&mut turn);
         let more = self.state.poll(waker, unwritten, &mut turn);
         let state = &mut self.state;
         state.commit(Some(waker), &mut turn);
+        state.end_trace(before, &mut turn);
         state.clogged = unwritten < NOBODY_READS && unwritten + turn.out.len() > CLOGGED;
         let (read, more) = (state.wants_bytes(&turn), more || state.clogged);
         state.end(turn);
@@ -175,11 +180,13 @@ impl Link {
     /// Closes for a reason of the broker's own (shutting down, write timeout, administration).
     pub fn close(&mut self, reason: Reason, now: Time, scratch: &mut Scratch) {
         let mut turn = self.broker.turn(scratch, now);
+        let before = self.state.begin_trace(&mut turn);
         match &self.state.phase {
             Phase::Live(_) => self.state.hang_up_with(reason, &mut turn),
             Phase::Opening(_) => self.state.refuse(reason, None, &mut turn),
             Phase::Connect(..) | Phase::Closed => self.state.phase = Phase::Closed,
         }
+        self.state.end_trace(before, &mut turn);
         turn.finish();
     }
 
@@ -251,6 +258,9 @@ impl State {
                             self.disconnect(Reason::MessageRateTooHigh, turn);
                             break;
                         }
+                    }
+                    if turn.traced.is_on() {
+                        self.trace_received(packet, len, turn);
                     }
                     self.on_packet(packet, len, admission == Admission::Refuse, turn);
                     used += len;

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use super::owner::Owner;
 use super::waiting::Waiting;
-use crate::message::{Loss, Mid, ReceiverId};
-use crate::topic::TopicName;
+use crate::message::{Loss, Message, Mid, ReceiverId};
 
 /// A copy was not admitted: it is in the receiver's account.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -66,9 +65,8 @@ impl DroppedCopies {
         &self.name
     }
 
-    /// Shows each: its topic, if its message is in memory, and its message's number, if the store keeps
-    /// it.
-    pub fn visit(&self, visit: impl FnMut(Option<TopicName<'_>>, Option<Mid>)) {
+    /// Shows each: its message, if it is in memory, and its number, if the store keeps it.
+    pub fn visit(&self, visit: impl FnMut(Option<&Message>, Option<Mid>)) {
         self.waiting.visit(visit);
     }
 

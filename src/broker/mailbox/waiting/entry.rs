@@ -88,12 +88,17 @@ impl Entry {
         }
     }
 
-    /// Its topic, if its message is in memory.
-    pub fn topic(&self) -> Option<TopicName<'_>> {
+    /// Its message, if that is in memory.
+    pub fn message(&self) -> Option<&Message> {
         match &self.message {
-            Place::Warm(message) => Some(message.topic()),
+            Place::Warm(message) => Some(message),
             Place::Cold { .. } => None,
         }
+    }
+
+    /// Its topic, if its message is in memory.
+    pub fn topic(&self) -> Option<TopicName<'_>> {
+        self.message().map(Message::topic)
     }
 
     /// What the store keeps for its receiver.

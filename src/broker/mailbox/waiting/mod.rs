@@ -19,7 +19,6 @@ use super::copy::{BANDS, Copy, DroppedCopy};
 use crate::codec::QoS;
 use crate::message::{Delivery, Message, Mid};
 use crate::time::Time;
-use crate::topic::TopicName;
 use band::Band;
 use entry::Entry;
 use priority::{Bands, IN_ORDER, slot};
@@ -114,11 +113,10 @@ impl Waiting {
             || self.bands().is_some() && self.all().any(|band| band.qos12.first_is_cold())
     }
 
-    /// Shows each copy: its topic, if its message is in memory, and its message's number, if the store
-    /// keeps it.
-    pub fn visit(&self, mut visit: impl FnMut(Option<TopicName<'_>>, Option<Mid>)) {
+    /// Shows each copy: its message, if that is in memory, and its number, if the store keeps it.
+    pub fn visit(&self, mut visit: impl FnMut(Option<&Message>, Option<Mid>)) {
         for band in self.all() {
-            band.visit(|entry| visit(entry.topic(), entry.mid()));
+            band.visit(|entry| visit(entry.message(), entry.mid()));
         }
     }
 }

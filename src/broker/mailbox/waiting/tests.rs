@@ -8,7 +8,7 @@ use crate::codec::Properties;
 use crate::message::{ClientId, Delivery, Draft, Identity, Meter, SubscriptionIds};
 use crate::random::Random;
 use crate::session::Room;
-use crate::topic::TextHash;
+use crate::topic::{TextHash, TopicName};
 
 const NOW: Time = Time::from_secs(1_000);
 

@@ -1,0 +1,346 @@
+//! The traces that are on, as turns see them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::describe::describe;
+use super::event::{TraceEvent, TraceKind, TraceRecord, TraceValue, text};
+use super::following::{Followed, Following};
+use super::order::{TooManyTraces, TraceOf, TraceOrder};
+use crate::codec::{Packet, PacketId};
+use crate::message::GroupId;
+use crate::sync::{Mutex, MutexGuard, whole};
+use crate::time::Time;
+use crate::topic::TopicName;
+
+/// All traces of a broker.
+#[derive(Debug, Default)]
+pub struct Traces {
+    /// Another one after each change; 0: no trace is on.
+    version: AtomicU64,
+    now: Mutex<Option<Arc<TraceSet>>>,
+    /// The messages that they follow.
+    pub following: Following,
+}
+
+/// The traces of one moment: at least one.
+#[derive(Debug)]
+pub struct TraceSet {
+    traces: Vec<Arc<Trace>>,
+}
+
+/// One trace.
+#[derive(Debug)]
+pub struct Trace {
+    order: TraceOrder,
+    queue: Mutex<TraceQueue>,
+}
+
+#[derive(Debug, Default)]
+struct TraceQueue {
+    events: VecDeque<TraceEvent>,
+    bytes: usize,
+    /// Events ever taken in.
+    accepted: u32,
+    missed: u64,
+}
+
+/// What was taken from a trace.
+#[derive(Debug, Default)]
+pub struct TakenEvents {
+    /// The events, the oldest first.
+    pub events: Vec<TraceEvent>,
+    /// Events since the last time that there was no room for.
+    pub missed: u64,
+    /// It has had as many events as it was to have: no other comes.
+    pub is_over: bool,
+}
+
+/// The traces as one turn sees them, and what of the turn they are to be told.
+#[derive(Debug, Default)]
+pub struct Traced {
+    version: u64,
+    set: Option<Arc<TraceSet>>,
+    /// The client of the link in its turn.
+    pub client: Option<Arc<str>>,
+    /// The Packet Identifier of the PUBLISH that is being routed.
+    pub packet_id: Option<PacketId>,
+    /// The message that is being sent, if it is followed; and the group it comes from.
+    pub in_hand: Option<(Followed, Option<GroupId>)>,
+}
+
+/// Which way a packet goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Direction {
+    /// From the client.
+    In,
+    /// To the client.
+    Out,
+}
+
+/// A packet that traces are shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    pub client: &'a str,
+    pub direction: Direction,
+    pub packet: &'a Packet<'a>,
+    /// Of a PUBLISH, what its alias stands for.
+    pub topic: Option<&'a str>,
+    /// Its length.
+    pub len: usize,
+}
+
+/// Events of one trace that wait, and their bytes.
+pub const EVENTS_MAX: usize = 1024;
+const BYTES_MAX: usize = 1024 * 1024;
+
+/// Versions are unique over all brokers of the process: threads' memories outlive a broker.
+static VERSIONS: AtomicU64 = AtomicU64::new(1);
+
+impl Traces {
+    pub fn begin(&self, trace: Arc<Trace>, most: usize) -> Result<(), TooManyTraces> {
+        let now = &mut *self.lock();
+        let mut traces = now.as_ref().map_or_else(Vec::new, |set| set.traces.clone());
+        if traces.len() >= most {
+            return Err(TooManyTraces(traces.len()));
+        }
+        traces.push(trace);
+        self.change(now, traces);
+        Ok(())
+    }
+
+    pub fn end(&self, trace: &Arc<Trace>) {
+        let now = &mut *self.lock();
+        let mut traces = now.as_ref().map_or_else(Vec::new, |set| set.traces.clone());
+        traces.retain(|other| !Arc::ptr_eq(other, trace));
+        self.change(now, traces);
+    }
+
+    /// Whether a trace is on.
+    #[inline]
+    pub fn is_on(&self) -> bool {
+        self.version.load(Ordering::Relaxed) != 0
+    }
+
+    /// The traces that are on, for what is rare and has no turn at hand.
+    pub fn current(&self) -> Option<Arc<TraceSet>> {
+        self.lock().clone()
+    }
+
+    /// What a turn begins with: one look at a number, if nothing has changed.
+    #[inline]
+    pub fn renew(&self, traced: &mut Traced) {
+        let version = self.version.load(Ordering::Relaxed);
+        if version != traced.version {
+            self.look(version, traced);
+        }
+    }
+
+    #[cold]
+    fn look(&self, version: u64, traced: &mut Traced) {
+        *traced = Traced { version, set: self.lock().clone(), ..Traced::default() };
+    }
+
+    fn change(&self, now: &mut Option<Arc<TraceSet>>, traces: Vec<Arc<Trace>>) {
+        if traces.is_empty() {
+            self.following.forget();
+        }
+        let is_on = !traces.is_empty();
+        *now = is_on.then(|| Arc::new(TraceSet { traces }));
+        let version = if is_on { VERSIONS.fetch_add(1, Ordering::Relaxed) } else { 0 };
+        self.version.store(version, Ordering::Relaxed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<TraceSet>>> {
+        whole(self.now.lock())
+    }
+}
+
+impl Traced {
+    /// A trace is on.
+    #[inline]
+    pub fn is_on(&self) -> bool {
+        self.set.is_some()
+    }
+
+    /// The traces that are on.
+    pub fn set(&self) -> Option<&Arc<TraceSet>> {
+        self.set.as_ref()
+    }
+}
+
+impl TraceSet {
+    /// Whether a trace follows the messages of this topic and publisher, or to this receiver.
+    pub fn follows(&self, topic: TopicName<'_>, publisher: &str, receiver: Option<&str>) -> bool {
+        self.traces.iter().any(|trace| trace.follows(topic, publisher, receiver))
+    }
+
+    /// Shows a packet to the traces that want it.
+    pub fn show(&self, seen: &Seen<'_>, now: Time) {
+        let topic = seen.topic.map(TopicName::trusted);
+        let wants = |trace: &&Arc<Trace>| {
+            trace.is_of(seen.client) || topic.is_some_and(|topic| trace.fits(topic))
+        };
+        let mut wanted = self.traces.iter().filter(wants).peekable();
+        if wanted.peek().is_none() {
+            return;
+        }
+        let (name, fields) = describe(seen.packet, seen.topic);
+        for trace in wanted {
+            let mut fields = fields.clone();
+            if let Packet::Publish(publish) = seen.packet {
+                put_payload(publish.payload, trace.order.payload_max, &mut fields);
+            }
+            fields.push(("packet_bytes".into(), TraceValue::Number(seen.len as u64)));
+            let fields = vec![
+                ("client_id".into(), text(seen.client)),
+                ("direction".into(), text(seen.direction.name())),
+                ("packet".into(), text(name)),
+                ("fields".into(), TraceValue::Record(fields)),
+            ];
+            trace.push(TraceEvent { kind: TraceKind::Packet, time: now, fields });
+        }
+    }
+
+    /// Tells the traces that follow a message of a stage of its journey: the name of the stage, its receiver if it
+    /// has one, and more.
+    pub fn tell(
+        &self,
+        followed: &Followed,
+        (stage, receiver): (&'static str, Option<&str>),
+        more: TraceRecord,
+        now: Time,
+    ) {
+        let (topic, publisher) = (TopicName::trusted(&followed.topic), &*followed.publisher);
+        for trace in self.traces.iter().filter(|t| t.follows(topic, publisher, receiver)) {
+            trace.push(told(followed, (stage, receiver), more.clone(), now));
+        }
+    }
+
+    /// The same as [`TraceSet::follows`] where the receivers are many.
+    pub fn follows_one_of(
+        &self,
+        topic: TopicName<'_>,
+        publisher: &str,
+        is_receiver: impl Fn(&str) -> bool,
+    ) -> bool {
+        let follows = |trace: &Arc<Trace>| trace.follows_one_of(topic, publisher, &is_receiver);
+        self.traces.iter().any(follows)
+    }
+
+    /// The same as [`TraceSet::tell`] where the receivers are many: a trace of one of them is told too.
+    pub fn tell_of_many(
+        &self,
+        followed: &Followed,
+        stage: &'static str,
+        is_receiver: impl Fn(&str) -> bool,
+        (more, now): (TraceRecord, Time),
+    ) {
+        let (topic, publisher) = (TopicName::trusted(&followed.topic), &*followed.publisher);
+        for trace in self.traces.iter().filter(|t| t.follows_one_of(topic, publisher, &is_receiver))
+        {
+            trace.push(told(followed, (stage, None), more.clone(), now));
+        }
+    }
+}
+
+fn told(
+    followed: &Followed,
+    (stage, receiver): (&'static str, Option<&str>),
+    more: TraceRecord,
+    now: Time,
+) -> TraceEvent {
+    let mut fields = vec![
+        ("message".into(), followed.number.into()),
+        ("topic".into(), text(&followed.topic)),
+        ("stage".into(), text(stage)),
+    ];
+    fields.extend(receiver.map(|receiver| ("client_id".into(), text(receiver))));
+    fields.extend(more);
+    TraceEvent { kind: TraceKind::Journey, time: now, fields }
+}
+
+/// The payload, if the trace shows it, cut at a length.
+fn put_payload(payload: &[u8], max: usize, fields: &mut TraceRecord) {
+    if max == 0 {
+        return;
+    }
+    let shown = &payload[..payload.len().min(max)];
+    fields.push(("payload_base64".into(), TraceValue::Bytes(shown.to_vec())));
+    if shown.len() < payload.len() {
+        fields.push(("payload_is_cut".into(), true.into()));
+    }
+}
+
+impl Trace {
+    pub fn new(order: TraceOrder) -> Trace {
+        Trace { order, queue: Mutex::default() }
+    }
+
+    /// Takes out what waits.
+    pub fn take(&self) -> TakenEvents {
+        let queue = &mut *self.lock();
+        queue.bytes = 0;
+        TakenEvents {
+            events: queue.events.drain(..).collect(),
+            missed: std::mem::take(&mut queue.missed),
+            is_over: queue.accepted >= self.order.events_max,
+        }
+    }
+
+    fn push(&self, event: TraceEvent) {
+        let queue = &mut *self.lock();
+        if queue.accepted >= self.order.events_max {
+            return;
+        }
+        let bytes = event.bytes();
+        let is_full = queue.events.len() >= EVENTS_MAX
+            || (queue.bytes + bytes > BYTES_MAX && !queue.events.is_empty());
+        if is_full {
+            queue.missed += 1;
+            return;
+        }
+        queue.accepted += 1;
+        queue.bytes += bytes;
+        queue.events.push_back(event);
+    }
+
+    fn is_of(&self, client: &str) -> bool {
+        matches!(&self.order.of, TraceOf::Client(of) if **of == *client)
+    }
+
+    fn fits(&self, topic: TopicName<'_>) -> bool {
+        matches!(&self.order.of, TraceOf::Filter(filter) if filter.matches(topic))
+    }
+
+    fn follows(&self, topic: TopicName<'_>, publisher: &str, receiver: Option<&str>) -> bool {
+        match &self.order.of {
+            TraceOf::Client(client) => **client == *publisher || receiver == Some(&**client),
+            TraceOf::Filter(filter) => filter.matches(topic),
+        }
+    }
+
+    fn follows_one_of(
+        &self,
+        topic: TopicName<'_>,
+        publisher: &str,
+        is_receiver: &impl Fn(&str) -> bool,
+    ) -> bool {
+        let receives = matches!(&self.order.of, TraceOf::Client(client) if is_receiver(client));
+        receives || self.follows(topic, publisher, None)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, TraceQueue> {
+        whole(self.queue.lock())
+    }
+}
+
+impl Direction {
+    fn name(self) -> &'static str {
+        match self {
+            Direction::In => "in",
+            Direction::Out => "out",
+        }
+    }
+}

@@ -25,7 +25,8 @@ pub fn check(layers: &Layers, files: bool) -> Result<(), Box<dyn Error>> {
     }
     sluicemq::run::read_rules(&settings.from_here(), &settings)?;
     if files {
-        let findings = sluicemq::run::look_at_files(&settings.from_here());
+        let findings =
+            sluicemq::run::look_at_files(&settings.from_here(), settings.is_development());
         let (serious, hints): (Vec<_>, Vec<_>) =
             findings.into_iter().partition(|found| found.serious);
         for hint in hints {

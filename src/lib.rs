@@ -6,7 +6,7 @@
 //! * floor 1: [`codec`], [`topic`], [`shape`]: pure parts that know nothing of each other
 //! * floor 2: [`message`], [`session`]: the protocol, pure
 //! * floor 3: [`broker`]: shared state, synchronous, deterministic
-//! * floor 4: [`net`], [`store`], [`auth`], [`certs`], [`settings`], [`logging`]:
+//! * floor 4: [`net`], [`http`], [`store`], [`auth`], [`certs`], [`settings`], [`logging`]:
 //!   adapters to the world
 //! * above them: [`run`], which puts the house together; [`import`], which reads what other brokers have
 
@@ -25,6 +25,7 @@ pub mod certs;
 pub mod codec;
 pub mod config;
 pub mod fault;
+pub mod http;
 pub mod import;
 pub mod logging;
 pub mod message;

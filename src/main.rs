@@ -18,7 +18,7 @@ use sluicemq::config::LogFormat;
 use sluicemq::config::Transport;
 use sluicemq::logging::console;
 use sluicemq::run::signals::Signals;
-use sluicemq::run::{Listening, Place, RunError};
+use sluicemq::run::{HttpListening, Listening, Place, RunError};
 use sluicemq::settings::Settings;
 use sluicemq::{certs, logging};
 
@@ -111,9 +111,14 @@ fn start(layers: &Layers, signals: Signals) -> Result<(), Box<dyn Error>> {
 
 /// Runs the broker until it is told to stop.
 fn run(layers: &Layers, settings: &Settings, signals: Signals) -> Result<(), Box<dyn Error>> {
-    let ready = |listening: &[Listening]| {
+    let ready = |listening: &[Listening], http: Option<&HttpListening>| {
         if settings.is_development() {
             console::say(try_lines(listening));
+            match http {
+                Some(http) => console::say(format_args!("look into it: {}", http.link())),
+                None if settings.config().http.address.is_empty() => {}
+                None => console::say("its HTTP port is taken: it runs without HTTP"),
+            }
         }
     };
     let reread = || layers.load().map_err(|error| error.lines().to_vec());

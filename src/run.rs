@@ -2,6 +2,7 @@
 
 mod built;
 mod files;
+mod http;
 mod listeners;
 mod reload;
 mod rules;
@@ -18,6 +19,8 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 
 pub use files::look_at_files;
+use http::HttpEnd;
+pub use http::HttpListening;
 use listeners::{Acceptor, listening, open};
 pub use listeners::{ListenError, Listening, Place};
 use reload::{Files, Reloader};
@@ -83,11 +86,11 @@ impl RunError {
 pub type Reread<'a> = dyn Fn() -> Result<Settings, Vec<String>> + 'a;
 
 /// Runs a broker until a signal asks for its end; one that has come before is acted on at once. `ready`
-/// is called once every listener is open, before the machine-readable line is printed; `reread` at SIGHUP.
+/// is called with the listeners once every one is open, before the machine-readable line is printed; `reread` at SIGHUP.
 pub fn run(
     settings: &Settings,
     signals: Signals,
-    ready: impl FnOnce(&[Listening]),
+    ready: impl FnOnce(&[Listening], Option<&HttpListening>),
     reread: &Reread<'_>,
 ) -> Result<(), RunError> {
     let config = &settings.from_here();
@@ -171,7 +174,7 @@ impl Life<'_> {
         &mut self,
         durable: Option<Arc<DurableStore<Engine>>>,
         report: Option<Report>,
-        ready: impl FnOnce(&[Listening]),
+        ready: impl FnOnce(&[Listening], Option<&HttpListening>),
     ) -> Result<(), RunError> {
         let config = self.config;
         let newest = durable.as_ref().map_or(Time::START, |durable| durable.newest());
@@ -182,13 +185,7 @@ impl Life<'_> {
         files::warn_of_no_users(&authenticator);
         let rules = read_rules(config, self.settings)?;
         let rights = Arc::new(Rights::new(&rule_set(config, &rules)));
-        let store: Arc<dyn Store> = match durable.clone() {
-            Some(durable) => durable,
-            None => Arc::new(MemoryStore),
-        };
-        let ports = Ports { store, authenticator: authenticator.clone(), access: rights.clone() };
-        let broker = Broker::new(config, ports, seed(), clock.now());
-        built::built().iter().for_each(|built| broker.say_built(built));
+        let broker = broker(config, &durable, &authenticator, &rights, clock.now());
         if self.is_over() {
             return Ok(());
         }
@@ -200,22 +197,26 @@ impl Life<'_> {
             report.map(|report| (restored, report.time + clock.now().since(before), report));
         let shared = Arc::new(ServeContext::new(broker.clone(), clock));
         let acceptors = open(config, &shared)?;
+        let http = http::open(config, &shared, self.settings.is_development())?;
         // Not before the listeners are open: if one cannot be, that error is the only line.
         say_restored(config, taken);
         files::warn_of_open_secrets(config);
         if self.is_over() {
             return Ok(());
         }
-        let tls: Vec<_> = acceptors.iter().filter_map(|acceptor| acceptor.tls().cloned()).collect();
+        let tls = acceptors.iter().filter_map(Acceptor::tls);
+        let tls: Vec<_> = tls.chain(http.iter().filter_map(HttpEnd::tls)).cloned().collect();
         system::share_out(config, &shared.sockets);
         let each = acceptors.iter().zip(&config.listener);
         let listening: Vec<_> =
             each.map(|(open, settings)| listening(open, settings)).collect::<Result<_, _>>()?;
-        ready(&listening);
-        say_ready(&listening);
+        let served = http.as_ref().map(HttpEnd::listening);
+        ready(&listening, served);
+        say_ready(&listening, served);
+        served.iter().for_each(|http| http::say_listening(config, http));
         let watch = Watch::new();
         let tasks = start(&watch, &shared, acceptors);
-        let files = Files { tls, authenticator };
+        let files = Files { tls, authenticator, http };
         let mut reloader = Reloader::start(shared.clone(), config.clone(), files, rights, &watch);
         let ended = self.serve(&mut reloader, watch, durable.as_deref()).await;
         tasks.iter().for_each(Task::stop);
@@ -268,6 +269,24 @@ impl Life<'_> {
             }
         }
     }
+}
+
+/// A broker of these parts, with nothing in it yet.
+fn broker(
+    config: &Config,
+    durable: &Option<Arc<DurableStore<Engine>>>,
+    authenticator: &Arc<PasswordAuth>,
+    rights: &Arc<Rights>,
+    now: Time,
+) -> Broker {
+    let store: Arc<dyn Store> = match durable.clone() {
+        Some(durable) => durable,
+        None => Arc::new(MemoryStore),
+    };
+    let ports = Ports { store, authenticator: authenticator.clone(), access: rights.clone() };
+    let broker = Broker::new(config, ports, seed(), now);
+    built::built().iter().for_each(|built| broker.say_built(built));
+    broker
 }
 
 /// What systemd shows of a broker that serves.
@@ -332,8 +351,8 @@ fn say_restored(config: &Config, taken: Option<(Restored, Duration, Report)>) {
 }
 
 /// Prints one line on standard output, for the program that started this one: every listener with its
-/// real port.
-fn say_ready(listening: &[Listening]) {
+/// real port, and the HTTP listener if there is one.
+fn say_ready(listening: &[Listening], http: Option<&HttpListening>) {
     let mut listeners = Vec::new();
     for Listening { name, place, transport, tls } in listening {
         info!(listener = name, address = %place, transport = transport.name(), tls, "listening");
@@ -344,8 +363,11 @@ fn say_ready(listening: &[Listening]) {
         ));
     }
     let version = env!("CARGO_PKG_VERSION");
+    let http = http.map_or_else(String::new, |HttpListening { address, tls, .. }| {
+        format!(r#","http":{{"address":"{address}","tls":{tls}}}"#)
+    });
     let line = format!(
-        r#"{{"sluice":"ready","version":"{version}","listeners":[{}]}}"#,
+        r#"{{"sluice":"ready","version":"{version}","listeners":[{}]{http}}}"#,
         listeners.join(",")
     );
     // A closed standard output is no reason to stop, and one that takes nothing none to wait.

@@ -47,6 +47,28 @@ impl Time {
     pub fn since(self, earlier: Time) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
+
+    /// Year, month, day, hour, minute and second in UTC.
+    pub fn date(self) -> [u64; 6] {
+        let second = self.0 / 1_000_000_000;
+        // Days since 0000-03-01, in eras of 400 years: with February last, each year is the one before and 365 days.
+        let days = second / 86_400 + 719_468;
+        let (era, of_era) = (days / 146_097, days % 146_097);
+        let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+        let of_year = of_era - (365 * year + year / 4 - year / 100);
+        let months = (5 * of_year + 2) / 153;
+        let day = of_year - (153 * months + 2) / 5 + 1;
+        let month = if months < 10 { months + 3 } else { months - 9 };
+        let year = era * 400 + year + u64::from(month <= 2);
+        [year, month, day, second / 3600 % 24, second / 60 % 60, second % 60]
+    }
+
+    /// In RFC 3339, UTC: `2025-01-31T12:00:00.250Z`.
+    pub fn to_rfc3339(self) -> String {
+        let [year, month, day, hour, minute, second] = self.date();
+        let millis = self.0 / 1_000_000 % 1000;
+        format!("{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+    }
 }
 
 /// Where adapters read the time.
@@ -118,6 +140,22 @@ mod tests {
         assert_eq!(Time::START.before(Duration::from_secs(1)), Time::START);
         assert_eq!(Time::START.since(Time::from_secs(1)), Duration::ZERO);
         assert_eq!(Time::from_secs(3).since(Time::from_secs(1)), Duration::from_secs(2));
+    }
+
+    #[test]
+    fn moments_have_dates() {
+        for (seconds, date) in [
+            (0, [1970, 1, 1, 0, 0, 0]),
+            (951_782_399, [2000, 2, 28, 23, 59, 59]),
+            (951_782_400, [2000, 2, 29, 0, 0, 0]),
+            (951_868_800, [2000, 3, 1, 0, 0, 0]),
+            (1_735_689_599, [2024, 12, 31, 23, 59, 59]),
+            (4_107_542_400, [2100, 3, 1, 0, 0, 0]),
+        ] {
+            assert_eq!(Time::from_secs(seconds).date(), date);
+        }
+        let time = Time::from_secs(1_735_689_599).after(Duration::from_millis(7));
+        assert_eq!(time.to_rfc3339(), "2024-12-31T23:59:59.007Z");
     }
 
     #[test]

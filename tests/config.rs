@@ -489,17 +489,17 @@ fn every_key_is_reloaded_or_named() {
 /// A configuration with every key.
 fn all_keys() -> Config {
     let text = fs::read_to_string(shipped("sluice.toml")).unwrap();
-    let lines = text.lines();
     let key = |line: &str| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).is_some();
-    let all = lines.map(|line| if key(line) { &line[1..] } else { line });
+    let all = text.lines().map(|line| if key(line) { &line[1..] } else { line });
     toml::from_str(&all.collect::<Vec<_>>().join("\n")).unwrap()
 }
 
 /// The same with another value of one key.
 fn changed(key: &str) -> Config {
     let old = all_keys();
-    let all = "reject conflate optional cn redb os json file scram allow all publish unix peer";
-    let words: Vec<&str> = all.split(' ').collect();
+    let words =
+        "reject conflate optional cn redb os json file scram allow all publish unix operator peer";
+    let words: Vec<&str> = words.split(' ').collect();
     for attempt in 0..words.len() + 2 {
         let mut table = toml::Value::try_from(&old).unwrap();
         let value = key.split('.').fold(&mut table, |value, part| match part.parse::<usize>() {

@@ -44,6 +44,7 @@ mod shares;
 mod sources;
 mod store_figures;
 mod subscribing;
+mod summary;
 mod sys;
 mod takeovers;
 pub mod topic_ledger;
@@ -78,6 +79,7 @@ pub use publish_handle::{PublishHandle, Sent};
 pub use receiver::{DeliveryOutcome, Receiver};
 pub use recent_losses::LossNote;
 pub use registry::PageStart;
+pub use summary::Summary;
 pub use view::{Batching, ClientPage, ClientView, OverloadView, View};
 
 /// The world a broker lives in.

@@ -160,7 +160,6 @@ impl Broker {
             ClientView::new(client_id, &mailbox, connected)
         });
         let groups = shared.router.groups();
-        let (cause, readings) = self.readings();
         let store = shared.ports.store.figures();
         View {
             sessions: sessions.collect(),
@@ -171,8 +170,14 @@ impl Broker {
             message_bytes: shared.meter.bytes(),
             batch: self.batching(store.as_ref()),
             store,
-            overload: OverloadView { pressure: self.pressure(), cause, readings },
+            overload: self.overload_view(),
         }
+    }
+
+    /// How hard it is pressed, and by what.
+    pub fn overload_view(&self) -> OverloadView {
+        let (cause, readings) = self.readings();
+        OverloadView { pressure: self.pressure(), cause, readings }
     }
 
     /// How much is done in one go, by the store's `figures` too.

@@ -31,6 +31,7 @@ impl Config {
         self.check_listener_names(&mut found);
         self.broker.egress.check("broker.egress", &mut found);
         Listener::check_all(&self.listener, &self.auth, &mut found);
+        self.http.check(&self.listener, &mut found);
         found.into_result()
     }
 

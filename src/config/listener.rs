@@ -373,7 +373,8 @@ impl Listener {
 }
 
 impl Tls {
-    fn check(&self, at: &str, found: &mut Problems) {
+    /// Adds what is wrong with it; `at` is its name.
+    pub(super) fn check(&self, at: &str, found: &mut Problems) {
         let files = [
             ("certificate", Some(&self.certificate)),
             ("key", Some(&self.key)),
@@ -415,7 +416,7 @@ pub(super) fn is_empty(path: &Path) -> bool {
 }
 
 /// Whether the system would refuse to open both.
-fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+pub(super) fn collide(one: SocketAddr, other: SocketAddr) -> bool {
     let same_ip = one.ip() == other.ip()
         || one.is_ipv4() == other.is_ipv4()
             && (one.ip().is_unspecified() || other.ip().is_unspecified());

@@ -4,6 +4,7 @@ use super::access::{AccessConfig, AccessRule};
 use super::auth::AuthConfig;
 use super::broker::{BrokerConfig, Log};
 use super::class::Class;
+use super::http_listener::HttpListener;
 use super::limits::{LimitsConfig, SessionConfig};
 use super::listener::{ClientCertificate, Listener, Tls};
 use super::overload::OverloadConfig;
@@ -45,6 +46,8 @@ rows! {
         access: AccessConfig = section();
         /// Sections `[[rule]]`.
         rule: Vec<AccessRule> = list(Live);
+        /// Section `[http]`.
+        http: HttpListener = section();
         /// Section `[store]`.
         store: StoreConfig = section();
         /// Section `[log]`.
@@ -56,7 +59,7 @@ rows! {
 
 impl Config {
     /// The built-in configuration of a start without a file: TCP and TLS on the loopback address,
-    /// with the development certificates in `certs/`.
+    /// with the development certificates in `certs/`, and HTTP.
     pub fn development() -> Config {
         let tls = Tls {
             certificate: "certs/server.pem".into(),
@@ -71,7 +74,9 @@ impl Config {
             tls: Some(tls),
             ..Listener::default()
         };
-        Config { listener: vec![plain, secure], ..Config::default() }
+        let http =
+            HttpListener { address: "127.0.0.1:18090".to_owned(), ..HttpListener::default() };
+        Config { listener: vec![plain, secure], http, ..Config::default() }
     }
 
     /// What a configuration file changes: the defaults, and MQTT over TCP on the loopback address, unless the

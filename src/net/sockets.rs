@@ -1,6 +1,7 @@
 //! How many file descriptors the connections of all listeners may take together, so that the store and
 //! the process itself always find one.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tracing::{info, warn};
@@ -21,6 +22,16 @@ const REFUSALS_MAX: u32 = 256;
 impl Default for Sockets {
     fn default() -> Sockets {
         Sockets { open: AtomicU32::new(0), max: AtomicU32::new(u32::MAX), short: AtomicU32::new(0) }
+    }
+}
+
+/// A socket that is not of MQTT, counted until it is dropped.
+#[derive(Debug)]
+pub struct OtherSocket(Arc<Sockets>);
+
+impl Drop for OtherSocket {
+    fn drop(&mut self) {
+        self.0.discount();
     }
 }
 
@@ -60,6 +71,13 @@ impl Sockets {
     pub(super) fn figures(&self) -> (u64, u64) {
         let (max, open) = (&self.max, &self.open);
         (max.load(Ordering::Relaxed).into(), open.load(Ordering::Relaxed).into())
+    }
+
+    /// Counts one that is not of MQTT, until the result is dropped; none: there is no room for it.
+    pub fn count_other(self: &Arc<Self>) -> Option<OtherSocket> {
+        let counted = OtherSocket(self.clone());
+        let room = self.count();
+        (room == SocketRoom::Enough).then_some(counted)
     }
 
     /// One is closed.

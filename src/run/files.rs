@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::http::token_of;
 use crate::auth::{PasswordAuth, PasswordFile, look_at_keys};
-use crate::config::{Config, Listener, LogOutput, StoreKind};
+use crate::config::{Config, LogOutput, StoreKind, Transport};
 use crate::net::tls::{Finding, LiveTls, findings, use_cryptography};
 
 /// Everything that is wrong with what `config` names, in its order. Nothing is made or changed.
-pub fn look_at_files(config: &Config) -> Vec<Finding> {
+/// `is_development`: as a start without a file, which goes on without HTTP if its port is taken.
+pub fn look_at_files(config: &Config, is_development: bool) -> Vec<Finding> {
     let mut found = Vec::new();
     let store = match config.store.kind {
         StoreKind::Memory => None,
@@ -27,8 +29,13 @@ pub fn look_at_files(config: &Config) -> Vec<Finding> {
                 Err(error) => found.push(Finding::serious(error.to_string())),
             }
         }
-        found.extend(look_at_port(listener, is_running));
+        let port = listener.socket_address();
+        let port = port.and_then(|address| {
+            look_at_port(listener.called(), address, listener.transport.is_udp(), is_running)
+        });
+        found.extend(port.map(Finding::serious));
     }
+    found.extend(look_at_http(config, is_development, is_running));
     found.extend(look_at_log(config));
     for path in config.auth.files() {
         match PasswordFile::load(path) {
@@ -52,7 +59,7 @@ pub fn look_at_files(config: &Config) -> Vec<Finding> {
     found
 }
 
-/// The files under `[auth]` with secrets in them that all users of the machine may read.
+/// The files with secrets in them that all users of the machine may read.
 fn open_secrets(config: &Config) -> impl Iterator<Item = Finding> {
     let passwords = config.auth.files().map(|path| ("password file", path));
     let steps = config.auth.step.iter().filter(|step| step.has_secret_keys());
@@ -60,7 +67,11 @@ fn open_secrets(config: &Config) -> impl Iterator<Item = Finding> {
     let tokens =
         config.auth.step.iter().filter_map(|step| step.http.as_ref()?.token_file.as_deref());
     let tokens = tokens.map(|path| ("token", path));
-    passwords.chain(keys).chain(tokens).filter_map(|(what, path)| Finding::of_secret(what, path))
+    let is_served = config.http.socket_address().is_some();
+    let operator = config.http.operator_file().filter(|_| is_served);
+    let operator = operator.and_then(|path| Finding::of_secret("token of HTTP", &path));
+    let files = passwords.chain(keys).chain(tokens);
+    files.filter_map(|(what, path)| Finding::of_secret(what, path)).chain(operator)
 }
 
 /// Says in the log which secrets are open to all users of the machine.
@@ -92,10 +103,44 @@ fn no_users(path: &Path) -> String {
     )
 }
 
-/// Why a listener cannot be opened. A broker that runs has its own ports already.
-fn look_at_port(listener: &Listener, is_running: bool) -> Option<Finding> {
-    let address = listener.socket_address()?;
-    let error = bind(address, listener.transport.is_udp()).err()?;
+/// What is wrong with the HTTP listener, if there is one.
+fn look_at_http(config: &Config, is_development: bool, is_running: bool) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let Some(address) = config.http.socket_address() else { return found };
+    if let Some(tls) = &config.http.tls {
+        match LiveTls::load_for(tls, Transport::WebSocket) {
+            Ok(_) => found.extend(findings(tls)),
+            Err(error) => found.push(Finding::serious(error.to_string())),
+        }
+    }
+    let problem = look_at_port("of HTTP", address, false, is_running);
+    found.extend(problem.map(if is_development { Finding::hint } else { Finding::serious }));
+    let token = config.http.operator_file().and_then(|path| look_at_token(&path));
+    found.extend(token.map(Finding::serious));
+    found
+}
+
+/// What keeps the token file from being used, if anything. It is not made.
+fn look_at_token(path: &Path) -> Option<String> {
+    match token_of(path, false) {
+        Err(_) if !path.exists() => {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            let folder = folder.map_or_else(|| PathBuf::from("."), Path::to_owned);
+            let problem = may_make_files(&folder).err()?;
+            Some(format!("http.token_file {}: cannot be made: {problem}", path.display()))
+        }
+        found => found.err().map(|error| error.to_string()),
+    }
+}
+
+/// Why the listener that is called so cannot be opened. A broker that runs has its own ports already.
+fn look_at_port(
+    called: &str,
+    address: SocketAddr,
+    is_udp: bool,
+    is_running: bool,
+) -> Option<String> {
+    let error = bind(address, is_udp).err()?;
     let problem = match error.kind() {
         io::ErrorKind::AddrInUse if is_running => return None,
         io::ErrorKind::AddrInUse => {
@@ -108,7 +153,7 @@ fn look_at_port(listener: &Listener, is_running: bool) -> Option<Finding> {
         }
         _ => format!("cannot be opened: {error}"),
     };
-    Some(Finding::serious(format!("listener {}: {address} {problem}", listener.called())))
+    Some(format!("listener {called}: {address} {problem}"))
 }
 
 /// As a broker opens it.
@@ -130,11 +175,15 @@ fn look_at_log(config: &Config) -> Option<Finding> {
     let problem = match path.metadata() {
         Ok(found) if found.is_dir() => Err("it is a folder".to_owned()),
         Ok(_) => may(path, Access::WRITE_OK),
-        Err(_) => may(folder, Access::WRITE_OK | Access::EXEC_OK)
-            .map_err(|error| format!("its folder: {error}")),
+        Err(_) => may_make_files(folder).map_err(|error| format!("its folder: {error}")),
     };
     let problem = problem.err()?;
     Some(Finding::serious(format!("log.file {}: cannot be written: {problem}", path.display())))
+}
+
+/// Whether this process may make files in a folder.
+pub(super) fn may_make_files(folder: &Path) -> Result<(), String> {
+    may(folder, Access::WRITE_OK | Access::EXEC_OK)
 }
 
 /// Whether this process may do that with a file or folder.
@@ -165,8 +214,7 @@ fn look_at_store(path: &Path) -> Option<StorePlace> {
         Ok(found) if !found.is_dir() => return impossible(&nearest, "is no folder"),
         Ok(_) => {}
     }
-    let rights = Access::WRITE_OK | Access::EXEC_OK;
-    if let Err(error) = may(&nearest, rights) {
+    if let Err(error) = may_make_files(&nearest) {
         let why = format!("cannot be written to by this user: {error}");
         return impossible(&nearest, &why);
     }

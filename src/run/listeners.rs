@@ -32,6 +32,14 @@ pub enum ListenError {
     /// Its TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The operator's token of the HTTP listener cannot be had.
+    #[error("http.token_file {}: {problem}", path.display())]
+    Token {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
 }
 
 /// A listener that is open.

@@ -6,11 +6,13 @@ use tracing::{error, info, warn};
 
 use super::Reread;
 use super::files::refuse_open_secrets;
+use super::http::HttpEnd;
 use super::rules::{read_rules, rule_set};
 use super::watch::{Task, Watch};
 use crate::auth::{AuthReadAgain, PasswordAuth, ReadRules, Rights};
 use crate::codec::Reason;
 use crate::config::Config;
+use crate::http::HttpTokens;
 use crate::logging;
 use crate::net::sampler;
 use crate::net::serve::ServeContext;
@@ -34,6 +36,8 @@ pub(super) struct Files {
     pub tls: Vec<Arc<LiveTls>>,
     /// How clients log in, with the password files.
     pub authenticator: Arc<PasswordAuth>,
+    /// The HTTP listener, with its tokens.
+    pub http: Option<HttpEnd>,
 }
 
 /// What a reload has read.
@@ -46,6 +50,8 @@ struct ToPutInForce {
     /// Of each listener with TLS.
     tls: Vec<TlsReadAgain>,
     auth: AuthReadAgain,
+    /// Of the HTTP listener.
+    tokens: Option<HttpTokens>,
 }
 
 impl Reloader {
@@ -101,16 +107,18 @@ impl Reloader {
         }
         let auth = self.files.authenticator.read_again(&config.auth);
         wrong.extend(auth.as_ref().err().map(ToString::to_string));
-        match (rules, auth) {
-            (Ok(rules), Ok(auth)) if wrong.is_empty() => {
-                Ok(ToPutInForce { config, rules, left, tls, auth })
+        let tokens = self.files.http.as_ref().map(|http| http.read_again(&config)).transpose();
+        wrong.extend(tokens.as_ref().err().map(ToString::to_string));
+        match (rules, auth, tokens) {
+            (Ok(rules), Ok(auth), Ok(tokens)) if wrong.is_empty() => {
+                Ok(ToPutInForce { config, rules, left, tls, auth, tokens })
             }
             _ => Err(wrong),
         }
     }
 
     fn put_in_force(&mut self, read: ToPutInForce, watch: &Watch) {
-        let ToPutInForce { config, rules, left, tls, auth } = read;
+        let ToPutInForce { config, rules, left, tls, auth, tokens } = read;
         let (broker, now) = (&self.shared.broker, self.shared.clock.now());
         // First: connected clients look at their Subscriptions again when they are told of the reload.
         self.rights.set(&rule_set(&config, &rules));
@@ -131,6 +139,9 @@ impl Reloader {
         );
         if !left.is_empty() {
             warn!(keys = left.join(", "), "changed, and in force only after a restart");
+        }
+        if let Some((http, tokens)) = self.files.http.as_ref().zip(tokens) {
+            http.put_in_force(&config, tokens);
         }
         self.config = config;
         self.put_files_in_force(tls, auth);

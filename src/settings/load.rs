@@ -38,9 +38,11 @@ impl Settings {
         &self.config
     }
 
-    /// The values, with the path of the store relative to the current folder.
+    /// The values, with the paths of the store and of the operator's token relative to the current folder.
     pub fn from_here(&self) -> Config {
-        Config { store: self.store(), ..self.config.clone() }
+        let mut config = Config { store: self.store(), ..self.config.clone() };
+        config.http.token_file = config.http.operator_file().map(|file| self.folder.join(file));
+        config
     }
 
     /// What is no mistake and may not be meant: variables of the environment that have almost the name of one that

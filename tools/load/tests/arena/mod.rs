@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use sluicemq::auth::edit::set_password;
 use sluicemq::config::{Config, Listener, StoreKind, Tls};
-use sluicemq::run::Listening;
+use sluicemq::run::{HttpListening, Listening};
 use sluicemq::settings::Settings;
 use tempfile::TempDir;
 
@@ -53,7 +53,7 @@ impl Arena {
         let (sender, ready) = mpsc::channel();
         // It serves until this process ends.
         thread::spawn(move || {
-            let ready = |listening: &[Listening]| {
+            let ready = |listening: &[Listening], _: Option<&HttpListening>| {
                 sender
                     .send(listening.iter().filter_map(Listening::address).collect::<Vec<_>>())
                     .unwrap();

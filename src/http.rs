@@ -1,0 +1,81 @@
+//! HTTP for people and programs that look after the broker: health, metrics, the API, live feeds and the
+//! dashboard, on axum and hyper.
+//!
+//! All of it runs on one thread of its own, at a lower priority than the workers: no request takes a worker from
+//! MQTT. The [`Broker`] is called directly; what belongs to the process is asked through [`Process`], which `run`
+//! implements. Every request goes through [`guard`] before anything else looks at it.
+//!
+//! Every connection has one request at a time, a header of 16 KiB, a body of 1 MiB, and a limit of time for each
+//! of them and for each write; the number of connections is bounded.
+
+pub mod api;
+mod connection;
+pub mod guard;
+mod health;
+mod patient;
+mod problem;
+mod process;
+mod site;
+mod tokens;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+pub use problem::HttpProblem;
+pub use process::Process;
+pub use site::{HttpPlace, Site};
+pub use tokens::{HttpTokens, Token};
+
+use crate::broker::Broker;
+use crate::config::HttpListener;
+
+/// Answers the requests of all connections.
+#[derive(Clone, Debug)]
+pub struct HttpServer {
+    site: Site,
+    router: Router,
+}
+
+impl HttpServer {
+    /// A server for `broker`, part of `process`. Requests are let in as `settings` and `tokens` say.
+    pub fn new(
+        broker: Broker,
+        process: Arc<dyn Process>,
+        settings: &HttpListener,
+        tokens: HttpTokens,
+    ) -> HttpServer {
+        let site = Site::new(broker, process, settings, tokens);
+        let router = Router::new()
+            .merge(health::routes())
+            .nest("/api/v1", api::routes())
+            .fallback(problem::not_found)
+            .method_not_allowed_fallback(problem::method_not_allowed)
+            .layer(from_fn_with_state(site.clone(), guard::guard))
+            .with_state(site.clone());
+        HttpServer { site, router }
+    }
+
+    /// From the next request on, lets in what these say.
+    pub fn reload(&self, settings: &HttpListener, tokens: HttpTokens) {
+        self.site.reload(settings, tokens);
+    }
+
+    /// A place for one more connection; none if all are taken.
+    pub fn admit(&self) -> Option<HttpPlace> {
+        self.site.admit()
+    }
+
+    /// Answers the requests on `stream`, of the peer at `address`, until either side ends it. It keeps its `place`
+    /// until then.
+    pub async fn serve<S>(&self, stream: S, address: SocketAddr, place: HttpPlace)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        connection::serve(self.router.clone(), stream, address).await;
+        drop(place);
+    }
+}

@@ -1,0 +1,319 @@
+//! What every request goes through: `Host`, `Origin`, token, rights, the size of the body; and the headers of every
+//! answer, and the line in the log for each change.
+//!
+//! - `Host` must be an IP address, `localhost`, or one of `http.hosts`. A page of another site that has its own name
+//!   lead here (DNS rebinding) sends that name.
+//! - `Origin`, which browsers send, must be where the page itself comes from, or one of `http.origins`.
+//! - A bearer token is wanted for every path but those of [`is_open`]. A method that changes something wants an
+//!   operator's; a handler that shows payloads asks for one with [`Caller::shows_payloads`].
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
+use axum::http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, ORIGIN, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tracing::info;
+
+use super::problem::{HttpProblem, of_text};
+use super::site::{Site, Terms};
+use super::tokens::Token;
+use crate::config::HttpRights;
+
+/// The most bytes of a body.
+const BODY_MAX: usize = 1024 * 1024;
+/// A body must have come whole within this time.
+const BODY_TIME: Duration = Duration::from_secs(10);
+
+/// What a browser may do with an answer: run and show what comes from here, ask nothing elsewhere, keep nothing, and
+/// be in no frame.
+const HEADERS: [(HeaderName, &str); 4] = [
+    (
+        CONTENT_SECURITY_POLICY,
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (REFERRER_POLICY, "no-referrer"),
+    (CACHE_CONTROL, "no-store"),
+];
+
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerAddress(pub SocketAddr);
+
+/// What a request was let in with: an extension of every request with a token.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    token: Token,
+    /// Its answer shows payloads: it is in the audit log.
+    shows: Arc<AtomicBool>,
+}
+
+impl Caller {
+    /// To be called before payloads are shown: only an operator may see them, and the log says so.
+    ///
+    /// # Errors
+    ///
+    /// The token is a viewer's.
+    pub fn shows_payloads(&self) -> Result<(), HttpProblem> {
+        operator(&self.token)?;
+        self.shows.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// Lets a request through to its handler, or answers why not.
+pub async fn guard(State(site): State<Site>, request: Request, next: Next) -> Response {
+    let answered = match let_in(&site, request).await {
+        Ok((request, caller)) => answer(request, caller, next).await,
+        Err(problem) => problem.into_response(),
+    };
+    let mut response = of_text(answered).await;
+    for (name, value) in HEADERS {
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// The request with its whole body, and what it was let in with, if it needs anything.
+async fn let_in(
+    site: &Site,
+    mut request: Request,
+) -> Result<(Request, Option<Caller>), HttpProblem> {
+    let terms = site.terms();
+    if !is_health(request.uri().path()) {
+        check_host(&terms, request.uri(), request.headers())?;
+        check_origin(&terms, request.headers())?;
+    }
+    let caller = match is_open(&terms, request.uri().path()) {
+        true => None,
+        false => Some(caller(&terms, request.headers())?),
+    };
+    if let Some(caller) = &caller {
+        if changes(request.method())
+            && let Err(problem) = operator(&caller.token)
+        {
+            audit(&request_line(&request), &caller.token, StatusCode::FORBIDDEN);
+            return Err(problem);
+        }
+        request.extensions_mut().insert(caller.clone());
+    }
+    Ok((whole(request).await?, caller))
+}
+
+/// The answer of the handler, with a line in the log if it changes something or shows payloads.
+async fn answer(request: Request, caller: Option<Caller>, next: Next) -> Response {
+    let Some(caller) = caller else { return next.run(request).await };
+    let line = request_line(&request);
+    let is_change = changes(request.method());
+    let response = next.run(request).await;
+    if is_change || caller.shows.load(Ordering::Relaxed) {
+        audit(&line, &caller.token, response.status());
+    }
+    response
+}
+
+/// What is said of a request in the log: where from, what, on what.
+fn request_line(request: &Request) -> (String, String, String) {
+    let address = request.extensions().get::<PeerAddress>();
+    let address = address.map_or_else(String::new, |peer| peer.0.to_string());
+    (address, request.method().to_string(), request.uri().to_string())
+}
+
+fn audit((address, what, on): &(String, String, String), token: &Token, result: StatusCode) {
+    let result = result.as_u16();
+    info!(token = token.name(), address, what, on, result, "audit");
+}
+
+/// Whether a method changes anything.
+fn changes(method: &Method) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+/// Probes ask for these by any name.
+fn is_health(path: &str) -> bool {
+    matches!(path, "/healthz" | "/readyz")
+}
+
+/// Whether a path wants no token: health, the files of the page, which hold no data, and `/metrics` where it is said.
+fn is_open(terms: &Terms, path: &str) -> bool {
+    is_health(path)
+        || path == "/"
+        || path.starts_with("/page/")
+        || path == "/metrics" && terms.settings.metrics_public
+}
+
+fn caller(terms: &Terms, headers: &HeaderMap) -> Result<Caller, HttpProblem> {
+    let refuse = |detail: &str| HttpProblem::new(StatusCode::UNAUTHORIZED, detail);
+    let header = headers.get(AUTHORIZATION).and_then(|header| header.to_str().ok());
+    let shown = header.and_then(|header| {
+        let (scheme, token) = header.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+    });
+    let Some(shown) = shown else {
+        return Err(refuse(
+            "a token is needed, in a header `Authorization: Bearer TOKEN`; the one of http.token_file is an operator's",
+        ));
+    };
+    let token = terms.tokens.find(shown).ok_or_else(|| {
+        refuse("this token is not good here; http.token_file has one, [[http.token]] lists others")
+    })?;
+    Ok(Caller { token, shows: Arc::default() })
+}
+
+fn operator(token: &Token) -> Result<(), HttpProblem> {
+    if token.rights() >= HttpRights::Operator {
+        return Ok(());
+    }
+    let (name, rights) = (token.name(), token.rights().name());
+    Err(HttpProblem::forbidden(format!(
+        "the token {name:?} is a {rights}'s; this wants an operator's"
+    )))
+}
+
+fn check_host(terms: &Terms, uri: &Uri, headers: &HeaderMap) -> Result<(), HttpProblem> {
+    let header = headers.get(HOST).and_then(|host| host.to_str().ok());
+    // A request may say it in its first line too.
+    let said: Vec<&str> = header.into_iter().chain(uri.authority().map(|a| a.as_str())).collect();
+    if said.is_empty() {
+        return Err(HttpProblem::bad_request("the header Host is missing"));
+    }
+    let is_ours = |host: &str| {
+        let host = without_port(host);
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let mut listed = terms.settings.hosts.iter().flatten();
+        bare.parse::<IpAddr>().is_ok()
+            || host.eq_ignore_ascii_case("localhost")
+            || listed.any(|listed| listed.eq_ignore_ascii_case(host))
+    };
+    match said.iter().find(|host| !is_ours(host)) {
+        None => Ok(()),
+        Some(host) => Err(HttpProblem::new(
+            StatusCode::MISDIRECTED_REQUEST,
+            format!("the host {host:?} is not in http.hosts"),
+        )),
+    }
+}
+
+fn without_port(host: &str) -> &str {
+    let is_port = |port: &str| port.bytes().all(|b| b.is_ascii_digit());
+    match host.rsplit_once(':') {
+        Some((name, port)) if is_port(port) && (!name.contains(':') || name.ends_with(']')) => name,
+        _ => host,
+    }
+}
+
+fn check_origin(terms: &Terms, headers: &HeaderMap) -> Result<(), HttpProblem> {
+    let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
+    let origin = String::from_utf8_lossy(origin.as_bytes());
+    let own = origin.split_once("://").is_some_and(|(_, host)| {
+        headers.get(HOST).is_some_and(|own| own.as_bytes().eq_ignore_ascii_case(host.as_bytes()))
+    });
+    let mut listed = terms.settings.origins.iter().flatten();
+    if own || listed.any(|listed| listed.eq_ignore_ascii_case(&origin)) {
+        return Ok(());
+    }
+    Err(HttpProblem::forbidden(format!("the origin {origin:?} is not in http.origins")))
+}
+
+/// The request with all of its body, so that no handler waits for a peer.
+async fn whole(request: Request) -> Result<Request, HttpProblem> {
+    let too_large = || {
+        let detail = format!("the body has more than {BODY_MAX} bytes");
+        HttpProblem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+    };
+    let (parts, body) = request.into_parts();
+    if body.size_hint().lower() > BODY_MAX as u64 {
+        return Err(too_large());
+    }
+    let mut reading = Request::new(body);
+    DefaultBodyLimit::max(BODY_MAX).apply(&mut reading);
+    match tokio::time::timeout(BODY_TIME, Bytes::from_request(reading, &())).await {
+        Ok(Ok(bytes)) => Ok(Request::from_parts(parts, Body::from(bytes))),
+        Ok(Err(refused)) if refused.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(too_large()),
+        Ok(Err(refused)) => Err(HttpProblem::bad_request(refused.body_text())),
+        Err(_) => {
+            Err(HttpProblem::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::HttpListener;
+    use crate::http::HttpTokens;
+
+    fn terms() -> Terms {
+        let settings = HttpListener {
+            hosts: Some(vec!["broker.example".to_owned()]),
+            origins: Some(vec!["https://app.example".to_owned()]),
+            ..HttpListener::default()
+        };
+        Terms { settings, tokens: HttpTokens::default() }
+    }
+
+    fn headers(pairs: &[(HeaderName, &str)]) -> HeaderMap {
+        let pairs = pairs.iter();
+        pairs.map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap())).collect()
+    }
+
+    #[test]
+    fn a_host_is_an_address_localhost_or_listed() {
+        let status = |uri: &str, host: &str| {
+            let checked = check_host(&terms(), &uri.parse().unwrap(), &headers(&[(HOST, host)]));
+            checked.map_err(|problem| problem.into_response().status().as_u16())
+        };
+        for host in [
+            "127.0.0.1",
+            "127.0.0.1:18090",
+            "192.168.1.7:1",
+            "[::1]:18090",
+            "[::1]",
+            "localhost",
+            "LocalHost:18090",
+            "broker.example:18090",
+            "Broker.Example",
+        ] {
+            assert_eq!(status("/", host), Ok(()), "{host}");
+        }
+        for host in
+            ["", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example:18090", "a:b:1"]
+        {
+            assert_eq!(status("/", host), Err(421), "{host}");
+        }
+        assert_eq!(status("http://evil.example/", "localhost"), Err(421));
+        assert!(check_host(&terms(), &"/".parse().unwrap(), &HeaderMap::new()).is_err());
+    }
+
+    #[test]
+    fn an_origin_is_the_own_one_or_listed() {
+        let checked = |origin: &str| {
+            let said = headers(&[(HOST, "localhost:18090"), (ORIGIN, origin)]);
+            check_origin(&terms(), &said).is_ok()
+        };
+        for origin in ["http://localhost:18090", "https://LOCALHOST:18090", "https://app.example"] {
+            assert!(checked(origin), "{origin}");
+        }
+        for origin in [
+            "null",
+            "",
+            "http://localhost",
+            "http://localhost:18091",
+            "http://app.example",
+            "localhost:18090",
+        ] {
+            assert!(!checked(origin), "{origin}");
+        }
+        assert!(check_origin(&terms(), &headers(&[(HOST, "localhost")])).is_ok());
+    }
+}

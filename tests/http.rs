@@ -1,0 +1,267 @@
+//! The HTTP listener of the real process: what is let in, and what is refused and how.
+
+mod asking;
+mod process;
+
+use std::io::{BufReader, Read, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+
+use asking::{HTTP, HttpClient, VIEWER, operator, read_answer};
+use process::{Process, Sluice, new_folder, program, sluice};
+
+#[test]
+fn without_a_good_token_there_is_health_and_nothing_else() {
+    let broker = Sluice::start(HTTP);
+    let http = HttpClient::of(&broker);
+    for (path, wanted) in [("/healthz", "ok\n"), ("/readyz", "ready\n")] {
+        let answer = http.get(path, "");
+        assert_eq!((answer.status, answer.body.as_str()), (200, wanted));
+    }
+    for path in ["/api/v1/status", "/api/v1/openapi.json", "/api/v1/nothing", "/metrics", "/else"] {
+        for header in ["", "Bearer wrong", "Bearer ", "Bearer", &format!("Basic {VIEWER}"), VIEWER]
+        {
+            let answer = http.say(&format!(
+                "GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {header}\r\n\r\n"
+            ));
+            let answer = answer.expect("an answer");
+            assert_eq!(answer.status, 401, "{path} {header}");
+            assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
+            assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+            assert_eq!(answer.json()["status"], 401);
+        }
+    }
+    let mode = std::fs::metadata(broker.file("token")).expect("a token").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn a_viewer_looks_and_an_operator_changes_with_a_line_in_the_log_for_each() {
+    let broker = Sluice::start(HTTP);
+    let http = HttpClient::of(&broker);
+    let operator = operator(&broker);
+    for token in [VIEWER, &operator] {
+        let status = http.get("/api/v1/status", token);
+        assert_eq!(status.status, 200);
+        assert_eq!(status.json()["ready"], true);
+        assert_eq!(status.json()["version"], env!("CARGO_PKG_VERSION"));
+        for (header, wanted) in [
+            ("cache-control", "no-store"),
+            ("x-content-type-options", "nosniff"),
+            ("referrer-policy", "no-referrer"),
+        ] {
+            assert_eq!(status.header(header), Some(wanted));
+        }
+        let policy = status.header("content-security-policy").expect("a policy");
+        assert!(policy.starts_with("default-src 'none';"), "{policy}");
+    }
+    assert_eq!(http.get("/api/v1/nothing", VIEWER).status, 404);
+    assert_eq!(http.get("/api/v1/status?x=%00", VIEWER).status, 200);
+    let refused = http.ask("DELETE", "/api/v1/status", VIEWER, "");
+    assert_eq!(refused.status, 403);
+    assert!(refused.body.contains("operator"), "{}", refused.body);
+    let wrong = http.ask("DELETE", "/api/v1/status", &operator, "");
+    assert_eq!((wrong.status, &wrong.json()["status"]), (405, &405.into()));
+    let audit = |line: &str| line.contains("audit") && line.contains("what=DELETE");
+    let log = until(&broker, |log| log.lines().filter(|line| audit(line)).count() == 2);
+    for wanted in ["token=looks address=127.0.0.1:", "on=/api/v1/status result=403"] {
+        assert!(log.contains(wanted), "{log}");
+    }
+    assert!(log.contains("token=file"), "{log}");
+    assert!(!log.contains(&operator) && !log.contains(VIEWER), "{log}");
+    assert_eq!(log.matches("audit").count(), 2, "looking is not in the audit: {log}");
+}
+
+#[test]
+fn pages_of_other_sites_are_refused() {
+    let broker = Sluice::start(HTTP);
+    let http = HttpClient::of(&broker);
+    let status = |headers: &str| {
+        let request = format!(
+            "GET /api/v1/status HTTP/1.1\r\n{headers}\r\nAuthorization: Bearer {VIEWER}\r\n\r\n"
+        );
+        http.say(&request).expect("an answer").status
+    };
+    for good in [
+        "Host: broker.example",
+        "Host: localhost:18090",
+        "Host: broker.example:1\r\nOrigin: http://broker.example:1",
+        "Host: localhost\r\nOrigin: https://app.example",
+    ] {
+        assert_eq!(status(good), 200, "{good}");
+    }
+    assert_eq!(status("Host: evil.example"), 421);
+    assert_eq!(status("X: y"), 400, "no Host");
+    assert_eq!(status("Host: localhost\r\nOrigin: https://evil.example"), 403);
+    assert_eq!(status("Host: localhost\r\nOrigin: null"), 403);
+}
+
+#[test]
+fn what_is_too_large_is_refused_before_it_is_there() {
+    let broker = Sluice::start(HTTP);
+    let http = HttpClient::of(&broker);
+    let token = operator(&broker);
+    let head = format!(
+        "PUT /api/v1/status HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
+    );
+    let answer = http.say(&format!("{head}Content-Length: 1048577\r\n\r\n")).expect("an answer");
+    assert_eq!(answer.status, 413, "not one byte of the body was sent");
+    // In pieces, without a word on how long it is.
+    let mut stream = http.connect();
+    let piece = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
+    stream
+        .write_all(format!("{head}Transfer-Encoding: chunked\r\n\r\n").as_bytes())
+        .expect("taken");
+    // It may be refused while it is being sent.
+    let _ = (0..17).try_for_each(|_| stream.write_all(piece.as_bytes()));
+    assert_eq!(read_answer(&mut BufReader::new(stream)).expect("an answer").status, 413);
+    let fits = format!("{head}Content-Length: 1048576\r\n\r\n{}", " ".repeat(1_048_576));
+    assert_eq!(http.say(&fits).expect("an answer").status, 405, "of the handler");
+    let long =
+        format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(17_000));
+    assert_eq!(http.say(&long).expect("an answer").status, 431);
+    let many =
+        format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\n{}\r\n", "X: y\r\n".repeat(200));
+    assert_eq!(http.say(&many).expect("an answer").status, 431);
+}
+
+#[test]
+fn a_header_or_a_body_that_does_not_come_ends_the_connection() {
+    let broker = Sluice::start(HTTP);
+    let http = HttpClient::of(&broker);
+    let token = operator(&broker);
+    let mut silent = http.connect();
+    let mut slow = http.connect();
+    slow.write_all(b"GET /healthz HTTP/1.1\r\nHost: loc").expect("taken");
+    let mut idle = http.connect();
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("taken");
+    let mut body = http.connect();
+    let head =
+        format!("PUT /api/v1/log HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n");
+    body.write_all(format!("{head}Content-Length: 5\r\n\r\n{{").as_bytes()).expect("taken");
+    let mut text = String::new();
+    for stream in [&mut silent, &mut slow] {
+        stream.read_to_string(&mut text).expect("an end");
+        assert_eq!(text, "");
+    }
+    idle.read_to_string(&mut text).expect("an end");
+    assert!(text.starts_with("HTTP/1.1 200 OK") && text.ends_with("ok\n"), "{text}");
+    assert_eq!(read_answer(&mut BufReader::new(body)).expect("an answer").status, 408);
+}
+
+#[test]
+fn connections_beyond_the_limit_are_turned_away_and_free_places_are_given_again() {
+    let broker = Sluice::start(&HTTP.replace("[http]", "[http]\nconnections_max = 3"));
+    let http = HttpClient::of(&broker);
+    let ask = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let keep = || {
+        let mut stream = http.connect();
+        stream.write_all(ask).expect("taken");
+        let answer = read_answer(&mut BufReader::new(&stream)).expect("an answer");
+        (answer.status, stream)
+    };
+    let mut kept: Vec<_> = (0..3).map(|_| keep()).collect();
+    assert!(kept.iter().all(|(status, _)| *status == 200));
+    let mut refused = String::new();
+    // Nothing is sent, so that nothing but the answer comes back.
+    http.connect().read_to_string(&mut refused).expect("an answer");
+    assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+    kept.pop();
+    // The place is free a moment after the connection has gone.
+    let mut tries = 0;
+    while http.say(std::str::from_utf8(ask).unwrap()).is_err_and(|_| tries < 10_000) {
+        tries += 1;
+    }
+    assert!(tries < 10_000, "the place is not given again");
+}
+
+#[test]
+fn ten_thousand_requests_from_many_connections_are_all_answered() {
+    let broker = Sluice::start(HTTP);
+    let http = HttpClient::of(&broker);
+    let request = format!(
+        "GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {VIEWER}\r\n\r\n"
+    );
+    // All are sent before the first answer is read: 100 connections with 100 requests each.
+    let mut streams: Vec<_> = (0..100).map(|_| http.connect()).collect();
+    for stream in &mut streams {
+        stream.write_all(request.repeat(100).as_bytes()).expect("taken");
+    }
+    for stream in streams {
+        let mut reader = BufReader::new(stream);
+        for _ in 0..100 {
+            assert_eq!(read_answer(&mut reader).expect("an answer").status, 200);
+        }
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_is_an_error_where_it_is_configured() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let folder = new_folder();
+    let config = HTTP.replacen(
+        "[http]\naddress = '127.0.0.1:0'",
+        &format!("[http]\naddress = '{address}'"),
+        1,
+    );
+    let (code, lines) = Process::start(&mut sluice(folder.path(), &config)).end();
+    assert_eq!(code, Some(2));
+    let said = lines.join("\n");
+    assert!(said.contains(&format!("cannot listen on {address}")), "{said}");
+}
+
+/// Without a file, the broker says where it can be looked into; where the port is taken, it goes on without.
+#[test]
+fn the_development_broker_goes_on_without_http_if_the_port_is_taken() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let folder = new_folder();
+    let mut command = program();
+    command.current_dir(folder.path()).args(["--set", "listener.0.address=127.0.0.1:0"]);
+    command.args(["--set", "listener.1.address=127.0.0.1:0", "--set", "store.kind=memory"]);
+    let mut broker = Process::start(command.args(["--set", &format!("http.address={address}")]));
+    broker.until(|line| line.contains("runs without HTTP"));
+    let ready = broker.until(|line| line.contains(r#""sluice":"ready""#));
+    assert!(!ready.contains("http"), "{ready}");
+    drop(taken);
+    drop(broker);
+    let mut broker = Process::start(&mut command);
+    let link = broker.until(|line| line.contains(&format!("http://{address}/#token=")));
+    let token = std::fs::read_to_string(folder.path().join("http-token")).expect("a token");
+    assert!(link.ends_with(token.trim()), "{link}");
+}
+
+#[test]
+fn a_reload_reads_tokens_and_names_again() {
+    let broker = Sluice::start(HTTP);
+    let http = HttpClient::of(&broker);
+    let before = operator(&broker);
+    std::fs::write(broker.file("token"), "another-token-of-an-operator\n").expect("a file");
+    let config = std::fs::read_to_string(broker.file("sluice.toml")).expect("a file");
+    let config = config.replace("name = 'looks'", "name = 'also'").replace("e2f5", "e2f6");
+    std::fs::write(broker.file("sluice.toml"), config).expect("a file");
+    broker.signal("HUP");
+    until(&broker, |log| log.contains("overload reloaded"));
+    let status = |token: &str| http.get("/api/v1/status", token).status;
+    assert_eq!([status(&before), status(VIEWER)], [401, 401]);
+    assert_eq!(status("another-token-of-an-operator"), 200);
+    std::fs::write(broker.file("token"), "\n").expect("a file");
+    broker.signal("HUP");
+    until(&broker, |log| log.contains("holds no token"));
+    assert_eq!(status("another-token-of-an-operator"), 200);
+}
+
+/// The log, once it is so.
+#[track_caller]
+fn until(broker: &Sluice, so: impl Fn(&str) -> bool) -> String {
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    loop {
+        let log = broker.log();
+        if so(&log) {
+            return log;
+        }
+        assert!(std::time::Instant::now() < end, "the log does not say it: {log}");
+        std::thread::yield_now();
+    }
+}

@@ -26,7 +26,7 @@ use axum::middleware::from_fn_with_state;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use problem::HttpProblem;
-pub use process::Process;
+pub use process::{ConfigKey, ListenerPlace, Process, ReloadEnd};
 pub use site::{HttpPlace, Site};
 pub use tokens::{HttpTokens, Token};
 

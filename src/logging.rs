@@ -50,6 +50,9 @@ pub enum LogError {
     /// The thread that writes cannot be had.
     #[error("the log cannot be written: {0}")]
     Thread(io::Error),
+    /// Logging was not started in this process.
+    #[error("nothing is logged in this process")]
+    NotStarted,
     /// Something else in this process logs already.
     #[error("logging was started before")]
     Started,
@@ -107,6 +110,26 @@ pub fn reload(log: &Log) -> Result<(), LogError> {
     let filter = filter(log, running.environment.as_deref())?;
     running.levels.reload(filter).map_err(|_| LogError::Started)
 }
+
+/// Puts other levels in force, until the next [`reload`] or [`set_levels`]. Lines of the audit stay.
+///
+/// # Errors
+///
+/// What is wrong with them, or that logging was not started.
+pub fn set_levels(levels: &str) -> Result<(), LogError> {
+    let levels = Log { level: format!("{levels},{AUDIT}=info"), ..Log::default() };
+    let filter = filter(&levels, None)?;
+    let running = RUNNING.get().ok_or(LogError::NotStarted)?;
+    running.levels.reload(filter).map_err(|_| LogError::NotStarted)
+}
+
+/// The levels in force; none if logging was not started.
+pub fn levels() -> Option<String> {
+    RUNNING.get()?.levels.with_current(Targets::to_string).ok()
+}
+
+/// The target of the lines of changes over HTTP.
+const AUDIT: &str = "audit";
 
 /// Waits until every line is written, or lost, but no longer than `most`. The process may end then.
 pub fn flush(most: Duration) {

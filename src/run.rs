@@ -4,6 +4,7 @@ mod built;
 mod files;
 mod http;
 mod listeners;
+mod process;
 mod reload;
 mod rules;
 pub mod signals;
@@ -23,6 +24,7 @@ use http::HttpEnd;
 pub use http::HttpListening;
 use listeners::{Acceptor, listening, open};
 pub use listeners::{ListenError, Listening, Place};
+use process::{ProcessEnd, Reloads};
 use reload::{Files, Reloader};
 pub use rules::{read_rules, rule_set};
 use signals::{Signals, Wish};
@@ -197,7 +199,11 @@ impl Life<'_> {
             report.map(|report| (restored, report.time + clock.now().since(before), report));
         let shared = Arc::new(ServeContext::new(broker.clone(), clock));
         let acceptors = open(config, &shared)?;
-        let http = http::open(config, &shared, self.settings.is_development())?;
+        let each = acceptors.iter().zip(&config.listener);
+        let listening: Vec<_> =
+            each.map(|(open, settings)| listening(open, settings)).collect::<Result<_, _>>()?;
+        let (process, reloads) = ProcessEnd::new(&shared, self.settings, &listening);
+        let http = http::open(config, &shared, process, self.settings.is_development())?;
         // Not before the listeners are open: if one cannot be, that error is the only line.
         say_restored(config, taken);
         files::warn_of_open_secrets(config);
@@ -207,9 +213,6 @@ impl Life<'_> {
         let tls = acceptors.iter().filter_map(Acceptor::tls);
         let tls: Vec<_> = tls.chain(http.iter().filter_map(HttpEnd::tls)).cloned().collect();
         system::share_out(config, &shared.sockets);
-        let each = acceptors.iter().zip(&config.listener);
-        let listening: Vec<_> =
-            each.map(|(open, settings)| listening(open, settings)).collect::<Result<_, _>>()?;
         let served = http.as_ref().map(HttpEnd::listening);
         ready(&listening, served);
         say_ready(&listening, served);
@@ -218,7 +221,7 @@ impl Life<'_> {
         let tasks = start(&watch, &shared, acceptors);
         let files = Files { tls, authenticator, http };
         let mut reloader = Reloader::start(shared.clone(), config.clone(), files, rights, &watch);
-        let ended = self.serve(&mut reloader, watch, durable.as_deref()).await;
+        let ended = self.serve(&mut reloader, reloads, watch, durable.as_deref()).await;
         tasks.iter().for_each(Task::stop);
         reloader.stop();
         if ended.is_ok() {
@@ -242,6 +245,7 @@ impl Life<'_> {
     async fn serve(
         &mut self,
         reloader: &mut Reloader,
+        mut reloads: Reloads,
         mut watch: Watch,
         store: Option<&DurableStore<Engine>>,
     ) -> Result<(), RunError> {
@@ -249,16 +253,19 @@ impl Life<'_> {
         self.more_time = None;
         self.manager.ready(SERVING);
         loop {
-            let wish = tokio::select! {
-                wish = self.signals.next() => wish?,
+            let (wish, asked) = tokio::select! {
+                wish = self.signals.next() => (wish?, None),
+                Some(asked) = reloads.recv() => (Wish::Reload, Some(asked)),
                 name = watch.ended() => return Err(lost(name)),
                 name = dead_thread(store) => return Err(lost(name)),
             };
             match wish {
                 Wish::Reload => {
                     self.manager.reloading();
-                    reloader.reload(self.reread, &watch);
+                    let end = reloader.reload(self.reread, &watch);
                     self.manager.ready(SERVING);
+                    // It may not wait for the answer any more.
+                    asked.map(|asked| asked.send(end));
                 }
                 Wish::Stop(signal) => {
                     self.manager.stopping("stopping");

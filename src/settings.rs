@@ -18,6 +18,7 @@ mod text;
 pub use self::load::{Settings, SettingsError, load};
 pub use self::log_format::log_format;
 pub use self::rules::load_rules;
+pub use self::show::EffectiveKey;
 
 /// The full names of all keys as they are declared, with `0` for the number in a list.
 pub fn key_names() -> Vec<String> {

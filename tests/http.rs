@@ -9,6 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use asking::{HTTP, HttpClient, VIEWER, operator, read_answer};
 use process::{Process, Sluice, new_folder, program, sluice};
+use serde_json::{Value, json};
 
 #[test]
 fn without_a_good_token_there_is_health_and_nothing_else() {
@@ -250,6 +251,102 @@ fn a_reload_reads_tokens_and_names_again() {
     broker.signal("HUP");
     until(&broker, |log| log.contains("holds no token"));
     assert_eq!(status("another-token-of-an-operator"), 200);
+}
+
+#[test]
+fn the_configuration_says_what_is_in_force_and_where_it_came_from() {
+    let broker = Sluice::start(HTTP);
+    let http = HttpClient::of(&broker);
+    let config = || http.get("/api/v1/config", VIEWER).json();
+    let item = |config: &Value, key: &str| {
+        let items = config["items"].as_array().expect("items");
+        items.iter().find(|item| item["key"] == key).unwrap_or_else(|| panic!("no {key}")).clone()
+    };
+    let before = config();
+    let address = item(&before, "listener.0.address");
+    assert_eq!((&address["value"], &address["reload"]), (&"127.0.0.1:0".into(), &false.into()));
+    assert!(address["origin"].as_str().expect("a text").ends_with("sluice.toml:4"), "{address}");
+    let qos = item(&before, "session.qos_max");
+    assert_eq!((&qos["value"], &qos["origin"]), (&2.into(), &"built-in".into()));
+    assert_eq!(item(&before, "http.hosts")["value"], json!(["broker.example"]));
+    assert_eq!(item(&before, "log.file")["value"], Value::Null);
+    assert_eq!(item(&before, "http.token.0.sha256")["value"], "***");
+    assert!(!before.to_string().contains("e2f53b4a"), "a hash is shown");
+    // What a reload has put in force is shown, and what waits for a restart is not.
+    let text = std::fs::read_to_string(broker.file("sluice.toml")).expect("a file");
+    let text = format!("{text}[broker]\nlinger_max = '7ms'\nworkers = 3\n");
+    std::fs::write(broker.file("sluice.toml"), text).expect("a file");
+    let reload = http.ask("POST", "/api/v1/reload", &operator(&broker), "");
+    let wanted = "broker.workers has changed, and is in force only after a restart";
+    assert_eq!(reload.json(), json!({"reloaded": true, "messages": [wanted]}));
+    let after = config();
+    let linger = item(&after, "broker.linger_max");
+    assert_eq!(linger["value"], "7ms");
+    assert!(linger["origin"].as_str().expect("a text").contains("sluice.toml:"), "{linger}");
+    let workers = item(&after, "broker.workers");
+    assert_eq!((&workers["value"], &workers["origin"]), (&0.into(), &"built-in".into()));
+}
+
+#[test]
+fn a_reload_that_is_refused_answers_with_every_mistake() {
+    let broker = Sluice::start(HTTP);
+    let http = HttpClient::of(&broker);
+    let text = std::fs::read_to_string(broker.file("sluice.toml")).expect("a file");
+    let text = format!("{text}[broker]\nlinger_max = '7h'\n[session]\nqos_mx = 1\n");
+    std::fs::write(broker.file("sluice.toml"), text).expect("a file");
+    let answer = http.ask("POST", "/api/v1/reload", &operator(&broker), "").json();
+    assert_eq!(answer["reloaded"], false);
+    let said = answer["messages"].to_string();
+    assert!(said.contains("linger_max: 7h is out of range") && said.contains("qos_mx"), "{said}");
+    until(&broker, |log| log.contains("nothing reloaded") && log.contains("on=/api/v1/reload"));
+}
+
+#[test]
+fn levels_of_the_log_change_while_the_broker_runs_and_the_audit_stays() {
+    let broker = Sluice::start(HTTP);
+    let http = HttpClient::of(&broker);
+    let operator = operator(&broker);
+    assert_eq!(http.get("/api/v1/log", VIEWER).json(), json!({"level": "info"}));
+    let put = |body: &str| http.ask("PUT", "/api/v1/log", &operator, body);
+    let answer = put(r#"{"level": "off,sluicemq::http=debug"}"#);
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let level = http.get("/api/v1/log", VIEWER).json()["level"].to_string();
+    assert!(level.contains("sluicemq::http=debug") && level.contains("audit=info"), "{level}");
+    for wrong in [r#"{"level": "loud"}"#, r#"{"level": ""}"#, r#"{"levels": "info"}"#, "{", ""] {
+        let answer = put(wrong);
+        assert!((400..500).contains(&answer.status), "{wrong}: {answer:?}");
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+    }
+    assert!(put(r#"{"level": "loud"}"#).body.contains("unknown level"));
+    let log = until(&broker, |log| log.matches("on=/api/v1/log").count() == 7);
+    assert!(log.contains("result=200") && log.contains("result=400"), "{log}");
+}
+
+#[test]
+fn what_the_broker_says_of_its_listeners_store_and_load() {
+    let broker = Sluice::start(&format!("{HTTP}[store]\n"));
+    let http = HttpClient::of(&broker);
+    let listeners = http.get("/api/v1/listeners", VIEWER).json();
+    let tcp = &listeners["items"][0];
+    assert_eq!((&tcp["name"], &tcp["transport"]), (&"tcp".into(), &"tcp".into()));
+    assert_eq!(tcp["address"], broker.address("tcp").to_string());
+    assert_eq!((&tcp["connections"], &tcp["connections_max"]), (&0.into(), &100_000.into()));
+    let open = std::net::TcpStream::connect(broker.address("tcp")).expect("a connection");
+    let is_open = || http.get("/api/v1/listeners", VIEWER).json()["items"][0]["connections"] == 1;
+    until(&broker, |_| is_open());
+    drop(open);
+    let store = http.get("/api/v1/store", VIEWER).json();
+    assert_eq!(store["durable"], true);
+    let figures = store["figures"].as_array().expect("figures");
+    let figure = |name: &str| figures.iter().find(|figure| figure["name"] == name);
+    assert!(figure("store_journal").expect("a figure")["value"].as_u64() > Some(0), "{store}");
+    assert_eq!(figure("store_failed").expect("a figure")["value"], 0);
+    let overload = http.get("/api/v1/overload", VIEWER).json();
+    assert_eq!((&overload["level"], &overload["cause"]), (&0.into(), &Value::Null));
+    let causes = overload["causes"].as_array().expect("causes");
+    let of = |name: &str| causes.iter().find(|cause| cause["cause"] == name).expect("a cause");
+    assert!(of("lag")["max_seconds"].is_f64() && of("lag")["max_bytes"].is_null(), "{overload}");
+    assert!(of("queued")["max_bytes"].is_u64(), "{overload}");
 }
 
 /// The log, once it is so.

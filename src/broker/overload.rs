@@ -147,7 +147,8 @@ impl Cause {
         if self.is_time() { 9 } else { 3 }
     }
 
-    const fn is_time(self) -> bool {
+    /// Whether it is measured in time; else in bytes.
+    pub const fn is_time(self) -> bool {
         matches!(self, Cause::Lag | Cause::Commit)
     }
 }

@@ -6,7 +6,13 @@
 //! `#[utoipa::path]`, and a function `part`; and its line in [`parts`].
 //! `UPDATE=1 cargo test --test openapi` writes `docs/openapi.json`.
 
+mod config;
+mod listeners;
+mod log;
+mod overload;
+mod reload;
 mod status;
+mod store;
 
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
@@ -30,8 +36,14 @@ pub(crate) struct ApiPart {
 /// Every resource.
 fn parts() -> Vec<ApiPart> {
     vec![
-        status::part(),
         // One line each, in alphabetical order.
+        config::part(),
+        listeners::part(),
+        log::part(),
+        overload::part(),
+        reload::part(),
+        status::part(),
+        store::part(),
     ]
 }
 

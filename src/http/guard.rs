@@ -131,7 +131,7 @@ fn request_line(request: &Request) -> (String, String, String) {
 
 fn audit((address, what, on): &(String, String, String), token: &Token, result: StatusCode) {
     let result = result.as_u16();
-    info!(token = token.name(), address, what, on, result, "audit");
+    info!(target: "audit", token = token.name(), address, what, on, result, "asked over HTTP");
 }
 
 /// Whether a method changes anything.

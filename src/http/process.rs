@@ -1,8 +1,11 @@
 //! What the HTTP listener asks of the process that it is part of.
 
+use std::pin::Pin;
+
+use crate::config::InForce;
 use crate::time::Time;
 
-/// The process around the broker. `run` implements it; a call does not wait.
+/// The process around the broker. `run` implements it; no call waits.
 pub trait Process: Send + Sync {
     /// The present moment.
     fn now(&self) -> Time;
@@ -12,4 +15,62 @@ pub trait Process: Send + Sync {
 
     /// The name of the machine.
     fn node(&self) -> String;
+
+    /// Every key of the configuration as it is in force.
+    fn config(&self) -> Vec<ConfigKey>;
+
+    /// The levels of the log in force; none if there is no log.
+    fn log_levels(&self) -> Option<String>;
+
+    /// Puts other levels in force, until the next reload or start.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with them, in words.
+    fn set_log_levels(&self, levels: &str) -> Result<(), String>;
+
+    /// Reads the configuration and the files that it names again, as at SIGHUP.
+    fn reload(&self) -> Pin<Box<dyn Future<Output = ReloadEnd> + Send>>;
+
+    /// The listeners, in the order of the configuration.
+    fn listeners(&self) -> Vec<ListenerPlace>;
+}
+
+/// A key of the configuration as it is in force.
+#[derive(Clone, Debug)]
+pub struct ConfigKey {
+    /// Its full name, with numbers in lists.
+    pub name: String,
+    /// Its value; none if it is not set.
+    pub value: Option<toml::Value>,
+    /// Where the value came from.
+    pub origin: String,
+    /// When a change takes effect.
+    pub reload: InForce,
+}
+
+/// How a reload has ended.
+#[derive(Clone, Debug)]
+pub enum ReloadEnd {
+    /// Everything is in force but these keys, which need a restart.
+    Reloaded(Vec<String>),
+    /// Nothing is: these are the mistakes.
+    Refused(Vec<String>),
+    /// As many reloads wait as may, or the process ends.
+    Busy,
+}
+
+/// Where a listener listens.
+#[derive(Clone, Debug)]
+pub struct ListenerPlace {
+    /// Its name in logs.
+    pub name: String,
+    /// Address or file.
+    pub place: String,
+    /// What carries MQTT there.
+    pub transport: &'static str,
+    /// It wants TLS.
+    pub tls: bool,
+    /// Most connections at once.
+    pub connections_max: u32,
 }

@@ -6,7 +6,6 @@ use std::net::{SocketAddr, TcpListener as StdListener};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -19,17 +18,20 @@ use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 
 use super::listeners::ListenError;
+use super::process::ProcessEnd;
 use crate::broker::{Peer, RefusalNote};
 use crate::config::{Config, Transport};
-use crate::http::{HttpPlace, HttpServer, HttpTokens, Process};
+use crate::http::{HttpPlace, HttpServer, HttpTokens};
 use crate::message::Grounds;
 use crate::net::serve::ServeContext;
 use crate::net::tls::{HandshakeError, LiveTls};
-use crate::time::{Clock, SystemClock, Time};
+use crate::settings::Settings;
+use crate::time::{Clock, SystemClock};
 
 /// The HTTP listener, open. Dropped, it ends.
 pub(super) struct HttpEnd {
     server: HttpServer,
+    process: Arc<ProcessEnd>,
     tls: Option<Arc<LiveTls>>,
     listening: HttpListening,
     _thread: HttpThread,
@@ -50,11 +52,6 @@ pub struct HttpListening {
     pub tls: bool,
     /// The token of an operator, if it has one of a file.
     pub token: Option<String>,
-}
-
-/// What the HTTP listener asks of the process.
-struct ProcessEnd {
-    shared: Arc<ServeContext<SystemClock>>,
 }
 
 /// Accepts connections.
@@ -85,6 +82,7 @@ const NO_PLACE: &[u8] =
 pub(super) fn open(
     config: &Config,
     shared: &Arc<ServeContext<SystemClock>>,
+    process: Arc<ProcessEnd>,
     may_fail: bool,
 ) -> Result<Option<HttpEnd>, ListenError> {
     let settings = &config.http;
@@ -108,13 +106,12 @@ pub(super) fn open(
     };
     let token = settings.operator_file().map(|path| token_of(&path, true)).transpose()?;
     let address = socket.local_addr().map_err(|error| failed(error, ""))?;
-    let process = Arc::new(ProcessEnd { shared: shared.clone() });
     let tokens = HttpTokens::new(settings, token.as_deref());
-    let server = HttpServer::new(shared.broker.clone(), process, settings, tokens);
+    let server = HttpServer::new(shared.broker.clone(), process.clone(), settings, tokens);
     let door = Door { shared: shared.clone(), server: server.clone(), tls: tls.clone() };
     let thread = start(door, socket).map_err(|error| failed(error, ""))?;
     let listening = HttpListening { address, tls: tls.is_some(), token };
-    Ok(Some(HttpEnd { server, tls, listening, _thread: thread }))
+    Ok(Some(HttpEnd { server, process, tls, listening, _thread: thread }))
 }
 
 impl HttpEnd {
@@ -139,8 +136,15 @@ impl HttpEnd {
         Ok(HttpTokens::new(&config.http, token.as_deref()))
     }
 
-    /// Puts in force what was read.
-    pub fn put_in_force(&self, config: &Config, tokens: HttpTokens) {
+    /// Puts in force what was read: `config`, which is what `read` says but for the keys `left`.
+    pub fn put_in_force(
+        &self,
+        config: &Config,
+        read: &Settings,
+        left: &[String],
+        tokens: HttpTokens,
+    ) {
+        self.process.reloaded(read, config, left);
         self.server.reload(&config.http, tokens);
     }
 }
@@ -298,20 +302,6 @@ impl Door {
         let peer = Peer::at(&peer, Some(address.ip()));
         let note = note.because(error.reason).why(&error.detail);
         self.shared.broker.note_refusal(&note, &peer, self.shared.clock.now());
-    }
-}
-
-impl Process for ProcessEnd {
-    fn now(&self) -> Time {
-        self.shared.clock.now()
-    }
-
-    fn is_stopping(&self) -> bool {
-        self.shared.stopping.load(Ordering::Relaxed)
-    }
-
-    fn node(&self) -> String {
-        rustix::system::uname().nodename().to_string_lossy().into_owned()
     }
 }
 

@@ -12,11 +12,12 @@ use super::watch::{Task, Watch};
 use crate::auth::{AuthReadAgain, PasswordAuth, ReadRules, Rights};
 use crate::codec::Reason;
 use crate::config::Config;
-use crate::http::HttpTokens;
+use crate::http::{HttpTokens, ReloadEnd};
 use crate::logging;
 use crate::net::sampler;
 use crate::net::serve::ServeContext;
 use crate::net::tls::{LiveTls, TlsReadAgain};
+use crate::settings::Settings;
 use crate::time::{Clock, SystemClock};
 
 /// Carries out a reload.
@@ -42,6 +43,7 @@ pub(super) struct Files {
 
 /// What a reload has read.
 struct ToPutInForce {
+    settings: Settings,
     config: Config,
     /// What belongs to the rules.
     rules: ReadRules,
@@ -73,14 +75,22 @@ impl Reloader {
     }
 
     /// Reads the configuration and the files that it names again, and puts all of it in force or, if anything is
-    /// wrong with any of it, nothing. The log names each mistake, and each changed key that needs a restart.
-    pub fn reload(&mut self, reread: &Reread<'_>, watch: &Watch) {
+    /// wrong with any of it, nothing. The log names each mistake, and each changed key that needs a restart, and
+    /// so does the result.
+    pub fn reload(&mut self, reread: &Reread<'_>, watch: &Watch) -> ReloadEnd {
         match self.read(reread) {
-            Ok(read) => self.put_in_force(read, watch),
-            Err(lines) => {
-                for error in lines.iter().flat_map(|text| text.lines()) {
+            Ok(read) => {
+                let left = read.left.clone();
+                self.put_in_force(read, watch);
+                ReloadEnd::Reloaded(left)
+            }
+            Err(texts) => {
+                let lines = texts.iter().flat_map(|text| text.lines()).map(str::to_owned);
+                let lines: Vec<String> = lines.collect();
+                for error in &lines {
                     error!(error, "nothing reloaded: what was in force stays");
                 }
+                ReloadEnd::Refused(lines)
             }
         }
     }
@@ -111,14 +121,14 @@ impl Reloader {
         wrong.extend(tokens.as_ref().err().map(ToString::to_string));
         match (rules, auth, tokens) {
             (Ok(rules), Ok(auth), Ok(tokens)) if wrong.is_empty() => {
-                Ok(ToPutInForce { config, rules, left, tls, auth, tokens })
+                Ok(ToPutInForce { settings, config, rules, left, tls, auth, tokens })
             }
             _ => Err(wrong),
         }
     }
 
     fn put_in_force(&mut self, read: ToPutInForce, watch: &Watch) {
-        let ToPutInForce { config, rules, left, tls, auth, tokens } = read;
+        let ToPutInForce { settings, config, rules, left, tls, auth, tokens } = read;
         let (broker, now) = (&self.shared.broker, self.shared.clock.now());
         // First: connected clients look at their Subscriptions again when they are told of the reload.
         self.rights.set(&rule_set(&config, &rules));
@@ -141,7 +151,7 @@ impl Reloader {
             warn!(keys = left.join(", "), "changed, and in force only after a restart");
         }
         if let Some((http, tokens)) = self.files.http.as_ref().zip(tokens) {
-            http.put_in_force(&config, tokens);
+            http.put_in_force(&config, &settings, &left, tokens);
         }
         self.config = config;
         self.put_files_in_force(tls, auth);

@@ -45,6 +45,15 @@ impl Settings {
         config
     }
 
+    /// These settings after a reload that has put `config` in force, which `read` says but for the keys `left`:
+    /// they are as before until a restart.
+    pub fn reloaded(&self, read: &Settings, config: Config, left: &[String]) -> Settings {
+        let is_left = |key: &String| left.iter().any(|left| key.starts_with(left.as_str()));
+        let (mut origin, before) = (read.origin.clone(), self.origin.iter());
+        origin.extend(before.filter(|(key, _)| is_left(key)).map(|(k, o)| (k.clone(), o.clone())));
+        Settings { config, origin, ..self.clone() }
+    }
+
     /// What is no mistake and may not be meant: variables of the environment that have almost the name of one that
     /// counts.
     pub fn hints(&self) -> &[String] {

@@ -6,25 +6,47 @@ use super::keys::Keys;
 use super::layer::BUILT_IN;
 use super::load::Settings;
 
+/// A key as it is in force.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct EffectiveKey {
+    /// Its full name, with the number in a list: `listener.0.tls.key`.
+    pub name: String,
+    /// Its value; none if it is not set.
+    pub value: Option<toml::Value>,
+    /// Where the value came from, as [`Settings::origin`] says it.
+    pub origin: String,
+}
+
 impl Settings {
-    /// The effective values as a configuration file, each with where it came from as a comment.
-    pub fn show(&self) -> String {
+    /// Every key, in the order in which they are declared; none of an optional section that is not there.
+    pub fn effective(&self) -> Vec<EffectiveKey> {
         let table =
             toml::Table::try_from(self.config()).expect("every key of ours has a TOML form");
         let table = toml::Value::Table(table);
+        let mut found = Vec::new();
+        for first in with_numbers(&table, Keys::all().paths().to_vec()) {
+            // A list of texts is shown as a whole.
+            let name = first.strip_suffix(".0").unwrap_or(&first);
+            // Of a listener without TLS there is no section to show.
+            let inside = name.rsplit_once('.').map(|(inside, _)| inside);
+            if inside.is_none_or(|inside| at(&table, inside).is_none()) {
+                continue;
+            }
+            let origin = self.origin(&first).unwrap_or(BUILT_IN).to_owned();
+            let value = at(&table, name).cloned();
+            found.push(EffectiveKey { name: name.to_owned(), value, origin });
+        }
+        found
+    }
+
+    /// The effective values as a configuration file, each with where it came from as a comment.
+    pub fn show(&self) -> String {
         let mut out = String::new();
         let mut section = String::new();
         let keys = Keys::all();
-        for first in with_numbers(&table, keys.paths().to_vec()) {
-            // A list of texts is shown as a whole.
-            let path = first.strip_suffix(".0").unwrap_or(&first);
-            let Some((inside, key)) = path.rsplit_once('.') else {
-                continue;
-            };
-            // Of a listener without TLS there is no section to show.
-            if at(&table, inside).is_none() {
-                continue;
-            }
+        for EffectiveKey { name, value, origin } in self.effective() {
+            let (inside, key) = name.rsplit_once('.').unwrap_or(("", &name));
             if section != inside {
                 inside.clone_into(&mut section);
                 let _ = writeln!(
@@ -34,11 +56,8 @@ impl Settings {
                     heading(inside, &keys)
                 );
             }
-            let _ = match at(&table, path) {
-                Some(value) => {
-                    let origin = self.origin(&first).unwrap_or(BUILT_IN);
-                    writeln!(out, "{:<44} # {origin}", format!("{key} = {value}"))
-                }
+            let _ = match value {
+                Some(value) => writeln!(out, "{:<44} # {origin}", format!("{key} = {value}")),
                 None => writeln!(out, "# {key} is not set"),
             };
         }

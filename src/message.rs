@@ -1,5 +1,6 @@
 //! Application Messages, their publishers, and a message on its way to one receiver.
 
+mod advice;
 mod content;
 mod delivery;
 mod draft;

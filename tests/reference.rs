@@ -11,6 +11,7 @@ use std::fs;
 use std::path::Path;
 
 use sluicemq::config::{Allowed, Config, ConfigEntry, KeyEntry};
+use sluicemq::message::Loss;
 use toml::Value;
 
 #[test]
@@ -45,6 +46,23 @@ fn a_text_names_each_word_that_its_key_may_have() {
         for word in words {
             let is_named = text.contains(&format!("`\"{word}\"`")) || text.starts_with("As in ");
             assert!(is_named, "{}: {text:?} says nothing of {word:?}", key.name);
+        }
+    }
+}
+
+/// What the ledger advises names keys that exist: in backticks, with a point.
+#[test]
+fn each_reason_of_the_ledger_advises_a_key_that_exists() {
+    let known: Vec<String> = keys().into_iter().map(|key| key.name.clone()).collect();
+    for loss in Loss::ALL {
+        let quoted = loss.advice().split('`').skip(1).step_by(2);
+        let named: Vec<&str> = quoted
+            .filter_map(|quoted| quoted.split(" = ").next())
+            .filter(|name| name.contains('.'))
+            .collect();
+        assert!(!named.is_empty(), "{loss:?}: {}", loss.advice());
+        for name in named {
+            assert!(known.iter().any(|key| key == name), "{loss:?}: no key {name}");
         }
     }
 }

@@ -38,11 +38,13 @@ pub enum Loss {
     Conflated,
     /// There was no room to retain it: it was delivered, and its publisher could not be told.
     NotRetained,
+    /// An operator has emptied the receiver's queue.
+    Purged,
 }
 
 impl Loss {
     /// Every reason, in the order of its number.
-    pub const ALL: [Loss; 17] = [
+    pub const ALL: [Loss; 18] = [
         Loss::QueueFull,
         Loss::MemoryFull,
         Loss::Expired,
@@ -60,13 +62,18 @@ impl Loss {
         Loss::DroppedQos0,
         Loss::Conflated,
         Loss::NotRetained,
+        Loss::Purged,
     ];
 
     /// Whether the publisher is told that its message was refused; a drop by policy counts as accepted.
     pub const fn is_refusal(self) -> bool {
         !matches!(
             self,
-            Loss::OfflineQos0 | Loss::DroppedNewest | Loss::DroppedQos0 | Loss::NotRetained
+            Loss::OfflineQos0
+                | Loss::DroppedNewest
+                | Loss::DroppedQos0
+                | Loss::NotRetained
+                | Loss::Purged
         )
     }
 
@@ -90,7 +97,8 @@ impl Loss {
             | Loss::GroupGone
             | Loss::OfflineQos0
             | Loss::Unreadable
-            | Loss::NotRetained => false,
+            | Loss::NotRetained
+            | Loss::Purged => false,
         }
     }
 
@@ -114,6 +122,7 @@ impl Loss {
             Loss::DroppedQos0 => "dropped_qos0",
             Loss::Conflated => "conflated",
             Loss::NotRetained => "not_retained",
+            Loss::Purged => "purged",
         }
     }
 }

@@ -364,6 +364,7 @@ fn terms() -> Terms {
         alias_out_max: 0,
         alias_in_max: 0,
         problem_information: true,
+        clean_start: false,
     }
 }
 

@@ -1,11 +1,25 @@
 //! Commands to the link of a connected client.
 
 use std::collections::BTreeSet;
+use std::task::Waker;
 
 use super::Broker;
 use super::mailbox::{Mailbox, Notice};
+use super::ports::{Progress, Receipt};
+use super::registry::Whereabouts;
+use super::turn::Scratch;
 use crate::codec::Reason;
-use crate::message::ClientId;
+use crate::message::{ClientId, Loss};
+use crate::time::Time;
+
+/// What has become of a Session that is to end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SessionEnd {
+    /// It has ended, and that is safe when this is durable.
+    Now(Option<Receipt>),
+    /// Its link ends it within its next turn.
+    Soon,
+}
 
 impl Broker {
     /// Has each connected client looked at again: one that would not be let in any more is disconnected with
@@ -46,5 +60,59 @@ impl Broker {
             waker.wake();
         }
         connected
+    }
+
+    /// Ends the Session of a client, with all that waits for it. One that is away ends at once; the link of one
+    /// that is connected ends it within its next turn, as [`Broker::kick`] does with `reason`. Its Will is
+    /// published.
+    ///
+    /// Returns what has become of it; `None` if there is no such Session.
+    pub fn end_client(
+        &self,
+        client_id: &ClientId,
+        reason: Reason,
+        now: Time,
+        scratch: &mut Scratch,
+    ) -> Option<SessionEnd> {
+        loop {
+            match self.0.registry.look(client_id, |_| ()) {
+                Whereabouts::Nowhere | Whereabouts::OnItsWay => return None,
+                Whereabouts::Attached(mailbox) => {
+                    if let Some(waker) = mailbox.notify(Notice::End(reason)) {
+                        waker.wake();
+                    }
+                    return Some(SessionEnd::Soon);
+                }
+                Whereabouts::Parked(()) => {
+                    let Some(parked) = self.0.registry.end_parked(client_id) else { continue };
+                    let mut turn = self.turn(scratch, now);
+                    self.end_session(*parked, Loss::SessionEnded, &mut turn);
+                    return Some(SessionEnd::Now(turn.finish()));
+                }
+            }
+        }
+    }
+
+    /// Empties the queue of a client: what waits for it is lost for [`Loss::Purged`]. What is in flight stays.
+    ///
+    /// Returns how many copies there were, and the receipt of what the store was told; `None` if there is no
+    /// such Session.
+    pub fn purge(
+        &self,
+        client_id: &ClientId,
+        now: Time,
+        scratch: &mut Scratch,
+    ) -> Option<(usize, Option<Receipt>)> {
+        let (mailbox, _) = self.0.registry.mailbox(client_id)?;
+        let mut turn = self.turn(scratch, now);
+        let (purged, wakers) = mailbox.purge();
+        turn.wakers.extend(wakers);
+        self.lose_all(&purged, &mut turn);
+        Some((purged.len(), turn.finish()))
+    }
+
+    /// How far what the store was told has come; while it is pending, `waker` is woken once when that changes.
+    pub fn durability(&self, receipt: Receipt, waker: &Waker) -> Progress {
+        self.0.ports.store.state(receipt, waker)
     }
 }

@@ -6,11 +6,13 @@ pub mod buffers;
 pub(crate) mod classes;
 mod command;
 mod dead_letters;
+mod details;
 mod drop_log;
 mod dropped;
 mod ending;
 mod history;
 mod journey;
+mod enquiry;
 mod ledger;
 pub mod link;
 mod listeners;
@@ -29,6 +31,7 @@ pub mod ports;
 mod priorities;
 pub mod publish;
 mod publish_handle;
+mod queue_look;
 mod queue_settings;
 mod receiver;
 mod recent;
@@ -68,14 +71,18 @@ use router::Router;
 use topic_ledger::TopicLedger;
 use turn::{Scratch, Turn, press};
 
+pub use command::SessionEnd;
+pub use details::{ClientDetails, Connection, Question, Slowed, WindowView};
 pub use dropped::LossCause;
 pub use history::{FigurePoint, POINTS_MAX, STEP};
+pub use enquiry::{Enquiry, NoAnswer};
 pub use link::{ENOUGH_UNWRITTEN, Flow, Link, NOBODY_READS, NotRead, PeerInfo, Unfinished};
 pub use listeners::{ListenerCounts, ListenerId, ListenerView};
-pub use mailbox::{Account, Pace};
+pub use mailbox::{Account, Pace, WaitingCopy};
 pub use peer_log::{Peer, RefusalNote};
 pub use publish::{Published, Publisher, Submission};
 pub use publish_handle::{PublishHandle, Sent};
+pub use queue_look::QueueLook;
 pub use receiver::{DeliveryOutcome, Receiver};
 pub use recent_losses::LossNote;
 pub use registry::PageStart;
@@ -126,6 +133,7 @@ struct Shared {
     traces: trace::Traces,
     history: history::History,
     peer_log: peer_log::PeerLog,
+    enquiries: enquiry::Enquiries,
     panicked: recovery::Panicked,
     started: Time,
 }
@@ -171,6 +179,7 @@ impl Broker {
             traces: trace::Traces::default(),
             history: history::History::default(),
             peer_log: peer_log::PeerLog::new(),
+            enquiries: enquiry::Enquiries::default(),
             panicked: recovery::Panicked::default(),
             started: now,
         }));

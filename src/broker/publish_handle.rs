@@ -112,6 +112,6 @@ impl PublishHandle {
 
     /// How far a message has come; while it is pending, `waker` is woken once when that changes.
     pub fn durability(&self, receipt: Receipt, waker: &Waker) -> Progress {
-        self.broker.0.ports.store.state(receipt, waker)
+        self.broker.durability(receipt, waker)
     }
 }

@@ -158,10 +158,12 @@ impl Broker {
                 seconds => turn.now.after(std::time::Duration::from_secs(seconds.into())),
             };
             turn.wakers.extend(self.0.registry.park(kept.take()));
+            turn.wakers.extend(self.session_moved(id));
         } else {
             let mailbox = kept.mailbox.clone();
             self.dissolve(id, &mut kept.session, &mailbox, false, Loss::SessionEnded, turn);
             turn.wakers.extend(self.0.registry.let_go(&identity.client_id, &mailbox));
+            turn.wakers.extend(self.session_moved(id));
             kept.take();
         }
     }

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::Waker;
 
-pub use self::pages::PageStart;
+pub use self::pages::{PageStart, Whereabouts};
 use self::slots::{Claims, Holder, Slots};
 use super::mailbox::{Mailbox, Notice};
 pub use super::parked::{Claim, Claimant, Claimed, Contest, Due, InFlight, Parked};

@@ -199,7 +199,11 @@ impl Broker {
 }
 
 impl ClientView {
-    fn new(client_id: ClientId, mailbox: &Mailbox, connected: bool) -> Option<ClientView> {
+    pub(super) fn new(
+        client_id: ClientId,
+        mailbox: &Mailbox,
+        connected: bool,
+    ) -> Option<ClientView> {
         let ReceiverKind::Session(id) = mailbox.receiver().kind() else { return None };
         Some(ClientView {
             client_id,

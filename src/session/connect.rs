@@ -31,6 +31,8 @@ pub struct Terms {
     pub alias_in_max: u16,
     /// The client wants Reason Strings.
     pub problem_information: bool,
+    /// It asked for a Clean Start.
+    pub clean_start: bool,
 }
 
 impl Terms {
@@ -47,6 +49,7 @@ impl Terms {
             alias_out_max: 0,
             alias_in_max: 0,
             problem_information: false,
+            clean_start: false,
         }
     }
 }
@@ -97,6 +100,7 @@ pub fn negotiate(connect: &Connect<'_>, policy: &Policy) -> Result<Terms, (Reaso
         alias_out_max: connect.topic_alias_maximum.min(policy.session.topic_alias_out_max),
         alias_in_max: policy.session.topic_alias_maximum,
         problem_information: connect.request_problem_information,
+        clean_start: connect.clean_start,
     })
 }
 

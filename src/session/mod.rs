@@ -126,6 +126,8 @@ pub struct Session {
     terms: Terms,
     /// When the last whole packet came in.
     heard: Time,
+    /// When its connection began, in seconds since the epoch.
+    since_s: u32,
     subscriptions: subscriptions::Subscriptions,
     window: window::Window,
     /// `QoS` 2 identifiers received and not yet released.
@@ -152,6 +154,7 @@ impl Session {
             identity,
             terms,
             heard: now,
+            since_s: seconds(now),
             subscriptions: subscriptions::Subscriptions::default(),
             window: window::Window::default(),
             received: unreleased::Unreleased::default(),
@@ -209,6 +212,7 @@ impl Session {
     pub fn resume(&mut self, terms: Terms, now: Time) {
         self.terms = terms;
         self.heard = now;
+        self.since_s = seconds(now);
         self.window.reconnect();
         self.owed_qos1 = 0;
         self.owed_qos2 = 0;
@@ -279,8 +283,18 @@ impl Session {
     /// - `halved`: how often the window is halved, to 1 at least; what is in flight stays so.
     /// - `bytes`: how many may be written.
     pub fn room(&self, cx: &Context<'_>, halved: u8, bytes: usize) -> Room {
-        let max = (self.window_max(cx) >> halved).max(1);
-        Room { window: self.window.free(max), bytes }
+        Room { window: self.window.free(self.window_size(cx, halved)), bytes }
+    }
+
+    /// `QoS` 1 and 2 messages that may be in flight at once, where the window is halved so often.
+    #[inline]
+    pub fn window_size(&self, cx: &Context<'_>, halved: u8) -> u16 {
+        (self.window_max(cx) >> halved).max(1)
+    }
+
+    /// When its connection began, to the second; of one that is away, the last one.
+    pub fn connected_since(&self) -> Time {
+        Time::from_secs(self.since_s.into())
     }
 
     /// Restarts the Keep Alive at `now`: the broker did not read until then.
@@ -329,6 +343,19 @@ impl Session {
     /// Its Subscriptions.
     pub fn subscriptions(&self) -> impl Iterator<Item = (&TopicFilter, &Subscription)> {
         self.subscriptions.iter()
+    }
+
+    /// Those behind the filter `after`, sorted by filter; all of them at `None`.
+    pub fn subscriptions_after(
+        &self,
+        after: Option<&TopicFilter>,
+    ) -> impl Iterator<Item = (&TopicFilter, &Subscription)> {
+        self.subscriptions.after(after)
+    }
+
+    /// How many there are.
+    pub fn subscription_count(&self) -> usize {
+        self.subscriptions.len()
     }
 
     /// What is in flight to the client.
@@ -439,6 +466,11 @@ impl Session {
     fn reason_string(&self, text: &'static str) -> Option<&'static str> {
         (self.terms.version == Version::V5 && self.terms.problem_information).then_some(text)
     }
+}
+
+/// Seconds since the epoch: enough until the year 2106.
+fn seconds(time: Time) -> u32 {
+    u32::try_from(time.as_nanos() / 1_000_000_000).unwrap_or(u32::MAX)
 }
 
 /// An answer to an identifier with nothing but its code.

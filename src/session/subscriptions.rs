@@ -1,6 +1,7 @@
 //! The Subscriptions of a Session.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use super::Subscription;
 use crate::topic::TopicFilter;
@@ -84,12 +85,26 @@ impl Subscriptions {
 
     /// All of them, sorted by filter.
     pub fn iter(&self) -> impl Iterator<Item = (&TopicFilter, &Subscription)> {
+        self.after(None)
+    }
+
+    /// Those behind the filter `after`, sorted by filter; all of them at `None`.
+    pub fn after(
+        &self,
+        after: Option<&TopicFilter>,
+    ) -> impl Iterator<Item = (&TopicFilter, &Subscription)> {
         let (few, many) = match self {
-            Subscriptions::Few(few) => (Some(few), None),
-            Subscriptions::Many(many) => (None, Some(many)),
+            Subscriptions::Few(few) => {
+                let first = after.map_or(0, |after| few.partition_point(|(held, _)| held <= after));
+                (Some(&few[first..]), None)
+            }
+            Subscriptions::Many(many) => {
+                let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+                (None, Some(many.range::<TopicFilter, _>((from, Bound::Unbounded))))
+            }
         };
         let few = few.into_iter().flatten().map(|(filter, subscription)| (filter, subscription));
-        few.chain(many.into_iter().flat_map(|many| many.iter()))
+        few.chain(many.into_iter().flatten())
     }
 }
 

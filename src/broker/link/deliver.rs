@@ -249,9 +249,12 @@ impl Live {
             (more, pass.asked_groups) = (true, false);
         }
         if let Some(reason) = notices.kick() {
-            self.attachment.closing = Some(reason);
+            self.kicked(reason, notices);
             self.attachment.exit(turn);
             return Some(false);
+        }
+        if notices.asks() {
+            self.answer_enquiries(turn);
         }
         if notices.reclassify() {
             self.look_again(turn);

@@ -2,6 +2,7 @@
 //! connection.
 
 mod admission;
+mod answering;
 mod answers;
 mod end;
 mod reauthenticate;
@@ -17,7 +18,7 @@ use super::Origin;
 use super::attachment::{Attachment, ClientEnd, FlowState, Queue};
 use super::filters::FiltersLeft;
 use super::pause::Pause;
-use crate::broker::mailbox::Ask;
+use crate::broker::mailbox::{Ask, Notices};
 use crate::broker::metrics::Counter;
 use crate::broker::orphans::Kept;
 use crate::broker::registry::Parked;
@@ -307,11 +308,23 @@ impl Live {
         let queue = settings.queue();
         let ask = Ask::nothing(waker, queue);
         let taken = attachment.mailbox.take(&ask, &mut attachment.settled, drained, wakers);
-        if let Some(reason) = taken.notices().kick() {
-            attachment.closing = Some(reason);
+        let notices = taken.notices();
+        if let Some(reason) = notices.kick() {
+            self.kicked(reason, notices);
         }
-        if taken.notices().reclassify() {
+        if notices.reclassify() {
             self.look_again(turn);
+        }
+        if notices.asks() {
+            self.answer_enquiries(turn);
+        }
+    }
+
+    /// It is told to close; its Session ends with it, if that is said too.
+    pub(super) fn kicked(&mut self, reason: Reason, notices: Notices) {
+        self.attachment.closing = Some(reason);
+        if notices.ends() {
+            self.session.end_with_connection();
         }
     }
 

@@ -1,6 +1,7 @@
 //! A receiver's account: the first law.
 
 use super::inner::Inner;
+use super::waiting::Waiting;
 use crate::message::Loss;
 
 /// What a receiver's account says: the first law is `routed = completed + in flight + queued +
@@ -40,6 +41,14 @@ impl Inner {
         if count > 0 {
             self.rare.get_or_insert_default().ledger[class][loss as usize] += count as u32;
         }
+    }
+
+    /// All that waits is lost for this reason. Returns it.
+    pub fn lose_waiting(&mut self, loss: Loss) -> Waiting {
+        for (class, count) in self.waiting.queued().into_iter().enumerate() {
+            self.lose(class, loss, count);
+        }
+        self.waiting.take_all()
     }
 
     pub fn settle(&mut self, settled: &mut [u32; 2]) {

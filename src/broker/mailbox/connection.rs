@@ -46,14 +46,20 @@ impl Mailbox {
         let inner = &mut *self.lock();
         let before = inner.counted();
         inner.settle(settled);
-        for (class, count) in inner.waiting.queued().into_iter().enumerate() {
-            inner.lose(class, loss, count);
-        }
+        let all = inner.lose_waiting(loss);
         inner.attached = false;
         inner.closed = Some(loss);
-        let all = inner.waiting.take_all();
         inner.count_for(&self.owner, before);
         DroppedCopies::new(all, loss, &self.owner)
+    }
+
+    /// Everything that waits is lost for [`Loss::Purged`]. Returns it, and paused publishers to wake.
+    pub fn purge(&self) -> (DroppedCopies, Vec<Waker>) {
+        let inner = &mut *self.lock();
+        let before = inner.counted();
+        let all = inner.lose_waiting(Loss::Purged);
+        inner.count_for(&self.owner, before);
+        (DroppedCopies::new(all, Loss::Purged, &self.owner), inner.take_paused())
     }
 
     /// Tells the attached link something: its next take returns it. Returns the link's waker, to be

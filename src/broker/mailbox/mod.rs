@@ -41,12 +41,14 @@ pub use overflow::Effects;
 use overflow::Full;
 pub use owner::{Owner, SharedGroup};
 use waiting::Limits;
+pub use waiting::WaitingCopy;
 
 use crate::codec::QoS;
 use crate::fault;
 use crate::message::{Delivery, GroupId, Identity, Loss, ReceiverId, SessionId};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, MutexGuard};
+use crate::time::Time;
 
 /// A bounded queue of deliveries, shared by all publishers and its one receiver or group.
 #[derive(Debug)]
@@ -201,6 +203,16 @@ impl Mailbox {
     pub fn depth(&self) -> (usize, u64) {
         let inner = self.look();
         (inner.waiting.len(), inner.waiting.bytes())
+    }
+
+    /// The copies that are next, at most `max` and about `bytes_max` bytes. Looking changes nothing.
+    pub fn page(&self, max: usize, bytes_max: u64) -> Vec<WaitingCopy> {
+        self.look().waiting.page(max, bytes_max)
+    }
+
+    /// When what waits first was received; `None` if nothing waits, or only the store has it.
+    pub fn oldest(&self) -> Option<Time> {
+        self.look().waiting.oldest()
     }
 
     /// Counts a retained message that was pulled, not pushed. `class`: 0 for `QoS` 0, else 1.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Registry;
 use super::slots::Holder;
 use crate::broker::mailbox::Mailbox;
+use crate::broker::parked::Parked;
 use crate::message::{ClientId, GroupId};
 
 /// Where a page of clients begins: see [`Broker::clients`].
@@ -18,6 +19,19 @@ pub struct PageStart {
 
 /// Places in the table that are looked at for each client of a page.
 const LOOKS: usize = 8;
+
+/// Where a Session is.
+#[derive(Debug)]
+pub enum Whereabouts<R> {
+    /// There is none.
+    Nowhere,
+    /// A claim is settled: its link attaches within the same turn.
+    OnItsWay,
+    /// At a link, with this mailbox.
+    Attached(Arc<Mailbox>),
+    /// Parked, and this was seen.
+    Parked(R),
+}
 
 /// A client, the mailbox of its Session, and whether it is connected.
 pub type Found = (ClientId, Arc<Mailbox>, bool);
@@ -44,6 +58,16 @@ impl Registry {
         let inner = &mut *self.lock();
         let (mailbox, connected) = inner.slots.get(client_id)?.mailbox()?;
         Some((mailbox.clone(), connected))
+    }
+
+    /// Where the Session of a client is. If it is parked, it is read with `read`, under the lock.
+    pub fn look<R>(&self, client_id: &ClientId, read: impl FnOnce(&Parked) -> R) -> Whereabouts<R> {
+        match self.lock().slots.get(client_id).map(|slot| &slot.holder) {
+            None | Some(Holder::Empty) => Whereabouts::Nowhere,
+            Some(Holder::Taken(_)) => Whereabouts::OnItsWay,
+            Some(Holder::Attached(mailbox)) => Whereabouts::Attached(mailbox.clone()),
+            Some(Holder::Parked(parked)) => Whereabouts::Parked(read(parked)),
+        }
     }
 
     /// At most `max` Sessions' clients and mailboxes from `from` on, and where the next page begins.

@@ -1,6 +1,6 @@
 //! Messages on their way back from the store. What memory has is answered at once; what needs the
-//! disk is read by a thread of its own. A link asks for one page at a time, so that there are never
-//! more jobs than links.
+//! disk is read by a thread of its own. A link asks for one page at a time, and so does
+//! whatever looks into a queue: there are never more jobs than these.
 
 use std::collections::VecDeque;
 use std::task::Waker;

@@ -88,6 +88,7 @@ impl Live {
         let will_due = will_due.unwrap_or(Time::NEVER);
         let parked = Parked { will_due, expires, newest, ..kept.take().into() };
         turn.wakers.extend(broker.0.registry.park(parked));
+        turn.wakers.extend(broker.session_moved(id));
     }
 
     /// Ends the Session with its connection.
@@ -97,6 +98,7 @@ impl Live {
         turn.wakers.extend(attachment.mailbox.detach(&mut attachment.settled, true).0);
         broker.dissolve(id, session, &attachment.mailbox, false, Loss::SessionEnded, turn);
         turn.wakers.extend(broker.0.registry.release(&identity.client_id));
+        turn.wakers.extend(broker.session_moved(id));
         kept.take();
     }
 }

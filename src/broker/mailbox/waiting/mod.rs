@@ -5,6 +5,7 @@
 
 mod band;
 mod entry;
+mod look;
 mod priority;
 mod qos12;
 mod take;
@@ -21,6 +22,7 @@ use crate::message::{Delivery, Message, Mid};
 use crate::time::Time;
 use band::Band;
 use entry::Entry;
+pub use look::WaitingCopy;
 use priority::{Bands, IN_ORDER, slot};
 pub(super) use take::Limits;
 use take::{Banded, Drained, drain};

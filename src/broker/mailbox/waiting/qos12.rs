@@ -160,6 +160,17 @@ impl Qos12 {
         }
     }
 
+    /// Shows the first `max` copies, in order.
+    pub fn visit_first(&self, max: usize, mut visit: impl FnMut(&Entry)) {
+        self.front.iter().take(max).for_each(&mut visit);
+        if let Some(rest) = self.rest.as_ref().filter(|_| self.front.len() < max) {
+            let left = max - self.front.len();
+            rest.packed.iter().take(left).for_each(|entry| visit(&entry));
+            let left = left.saturating_sub(rest.packed.count);
+            rest.back.iter().take(left).for_each(visit);
+        }
+    }
+
     /// What stands behind the front; where nothing is packed it belongs to the front.
     fn put_rest(&mut self, mut rest: Rest) {
         if rest.packed.count > 0 {

@@ -1,5 +1,7 @@
 //! Looking into the broker on virtual time: one client in full, its queue, and what an operator does with them.
 
+#[path = "looking/routes.rs"]
+mod routes;
 #[path = "simulation/rows.rs"]
 #[allow(dead_code)] // Each test uses its part.
 mod rows;

@@ -42,7 +42,9 @@ pub mod registry;
 mod relief;
 mod reload;
 pub(crate) mod restore;
+mod retained_view;
 mod router;
+mod routes_view;
 mod shares;
 mod sources;
 mod store_figures;
@@ -87,6 +89,8 @@ pub use receiver::{DeliveryOutcome, Receiver};
 pub use recent_losses::LossNote;
 pub use registry::PageStart;
 pub use summary::Summary;
+pub use retained_view::{RetainedDeletion, RetainedPage};
+pub use routes_view::{GroupView, Permission, ReceiverView};
 pub use view::{Batching, ClientPage, ClientView, OverloadView, View};
 
 /// The world a broker lives in.

@@ -30,6 +30,7 @@ pub struct PublishHandle {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Sent {
     reason: Reason,
+    receivers: u32,
     receipt: Option<Receipt>,
     pause: bool,
 }
@@ -38,6 +39,11 @@ impl Sent {
     /// What a client would find in PUBACK: an error means that it is not accepted.
     pub fn reason(&self) -> Reason {
         self.reason
+    }
+
+    /// Receivers that have it or will have it.
+    pub fn receivers(&self) -> u32 {
+        self.receivers
     }
 
     /// The message is safe when this is durable: see [`PublishHandle::durability`]. `None`: there is nothing
@@ -74,6 +80,7 @@ impl PublishHandle {
         turn.finish();
         Sent {
             reason: published.reason(),
+            receivers: published.admitted(),
             receipt: receipt.filter(|_| published.is_stored()),
             pause: !self.pressed.is_empty() || published.no_room(),
         }

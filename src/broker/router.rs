@@ -28,7 +28,7 @@ use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, whole};
 use crate::topic::{TextHash, TopicFilter, TopicName, Tree};
 
 pub use change::{Membership, RouteChange, Subscriber};
-use groups::GroupTable;
+use groups::{GroupFound, GroupTable};
 pub use retained::{Retain, RetainedMessages, Retaining};
 
 /// All routes of a broker.
@@ -295,6 +295,33 @@ impl Router {
         let mut wanted = false;
         self.read().tree.visit(topic, &mut |_, _| wanted = true);
         wanted
+    }
+
+    /// The receivers of a message of `topic`, each once, by number: those with No Local too.
+    pub(super) fn wanted_by(&self, topic: TopicName<'_>) -> Vec<Match> {
+        let mut matches = Vec::new();
+        let mut gathering = MatchGathering::new(&mut matches);
+        self.read().tree.visit(topic, &mut |receiver, route: &Route| {
+            let granted = (route.qos, route.retain_as_published, route.id);
+            gathering.add(receiver, granted, &route.mailbox);
+        });
+        gathering.finish();
+        matches
+    }
+
+    /// Groups by number, at most `max` of those behind `after`, each with so many of its members at most.
+    pub(super) fn group_page(
+        &self,
+        after: Option<GroupId>,
+        max: usize,
+        members_max: usize,
+    ) -> Vec<GroupFound> {
+        self.read().groups.page(after, max, members_max)
+    }
+
+    /// Members of a group, at most `max`.
+    pub(super) fn members(&self, id: GroupId, max: usize) -> Vec<Arc<Identity>> {
+        self.read().groups.members(id, max)
     }
 
     /// Groups there are.

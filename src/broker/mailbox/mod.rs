@@ -215,6 +215,11 @@ impl Mailbox {
         self.look().waiting.oldest()
     }
 
+    /// A receiver is connected: the Session's client, or a member of the group.
+    pub fn is_attached(&self) -> bool {
+        self.look().attached
+    }
+
     /// Counts a retained message that was pulled, not pushed. `class`: 0 for `QoS` 0, else 1.
     pub fn count_routed(&self, class: usize) {
         self.look().routed[class] += 1;

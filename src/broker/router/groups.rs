@@ -4,12 +4,13 @@
 //! is told to the store when its first durable member joins: from then on messages may wait for it there.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use super::{Ended, Joined, Left, Membership, Subscriber};
 use crate::broker::mailbox::{Mailbox, Member};
 use crate::codec::QoS;
-use crate::message::{GroupId, SessionId};
+use crate::message::{GroupId, Identity, SessionId};
 use crate::session::Subscription;
 use crate::topic::TopicFilter;
 
@@ -17,7 +18,7 @@ use crate::topic::TopicFilter;
 #[derive(Debug)]
 pub(super) struct GroupTable {
     by_filter: BTreeMap<TopicFilter, SharedGroup>,
-    mailboxes: BTreeMap<GroupId, Arc<Mailbox>>,
+    mailboxes: BTreeMap<GroupId, (Arc<Mailbox>, TopicFilter)>,
     /// The number of the next one.
     next: GroupId,
 }
@@ -27,11 +28,22 @@ pub(super) struct GroupTable {
 struct SharedGroup {
     id: GroupId,
     mailbox: Arc<Mailbox>,
-    /// Members, and whether each makes the group durable.
-    members: BTreeMap<SessionId, bool>,
+    members: BTreeMap<SessionId, GroupMember>,
     /// The store knows of it.
     kept: bool,
 }
+
+/// A member of a group.
+#[derive(Debug)]
+struct GroupMember {
+    identity: Arc<Identity>,
+    /// It makes the group durable.
+    durable: bool,
+}
+
+/// A group as it is seen from outside: its number, whole filter, mailbox, some of its members, and how many it has.
+pub(in crate::broker) type GroupFound =
+    (GroupId, TopicFilter, Arc<Mailbox>, Vec<Arc<Identity>>, usize);
 
 impl GroupTable {
     pub fn new() -> GroupTable {
@@ -61,7 +73,9 @@ impl GroupTable {
         let group = self.by_filter.get_mut(&filter).expect("it is there or was made");
         group.mailbox.owner().belong_to(subscriber.mailbox().owner().holdings());
         let durable = subscriber.lasts() && subscription.options.qos > QoS::AtMostOnce;
-        let is_new = group.members.insert(subscriber.session(), durable).is_none();
+        let identity = subscriber.mailbox().owner().identity().expect("a Session joins").clone();
+        let member = GroupMember { identity, durable };
+        let is_new = group.members.insert(subscriber.session(), member).is_none();
         if is_new && subscriber.is_connected() {
             group.mailbox.join();
         }
@@ -97,12 +111,32 @@ impl GroupTable {
 
     /// The mailbox of a group, if it still exists.
     pub fn mailbox(&self, id: GroupId) -> Option<&Arc<Mailbox>> {
-        self.mailboxes.get(&id)
+        self.mailboxes.get(&id).map(|(mailbox, _)| mailbox)
+    }
+
+    /// Groups by number, at most `max` of those behind `after`, each with so many of its members at most.
+    pub fn page(&self, after: Option<GroupId>, max: usize, members_max: usize) -> Vec<GroupFound> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let page = self.mailboxes.range((from, Bound::Unbounded)).take(max);
+        let seen = page.map(|(id, (mailbox, filter))| {
+            let members = self.members(*id, members_max);
+            let count = self.by_filter.get(filter).map_or(0, |group| group.members.len());
+            (*id, filter.clone(), mailbox.clone(), members, count)
+        });
+        seen.collect()
+    }
+
+    /// Members of a group, at most `max`.
+    pub fn members(&self, id: GroupId, max: usize) -> Vec<Arc<Identity>> {
+        let filter = self.mailboxes.get(&id).map(|(_, filter)| filter);
+        let group = filter.and_then(|filter| self.by_filter.get(filter));
+        let members = group.into_iter().flat_map(|group| group.members.values());
+        members.take(max).map(|member| member.identity.clone()).collect()
     }
 
     /// All groups' mailboxes, by number.
     pub fn mailboxes(&self) -> impl Iterator<Item = (GroupId, &Arc<Mailbox>)> {
-        self.mailboxes.iter().map(|(id, mailbox)| (*id, mailbox))
+        self.mailboxes.iter().map(|(id, (mailbox, _))| (*id, mailbox))
     }
 
     /// A Session's part in the group of `filter`.
@@ -119,7 +153,7 @@ impl GroupTable {
     fn insert(&mut self, id: GroupId, filter: &TopicFilter, kept: bool) -> Arc<Mailbox> {
         self.restore_last(id);
         let mailbox = Arc::new(Mailbox::for_group(id, filter.as_str()));
-        self.mailboxes.insert(id, mailbox.clone());
+        self.mailboxes.insert(id, (mailbox.clone(), filter.clone()));
         let group = SharedGroup { id, mailbox: mailbox.clone(), members: BTreeMap::new(), kept };
         self.by_filter.insert(filter.clone(), group);
         mailbox
@@ -135,7 +169,7 @@ impl GroupTable {
 
 impl SharedGroup {
     fn set_durable(&self) {
-        self.mailbox.set_durable(self.members.values().any(|durable| *durable));
+        self.mailbox.set_durable(self.members.values().any(|member| member.durable));
     }
 
     fn membership(

@@ -15,7 +15,7 @@ use crate::message::{
 use crate::session::{Cursor, RetainedMoment, Room};
 use crate::sync::{Mutex, MutexGuard, whole};
 use crate::time::Time;
-use crate::topic::{Retained, TopicName};
+use crate::topic::{Retained, TopicFilter, TopicName};
 
 /// The retained messages. Its lock comes after that of the routes; under it nothing else is locked
 /// and nothing is woken.
@@ -75,6 +75,10 @@ struct Sum {
     bytes: u64,
 }
 
+/// Topics that are looked at for one page.
+const LOOKS: usize = 256;
+/// Bytes of messages in one page.
+const PAGE_BYTES: usize = 1024 * 1024;
 /// Retained messages forgotten in one sweep.
 const EXPIRE_MAX: usize = 1024;
 
@@ -241,6 +245,57 @@ impl RetainedMessages {
         true
     }
 
+    /// Those that match `filter`, in the order of topics: at most `max` behind `after`, and about a MiB. Where the next
+    /// page begins.
+    pub(in crate::broker) fn page(
+        &self,
+        filter: &TopicFilter,
+        after: Option<&str>,
+        max: usize,
+        now: Time,
+    ) -> (Vec<Message>, Option<String>) {
+        let (mut messages, mut bytes) = (Vec::new(), 0);
+        let next = self.lock().look((filter, after), |_, found| {
+            if messages.len() >= max || bytes >= PAGE_BYTES {
+                return false;
+            }
+            if !found.message.expired(now) {
+                bytes += found.message.bytes();
+                messages.push(found.message.clone());
+            }
+            true
+        });
+        (messages, next)
+    }
+
+    /// Deletes those of a page that match, but for what the broker itself says. Returns how many, and where the next
+    /// page begins. If the store is to be given that (`kept`), their topics and the stamps of the change are added to
+    /// `gone`.
+    pub(in crate::broker) fn delete(
+        &self,
+        (filter, after, max): (&TopicFilter, Option<&str>, usize),
+        kept: bool,
+        gone: &mut Vec<(Box<str>, u64)>,
+    ) -> (usize, Option<String>) {
+        let inner = &mut *self.lock();
+        let mut found = Vec::<Box<str>>::new();
+        let next = inner.look((filter, after), |topic, _| {
+            let more = found.len() < max;
+            if more && !is_own(TopicName::trusted(topic)) {
+                found.push(topic.into());
+            }
+            more
+        });
+        let count = found.len();
+        for topic in found {
+            inner.set(TopicName::trusted(&topic), Retain::Clear, None);
+            if kept {
+                gone.push((topic, inner.open_stamp()));
+            }
+        }
+        (count, next)
+    }
+
     /// The publisher of a retained message: its Client Identifier and its user.
     pub fn publisher(&self, topic: TopicName<'_>) -> Option<(ClientId, Option<Box<str>>)> {
         let inner = self.lock();
@@ -265,6 +320,26 @@ impl RetainedMessages {
 }
 
 impl RetainedTopics {
+    /// Shows those that match a filter behind a topic, in order, until `see` returns false: that one is not seen yet.
+    /// Looks at [`LOOKS`] topics at most. Returns the topic to go on after, if there may be more.
+    fn look(
+        &self,
+        (filter, after): (&TopicFilter, Option<&str>),
+        mut see: impl FnMut(&str, &Stamped) -> bool,
+    ) -> Option<String> {
+        let (mut resume, mut last) = (None, after.map(str::to_owned));
+        let mut visit = |topic: &str, found: &Stamped| {
+            let seen = see(topic, found);
+            if seen {
+                topic.clone_into(last.get_or_insert_default());
+            }
+            seen
+        };
+        let mut steps = LOOKS;
+        let done = self.topics.scan(filter.pattern(), after, &mut steps, &mut resume, &mut visit);
+        if done { None } else { resume.or(last) }
+    }
+
     /// The stamp of the last change, which the store is still to be given.
     fn open_stamp(&mut self) -> u64 {
         self.open.insert(self.stamp);

@@ -53,7 +53,7 @@ fn a_text_names_each_word_that_its_key_may_have() {
 /// What the ledger advises names keys that exist: in backticks, with a point.
 #[test]
 fn each_reason_of_the_ledger_advises_a_key_that_exists() {
-    let known: Vec<String> = keys().into_iter().map(|key| key.name.clone()).collect();
+    let known: Vec<String> = keys().map(|key| key.name).collect();
     for loss in Loss::ALL {
         let quoted = loss.advice().split('`').skip(1).step_by(2);
         let named: Vec<&str> = quoted

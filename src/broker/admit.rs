@@ -65,6 +65,13 @@ impl Broker {
         }
     }
 
+    /// Whether the store takes no message that it would have to keep.
+    pub(super) fn no_room_for_messages(&self) -> bool {
+        let shared = &*self.0;
+        let full = |why: &Refused| *why != Refused::Slow;
+        shared.remembers && shared.ports.store.admit(0).is_err_and(|why| full(&why))
+    }
+
     /// Room in the store for what a CONNECT wants kept. A store that is slow takes it, and CONNACK waits.
     ///
     /// # Errors

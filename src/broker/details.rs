@@ -29,7 +29,7 @@ pub struct ClientDetails {
     view: ClientView,
     terms: Terms,
     since: Time,
-    connection: Option<Connection>,
+    connection: Option<ConnectionView>,
     /// When its Session ends, and when its Will is due, while it is away.
     ends: Time,
     will_due: Time,
@@ -44,7 +44,7 @@ pub struct ClientDetails {
 
 /// What is known of the connection of a client that is connected.
 #[derive(Clone, Debug, Default)]
-pub struct Connection {
+pub struct ConnectionView {
     pub(super) address: String,
     pub(super) listener: Option<Box<str>>,
     pub(super) certificate: Option<Box<str>>,
@@ -104,7 +104,7 @@ impl ClientDetails {
         (session, mailbox): (&Session, &Mailbox),
         question: &Question,
         (cx, halved): (&Context<'_>, u8),
-        connection: Option<Connection>,
+        connection: Option<ConnectionView>,
     ) -> Option<ClientDetails> {
         let client_id = session.identity().client_id.clone();
         let window = WindowView {
@@ -168,7 +168,7 @@ impl ClientDetails {
     }
 
     /// Its connection, if it is connected.
-    pub fn connection(&self) -> Option<&Connection> {
+    pub fn connection(&self) -> Option<&ConnectionView> {
         self.connection.as_ref()
     }
 
@@ -236,7 +236,7 @@ impl WindowView {
     }
 }
 
-impl Connection {
+impl ConnectionView {
     /// Its address, as the listener says it.
     pub fn address(&self) -> &str {
         &self.address

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use thin_vec::ThinVec;
 
 use super::Broker;
+use super::departures::Departure;
 use super::mailbox::Mailbox;
 use super::metrics::Counter;
 use super::orphans::Kept;
@@ -27,6 +28,8 @@ impl Broker {
         if let Some(will) = kept.session.take_will() {
             self.publish_will(id, &kept.session.identity().clone(), &will, turn);
         }
+        let departure = Departure { at: turn.now, with_connection: false };
+        self.0.departures.note(&kept.session.identity().client_id, departure);
         fault::reach("end session");
         self.dissolve(id, &mut kept.session, &mailbox, false, loss, turn);
         kept.take();

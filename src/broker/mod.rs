@@ -6,13 +6,14 @@ pub mod buffers;
 pub(crate) mod classes;
 mod command;
 mod dead_letters;
+mod departures;
 mod details;
 mod drop_log;
 mod dropped;
 mod ending;
+mod enquiry;
 mod history;
 mod journey;
-mod enquiry;
 mod ledger;
 pub mod link;
 mod listeners;
@@ -56,6 +57,7 @@ pub mod topic_ledger;
 pub mod trace;
 pub mod turn;
 mod view;
+mod why;
 mod wills;
 
 use std::sync::Arc;
@@ -74,10 +76,10 @@ use topic_ledger::TopicLedger;
 use turn::{Scratch, Turn, press};
 
 pub use command::SessionEnd;
-pub use details::{ClientDetails, Connection, Question, Slowed, WindowView};
+pub use details::{ClientDetails, ConnectionView, Question, Slowed, WindowView};
 pub use dropped::LossCause;
-pub use history::{FigurePoint, POINTS_MAX, STEP};
 pub use enquiry::{Enquiry, NoAnswer};
+pub use history::{FigurePoint, POINTS_MAX, STEP};
 pub use link::{ENOUGH_UNWRITTEN, Flow, Link, NOBODY_READS, NotRead, PeerInfo, Unfinished};
 pub use listeners::{ListenerCounts, ListenerId, ListenerView};
 pub use mailbox::{Account, Pace, WaitingCopy};
@@ -88,10 +90,11 @@ pub use queue_look::QueueLook;
 pub use receiver::{DeliveryOutcome, Receiver};
 pub use recent_losses::LossNote;
 pub use registry::PageStart;
-pub use summary::Summary;
 pub use retained_view::{RetainedDeletion, RetainedPage};
 pub use routes_view::{GroupView, Permission, ReceiverView};
+pub use summary::Summary;
 pub use view::{Batching, ClientPage, ClientView, OverloadView, View};
+pub use why::{Why, WhyEnquiry, WhyQuestion, WhyStep, WhyVerdict};
 
 /// The world a broker lives in.
 #[derive(Clone)]
@@ -138,6 +141,7 @@ struct Shared {
     history: history::History,
     peer_log: peer_log::PeerLog,
     enquiries: enquiry::Enquiries,
+    departures: departures::Departures,
     panicked: recovery::Panicked,
     started: Time,
 }
@@ -184,6 +188,7 @@ impl Broker {
             history: history::History::default(),
             peer_log: peer_log::PeerLog::new(),
             enquiries: enquiry::Enquiries::default(),
+            departures: departures::Departures::new(seed.rotate_left(24)),
             panicked: recovery::Panicked::default(),
             started: now,
         }));

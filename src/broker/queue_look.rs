@@ -1,12 +1,15 @@
 //! Looking into the queue of a client. Messages that only the store has are read back, for the one that looks:
 //! nothing changes its place.
 
+use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use super::Broker;
-use super::mailbox::WaitingCopy;
+use super::mailbox::{Mailbox, Offer, Outlook, WaitingCopy};
 use super::ports::Fetch;
+use crate::config::QueueConfig;
 use crate::message::ClientId;
+use crate::time::Time;
 
 /// The copies that wait for a client, on their way.
 #[derive(Debug)]
@@ -33,6 +36,20 @@ impl Broker {
         let cold: Vec<_> = copies.iter().filter_map(WaitingCopy::cold).collect();
         let fetch = (!cold.is_empty()).then(|| shared.ports.store.fetch(cold, shared.meter, waker));
         Some(QueueLook { copies, fetch })
+    }
+}
+
+impl Broker {
+    /// What would become of a copy that came to `mailbox` now, and the rules of its queue.
+    pub(super) fn outlook(
+        &self,
+        mailbox: &Mailbox,
+        offer: Offer<'_>,
+        now: Time,
+    ) -> (Outlook, QueueConfig) {
+        let mut settings = Arc::default();
+        self.0.queue_settings.renew(&mut settings);
+        mailbox.outlook(offer, &settings.setting(self.0.router.topic_hash(), now))
     }
 }
 

@@ -264,6 +264,11 @@ impl Router {
         self.read().groups.mailbox(id).cloned()
     }
 
+    /// The mailbox of the group of `filter`, if there is one.
+    pub(super) fn group_of(&self, filter: &TopicFilter) -> Option<Arc<Mailbox>> {
+        self.read().groups.of_filter(filter)
+    }
+
     /// All groups' mailboxes, by number.
     pub fn groups(&self) -> Vec<(GroupId, Arc<Mailbox>)> {
         let routes = self.read();

@@ -17,6 +17,7 @@ use sluicemq::broker::ports::{Refused, Store};
 use sluicemq::broker::turn::Scratch;
 use sluicemq::broker::{Broker, Ports};
 use sluicemq::codec::Packet;
+use sluicemq::message::ClientId;
 use sluicemq::store::MemoryStore;
 use sluicemq::time::Time;
 
@@ -176,6 +177,8 @@ impl World {
             (70..=73, _) => self.change_room(),
             (74..=77, _) => self.press(),
             (78..=79, _) => self.reload(),
+            // What it was to get the oracle has foretold.
+            (80, _) if !self.plan.exact => self.purge(client),
             (60..=69, _) => {
                 let batches = self.random.below(5);
                 if let Some(store) = &self.store {
@@ -234,6 +237,13 @@ impl World {
         let said = format!("reloaded: {queue:?} {priority:?} {:?}", self.plan.config.class);
         self.note(&said);
         self.reached.reloads += 1;
+    }
+
+    /// An operator empties a queue.
+    fn purge(&mut self, client: usize) {
+        let name = self.clients[client].name.clone();
+        let purged = self.broker.purge(&ClientId::new(&name), self.now, &mut self.turn);
+        self.note(&format!("{name} is purged: {purged:?}"));
     }
 
     /// It is told that nothing but what waits presses it, until it believes it.

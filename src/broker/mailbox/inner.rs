@@ -88,7 +88,11 @@ impl Inner {
     /// Whether a copy fits. An empty queue takes any: the largest packet takes more in memory than on the
     /// wire, and would else never come through a queue of its size.
     pub fn has_room(&self, queue: &config::QueueConfig, bytes: usize) -> bool {
-        let (messages, held) = self.held();
+        Inner::fits(self.held(), queue, bytes)
+    }
+
+    /// Whether a copy fits beside so many messages and bytes.
+    pub fn fits((messages, held): (u64, u64), queue: &config::QueueConfig, bytes: usize) -> bool {
         let fits = messages == 0 || held + bytes as u64 <= queue.bytes_max.0;
         messages < u64::from(queue.messages_max) && fits
     }

@@ -39,7 +39,7 @@ const GRANT_BYTES: u64 = 64 * 1024;
 const FREELY_MESSAGES: u32 = 64;
 
 /// What becomes of a copy for which there is no room.
-fn loss_of_newcomer(qos: QoS, queue: &config::QueueConfig) -> Loss {
+pub(super) fn loss_of_newcomer(qos: QoS, queue: &config::QueueConfig) -> Loss {
     match queue.policy {
         QueuePolicy::DropNewest => Loss::DroppedNewest,
         QueuePolicy::DropQos0First if qos == QoS::AtMostOnce => Loss::DroppedQos0,
@@ -214,7 +214,7 @@ impl Inner {
     }
 
     /// Whether enough room would come of dropping `QoS` 0.
-    fn qos0_would_do(&self, queue: &config::QueueConfig, bytes: usize) -> bool {
+    pub fn qos0_would_do(&self, queue: &config::QueueConfig, bytes: usize) -> bool {
         let (messages, held) = self.held();
         let (qos0, qos0_bytes) = self.waiting.qos0_totals();
         let fits = messages == qos0 || held - qos0_bytes + bytes as u64 <= queue.bytes_max.0;

@@ -109,6 +109,11 @@ impl GroupTable {
         self.by_filter.contains_key(filter)
     }
 
+    /// The mailbox of the group of `filter`, if there is one.
+    pub fn of_filter(&self, filter: &TopicFilter) -> Option<Arc<Mailbox>> {
+        self.by_filter.get(filter).map(|group| group.mailbox.clone())
+    }
+
     /// The mailbox of a group, if it still exists.
     pub fn mailbox(&self, id: GroupId) -> Option<&Arc<Mailbox>> {
         self.mailboxes.get(&id).map(|(mailbox, _)| mailbox)

@@ -245,6 +245,11 @@ impl RetainedMessages {
         true
     }
 
+    /// The one of `topic`.
+    pub(in crate::broker) fn get(&self, topic: TopicName<'_>) -> Option<Message> {
+        self.lock().topics.get(topic).map(|found| found.message.clone())
+    }
+
     /// Those that match `filter`, in the order of topics: at most `max` behind `after`, and about a MiB. Where the next
     /// page begins.
     pub(in crate::broker) fn page(

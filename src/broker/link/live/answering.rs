@@ -1,7 +1,7 @@
 //! What a link says of its client when it is asked.
 
 use super::Live;
-use crate::broker::details::{ClientDetails, Connection, Question, Slowed};
+use crate::broker::details::{ClientDetails, ConnectionView, Question, Slowed};
 use crate::broker::turn::Turn;
 use crate::shape::Shaper;
 
@@ -21,7 +21,7 @@ impl Live {
         let broker = turn.broker;
         let names = attachment.origin.listener().and_then(|id| broker.0.listeners.names(id));
         let certificate = attachment.flow.as_ref().and_then(|flow| flow.certificate.clone());
-        let connection = Connection {
+        let connection = ConnectionView {
             address: attachment.origin.to_string(),
             listener: names.map(|names| names.name().into()),
             certificate,

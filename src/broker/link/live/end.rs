@@ -1,6 +1,7 @@
 //! The end of a connection.
 
 use super::Live;
+use crate::broker::departures::Departure;
 use crate::broker::orphans::Kept;
 use crate::broker::ports::Receipt;
 use crate::broker::registry::{InFlight, Parked};
@@ -97,6 +98,8 @@ impl Live {
         let (broker, id) = (turn.broker, attachment.id());
         turn.wakers.extend(attachment.mailbox.detach(&mut attachment.settled, true).0);
         broker.dissolve(id, session, &attachment.mailbox, false, Loss::SessionEnded, turn);
+        let departure = Departure { at: turn.now, with_connection: true };
+        broker.0.departures.note(&identity.client_id, departure);
         turn.wakers.extend(broker.0.registry.release(&identity.client_id));
         turn.wakers.extend(broker.session_moved(id));
         kept.take();

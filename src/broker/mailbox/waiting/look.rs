@@ -99,4 +99,20 @@ impl Waiting {
         }
         oldest.and_then(|(_, received)| received)
     }
+
+    /// How many copies have expired, and their bytes: they will go before any other makes room.
+    pub fn expired(&self, now: Time) -> (u64, u64) {
+        if self.expires > now {
+            return (0, 0);
+        }
+        let mut expired = (0, 0);
+        for lists in self.all() {
+            lists.visit(|entry| {
+                if entry.expires() <= now {
+                    expired = (expired.0 + 1, expired.1 + entry.bytes());
+                }
+            });
+        }
+        expired
+    }
 }

@@ -51,7 +51,7 @@ pub use self::auth::AuthConfig;
 pub use self::broker::{BrokerConfig, Log, LogFormat, LogOutput};
 pub use self::class::Class;
 pub use self::http::HttpConfig;
-pub use self::http_listener::{HttpListener, HttpRights, HttpToken};
+pub use self::http_listener::{HTTP_NAME, HttpListener, HttpRights, HttpToken};
 pub use self::limits::{LimitsConfig, SessionConfig};
 pub use self::listener::{CertificateIdentity, ClientCertificate, Listener, Tls};
 pub use self::login_step::{LoginKind, LoginStep};

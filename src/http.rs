@@ -12,6 +12,7 @@ pub mod api;
 mod connection;
 pub mod guard;
 mod health;
+mod mqtt;
 mod patient;
 mod problem;
 mod process;
@@ -26,7 +27,7 @@ use axum::middleware::from_fn_with_state;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use problem::HttpProblem;
-pub use process::{ConfigKey, ListenerPlace, Process, ReloadEnd};
+pub use process::{BoxedStream, ConfigKey, ListenerPlace, Process, ReloadEnd, WebSocketGrant};
 pub use site::{HttpPlace, Site};
 pub use tokens::{HttpTokens, Token};
 
@@ -51,6 +52,7 @@ impl HttpServer {
         let site = Site::new(broker, process, settings, tokens);
         let router = Router::new()
             .merge(health::routes())
+            .merge(mqtt::routes())
             .nest("/api/v1", api::routes())
             .fallback(problem::not_found)
             .method_not_allowed_fallback(problem::method_not_allowed)

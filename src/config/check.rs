@@ -1,6 +1,7 @@
 //! Whether a configuration is sound: every value in its range, and the keys agree with each other.
 
 use super::access::{NAMES_UNCHECKED, check_rules};
+use super::http_listener::HTTP_NAME;
 use super::listener::Listener;
 use super::login_step::{LoginKind, LoginStep};
 use super::problems::{Problem, Problems};
@@ -102,7 +103,8 @@ impl Config {
 
     /// Conditions that name a listener that is not there. A pattern may be for some that are not there yet.
     fn check_listener_names(&self, found: &mut Problems) {
-        let names: Vec<&str> = self.listener.iter().map(Listener::called).collect();
+        let mut names: Vec<&str> = self.listener.iter().map(Listener::called).collect();
+        names.extend(self.http.carries_mqtt().then_some(HTTP_NAME));
         let mut check = |key: String, name: &str| {
             if !name.contains(['*', '?']) && !names.contains(&name) {
                 let problem =

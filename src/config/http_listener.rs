@@ -24,6 +24,10 @@ rows! {
             key(Restart, None).example(Some("/var/lib/sluice/http-token".into()));
         /// `/metrics` wants no token.
         metrics_public: bool = key(Live, false);
+        /// `/mqtt` is MQTT over WebSocket, as the dashboard uses it; its clients log in as everywhere, and rules and
+        /// classes know it as the listener `"http"`. A client without a user name is let in only where a
+        /// `[[listener]]` does so too and `http.address` is a loopback address, or a step of `[[auth.step]]` says so.
+        mqtt: bool = key(Restart, true);
         /// Names by which the listener is asked, beside `localhost` and addresses. A request
         /// for another name is refused: a page of another site could have that name lead here.
         hosts: Option<Vec<String>> =
@@ -56,6 +60,9 @@ rows! {
     }
 }
 
+/// What the HTTP listener is called where MQTT comes through it.
+pub const HTTP_NAME: &str = "http";
+
 /// What a token is good for; each can do what those before it can.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -83,6 +90,11 @@ impl HttpListener {
         self.address.parse().ok()
     }
 
+    /// Whether MQTT comes this way too.
+    pub fn carries_mqtt(&self) -> bool {
+        self.mqtt && !self.address.is_empty()
+    }
+
     /// The file of the operator's token, if there is one.
     pub fn operator_file(&self) -> Option<PathBuf> {
         let usual = || self.token.is_empty().then(|| PathBuf::from("http-token"));
@@ -107,6 +119,11 @@ impl HttpListener {
         }
         if let Some(tls) = &self.tls {
             tls.check("http.tls", found);
+        }
+        if self.carries_mqtt() && listeners.iter().any(|other| other.called() == HTTP_NAME) {
+            let problem =
+                format!("a listener is called {HTTP_NAME:?} already: say false, or rename it");
+            found.add("http.mqtt", problem);
         }
         let is_host = |host: &str| {
             !host.is_empty() && host.chars().all(|c| c.is_ascii_graphic() && !"/:".contains(c))

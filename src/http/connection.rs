@@ -8,6 +8,7 @@ use axum::http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service;
@@ -15,6 +16,7 @@ use tracing::debug;
 
 use super::guard::PeerAddress;
 use super::patient::Patient;
+use super::process::BoxedStream;
 
 /// Until the next request has come with its whole header, from the answer to the one before on: a peer that is idle
 /// is closed after it too.
@@ -24,6 +26,19 @@ const HEADER_MAX: usize = 16 * 1024;
 /// Bytes that hyper gathers of what is read or written.
 const BUFFER_MAX: usize = 64 * 1024;
 
+/// Takes the peer's stream out of an upgraded connection; none if the peer has sent more than its request. An
+/// extension of every request.
+#[derive(Clone, Copy)]
+pub struct BareStream(pub fn(Upgraded) -> Option<BoxedStream>);
+
+fn bare<S>(upgraded: Upgraded) -> Option<BoxedStream>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let parts = upgraded.downcast::<TokioIo<Patient<S>>>().ok()?;
+    parts.read_buf.is_empty().then(|| Box::new(parts.io.into_inner().into_inner()) as BoxedStream)
+}
+
 /// Answers the requests on `stream`, of the peer at `address`, until either side ends it.
 pub async fn serve<S>(router: Router, stream: S, address: SocketAddr)
 where
@@ -31,6 +46,7 @@ where
 {
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(PeerAddress(address));
+        request.extensions_mut().insert(BareStream(bare::<S>));
         // It is ready whenever it is asked.
         router.clone().call(request)
     });

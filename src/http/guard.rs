@@ -144,11 +144,13 @@ fn is_health(path: &str) -> bool {
     matches!(path, "/healthz" | "/readyz")
 }
 
-/// Whether a path wants no token: health, the files of the page, which hold no data, and `/metrics` where it is said.
+/// Whether a path wants no token: health, the files of the page, which hold no data, `/mqtt`, which has logins of its
+/// own, and `/metrics` where it is said.
 fn is_open(terms: &Terms, path: &str) -> bool {
     is_health(path)
         || path == "/"
         || path.starts_with("/page/")
+        || path == "/mqtt"
         || path == "/metrics" && terms.settings.metrics_public
 }
 

@@ -24,6 +24,11 @@ impl<S> Patient<S> {
         Patient { inner, waiting: None }
     }
 
+    /// The stream itself.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+
     /// The result of a write, or the end of the patience with it.
     fn bounded<T>(
         &mut self,

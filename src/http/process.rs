@@ -1,6 +1,10 @@
 //! What the HTTP listener asks of the process that it is part of.
 
+use std::net::SocketAddr;
 use std::pin::Pin;
+
+use axum::http::Request;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::config::InForce;
 use crate::time::Time;
@@ -32,8 +36,39 @@ pub trait Process: Send + Sync {
     /// Reads the configuration and the files that it names again, as at SIGHUP.
     fn reload(&self) -> Pin<Box<dyn Future<Output = ReloadEnd> + Send>>;
 
-    /// The listeners, in the order of the configuration.
+    /// The listeners, in the order of the configuration; then this one, if MQTT comes through it.
     fn listeners(&self) -> Vec<ListenerPlace>;
+
+    /// Whether a peer may speak MQTT over WebSocket from this request on.
+    ///
+    /// # Errors
+    ///
+    /// The status code to answer with, and why not, which is noted.
+    fn grant_websocket(
+        &self,
+        request: &Request<()>,
+        address: SocketAddr,
+    ) -> Result<WebSocketGrant, (u16, String)>;
+
+    /// Serves a client of MQTT over WebSocket on `stream`, in a task of its own.
+    fn serve_mqtt(&self, stream: BoxedStream, address: SocketAddr);
+}
+
+/// The bytes of a connection.
+pub trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> ByteStream for S {}
+
+/// The bytes of a connection of any kind.
+pub type BoxedStream = Box<dyn ByteStream>;
+
+/// What the answer to an upgrade says.
+#[derive(Clone, Debug)]
+pub struct WebSocketGrant {
+    /// `Sec-WebSocket-Accept`.
+    pub accept: String,
+    /// `Sec-WebSocket-Protocol`.
+    pub protocol: &'static str,
 }
 
 /// A key of the configuration as it is in force.

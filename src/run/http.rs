@@ -19,14 +19,12 @@ use tracing::{debug, info, warn};
 
 use super::listeners::ListenError;
 use super::process::ProcessEnd;
-use crate::broker::{Peer, RefusalNote};
 use crate::config::{Config, Transport};
 use crate::http::{HttpPlace, HttpServer, HttpTokens};
-use crate::message::Grounds;
 use crate::net::serve::ServeContext;
-use crate::net::tls::{HandshakeError, LiveTls};
+use crate::net::tls::LiveTls;
 use crate::settings::Settings;
-use crate::time::{Clock, SystemClock};
+use crate::time::SystemClock;
 
 /// The HTTP listener, open. Dropped, it ends.
 pub(super) struct HttpEnd {
@@ -57,6 +55,7 @@ pub struct HttpListening {
 /// Accepts connections.
 struct Door {
     shared: Arc<ServeContext<SystemClock>>,
+    process: Arc<ProcessEnd>,
     server: HttpServer,
     tls: Option<Arc<LiveTls>>,
 }
@@ -108,7 +107,15 @@ pub(super) fn open(
     let address = socket.local_addr().map_err(|error| failed(error, ""))?;
     let tokens = HttpTokens::new(settings, token.as_deref());
     let server = HttpServer::new(shared.broker.clone(), process.clone(), settings, tokens);
-    let door = Door { shared: shared.clone(), server: server.clone(), tls: tls.clone() };
+    if settings.mqtt {
+        process.open_mqtt(config, address);
+    }
+    let door = Door {
+        shared: shared.clone(),
+        process: process.clone(),
+        server: server.clone(),
+        tls: tls.clone(),
+    };
     let thread = start(door, socket).map_err(|error| failed(error, ""))?;
     let listening = HttpListening { address, tls: tls.is_some(), token };
     Ok(Some(HttpEnd { server, process, tls, listening, _thread: thread }))
@@ -291,17 +298,9 @@ impl Door {
         };
         match tokio::time::timeout(TLS_TIME, handshake).await {
             Ok(Ok(stream)) => self.server.serve(Box::new(stream), address, place).await,
-            Ok(Err(error)) => self.note(&error, address),
+            Ok(Err(error)) => self.process.note_refusal(&error, address),
             Err(_) => debug!(%address, "the TLS handshake took too long"),
         }
-    }
-
-    fn note(&self, error: &HandshakeError, address: SocketAddr) {
-        let note = RefusalNote::new(Grounds::new(error.kind));
-        let peer = address.to_string();
-        let peer = Peer::at(&peer, Some(address.ip()));
-        let note = note.because(error.reason).why(&error.detail);
-        self.shared.broker.note_refusal(&note, &peer, self.shared.clock.now());
     }
 }
 

@@ -1,17 +1,24 @@
 //! What the HTTP listener asks of this process, answered.
 
+use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
+use axum::http::Request;
 use tokio::sync::{mpsc, oneshot};
 
 use super::listeners::Listening;
-use crate::config::{Config, ConfigEntry, InForce, Listener};
-use crate::http::{ConfigKey, ListenerPlace, Process, ReloadEnd};
+use crate::broker::{Peer, RefusalNote};
+use crate::config::{Config, ConfigEntry, HTTP_NAME, InForce, Listener, Transport};
+use crate::http::{BoxedStream, ConfigKey, ListenerPlace, Process, ReloadEnd, WebSocketGrant};
 use crate::logging;
+use crate::message::Grounds;
+use crate::net::listener::OpenListener;
 use crate::net::serve::ServeContext;
+use crate::net::tls::HandshakeError;
+use crate::net::websocket::{Granted, Upgrade, WebSocketStream};
 use crate::settings::Settings;
 use crate::time::{Clock, SystemClock, Time};
 
@@ -20,7 +27,15 @@ pub(super) struct ProcessEnd {
     shared: Arc<ServeContext<SystemClock>>,
     settings: ArcSwap<Settings>,
     listeners: Vec<ListenerPlace>,
+    /// MQTT through the HTTP listener itself.
+    mqtt: OnceLock<MqttEnd>,
     reloads: mpsc::Sender<AskedReload>,
+}
+
+/// Where MQTT comes through the HTTP listener.
+struct MqttEnd {
+    place: ListenerPlace,
+    listener: Mutex<OpenListener<SystemClock>>,
 }
 
 /// Reloads that are asked for.
@@ -44,7 +59,45 @@ impl ProcessEnd {
         let settings = settings.reloaded(settings, settings.from_here(), &[]);
         let settings = ArcSwap::from_pointee(settings);
         let shared = shared.clone();
-        (Arc::new(ProcessEnd { shared, settings, listeners, reloads }), asked)
+        (
+            Arc::new(ProcessEnd { shared, settings, listeners, mqtt: OnceLock::new(), reloads }),
+            asked,
+        )
+    }
+
+    /// From now on MQTT may come through the HTTP listener, which is open at `address`.
+    pub fn open_mqtt(&self, config: &Config, address: SocketAddr) {
+        let (http, auth) = (&config.http, &config.auth);
+        let listener = Listener {
+            name: HTTP_NAME.to_owned(),
+            address: address.to_string(),
+            connections_max: http.connections_max,
+            ..Listener::default()
+        };
+        // It is no wider a door than those that there are.
+        let admits = |other: &Listener| {
+            let is_named = other.requires_certificate() || other.names_users_by_peer();
+            other.admits_anonymous(auth) && !is_named
+        };
+        let anonymous = address.ip().is_loopback() && config.listener.iter().any(admits);
+        let open = OpenListener::new(&self.shared, &listener, HTTP_NAME, anonymous);
+        let place = ListenerPlace {
+            name: HTTP_NAME.to_owned(),
+            place: listener.address,
+            transport: Transport::WebSocket.name(),
+            tls: http.tls.is_some(),
+            connections_max: listener.connections_max,
+        };
+        let _ = self.mqtt.set(MqttEnd { place, listener: Mutex::new(open) });
+    }
+
+    /// Says in the log that something is refused to the peer at `address`.
+    pub fn note_refusal(&self, error: &HandshakeError, address: SocketAddr) {
+        let note = RefusalNote::new(Grounds::new(error.kind));
+        let peer = address.to_string();
+        let peer = Peer::at(&peer, Some(address.ip()));
+        let note = note.because(error.reason).why(&error.detail);
+        self.shared.broker.note_refusal(&note, &peer, self.shared.clock.now());
     }
 
     /// A reload has put `config` in force: what was `read` but for the keys `left`.
@@ -105,7 +158,36 @@ impl Process for ProcessEnd {
     }
 
     fn listeners(&self) -> Vec<ListenerPlace> {
-        self.listeners.clone()
+        let own = self.mqtt.get().map(|mqtt| &mqtt.place);
+        self.listeners.iter().chain(own).cloned().collect()
+    }
+
+    fn grant_websocket(
+        &self,
+        request: &Request<()>,
+        address: SocketAddr,
+    ) -> Result<WebSocketGrant, (u16, String)> {
+        if self.mqtt.get().is_none() {
+            return Err((404, "http.mqtt is false: no MQTT comes this way".to_owned()));
+        }
+        match Upgrade::grant(request) {
+            Ok(Granted { accept, protocol }) => Ok(WebSocketGrant { accept, protocol }),
+            Err((status, error)) => {
+                self.note_refusal(&error, address);
+                Err((status, format!("{} {}", error.reason, error.detail).trim().to_owned()))
+            }
+        }
+    }
+
+    fn serve_mqtt(&self, stream: BoxedStream, address: SocketAddr) {
+        let Some(mqtt) = self.mqtt.get() else { return };
+        let admitted = {
+            let mut listener = mqtt.listener.lock().unwrap_or_else(PoisonError::into_inner);
+            listener.admit(address.to_string(), Some(address.ip()))
+        };
+        if let Some(admitted) = admitted {
+            admitted.serve(WebSocketStream::new(stream));
+        }
     }
 }
 

@@ -26,6 +26,15 @@ pub struct Upgraded {
     pub address: Option<IpAddr>,
 }
 
+/// What the answer to a request that is granted says.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Granted {
+    /// `Sec-WebSocket-Accept`.
+    pub accept: String,
+    /// `Sec-WebSocket-Protocol`.
+    pub protocol: &'static str,
+}
+
 /// Why there is no upgrade: the answer, and what is said of it.
 #[derive(Debug)]
 struct NoUpgrade {
@@ -84,6 +93,22 @@ impl Upgrade {
         }
     }
 
+    /// The answer to a request that a server of HTTP has read; it sees to path and `Origin` itself.
+    ///
+    /// # Errors
+    ///
+    /// The status code to answer with, and why there is no upgrade.
+    pub fn grant(request: &Request) -> Result<Granted, (u16, HandshakeError)> {
+        let refuse = |refused: NoUpgrade| {
+            let code = refused.status.split(' ').next().and_then(|code| code.parse().ok());
+            let error = HandshakeError::new(refused.kind, refused.reason, refused.detail);
+            (code.unwrap_or(400), error)
+        };
+        let response = create_response(request).map_err(|error| refuse(no_upgrade(&error)))?;
+        let protocol = served_protocol(request.headers()).map_err(refuse)?;
+        Ok(Granted { accept: text(response.headers(), "sec-websocket-accept"), protocol })
+    }
+
     /// The answer to a request that is granted.
     fn look_at(&self, request: &Request) -> Result<String, NoUpgrade> {
         let (path, headers) = (request.uri().path(), request.headers());
@@ -101,14 +126,7 @@ impl Upgrade {
             });
         }
         self.look_at_origin(headers)?;
-        let Some(protocol) = protocol(headers) else {
-            return Err(NoUpgrade {
-                status: "400 Bad Request",
-                reason: "WebSocket without the subprotocol \"mqtt\"",
-                detail: format!("offered: {:?}", said(&text(headers, "sec-websocket-protocol"))),
-                kind: RefusalKind::WebSocketUpgrade,
-            });
-        };
+        let protocol = served_protocol(headers)?;
         let accept = text(response.headers(), "sec-websocket-accept");
         // With the capitals of the standard: some small clients look for them.
         Ok(format!(
@@ -250,10 +268,15 @@ fn lost() -> HandshakeError {
 }
 
 /// The first subprotocol that the client names and that is served.
-fn protocol(headers: &HeaderMap) -> Option<&'static str> {
+fn served_protocol(headers: &HeaderMap) -> Result<&'static str, NoUpgrade> {
     let offered = text(headers, "sec-websocket-protocol");
     let served = |offered: &str| PROTOCOLS.into_iter().find(|served| *served == offered.trim());
-    offered.split(',').find_map(served)
+    offered.split(',').find_map(served).ok_or_else(|| NoUpgrade {
+        status: "400 Bad Request",
+        reason: "WebSocket without the subprotocol \"mqtt\"",
+        detail: format!("offered: {:?}", said(&offered)),
+        kind: RefusalKind::WebSocketUpgrade,
+    })
 }
 
 /// The values of a header, in one list.

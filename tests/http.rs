@@ -2,6 +2,7 @@
 
 mod asking;
 mod process;
+mod wire;
 
 use std::io::{BufReader, Read, Write};
 use std::net::TcpListener;
@@ -10,6 +11,9 @@ use std::os::unix::fs::PermissionsExt;
 use asking::{HTTP, HttpClient, VIEWER, operator, read_answer};
 use process::{Process, Sluice, new_folder, program, sluice};
 use serde_json::{Value, json};
+use sluicemq::codec::{Connect, QoS, Reason, Version};
+use sluicemq::message::Loss;
+use wire::{Client, connect};
 
 #[test]
 fn without_a_good_token_there_is_health_and_nothing_else() {
@@ -347,6 +351,38 @@ fn what_the_broker_says_of_its_listeners_store_and_load() {
     let of = |name: &str| causes.iter().find(|cause| cause["cause"] == name).expect("a cause");
     assert!(of("lag")["max_seconds"].is_f64() && of("lag")["max_bytes"].is_null(), "{overload}");
     assert!(of("queued")["max_bytes"].is_u64(), "{overload}");
+}
+
+#[test]
+fn the_ledger_says_what_was_lost_and_refused_and_what_to_do() {
+    let class = "[[topic_class]]\nname = 'readings'\nfilters = ['r/#']\n";
+    let queue = "[queue]\nmessages_max = 1\n";
+    let broker = Sluice::start(&format!("{HTTP}{class}{queue}"));
+    let at = broker.address("tcp");
+    let session = Connect { clean_start: false, session_expiry: 60, ..connect(Version::V5, "s") };
+    let mut receiver = Client::connect_with(at, &session);
+    receiver.subscribe(&["r/#"], QoS::AtLeastOnce);
+    receiver.send_bytes(&[0xE0, 0]);
+    receiver.closed();
+    let mut publisher = Client::connect(at, Version::V5, "p");
+    assert_eq!(publisher.publish("r/1", b"waits"), Reason::Success);
+    assert_eq!(publisher.publish("r/2", b"no room"), Reason::QuotaExceeded);
+    let ledger = HttpClient::of(&broker).get("/api/v1/ledger", VIEWER).json();
+    let of = |list: &Value, reason: &str| {
+        let found = list.as_array().expect("a list").iter().find(|one| one["reason"] == reason);
+        found.unwrap_or_else(|| panic!("no {reason}: {list}")).clone()
+    };
+    let full = of(&ledger["reasons"], "queue_full");
+    assert_eq!(full["count"], 1);
+    assert!(full["advice"].as_str().expect("a text").contains("queue.messages_max"), "{full}");
+    assert_eq!(ledger["reasons"].as_array().expect("reasons").len(), Loss::ALL.len());
+    assert_eq!(ledger["classes"][0]["class"], "readings");
+    assert_eq!(of(&ledger["classes"][0]["reasons"], "queue_full")["count"], 1);
+    Client::open(at, Version::V5).send_bytes(b"GET / HTTP/1.1\r\n\r\n");
+    until(&broker, |_| {
+        let ledger = HttpClient::of(&broker).get("/api/v1/ledger", VIEWER).json();
+        ledger["refused"].as_array().expect("refusals").iter().any(|one| one["count"] == 1)
+    });
 }
 
 /// The log, once it is so.

@@ -7,6 +7,7 @@
 //! `UPDATE=1 cargo test --test openapi` writes `docs/openapi.json`.
 
 mod config;
+mod ledger;
 mod listeners;
 mod log;
 mod overload;
@@ -38,6 +39,7 @@ fn parts() -> Vec<ApiPart> {
     vec![
         // One line each, in alphabetical order.
         config::part(),
+        ledger::part(),
         listeners::part(),
         log::part(),
         overload::part(),

@@ -16,7 +16,7 @@ use tungstenite::protocol::frame::coding::CloseCode;
 
 pub use frames::BrokenFrame;
 use frames::{BrokerFrames, ClientFrames, Wishes};
-pub use upgrade::{Granted, Upgrade, Upgraded};
+pub use upgrade::{GrantedUpgrade, Upgrade, Upgraded};
 
 /// The bytes in the binary messages on `S`, of which the upgrade is done. How a message is cut into frames, and
 /// packets into messages, says nothing. Each write becomes one message.

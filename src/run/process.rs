@@ -18,7 +18,7 @@ use crate::message::Grounds;
 use crate::net::listener::OpenListener;
 use crate::net::serve::ServeContext;
 use crate::net::tls::HandshakeError;
-use crate::net::websocket::{Granted, Upgrade, WebSocketStream};
+use crate::net::websocket::{GrantedUpgrade, Upgrade, WebSocketStream};
 use crate::settings::Settings;
 use crate::time::{Clock, SystemClock, Time};
 
@@ -171,7 +171,7 @@ impl Process for ProcessEnd {
             return Err((404, "http.mqtt is false: no MQTT comes this way".to_owned()));
         }
         match Upgrade::grant(request) {
-            Ok(Granted { accept, protocol }) => Ok(WebSocketGrant { accept, protocol }),
+            Ok(GrantedUpgrade { accept, protocol }) => Ok(WebSocketGrant { accept, protocol }),
             Err((status, error)) => {
                 self.note_refusal(&error, address);
                 Err((status, format!("{} {}", error.reason, error.detail).trim().to_owned()))

@@ -28,7 +28,7 @@ pub struct Upgraded {
 
 /// What the answer to a request that is granted says.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Granted {
+pub struct GrantedUpgrade {
     /// `Sec-WebSocket-Accept`.
     pub accept: String,
     /// `Sec-WebSocket-Protocol`.
@@ -98,7 +98,7 @@ impl Upgrade {
     /// # Errors
     ///
     /// The status code to answer with, and why there is no upgrade.
-    pub fn grant(request: &Request) -> Result<Granted, (u16, HandshakeError)> {
+    pub fn grant(request: &Request) -> Result<GrantedUpgrade, (u16, HandshakeError)> {
         let refuse = |refused: NoUpgrade| {
             let code = refused.status.split(' ').next().and_then(|code| code.parse().ok());
             let error = HandshakeError::new(refused.kind, refused.reason, refused.detail);
@@ -106,7 +106,7 @@ impl Upgrade {
         };
         let response = create_response(request).map_err(|error| refuse(no_upgrade(&error)))?;
         let protocol = served_protocol(request.headers()).map_err(refuse)?;
-        Ok(Granted { accept: text(response.headers(), "sec-websocket-accept"), protocol })
+        Ok(GrantedUpgrade { accept: text(response.headers(), "sec-websocket-accept"), protocol })
     }
 
     /// The answer to a request that is granted.

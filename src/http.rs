@@ -33,6 +33,7 @@ pub use tokens::{HttpTokens, Token};
 
 use crate::broker::Broker;
 use crate::config::HttpListener;
+use crate::message::{Grounds, RefusalKind};
 
 /// Answers the requests of all connections.
 #[derive(Clone, Debug)]
@@ -69,6 +70,12 @@ impl HttpServer {
     /// A place for one more connection; none if all are taken.
     pub fn admit(&self) -> Option<HttpPlace> {
         self.site.admit()
+    }
+
+    /// Why there is none.
+    pub fn no_place(&self) -> Grounds {
+        let max = self.site.terms().settings.connections_max.into();
+        Grounds::limit(RefusalKind::HttpConnections, max, max + 1)
     }
 
     /// Answers the requests on `stream`, of the peer at `address`, until either side ends it. It keeps its `place`

@@ -36,6 +36,8 @@ fn without_a_good_token_there_is_health_and_nothing_else() {
             assert_eq!(answer.json()["status"], 401);
         }
     }
+    let log = until(&broker, |log| log.contains("reason=http_token"));
+    assert!(!log.contains(VIEWER), "{log}");
     let mode = std::fs::metadata(broker.file("token")).expect("a token").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
@@ -99,6 +101,37 @@ fn pages_of_other_sites_are_refused() {
     assert_eq!(status("X: y"), 400, "no Host");
     assert_eq!(status("Host: localhost\r\nOrigin: https://evil.example"), 403);
     assert_eq!(status("Host: localhost\r\nOrigin: null"), 403);
+    let log = until(&broker, |log| log.contains("reason=http_site"));
+    let line = log.lines().find(|line| line.contains("reason=http_site")).expect("a line");
+    for part in ["address=127.0.0.1:", "key=http.hosts", "evil.example"] {
+        assert!(line.contains(part), "{line}");
+    }
+}
+
+#[test]
+fn the_page_of_a_listed_origin_may_ask_and_show_its_token() {
+    let broker = Sluice::start(HTTP);
+    let http = HttpClient::of(&broker);
+    let ask = |method: &str, headers: &str| {
+        let path = "/api/v1/status";
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n\r\n");
+        http.say(&request).expect("an answer")
+    };
+    let page = "Origin: https://app.example";
+    let asked = "Access-Control-Request-Method: GET";
+    let answer = ask("OPTIONS", &format!("{page}\r\n{asked}"));
+    assert_eq!(answer.status, 204);
+    assert_eq!(answer.header("access-control-allow-origin"), Some("https://app.example"));
+    assert!(answer.header("access-control-allow-headers").expect("some").contains("authorization"));
+    let answer = ask("GET", &format!("{page}\r\nAuthorization: Bearer {VIEWER}"));
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("access-control-allow-origin"), Some("https://app.example"));
+    assert_eq!(ask("GET", page).status, 401, "a token is wanted all the same");
+    for (headers, wanted) in [(asked, 401), ("Origin: https://evil.example", 403)] {
+        let answer = ask("OPTIONS", headers);
+        assert_eq!(answer.status, wanted, "{headers}");
+        assert_eq!(answer.header("access-control-allow-origin"), None);
+    }
 }
 
 #[test]
@@ -171,6 +204,7 @@ fn connections_beyond_the_limit_are_turned_away_and_free_places_are_given_again(
     // Nothing is sent, so that nothing but the answer comes back.
     http.connect().read_to_string(&mut refused).expect("an answer");
     assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+    until(&broker, |log| log.contains("reason=http_connections value=4 limit=3"));
     kept.pop();
     // The place is free a moment after the connection has gone.
     let mut tries = 0;

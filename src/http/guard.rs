@@ -15,8 +15,9 @@ use std::time::Duration;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
 use axum::http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, ORIGIN, REFERRER_POLICY,
-    X_CONTENT_TYPE_OPTIONS,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_MAX_AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, ORIGIN,
+    REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
@@ -26,7 +27,9 @@ use tracing::info;
 use super::problem::{HttpProblem, of_text};
 use super::site::{Site, Terms};
 use super::tokens::Token;
+use crate::broker::{Peer, RefusalNote};
 use crate::config::HttpRights;
+use crate::message::{Grounds, RefusalKind};
 
 /// The most bytes of a body.
 const BODY_MAX: usize = 1024 * 1024;
@@ -73,11 +76,17 @@ impl Caller {
 
 /// Lets a request through to its handler, or answers why not.
 pub async fn guard(State(site): State<Site>, request: Request, next: Next) -> Response {
+    let page = other_page(&site.terms(), request.headers());
     let answered = match let_in(&site, request).await {
+        Ok((request, _)) if page.is_some() && request.method() == Method::OPTIONS => preflight(),
         Ok((request, caller)) => answer(request, caller, next).await,
         Err(problem) => problem.into_response(),
     };
     let mut response = of_text(answered).await;
+    if let Some(origin) = page {
+        response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        response.headers_mut().insert(VARY, HeaderValue::from_static("origin"));
+    }
     for (name, value) in HEADERS {
         response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }
@@ -90,13 +99,18 @@ async fn let_in(
     mut request: Request,
 ) -> Result<(Request, Option<Caller>), HttpProblem> {
     let terms = site.terms();
-    if !is_health(request.uri().path()) {
-        check_host(&terms, request.uri(), request.headers())?;
-        check_origin(&terms, request.headers())?;
+    let peer = request.extensions().get::<PeerAddress>().copied();
+    let refused = |kind| move |problem| note(site, peer, kind, problem);
+    let (uri, headers) = (request.uri(), request.headers());
+    if !is_health(uri.path()) {
+        check_host(&terms, uri, headers).map_err(refused(RefusalKind::HttpSite))?;
+        check_origin(&terms, headers).map_err(refused(RefusalKind::HttpSite))?;
     }
-    let caller = match is_open(&terms, request.uri().path()) {
+    // Before a page of another site shows its token, its browser asks whether it may.
+    let asks = request.method() == Method::OPTIONS && other_page(&terms, headers).is_some();
+    let caller = match asks || is_open(&terms, uri.path()) {
         true => None,
-        false => Some(caller(&terms, request.headers())?),
+        false => Some(caller(&terms, headers).map_err(refused(RefusalKind::HttpToken))?),
     };
     if let Some(caller) = &caller {
         if changes(request.method())
@@ -120,6 +134,38 @@ async fn answer(request: Request, caller: Option<Caller>, next: Next) -> Respons
         audit(&line, &caller.token, response.status());
     }
     response
+}
+
+/// Counts that a request is refused, and says so in the log unless that was said of its address lately.
+fn note(
+    site: &Site,
+    peer: Option<PeerAddress>,
+    kind: RefusalKind,
+    problem: HttpProblem,
+) -> HttpProblem {
+    if let Some(PeerAddress(address)) = peer {
+        let (note, text) = (RefusalNote::new(Grounds::new(kind)), address.to_string());
+        let peer = Peer::at(&text, Some(address.ip()));
+        site.broker().note_refusal(&note.why(&problem.detail()), &peer, site.process().now());
+    }
+    problem
+}
+
+/// The origin of a page of another site that may ask: one of `http.origins`.
+fn other_page(terms: &Terms, headers: &HeaderMap) -> Option<HeaderValue> {
+    let origin = headers.get(ORIGIN)?;
+    let mut listed = terms.settings.origins.iter().flatten();
+    listed.any(|one| origin.as_bytes().eq_ignore_ascii_case(one.as_bytes())).then(|| origin.clone())
+}
+
+/// What a page of another site that may ask can ask for.
+fn preflight() -> Response {
+    let headers = [
+        (ACCESS_CONTROL_ALLOW_METHODS, "GET, PUT, POST, DELETE"),
+        (ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type"),
+        (ACCESS_CONTROL_MAX_AGE, "600"),
+    ];
+    (StatusCode::NO_CONTENT, headers).into_response()
 }
 
 /// What is said of a request in the log: where from, what, on what.
@@ -220,8 +266,7 @@ fn check_origin(terms: &Terms, headers: &HeaderMap) -> Result<(), HttpProblem> {
     let own = origin.split_once("://").is_some_and(|(_, host)| {
         headers.get(HOST).is_some_and(|own| own.as_bytes().eq_ignore_ascii_case(host.as_bytes()))
     });
-    let mut listed = terms.settings.origins.iter().flatten();
-    if own || listed.any(|listed| listed.eq_ignore_ascii_case(&origin)) {
+    if own || other_page(terms, headers).is_some() {
         return Ok(());
     }
     Err(HttpProblem::forbidden(format!("the origin {origin:?} is not in http.origins")))

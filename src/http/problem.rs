@@ -29,6 +29,11 @@ impl HttpProblem {
         HttpProblem { status: status.as_u16(), title, detail: detail.into() }
     }
 
+    /// What is wrong.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// 400: the request asks for something that cannot be.
     pub fn bad_request(detail: impl Into<String>) -> HttpProblem {
         HttpProblem::new(StatusCode::BAD_REQUEST, detail)

@@ -49,6 +49,12 @@ refusals! {
         "The address connects too often.";
     OpenFiles "open_files" ""
         "The open files that the system permits are used up, but for those of the store: raise LimitNOFILE= of the unit, or ulimit -n.";
+    HttpConnections "http_connections" "http.connections_max"
+        "The HTTP listener has as many connections as it may.";
+    HttpSite "http_site" "http.hosts"
+        "A request over HTTP for a name that is not the broker's, or from a page of another site.";
+    HttpToken "http_token" "http.token_file"
+        "A request over HTTP without a good token.";
     Unanswered "unanswered" ""
         "So many refusals are on their way that this connection is dropped without one.";
     Accept "accept" ""

@@ -19,6 +19,7 @@ use tracing::{debug, info, warn};
 
 use super::listeners::ListenError;
 use super::process::ProcessEnd;
+use crate::broker::RefusalNote;
 use crate::config::{Config, Transport};
 use crate::http::{HttpPlace, HttpServer, HttpTokens};
 use crate::net::serve::ServeContext;
@@ -273,8 +274,7 @@ impl Door {
             match socket.accept().await {
                 Ok((stream, address)) => match self.server.admit() {
                     Some(place) => drop(tokio::spawn(self.clone().enter(stream, address, place))),
-                    None if self.tls.is_none() => drop(stream.try_write(NO_PLACE)),
-                    None => {}
+                    None => self.turn_away(&stream, address),
                 },
                 Err(error) => {
                     debug!(%error, "a connection of HTTP cannot be accepted");
@@ -282,6 +282,15 @@ impl Door {
                 }
             }
         }
+    }
+
+    /// There is no place for a connection.
+    fn turn_away(&self, stream: &TcpStream, address: SocketAddr) {
+        if self.tls.is_none() {
+            // There is room for so little, or the peer has gone.
+            let _ = stream.try_write(NO_PLACE);
+        }
+        self.process.note_refusal(RefusalNote::new(self.server.no_place()), address);
     }
 
     /// Takes a connection through TLS, and serves it.
@@ -298,7 +307,7 @@ impl Door {
         };
         match tokio::time::timeout(TLS_TIME, handshake).await {
             Ok(Ok(stream)) => self.server.serve(Box::new(stream), address, place).await,
-            Ok(Err(error)) => self.process.note_refusal(&error, address),
+            Ok(Err(error)) => self.process.note_handshake(&error, address),
             Err(_) => debug!(%address, "the TLS handshake took too long"),
         }
     }

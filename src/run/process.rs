@@ -92,12 +92,16 @@ impl ProcessEnd {
     }
 
     /// Says in the log that something is refused to the peer at `address`.
-    pub fn note_refusal(&self, error: &HandshakeError, address: SocketAddr) {
-        let note = RefusalNote::new(Grounds::new(error.kind));
+    pub fn note_refusal(&self, note: RefusalNote<'_>, address: SocketAddr) {
         let peer = address.to_string();
         let peer = Peer::at(&peer, Some(address.ip()));
-        let note = note.because(error.reason).why(&error.detail);
         self.shared.broker.note_refusal(&note, &peer, self.shared.clock.now());
+    }
+
+    /// Says in the log that a handshake with the peer at `address` has failed.
+    pub fn note_handshake(&self, error: &HandshakeError, address: SocketAddr) {
+        let note = RefusalNote::new(Grounds::new(error.kind));
+        self.note_refusal(note.because(error.reason).why(&error.detail), address);
     }
 
     /// A reload has put `config` in force: what was `read` but for the keys `left`.
@@ -173,7 +177,7 @@ impl Process for ProcessEnd {
         match Upgrade::grant(request) {
             Ok(GrantedUpgrade { accept, protocol }) => Ok(WebSocketGrant { accept, protocol }),
             Err((status, error)) => {
-                self.note_refusal(&error, address);
+                self.note_handshake(&error, address);
                 Err((status, format!("{} {}", error.reason, error.detail).trim().to_owned()))
             }
         }

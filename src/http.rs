@@ -13,6 +13,7 @@ mod connection;
 pub mod guard;
 mod health;
 mod mqtt;
+mod page;
 mod patient;
 mod problem;
 mod process;
@@ -54,6 +55,7 @@ impl HttpServer {
         let router = Router::new()
             .merge(health::routes())
             .merge(mqtt::routes())
+            .merge(page::routes())
             .nest("/api/v1", api::routes())
             .fallback(problem::not_found)
             .method_not_allowed_fallback(problem::method_not_allowed)

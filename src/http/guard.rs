@@ -62,6 +62,11 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// What it may do.
+    pub fn rights(&self) -> HttpRights {
+        self.token.rights()
+    }
+
     /// To be called before payloads are shown: only an operator may see them, and the log says so.
     ///
     /// # Errors

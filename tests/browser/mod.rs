@@ -111,6 +111,54 @@ impl Browser {
         self.with(selector, "/value", Some(&json!({"text": text})));
     }
 
+    /// Waits for a button, a link or a line to open that can be seen and is called `name`, and clicks on it.
+    #[track_caller]
+    pub fn click_on(&self, name: &str) {
+        self.click(&self.mark(
+            "button, a, summary",
+            "each.innerText.trim() === arguments[1]",
+            name,
+        ));
+    }
+
+    /// Waits for the field with the label `label`, empties it and types `text`.
+    #[track_caller]
+    pub fn fill_in(&self, label: &str, text: &str) {
+        let labelled = "each.labels?.[0]?.innerText.trim().split('\\n')[0] === arguments[1]";
+        self.type_into(&self.mark("input, textarea", labelled, label), text);
+    }
+
+    /// Waits until a text can be seen anywhere on the page.
+    #[track_caller]
+    pub fn see(&self, text: &str) {
+        self.until_text("body", text);
+    }
+
+    /// Waits until a text cannot be seen any more.
+    #[track_caller]
+    pub fn see_no_more(&self, text: &str) {
+        self.wait_for(&format!("no {text:?}"), || {
+            let seen = self.evaluate(TEXT_OF, &["body".into()]);
+            (!seen.as_str().is_some_and(|seen| seen.contains(text))).then_some(())
+        });
+    }
+
+    /// Marks the element among those of `selector` that can be seen and is as `wanted` says; a selector of it.
+    #[track_caller]
+    fn mark(&self, selector: &str, wanted: &str, name: &str) -> String {
+        let body = format!(
+            "document.querySelector('[data-marked]')?.removeAttribute('data-marked');
+             const found = [...document.querySelectorAll(arguments[0])].find((each) =>
+                 each.checkVisibility() && !each.disabled && {wanted});
+             found?.setAttribute('data-marked', '');
+             return Boolean(found);"
+        );
+        let arguments = [selector.into(), name.into()];
+        let found = || self.evaluate(&body, &arguments).as_bool().filter(|found| *found);
+        self.wait_for(name, found);
+        "[data-marked]".to_owned()
+    }
+
     /// Presses keys, one after the other, where the focus is: characters, or names of WebDriver's such as
     /// `"\u{E004}"` for Tab and `"\u{E007}"` for Enter.
     #[track_caller]
@@ -163,10 +211,14 @@ impl Browser {
         })
     }
 
-    /// Makes the window so large, in pixels.
+    /// Makes the page so large, in pixels.
     #[track_caller]
     pub fn resize(&self, width: u32, height: u32) {
-        self.ask("/window/rect", Some(&json!({"width": width, "height": height})));
+        // A window cannot be as narrow as a telephone.
+        let params =
+            json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
+        let command = json!({"cmd": "Emulation.setDeviceMetricsOverride", "params": params});
+        self.ask("/goog/cdp/execute", Some(&command));
     }
 
     /// Says that the person prefers `"light"` or `"dark"`.

@@ -2,11 +2,12 @@
 
 use axum::extract::State;
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use serde::Serialize;
 use utoipa::{OpenApi, ToSchema};
 
 use super::ApiPart;
+use crate::http::guard::Caller;
 use crate::http::health::not_ready;
 use crate::http::site::Site;
 
@@ -54,11 +55,13 @@ struct Status {
     lost_messages_total: u64,
     /// Memory that messages take.
     message_memory_bytes: u64,
+    /// What the token of this request is good for: `viewer` or `operator`.
+    rights: &'static str,
 }
 
 /// The broker in a few numbers
 #[utoipa::path(get, path = "/api/v1/status", tag = "broker", responses((status = 200, body = Status)))]
-async fn status(State(site): State<Site>) -> Json<Status> {
+async fn status(State(site): State<Site>, Extension(caller): Extension<Caller>) -> Json<Status> {
     let summary = site.broker().summary();
     let not_ready = not_ready(&site, &summary);
     let (received, sent) = summary.publishes;
@@ -79,5 +82,6 @@ async fn status(State(site): State<Site>) -> Json<Status> {
         sent_messages_total: sent,
         lost_messages_total: summary.lost,
         message_memory_bytes: summary.message_bytes,
+        rights: caller.rights().name(),
     })
 }

@@ -12,6 +12,7 @@ pub mod api;
 mod connection;
 pub mod guard;
 mod health;
+pub mod metrics;
 mod mqtt;
 mod page;
 mod patient;
@@ -54,6 +55,7 @@ impl HttpServer {
         let site = Site::new(broker, process, settings, tokens);
         let router = Router::new()
             .merge(health::routes())
+            .merge(metrics::routes())
             .merge(mqtt::routes())
             .merge(page::routes())
             .nest("/api/v1", api::routes())

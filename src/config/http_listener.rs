@@ -24,6 +24,9 @@ rows! {
             key(Restart, None).example(Some("/var/lib/sluice/http-token".into()));
         /// `/metrics` wants no token.
         metrics_public: bool = key(Live, false);
+        /// Client Identifiers of which `/metrics` tells what waits and what was lost. Others are in no label.
+        metrics_clients: Option<Vec<String>> =
+            key(Live, None).example(Some(vec!["gateway-1".to_owned()]));
         /// `/mqtt` is MQTT over WebSocket, as the dashboard uses it; its clients log in as everywhere, and rules and
         /// classes know it as the listener `"http"`. A client without a user name is let in only where a
         /// `[[listener]]` does so too and `http.address` is a loopback address, or a step of `[[auth.step]]` says so.

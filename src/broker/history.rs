@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::Broker;
-use super::metrics::Counter;
+use super::metrics::{Counter, Spans};
 use super::overload::Cause;
 use crate::message::Loss;
 use crate::sync::{Mutex, MutexGuard, whole};
@@ -25,8 +25,7 @@ pub struct FigurePoint {
     pub bytes: (f64, f64),
     /// Copies lost, a second, by reason.
     pub lost: [f64; Loss::ALL.len()],
-    /// Half of the commits, and 99 of 100, were durable within this time, over the commits that the store looks back
-    /// on; `None` without a store.
+    /// Half of the commits since the point before, and 99 of 100, were durable within this time; `None`: there was none.
     pub commit: Option<(Duration, Duration)>,
     /// How hard the broker is pressed, from 0 to 3.
     pub level: u8,
@@ -56,6 +55,7 @@ struct FigureCounts {
     messages: (u64, u64),
     bytes: (u64, u64),
     lost: [u64; Loss::ALL.len()],
+    commits: Option<Spans>,
 }
 
 /// Time between two points that are kept.
@@ -101,19 +101,15 @@ impl Broker {
             messages: (metrics.sum(Counter::Received), metrics.sum(Counter::Sent)),
             bytes: (metrics.sum(Counter::BytesReceived), metrics.sum(Counter::BytesSent)),
             lost: Loss::ALL.map(|loss| metrics.lost(loss)),
+            commits: self.0.ports.store.times().map(|times| times.commit),
         }
     }
 
     /// What is no rate.
     fn figures_now(&self, time: Time) -> FigurePoint {
-        let store = self.0.ports.store.figures();
-        let commit = store.map(|figures| {
-            let micros = Duration::from_micros;
-            (micros(figures.commit_p50), micros(figures.commit_p99))
-        });
         let (cause, _) = self.readings();
         let (clients, level) = (self.0.metrics.connected(), self.pressure().level());
-        FigurePoint { time, clients, commit, level, cause, ..FigurePoint::default() }
+        FigurePoint { time, clients, level, cause, ..FigurePoint::default() }
     }
 }
 
@@ -127,8 +123,15 @@ impl FigureCounts {
         for (rated, (now, then)) in lost.iter_mut().zip(self.lost.iter().zip(before.lost)) {
             *rated = rate(*now, then);
         }
-        let messages = both(self.messages, before.messages);
-        FigurePoint { messages, bytes: both(self.bytes, before.bytes), lost, ..still }
+        let commits = self.commits.as_ref().zip(before.commits.as_ref());
+        let commits = commits.map(|(now, then)| now.since(then)).filter(|spans| spans.count() > 0);
+        FigurePoint {
+            messages: both(self.messages, before.messages),
+            bytes: both(self.bytes, before.bytes),
+            lost,
+            commit: commits.map(|spans| (spans.quantile(50), spans.quantile(99))),
+            ..still
+        }
     }
 }
 

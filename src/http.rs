@@ -23,10 +23,12 @@ mod tokens;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::MissedTickBehavior;
 
 pub use problem::HttpProblem;
 pub use process::{BoxedStream, ConfigKey, ListenerPlace, Process, ReloadEnd, WebSocketGrant};
@@ -36,6 +38,9 @@ pub use tokens::{HttpTokens, Token};
 use crate::broker::Broker;
 use crate::config::HttpListener;
 use crate::message::{Grounds, RefusalKind};
+
+/// Time between two samples of the figures.
+const SECOND: Duration = Duration::from_secs(1);
 
 /// Answers the requests of all connections.
 #[derive(Clone, Debug)]
@@ -64,6 +69,17 @@ impl HttpServer {
             .layer(from_fn_with_state(site.clone(), guard::guard))
             .with_state(site.clone());
         HttpServer { site, router }
+    }
+
+    /// Looks after what is to be seen later, until it is dropped: figures each second, and the latest losses.
+    pub async fn watch(&self) {
+        self.site.broker().keep_recent_losses();
+        let mut seconds = tokio::time::interval(SECOND);
+        seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            seconds.tick().await;
+            self.site.broker().sample_figures(self.site.process().now());
+        }
     }
 
     /// From the next request on, lets in what these say.

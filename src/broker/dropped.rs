@@ -159,6 +159,14 @@ impl LossCause {
             LossCause::Publish(kind) => kind.name(),
         }
     }
+
+    /// What to change so that it does not happen again; of a refusal, what it means.
+    pub const fn advice(self) -> &'static str {
+        match self {
+            LossCause::Copy(loss) => loss.advice(),
+            LossCause::Publish(kind) => kind.help(),
+        }
+    }
 }
 
 impl FreshLoss {

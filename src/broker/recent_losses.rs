@@ -93,6 +93,12 @@ impl LossNote {
         self.count
     }
 
+    /// Whether it is of this Client Identifier, or group, and of this topic, or one that fits this Topic Filter.
+    pub fn concerns(&self, client: Option<&str>, topic: Option<&str>) -> bool {
+        client.is_none_or(|client| *self.receiver == *client)
+            && topic.is_none_or(|topic| self.fits(topic))
+    }
+
     fn is_of(&self, loss: &FreshLoss) -> bool {
         self.cause == loss.cause && self.topic == loss.topic
     }

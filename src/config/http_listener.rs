@@ -42,6 +42,8 @@ rows! {
         connections_max: u32 = key(Live, 256).range(1..=65_536);
         /// Live feeds at once.
         feeds_max: u32 = key(Live, 32).range(1..=1024);
+        /// Traces at once, which are feeds too: each makes the workers do more.
+        traces_max: u32 = key(Live, 4).range(1..=64);
         /// Sections `[[http.token]]`.
         token: Vec<HttpToken> = list(Live);
         /// Section `[http.tls]`.

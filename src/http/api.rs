@@ -7,10 +7,13 @@
 //! `UPDATE=1 cargo test --test openapi` writes `docs/openapi.json`.
 
 mod config;
+mod feeds;
+mod history;
 mod ledger;
 mod listeners;
 mod log;
 mod overload;
+mod recent_losses;
 mod reload;
 mod status;
 mod store;
@@ -39,10 +42,13 @@ fn parts() -> Vec<ApiPart> {
     vec![
         // One line each, in alphabetical order.
         config::part(),
+        feeds::part(),
+        history::part(),
         ledger::part(),
         listeners::part(),
         log::part(),
         overload::part(),
+        recent_losses::part(),
         reload::part(),
         status::part(),
         store::part(),

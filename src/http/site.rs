@@ -20,6 +20,7 @@ struct SiteState {
     process: Arc<dyn Process>,
     terms: ArcSwap<Terms>,
     connections: AtomicU32,
+    feeds: AtomicU32,
 }
 
 /// Which requests are let in, from one reload to the next.
@@ -35,6 +36,10 @@ pub struct Terms {
 #[derive(Debug)]
 pub struct HttpPlace(Site);
 
+/// The place of a feed among those that there may be; dropped, it is free.
+#[derive(Debug)]
+pub struct FeedPlace(Site);
+
 impl Site {
     /// A site.
     pub fn new(
@@ -44,7 +49,8 @@ impl Site {
         tokens: HttpTokens,
     ) -> Site {
         let terms = ArcSwap::from_pointee(Terms { settings: settings.clone(), tokens });
-        Site(Arc::new(SiteState { broker, process, terms, connections: AtomicU32::new(0) }))
+        let (connections, feeds) = (AtomicU32::new(0), AtomicU32::new(0));
+        Site(Arc::new(SiteState { broker, process, terms, connections, feeds }))
     }
 
     /// The broker.
@@ -73,11 +79,24 @@ impl Site {
         let number = self.0.connections.fetch_add(1, Ordering::Relaxed) + 1;
         (number <= self.0.terms.load().settings.connections_max).then_some(place)
     }
+
+    /// A place for one more feed; none if all are taken.
+    pub fn admit_feed(&self) -> Option<FeedPlace> {
+        let place = FeedPlace(self.clone());
+        let number = self.0.feeds.fetch_add(1, Ordering::Relaxed) + 1;
+        (number <= self.0.terms.load().settings.feeds_max).then_some(place)
+    }
 }
 
 impl Drop for HttpPlace {
     fn drop(&mut self) {
         self.0.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for FeedPlace {
+    fn drop(&mut self) {
+        self.0.0.feeds.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -246,13 +246,14 @@ fn run(runtime: &Runtime, door: Arc<Door>, socket: StdListener, stopped: oneshot
     runtime.block_on(async {
         let accept = async {
             match TcpListener::from_std(socket) {
-                Ok(socket) => door.accept(socket).await,
+                Ok(socket) => door.clone().accept(socket).await,
                 Err(error) => warn!(%error, "HTTP cannot be served"),
             }
         };
         tokio::select! {
             _ = stopped => {}
             () = accept => {}
+            () = door.server.watch() => {}
         }
     });
 }

@@ -66,6 +66,6 @@ pub use self::store::{Durability, StoreConfig, StoreKind};
 pub use self::template::{Placeholder, TopicTemplate};
 pub use self::topic_class::{OTHER, TopicClassConfig, UNREAD};
 pub use self::totals::{Quota, Quotas, Totals};
-pub use self::transport::{Transport, UnixIdentity, UnixSocket, WebSocket};
+pub use self::transport::{ProxyIdentity, Transport, UnixIdentity, UnixSocket, WebSocket};
 pub use self::units::{Size, Span, UnitError};
 pub use self::whole::Config;

@@ -129,3 +129,69 @@ fn what_is_no_header_and_what_comes_from_others_is_refused() {
     logged(&broker, &["refused", "proxy_protocol", "listener=apart", "address=127.0.0.1:"]);
     assert!(!broker.log().contains("address=203.0.113.10"), "a stranger is not believed");
 }
+
+/// The details of TLS in a header of version 2 (PP2_TYPE_SSL), each field by its type.
+fn details(flags: u8, verify: u32, fields: &[(u8, &[u8])]) -> Vec<u8> {
+    let field =
+        |kind: u8, bytes: &[u8]| [&[kind][..], &(bytes.len() as u16).to_be_bytes(), bytes].concat();
+    let mut value = vec![flags];
+    value.extend(verify.to_be_bytes());
+    fields.iter().for_each(|(kind, bytes)| value.extend(field(*kind, bytes)));
+    [ipv4(), field(0x20, &value)].concat()
+}
+
+#[test]
+fn a_proxy_that_is_trusted_says_the_user_of_a_client_certificate_where_it_is_asked() {
+    const NAME: (u8, &[u8]) = (0x22, b"device");
+    let rule = "[[rule]]\nallow = ['all']\nuser = 'device'\ntopics = ['of/%u']\n";
+    let broker = |identity: &str, trusted: &str| {
+        // Rules with users are refused where nothing says a user.
+        let rule = if identity.is_empty() { "" } else { rule };
+        Sluice::start(&format!(
+            "[[listener]]\nname = 'behind'\naddress = '127.0.0.1:0'\nproxy_protocol = true\n\
+             {identity}trusted_proxies = ['{trusted}']\nallow_anonymous = true\n{rule}"
+        ))
+    };
+    let asking = broker("proxy_identity = 'cn'\n", "127.0.0.1");
+    let silent = broker("", "127.0.0.1");
+    let (user, nobody, refused) = (Some(true), Some(false), None);
+    let cases: [(u8, u32, &[(u8, &[u8])], Option<bool>); 11] = [
+        (0b011, 0, &[(0x21, b"TLSv1.3"), NAME], user),
+        (0b101, 0, &[NAME], user),
+        // No certificate, whatever else is said.
+        (0b001, 0, &[NAME], nobody),
+        (0b010, 0, &[NAME], nobody),
+        // A certificate that is not good, or names nobody.
+        (0b011, 1, &[NAME], refused),
+        (0b011, 0, &[], refused),
+        (0b011, 0, &[NAME, (0x22, b"admin")], refused),
+        (0b011, 0, &[(0x22, b" ")], refused),
+        (0b011, 0, &[(0x22, b"device\n")], refused),
+        (0b011, 0, &[(0x22, b"\xFF")], refused),
+        (0b011, 0, &[(0x22, b"\xFF"), NAME], refused),
+    ];
+    for (flags, verify, fields, wanted) in cases {
+        let header = second(1, 0x11, &details(flags, verify, fields));
+        let mut client = enter(asking.address("behind"), &header, "a", 9);
+        let entered = client.connack();
+        let found = (entered == Reason::Success)
+            .then(|| client.publish("of/device", b"x") != Reason::NotAuthorized);
+        assert_eq!(found, wanted, "{flags:#b} {verify} {fields:?}");
+        assert!(entered == Reason::Success || entered == Reason::NotAuthorized, "{entered:?}");
+        // Where it is not asked for, it says nothing.
+        let mut client = enter(silent.address("behind"), &header, "a", 9);
+        assert_eq!(client.connack(), Reason::Success);
+        client.ping();
+    }
+    assert!(asking.log().contains("user=device"), "{}", asking.log());
+    assert!(!silent.log().contains("user=device"), "{}", silent.log());
+    logged(
+        &asking,
+        &["refused", "certificate_user", "the proxy says that its certificate is not good"],
+    );
+    // Of a proxy that is not trusted it is garbage.
+    let apart = broker("proxy_identity = 'cn'\n", "192.0.2.1");
+    let header = second(1, 0x11, &details(0b011, 0, &[NAME]));
+    enter(apart.address("behind"), &header, "a", 9).drain();
+    logged(&apart, &["refused", "proxy_protocol"]);
+}

@@ -13,7 +13,7 @@ use super::problems::Problems;
 use super::rates::{Egress, Ingress};
 use super::section::InForce::Restart;
 use super::section::{key, optional, rows, section};
-use super::transport::{Transport, UnixIdentity, UnixSocket, WebSocket};
+use super::transport::{ProxyIdentity, Transport, UnixIdentity, UnixSocket, WebSocket};
 use super::units::Span;
 
 /// Time limits of a connection.
@@ -53,6 +53,11 @@ rows! {
         /// Connections of `trusted_proxies` begin with a header of the PROXY protocol, version 1 or 2. A header
         /// from another address is garbage.
         proxy_protocol: bool = key(Restart, false);
+        /// Where a client of such a proxy has its user name. `"none"`: in its CONNECT. `"cn"`: where the proxy says, in a
+        /// header of version 2, that the client has shown it a certificate, and that it is good, the Common Name in it
+        /// is the user name, as `identity` of `[listener.tls]` has it; a client whose certificate is not good, or has no
+        /// such name, is refused. The proxy must ask clients for certificates, and let in nobody's headers.
+        proxy_identity: ProxyIdentity = key(Restart, ProxyIdentity::None).words::<ProxyIdentity>();
         /// A connection on which nothing comes for this long is probed by TCP or QUIC, so that a client that has
         /// vanished is missed also if its Keep Alive is 0, and its Will is sent; `"0s"` is off. Probes wake
         /// a device that sleeps: set it above the longest sleep of devices that have no Keep Alive.
@@ -192,8 +197,12 @@ impl Listener {
         self.tls.as_ref().is_some_and(|tls| tls.client_certificate == ClientCertificate::Required)
     }
 
-    /// Whether the certificates of its clients name users.
+    /// Whether the certificates of its clients name users: those that they show here, or to a proxy.
     pub fn names_users_by_certificate(&self) -> bool {
+        self.proxy_identity != ProxyIdentity::None || self.names_users_by_own_certificate()
+    }
+
+    fn names_users_by_own_certificate(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.identity != CertificateIdentity::None)
     }
 
@@ -252,6 +261,14 @@ impl Listener {
         if self.proxy_protocol && self.believed().is_empty() {
             found
                 .add(format!("{at}.proxy_protocol"), "is true, and trusted_proxies names no proxy");
+        }
+        if self.proxy_identity != ProxyIdentity::None {
+            let key = format!("{at}.proxy_identity");
+            if !self.proxy_protocol {
+                found.add(key, "is not looked at: say proxy_protocol = true");
+            } else if self.names_users_by_own_certificate() {
+                found.add(key, "and tls.identity cannot both say the user");
+            }
         }
         let is_unread = self.transport == Transport::Tcp && !self.proxy_protocol;
         if is_unread && !self.believed().is_empty() {

@@ -75,6 +75,17 @@ rows! {
     }
 }
 
+/// Where a client behind a proxy has its user name.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProxyIdentity {
+    /// In its CONNECT.
+    #[default]
+    None,
+    /// It is the Common Name of the client certificate that the proxy has verified.
+    Cn,
+}
+
 /// Where a client of a unix socket has its user name.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]

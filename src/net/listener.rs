@@ -282,6 +282,15 @@ impl<C: Clock> Admitted<C> {
         self.peer.certificate = Some(identity);
     }
 
+    /// Notes the user that a certificate of the peer stands for.
+    pub fn identify(&mut self, user: CertificateUser) {
+        match user {
+            CertificateUser::Unasked => {}
+            CertificateUser::Name(name) => self.set_certificate(name),
+            CertificateUser::Unusable(problem) => self.refuse_identity(problem),
+        }
+    }
+
     /// Notes what TLS says of the peer: the certificates that it has `shown`, and what binds an authentication to
     /// its channel.
     pub fn secured(
@@ -290,11 +299,7 @@ impl<C: Clock> Admitted<C> {
         shown: &[CertificateDer<'_>],
         binding: Option<Box<[u8; 32]>>,
     ) {
-        match tls.user(shown) {
-            CertificateUser::Unasked => {}
-            CertificateUser::Name(name) => self.set_certificate(name),
-            CertificateUser::Unusable(problem) => self.refuse_identity(problem),
-        }
+        self.identify(tls.user(shown));
         self.peer.binding = binding;
         self.peer.voucher = tls.voucher(shown);
     }

@@ -3,17 +3,19 @@
 use std::io;
 use std::net::SocketAddr;
 
-use proxy_header::{Error, ParseConfig, ProxyHeader};
+use proxy_header::{Error, ParseConfig, ProxyHeader, Tlv};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::tls::HandshakeError;
+use super::tls::{CertificateUser, HandshakeError};
 use crate::message::RefusalKind;
 
 /// What a proxy says of its client.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Proxied {
     /// Where the client is; `None` if the proxy speaks for itself, as in its health checks, or does not know.
     pub address: Option<SocketAddr>,
+    /// Who it is by the certificate that it has shown to the proxy.
+    pub user: CertificateUser,
 }
 
 /// The shortest header, `PROXY UNKNOWN` with its line end: so much can be read without reading past the header.
@@ -52,11 +54,40 @@ pub async fn read_header<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Proxied
     }
     match ProxyHeader::parse(&bytes, ParseConfig::default()) {
         Ok((header, len)) if len == bytes.len() => {
-            Ok(Proxied { address: header.proxied_address().map(|both| both.source) })
+            let address = header.proxied_address().map(|both| both.source);
+            Ok(Proxied { address, user: user(&header) })
         }
         Ok(_) | Err(Error::BufferTooShort) => Err(broken("a PROXY header that does not end")),
         Err(_) => Err(broken("a PROXY header that cannot be read")),
     }
+}
+
+/// The Common Name of the certificate that the client has shown to the proxy over TLS.
+fn user(header: &ProxyHeader<'_>) -> CertificateUser {
+    let mut details = header.tlvs().filter_map(|tlv| match tlv {
+        Ok(Tlv::Ssl(details)) => Some(details),
+        _ => None,
+    });
+    let Some(details) = details.next() else { return CertificateUser::Unasked };
+    let is_shown = details.client_cert_conn() || details.client_cert_sess();
+    if !details.client_ssl() || !is_shown {
+        return CertificateUser::Unasked;
+    }
+    if details.verify() != 0 {
+        return CertificateUser::Unusable("the proxy says that its certificate is not good");
+    }
+    let Ok(details) = details.tlvs().collect::<Result<Vec<_>, _>>() else {
+        return CertificateUser::Unusable("what the proxy says of its certificate cannot be read");
+    };
+    let mut names = details.iter().filter_map(|detail| match detail {
+        Tlv::SslCn(name) => Some(&**name),
+        _ => None,
+    });
+    CertificateUser::named(match (names.next(), names.next()) {
+        (Some(name), None) => Ok(name),
+        (Some(_), Some(_)) => Err("its certificate has several Common Names"),
+        (None, _) => Err("its certificate has no Common Name"),
+    })
 }
 
 /// Whether it can still become a line of version 1.

@@ -15,7 +15,7 @@ use super::proxy;
 use super::serve::ServeContext;
 use super::tls::LiveTls;
 use super::websocket::{Upgrade, WebSocketStream};
-use crate::config::{AddressRange, Listener, Transport};
+use crate::config::{AddressRange, Listener, ProxyIdentity, Transport};
 use crate::message::RefusalKind;
 use crate::time::Clock;
 
@@ -33,6 +33,8 @@ struct Approach {
     proxies: Vec<AddressRange>,
     /// Their connections begin with a header of the PROXY protocol.
     proxy_protocol: bool,
+    /// They say the users of their clients.
+    proxy_identity: bool,
     tls: Option<Arc<LiveTls>>,
     websocket: Option<Upgrade>,
 }
@@ -69,6 +71,7 @@ impl<C: Clock> TcpAcceptor<C> {
         let approach = Arc::new(Approach {
             proxies: settings.believed().to_vec(),
             proxy_protocol: settings.proxy_protocol,
+            proxy_identity: settings.proxy_identity == ProxyIdentity::Cn,
             tls,
             websocket: match settings.transport {
                 Transport::Tcp | Transport::Quic | Transport::Unix => None,
@@ -145,6 +148,9 @@ impl Approach {
             };
             if let Some(address) = proxied.address {
                 admitted.came_from(address);
+            }
+            if self.proxy_identity {
+                admitted.identify(proxied.user);
             }
         }
         match &self.tls {

@@ -38,6 +38,11 @@ impl CertificateUser {
             CertificateIdentity::Cn => common_name(&certificate),
             _ => alternative_name(&certificate, from),
         };
+        CertificateUser::named(name)
+    }
+
+    /// The user with the name that was read in a certificate, if it was and can be one.
+    pub fn named(name: Result<&str, &'static str>) -> CertificateUser {
         match name.and_then(usable) {
             Ok(name) => CertificateUser::Name(name.to_owned()),
             Err(problem) => CertificateUser::Unusable(problem),

@@ -8,12 +8,16 @@ use crate::error::Error;
 /// A broker.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Target {
-    /// Name or address.
+    /// What carries MQTT.
+    pub transport: Transport,
+    /// Name or address; of a unix socket, the path of its file.
     pub host: String,
     /// Port.
     pub port: u16,
     /// TLS, if it is spoken.
     pub tls: Option<Tls>,
+    /// Path of the WebSocket.
+    pub path: String,
     /// User Name.
     pub user: Option<String>,
     /// Password.
@@ -23,6 +27,20 @@ pub struct Target {
     /// Addresses to connect from, in turn. If empty, the system chooses; to a loopback address of
     /// many connections, 127.0.0.1, 127.0.0.2, … are used.
     pub sources: Vec<IpAddr>,
+}
+
+/// What carries MQTT.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Transport {
+    /// TCP, or TLS over it.
+    #[default]
+    Tcp,
+    /// WebSocket over one of these.
+    WebSocket,
+    /// QUIC.
+    Quic,
+    /// A unix socket.
+    Unix,
 }
 
 /// How TLS is spoken.
@@ -39,9 +57,11 @@ pub struct Tls {
 }
 
 impl Target {
-    /// `host:port`, as it is shown.
+    /// `host:port`, or the path of a socket, as it is shown.
     pub fn name(&self) -> String {
-        if self.host.contains(':') {
+        if self.transport == Transport::Unix {
+            self.host.clone()
+        } else if self.host.contains(':') {
             format!("[{}]:{}", self.host, self.port)
         } else {
             format!("{}:{}", self.host, self.port)

@@ -6,13 +6,17 @@ mod arena;
 use std::net::SocketAddr;
 
 use arena::proxy::{Fault, Proxy};
-use arena::{Arena, Running, load};
+use arena::{Arena, Finished, Running, load, load_there};
 use serde_json::Value;
 
 /// Runs `line`, which must end well; what it found.
 #[track_caller]
 fn run(address: SocketAddr, line: &str) -> Value {
-    let finished = load(address, &format!("{line} --quiet --json -"));
+    well(line, load(address, &format!("{line} --quiet --json -")))
+}
+
+#[track_caller]
+fn well(line: &str, finished: Finished) -> Value {
     assert_eq!(finished.code, Some(0), "{line}: {}{}", finished.said, finished.printed);
     let json = finished.json();
     for counter in ["lost", "duplicates", "reordered", "corrupt", "misrouted"] {
@@ -222,6 +226,46 @@ fn over_tls() {
             let line = format!("{line} --protocol {protocol} --tls-ca {}", ca.display());
             run(arena.tls, &line);
         }
+    }
+}
+
+#[test]
+fn every_scenario_over_every_transport() {
+    for way in Arena::get().ways() {
+        for line in [
+            "pair --count 300 --qos 2",
+            "pair --count 300 --rate 3000",
+            "pair --count 50 --payload 60000",
+            "fanout --subscribers 20 --count 50",
+            "fanin --publishers 20 --count 200 --qos 1",
+            "wild --subscriptions 300 --subscribers 10 --count 50",
+            "shared --count 200 --qos 1",
+            "idle --subscribers 20 --hold 200ms",
+            "storm --clients 3 --count 9",
+            "durable --publishers 2 --count 100",
+            "retained --publishers 2 --topics 50 --subscribers 3",
+            "slow --subscribers 3 --stalled 2 --publishers 1 --count 200",
+        ] {
+            let line = format!("{line} {way} --quiet --json -");
+            well(&line, load_there(&line));
+        }
+    }
+}
+
+#[test]
+fn what_is_no_such_listener_is_said() {
+    let arena = Arena::get();
+    let [ws, _, quic] = arena.others;
+    let nobody = arena.file("nobody.sock");
+    for (way, words) in [
+        (format!("--url ws://{}", arena.plain), "closed"),
+        (format!("--url ws://{ws}/other"), "404"),
+        (format!("--url unix://{}", nobody.display()), "No such file"),
+        (format!("--url quic://{quic}"), "certificate"),
+    ] {
+        let finished = load_there(&format!("pair --count 1 {way} --quiet"));
+        assert_eq!(finished.code, Some(2), "{way}");
+        assert!(finished.said.contains(words), "{way}: {}", finished.said);
     }
 }
 

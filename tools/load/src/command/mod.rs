@@ -69,9 +69,15 @@ struct Compare {
 #[derive(Clone, Debug, PartialEq)]
 struct Contender {
     name: String,
-    host: String,
-    port: u16,
+    place: Spot,
     pid: Option<u32>,
+}
+
+/// Where a broker that is compared is.
+#[derive(Clone, Debug, PartialEq)]
+enum Spot {
+    At(String, u16),
+    Url(String),
 }
 
 /// The scenario behind `--` of a comparison.
@@ -151,7 +157,7 @@ fn carry_out(cli: &Cli, interrupted: &dyn Fn() -> bool) -> Result<bool, Error> {
             give(&cli.output, &outcomes)
         }
         Task::Compare(compare) => {
-            let outcomes = compare.run(&target, run, interrupted)?;
+            let outcomes = compare.run(&cli.broker, &target, run, interrupted)?;
             let names: Vec<String> = compare.brokers.iter().map(|one| one.name.clone()).collect();
             show(&cli.output, &comparison(&names, &outcomes))?;
             give(&cli.output, &outcomes.concat())
@@ -164,6 +170,7 @@ impl Compare {
     /// broker, so that what else happens on the machine happens to all of them.
     fn run(
         &self,
+        broker: &Where,
         target: &Target,
         run: impl Fn(&Plan, &Target) -> Result<Outcome, Error>,
         interrupted: &dyn Fn() -> bool,
@@ -174,9 +181,12 @@ impl Compare {
         for round in 0..self.rounds as usize {
             for turn in 0..self.brokers.len() {
                 let place = (round + turn) % self.brokers.len();
-                let Contender { name, host, port, pid } = &self.brokers[place];
-                let target =
-                    Target { host: host.clone(), port: *port, pid: *pid, ..target.clone() };
+                let Contender { name, place: spot, pid } = &self.brokers[place];
+                let target = Target { pid: *pid, ..target.clone() };
+                let target = match spot {
+                    Spot::At(host, port) => Target { host: host.clone(), port: *port, ..target },
+                    Spot::Url(url) => broker.at_url(url, target)?,
+                };
                 let mut outcome = run(&behind.scenario.plan()?, &target)?;
                 outcome.target.clone_from(name);
                 outcomes[place].push(outcome);
@@ -189,17 +199,23 @@ impl Compare {
     }
 }
 
-/// `NAME=HOST:PORT` or `NAME=HOST:PORT,pid=NUMBER`.
+/// `NAME=HOST:PORT` or `NAME=URL`, and perhaps `,pid=NUMBER` behind it.
 fn contender(text: &str) -> Result<Contender, String> {
-    let wrong = || format!("{text:?} is no NAME=HOST:PORT or NAME=HOST:PORT,pid=NUMBER");
+    let wrong =
+        || format!("{text:?} is no NAME=HOST:PORT or NAME=URL, with or without ,pid=NUMBER");
     let (name, rest) =
         text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(wrong)?;
     let (place, pid) = match rest.split_once(",pid=") {
         Some((place, pid)) => (place, Some(pid.parse().map_err(|_| wrong())?)),
         None => (rest, None),
     };
-    let (host, port) = place_of(place, MQTT_PORT).ok_or_else(wrong)?;
-    Ok(Contender { name: name.into(), host, port, pid })
+    let place = if place.contains("://") {
+        Spot::Url(place.into())
+    } else {
+        let (host, port) = place_of(place, MQTT_PORT).ok_or_else(wrong)?;
+        Spot::At(host, port)
+    };
+    Ok(Contender { name: name.into(), place, pid })
 }
 
 /// Carries a plan out with the engine that was asked for.
@@ -348,8 +364,11 @@ mod tests {
     #[test]
     fn a_contender_has_a_name_and_a_place() {
         let contender_of = |name: &str, host: &str, port, pid| {
-            Ok(Contender { name: name.into(), host: host.into(), port, pid })
+            Ok(Contender { name: name.into(), place: Spot::At(host.into(), port), pid })
         };
+        let by_url = Spot::Url("ws://b:1/p".into());
+        let wanted = Contender { name: "a".into(), place: by_url, pid: Some(7) };
+        assert_eq!(contender("a=ws://b:1/p,pid=7"), Ok(wanted));
         assert_eq!(contender("a=b:1"), contender_of("a", "b", 1, None));
         assert_eq!(contender("a=[::1]:1,pid=7"), contender_of("a", "::1", 1, Some(7)));
         assert_eq!(contender("a=b"), contender_of("a", "b", MQTT_PORT, None));

@@ -7,21 +7,27 @@ use clap::{Args, ValueEnum};
 
 use crate::error::Error;
 use crate::require::Requirements;
-use crate::target::{Target, Tls};
+use crate::target::{Target, Tls, Transport};
 
 /// Where the broker is.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Broker")]
 pub struct Where {
-    /// Name or address
+    /// What carries MQTT [default: tcp, or tls where an option for TLS is given]
+    #[arg(short = 'T', long, global = true, value_enum, conflicts_with = "url")]
+    transport: Option<Carrier>,
+    /// Name or address; with --transport unix, the path of the socket
     #[arg(short = 'H', long, global = true, default_value = "127.0.0.1")]
     host: String,
-    /// Port [default: 1883, with TLS 8883]
+    /// Port [default: 1883, tls 8883, ws 8083, wss 8084, quic 14567]
     #[arg(short, long, global = true)]
     port: Option<u16>,
-    /// Everything in one: mqtt://user:password@host:port, or mqtts:// for TLS
+    /// Everything in one: mqtt://user:password@host:port, or mqtts://, ws://, wss://, quic://, unix:///path
     #[arg(long, global = true, value_name = "URL", conflicts_with_all = ["host", "port"])]
     url: Option<String>,
+    /// Path of the WebSocket
+    #[arg(long, global = true, default_value = "/mqtt")]
+    path: String,
     /// User name
     #[arg(short, long, global = true)]
     user: Option<String>,
@@ -52,6 +58,50 @@ pub struct Where {
     /// Process number of the broker on this machine: measures its CPU and memory
     #[arg(long, global = true, value_name = "PID")]
     broker_pid: Option<u32>,
+}
+
+/// What carries MQTT, as the command line names it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+enum Carrier {
+    /// TCP.
+    #[default]
+    Tcp,
+    /// TLS over TCP.
+    Tls,
+    /// WebSocket.
+    Ws,
+    /// WebSocket within TLS.
+    Wss,
+    /// QUIC.
+    Quic,
+    /// A unix socket.
+    Unix,
+}
+
+impl Carrier {
+    fn transport(self) -> Transport {
+        match self {
+            Carrier::Tcp | Carrier::Tls => Transport::Tcp,
+            Carrier::Ws | Carrier::Wss => Transport::WebSocket,
+            Carrier::Quic => Transport::Quic,
+            Carrier::Unix => Transport::Unix,
+        }
+    }
+
+    fn is_secure(self) -> bool {
+        matches!(self, Carrier::Tls | Carrier::Wss | Carrier::Quic)
+    }
+
+    /// The port that such listeners mostly have.
+    fn port(self) -> u16 {
+        match self {
+            Carrier::Tcp | Carrier::Unix => 1883,
+            Carrier::Tls => 8883,
+            Carrier::Ws => 8083,
+            Carrier::Wss => 8084,
+            Carrier::Quic => 14567,
+        }
+    }
 }
 
 /// Where the result goes, and what it must reach.
@@ -99,31 +149,60 @@ impl Where {
             || self.tls_ca.is_some()
             || self.tls_cert.is_some()
             || self.tls_name.is_some();
-        let mut target = Target {
+        let carrier = match self.transport.unwrap_or_default() {
+            Carrier::Tcp if tls => Carrier::Tls,
+            Carrier::Ws if tls => Carrier::Wss,
+            Carrier::Unix if tls => {
+                return Err(Error::Input("a unix socket has no TLS".into()));
+            }
+            carrier => carrier,
+        };
+        let target = Target {
+            transport: carrier.transport(),
             host: self.host.clone(),
-            port: self.port.unwrap_or(if tls { TLS_PORT } else { PORT }),
-            tls: tls.then(|| self.tls_options()),
+            port: self.port.unwrap_or(carrier.port()),
+            path: self.path.clone(),
+            tls: carrier.is_secure().then(|| self.tls_options()),
             user: self.user.clone(),
             password: self.password.clone(),
             pid: self.broker_pid,
             sources: self.source.clone(),
         };
-        if let Some(url) = &self.url {
-            self.read_url(url, &mut target)?;
+        match &self.url {
+            Some(url) => self.at_url(url, target),
+            None => Ok(target),
         }
-        Ok(target)
     }
 
-    fn read_url(&self, url: &str, target: &mut Target) -> Result<(), Error> {
+    /// `target`, but where `url` says otherwise.
+    ///
+    /// # Errors
+    ///
+    /// If it is no URL of a broker.
+    pub fn at_url(&self, url: &str, target: Target) -> Result<Target, Error> {
         let wrong = |why: &str| Error::Input(format!("{url:?}: {why}"));
         let (scheme, rest) =
-            url.split_once("://").ok_or_else(|| wrong("no mqtt:// or mqtts://"))?;
-        match scheme {
-            "mqtt" | "tcp" => {}
-            "mqtts" | "ssl" => target.tls = Some(self.tls_options()),
-            _ => return Err(wrong("only mqtt:// and mqtts:// are spoken")),
+            url.split_once("://").ok_or_else(|| wrong("no mqtt:// or the like"))?;
+        let carrier = match scheme {
+            "mqtt" | "tcp" => Carrier::Tcp,
+            "mqtts" | "ssl" => Carrier::Tls,
+            "ws" => Carrier::Ws,
+            "wss" => Carrier::Wss,
+            "quic" => Carrier::Quic,
+            "unix" => Carrier::Unix,
+            _ => return Err(wrong("only mqtt, mqtts, ws, wss, quic and unix are spoken")),
+        };
+        let tls = carrier.is_secure().then(|| self.tls_options()).or(target.tls.clone());
+        let mut target = Target { transport: carrier.transport(), tls, ..target };
+        if carrier == Carrier::Unix {
+            target.tls = None;
+            target.host = rest.into();
+            return Ok(target);
         }
-        let rest = rest.trim_end_matches('/');
+        let (rest, path) = rest.split_once('/').unwrap_or((rest, ""));
+        if !path.is_empty() {
+            target.path = format!("/{path}");
+        }
         let (login, place) = match rest.rsplit_once('@') {
             Some((login, place)) => (Some(login), place),
             None => (None, rest),
@@ -136,10 +215,13 @@ impl Where {
             target.user = Some(user.into());
             target.password = password.or(target.password.take());
         }
-        let default = if target.tls.is_some() { TLS_PORT } else { PORT };
+        let default = match target.tls {
+            Some(_) if carrier == Carrier::Tcp => Carrier::Tls.port(),
+            _ => carrier.port(),
+        };
         (target.host, target.port) =
             place_of(place, default).ok_or_else(|| wrong("no host:port"))?;
-        Ok(())
+        Ok(target)
     }
 
     fn tls_options(&self) -> Tls {
@@ -167,9 +249,6 @@ pub fn place_of(text: &str, default: u16) -> Option<(String, u16)> {
     let port = port.map_or(Some(default), |port| port.parse().ok())?;
     (!host.is_empty()).then(|| (host.to_string(), port))
 }
-
-const PORT: u16 = 1883;
-const TLS_PORT: u16 = 8883;
 
 #[cfg(test)]
 mod tests {

@@ -1,27 +1,44 @@
 //! Where the broker is, as every thread needs it: the address, where to come from, what to show.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
 
+use super::frames::Frames;
+use super::quic::Gateway;
 use super::socket::Secrets;
 use super::tls;
 use crate::error::Error;
-use crate::target::Target;
+use crate::target::{Target, Transport};
 
 /// Where the broker is.
 #[derive(Clone)]
 pub struct Broker {
     /// As it is shown.
     pub name: String,
-    /// Address and port.
-    pub address: SocketAddr,
+    /// How connections come to it.
+    pub way: Way,
     /// Addresses to connect from, in turn; chosen by the system if there is none.
     pub sources: Vec<IpAddr>,
-    /// How TLS is spoken.
+    /// How TLS is spoken on these.
     pub secrets: Option<Secrets>,
+    /// What asks for a WebSocket, if it is one.
+    pub upgrade: Option<Arc<str>>,
     /// User Name and Password.
     pub user: Option<String>,
     /// Password.
     pub password: Option<String>,
+}
+
+/// How connections come to a broker.
+#[derive(Clone)]
+pub enum Way {
+    /// By TCP.
+    Tcp(SocketAddr),
+    /// By a unix socket.
+    Unix(PathBuf),
+    /// By QUIC.
+    Quic(Arc<Gateway>),
 }
 
 impl Broker {
@@ -31,18 +48,33 @@ impl Broker {
     ///
     /// If its name has no address, or a certificate cannot be read.
     pub fn new(target: &Target, connections: u32) -> Result<Broker, Error> {
-        let address = target.address()?;
+        let secrets = target.tls.as_ref().map(|tls| tls::secrets(tls, &target.host)).transpose()?;
         let mut sources = target.sources.clone();
-        if sources.is_empty() && connections > PORTS && is_first_loopback(address.ip()) {
-            let needed = connections.div_ceil(PORTS).min(200) as u8;
-            sources = (1..=needed).map(|last| IpAddr::from([127, 0, 0, last])).collect();
-        }
-        let secrets = target.tls.as_ref().map(|tls| tls::secrets(tls, &target.host));
+        let way = match (target.transport, &secrets) {
+            (Transport::Unix, _) => Way::Unix(target.host.clone().into()),
+            (Transport::Quic, Some(secrets)) => {
+                Way::Quic(Arc::new(Gateway::start(target.address()?, secrets)?))
+            }
+            (Transport::Quic, None) => {
+                return Err(Error::Input("QUIC is never without TLS".into()));
+            }
+            (Transport::Tcp | Transport::WebSocket, _) => {
+                let address = target.address()?;
+                if sources.is_empty() && connections > PORTS && is_first_loopback(address.ip()) {
+                    let needed = connections.div_ceil(PORTS).min(200) as u8;
+                    sources = (1..=needed).map(|last| IpAddr::from([127, 0, 0, last])).collect();
+                }
+                Way::Tcp(address)
+            }
+        };
+        let is_websocket = target.transport == Transport::WebSocket;
+        let upgrade = is_websocket.then(|| Frames::request(&target.name(), &target.path).into());
         Ok(Broker {
             name: target.name(),
-            address,
             sources,
-            secrets: secrets.transpose()?,
+            secrets: secrets.filter(|_| !matches!(way, Way::Quic(_))),
+            way,
+            upgrade,
             user: target.user.clone(),
             password: target.password.clone(),
         })

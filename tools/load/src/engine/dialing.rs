@@ -145,9 +145,7 @@ impl Worker {
         let number = self.slots[at].number as usize;
         let source = (!sources.is_empty()).then(|| sources[number % sources.len()]);
         self.slots[at].opened_ns = self.now_ns();
-        let secrets = self.broker.secrets.as_ref();
-        let registry = self.poll.registry();
-        match Socket::dial(self.broker.address, source, secrets, registry, Token(at)) {
+        match Socket::dial(&self.broker, source, self.poll.registry(), Token(at)) {
             Ok(socket) => {
                 let slot = &mut self.slots[at];
                 slot.socket = Some(socket);

@@ -4,8 +4,11 @@
 mod book;
 mod broker;
 mod dialing;
+mod frames;
+mod layer;
 mod pace;
 mod publishing;
+mod quic;
 mod shared;
 mod slot;
 mod socket;
@@ -14,6 +17,7 @@ mod summary;
 mod timer;
 mod tls;
 mod typical;
+mod wire;
 mod worker;
 
 use std::sync::Arc;
@@ -36,7 +40,7 @@ use crate::plan::{Length, Plan};
 use crate::process::{self, Used};
 use crate::progress::{Moment, Progress};
 use crate::routes::Routes;
-use crate::target::Target;
+use crate::target::{Target, Transport};
 use crate::verify::Verifier;
 
 /// Carries `plan` out against `target`, and says what it found.
@@ -151,7 +155,8 @@ impl<'p> Commander<'p> {
     ) -> Result<Commander<'p>, Error> {
         let routes = Routes::new(plan)?;
         let broker = Broker::new(target, plan.clients())?;
-        process::allow_open_files(u64::from(plan.clients()) + FILES_BESIDE)?;
+        let each = if target.transport == Transport::Quic { 2 } else { 1 };
+        process::allow_open_files(u64::from(plan.clients()) * each + FILES_BESIDE)?;
         let before = target.pid.map(process::used).transpose()?;
         let threads = plan.threads.max(1);
         let homes = homes(plan, &routes, threads);

@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use sluicemq::auth::edit::set_password;
-use sluicemq::config::{Config, Listener, StoreKind, Tls};
+use sluicemq::config::{Config, Listener, StoreKind, Tls, Transport};
 use sluicemq::run::{HttpListening, Listening};
 use sluicemq::settings::Settings;
 use tempfile::TempDir;
@@ -25,6 +25,8 @@ pub struct Arena {
     pub plain: SocketAddr,
     /// Speaks TLS, with [`Arena::ca`].
     pub tls: SocketAddr,
+    /// Speaks WebSocket, WebSocket within TLS, and QUIC.
+    pub others: [SocketAddr; 3],
     /// Lets in `ann` with the password `secret`.
     pub locked: SocketAddr,
     folder: TempDir,
@@ -63,8 +65,24 @@ impl Arena {
                 .expect("a broker");
         });
         let addresses = ready.recv_timeout(DEADLINE).expect("a broker that serves");
-        let [plain, tls, locked] = addresses[..] else { panic!("three listeners") };
-        Arena { plain, tls, locked, folder }
+        let [plain, tls, ws, wss, quic, locked] = addresses[..] else { panic!("six addresses") };
+        Arena { plain, tls, others: [ws, wss, quic], locked, folder }
+    }
+
+    /// The options that name each transport, and its listener.
+    pub fn ways(&self) -> Vec<String> {
+        let [ws, wss, quic] = self.others;
+        let at = |at: SocketAddr| format!("--host {} --port {}", at.ip(), at.port());
+        let ca = self.ca();
+        let ca = ca.display();
+        vec![
+            format!("--transport tcp {}", at(self.plain)),
+            format!("--transport tls --tls-ca {ca} {}", at(self.tls)),
+            format!("--transport ws {}", at(ws)),
+            format!("--url wss://{wss} --tls-ca {ca}"),
+            format!("--transport quic --tls-ca {ca} {}", at(quic)),
+            format!("--url unix://{}", self.file("mqtt.sock").display()),
+        ]
     }
 }
 
@@ -82,10 +100,17 @@ fn config(folder: &Path) -> Config {
         key: folder.join("server.key"),
         ..Tls::default()
     };
+    let over =
+        |transport, tls: Option<&Tls>| Listener { transport, tls: tls.cloned(), ..listener(true) };
+    let path = folder.join("mqtt.sock").display().to_string();
     let mut config = Config {
         listener: vec![
             listener(true),
-            Listener { tls: Some(tls), ..listener(true) },
+            over(Transport::Tcp, Some(&tls)),
+            over(Transport::WebSocket, None),
+            over(Transport::WebSocket, Some(&tls)),
+            over(Transport::Quic, Some(&tls)),
+            Listener { address: path, ..over(Transport::Unix, None) },
             listener(false),
         ],
         ..Config::default()
@@ -120,6 +145,11 @@ pub fn load(address: SocketAddr, line: &str) -> Finished {
     Running::start(address, line).end()
 }
 
+/// The same where `line` says where the broker is.
+pub fn load_there(line: &str) -> Finished {
+    Running::start_with(&[], line).end()
+}
+
 /// `sluice-load` while it runs; killed when dropped.
 pub struct Running {
     child: Child,
@@ -132,8 +162,12 @@ impl Running {
     /// Starts it.
     pub fn start(address: SocketAddr, line: &str) -> Running {
         let (host, port) = (address.ip().to_string(), address.port().to_string());
+        Running::start_with(&["--host", &host, "--port", &port], line)
+    }
+
+    fn start_with(place: &[&str], line: &str) -> Running {
         let mut child = Command::new(env!("CARGO_BIN_EXE_sluice-load"))
-            .args(["--host", &host, "--port", &port])
+            .args(place)
             .args(line.split_whitespace())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -25,13 +25,13 @@ use tokio::time::Instant;
 use self::publishing::Sender;
 use self::wire::{Ended, Events, Handle, Happened, Login};
 use super::book::Book;
-use super::broker::Broker;
+use super::broker::{Broker, Way};
 use super::shared::{Campaign, Command, Connecting, Shared};
 use crate::client::Told;
 use crate::error::Error;
 use crate::measure::SLICE_NS;
 use crate::plan::{Plan, Step};
-use crate::target::Target;
+use crate::target::{Target, Transport};
 use crate::verify::Receiver;
 use crate::window::Sent;
 
@@ -55,6 +55,8 @@ pub fn check(plan: &Plan, target: &Target) -> Result<(), Error> {
     let groups = plan.groups.iter().any(|group| group.persistent || group.stalls);
     let wrong = if target.tls.is_some() {
         "it is used without TLS, because its TLS depends on versions with known weaknesses"
+    } else if target.transport != Transport::Tcp {
+        "it is used over TCP"
     } else if !steps || groups {
         "it does what is made of publishers and subscribers, such as pair, fanout, fanin and shared"
     } else if !target.sources.is_empty() {
@@ -220,7 +222,8 @@ impl Guests {
         let member = self.plan.member(slot.number);
         let client_id = self.plan.client_id(&member);
         let permit = self.dialing.acquire().await;
-        let host = match self.broker.address.ip() {
+        let Way::Tcp(address) = self.broker.way else { panic!("checked to be TCP") };
+        let host = match address.ip() {
             IpAddr::V4(address) => address.to_string(),
             IpAddr::V6(address) => format!("[{address}]"),
         };
@@ -228,7 +231,7 @@ impl Guests {
         let password = self.broker.password.as_deref();
         let login = Login {
             host: &host,
-            port: self.broker.address.port(),
+            port: address.port(),
             client_id: &client_id,
             credentials: user.map(|user| (user, password.unwrap_or_default())),
         };

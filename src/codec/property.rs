@@ -445,6 +445,13 @@ pub fn put_user_property(block: &mut Vec<u8>, name: &str, value: &str) {
     block.field(if fits(value) { value.as_bytes() } else { b"" });
 }
 
+/// Appends a Content Type to `block`, as [`put_user_property`] does.
+pub fn put_content_type(block: &mut Vec<u8>, content_type: &str) {
+    let fits = content_type.len() <= usize::from(u16::MAX);
+    block.push(Property::ContentType as u8);
+    block.field(if fits { content_type.as_bytes() } else { b"" });
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

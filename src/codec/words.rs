@@ -16,6 +16,17 @@ pub enum Version {
     V5,
 }
 
+impl Version {
+    /// The number of the standard.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Version::V31 => "3.1",
+            Version::V311 => "3.1.1",
+            Version::V5 => "5",
+        }
+    }
+}
+
 /// Quality of service.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[repr(u8)]

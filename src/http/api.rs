@@ -6,17 +6,26 @@
 //! `#[utoipa::path]`, and a function `part`; and its line in [`parts`].
 //! `UPDATE=1 cargo test --test openapi` writes `docs/openapi.json`.
 
+mod asking;
+mod clients;
 mod config;
 mod feeds;
+mod groups;
 mod history;
 mod ledger;
 mod listeners;
 mod log;
 mod overload;
+mod publish;
+mod queue;
+mod receivers;
 mod recent_losses;
 mod reload;
+mod retained;
 mod status;
 mod store;
+mod subscriptions;
+mod why;
 
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
@@ -41,17 +50,25 @@ pub(crate) struct ApiPart {
 fn parts() -> Vec<ApiPart> {
     vec![
         // One line each, in alphabetical order.
+        clients::part(),
         config::part(),
         feeds::part(),
+        groups::part(),
         history::part(),
         ledger::part(),
         listeners::part(),
         log::part(),
         overload::part(),
+        publish::part(),
+        queue::part(),
+        receivers::part(),
         recent_losses::part(),
         reload::part(),
+        retained::part(),
         status::part(),
         store::part(),
+        subscriptions::part(),
+        why::part(),
     ]
 }
 

@@ -67,6 +67,11 @@ impl Caller {
         self.token.rights()
     }
 
+    /// The name of its token.
+    pub fn name(&self) -> &str {
+        self.token.name()
+    }
+
     /// To be called before payloads are shown: only an operator may see them, and the log says so.
     ///
     /// # Errors

@@ -49,6 +49,11 @@ impl HttpProblem {
         HttpProblem::new(StatusCode::NOT_FOUND, detail)
     }
 
+    /// Whether it is that what it is about is not there.
+    pub fn is_not_found(&self) -> bool {
+        self.status == StatusCode::NOT_FOUND.as_u16()
+    }
+
     /// 409: what it is about is in no state for it.
     pub fn conflict(detail: impl Into<String>) -> HttpProblem {
         HttpProblem::new(StatusCode::CONFLICT, detail)

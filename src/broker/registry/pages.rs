@@ -1,5 +1,6 @@
 //! Looking at Sessions: one, all, or a page of them.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::Registry;
@@ -15,6 +16,20 @@ use crate::message::{ClientId, GroupId};
 pub struct PageStart {
     layout: u64,
     bucket: usize,
+}
+
+impl PageStart {
+    /// Reads what it says of itself.
+    pub fn parse(text: &str) -> Option<PageStart> {
+        let (layout, bucket) = text.split_once('.')?;
+        Some(PageStart { layout: layout.parse().ok()?, bucket: bucket.parse().ok()? })
+    }
+}
+
+impl fmt::Display for PageStart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.layout, self.bucket)
+    }
 }
 
 /// Places in the table that are looked at for each client of a page.

@@ -228,7 +228,7 @@ impl Broker {
     }
 
     /// What the moving averages are of, in their order.
-    pub(in crate::broker) fn load_counts(&self) -> [u64; LOADS.len()] {
+    pub(in crate::broker) fn load_counts(&self) -> [u64; LOAD_COUNT] {
         let metrics = &self.0.metrics;
         let sum = |counter| metrics.sum(counter);
         [
@@ -362,8 +362,11 @@ fn drops_of(mailbox: &Mailbox) -> Vec<(Loss, u64)> {
     drops.map(|loss| (loss, lost(loss))).filter(|(_, copies)| *copies > 0).collect()
 }
 
+/// How many moving averages there are. Not `LOADS.len()` in types: the optimiser looks at the rows to say that, and at
+/// the types to look at the rows.
+const LOAD_COUNT: usize = 9;
 /// What moving averages are of.
-const LOADS: [&Metric; 9] = [
+const LOADS: [&Metric; LOAD_COUNT] = [
     &LOAD_MESSAGES_RECEIVED,
     &LOAD_MESSAGES_SENT,
     &LOAD_DROPPED,
@@ -379,7 +382,7 @@ const LOADS: [&Metric; 9] = [
 const OVERLOAD: [&Metric; 8] = [&LEVEL, &CAP, &CAUSE, &LAG, &MEMORY, &COMMIT, &QUEUED, &UNWRITTEN];
 
 /// Moving averages of what a broker counts.
-pub(in crate::broker) type BrokerLoads = Loads<{ LOADS.len() }>;
+pub(in crate::broker) type BrokerLoads = Loads<LOAD_COUNT>;
 
 /// The row of a cause of overload.
 fn of_cause(cause: Cause) -> &'static Metric {

@@ -40,9 +40,16 @@ const NOW: Time = Time::from_secs(1_000);
 fn schedules(test: impl Fn() + Send + Sync + 'static) {
     let test = Arc::new(test);
     let again = test.clone();
-    shuttle::check_random(move || test(), ROUNDS);
-    shuttle::check_pct(move || again(), ROUNDS, 3);
+    let mut config = shuttle::Config::new();
+    config.stack_size = STACK;
+    let random = shuttle::scheduler::RandomScheduler::new(ROUNDS);
+    shuttle::Runner::new(random, config.clone()).run(move || test());
+    let few = shuttle::scheduler::PctScheduler::new(3, ROUNDS);
+    shuttle::Runner::new(few, config).run(move || again());
 }
+
+/// Bytes of the stack of each thread: a broker is made on it, which takes most without optimisation.
+const STACK: usize = 512 * 1024;
 
 const ROUNDS: usize = 1_500;
 

@@ -11,7 +11,11 @@ use crate::broker::overload::SHED;
 
 /// Both.
 pub fn routes() -> Router<Site> {
-    Router::new().route("/healthz", get(async || "ok\n")).route("/readyz", get(readyz))
+    Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz))
+}
+
+async fn healthz() -> &'static str {
+    "ok\n"
 }
 
 async fn readyz(State(site): State<Site>) -> (StatusCode, String) {

@@ -3,7 +3,7 @@
 //! # To add a resource
 //!
 //! A file beside `api/status.rs`, with its data as `Serialize` and `ToSchema`, a handler with its
-//! `#[utoipa::path]`, and a function `part`; and its line in [`parts`].
+//! `#[utoipa::path]`, and a function `part`; and its line in `parts`.
 //! `UPDATE=1 cargo test --test openapi` writes `docs/openapi.json`.
 
 mod asking;

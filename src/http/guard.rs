@@ -4,7 +4,7 @@
 //! - `Host` must be an IP address, `localhost`, or one of `http.hosts`. A page of another site that has its own name
 //!   lead here (DNS rebinding) sends that name.
 //! - `Origin`, which browsers send, must be where the page itself comes from, or one of `http.origins`.
-//! - A bearer token is wanted for every path but those of [`is_open`]. A method that changes something wants an
+//! - A bearer token is wanted for every path but those of `is_open`. A method that changes something wants an
 //!   operator's; a handler that shows payloads asks for one with [`Caller::shows_payloads`].
 
 use std::net::{IpAddr, SocketAddr};

@@ -21,6 +21,8 @@ pub struct Target {
     pub plain: SocketAddr,
     /// Listener with TLS.
     pub tls: SocketAddr,
+    /// Listener of HTTP.
+    pub http: SocketAddr,
     /// Where `ca.pem` is.
     pub folder: PathBuf,
     /// Little of everything.
@@ -165,6 +167,11 @@ impl Attacker {
     /// A connection to the listener with TLS.
     pub fn dial_tls(&self) -> io::Result<TcpStream> {
         TcpStream::connect(self.target.tls).and_then(ready)
+    }
+
+    /// A connection to the listener of HTTP.
+    pub fn dial_http(&self) -> io::Result<TcpStream> {
+        TcpStream::connect(self.target.http).and_then(ready)
     }
 
     /// A connection from one of some sixteen million addresses.

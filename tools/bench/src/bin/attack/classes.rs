@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::attacker::Act;
-use crate::{Outcome, hoards, opening, tls, topics};
+use crate::{Outcome, hoards, http, opening, tls, topics};
 
 /// One way to attack.
 pub struct Class {
@@ -137,6 +137,12 @@ pub const CLASSES: &[Class] = &[
         "QoS 1 to 100 Sessions whose clients are away").with(Logins::Strangers),
     Class::new("unfinished-publish", "connections", hoards::unfinished_publish,
         "600 PUBLISHes of 1 MB without the last byte"),
+    Class::new("http-flood", "requests", http::requests,
+        "the status over HTTP, 3,200 requests at once on 100 connections"),
+    Class::new("http-strangers", "requests", http::strangers,
+        "requests over HTTP without a token, each on a connection of its own"),
+    Class::new("feed-not-read", "PUBLISHes", http::feed_not_read,
+        "32 traces of all messages, not read, while 1 KiB messages come"),
 ];
 
 /// What is parked before a start; the start itself is measured by `start.rs`.

@@ -159,7 +159,7 @@ fn receivers(attacker: &Attacker, qos: QoS) -> Vec<Client<'_>> {
 }
 
 /// Messages of `len` bytes to all receivers.
-fn flood(attacker: &Attacker, qos: QoS, len: usize) -> io::Result<()> {
+pub fn flood(attacker: &Attacker, qos: QoS, len: usize) -> io::Result<()> {
     let payload = vec![b'x'; len];
     let open = |number| Client::named(attacker, &format!("publisher{number}"));
     attacker.again(4, open, |client, number| {

@@ -9,6 +9,7 @@ mod classes;
 mod client;
 mod healthy;
 mod hoards;
+mod http;
 mod opening;
 mod report;
 mod round;
@@ -67,8 +68,8 @@ struct Options {
     /// Folder of the certificates, and of what is attacked.
     #[arg(long, hide = true, default_value = ".")]
     folder: PathBuf,
-    /// Address of the listener without TLS, and of the one with it.
-    #[arg(long, hide = true, num_args = 2)]
+    /// Address of the listener without TLS, of the one with it, and of the one of HTTP.
+    #[arg(long, hide = true, num_args = 3)]
     at: Vec<std::net::SocketAddr>,
     /// The attacker's processor.
     #[arg(long, hide = true, default_value_t = 0)]
@@ -115,8 +116,8 @@ fn run(options: &Options) -> Outcome<bool> {
 fn strike(options: &Options, part: Part) -> Outcome<bool> {
     pin(options.on)?;
     let class = Class::named(options.classes.first().ok_or("no class")?)?;
-    let [plain, tls] = options.at[..] else { return Err("two addresses".into()) };
-    let target = Target { plain, tls, folder: options.folder.clone(), small: options.small };
+    let [plain, tls, http] = options.at[..] else { return Err("three addresses".into()) };
+    let target = Target { plain, tls, http, folder: options.folder.clone(), small: options.small };
     match part {
         Part::Prepare => class.prepare.map_or(Ok(()), |act| act(&Attacker::patient(target)))?,
         _ => attacker::strike(target, class.act, Duration::from_secs_f64(options.seconds))?,

@@ -128,7 +128,8 @@ impl<'a> Rounds<'a> {
         command.args(["--part", part, "--folder"]).arg(self.common.path());
         command.args(["--seconds", &self.options.seconds.to_string()]);
         command.args(["--on", &self.processor.to_string()]);
-        command.args(["--at", &victim.plain.to_string(), &victim.tls.to_string()]);
+        let at = [victim.plain, victim.tls, victim.http].map(|at| at.to_string());
+        command.arg("--at").args(at);
         if self.options.small {
             command.arg("--small");
         }

@@ -15,20 +15,22 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use crate::Outcome;
+use crate::{Outcome, http};
 
 /// Longest packet of which more than the front is looked at; and longest front.
 const LONG: usize = 128 * 1024;
 
-/// Serves on two free ports, the second with the certificate in `folder`, and prints where.
+/// Serves on three free ports, the second with the certificate in `folder`, the third HTTP, and prints where.
 pub fn serve(folder: &Path) -> Outcome<()> {
     let acceptor = acceptor(folder)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let (plain, tls) = (listen()?, listen()?);
-        let [a, b] = [plain.local_addr()?, tls.local_addr()?].map(|at| at.to_string());
-        println!("{}", json!({ "listeners": [{ "address": a }, { "address": b }] }));
+        let (plain, tls, http) = (listen()?, listen()?, listen()?);
+        let [a, b, c] = [plain.local_addr()?, tls.local_addr()?, http.local_addr()?];
+        let [a, b, c] = [a, b, c].map(|at| json!({ "address": at.to_string() }));
+        println!("{}", json!({ "listeners": [a, b], "http": c }));
         tokio::join!(
+            accept(http, http::answer),
             accept(plain, answer),
             accept(tls, |stream| {
                 let shaking = acceptor.accept(stream);

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::Outcome;
 use crate::classes::Class;
+use crate::http::HTTP;
 
 /// The healthy client's name and password.
 pub const USER: &str = "healthy";
@@ -25,6 +26,7 @@ pub struct Victim {
     folder: TempDir,
     pub plain: SocketAddr,
     pub tls: SocketAddr,
+    pub http: SocketAddr,
 }
 
 impl Victim {
@@ -41,7 +43,7 @@ impl Victim {
         let pair =
             format!("certificate = '{0}/server.pem'\nkey = '{0}/server.key'", common.display());
         let tls = format!("{listener}\n{at}\n{listeners}\n[listener.tls]\n{pair}");
-        let config = format!("{listener}\n{at}\n{listeners}\n{tls}\n{rest}");
+        let config = format!("{listener}\n{at}\n{listeners}\n{tls}\n{rest}\n{HTTP}");
         fs::write(folder.path().join("sluice.toml"), config)?;
         let mut command = Command::new(program);
         command.arg("--config").arg(folder.path().join("sluice.toml"));
@@ -78,11 +80,12 @@ impl Victim {
                 break ready;
             }
         };
-        let at = |place: usize| -> Outcome<SocketAddr> {
-            let address = ready["listeners"][place]["address"].as_str();
+        let at = |place: &str| -> Outcome<SocketAddr> {
+            let address = ready.pointer(place).and_then(Value::as_str);
             Ok(address.ok_or("no address")?.parse()?)
         };
-        Ok(Victim { process, _said: said, folder, plain: at(0)?, tls: at(1)? })
+        let [plain, tls] = [at("/listeners/0/address")?, at("/listeners/1/address")?];
+        Ok(Victim { process, _said: said, folder, plain, tls, http: at("/http/address")? })
     }
 
     /// CPU of all its threads so far.

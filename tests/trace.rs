@@ -263,6 +263,26 @@ fn the_journey_to_a_connected_receiver_ends_with_its_acknowledgement() {
 }
 
 #[test]
+fn a_journey_begins_with_the_payload_where_that_is_asked_for_and_no_receiver_is_needed() {
+    let mut town = Town::new("");
+    let publisher = town.client("p");
+    let of = of_filter(&town, "t");
+    let filter = TopicFilter::parse("t", &TopicLimits { bytes_max: 9, levels_max: 9 });
+    let shows = TraceOrder { payload_max: 4, ..order(TraceOf::Filter(filter.expect("a filter"))) };
+    let shows = town.broker.trace(shows, 9).expect("there is room");
+    town.publish(publisher, "t", "1234", QoS::AtMostOnce);
+    town.publish(publisher, "t", "12345", QoS::AtMostOnce);
+    assert_eq!(
+        journey(&shows),
+        [
+            "1 published client_id=p qos=0 receivers=0 payload_base64=1234",
+            "2 published client_id=p qos=0 receivers=0 payload_base64=1234 payload_is_cut=true",
+        ]
+    );
+    assert_eq!(journey(&of)[0], "1 published client_id=p qos=0 receivers=0");
+}
+
+#[test]
 fn the_journey_to_an_absent_receiver_goes_on_when_it_is_back_and_again() {
     let mut town = Town::new("");
     let receiver = town.arrive(&connect("r", true, 3600), "test");
@@ -417,7 +437,8 @@ fn bytes_of_a_queue_are_bounded_too() {
         town.publish(publisher, "t", &"x".repeat(100_000), QoS::AtMostOnce);
     }
     let taken = trace.take();
-    let bytes: usize = packets(&taken.events).iter().map(String::len).sum();
+    let shown = packets(&taken.events).into_iter().chain(stages(&taken.events));
+    let bytes: usize = shown.map(|line| line.len()).sum();
     assert!((900_000..1_048_576).contains(&bytes), "{bytes}");
     assert!(taken.missed > 35, "{}", taken.missed);
 }

@@ -56,7 +56,7 @@ impl Broker {
         let now = record.received();
         let mut fields = published(record.draft(), publisher, packet_id);
         fields.push(("receivers".into(), TraceValue::Number(matches.len() as u64)));
-        set.tell_of_many(&followed, "published", is_receiver, (fields, now));
+        set.tell_published(&followed, record.draft().payload, is_receiver, (fields, now));
         for found in matches.iter().take(ROUTED_MAX) {
             let (client, mut more) = whom(found.receiver(), &found.mailbox().owner().name());
             more.push(("qos".into(), (found.qos().min(record.draft().qos) as u8).into()));

@@ -229,18 +229,21 @@ impl TraceSet {
         self.traces.iter().any(follows)
     }
 
-    /// The same as [`TraceSet::tell`] where the receivers are many: a trace of one of them is told too.
-    pub fn tell_of_many(
+    /// Tells the traces that follow a message, or one of its receivers, that it is published, with its payload if
+    /// they show it.
+    pub fn tell_published(
         &self,
         followed: &Followed,
-        stage: &'static str,
+        payload: &[u8],
         is_receiver: impl Fn(&str) -> bool,
         (more, now): (TraceRecord, Time),
     ) {
         let (topic, publisher) = (TopicName::trusted(&followed.topic), &*followed.publisher);
         for trace in self.traces.iter().filter(|t| t.follows_one_of(topic, publisher, &is_receiver))
         {
-            trace.push(told(followed, (stage, None), more.clone(), now));
+            let mut event = told(followed, ("published", None), more.clone(), now);
+            put_payload(payload, trace.order.payload_max, &mut event.fields);
+            trace.push(event);
         }
     }
 }

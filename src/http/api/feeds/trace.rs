@@ -75,7 +75,8 @@ struct TraceFeed {
 ///   `direction` `in` (from the client) or `out`, the packet's name, and its fields by name; never a password or
 ///   authentication data.
 /// - `journey`: `{time, message, topic, stage, ...}`: a stage of a message, which `message` numbers. `published` has
-///   `client_id` (its publisher), `packet_id`, `qos`, `retain`, `payload_bytes`, and `receivers` if it came in; `routed`
+///   `client_id` (its publisher), `packet_id`, `qos`, `retain`, `payload_bytes`, and if it came in `receivers` and the
+///   payload; `routed`
 ///   and `queued` have the receiver's `client_id` or the `group`; `sent` has `client_id`, `packet_id`, `qos`, `dup`;
 ///   `acknowledged` has `client_id`, `packet_id`, `by` (the packet's name), `reason_code`, `reason`; `lost` has the
 ///   `client_id` or `group`, and the `reason` of the ledger, or why its publisher was refused.

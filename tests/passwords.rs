@@ -1,19 +1,18 @@
 //! Password files are the same to us and to `mosquitto_passwd`, and to mosquitto itself.
 
 mod installed;
+mod terminal;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, tcgetattr};
 use sluicemq::auth::PasswordFile;
+use terminal::Terminal;
 
 fn mosquitto_passwd(arguments: &[&str], file: &Path, rest: &[&str]) {
     let output = Command::new("mosquitto_passwd")
@@ -241,30 +240,24 @@ fn a_list_of_users_is_set_at_once_and_listed() {
 fn a_signal_at_the_prompt_ends_the_command_and_gives_the_terminal_its_echo_back() {
     let dir = tempfile::tempdir().unwrap();
     for signal in [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT] {
-        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&ours).unwrap();
-        unlockpt(&ours).unwrap();
-        let name = ptsname(&ours, Vec::new()).unwrap();
-        let name = Path::new(std::ffi::OsStr::from_bytes(name.as_bytes()));
-        let terminal = fs::OpenOptions::new().read(true).write(true).open(name).unwrap();
-        let echoes = || tcgetattr(&terminal).unwrap().local_modes.contains(LocalModes::ECHO);
-        assert!(echoes());
+        let terminal = Terminal::open(80, 24);
+        assert!(terminal.is_as_usual());
         let mut child = Command::new(env!("CARGO_BIN_EXE_sluice"))
             .arg("passwd")
             .arg(dir.path().join("passwords"))
             .arg("ann")
-            .stdin(terminal.try_clone().unwrap())
+            .stdin(terminal.theirs())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let mut prompt = [0; 10];
         child.stderr.take().unwrap().read_exact(&mut prompt).unwrap();
         assert_eq!(&prompt, b"password: ");
-        assert!(!echoes());
+        assert!(!terminal.is_as_usual());
         kill_process(Pid::from_child(&child), signal).unwrap();
         let status = child.wait().unwrap();
         assert_eq!(status.signal(), Some(signal.as_raw()));
-        assert!(echoes(), "{signal:?}");
+        assert!(terminal.is_as_usual(), "{signal:?}");
     }
     assert!(!dir.path().join("passwords").exists());
 }

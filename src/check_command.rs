@@ -120,7 +120,7 @@ fn choose<'a>(config: &'a Config, name: Option<&str>) -> Result<&'a Listener, St
 }
 
 /// Where a listener on all addresses can be reached.
-fn reachable(address: SocketAddr) -> SocketAddr {
+pub fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

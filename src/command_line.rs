@@ -1,5 +1,8 @@
 //! The command line of `sluice`: commands and options, without what they do.
 
+#[path = "command_line/ctl.rs"] // Also where tools/package reads this file.
+pub mod ctl;
+
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -65,6 +68,14 @@ pub enum Command {
     },
     /// Print the effective configuration and where each value came from.
     Config,
+    /// Ask a running broker, over its HTTP listener: look at clients, queues and losses, change what can be changed.
+    #[command(after_help = ctl::AFTER_HELP)]
+    Ctl {
+        #[command(flatten)]
+        options: ctl::CtlOptions,
+        #[command(subcommand)]
+        command: ctl::CtlCommand,
+    },
     /// Make a CA, a server certificate and a client certificate.
     Certs {
         /// Directory for the files. An existing CA is used; no file is overwritten.
@@ -310,10 +321,15 @@ impl Layers {
 
     /// Reads the layers, in their order: files, environment, `--set`.
     pub fn load(&self) -> Result<Settings, settings::SettingsError> {
+        self.load_with(&self.configs)
+    }
+
+    /// The same with other files than those of the command line.
+    pub fn load_with(&self, files: &[PathBuf]) -> Result<Settings, settings::SettingsError> {
         let env = std::env::vars_os().map(|(name, value)| {
             (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
         });
-        settings::load(&self.configs, env, &self.sets)
+        settings::load(files, env, &self.sets)
     }
 
     /// `log.format`, as far as it can be told from layers that may hold mistakes.

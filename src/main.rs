@@ -5,6 +5,8 @@
 mod acl_command;
 mod check_command;
 mod command_line;
+mod ctl;
+mod ctl_command;
 mod import_command;
 mod password;
 mod store_command;
@@ -60,6 +62,9 @@ fn carry_out(cli: &Cli, signals: Signals) -> ExitCode {
         Some(Command::Config) => cli.layers.load().map_err(Into::into).map(|settings| {
             console::print(settings.show());
         }),
+        Some(Command::Ctl { options, command }) => {
+            return ctl_command::run(&cli.layers, options, command, &signals);
+        }
         Some(Command::Certs { out, names, client }) => make_certs(out, names, client),
         Some(Command::Store { command }) => {
             let done = store_section(&cli.layers)

@@ -61,6 +61,8 @@ const FLOORS: &[(&str, u8)] = &[
     ("acl_command", 5),
     ("command_line", 5),
     ("check_command", 5),
+    ("ctl", 5),
+    ("ctl_command", 5),
     ("import_command", 5),
     ("password", 5),
     ("store_command", 5),

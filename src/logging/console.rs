@@ -5,6 +5,7 @@
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use tracing::Level;
@@ -15,6 +16,8 @@ use crate::config::LogFormat;
 
 /// Why standard output could not be written first.
 static UNSAID: Mutex<Option<io::Error>> = Mutex::new(None);
+/// Nothing more can be printed on standard output.
+static OVER: AtomicBool = AtomicBool::new(false);
 
 /// Prints a line on standard output.
 pub fn say(line: impl Display) {
@@ -23,14 +26,24 @@ pub fn say(line: impl Display) {
 
 /// Prints a text on standard output.
 pub fn print(text: impl Display) {
-    let mut out = io::stdout().lock();
     // One write, so that what is printed at once comes at once.
-    let written = out.write_all(text.to_string().as_bytes()).and_then(|()| out.flush());
-    if let Err(error) = written
-        && error.kind() != io::ErrorKind::BrokenPipe
-    {
+    print_bytes(text.to_string().as_bytes());
+}
+
+/// Prints bytes on standard output, as they are.
+pub fn print_bytes(bytes: &[u8]) {
+    let mut out = io::stdout().lock();
+    let written = out.write_all(bytes).and_then(|()| out.flush());
+    let Err(error) = written else { return };
+    OVER.store(true, Ordering::Relaxed);
+    if error.kind() != io::ErrorKind::BrokenPipe {
         UNSAID.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
     }
+}
+
+/// Whether standard output has refused something: there is no use in printing more.
+pub fn is_over() -> bool {
+    OVER.load(Ordering::Relaxed)
 }
 
 /// Why something could not be printed on standard output, if so. A reader that has gone is no reason.

@@ -76,9 +76,15 @@ mod tests {
         for name in ["man/sluice.1", "bash/sluice", "zsh/_sluice", "fish/sluice.fish"] {
             assert!(made(name), "{name}");
         }
-        for command in command_line::Cli::command().get_subcommands() {
-            let page = format!("man/sluice-{}.1", command.get_name());
-            assert!(made(&page), "{page}");
+        pages(&command_line::Cli::command(), "sluice", &made);
+    }
+
+    /// A page for each command, and for those of these.
+    fn pages(command: &Command, before: &str, made: &dyn Fn(&str) -> bool) {
+        for command in command.get_subcommands() {
+            let name = format!("{before}-{}", command.get_name());
+            assert!(made(&format!("man/{name}.1")), "{name}");
+            pages(command, &name, made);
         }
     }
 }

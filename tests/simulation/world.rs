@@ -177,8 +177,8 @@ impl World {
             (70..=73, _) => self.change_room(),
             (74..=77, _) => self.press(),
             (78..=79, _) => self.reload(),
-            // What it was to get the oracle has foretold.
-            (80, _) if !self.plan.exact => self.purge(client),
+            // Not where it is foretold, or demanded after a crash, what each client gets.
+            (80, _) if !self.plan.exact && self.disk.is_none() => self.purge(client),
             (60..=69, _) => {
                 let batches = self.random.below(5);
                 if let Some(store) = &self.store {

@@ -2,20 +2,25 @@
 
 mod asking;
 mod process;
+mod terminal;
 mod wire;
 
 use std::fs;
 use std::net::{TcpListener, ToSocketAddrs};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use asking::{HTTP, HttpClient, VIEWER};
-use process::{Sluice, new_folder, program};
+use process::{Process, Sluice, new_folder, program};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use sluicemq::codec::Version;
-use wire::Client;
+use sluicemq::codec::{Connect, Packet, Publish, QoS, Reason, Version};
+use terminal::Terminal;
+use wire::{Client, connect, message};
 
 /// What a command has said.
 struct Said {
@@ -63,9 +68,14 @@ fn ctl_in(folder: &Path) -> Command {
 
 /// The same for `broker`, as its operator.
 fn ctl(broker: &Sluice, arguments: &[&str]) -> Command {
-    let mut command = ctl_in(broker.file("").as_path());
     let url = format!("http://{}", HttpClient::of(broker).address);
-    command.args(["--token-file", "token", "--url", &url]).args(arguments);
+    ctl_at(&broker.file(""), &url, arguments)
+}
+
+/// The same for the broker at `url` with its files in `folder`.
+fn ctl_at(folder: &Path, url: &str, arguments: &[&str]) -> Command {
+    let mut command = ctl_in(folder);
+    command.args(["--token-file", "token", "--url", url]).args(arguments);
     command
 }
 
@@ -278,7 +288,7 @@ fn what_answers_and_is_no_broker_is_said_to_be_none() {
     let folder = new_folder();
     let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let other = format!("http://{}", socket.local_addr().expect("an address"));
-    let serving = std::thread::spawn(move || {
+    let serving = thread::spawn(move || {
         use std::io::{Read, Write};
         for answer in [
             "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
@@ -319,4 +329,236 @@ fn through_tls_the_certificate_must_be_trusted() {
     let address = format!("https://127.0.0.1:{port}");
     refused(at(address).args(["--ca", "certs/ca.pem"]), 3, &["the name in the certificate"]);
     refused(&mut at(format!("http://localhost:{port}")), 3, &["is it https there?"]);
+}
+
+/// A broker with a client that is connected, one that is away with two messages in its queue, a group, and retained
+/// messages.
+fn house() -> (Sluice, Client) {
+    let broker = Sluice::start(HTTP);
+    let at = broker.address("tcp");
+    let connect =
+        Connect { clean_start: false, session_expiry: 3600, ..connect(Version::V5, "away") };
+    let mut away = Client::connect_with(at, &connect);
+    away.subscribe(&["jobs/#", "$share/workers/parts"], QoS::AtLeastOnce);
+    away.goodbye();
+    let mut lamp = Client::connect(at, Version::V5, "lamp");
+    lamp.subscribe(&["state/+"], QoS::AtLeastOnce);
+    for topic in ["jobs/1", "jobs/2"] {
+        assert_eq!(lamp.publish(topic, b"saw"), Reason::Success);
+    }
+    for (topic, payload) in [("kept/a", "on"), ("kept/b", "off\u{1b}[2J")] {
+        lamp.send(&Packet::Publish(Publish { retain: true, ..message(topic, payload.as_bytes()) }));
+    }
+    lamp.ping();
+    (broker, lamp)
+}
+
+#[test]
+fn what_there_is_is_listed_and_shown_in_full() {
+    let (broker, _lamp) = house();
+    for (arguments, wanted, at, value) in [
+        (vec!["clients"], vec!["CLIENT ID", "away ", "lamp "], "/items/1/client_id", json!("lamp")),
+        (vec!["clients", "am"], vec!["lamp"], "/total", json!(1)),
+        (vec!["clients", "--connected=false"], vec!["away"], "/items/0/connected", json!(false)),
+        (
+            vec!["clients", "--sort", "queue_messages", "--descending", "-n", "1"],
+            vec!["away", "(1 of 2; more with --limit NUMBER)"],
+            "/items/0/queue_messages",
+            json!(2),
+        ),
+        (vec!["clients", "nothing"], vec!["there is no such client"], "/items", json!([])),
+        (
+            vec!["client", "away"],
+            vec!["\nconnected ", "subscriptions:\n", "jobs/#"],
+            "/client_id",
+            json!("away"),
+        ),
+        (
+            vec!["queue", "show", "away"],
+            vec!["TOPIC", "jobs/1", "jobs/2"],
+            "/items/1/topic",
+            json!("jobs/2"),
+        ),
+        (
+            vec!["queue", "show", "away", "--payload"],
+            vec!["saw"],
+            "/items/0/payload_base64",
+            json!("c2F3"),
+        ),
+        (
+            vec!["subscriptions", "--client", "lamp"],
+            vec!["state/+"],
+            "/items/0/client_id",
+            json!("lamp"),
+        ),
+        (vec!["groups"], vec!["workers", "parts", "away"], "/items/0/members/0", json!("away")),
+        (
+            vec!["receivers", "state/x"],
+            vec!["lamp", "state/+", "yes"],
+            "/items/0/client_id",
+            json!("lamp"),
+        ),
+        (vec!["receivers", "nowhere"], vec!["nothing would get it"], "/items", json!([])),
+        (vec!["retained", "list"], vec!["kept/a", "2 B"], "/items/0/topic", json!("kept/a")),
+        (
+            vec!["retained", "list", "kept/+", "--payload"],
+            vec!["off\\u{1b}[2J"],
+            "/items/0/payload_base64",
+            json!("b24="),
+        ),
+        (vec!["ledger"], vec!["nothing was lost"], "/reasons/0/count", json!(0)),
+        (vec!["ledger", "--recent"], vec!["nothing was lost lately"], "/items", json!([])),
+    ] {
+        let text = done(&broker, &arguments);
+        for wanted in wanted {
+            assert!(text.contains(wanted), "{arguments:?}: {wanted:?} is not in\n{text}");
+        }
+        let document = json(&broker, &arguments);
+        if !at.is_empty() {
+            assert_eq!(document.pointer(at), Some(&value), "{arguments:?}: {document}");
+        }
+    }
+    for nothing in
+        [vec!["client", "nothing"], vec!["queue", "show", "nothing"], vec!["kick", "away"]]
+    {
+        refused(&mut ctl(&broker, &nothing), 1, &[nothing[nothing.len() - 1]]);
+    }
+}
+
+#[test]
+fn what_can_be_changed_is_changed() {
+    let (broker, mut lamp) = house();
+    let text = done(&broker, &["queue", "purge", "away"]);
+    assert_eq!(text, "2 messages deleted from the queue\n");
+    assert!(done(&broker, &["queue", "show", "away"]).contains("nothing waits"));
+    let ledger = done(&broker, &["ledger"]);
+    assert!(ledger.starts_with("lost:\n         2  "), "{ledger}");
+    assert_eq!(json(&broker, &["ledger", "--client", "away"])["items"][0]["topic"], "jobs/2");
+
+    // As it is, for this is no terminal.
+    let raw = ctl(&broker, &["retained", "get", "kept/b"]).output().expect("a program");
+    assert_eq!(raw.stdout, b"off\x1b[2J");
+    assert_eq!(json(&broker, &["retained", "get", "kept/a"])["payload_base64"], "b24=");
+    refused(
+        &mut ctl(&broker, &["retained", "get", "kept/c"]),
+        1,
+        &["no retained message at kept/c"],
+    );
+    refused(&mut ctl(&broker, &["retained", "get", "kept/+"]), 2, &["is a filter"]);
+    assert_eq!(done(&broker, &["retained", "delete", "kept/b"]), "1 message deleted\n");
+    assert_eq!(json(&broker, &["retained", "delete", "kept/#"])["deleted_messages"], 1);
+
+    let text = done(&broker, &["pub", "state/x", "hello", "--property", "a=b"]);
+    assert_eq!(text, "published: Success; receivers: 1\n");
+    assert_eq!(lamp.message(), ("state/x".to_owned(), b"hello".to_vec()));
+    fs::write(broker.file("payload"), [0, 255]).expect("a file");
+    assert_eq!(json(&broker, &["pub", "state/y", "-f", "payload"])["receivers"], 1);
+    assert_eq!(lamp.message(), ("state/y".to_owned(), vec![0, 255]));
+    refused(&mut ctl(&broker, &["pub", "state/#", "x"]), 1, &[]);
+
+    assert_eq!(done(&broker, &["kick", "lamp"]), "lamp is disconnected\n");
+    lamp.closed_by(Reason::AdministrativeAction);
+    assert_eq!(done(&broker, &["end", "away"]), "the Session of away has ended\n");
+    refused(&mut ctl(&broker, &["end", "away"]), 1, &["away"]);
+}
+
+#[test]
+fn why_says_what_would_become_of_a_message() {
+    let (broker, _lamp) = house();
+    for (client, topic, wanted, verdict) in [
+        ("lamp", "state/x", "it would arrive", "would_arrive"),
+        ("away", "jobs/1", "it would wait", "would_wait"),
+        ("lamp", "else", "it would not arrive: ", "would_not_arrive"),
+        ("nothing", "else", "it would not arrive: ", "would_not_arrive"),
+    ] {
+        let text = done(&broker, &["why", client, topic]);
+        assert!(text.starts_with(wanted) && text.contains("step by step:\n"), "{text}");
+        assert!(text.contains("\n   no  ") || verdict == "would_arrive", "{text}");
+        assert_eq!(json(&broker, &["why", client, topic])["verdict"], verdict);
+    }
+}
+
+/// A command that goes on.
+fn going_on(broker: &Sluice, arguments: &[&str]) -> Process {
+    Process::start(ctl(broker, arguments).stdin(Stdio::null()))
+}
+
+#[test]
+fn what_goes_on_is_printed_line_by_line_until_it_is_interrupted() {
+    let (broker, mut lamp) = house();
+    let mut losses = going_on(&broker, &["ledger", "--follow"]);
+    let mut trace = going_on(&broker, &["trace", "--client", "lamp", "--json"]);
+    let mut figures = going_on(&broker, &["top", "--json"]);
+    let sub = going_on(&broker, &["sub", "state/+", "-C", "2"]);
+    let (folder, url) = (broker.file(""), format!("http://{}", HttpClient::of(&broker).address));
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        // Again and again, for none of them says when it has begun.
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                lamp.publish("state/a", "1\u{202e}".as_bytes());
+                lamp.message();
+                lamp.publish("jobs/3", b"saw");
+                said(&mut ctl_at(&folder, &url, &["queue", "purge", "away"])).done();
+            }
+        });
+        let line = losses.until(|_| true);
+        assert!(line.contains("  away  jobs/"), "{line}");
+        let line = trace.until(|line| line.contains(r#""packet":"PUBLISH""#));
+        let packet: Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!((&packet["event"], &packet["client_id"]), (&json!("packet"), &json!("lamp")));
+        let figure: Value = serde_json::from_str(&figures.until(|_| true)).expect("JSON");
+        assert!(figure["received_per_second"].is_number(), "{figure}");
+        assert_eq!(sub.end(), (Some(0), vec!["state/a 1\\u{202e}".to_owned(); 2]));
+        is_over.store(true, Ordering::Relaxed);
+    });
+    for mut process in [losses, trace, figures] {
+        process.signal("INT");
+        assert_eq!(process.exit_code(), Some(0));
+    }
+}
+
+#[test]
+fn a_reader_that_has_gone_is_no_failure() {
+    let (broker, _lamp) = house();
+    for arguments in [&["clients"][..], &["top", "--json"]] {
+        let mut child = ctl(&broker, arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("a program");
+        drop(child.stdout.take());
+        let output = child.wait_with_output().expect("a child of ours");
+        assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()), "{arguments:?}");
+    }
+}
+
+#[test]
+fn top_draws_on_the_terminal_and_gives_it_back() {
+    let (broker, _lamp) = house();
+    refused(&mut ctl(&broker, &["top"]), 2, &["there is none", "--json"]);
+    for signal in [None, Some(Signal::TERM), Some(Signal::INT)] {
+        let mut terminal = Terminal::open(160, 30);
+        let mut child = ctl(&broker, &["top"])
+            .stdin(terminal.theirs())
+            .stdout(terminal.theirs())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("a program");
+        for wanted in ["\u{1b}[?1049h", "received", "away", "lamp", "queue messages"] {
+            terminal.until(wanted);
+        }
+        assert!(!terminal.is_as_usual());
+        terminal.press("s");
+        terminal.until("bytes)");
+        match signal {
+            None => terminal.press("q"),
+            Some(signal) => kill_process(Pid::from_child(&child), signal).expect("a child of ours"),
+        }
+        let status = child.wait().expect("a child of ours");
+        assert_eq!(status.code(), signal.is_none().then_some(0), "{signal:?}");
+        assert_eq!(status.signal(), signal.map(Signal::as_raw));
+        assert!(terminal.is_as_usual(), "{signal:?}");
+        terminal.until("\u{1b}[?1049l");
+    }
 }

@@ -1,7 +1,7 @@
 //! Tables that fit the terminal.
 //!
-//! Text is cut where it must be, and says so with `…`; numbers are never cut. What still does not fit are the last
-//! columns: they are left out, and named below the table.
+//! Text is cut where it must be, and says so with `…`; numbers and moments are never cut. What still does not fit are the
+//! last columns: they are left out, and named below the table.
 
 use serde_json::Value;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
@@ -12,11 +12,14 @@ use super::units::{is_number, label, shown};
 const GAP: usize = 2;
 /// Text is not cut below this width.
 const TEXT_MIN: usize = 8;
+/// Fields that say when, beside those that end in `time`.
+const MOMENTS: &[&str] = &["received", "stored_at", "certificate_ends"];
 
 struct TableColumn {
     cells: Vec<String>,
     width: usize,
     is_number: bool,
+    may_be_cut: bool,
 }
 
 /// `rows` with these fields as columns; `width`: of the terminal, if it is one.
@@ -59,12 +62,15 @@ pub fn fields<'a>(rows: &'a [Value], first: &[&'a str]) -> Vec<&'a str> {
 impl TableColumn {
     fn of(field: &str, rows: &[Value]) -> TableColumn {
         let values = || rows.iter().map(|row| row.get(field).unwrap_or(&Value::Null));
-        let mut cells = vec![label(field).to_uppercase()];
+        // Above a number it is known what is counted.
+        let name = field.strip_suffix("_messages").unwrap_or(field);
+        let mut cells = vec![label(name).to_uppercase()];
         cells.extend(values().map(|value| shown(field, value)));
         let width = cells.iter().map(|cell| cell.width()).max().unwrap_or_default();
         let mut said = values().filter(|value| !value.is_null()).peekable();
         let is_number = said.peek().is_some() && said.all(is_number);
-        TableColumn { cells, width, is_number }
+        let is_moment = field.ends_with("time") || MOMENTS.contains(&field);
+        TableColumn { cells, width, is_number, may_be_cut: !is_number && !is_moment }
     }
 
     fn cell(&self, line: usize) -> String {
@@ -82,7 +88,7 @@ fn fit(columns: &mut Vec<TableColumn>, width: usize) {
         if taken <= width || columns.len() <= 1 {
             return;
         }
-        let text = columns.iter_mut().filter(|column| !column.is_number && column.width > TEXT_MIN);
+        let text = columns.iter_mut().filter(|column| column.may_be_cut && column.width > TEXT_MIN);
         match text.max_by_key(|column| column.width) {
             Some(widest) => widest.width -= 1,
             None => drop(columns.pop()),
@@ -139,23 +145,23 @@ mod tests {
     fn a_table_takes_the_room_that_it_needs() {
         let text = table(&rows(), ["client_id", "queue_messages", "user"], None);
         let wanted = "\
-CLIENT ID                        QUEUE MESSAGES  USER
-lamp-in-the-kitchen-of-house-17               3  -
-世界\\u{202e}                              12345  ann
+CLIENT ID                        QUEUE  USER
+lamp-in-the-kitchen-of-house-17      3  -
+世界\\u{202e}                     12345  ann
 ";
         assert_eq!(text, wanted);
     }
 
     #[test]
     fn where_it_does_not_fit_text_is_cut_and_then_columns_are_left_out() {
-        let text = table(&rows(), ["client_id", "queue_messages", "user"], Some(36));
-        assert!(text.lines().all(|line| line.width() <= 36), "{text}");
+        let text = table(&rows(), ["client_id", "queue_messages", "user"], Some(27));
+        assert!(text.lines().all(|line| line.width() <= 27), "{text}");
         assert!(text.contains("lamp-in-the-k…") && text.contains("12345"), "{text}");
-        let text = table(&rows(), ["client_id", "queue_messages", "user"], Some(24));
+        let text = table(&rows(), ["client_id", "queue_messages", "user"], Some(15));
         let wanted = "\
-CLIENT …  QUEUE MESSAGES
-lamp-in…               3
-世界\\u{…           12345
+CLIENT …  QUEUE
+lamp-in…      3
+世界\\u{…  12345
 (too narrow for: user; --json has all)
 ";
         assert_eq!(text, wanted);

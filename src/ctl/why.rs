@@ -1,10 +1,12 @@
 //! Why a message would reach a client, or not.
 
+use std::fmt::Write;
+
 use serde_json::Value;
 
 use super::ledger::sentence;
 use super::output::CtlOutput;
-use super::table::{fields, table};
+use super::table::{table, wrapped};
 use super::units::shown;
 
 /// What the broker says of a client and a topic.
@@ -25,19 +27,37 @@ pub fn show(out: CtlOutput, answer: &Value) {
             text.push_str(&sentence(field, &answer[field], out.width()));
         }
         let steps = answer["steps"].as_array().map_or(&[][..], Vec::as_slice);
-        if !steps.is_empty() {
-            text.push_str("\nstep by step:\n");
-            text.push_str(&table(steps, ["ok", "step", "text"], out.width()));
-        }
+        text.push_str(&walked(steps, out.width()));
         let losses = answer["recent_losses"].as_array().map_or(&[][..], Vec::as_slice);
         if !losses.is_empty() {
             text.push_str("\nlost lately:\n");
-            text.push_str(&table(
-                losses,
-                fields(losses, &["time", "topic", "reason"]),
-                out.width(),
-            ));
+            text.push_str(&table(losses, ["time", "topic", "reason", "count"], out.width()));
         }
         text
     });
+}
+
+/// Lines are not made narrower than this.
+const NARROW: usize = 30;
+
+/// The decisions, with a word for each and what it says.
+fn walked(steps: &[Value], width: Option<usize>) -> String {
+    let mut text = String::new();
+    if !steps.is_empty() {
+        text.push_str("\nstep by step:\n");
+    }
+    let words = steps.iter().map(|step| (shown("ok", &step["ok"]), shown("step", &step["step"])));
+    let words: Vec<_> = words.collect();
+    let column = words.iter().map(|(_, step)| step.chars().count()).max().unwrap_or_default();
+    // `yes` or `no`, and what stands between the columns.
+    let rest = width.map_or(usize::MAX, |width| width.saturating_sub(column + 9).max(NARROW));
+    for ((ok, step), said) in words.iter().zip(steps) {
+        let (mut ok, mut step) = (ok.as_str(), step.as_str());
+        for line in wrapped(&shown("text", &said["text"]), rest) {
+            // Writing to a String does not fail.
+            let _ = writeln!(text, "{ok:>5}  {step:column$}  {line}");
+            (ok, step) = ("", "");
+        }
+    }
+    text
 }

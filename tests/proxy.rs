@@ -155,7 +155,8 @@ fn a_proxy_that_is_trusted_says_the_user_of_a_client_certificate_where_it_is_ask
     let asking = broker("proxy_identity = 'cn'\n", "127.0.0.1");
     let silent = broker("", "127.0.0.1");
     let (user, nobody, refused) = (Some(true), Some(false), None);
-    let cases: [(u8, u32, &[(u8, &[u8])], Option<bool>); 11] = [
+    type Fields = &'static [(u8, &'static [u8])];
+    let cases: [(u8, u32, Fields, Option<bool>); 11] = [
         (0b011, 0, &[(0x21, b"TLSv1.3"), NAME], user),
         (0b101, 0, &[NAME], user),
         // No certificate, whatever else is said.

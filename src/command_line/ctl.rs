@@ -15,7 +15,7 @@ in the file that http.token_file names there; SLUICE_TOKEN overrides it. Exit co
 /// Which broker is asked, and how it is answered.
 #[derive(Args)]
 pub struct CtlOptions {
-    /// Where the broker is, as in https://broker.example:18090, instead of where its configuration says. It wants
+    /// Where the broker is, scheme, host and port, instead of where its configuration says. It wants
     /// --token-file or SLUICE_TOKEN.
     #[arg(long, value_name = "URL", global = true)]
     pub url: Option<String>,

@@ -14,7 +14,7 @@ pub enum Timing {
     Flush,
     /// From CONNECT to an accepting CONNACK.
     Connack,
-    /// From a PUBLISH to the turn that writes a copy of it, of one in [`Sampler::EVERY`] copies.
+    /// From a PUBLISH to the turn that writes a copy of it, of one in 16 copies.
     Deliver,
     /// One wait of copies for a client at buckets, its own or shared ones, until some may leave.
     Shaped,

@@ -4,6 +4,7 @@ mod asking;
 mod browser;
 mod installed;
 mod process;
+mod wire;
 
 use std::fs;
 use std::path::Path;
@@ -11,10 +12,13 @@ use std::path::Path;
 use asking::{HTTP, HttpClient, VIEWER, operator};
 use browser::Browser;
 use process::Sluice;
+use sluicemq::codec::{Packet, Publish, QoS, Reason, Version};
+use wire::{Client, connect, connect_with_will, message};
 
 /// Keys that are no letters.
 const ENTER: &str = "\u{E007}";
 const ESCAPE: &str = "\u{E00C}";
+const TAB: &str = "\u{E004}";
 
 /// The field for the topic in the form that publishes.
 const PUBLISH_TOPIC: &str = "form:has(textarea) input";
@@ -52,6 +56,20 @@ impl Visit {
 
     fn open(&self, rest: &str) {
         self.browser.open(&format!("http://{}/{rest}", HttpClient::of(&self.broker).address));
+    }
+
+    /// A client called `pump-7` that takes two messages and acknowledges none of them; more wait for it.
+    fn stuck_client(&self) -> Client {
+        let mut narrow = connect(Version::V5, "pump-7");
+        narrow.receive_maximum = 2.try_into().expect("not zero");
+        let mut stuck = Client::connect_with(self.broker.address("tcp"), &narrow);
+        stuck.subscribe(&["work/#"], QoS::AtLeastOnce);
+        let mut publisher = Client::connect(self.broker.address("tcp"), Version::V5, "publisher");
+        for number in 0..50 {
+            assert_eq!(publisher.publish(&format!("work/{number}"), b"do it"), Reason::Success);
+        }
+        publisher.goodbye();
+        stuck
     }
 }
 
@@ -102,6 +120,133 @@ fn the_views_are_reached_by_keyboard_and_the_shortcuts_are_listed() {
 }
 
 #[test]
+fn a_stuck_client_is_found_understood_and_disconnected() {
+    let Some(visit) = Visit::start() else { return };
+    let mut stuck = visit.stuck_client();
+    let _others = ["pump-1", "pump-2"]
+        .map(|id| Client::connect(visit.broker.address("tcp"), Version::V5, id));
+    let browser = &visit.browser;
+
+    browser.click_on("Clients");
+    browser.see("pump-1");
+    browser.click_on("Queue");
+    browser.until("return document.querySelector('tbody th')?.innerText.trim() === 'pump-7'");
+    browser.click_on("pump-7");
+    browser.see("Its window is full: 2 of 2 messages are in flight");
+    browser.see("48 messages");
+
+    browser.fill_in("Topic", "work/1");
+    browser.click_on("Explain");
+    browser.see("It would wait.");
+
+    browser.click_on("Look into");
+    browser.see("work/49");
+
+    browser.click_on("Disconnect");
+    browser.see("Disconnect this client?");
+    // The focus is on the safe answer.
+    browser.press(&format!("{TAB}{ENTER}"));
+    browser.see("Disconnected: pump-7");
+    disconnected(&mut stuck);
+    // It had a Session for this connection alone.
+    browser.see("Not Found");
+}
+
+/// Waits until the broker has disconnected a client, as an operator does.
+fn disconnected(client: &mut Client) {
+    loop {
+        let bytes = client.packet();
+        if let Packet::Disconnect(disconnect) = wire::decoded(&bytes, Version::V5) {
+            assert_eq!(disconnect.reason, Reason::AdministrativeAction);
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_viewer_is_told_what_it_may_not_do() {
+    let Some(visit) = Visit::without_token() else { return };
+    let _stuck = visit.stuck_client();
+    let browser = &visit.browser;
+    visit.open(&format!("#token={VIEWER}"));
+    browser.see("Last 15 minutes");
+    visit.open("#/clients/pump-7");
+    for button in ["Disconnect", "End session", "Purge", "Look into"] {
+        browser.see("Its window is full");
+        browser.click_on(button);
+        browser.see("Not allowed: this token has the rights of a viewer.");
+        browser.click_on("×");
+        browser.see_no_more("Not allowed");
+    }
+}
+
+#[test]
+fn names_of_strangers_are_text_and_nothing_else() {
+    let Some(visit) = Visit::start() else { return };
+    let browser = &visit.browser;
+    let mut hostile = connect_with_will(Version::V5, HOSTILE, HOSTILE);
+    hostile.user_name = Some(HOSTILE);
+    let mut client = Client::connect_with(visit.broker.address("tcp"), &hostile);
+    let shared = format!("$share/{HOSTILE}/{HOSTILE}");
+    client.subscribe(&[HOSTILE, &shared], QoS::AtMostOnce);
+    let payload = HOSTILE.as_bytes();
+    client.send(&Packet::Publish(Publish { retain: true, ..message(HOSTILE, payload) }));
+
+    for view in ["clients", "groups", "topics"] {
+        visit.open(&format!("#/{view}"));
+        browser.until(&format!(
+            "return document.querySelector('h1')?.innerText.toLowerCase() === '{view}'"
+        ));
+        browser.see(SHOWN);
+    }
+    browser.click_on("Clients");
+    browser.click_on(SHOWN);
+    browser.see("Connection and terms");
+    assert_eq!(browser.text("h1"), SHOWN);
+    browser.fill_in("Topic", HOSTILE);
+    browser.click_on("Explain");
+    browser.see("It would arrive.");
+    assert_eq!(browser.count("main img, main script"), 0);
+    assert_eq!(browser.errors(), Vec::<String>::new());
+}
+
+#[test]
+fn a_client_is_found_and_disconnected_by_keyboard_and_the_focus_is_seen() {
+    let Some(visit) = Visit::start() else { return };
+    let mut stuck = visit.stuck_client();
+    let browser = &visit.browser;
+    browser.press("2");
+    browser.see("pump-7");
+    browser.press("/");
+    browser.press("PUMP");
+    browser.until("return location.hash.includes('search=PUMP')");
+    browser.see("pump-7");
+    tab_to(browser, "pump-7");
+    browser.press(ENTER);
+    browser.see("Its window is full");
+    tab_to(browser, "Disconnect");
+    browser.press(ENTER);
+    browser.see("Disconnect this client?");
+    browser.press(&format!("{TAB}{ENTER}"));
+    disconnected(&mut stuck);
+}
+
+/// Presses Tab until what has this name has the focus; each stop on the way shows that it has it.
+fn tab_to(browser: &Browser, name: &str) {
+    let stop = "const at = document.activeElement; const style = getComputedStyle(at);
+        return [at.innerText?.trim() ?? '', style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 1]";
+    for _ in 0..100 {
+        browser.press(TAB);
+        let at = browser.evaluate(stop, &[]);
+        assert_eq!(at[1], true, "the focus is not to be seen on {:?}", at[0]);
+        if at[0] == name {
+            return;
+        }
+    }
+    panic!("no Tab leads to {name}");
+}
+
+#[test]
 fn what_is_published_is_seen_to_arrive_and_a_refusal_is_said_in_words() {
     let Some(visit) = Visit::start() else { return };
     let browser = &visit.browser;
@@ -140,9 +285,10 @@ fn a_broker_that_does_not_answer_is_told_and_what_was_seen_stays() {
 fn every_view_fits_narrow_and_wide_windows() {
     let Some(visit) = Visit::start() else { return };
     let browser = &visit.browser;
-    for view in VIEWS {
+    let _stuck = visit.stuck_client();
+    for view in VIEWS.iter().chain(&["clients/pump-7"]) {
         visit.open(&format!("#/{view}"));
-        browser.until("return document.querySelector('main .panel')");
+        browser.until("return document.querySelector('main .panel .body:not([hidden])')");
         for width in [2000, 1400, 400] {
             browser.resize(width, 800);
             let wider = "return document.documentElement.scrollWidth > innerWidth";

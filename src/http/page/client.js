@@ -1,7 +1,7 @@
 // One client: its terms, what waits for it and why, what it lost, and what an operator may do to it.
 
 import { ask, every, get, path } from './api.js';
-import { fill, h, name, plain } from './dom.js';
+import { fill, h, name, plain, prose } from './dom.js';
 import { bytes, count, figure, instant, label, moment, number, span } from './format.js';
 import { lossTable, numbered, reasonTable } from './losses.js';
 import { act, figures, mark, pairs, panel, renew, table, topicPanel } from './parts.js';
@@ -11,7 +11,7 @@ import { reasonBook } from './words.js';
 
 const EVERY = 2;
 const TERMS = (
-  'user address listener certificate version connected connected_since clean_start session_expiry_seconds ' +
+  'user address listener session_ends certificate version connected connected_since clean_start session_expiry_seconds ' +
   'keep_alive_seconds receive_maximum maximum_packet_bytes topic_alias_maximum will'
 ).split(' ');
 const WAITS = ['class', 'window', 'pace'];
@@ -88,7 +88,7 @@ function rates(before, client) {
   const now = performance.now();
   const seconds = before ? (now - before.rates.at) / 1000 : 0;
   const rate = (key) => (seconds ? Math.max(0, client[key] - before[key]) / seconds : null);
-  return { at: now, received: rate('received_messages'), delivered: rate('delivered_messages') };
+  return { at: now, routed: rate('routed_messages'), delivered: rate('delivered_messages') };
 }
 
 function card(title, body) {
@@ -143,18 +143,19 @@ function buttons(id, signal) {
 function stateOf(client) {
   return [
     h('p', { class: 'verdict' }, stateMark(client.connected), ' ', diagnosis(client)),
+    client.not_read ? h('p', {}, `What it sends is not read now: ${client.not_read}.`) : null,
     pairs([
       ['Queue', `${count(client.queue_messages, 'message')}, ${bytes(client.queue_bytes)}`],
       ['Oldest waits for', span(client.oldest_queued_seconds)],
       ['In flight', count(client.inflight_messages, 'message')],
       ['Lost', count(client.lost_messages, 'message')],
-      ['Received from it', `${number(client.received_messages)}, ${perSecond(client.rates.received)}`],
-      ['Delivered to it', `${number(client.delivered_messages)}, ${perSecond(client.rates.delivered)}`],
+      ['Routed to it', number(client.routed_messages) + perSecond(client.rates.routed)],
+      ['Delivered to it', number(client.delivered_messages) + perSecond(client.rates.delivered)],
     ]),
   ];
 }
 
-const perSecond = (rate) => `${number(rate)} /s`;
+const perSecond = (rate) => (rate === null ? '' : `, ${number(rate)} /s`);
 
 /** Why messages wait for a client, in a sentence. */
 function diagnosis(client) {
@@ -175,6 +176,12 @@ function diagnosis(client) {
   return 'Messages wait for it, its window has room: they are on their way, or its connection takes nothing.';
 }
 
+/** When a Session ends, seen from the end of its connection. */
+function expiry(seconds) {
+  if (seconds === null) return 'never';
+  return seconds ? `${span(seconds)} after the connection` : 'with the connection';
+}
+
 function termsOf(client) {
   const will = client.will;
   return pairs([
@@ -185,10 +192,13 @@ function termsOf(client) {
     ['MQTT', client.version ?? '—'],
     ['Connected', client.connected ? moment(client.connected_since) : 'no'],
     ['Clean Start', figure('', client.clean_start)],
-    ['Session expires after', span(client.session_expiry_seconds)],
-    ['Keep Alive', span(client.keep_alive_seconds)],
+    [
+      'Session ends',
+      client.session_ends ? moment(client.session_ends) : expiry(client.session_expiry_seconds),
+    ],
+    ['Keep Alive', client.keep_alive_seconds ? span(client.keep_alive_seconds) : 'off'],
     ['Receive Maximum', number(client.receive_maximum)],
-    ['Maximum Packet Size', bytes(client.maximum_packet_bytes)],
+    ['Maximum Packet Size', client.maximum_packet_bytes ? bytes(client.maximum_packet_bytes) : 'no limit'],
     ['Topic Alias Maximum', number(client.topic_alias_maximum)],
     [
       'Will',
@@ -320,7 +330,10 @@ function subscriptionsPanel() {
     update(client) {
       const all = client.subscriptions ?? [];
       rows.update(all.slice(0, 100));
-      fill(more, all.length > 100 ? `The first 100 of ${number(all.length)}.` : '');
+      fill(
+        more,
+        client.subscriptions_total > 100 ? `The first 100 of ${number(client.subscriptions_total)}.` : '',
+      );
     },
   };
 }
@@ -365,8 +378,8 @@ function whyOf(why) {
   const [words, kind] = VERDICTS[why.verdict] ?? [why.verdict, ''];
   const losses = why.recent_losses ?? [];
   return [
-    h('p', { class: 'verdict' }, mark(words, kind), ' ', why.explanation),
-    why.advice ? h('p', {}, h('b', {}, 'What to change: '), why.advice) : null,
+    h('p', { class: 'verdict' }, mark(words, kind), ' ', prose(why.explanation)),
+    why.advice ? h('p', {}, h('b', {}, 'What to change: '), prose(why.advice)) : null,
     h(
       'ol',
       { class: 'steps' },
@@ -377,7 +390,7 @@ function whyOf(why) {
           h('span', { class: 'quiet' }, step.ok ? 'yes: ' : 'no: '),
           h('b', {}, label(step.step)),
           ' ',
-          step.text,
+          prose(step.text),
         ),
       ),
     ),
@@ -387,7 +400,9 @@ function whyOf(why) {
           h(
             'ul',
             {},
-            losses.map((loss) => h('li', {}, instant(loss.time), ` ${loss.reason}`)),
+            losses.map((loss) =>
+              h('li', {}, instant(loss.time), ` ${count(loss.count, 'message')}: ${loss.reason}`),
+            ),
           ),
         ]
       : null,

@@ -51,7 +51,7 @@ export function showClients({ page, signal, query, setQuery }) {
     h(
       'form',
       { class: 'bar', role: 'search', submit: (event) => event.preventDefault() },
-      field('Search client, user or address', search),
+      field('Search client or user', search),
       field('Show', connected),
     ),
     part.element,
@@ -126,10 +126,10 @@ function clientTable(asked, onSort) {
         value: (client) => number(client.lost_messages),
       },
       {
-        label: 'Received',
+        label: 'Routed',
         numeric: true,
         minor: true,
-        value: (client) => number(client.received_messages),
+        value: (client) => number(client.routed_messages),
       },
       {
         label: 'Delivered',

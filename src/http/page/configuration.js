@@ -16,11 +16,11 @@ const LOG_LEVELS = ['error', 'warn', 'info', 'debug', 'trace'].map((level) => [l
 export function showConfiguration({ page, signal, query, setQuery }) {
   const keys = keysPanel(signal, query, setQuery);
   const parts = [
+    ['Overload', '/overload'],
     ['Listeners', '/listeners'],
     ['Store', '/store'],
-    ['Overload', '/overload'],
   ].map(([title, target]) => {
-    const part = panel(title);
+    const part = panel(title, { wide: target !== '/overload' });
     every(
       EVERY,
       () =>
@@ -47,7 +47,7 @@ export function showConfiguration({ page, signal, query, setQuery }) {
 function metrics(list) {
   return pairs(
     list.map(({ name: key, value, unit, text }) => [
-      h('span', { title: text }, label(key)),
+      h('span', { title: text }, label(key.replace(/^store_/, ''))),
       UNITS[unit]?.(value) ?? number(value),
     ]),
   );

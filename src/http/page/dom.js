@@ -70,6 +70,13 @@ function escape(character) {
   return element;
 }
 
+/** A sentence of the broker, in which names of keys stand between backticks. */
+export function prose(text) {
+  return String(text ?? '')
+    .split('`')
+    .map((part, at) => (at % 2 ? h('code', {}, part) : part));
+}
+
 /** A text with its unseen characters as numbers, for titles and labels. */
 export function plain(text) {
   return shown(text)

@@ -110,7 +110,7 @@ const comma = (node, at) => (at ? [', ', node] : [node]);
 /** The words of a name of the API: the unit at its end is left out, the value says it. */
 export function label(key) {
   const words = key
-    .replace(/(_bytes|_seconds|_total|_per_second)$/, '')
+    .replace(/(_bytes|_seconds|_total)?(_per_second)?$/, '')
     .replaceAll('_', ' ')
     .replace(/\b(tls|qos|mqtt|id)\b/g, (word) => (word === 'qos' ? 'QoS' : word.toUpperCase()));
   return words.charAt(0).toUpperCase() + words.slice(1);

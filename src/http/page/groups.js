@@ -30,8 +30,8 @@ export function showGroups({ page, signal }) {
       {
         label: 'Members',
         words: true,
-        value: (group) => JSON.stringify(group.members),
-        show: (group) => members(group.members ?? []),
+        value: (group) => JSON.stringify([group.members, group.members_total, group.members_connected]),
+        show: (group) => members(group),
       },
     ],
   });
@@ -47,11 +47,11 @@ export function showGroups({ page, signal }) {
   every(EVERY, load, signal);
 }
 
-function members(list) {
-  const shown = list.slice(0, MEMBERS_SHOWN).map((id) => h('li', {}, name(id, clientLink(id))));
-  const more = list.length - shown.length;
+function members({ members: ids, members_total: total, members_connected: connected }) {
+  const shown = ids.slice(0, MEMBERS_SHOWN).map((id) => h('li', {}, name(id, clientLink(id))));
+  const more = total - shown.length;
   return [
-    `${number(list.length)}: `,
+    `${number(total)}, of which ${number(connected)} connected: `,
     h('ul', { class: 'inline' }, shown),
     more > 0 ? ` and ${number(more)} more` : null,
   ];

@@ -2,9 +2,9 @@
 
 import { every, followFeed, get, path } from './api.js';
 import { fill, h } from './dom.js';
-import { number } from './format.js';
+import { count, number } from './format.js';
 import { lossTable, numbered, reasonTable } from './losses.js';
-import { entry, field, panel, table, toggle } from './parts.js';
+import { entry, field, note, panel, table, toggle } from './parts.js';
 
 const EVERY = 5;
 const RECENT_MAX = 100;
@@ -126,11 +126,15 @@ function recentPanel(signal, query, setQuery) {
       losses = list.items.map(numbered);
       draw();
       const add = (event, loss) => {
-        if (event !== 'loss' || !wanted(loss, asked)) return;
+        if (event === 'missed') note(`${count(loss.missed, 'loss', 'losses')} came too fast to be shown.`);
+        if (event !== 'loss') return;
         losses = [numbered(loss), ...losses].slice(0, RECENT_MAX);
         drawSoon();
       };
-      followFeed('/feeds/ledger', add, { signal: mine, state: (text) => fill(state, text || 'live') });
+      followFeed(path(['feeds', 'ledger'], asked), add, {
+        signal: mine,
+        state: (text) => fill(state, text || 'live'),
+      });
     });
   }
 
@@ -155,6 +159,3 @@ function recentPanel(signal, query, setQuery) {
   begin();
   return part.element;
 }
-
-const wanted = (loss, { client, topic }) =>
-  (!client || loss.client_id === client) && (!topic || loss.topic === topic);

@@ -1,6 +1,6 @@
 // Tables of losses: by reason, with what each means, and one by one.
 
-import { h, name } from './dom.js';
+import { h, name, prose } from './dom.js';
 import { instant, number } from './format.js';
 import { table } from './parts.js';
 import { clientLink } from './words.js';
@@ -14,8 +14,8 @@ export function reasonTable(caption, empty) {
     columns: [
       { label: 'Reason', value: (row) => row.reason },
       { label: 'Messages', numeric: true, value: (row) => number(row.count) },
-      { label: 'What it means', words: true, value: (row) => row.meaning },
-      { label: 'What to change', words: true, value: (row) => row.advice },
+      { label: 'What it means', words: true, value: (row) => row.meaning, show: (row) => prose(row.meaning) },
+      { label: 'What to change', words: true, value: (row) => row.advice, show: (row) => prose(row.advice) },
     ],
   });
 }
@@ -34,6 +34,7 @@ export function lossTable(caption, empty, ofOneClient = false) {
     columns: [
       { label: 'Time', value: (loss) => loss.time, show: (loss) => instant(loss.time) },
       ...(ofOneClient ? [] : [client]),
+      { label: 'Messages', numeric: true, value: (loss) => number(loss.count) },
       { label: 'Topic', value: (loss) => loss.topic, show: (loss) => name(loss.topic) },
       {
         label: 'Reason',

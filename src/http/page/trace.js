@@ -126,10 +126,11 @@ class Run {
         why = `The trace ended: ${String(data.why).replaceAll('_', ' ')}.`;
         return;
       }
-      this.#count += 1;
+      this.#count += event === 'missed' ? 0 : 1;
       counted(this.#count);
       if (event === 'packet') this.#packets.add(() => packetOf(data));
       if (event === 'journey') this.#addStage(data);
+      if (event === 'missed') note(`${count(data.missed, 'event')} came too fast to be shown.`, true);
     };
     try {
       await readFeed(target, on, { signal: AbortSignal.any([signal, this.#shut.signal]) });
@@ -171,7 +172,11 @@ class Way {
     const lost = stage.stage === LOST;
     if (lost) fill(this.#marks, mark('lost', 'bad'));
     const by = stage.stage === 'published' ? 'by ' : 'for ';
-    const client = stage.client_id ? [by, name(stage.client_id, clientLink(stage.client_id))] : null;
+    const client = stage.client_id
+      ? [by, name(stage.client_id, clientLink(stage.client_id))]
+      : stage.group
+        ? ['for the group ', name(stage.group)]
+        : null;
     put(
       this.#stages,
       h(

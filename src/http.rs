@@ -16,6 +16,7 @@ pub mod metrics;
 mod mqtt;
 mod page;
 mod patient;
+mod places;
 mod problem;
 mod process;
 mod site;
@@ -30,9 +31,10 @@ use axum::middleware::from_fn_with_state;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::MissedTickBehavior;
 
+pub use places::HttpPlace;
 pub use problem::HttpProblem;
 pub use process::{BoxedStream, ConfigKey, ListenerPlace, Process, ReloadEnd, WebSocketGrant};
-pub use site::{HttpPlace, Site};
+pub use site::Site;
 pub use tokens::{HttpTokens, Token};
 
 use crate::broker::Broker;
@@ -87,8 +89,9 @@ impl HttpServer {
         self.site.reload(settings, tokens);
     }
 
-    /// A place for one more connection; none if all are taken.
-    pub fn admit(&self) -> Option<HttpPlace> {
+    /// A place for one more connection; none if all are taken by connections with good tokens. If all are taken,
+    /// the oldest of the others ends.
+    pub fn admit(&self) -> Option<Arc<HttpPlace>> {
         self.site.admit()
     }
 
@@ -100,11 +103,10 @@ impl HttpServer {
 
     /// Answers the requests on `stream`, of the peer at `address`, until either side ends it. It keeps its `place`
     /// until then.
-    pub async fn serve<S>(&self, stream: S, address: SocketAddr, place: HttpPlace)
+    pub async fn serve<S>(&self, stream: S, address: SocketAddr, place: Arc<HttpPlace>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        connection::serve(self.router.clone(), stream, address).await;
-        drop(place);
+        connection::serve(self.router.clone(), stream, address, place).await;
     }
 }

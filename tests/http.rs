@@ -5,7 +5,7 @@ mod process;
 mod wire;
 
 use std::io::{BufReader, Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 
 use asking::{HTTP, HttpClient, VIEWER, operator, read_answer};
@@ -187,18 +187,21 @@ fn a_header_or_a_body_that_does_not_come_ends_the_connection() {
     assert_eq!(read_answer(&mut BufReader::new(body)).expect("an answer").status, 408);
 }
 
+/// Asks for `path` on a connection that stays, with a viewer's token or none.
+fn ask_and_stay(http: &HttpClient, path: &str, token: bool) -> (u16, TcpStream) {
+    let token = if token { format!("Authorization: Bearer {VIEWER}\r\n") } else { String::new() };
+    let mut stream = http.connect();
+    let ask = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{token}\r\n");
+    stream.write_all(ask.as_bytes()).expect("taken");
+    let answer = read_answer(&mut BufReader::new(&stream)).expect("an answer");
+    (answer.status, stream)
+}
+
 #[test]
 fn connections_beyond_the_limit_are_turned_away_and_free_places_are_given_again() {
     let broker = Sluice::start(&HTTP.replace("[http]", "[http]\nconnections_max = 3"));
     let http = HttpClient::of(&broker);
-    let ask = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    let keep = || {
-        let mut stream = http.connect();
-        stream.write_all(ask).expect("taken");
-        let answer = read_answer(&mut BufReader::new(&stream)).expect("an answer");
-        (answer.status, stream)
-    };
-    let mut kept: Vec<_> = (0..3).map(|_| keep()).collect();
+    let mut kept: Vec<_> = (0..3).map(|_| ask_and_stay(&http, "/api/v1/status", true)).collect();
     assert!(kept.iter().all(|(status, _)| *status == 200));
     let mut refused = String::new();
     // Nothing is sent, so that nothing but the answer comes back.
@@ -207,11 +210,26 @@ fn connections_beyond_the_limit_are_turned_away_and_free_places_are_given_again(
     until(&broker, |log| log.contains("reason=http_connections value=4 limit=3"));
     kept.pop();
     // The place is free a moment after the connection has gone.
+    let ask = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let mut tries = 0;
-    while http.say(std::str::from_utf8(ask).unwrap()).is_err_and(|_| tries < 10_000) {
+    while http.say(ask).is_err_and(|_| tries < 10_000) {
         tries += 1;
     }
     assert!(tries < 10_000, "the place is not given again");
+}
+
+#[test]
+fn connections_without_a_token_keep_nobody_out() {
+    let broker = Sluice::start(&HTTP.replace("[http]", "[http]\nconnections_max = 3"));
+    let http = HttpClient::of(&broker);
+    let (status, mut known) = ask_and_stay(&http, "/api/v1/status", true);
+    assert_eq!(status, 200);
+    let mut silent: Vec<_> = (0..50).map(|_| http.connect()).collect();
+    assert_eq!(ask_and_stay(&http, "/healthz", false).0, 200);
+    // The oldest of those that said nothing has gone, and the one with a token has not.
+    assert_eq!(silent[0].read(&mut [0]).expect("an end"), 0);
+    known.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("taken");
+    assert_eq!(read_answer(&mut BufReader::new(&known)).expect("an answer").status, 200);
 }
 
 #[test]
@@ -369,7 +387,7 @@ fn what_the_broker_says_of_its_listeners_store_and_load() {
     assert_eq!((&tcp["name"], &tcp["transport"]), (&"tcp".into(), &"tcp".into()));
     assert_eq!(tcp["address"], broker.address("tcp").to_string());
     assert_eq!((&tcp["connections"], &tcp["connections_max"]), (&0.into(), &100_000.into()));
-    let open = std::net::TcpStream::connect(broker.address("tcp")).expect("a connection");
+    let open = TcpStream::connect(broker.address("tcp")).expect("a connection");
     let is_open = || http.get("/api/v1/listeners", VIEWER).json()["items"][0]["connections"] == 1;
     until(&broker, |_| is_open());
     drop(open);

@@ -38,7 +38,8 @@ rows! {
         /// Origins of other pages that may ask, such as `https://app.example`.
         origins: Option<Vec<String>> =
             key(Live, None).example(Some(vec!["https://app.example".to_owned()]));
-        /// Connections at once. Each has one request at a time.
+        /// Connections at once. Each has one request at a time. Beyond it the oldest one that has shown no good token
+        /// is closed for the new one.
         connections_max: u32 = key(Live, 256).range(1..=65_536);
         /// Live feeds at once.
         feeds_max: u32 = key(Live, 32).range(1..=1024);

@@ -1,6 +1,7 @@
 //! One connection: hyper, with its limits.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -16,6 +17,7 @@ use tracing::debug;
 
 use super::guard::PeerAddress;
 use super::patient::Patient;
+use super::places::HttpPlace;
 use super::process::BoxedStream;
 
 /// Until the next request has come with its whole header, from the answer to the one before on: a peer that is idle
@@ -39,13 +41,15 @@ where
     parts.read_buf.is_empty().then(|| Box::new(parts.io.into_inner().into_inner()) as BoxedStream)
 }
 
-/// Answers the requests on `stream`, of the peer at `address`, until either side ends it.
-pub async fn serve<S>(router: Router, stream: S, address: SocketAddr)
+/// Answers the requests on `stream`, of the peer at `address`, until either side ends it. Its `place` is an extension
+/// of every request.
+pub async fn serve<S>(router: Router, stream: S, address: SocketAddr, place: Arc<HttpPlace>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(PeerAddress(address));
+        request.extensions_mut().insert(place.clone());
         request.extensions_mut().insert(BareStream(bare::<S>));
         // It is ready whenever it is asked.
         router.clone().call(request)

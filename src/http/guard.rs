@@ -24,6 +24,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tracing::info;
 
+use super::places::HttpPlace;
 use super::problem::{HttpProblem, of_text};
 use super::site::{Site, Terms};
 use super::tokens::Token;
@@ -128,6 +129,9 @@ async fn let_in(
         {
             audit(&request_line(&request), &caller.token, StatusCode::FORBIDDEN);
             return Err(problem);
+        }
+        if let Some(place) = request.extensions().get::<Arc<HttpPlace>>() {
+            place.keep();
         }
         request.extensions_mut().insert(caller.clone());
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use arc_swap::ArcSwap;
 
+use super::places::{HttpPlace, HttpPlaces};
 use super::process::Process;
 use super::tokens::HttpTokens;
 use crate::broker::Broker;
@@ -19,7 +20,7 @@ struct SiteState {
     broker: Broker,
     process: Arc<dyn Process>,
     terms: ArcSwap<Terms>,
-    connections: AtomicU32,
+    connections: Arc<HttpPlaces>,
     feeds: AtomicU32,
 }
 
@@ -31,10 +32,6 @@ pub struct Terms {
     /// The tokens that are good.
     pub tokens: HttpTokens,
 }
-
-/// The place of a connection among those that there may be; dropped, it is free.
-#[derive(Debug)]
-pub struct HttpPlace(Site);
 
 /// The place of a feed among those that there may be; dropped, it is free.
 #[derive(Debug)]
@@ -49,7 +46,7 @@ impl Site {
         tokens: HttpTokens,
     ) -> Site {
         let terms = ArcSwap::from_pointee(Terms { settings: settings.clone(), tokens });
-        let (connections, feeds) = (AtomicU32::new(0), AtomicU32::new(0));
+        let (connections, feeds) = (Arc::default(), AtomicU32::new(0));
         Site(Arc::new(SiteState { broker, process, terms, connections, feeds }))
     }
 
@@ -73,11 +70,9 @@ impl Site {
         self.0.terms.store(Arc::new(Terms { settings: settings.clone(), tokens }));
     }
 
-    /// A place for one more connection; none if all are taken.
-    pub fn admit(&self) -> Option<HttpPlace> {
-        let place = HttpPlace(self.clone());
-        let number = self.0.connections.fetch_add(1, Ordering::Relaxed) + 1;
-        (number <= self.0.terms.load().settings.connections_max).then_some(place)
+    /// A place for one more connection; none if all are taken by connections with good tokens.
+    pub fn admit(&self) -> Option<Arc<HttpPlace>> {
+        self.0.connections.admit(self.0.terms.load().settings.connections_max)
     }
 
     /// A place for one more feed; none if all are taken.
@@ -85,12 +80,6 @@ impl Site {
         let place = FeedPlace(self.clone());
         let number = self.0.feeds.fetch_add(1, Ordering::Relaxed) + 1;
         (number <= self.0.terms.load().settings.feeds_max).then_some(place)
-    }
-}
-
-impl Drop for HttpPlace {
-    fn drop(&mut self) {
-        self.0.0.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

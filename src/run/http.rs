@@ -274,7 +274,7 @@ impl Door {
         loop {
             match socket.accept().await {
                 Ok((stream, address)) => match self.server.admit() {
-                    Some(place) => drop(tokio::spawn(self.clone().enter(stream, address, place))),
+                    Some(place) => drop(tokio::spawn(self.clone().keep(stream, address, place))),
                     None => self.turn_away(&stream, address),
                 },
                 Err(error) => {
@@ -294,8 +294,16 @@ impl Door {
         self.process.note_refusal(RefusalNote::new(self.server.no_place()), address);
     }
 
+    /// Serves a connection until it ends, or its place is wanted by another one.
+    async fn keep(self: Arc<Self>, stream: TcpStream, address: SocketAddr, place: Arc<HttpPlace>) {
+        tokio::select! {
+            () = self.enter(stream, address, place.clone()) => {}
+            () = place.is_wanted() => debug!(%address, "its place of HTTP is wanted by another one"),
+        }
+    }
+
     /// Takes a connection through TLS, and serves it.
-    async fn enter(self: Arc<Self>, stream: TcpStream, address: SocketAddr, place: HttpPlace) {
+    async fn enter(&self, stream: TcpStream, address: SocketAddr, place: Arc<HttpPlace>) {
         let Some(_counted) = self.shared.sockets.count_other() else { return };
         if stream.set_nodelay(true).is_err() {
             return;

@@ -2,7 +2,7 @@
 
 use super::Broker;
 use super::metrics::Counter;
-use super::ports::StoreFigures;
+use super::ports::{Refused, StoreFigures};
 use super::view::OverloadView;
 use crate::message::Loss;
 use crate::time::Time;
@@ -29,11 +29,16 @@ pub struct Summary {
     pub lost: u64,
     /// How hard the broker is pressed, and by what.
     pub overload: OverloadView,
-    /// What the store has to say of itself.
-    pub store: Option<StoreFigures>,
+    /// Why the store takes nothing new, if so.
+    pub store_refuses: Option<Refused>,
 }
 
 impl Broker {
+    /// What the store has to say of itself; it looks at its files for that.
+    pub fn store_figures(&self) -> Option<StoreFigures> {
+        self.0.ports.store.figures()
+    }
+
     /// Its summary.
     pub fn summary(&self) -> Summary {
         let shared = &*self.0;
@@ -48,7 +53,7 @@ impl Broker {
             publishes: (metrics.sum(Counter::Received), metrics.sum(Counter::Sent)),
             lost: Loss::ALL.into_iter().map(|loss| metrics.lost(loss)).sum(),
             overload: self.overload_view(),
-            store: shared.ports.store.figures(),
+            store_refuses: shared.ports.store.admit(0).err(),
         }
     }
 }

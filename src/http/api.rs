@@ -27,6 +27,8 @@ mod store;
 mod subscriptions;
 mod why;
 
+use std::sync::OnceLock;
+
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
@@ -116,5 +118,6 @@ pub fn document() -> String {
 }
 
 async fn openapi() -> impl IntoResponse {
-    ([(CONTENT_TYPE, "application/json")], document())
+    static DOCUMENT: OnceLock<String> = OnceLock::new();
+    ([(CONTENT_TYPE, "application/json")], DOCUMENT.get_or_init(document).as_str())
 }

@@ -8,6 +8,7 @@ use axum::routing::get;
 use super::site::Site;
 use crate::broker::Summary;
 use crate::broker::overload::SHED;
+use crate::broker::ports::Refused;
 
 /// Both.
 pub fn routes() -> Router<Site> {
@@ -29,18 +30,40 @@ async fn readyz(State(site): State<Site>) -> (StatusCode, String) {
 /// Why no client should be sent here, in words; nothing if they may come. That HTTP is served says that the
 /// listeners are open.
 pub fn not_ready(site: &Site, summary: &Summary) -> Vec<&'static str> {
-    let store = |is: fn(&crate::broker::ports::StoreFigures) -> u64| {
-        summary.store.as_ref().is_some_and(|figures| is(figures) != 0)
+    let level = summary.overload.pressure().level();
+    reasons(site.process().is_stopping(), summary.store_refuses, level)
+}
+
+fn reasons(is_stopping: bool, store: Option<Refused>, level: u8) -> Vec<&'static str> {
+    let stopping = is_stopping.then_some("the broker is stopping");
+    let store = match store {
+        // It makes room by itself, soon.
+        None | Some(Refused::Slow) => None,
+        Some(Refused::Full) => Some("the store or its disk is full"),
+        Some(Refused::Trouble) => Some("the store cannot write now: the log says why"),
+        Some(Refused::Failed) => Some("the store has failed: the log says why"),
     };
-    let reasons = [
-        (site.process().is_stopping(), "the broker is stopping"),
-        (store(|figures| figures.failed), "the store has failed: the log says why"),
-        (
-            store(|figures| figures.table_failed),
-            "the table of the store has failed: the log says why",
-        ),
-        (store(|figures| figures.disk_full), "the disk of the store is full"),
-        (summary.overload.pressure().level() >= SHED, "the broker is overloaded: level 3"),
-    ];
-    reasons.into_iter().filter(|(is_so, _)| *is_so).map(|(_, reason)| reason).collect()
+    let overloaded = (level >= SHED).then_some("the broker is overloaded: level 3");
+    [stopping, store, overloaded].into_iter().flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_is_said_in_words() {
+        for (store, wanted) in [
+            (None, ""),
+            (Some(Refused::Slow), ""),
+            (Some(Refused::Full), "is full"),
+            (Some(Refused::Trouble), "cannot write"),
+            (Some(Refused::Failed), "has failed"),
+        ] {
+            let said = reasons(false, store, 2).join("\n");
+            assert!(said.contains(wanted) && said.is_empty() == wanted.is_empty(), "{said}");
+        }
+        assert_eq!(reasons(true, Some(Refused::Failed), 3).len(), 3);
+        assert_eq!(reasons(false, None, 3), ["the broker is overloaded: level 3"]);
+    }
 }

@@ -127,8 +127,9 @@ impl Process for ProcessEnd {
     fn config(&self) -> Vec<ConfigKey> {
         let entries = Config::entries();
         let reload = |name: &str| {
+            let name = with_zeros(name);
             let entry = entries.iter().find_map(|entry| match entry {
-                ConfigEntry::Key(key) if key.name == with_zeros(name) => Some(key.reload),
+                ConfigEntry::Key(key) if key.name == name => Some(key.reload),
                 _ => None,
             });
             entry.unwrap_or(InForce::Restart)

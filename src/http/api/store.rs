@@ -46,7 +46,7 @@ struct StoreFigure {
 /// What the store says of itself
 #[utoipa::path(get, path = "/api/v1/store", tag = "broker", responses((status = 200, body = StoreView)))]
 async fn store(State(site): State<Site>) -> Json<StoreView> {
-    let found = site.broker().summary().store;
+    let found = site.broker().store_figures();
     let durable = found.is_some();
     let figures = found.iter().flat_map(|found| {
         StoreFigures::metrics().iter().zip(found.values()).map(|(metric, value)| StoreFigure {

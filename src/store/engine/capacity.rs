@@ -18,6 +18,8 @@ pub struct Capacity {
     queued: AtomicUsize,
     pending: AtomicUsize,
     journal: AtomicU64,
+    /// Memory of changes for which a checkpoint finds room on the disk; 0: not known.
+    pending_room: AtomicUsize,
     shut: AtomicU8,
     /// What else than a full disk is the reason for one of these, in words: of each the last.
     trouble: Mutex<Vec<(Shut, String)>>,
@@ -72,8 +74,8 @@ impl Capacity {
             used.saturating_add(bytes.min(max.saturating_sub(low))) <= max
         };
         let written = fits(queued, options.queued_bytes_low, options.queued_bytes_max);
-        let in_table = fits(pending, options.pending_bytes_low, options.pending_bytes_max)
-            && journal <= options.journal_bytes_max;
+        let (low, max) = self.pending_marks(options);
+        let in_table = fits(pending, low, max) && journal <= options.journal_bytes_max;
         verdict(self.shut.load(Ordering::Relaxed), written, in_table)
     }
 
@@ -98,6 +100,22 @@ impl Capacity {
     pub fn set_used(&self, queued: usize, pending: usize) {
         self.queued.store(queued, Ordering::Relaxed);
         self.pending.store(pending, Ordering::Relaxed);
+    }
+
+    /// So many bytes are free on the disk: what waits for a checkpoint must not be more than that finds room for.
+    /// On a full disk nothing but a checkpoint makes room.
+    pub fn set_free(&self, bytes: u64, options: &Options) {
+        self.pending_room.store(options.pending_for(bytes).max(1), Ordering::Relaxed);
+    }
+
+    /// Lower and upper mark of the memory of changes that wait for a checkpoint.
+    fn pending_marks(&self, options: &Options) -> (usize, usize) {
+        match self.pending_room.load(Ordering::Relaxed) {
+            room if room == 0 || room >= options.pending_bytes_max => {
+                (options.pending_bytes_low, options.pending_bytes_max)
+            }
+            room => (options.pending_bytes_low.min(room / 4 * 3), room),
+        }
     }
 
     /// Sets the length of the journal.
@@ -224,7 +242,8 @@ impl Capacity {
     fn check_low(&self, options: &Options) -> Result<(), Refused> {
         let (queued, pending, journal) = self.used();
         let written = queued <= options.queued_bytes_low;
-        let in_table = pending <= options.pending_bytes_low && journal <= options.journal_bytes_max;
+        let in_table =
+            pending <= self.pending_marks(options).0 && journal <= options.journal_bytes_max;
         verdict(self.shut.load(Ordering::SeqCst), written, in_table)
     }
 

@@ -20,7 +20,7 @@ use super::disk::Disk;
 use super::error::StoreError;
 use super::frame::FrameKind;
 use super::meta::{self, Meta};
-use super::options::TABLE_OVERHEAD;
+use super::options::checkpoint_room;
 use super::pending::{PendingRow, PendingRows};
 use super::rows::Blob;
 use super::schedule::Call;
@@ -218,6 +218,7 @@ impl Checkpointer {
         self.shared.room.set_used(tail.queued_bytes(), tail.pending_bytes());
         drop(tail);
         self.shared.recount.store(false, Ordering::Relaxed);
+        self.shared.room.set_free(self.budget.free(&*self.disk), &self.shared.options);
         self.shared.room.wake(&self.shared.options);
     }
 
@@ -246,7 +247,7 @@ impl Checkpointer {
             (next.bytes() as u64, next.rows() as u64)
         };
         let free = self.budget.free(&*self.disk);
-        let for_rows = |rows: u64| bytes * 2 + rows * ROW_OVERHEAD + TABLE_OVERHEAD;
+        let for_rows = |rows| checkpoint_room(bytes, rows);
         self.sparing = free < for_rows(rows).saturating_add(options.ballast_bytes * 2);
         let at_once = if self.sparing { options.checkpoint_rows_max as u64 } else { rows };
         let wanted = for_rows(rows.min(at_once));
@@ -351,9 +352,6 @@ const BLOCK: usize = 1 << 20;
 const READ_ROWS: usize = 64;
 /// Bytes of one batch of a checkpoint.
 const BATCH_BYTES: usize = 8 << 20;
-
-/// What a table writes for each row beyond what changes in it: those beside it.
-const ROW_OVERHEAD: u64 = 1024;
 
 /// How long to wait before looking for room again.
 const AGAIN: Duration = Duration::from_millis(250);

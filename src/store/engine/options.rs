@@ -98,6 +98,13 @@ impl Options {
         self.ballast_bytes.min(segment.max(BALLAST_MIN))
     }
 
+    /// Memory of changes for which a checkpoint finds room where so many bytes are `free` on the disk, if it flushes
+    /// after each batch of rows.
+    pub fn pending_for(&self, free: u64) -> usize {
+        let beside = checkpoint_room(0, self.checkpoint_rows_max as u64);
+        usize::try_from(free.saturating_sub(beside) / 2).unwrap_or(usize::MAX)
+    }
+
     /// Bytes that must be free on the disk before an empty store takes anything.
     pub fn needed(&self) -> u64 {
         let segment = self.segment_for(0);
@@ -106,8 +113,17 @@ impl Options {
     }
 }
 
+/// Bytes that a checkpoint may take on the disk for so many bytes of changes, `rows` of which it writes before it
+/// flushes.
+pub fn checkpoint_room(bytes: u64, rows: u64) -> u64 {
+    bytes * 2 + rows * ROW_OVERHEAD + TABLE_OVERHEAD
+}
+
 /// What a table writes at a checkpoint beyond the rows that change.
-pub const TABLE_OVERHEAD: u64 = 8 << 20;
+const TABLE_OVERHEAD: u64 = 8 << 20;
+
+/// What a table writes for each row beyond what changes in it: those beside it.
+const ROW_OVERHEAD: u64 = 1024;
 
 /// What an empty table takes, and some files of the store's folder.
 const TABLE_EMPTY: u64 = 1 << 20;

@@ -135,8 +135,13 @@ impl Keeper {
             // Only when that is there too is there room for anything new.
             let reserve = self.options.reserve_for(len);
             let kept = if reserve == 0 { Ok(()) } else { self.workshop.keep_reserve(reserve) };
+            let has_room = self.note_free(room, len);
             match kept {
-                Ok(()) => room.shut(Shut::Journal, false),
+                Ok(()) if has_room => room.shut(Shut::Journal, false),
+                Ok(()) => {
+                    room.shut(Shut::Journal, true);
+                    made = Made::Some;
+                }
                 Err(error) => {
                     let path = self.workshop.disk().path("reserve");
                     room.shut_for(Shut::Journal, &StoreError::io("make", &path)(error));
@@ -145,6 +150,14 @@ impl Keeper {
             }
         }
         made
+    }
+
+    /// Notes how much may wait for a checkpoint, now that there is a segment; the next one takes `len` bytes before
+    /// this is looked at again. Whether anything may.
+    fn note_free(&self, room: &Capacity, len: u64) -> bool {
+        let free = self.workshop.budget().free(&**self.workshop.disk()).saturating_sub(len);
+        room.set_free(free, &self.options);
+        self.options.pending_for(free) > 0
     }
 
     fn next_segment(&self, sequence: u64, old: Option<u64>, len: u64) -> io::Result<Segment> {

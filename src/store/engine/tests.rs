@@ -669,3 +669,32 @@ fn a_checkpoint_that_has_begun_when_its_room_is_gone_waits_for_more_and_loses_no
     driven.commit_all(&mut twin).unwrap();
     twin.found(&driven.world.after_kill().start(options()).unwrap(), "when it had room");
 }
+
+/// A checkpoint may be slow, and messages come fast: what then waits for the next one finds room all the same.
+#[test]
+fn no_more_waits_than_a_checkpoint_finds_room_for() {
+    let options = Options {
+        segment_bytes: 1 << 20,
+        segment_bytes_min: 1 << 20,
+        reserve_bytes: 1 << 20,
+        checkpoint_rows_max: 64,
+        ..options()
+    };
+    for room in [16, 24, 96] {
+        let mut driven = World::new_store(options.clone());
+        let shared = driven.shared().clone();
+        driven.world.disk.set_room(Some(room << 20));
+        driven.parts.keeper.make(&shared.room);
+        let mut batch = RowBatch::new();
+        let mut number = 0_u32;
+        while shared.room.check(8000, &options).is_ok() {
+            number += 1;
+            batch.put(&[&[1][..], &number.to_be_bytes()].concat(), &[7; 8000]);
+            shared.submit(&mut batch);
+            assert_eq!(driven.parts.committer.step(), CommitStep::Committed);
+            driven.parts.keeper.make(&shared.room);
+        }
+        assert!(number > 100, "{room} MiB: {number} messages");
+        assert_eq!(whole_checkpoint(&mut driven), CheckpointOutcome::Written, "{room} MiB");
+    }
+}

@@ -14,9 +14,14 @@ use ureq::http::Method;
 
 use crate::command_line::Layers;
 use crate::command_line::ctl::{
-    CtlCommand, CtlOptions, ListPart, PubCommand, QueueCommand, RetainedCommand, TraceCommand,
+    CtlCommand, CtlOptions, DelayedCommand, ListPart, PubCommand, QueueCommand, RetainedCommand,
+    TraceCommand,
 };
 use crate::ctl::api::{Api, ApiPath};
+use crate::ctl::columns::{
+    CLIENTS, CONFIG, DELAYED, GROUPS, KEEPS, LISTENERS, LOSSES, QUEUE, QUEUED, QUEUES, RECEIVERS,
+    RETAINED, STATUS, SUBSCRIPTIONS,
+};
 use crate::ctl::failure::CtlFailure;
 use crate::ctl::feed::FeedEvent;
 use crate::ctl::interrupt::until_interrupted;
@@ -74,21 +79,17 @@ impl Ctl<'_> {
             CtlCommand::Clients { .. }
             | CtlCommand::Subscriptions { .. }
             | CtlCommand::Groups { .. }
+            | CtlCommand::Queues { .. }
+            | CtlCommand::Keeps { .. }
             | CtlCommand::Receivers { .. } => self.list_of(command),
             CtlCommand::Client { client_id } => self.client(client_id),
-            CtlCommand::Kick { client_id } => {
-                let path = ApiPath::of("/clients").part(client_id).part("connection");
-                self.change(
-                    Method::DELETE,
-                    &path,
-                    &format!("{} is disconnected", visible(client_id)),
-                )
-            }
+            CtlCommand::Kick { client_id } => self.kick(client_id),
             CtlCommand::End { client_id } => {
                 let path = ApiPath::of("/clients").part(client_id);
                 let said = format!("the Session of {} has ended", visible(client_id));
                 self.change(Method::DELETE, &path, &said)
             }
+            CtlCommand::Delayed { command } => self.delayed(command),
             CtlCommand::Queue { command } => self.queue(command),
             CtlCommand::Retained { command } => self.retained(command),
             CtlCommand::Pub(message) => self.publish(message),
@@ -158,6 +159,16 @@ impl Ctl<'_> {
             CtlCommand::Groups { part } => {
                 self.table(&ApiPath::of("/groups"), part, GROUPS, "there is no group")
             }
+            CtlCommand::Queues { name: None, part } => {
+                self.table(&ApiPath::of("/queues"), part, QUEUES, "there is no named queue")
+            }
+            CtlCommand::Queues { name: Some(name), part } => {
+                let path = ApiPath::of("/queues").part(name).part("messages");
+                self.table(&path, part, QUEUED, "nothing waits")
+            }
+            CtlCommand::Keeps { part } => {
+                self.table(&ApiPath::of("/keeps"), part, KEEPS, "there is no log of kept messages")
+            }
             CtlCommand::Receivers { topic, part } => {
                 let path = ApiPath::of("/receivers").with("topic", topic);
                 self.table(&path, part, RECEIVERS, "nothing would get it")
@@ -170,6 +181,25 @@ impl Ctl<'_> {
         let answer = self.api.get(&ApiPath::of("/clients").part(client_id))?;
         self.out.show(&answer, |answer| sheet(answer, CLIENTS, self.out.width()));
         Ok(())
+    }
+
+    fn kick(&self, client_id: &str) -> Done {
+        let path = ApiPath::of("/clients").part(client_id).part("connection");
+        self.change(Method::DELETE, &path, &format!("{} is disconnected", visible(client_id)))
+    }
+
+    fn delayed(&self, command: &DelayedCommand) -> Done {
+        let path = ApiPath::of("/delayed");
+        match command {
+            DelayedCommand::List { part } => {
+                self.table(&path, part, DELAYED, "no message is delayed")
+            }
+            DelayedCommand::Cancel { id } => {
+                let answer = self.api.ask(Method::DELETE, &path.part(id), None)?;
+                self.counted(&answer, "cancelled_messages", "cancelled");
+                Ok(())
+            }
+        }
     }
 
     fn queue(&self, command: &QueueCommand) -> Done {
@@ -379,86 +409,3 @@ const RECENT_MAX: usize = 1000;
 /// The longest trace that there can be: `sub` is to go on.
 const TRACE_SECONDS_MAX: u64 = 3600;
 const TRACE_EVENTS_MAX: u64 = 1_000_000;
-
-/// Fields in the order in which they are shown.
-const STATUS: &[&str] = &[
-    "version",
-    "node",
-    "started",
-    "uptime_seconds",
-    "ready",
-    "not_ready",
-    "level",
-    "cause",
-    "clients_connected",
-    "sessions",
-    "subscriptions",
-    "retained_messages",
-    "received_messages_total",
-    "sent_messages_total",
-    "lost_messages_total",
-    "message_memory_bytes",
-];
-const CLIENTS: &[&str] = &[
-    "client_id",
-    "user",
-    "connected",
-    "queue_messages",
-    "queue_bytes",
-    "inflight_messages",
-    "lost_messages",
-    "address",
-    "listener",
-    "version",
-    "class",
-    "routed_messages",
-    "delivered_messages",
-];
-const SUBSCRIPTIONS: &[&str] =
-    &["client_id", "filter", "qos", "id", "no_local", "retain_as_published", "retain_handling"];
-const GROUPS: &[&str] = &[
-    "name",
-    "filter",
-    "members",
-    "members_connected",
-    "queue_messages",
-    "queue_bytes",
-    "inflight_messages",
-    "lost_messages",
-];
-const RECEIVERS: &[&str] =
-    &["client_id", "group", "filter", "qos", "permitted", "connected", "rule"];
-const QUEUE: &[&str] = &[
-    "topic",
-    "qos",
-    "retain",
-    "state",
-    "payload_bytes",
-    "payload_base64",
-    "expires_in_seconds",
-    "publisher",
-    "received",
-];
-const RETAINED: &[&str] = &[
-    "topic",
-    "qos",
-    "payload_bytes",
-    "payload_base64",
-    "stored_at",
-    "expires_in_seconds",
-    "publisher",
-];
-const LISTENERS: &[&str] = &[
-    "name",
-    "address",
-    "transport",
-    "tls",
-    "connections",
-    "connections_max",
-    "opened_total",
-    "handshakes_total",
-    "handshakes_failed_total",
-    "certificate_ends",
-];
-const LOSSES: &[&str] = &["time", "client_id", "topic", "reason", "count", "first_time"];
-const CONFIG: &[&str] = &["key", "value", "origin", "reload"];

@@ -73,9 +73,10 @@ impl HttpServer {
         HttpServer { site, router }
     }
 
-    /// Looks after what is to be seen later, until it is dropped: figures each second, and the latest losses.
+    /// Looks after what is to be seen later, until it is dropped: figures each second, and what a watched
+    /// broker notes ([`Broker::watch`]).
     pub async fn watch(&self) {
-        self.site.broker().keep_recent_losses();
+        self.site.broker().watch();
         let mut seconds = tokio::time::interval(SECOND);
         seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

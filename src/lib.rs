@@ -2,7 +2,7 @@
 //!
 //! Floors, from the bottom; imports go downward only:
 //!
-//! * floor 0: [`time`], [`config`], [`place`], [`sync`], [`fault`]
+//! * floor 0: [`time`], [`config`], [`place`], `nearest`, [`sync`], [`fault`]
 //! * floor 1: [`codec`], [`topic`], [`shape`]: pure parts that know nothing of each other
 //! * floor 2: [`message`], [`session`]: the protocol, pure
 //! * floor 3: [`broker`]: shared state, synchronous, deterministic
@@ -28,8 +28,12 @@ pub mod fault;
 pub mod http;
 pub mod import;
 pub mod logging;
+mod memory;
 pub mod message;
+mod nearest;
 pub mod net;
+#[cfg(feature = "otel")]
+pub mod otel;
 pub mod place;
 #[cfg(test)]
 mod random;

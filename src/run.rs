@@ -4,6 +4,11 @@ mod built;
 mod files;
 mod http;
 mod listeners;
+#[cfg(feature = "otel")]
+mod otel;
+#[cfg(not(feature = "otel"))]
+#[path = "run/no_otel.rs"]
+mod otel;
 mod process;
 mod reload;
 mod rules;
@@ -24,6 +29,7 @@ use http::HttpEnd;
 pub use http::HttpListening;
 use listeners::{Acceptor, listening, open};
 pub use listeners::{ListenError, Listening, Place};
+use otel::Collector;
 use process::{ProcessEnd, Reloads};
 use reload::{Files, Reloader};
 pub use rules::{read_rules, rule_set};
@@ -197,6 +203,7 @@ impl Life<'_> {
             broker.restore(before, &mut Scratch::default()).map_err(RunError::Restore)?;
         let taken =
             report.map(|report| (restored, report.time + clock.now().since(before), report));
+        let collector = Collector::of(&config.otel)?;
         let shared = Arc::new(ServeContext::new(broker.clone(), clock));
         let acceptors = open(config, &shared)?;
         let each = acceptors.iter().zip(&config.listener);
@@ -219,13 +226,14 @@ impl Life<'_> {
         served.iter().for_each(|http| http::say_listening(config, http));
         let watch = Watch::new();
         let tasks = start(&watch, &shared, acceptors);
-        let files = Files { tls, authenticator, http };
+        let files = Files { tls, authenticator, http, collector };
         let mut reloader = Reloader::start(shared.clone(), config.clone(), files, rights, &watch);
         let ended = self.serve(&mut reloader, reloads, watch, durable.as_deref()).await;
         tasks.iter().for_each(Task::stop);
         reloader.stop();
         if ended.is_ok() {
             stop(config, &shared).await;
+            reloader.finish_export().await;
             info!("stopped");
         }
         ended
@@ -351,6 +359,7 @@ fn say_restored(config: &Config, taken: Option<(Restored, Duration, Report)>) {
         messages = restored.messages(),
         retained = restored.retained(),
         wills = restored.wills(),
+        delayed = restored.delayed(),
         seconds = time.as_secs_f64(),
         table_seconds = report.table_time.as_secs_f64(),
         "store open"

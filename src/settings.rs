@@ -10,6 +10,7 @@ mod layer;
 mod load;
 mod log_format;
 mod mosquitto;
+mod queue_body;
 mod rules;
 mod show;
 mod syntax;

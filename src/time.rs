@@ -71,6 +71,38 @@ impl Time {
     }
 }
 
+impl Time {
+    /// The moment of a date and a time of day in UTC, in RFC 3339: `2025-01-31T12:00:00Z`, with or without a
+    /// fraction of a second, which is left out. `None`: it is written otherwise, or before 1970.
+    pub fn from_rfc3339(text: &str) -> Option<Time> {
+        let (date, time) = text.strip_suffix(['Z', 'z'])?.split_once(['T', 't'])?;
+        let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
+        let number = |text: &str| {
+            let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+            if digits { text.parse::<u64>().ok() } else { None }
+        };
+        let numbers = |text: &str, sign: char, widths: [usize; 3]| {
+            let parts: Vec<&str> = text.split(sign).collect();
+            let fit = parts.len() == 3
+                && parts.iter().zip(widths).all(|(part, width)| part.len() == width);
+            fit.then(|| parts.iter().map(|part| number(part)).collect::<Option<Vec<u64>>>())
+                .flatten()
+        };
+        let (date, time) = (numbers(date, '-', [4, 2, 2])?, numbers(time, ':', [2, 2, 2])?);
+        number(fraction)?;
+        let wanted = [date[0], date[1], date[2], time[0], time[1], time[2]];
+        // Days since 1970 of a year that begins in March: see [`Time::date`].
+        let (month, year) =
+            ((wanted[1] + 9) % 12, wanted[0].checked_sub(u64::from(wanted[1] <= 2))?);
+        let days =
+            365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + wanted[2];
+        let days = days.checked_sub(719_469)?;
+        let time = Time::from_secs(((days * 24 + wanted[3]) * 60 + wanted[4]) * 60 + wanted[5]);
+        // A day or an hour that there is not makes another date.
+        (time.date() == wanted).then_some(time)
+    }
+}
+
 /// Where adapters read the time.
 pub trait Clock: Send + Sync + 'static {
     /// The present moment. Never earlier than what it said before.
@@ -156,6 +188,33 @@ mod tests {
         }
         let time = Time::from_secs(1_735_689_599).after(Duration::from_millis(7));
         assert_eq!(time.to_rfc3339(), "2024-12-31T23:59:59.007Z");
+    }
+
+    #[test]
+    fn dates_are_moments() {
+        for seconds in [0, 951_782_399, 951_782_400, 951_868_800, 1_735_689_599, 4_107_542_400] {
+            let time = Time::from_secs(seconds);
+            assert_eq!(Time::from_rfc3339(&time.to_rfc3339()), Some(time));
+        }
+        let new_year = Time::from_secs(1_735_689_600);
+        assert_eq!(Time::from_rfc3339("2025-01-01T00:00:00Z"), Some(new_year));
+        for wrong in [
+            "",
+            "2025-01-01",
+            "2025-01-01T00:00:00",
+            "2025-01-01 00:00:00Z",
+            "2025-02-29T00:00:00Z",
+            "2025-01-01T24:00:00Z",
+            "2025-01-01T00:00:60Z",
+            "2025-00-01T00:00:00Z",
+            "0000-01-01T00:00:00Z",
+            "1969-12-31T23:59:59Z",
+            "2025-1-1T0:0:0Z",
+            "2025-01-01T00:00:00.Z",
+            "+025-01-01T00:00:00Z",
+        ] {
+            assert_eq!(Time::from_rfc3339(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

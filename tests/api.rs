@@ -302,3 +302,181 @@ fn why_says_what_stands_in_the_way() {
         assert_eq!(house.ask("GET", &format!("/why?{wrong}"), "").0, 400, "{wrong}");
     }
 }
+
+#[test]
+fn delayed_messages_are_listed_in_pages_and_cancelled_by_an_operator() {
+    let house = House::new("");
+    let mut publisher = house.client("p");
+    for span in ["3h", "1h", "2h"] {
+        publisher.publish(&format!("$delayed/{span}/valve/{span}"), b"x");
+    }
+    publisher.ping();
+    let page = house.get("/delayed?limit=2");
+    assert_eq!(texts(&page, "topic"), ["valve/1h", "valve/2h"]);
+    assert_eq!(texts(&page, "client_id"), ["p", "p"]);
+    assert!(page["items"][0]["message_bytes"].as_u64().expect("a number") > 0);
+    let next = page["next"].as_str().expect("a next page");
+    let rest = house.get(&format!("/delayed?cursor={next}"));
+    assert_eq!((texts(&rest, "topic"), &rest["next"]), (vec!["valve/3h".to_owned()], &Value::Null));
+    let path = format!("/delayed/{}", page["items"][1]["id"].as_str().expect("an id"));
+    let refused = house.http.ask("DELETE", &format!("/api/v1{path}"), VIEWER, "");
+    assert_eq!(refused.status, 403, "a viewer changes nothing");
+    assert_eq!(house.ask("DELETE", &path, ""), (200, json!({"cancelled_messages": 1})));
+    assert_eq!(house.ask("DELETE", &path, "").0, 404);
+    assert_eq!(house.ask("DELETE", "/delayed/x", "").0, 404);
+    assert_eq!(texts(&house.get("/delayed"), "topic"), ["valve/1h", "valve/3h"]);
+    assert_eq!(house.ask("GET", "/delayed?cursor=x", "").0, 400);
+}
+
+#[test]
+fn named_queues_are_listed_made_and_removed() {
+    let house = House::new(
+        "
+        [[named_queue]]
+        name = 'orders'
+        bindings = ['orders/#']
+        policy = 'drop_oldest'
+        ",
+    );
+    let body = json!({
+        "name": "jobs",
+        "bindings": ["jobs/#", {"filter": "more/+", "where": {"region": "eu"}}],
+        "messages_max": 7,
+        "ttl": "1h",
+    });
+    let refused = house.http.ask("POST", "/api/v1/queues", VIEWER, &body.to_string());
+    assert_eq!(refused.status, 403, "a viewer changes nothing");
+    assert_eq!(house.ask("POST", "/queues", &body.to_string()), (201, json!({"name": "jobs"})));
+    assert_eq!(house.ask("POST", "/queues", &body.to_string()).0, 409);
+    let taken = json!({"name": "orders", "bindings": ["x"]});
+    assert_eq!(house.ask("POST", "/queues", &taken.to_string()).0, 409);
+    for (wrong, words) in [
+        (json!({"name": "a b", "bindings": ["x"]}), "named_queue.name: expected 1 to 64 letters"),
+        (json!({"name": "a"}), "named_queue.bindings: 0 of them: expected 1 to 100"),
+        (
+            json!({"name": "a", "binding": ["x"]}),
+            "unknown key 'binding' in [[named_queue]]; did you mean",
+        ),
+        (
+            json!({"name": "a", "bindings": ["x"], "policy": "drop"}),
+            "named_queue.policy: expected one of",
+        ),
+        (
+            json!({"name": "a", "bindings": ["x"], "messages_max": "9"}),
+            "expected an integer such as",
+        ),
+        (json!({"name": "a", "bindings": ["x"], "ttl": null}), "named_queue: "),
+        (
+            json!({"name": "a", "bindings": ["x"], "keep": {"messages": 0}}),
+            "named_queue.keep.messages: 0 is out of range",
+        ),
+        (json!({"name": "a", "bindings": ["x/#/y"]}), "is not a Topic Filter"),
+        (json!([]), "expected a section, found a list"),
+    ] {
+        let (status, problem) = house.ask("POST", "/queues", &wrong.to_string());
+        let detail = problem["detail"].as_str().unwrap_or_default();
+        assert!(status == 400 && detail.contains(words), "{wrong}: {status} {problem}");
+    }
+    let mut publisher = house.client("p");
+    for _ in 0..3 {
+        publisher.publish("jobs/a", b"x");
+    }
+    publisher.ping();
+    let all = house.get("/queues");
+    assert_eq!(texts(&all, "name"), ["jobs", "orders"]);
+    assert_eq!(texts(&all, "source"), ["api", "configuration"]);
+    let jobs = &all["items"][0];
+    assert_eq!((&jobs["queue_messages"], &jobs["consumers_total"]), (&json!(3), &json!(0)));
+    assert!(jobs["oldest"].as_str().expect("a moment").ends_with('Z'));
+    assert_eq!(jobs["messages_max"], 7);
+    assert_eq!(jobs["ttl_seconds"], 3600.0);
+    assert_eq!(jobs["bindings"][1], json!({"filter": "more/+", "where": {"region": "eu"}}));
+    assert_eq!(all["items"][1]["policy"], "drop_oldest");
+    let page = house.get("/queues?limit=1");
+    assert_eq!((texts(&page, "name"), &page["next"]), (vec!["jobs".to_owned()], &json!("jobs")));
+    assert_eq!(texts(&house.get("/queues?cursor=jobs"), "name"), ["orders"]);
+    assert_eq!(house.ask("DELETE", "/queues/orders?discard=9", "").0, 409);
+    let (status, problem) = house.ask("DELETE", "/queues/jobs?discard=2", "");
+    let detail = problem["detail"].as_str().unwrap_or_default();
+    assert!(status == 409 && detail.starts_with("3 messages wait"), "{problem}");
+    let removed = house.ask("DELETE", "/queues/jobs?discard=3", "");
+    assert_eq!(removed, (200, json!({"discarded_messages": 3})));
+    assert_eq!(house.ask("DELETE", "/queues/jobs", "").0, 404);
+    assert_eq!(house.ask("DELETE", "/queues/a+b", "").0, 404);
+    let ledger = house.get("/ledger").to_string();
+    assert!(ledger.contains("\"purged\""), "{ledger}");
+}
+
+/// What has failed is seen with its attempts and when it is due; a log, with what it has and its readers.
+#[test]
+fn messages_of_a_named_queue_and_its_log_are_seen() {
+    let house = House::new("");
+    let body = json!({
+        "name": "jobs",
+        "bindings": ["jobs/#"],
+        "backoff": "1h..2h",
+        "strategy": "single_active",
+        "keep": {"messages": 2, "span": "1h"},
+    });
+    assert_eq!(house.ask("POST", "/queues", &body.to_string()).0, 201);
+    let mut consumer = house.client("c");
+    consumer.subscribe(&["$queue/jobs"], QoS::AtLeastOnce);
+    let mut publisher = house.client("p");
+    publisher.publish("jobs/a", b"x");
+    let packet_id = consumer.expect(|packet| match packet {
+        Packet::Publish(publish) => publish.packet_id,
+        _ => None,
+    });
+    consumer.send(&Packet::PubAck(Ack::new(packet_id, Reason::ImplementationSpecificError)));
+    consumer.ping();
+    publisher.publish("jobs/b", b"yz");
+    publisher.publish("jobs/c", b"");
+    let queue = &house.get("/queues")["items"][0];
+    assert_eq!((&queue["queue_messages"], &queue["postponed_messages"]), (&json!(3), &json!(1)));
+    assert_eq!(queue["strategy"], "single_active");
+    assert_eq!(queue["lanes"], json!([{"client_id": "c", "lanes": 1}]));
+    let viewer = house.http.get("/api/v1/queues/jobs/messages", VIEWER);
+    assert_eq!(viewer.status, 403, "topics are an operator's");
+    let (status, messages) = house.ask("GET", "/queues/jobs/messages?payload=true", "");
+    assert_eq!(
+        (status, texts(&messages, "topic").join(" ")),
+        (200, "jobs/b jobs/c jobs/a".to_owned())
+    );
+    let failed = &messages["items"][2];
+    assert_eq!((&failed["attempts"], &messages["items"][0]["attempts"]), (&json!(1), &json!(0)));
+    assert_eq!((&failed["publisher"], &failed["payload_base64"]), (&json!("p"), &json!("eA==")));
+    assert!(failed["due"].as_str().expect("a moment") > failed["received"].as_str().unwrap());
+    assert_eq!(messages["items"][0]["due"], Value::Null);
+    assert_eq!(house.ask("GET", "/queues/job/messages", "").0, 404);
+    let mut reader = house.client("r");
+    reader.subscribe(&["$replay/jobs/all"], QoS::AtLeastOnce);
+    assert_eq!(reader.message().0, "jobs/b");
+    assert_eq!(reader.message().0, "jobs/c");
+    reader.ping();
+    let log = &house.get("/keeps")["items"][0];
+    let wanted = json!({
+        "name": "jobs",
+        "source": "api",
+        "kept_messages": 2,
+        "kept_bytes": log["kept_bytes"],
+        "first": log["first"],
+        "last": log["last"],
+        "readers_connected": 1,
+        "unread_messages": 0,
+        "missed_messages": 0,
+        "bindings": [{"filter": "jobs/#", "where": {}}],
+        "messages_max": 2,
+        "bytes_max": log["bytes_max"],
+        "span_seconds": 3600.0,
+    });
+    assert_eq!(*log, wanted);
+    assert!(log["first"].as_str().expect("a moment") <= log["last"].as_str().unwrap());
+    assert_eq!(house.ask("DELETE", "/keeps/jobs?discard=2", "").0, 409, "its queue has it");
+    assert_eq!(house.ask("DELETE", "/queues/jobs?discard=3", "").0, 200);
+    let (status, problem) = house.ask("DELETE", "/keeps/jobs", "");
+    let detail = problem["detail"].as_str().unwrap_or_default();
+    assert!(status == 409 && detail.contains("has 2 messages"), "{problem}");
+    let removed = house.ask("DELETE", "/keeps/jobs?discard=2", "");
+    assert_eq!(removed, (200, json!({"discarded_messages": 2})));
+    assert_eq!(house.ask("DELETE", "/keeps/jobs", "").0, 404);
+}

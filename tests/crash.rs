@@ -5,11 +5,21 @@
 mod brittle;
 #[path = "crash/broker.rs"]
 mod broker;
+#[path = "crash/came.rs"]
+mod came;
 #[path = "crash/clients.rs"]
 mod clients;
+#[path = "crash/delayed.rs"]
+mod delayed;
+#[path = "crash/due.rs"]
+mod due;
 #[path = "crash/faults.rs"]
 mod faults;
 mod installed;
+#[path = "crash/kept.rs"]
+mod kept;
+#[path = "crash/outbox.rs"]
+mod outbox;
 mod process;
 #[path = "../src/random.rs"]
 mod random;
@@ -19,7 +29,7 @@ mod streams;
 mod watch;
 mod wire;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::ops::Range;
 use std::process::{Command, Stdio};
@@ -29,7 +39,8 @@ use std::thread;
 use std::time::Duration;
 
 use broker::Broker;
-use clients::{Again, Class, Publisher, Subscriber, WillKind};
+use came::Came;
+use clients::{Class, Publisher, Subscriber, WillKind};
 use process::{BUSY_STORE, Process, Sluice};
 use random::Random;
 use sluicemq::codec::{Packet, QoS, Version};
@@ -52,6 +63,30 @@ const SELDOM_IN: u64 = 3;
 /// After so many rounds all that waits is taken, or it would only grow.
 const SETTLE_EVERY: u64 = 10;
 const MEMBERS: usize = 4;
+/// Two consumers of a named queue, one for what is delayed or has keys, and one that reads a log.
+const CONSUMERS: usize = 6;
+const WORKER: usize = 8;
+const READER: usize = 9;
+
+/// The queue, the keys and the log.
+const WORK: &str = "
+[[named_queue]]
+name = 'crew'
+bindings = ['load/#']
+messages_max = 10_000_000
+attempts_max = 1000
+backoff = '20ms..100ms'
+[[dedup]]
+filter = 'keyed/#'
+key = 'payload'
+window = '7d'
+keys_total_max = 10_000_000
+[[keep]]
+name = 'past'
+bindings = ['load/2/#']
+messages = 100_000
+bytes = '128MiB'
+";
 
 /// Messages that wait for an absent subscriber, and retained ones.
 const WAITING: usize = 400;
@@ -80,6 +115,40 @@ fn four_hundred_of_four_hundred_messages_wait_for_an_absent_client_after_a_kill(
     let take = [&absent[..], &["-C", &count, "-W", "30"]].concat();
     let (code, came) = mosquitto("mosquitto_sub", &port, &take, "");
     assert_eq!((code, came), (Some(0), jobs));
+}
+
+/// No consumer has ever been there. Consumers of both versions take some of it, and between them the broker is
+/// killed: what was not acknowledged, or not durably, comes again, if later than what follows it, and nothing is
+/// left out.
+#[test]
+fn four_hundred_of_four_hundred_messages_wait_in_a_named_queue_after_a_kill() {
+    if !installed::all(&["mosquitto_pub", "mosquitto_sub"]) {
+        return;
+    }
+    let queue = "[[named_queue]]\nname = 'jobs'\nbindings = ['jobs/#']\n";
+    let mut broker = Sluice::start(&format!("{BUSY_STORE}\n{queue}"));
+    let jobs: Vec<String> = (0..WAITING).map(|number| format!("job {number}")).collect();
+    let publish = ["-t", "jobs/now", "-q", "1", "-l"];
+    let port = broker.address("tcp").port().to_string();
+    let (code, _) = mosquitto("mosquitto_pub", &port, &publish, &jobs.join("\n"));
+    assert_eq!(code, Some(0));
+    let mut seen = BTreeSet::new();
+    for version in ["311", "5"] {
+        broker.kill_and_start_again();
+        let port = broker.address("tcp").port().to_string();
+        let take = ["-V", version, "-q", "1", "-t", "$queue/jobs", "-C", "100", "-W", "30"];
+        let (code, came) = mosquitto("mosquitto_sub", &port, &take, "");
+        assert_eq!(code, Some(0), "{came:?}");
+        seen.extend(came);
+    }
+    broker.kill_and_start_again();
+    let mut rest = Client::connect(broker.address("tcp"), Version::V5, "rest");
+    rest.subscribe(&["$queue/jobs"], QoS::AtMostOnce);
+    // What a consumer had not answered when its connection broke comes after its time.
+    while !jobs.iter().all(|job| seen.contains(job)) {
+        seen.insert(String::from_utf8(rest.message().1).expect("a job"));
+    }
+    assert_eq!(seen.len(), jobs.len());
 }
 
 #[test]
@@ -165,7 +234,7 @@ struct Crash {
     watch: Arc<Watch>,
     broker: Broker,
     publishers: Vec<Publisher>,
-    /// The last two are a group.
+    /// See [`MEMBERS`] and what follows it.
     subscribers: Vec<Subscriber>,
     /// The last start, which took so long.
     start: Duration,
@@ -179,7 +248,7 @@ impl Crash {
         let watch = Arc::<Watch>::default();
         // One checkpoint after the other, and the store says when.
         let config = BUSY_STORE.replace("50ms", "10ms");
-        let config = format!("{config}\n[log]\nlevel = 'warn,sluicemq::store=debug'\n");
+        let config = format!("{config}\n{WORK}[log]\nlevel = 'warn,sluicemq::store=debug'\n");
         let broker = Broker::start(&config, watch.clone());
         let publishers = (0..PUBLISHERS).map(|number| {
             let version = if number % 2 == 0 { Version::V5 } else { Version::V311 };
@@ -193,7 +262,7 @@ impl Crash {
         });
         let publishers = publishers.collect();
         let all = &["load/#", "will/#"];
-        let group = &["$share/crew/load/#"];
+        let (group, queue) = (&["$share/crew/load/#"], &["$queue/crew"]);
         let mut subscribers = vec![
             Subscriber::new("live 5", Version::V5, QoS::ExactlyOnce, all),
             Subscriber::new("live 3.1.1", Version::V311, QoS::AtLeastOnce, all),
@@ -201,8 +270,15 @@ impl Crash {
             Subscriber::new("seldom 3.1.1", Version::V311, QoS::ExactlyOnce, all),
             Subscriber::new("member 5", Version::V5, QoS::ExactlyOnce, group),
             Subscriber::new("member 3.1.1", Version::V311, QoS::ExactlyOnce, group),
+            Subscriber::new("consumer 5", Version::V5, QoS::ExactlyOnce, queue),
+            Subscriber::new("consumer 3.1.1", Version::V311, QoS::ExactlyOnce, queue),
+            Subscriber::new("work", Version::V5, QoS::ExactlyOnce, &["late/#", "keyed/#"]),
+            Subscriber::new("reader", Version::V5, QoS::ExactlyOnce, &["$replay/past/all"]),
         ];
-        subscribers[MEMBERS + 1].streams = subscribers[MEMBERS].streams.clone();
+        for first in [MEMBERS, CONSUMERS] {
+            subscribers[first + 1].streams = subscribers[first].streams.clone();
+        }
+        subscribers[CONSUMERS].refuses = true;
         for subscriber in &mut subscribers {
             drop(subscriber.connect(broker.address()));
         }
@@ -337,14 +413,17 @@ impl Crash {
         let watch = &*self.watch;
         watch.note(|state| state.in_flight = 0);
         self.publishers.iter_mut().for_each(|publisher| publisher.finish(at, watch));
-        let loads = self.published(|class| !class.retained());
+        let loads = self.published(Class::is_load);
+        let works = self.published(Class::is_work);
+        let kept = self.published(|class| class == Class::Exactly);
         let wills = self.publishers.iter().filter(|publisher| publisher.will != WillKind::Late);
         let wills = wills.map(|publisher| (publisher.will_topic(), self.round));
         let wills = wills.collect::<BTreeMap<_, _>>();
         let wills_due = wills.values().sum();
         let both = loads.clone().into_iter().chain(wills).collect::<BTreeMap<_, _>>();
         let load: u64 = loads.values().sum();
-        let all = load + (load + wills_due) * MEMBERS as u64;
+        let work = works.values().chain(kept.values()).sum::<u64>();
+        let all = 2 * load + (load + wills_due) * MEMBERS as u64 + work;
         thread::scope(|scope| {
             for subscriber in &mut self.subscribers {
                 scope.spawn(move || {
@@ -362,7 +441,12 @@ impl Crash {
             clients::publish(at, "end", false);
         });
         let mut came = Came { wills_due, ..Came::default() };
-        came.groups = self.subscribers[MEMBERS].streams.tally(loads);
+        came.groups = self.subscribers[MEMBERS].streams.tally(loads.clone());
+        came.queue = self.subscribers[CONSUMERS].streams.tally(loads);
+        came.work = self.subscribers[WORKER].streams.tally(works);
+        came.log = self.subscribers[READER].streams.tally(kept);
+        came.refused = self.subscribers[CONSUMERS].refused;
+        came.due = self.watch.due.lateness();
         came.wills = self.subscribers[0].streams.came_on("will/");
         for subscriber in &self.subscribers[..MEMBERS] {
             came.tally += subscriber.streams.tally(both.clone());
@@ -372,9 +456,12 @@ impl Crash {
         }
         self.look_at_what_is_retained();
         let Tally { came: _, repeated: _, lost, doubled, late, strange } = came.tally;
-        let groups = [came.groups.lost, came.groups.doubled, came.groups.strange];
         let said = format!("{} rounds: {came}", self.round);
-        assert_eq!((lost, doubled, late, strange, groups), (0, 0, 0, 0, [0; 3]), "{said}");
+        assert_eq!((lost, doubled, late, strange), (0, 0, 0, 0), "{said}");
+        for tally in [came.groups, came.queue, came.work, came.log] {
+            assert_eq!([tally.lost, tally.doubled, tally.strange], [0; 3], "{said}");
+        }
+        assert_eq!((came.log.late, came.due.early), (0, 0), "{said}");
         assert_eq!(came.wills, came.wills_due, "{said}");
         came
     }
@@ -411,16 +498,6 @@ struct Figures {
     retained: u64,
 }
 
-/// What came to all subscribers.
-#[derive(Default)]
-struct Came {
-    tally: Tally,
-    groups: Tally,
-    wills: u64,
-    wills_due: u64,
-    again: Again,
-}
-
 impl Figures {
     /// One kill in ten is to be inside a checkpoint, and one in ten inside a start.
     fn few_in_a_checkpoint(&self, rounds: u64) -> bool {
@@ -454,22 +531,6 @@ impl std::fmt::Display for Figures {
         write!(f, "{} before anybody connected; ", self.before_anybody)?;
         let (_, median, most) = least_and_median(&self.starts);
         write!(f, "ready after {median} ms, {most} at most; {} retained right", self.retained)
-    }
-}
-
-impl std::fmt::Display for Came {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Came { tally, groups, wills, wills_due, again } = self;
-        write!(f, "{} messages came, {} lost, ", tally.came, tally.lost)?;
-        write!(f, "{} doubled, {} late, ", tally.doubled, tally.late)?;
-        write!(f, "{} repeated at QoS 1; to the group {}, ", tally.repeated, groups.came)?;
-        write!(
-            f,
-            "{} lost, {} doubled; {wills} of {wills_due} Wills; ",
-            groups.lost, groups.doubled
-        )?;
-        write!(f, "after a kill {} PUBLISH again, ", again.publishes)?;
-        write!(f, "{} PUBREL, {} for the first time", again.pubrels, again.first_pubrels)
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod asking;
 mod process;
+#[path = "ctl/queues.rs"]
+mod queues;
 mod terminal;
 mod wire;
 

@@ -12,6 +12,7 @@ use std::path::Path;
 use asking::{HTTP, HttpClient, VIEWER, operator};
 use browser::Browser;
 use process::Sluice;
+use serde_json::json;
 use sluicemq::codec::{Packet, Publish, QoS, Reason, Version};
 use wire::{Client, connect, connect_with_will, message};
 
@@ -207,6 +208,34 @@ fn names_of_strangers_are_text_and_nothing_else() {
     browser.click_on("Explain");
     browser.see("It would arrive.");
     assert_eq!(browser.count("main img, main script"), 0);
+    assert_eq!(browser.errors(), Vec::<String>::new());
+}
+
+#[test]
+fn named_queues_logs_and_delayed_messages_are_shown() {
+    let Some(visit) = Visit::start() else { return };
+    let browser = &visit.browser;
+    let http = HttpClient::of(&visit.broker);
+    let queue = r#"{"name": "jobs", "bindings": ["jobs/#"], "keep": {}, "strategy": "hash"}"#;
+    let made = http.ask("POST", "/api/v1/queues", &operator(&visit.broker), queue);
+    assert_eq!(made.status, 201, "{}", made.body);
+    let mut client = Client::connect(visit.broker.address("tcp"), Version::V5, "worker-9");
+    client.publish("jobs/1", b"x");
+    client.publish("$delayed/3d/valve/7", b"");
+    client.subscribe(&["$queue/jobs"], QoS::AtLeastOnce);
+    visit.open("#/groups");
+    for shown in ["valve/7", "in 2 d 23 h", "worker-9 1,024", "1, of which 1 connected", "hash"] {
+        browser.see(shown);
+    }
+    let rows = "return [...document.querySelectorAll('section')].map((part) =>
+        [part.querySelector('h2').innerText, part.querySelectorAll('tbody tr').length].join(' '))";
+    let wanted = json!([
+        "Shared Subscriptions 2",
+        "Named queues 1",
+        "Kept messages 1",
+        "Delayed messages 1"
+    ]);
+    assert_eq!(browser.evaluate(rows, &[]), wanted);
     assert_eq!(browser.errors(), Vec::<String>::new());
 }
 

@@ -183,7 +183,7 @@ fn a_trace_shows_packets_and_journeys_and_is_in_the_audit() {
     }
     assert_eq!(stages[..3], ["published", "routed", "queued"]);
     let audited = "on=\"/api/v1/feeds/trace?client=r&payload=true\" result=200";
-    assert!(broker.log().contains(audited), "{}", broker.log());
+    broker.logged(audited);
 }
 
 #[test]

@@ -228,6 +228,10 @@ fn connections_without_a_token_keep_nobody_out() {
     assert_eq!(ask_and_stay(&http, "/healthz", false).0, 200);
     // The oldest of those that said nothing has gone, and the one with a token has not.
     assert_eq!(silent[0].read(&mut [0]).expect("an end"), 0);
+    until(&broker, |log| {
+        log.lines()
+            .any(|line| line.contains("reason=http_connections") && line.contains("makes room"))
+    });
     known.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("taken");
     assert_eq!(read_answer(&mut BufReader::new(&known)).expect("an answer").status, 200);
 }

@@ -3,12 +3,20 @@
 //! What is new here is their reading of the standard; ours is in `tests/conformance`. Nothing
 //! sleeps: every step waits for a line that says the step before is done.
 
+#[path = "interop/exclusive.rs"]
+mod exclusive;
 #[path = "interop/flow.rs"]
 mod flow;
 mod installed;
 mod process;
+#[path = "interop/repeats.rs"]
+mod repeats;
+#[path = "interop/retry.rs"]
+mod retry;
 #[path = "interop/rumq.rs"]
 mod rumq;
+#[path = "interop/shares.rs"]
+mod shares;
 
 use std::cell::Cell;
 use std::io::{Seek, Write};

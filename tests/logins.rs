@@ -121,7 +121,7 @@ fn a_login_beyond_the_queue_is_refused_at_once_and_the_others_are_let_in() {
         assert!(said.contains(&busy), "{said:?}");
         assert!(said.contains(&Reason::BadUserNameOrPassword), "{said:?}");
     }
-    assert!(broker.log().contains("reason=auth_busy "), "{}", broker.log());
+    broker.logged("reason=auth_busy ");
 }
 
 /// Clients that come, send a wrong password and leave do not keep the others out.

@@ -250,11 +250,7 @@ fn a_connected_client_can_be_ended_with_its_session() {
 fn a_client_that_is_away_is_ended_at_once_and_the_store_forgets_it() {
     let disk = Disk::default();
     let mut town = Town::with_store("", Arc::new(disk.open()));
-    let write = |town: &mut Town| {
-        while disk.write(usize::MAX) {
-            town.pass(Duration::ZERO);
-        }
-    };
+    let write = |town: &mut Town| disk.write_all(|| town.pass(Duration::ZERO));
     let empty = disk.rows();
     let client = town.arrive(&connect("c", true, 60), "test");
     write(&mut town);
@@ -279,11 +275,7 @@ fn what_only_the_store_has_is_shown_and_its_rows_end_when_the_queue_is_emptied()
     for config in ["", config] {
         let disk = if config.is_empty() { disk.clone() } else { Disk::default() };
         let mut town = Town::with_store(config, Arc::new(disk.open()));
-        let write = |town: &mut Town| {
-            while disk.write(usize::MAX) {
-                town.pass(Duration::ZERO);
-            }
-        };
+        let write = |town: &mut Town| disk.write_all(|| town.pass(Duration::ZERO));
         let client = town.arrive(&connect("c", true, 60), "test");
         write(&mut town);
         town.subscribe(client, "a/#", QoS::AtLeastOnce);

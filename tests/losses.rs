@@ -14,7 +14,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// A broker that remembers losses.
 fn town(config: &str) -> Town {
     let town = Town::new(config);
-    town.broker.keep_recent_losses();
+    town.broker.watch();
     town
 }
 
@@ -42,7 +42,7 @@ fn nothing_is_remembered_before_it_is_asked_for() {
     let publisher = town.client("p");
     town.publish(publisher, "t", "1", QoS::AtMostOnce);
     assert_eq!(told(&town, None, None), [""; 0]);
-    town.broker.keep_recent_losses();
+    town.broker.watch();
     town.publish(publisher, "t", "2", QoS::AtMostOnce);
     assert_eq!(told(&town, None, None), ["a t offline_qos0 1"]);
 }

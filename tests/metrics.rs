@@ -24,7 +24,7 @@ use process::{Sluice, new_folder};
 use samples::Samples;
 use secure::{certificates, config, handshake};
 use sluicemq::broker::metrics::{self, MetricKind};
-use sluicemq::codec::{Packet, Publish, QoS, Reason, Version};
+use sluicemq::codec::{Ack, Packet, Publish, QoS, Reason, Version};
 use sluicemq::http::metrics::{Family, FamilyKind, LEFT_OUT, catalogue, family_of};
 use wire::{Client, connect, dial};
 
@@ -36,7 +36,8 @@ const INTRODUCTION: &str = "\
 does, and in the text format of Prometheus to others. [operations.md](operations.md#metrics) says how to set
 Prometheus and Grafana up. Counters start from 0 when the broker starts. A family with labels has a sample for each of
 their values, but for topic classes, where it has those that are not 0. Single clients are those of
-`http.metrics_clients`. A histogram has `_bucket`, `_sum` and `_count` behind its name.
+`http.metrics_clients`. A histogram has `_bucket`, `_sum` and `_count` behind its name; CONNACKs, deliveries and waits
+for shaping are timed where there is `[http]`, from its start on.
 
 | Name | Kind | Unit | Labels | Meaning |
 |---|---|---|---|---|
@@ -49,7 +50,7 @@ These rows of [`$SYS`](sys-topics.md) are not told by themselves:
 |---|---|
 ";
 
-/// A queue of one message, two named clients, a class of topics, shaped meters, plain and with TLS.
+/// Queues of one message, one of them named, two named clients, a class of topics, shaped meters, plain and with TLS.
 const CONFIG: &str = "
     [[listener]]
     name = 'tcp'
@@ -75,6 +76,13 @@ const CONFIG: &str = "
     [[topic_class]]
     name = 'alarms'
     filters = ['alarm/#']
+    [[named_queue]]
+    name = 'work'
+    bindings = ['work/#']
+    backoff = '1h..2h'
+    [[keep]]
+    name = 'log'
+    bindings = ['kept/#']
 ";
 
 fn start() -> Sluice {
@@ -305,6 +313,41 @@ fn figures_move_with_what_happens() {
         after.value("sluice_delivery_seconds_count")
     );
     drop((agreed, meter));
+}
+
+#[test]
+fn a_named_queue_has_figures_of_its_own() {
+    let broker = start();
+    let http = HttpClient::of(&broker);
+    let mut publisher = Client::connect(broker.address("tcp"), Version::V5, "p");
+    let told = ["1", "2"].map(|text| publisher.publish("work/1", text.as_bytes()));
+    assert_eq!(told, [Reason::Success, Reason::QuotaExceeded]);
+    assert_eq!(publisher.publish("kept/1", b"x"), Reason::Success);
+    let wanted = [
+        ("sluice_kept_logs", 1.0),
+        ("sluice_kept_messages", 1.0),
+        ("sluice_kept_bytes", 1.0),
+        ("sluice_named_queues", 1.0),
+        ("sluice_named_queues_messages", 1.0),
+        ("sluice_named_queues_waiting_bytes", 1.0),
+        ("sluice_named_queue_messages{queue=\"work\"}", 1.0),
+        ("sluice_named_queue_bytes{queue=\"work\"}", 1.0),
+        ("sluice_named_queue_lost_total{queue=\"work\"}", 1.0),
+    ];
+    let found = samples_when(&http, &wanted);
+    assert_eq!(found.value("sluice_named_queue_consumers{queue=\"work\"}"), Some(0.0));
+    let mut consumer = Client::connect(broker.address("tcp"), Version::V5, "c");
+    consumer.subscribe(&["$queue/work"], QoS::AtLeastOnce);
+    let held = "sluice_named_queue_inflight_messages{queue=\"work\"}";
+    let found =
+        samples_when(&http, &[("sluice_named_queue_consumers{queue=\"work\"}", 1.0), (held, 1.0)]);
+    assert_eq!(found.value("sluice_named_queues_postponed"), Some(0.0));
+    let packet_id = consumer.expect(|packet| match packet {
+        Packet::Publish(publish) => publish.packet_id,
+        _ => None,
+    });
+    consumer.send(&Packet::PubAck(Ack::new(packet_id, Reason::ImplementationSpecificError)));
+    samples_when(&http, &[("sluice_named_queues_postponed", 1.0)]);
 }
 
 #[test]

@@ -1,8 +1,7 @@
-//! Rights on every path of a message, on virtual time: live, queued, retained, shared, Wills and dead letters, each
+//! Rights on every path of a message, on virtual time: live, queued, retained, shared, Wills, dead letters and delayed ones, each
 //! allowed, denied, taken away from a client that is connected, and from one that is away; for both versions.
 //!
-//! Messages that are delayed until a time of their own are no path yet: there are none. `docs/permissions.md` has the
-//! table of cells.
+//! `docs/permissions.md` has the table of cells.
 
 mod virtual_time;
 
@@ -17,7 +16,7 @@ use std::time::Duration;
 use rows::Disk;
 use sluicemq::broker::turn::Scratch;
 use sluicemq::broker::{DeliveryOutcome, Receiver};
-use sluicemq::codec::{Connect, Properties, QoS, Reason, SubscribeOptions, Version, Will};
+use sluicemq::codec::{Connect, QoS, Reason, SubscribeOptions, Version, Will};
 use sluicemq::message::{Loss, RefusalKind};
 use sluicemq::session::Room;
 use sluicemq::topic::{TopicFilter, TopicLimits};
@@ -39,6 +38,8 @@ enum Path {
     Will,
     /// It is told of as lost by another.
     DeadLetter,
+    /// It is published now and due later.
+    Delayed,
 }
 
 /// Which right is at stake.
@@ -71,8 +72,15 @@ struct Case {
     version: Version,
 }
 
-const PATHS: [Path; 6] =
-    [Path::Live, Path::Queued, Path::Retained, Path::Shared, Path::Will, Path::DeadLetter];
+const PATHS: [Path; 7] = [
+    Path::Live,
+    Path::Queued,
+    Path::Retained,
+    Path::Shared,
+    Path::Will,
+    Path::DeadLetter,
+    Path::Delayed,
+];
 const RIGHTS: [Right; 3] = [Right::Publish, Right::Subscribe, Right::Receive];
 const TIMES: [When; 4] = [When::Allowed, When::Denied, When::RevokedConnected, When::RevokedAway];
 
@@ -92,7 +100,7 @@ fn no_path_leads_past_the_rules() {
             }
         }
     }
-    assert_eq!(cells, 143);
+    assert_eq!(cells, 167);
 }
 
 impl Case {
@@ -139,7 +147,7 @@ impl Case {
     }
 
     fn run(self) {
-        let revoked = matches!(self.when, When::RevokedConnected | When::RevokedAway);
+        let revoked = self.is_revoked();
         let mut town = Town::new(&self.rules(self.when != When::Denied));
         let publisher = self.publisher(&mut town);
         let receiver = match self.path {
@@ -148,6 +156,7 @@ impl Case {
             _ => self.present(&mut town, publisher),
         };
         town.pass(SECOND * 30);
+        town.pass(SECOND);
         town.pass(SECOND);
         let client = town.of(receiver);
         let got = client.got.iter().filter(|got| got.payload == "x").count();
@@ -177,14 +186,17 @@ impl Case {
             if self.right == Right::Publish && self.when == When::RevokedAway { 10 } else { 0 };
         let will = (self.path == Path::Will).then_some(Will {
             qos: QoS::AtLeastOnce,
-            retain: false,
             delay,
-            expiry: None,
             topic: "t",
             payload: b"x",
-            properties: Properties::EMPTY,
+            ..Will::default()
         });
         town.arrive(&Connect { will, ..self.connect("p") }, "test")
+    }
+
+    /// Whether the right is there first and goes.
+    fn is_revoked(self) -> bool {
+        matches!(self.when, When::RevokedConnected | When::RevokedAway)
     }
 
     /// Whether the receiver is away while its right is revoked.
@@ -207,7 +219,8 @@ impl Case {
             }
             _ => {
                 let retain = self.path == Path::Retained;
-                town.publish_as(publisher, "t", "x", QoS::AtLeastOnce, retain);
+                let topic = if self.path == Path::Delayed { "$delayed/10s/t" } else { "t" };
+                town.publish_as(publisher, topic, "x", QoS::AtLeastOnce, retain);
             }
         }
         town.pass(SECOND);
@@ -224,19 +237,20 @@ impl Case {
         let late = self.path == Path::Retained;
         let before = (!late).then(|| self.receiver(town));
         let away = self.right == Right::Publish && self.when == When::RevokedAway;
-        // What is retained, and a Will that waits, is there before the right goes.
-        if late || (away && self.path == Path::Will) {
+        // What is retained, delayed, and a Will that waits, is there before the right goes.
+        let early = late || (self.path == Path::Delayed && self.is_revoked());
+        if early || (away && self.path == Path::Will) {
             self.send(town, publisher);
         }
         let away = away && self.path != Path::Will;
         if away {
             town.cut(publisher);
         }
-        if matches!(self.when, When::RevokedConnected | When::RevokedAway) {
+        if self.is_revoked() {
             town.reload(&self.rules(false));
         }
         let publisher = if away { town.arrive(&self.connect("p"), "test") } else { publisher };
-        if !late {
+        if !early {
             self.send(town, publisher);
         }
         before.unwrap_or_else(|| self.receiver(town))
@@ -316,9 +330,7 @@ fn only_what_is_revoked_ends() {
 
 /// Writes all that the broker remembers, and lets it go on.
 fn write(town: &mut Town, disk: &Disk) {
-    while disk.write(usize::MAX) {
-        town.pass(Duration::ZERO);
-    }
+    disk.write_all(|| town.pass(Duration::ZERO));
 }
 
 /// A Subscription that was revoked stays revoked when the broker begins anew, for what waits too: whether it was

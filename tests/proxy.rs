@@ -184,7 +184,7 @@ fn a_proxy_that_is_trusted_says_the_user_of_a_client_certificate_where_it_is_ask
         assert_eq!(client.connack(), Reason::Success);
         client.ping();
     }
-    assert!(asking.log().contains("user=device"), "{}", asking.log());
+    asking.logged("user=device");
     assert!(!silent.log().contains("user=device"), "{}", silent.log());
     logged(
         &asking,

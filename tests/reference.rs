@@ -78,7 +78,7 @@ fn every_number_has_a_range() {
             number.is_some_and(|number| number.bytes().all(|b| b.is_ascii_digit()))
         };
         let units = ["d", "h", "m", "s", "ms", "GiB", "MiB", "KiB", "B"];
-        if value.is_integer() || units.into_iter().any(is_unit) {
+        if value.is_integer() || value.is_float() || units.into_iter().any(is_unit) {
             assert!(matches!(key.allowed, Some(Allowed::Range(..))), "{} has no range", key.name);
         }
     }

@@ -2,12 +2,15 @@
 //! Session, message, retained message and Will in it is there. `tests/stores/README.md` says how one
 //! is added.
 
+mod asking;
 #[path = "stores/contents.rs"]
 mod contents;
 #[path = "stores/dump.rs"]
 mod dump;
 mod process;
 mod wire;
+#[path = "stores/work.rs"]
+mod work;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -23,6 +26,19 @@ address = '127.0.0.1:0'
 
 [broker]
 sys_interval = '0s'
+
+[http]
+address = '127.0.0.1:0'
+token_file = 'token'
+
+[[named_queue]]
+name = 'configured'
+bindings = ['n/#']
+
+[[dedup]]
+filter = 'n/#'
+key = 'payload'
+window = '7d'
 
 [session]
 expiry_max = '4294967295s'
@@ -40,6 +56,12 @@ checkpoint_interval = '1h'
 /// The first of them, which has less in it.
 const OLDEST: &str = "layout-1.store";
 
+/// Those that have named queues, delayed messages and keys of `[[dedup]]` too.
+const WITH_WORK: [&str; 2] = ["work.store", "attempts.store"];
+
+/// Those that have messages which have failed, and a log of kept messages.
+const WITH_ATTEMPTS: [&str; 1] = ["attempts.store"];
+
 /// Set to the path of a file below `tests/stores` to have a store of this version written there.
 const WRITE: &str = "SLUICE_WRITE_STORE";
 
@@ -53,8 +75,15 @@ fn every_store_of_an_earlier_version_is_opened_and_all_of_it_is_delivered() {
         dump::unpack(&std::fs::read_to_string(&path).expect("a dump"), &folder.path().join("data"));
         let mut broker = Sluice::start_in(folder, CONFIG);
         contents::all_there(&broker);
-        if path.file_name().is_some_and(|name| name != OLDEST) {
+        let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
+        if name != OLDEST {
             contents::newer_there(&broker);
+        }
+        if WITH_WORK.contains(&name) {
+            work::all_there(&broker);
+        }
+        if WITH_ATTEMPTS.contains(&name) {
+            work::attempts_are_there(&broker);
         }
         assert_eq!(broker.stop(), Some(0));
         assert_sound(&broker);
@@ -70,6 +99,9 @@ fn a_store_of_this_version_is_opened_and_all_of_it_is_delivered() {
         broker.start_again();
         contents::all_there(&broker);
         contents::newer_there(&broker);
+        work::all_there(&broker);
+        work::attempts_are_there(&broker);
+        work::keys_are_there(&broker);
         assert_eq!(broker.stop(), Some(0));
         assert_sound(&broker);
     }
@@ -97,9 +129,11 @@ enum Ending {
 fn written(ending: Ending) -> Sluice {
     let mut broker = Sluice::start(CONFIG);
     contents::write_first_half(&broker);
+    work::write_first_half(&broker);
     assert_eq!(broker.stop(), Some(0));
     broker.start_again();
     let connected = contents::write_second_half(&broker);
+    work::write_second_half(&broker);
     match ending {
         Ending::Killed => broker.kill(),
         Ending::Stopped => assert_eq!(broker.stop(), Some(0)),

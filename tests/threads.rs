@@ -5,6 +5,10 @@
 mod client;
 #[path = "threads/disk.rs"]
 mod disk;
+#[path = "threads/exclusive.rs"]
+mod exclusive;
+#[path = "threads/repeats.rs"]
+mod repeats;
 
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -293,8 +297,9 @@ fn whatever_is_pushed_to_a_group_is_taken_by_somebody() {
         let group = Arc::new(Mailbox::for_group(GroupId::new(1), "$share/g/t"));
         let bells: Vec<_> = (0..2).map(|_| Arc::new(Bell::default())).collect();
         let left = Arc::new(Left { left: Mutex::new(6), bells: bells.clone() });
-        group.join();
-        group.join();
+        for session in 0..2 {
+            group.join(SessionId::new(session), &ClientId::new("c"));
+        }
         let mut threads = Vec::new();
         for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
             let group = group.clone();
@@ -323,8 +328,9 @@ fn what_a_departing_member_gives_back_finds_another_one() {
         let group = Arc::new(Mailbox::for_group(GroupId::new(1), "$share/g/t"));
         let bell = Arc::new(Bell::default());
         let left = Arc::new(Left { left: Mutex::new(3), bells: vec![bell.clone()] });
-        group.join();
-        group.join();
+        for session in [1, 9] {
+            group.join(SessionId::new(session), &ClientId::new("c"));
+        }
         let leaver = {
             let group = group.clone();
             thread::spawn(move || {
@@ -466,12 +472,16 @@ fn claims(lasts: bool) {
 }
 
 fn broker(store: Arc<dyn Store>) -> Broker {
+    broker_of(&Config::default(), store)
+}
+
+fn broker_of(config: &Config, store: Arc<dyn Store>) -> Broker {
     let ports = Ports {
         store,
         authenticator: Arc::new(PasswordAuth::new(None)),
         access: Arc::new(PermitAll),
     };
-    Broker::new(&Config::default(), ports, 1, NOW)
+    Broker::new(config, ports, 1, NOW)
 }
 
 fn id(n: u16) -> NonZeroU16 {

@@ -36,8 +36,10 @@ const FLOORS: &[(&str, u8)] = &[
     ("time", 0),
     ("config", 0),
     ("place", 0),
+    ("nearest", 0),
     ("sync", 0),
     ("fault", 0),
+    ("memory", 0),
     // Of tests alone.
     ("random", 0),
     ("codec", 1),
@@ -50,6 +52,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("http", 4),
     ("store", 4),
     ("auth", 4),
+    ("otel", 4),
     ("certs", 4),
     ("settings", 4),
     ("logging", 4),

@@ -7,7 +7,7 @@ mod virtual_time;
 #[allow(dead_code)] // The simulation counts rows.
 mod rows;
 
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -91,10 +91,9 @@ fn each_packet_of_a_client_is_shown_with_its_fields_and_no_secret() {
         qos: QoS::AtLeastOnce,
         retain: true,
         delay: 5,
-        expiry: None,
         topic: "w",
         payload: b"SECRET",
-        properties: Default::default(),
+        ..Will::default()
     };
     let connect = Connect {
         user_name: Some("ann"),
@@ -320,11 +319,29 @@ fn the_journey_to_an_absent_receiver_goes_on_when_it_is_back_and_again() {
     assert_eq!(journey(&trace), wanted);
 }
 
+#[test]
+fn what_was_lost_on_its_way_out_is_not_taken_for_what_is_sent_again() {
+    let mut town = Town::new("");
+    let receiver = town.arrive(&connect("r", true, 3600), "test");
+    town.subscribe(receiver, "t", QoS::AtLeastOnce);
+    town.of(receiver).acknowledges = false;
+    let small = Connect { maximum_packet_size: NonZeroU32::new(50), ..connect("small", true, 0) };
+    let small = town.arrive(&small, "test");
+    town.subscribe(small, "u", QoS::AtLeastOnce);
+    let publisher = town.client("p");
+    let trace = of_filter(&town, "#");
+    town.publish(publisher, "t", "", QoS::AtLeastOnce);
+    town.cut(receiver);
+    town.publish(publisher, "u", &"x".repeat(50), QoS::AtLeastOnce);
+    let lost = journey(&trace).pop();
+    assert_eq!(lost.as_deref(), Some("2 lost client_id=small reason=too_large"));
+    town.arrive(&connect("r", false, 3600), "test");
+    assert_eq!(journey(&trace)[0], "1 sent client_id=r packet_id=1 qos=1 dup=true");
+}
+
 /// Writes all that the broker remembers, and lets it go on.
 fn write(town: &mut Town, disk: &Disk) {
-    while disk.write(usize::MAX) {
-        town.pass(Duration::ZERO);
-    }
+    disk.write_all(|| town.pass(Duration::ZERO));
 }
 
 #[test]
@@ -436,7 +453,11 @@ fn bytes_of_a_queue_are_bounded_too() {
     for _ in 0..50 {
         town.publish(publisher, "t", &"x".repeat(100_000), QoS::AtMostOnce);
     }
+    // It would fit where a long one did not: what is told has no holes.
+    town.publish(publisher, "t", "", QoS::AtMostOnce);
     let taken = trace.take();
+    assert!(!packets(&taken.events).iter().any(|line| line.contains("payload_bytes=0")));
+    assert_eq!(taken.events.len() as u64 + taken.missed, 2 + 2 * 51);
     let shown = packets(&taken.events).into_iter().chain(stages(&taken.events));
     let bytes: usize = shown.map(|line| line.len()).sum();
     assert!((900_000..1_048_576).contains(&bytes), "{bytes}");

@@ -52,7 +52,7 @@ fn clients_meet_on_a_socket_that_has_the_rights_it_should() {
         client.goodbye();
         other.goodbye();
     }
-    assert!(broker.log().contains("address=\"unix:uid="), "{}", broker.log());
+    broker.logged("address=\"unix:uid=");
     assert_eq!(broker.stop(), Some(0));
     assert!(!path.exists(), "the file goes with the broker");
 }
@@ -80,7 +80,7 @@ fn the_system_says_the_user_if_it_is_asked() {
         let other = client.publish(&format!("of/{user}/2"), b"x");
         assert_ne!(other, Reason::NotAuthorized);
     }
-    assert!(broker.log().contains(&format!("user={user}")), "{}", broker.log());
+    broker.logged(&format!("user={user}"));
     assert!(!broker.log().contains("user=admin"), "{}", broker.log());
 }
 

@@ -6,6 +6,7 @@ mod virtual_time;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use sluicemq::broker::turn::Scratch;
 use sluicemq::broker::{Why, WhyQuestion, WhyVerdict};
 use sluicemq::codec::{Connect, Packet, Properties, Publish, QoS, Subscribe, SubscribeOptions};
 use sluicemq::message::{ClientId, Loss};
@@ -96,6 +97,10 @@ fn offline_without_a_session() {
     let mut town = Town::new("");
     let client = town.client("c");
     town.cut(client);
+    assert_says(&why(&mut town), WouldNotArrive, "unknown_client", "none had one");
+    town.broker.watch();
+    let client = town.client("c");
+    town.cut(client);
     town.pass(SECOND * 30);
     let said = why(&mut town);
     assert_says(
@@ -153,6 +158,35 @@ fn not_permitted_by_a_rule_that_is_named() {
     assert_says(&said, WouldNotArrive, "not_authorized", "may not receive the topic: [[rule]] 1");
     publish(&mut town, 1, QoS::AtLeastOnce);
     assert_eq!((town.of(client).got.len(), lost(&town, Loss::NotAuthorized)), (0, 1));
+}
+
+#[test]
+fn a_named_queue_is_full_or_has_what_its_consumer_may_not_receive() {
+    let config = "
+        [access]
+        default = 'allow'
+        [[rule]]
+        deny = ['receive']
+        client_id = 'c'
+        topics = ['t']
+        [[named_queue]]
+        name = 'jobs'
+        bindings = ['t', 'u']
+        messages_max = 1
+    ";
+    let mut town = Town::new(config);
+    town.broker.restore(town.now, &mut Scratch::default()).expect("nothing to restore");
+    let client = town.client("c");
+    town.subscribe(client, "$queue/jobs", QoS::AtLeastOnce);
+    let said = ask(&mut town, question("c", "u"));
+    assert_says(&said, WouldArrive, "nothing", "would be sent at once");
+    assert_says(&ask(&mut town, question("c", "v")), WouldNotArrive, "not_subscribed", "");
+    assert_says(&why(&mut town), WouldWait, "set_aside", "goes to another consumer, or waits");
+    publish(&mut town, 1, QoS::AtLeastOnce);
+    let said = ask(&mut town, question("c", "u"));
+    assert_says(&said, WouldNotArrive, "queue_full", "1 of 1 messages wait");
+    let aside = said.steps().iter().find(|step| step.step() == "aside").expect("a step");
+    assert!(aside.text().starts_with("1 of its messages"), "{aside:?}");
 }
 
 #[test]
@@ -259,7 +293,7 @@ fn a_queue_that_conflates_has_no_room_for_another_topic() {
 #[test]
 fn what_waits_has_expired() {
     let mut town = Town::new("session.inflight_max = 1");
-    town.broker.keep_recent_losses();
+    town.broker.watch();
     let client = receiver(&mut town);
     town.of(client).acknowledges = false;
     publish(&mut town, 1, QoS::AtLeastOnce);
@@ -294,7 +328,7 @@ fn what_waits_has_expired() {
 #[test]
 fn it_is_too_large() {
     let mut town = Town::new("");
-    town.broker.keep_recent_losses();
+    town.broker.watch();
     let small = Connect { maximum_packet_size: 100.try_into().ok(), ..connect("c", true, 3600) };
     let client = town.arrive(&small, "test");
     town.subscribe(client, "t", QoS::AtLeastOnce);
@@ -370,6 +404,19 @@ fn a_group_has_other_members_and_a_retained_message_is_told() {
 }
 
 #[test]
+fn a_group_without_a_member_keeps_nothing_of_qos_0() {
+    let mut town = Town::new("");
+    let number = town.arrive(&connect("c", true, 3600), "test");
+    town.subscribe(number, "$share/g/t", QoS::AtLeastOnce);
+    town.cut(number);
+    let said = ask(&mut town, question("c", "t").qos(QoS::AtMostOnce));
+    assert_says(&said, WouldNotArrive, "offline_qos0", "QoS 0");
+    publish(&mut town, 1, QoS::AtMostOnce);
+    assert_eq!(town.broker.metrics().lost(Loss::OfflineQos0), 1);
+    assert_says(&why(&mut town), WouldWait, "offline", "not connected");
+}
+
+#[test]
 fn all_queues_together_are_full() {
     let mut town = Town::new(
         "session.inflight_max = 1\ntotals.queued_bytes_max = '64KiB'\nqueue.bytes_max = '64KiB'\n\
@@ -383,4 +430,56 @@ fn all_queues_together_are_full() {
     }
     let said = ask(&mut town, question("c", "t").payload_bytes(20_000));
     assert_says(&said, WouldNotArrive, "memory_full", "All queues together");
+}
+
+/// What a strategy gives to another member does not come; of a key that the topic does not tell nothing is said.
+#[test]
+fn another_member_of_the_group_has_the_topic() {
+    for (strategy, depends) in [
+        ("'single_active'", false),
+        ("'hash'", false),
+        ("'sticky'", true),
+        ("'hash'\nkey = 'property:order'", true),
+    ] {
+        let mut town = Town::new(&format!("[[group]]\nshare = 'g'\nstrategy = {strategy}"));
+        let mut clients = Vec::new();
+        for name in ["c", "d", "e", "f"] {
+            let client = town.client(name);
+            town.subscribe(client, "$share/g/t", QoS::AtLeastOnce);
+            clients.push((name, client));
+        }
+        publish(&mut town, 1, QoS::AtLeastOnce);
+        let taker = clients.iter().find(|(_, client)| !town.of(*client).got.is_empty());
+        let taker = taker.expect("one has it").0;
+        for (name, _) in &clients {
+            let said = ask(&mut town, question(name, "t"));
+            let text = format!("{:?}", said.steps());
+            match name == &taker {
+                _ if depends => assert!(text.contains("depends on its publisher"), "{text}"),
+                true => assert_says(&said, WouldArrive, "nothing", "at once"),
+                false => {
+                    let wanted = format!("\"{taker}\", has the messages");
+                    assert_says(&said, WouldNotArrive, "another_member", &wanted);
+                }
+            }
+            assert!(
+                text.contains(&format!("as {}", strategy.split('\'').nth(1).unwrap())),
+                "{text}"
+            );
+        }
+    }
+}
+
+#[test]
+fn another_client_has_an_exclusive_filter() {
+    let mut town = Town::new("");
+    let holder = town.client("holder");
+    town.subscribe(holder, "$exclusive/t/+", QoS::AtLeastOnce);
+    let client = town.client("c");
+    town.subscribe(client, "$exclusive/t/+", QoS::AtLeastOnce);
+    let said = ask(&mut town, question("c", "t/1"));
+    let wanted = "$exclusive/t/+ is client \"holder\"'s";
+    assert_says(&said, WouldNotArrive, "not_subscribed", wanted);
+    assert_says(&ask(&mut town, question("holder", "t/1")), WouldArrive, "nothing", "at once");
+    assert!(!why(&mut town).explanation().contains("exclusive"));
 }

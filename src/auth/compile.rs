@@ -6,6 +6,7 @@ use crate::codec::QoS;
 use crate::config::{Placeholder, TopicTemplate};
 use crate::message::{RuleId, Standing};
 use crate::session::{Asked, Decision};
+use crate::topic::EXCLUSIVE;
 
 /// The rules of one client.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub(super) struct Compiled {
     pub key: u64,
     /// Whether a decision depends on the size of a message.
     pub is_sized: bool,
+    /// There are no rules but those that are shipped.
+    is_plain: bool,
     rules: Vec<Active>,
     filters: RuleFilters,
     /// The place of what holds where no rule fits, and whether that is to be allowed.
@@ -38,7 +41,7 @@ struct Active {
 pub(super) struct Question<'a> {
     /// [`PUBLISH`], [`SUBSCRIBE`] or [`RECEIVE`].
     pub action: u8,
-    /// The topic, or the filter without its share name.
+    /// The topic, or the filter without its share name. An exclusive filter is asked for whole.
     pub text: &'a str,
     pub qos: u8,
     pub retain: bool,
@@ -59,9 +62,26 @@ impl<'a> Question<'a> {
                 Question { action, text, qos: qos(asked), retain, bytes }
             }
             Asked::Subscribe { filter, qos: asked } => {
-                let (action, text) = (SUBSCRIBE, filter.pattern());
+                let whole = filter.is_exclusive();
+                let text = if whole { filter.as_str() } else { filter.pattern() };
+                let action = SUBSCRIBE;
                 Question { action, text, qos: qos(asked), retain: false, bytes: 0 }
             }
+        }
+    }
+}
+
+impl Question<'_> {
+    /// It asks for an exclusive filter: what holds where no rule fits does not give that.
+    pub fn is_exclusive(&self) -> bool {
+        self.action == SUBSCRIBE && self.text.starts_with(EXCLUSIVE)
+    }
+
+    /// As it is asked where there are no rules, if `plain`: an exclusive filter is as any.
+    pub fn where_plain(self, plain: bool) -> Self {
+        match self.text.strip_prefix(EXCLUSIVE) {
+            Some(text) if plain && self.action == SUBSCRIBE => Self { text, ..self },
+            _ => self,
         }
     }
 }
@@ -73,6 +93,7 @@ impl Compiled {
             generation: table.generation,
             key,
             is_sized: false,
+            is_plain: table.is_plain(),
             rules: Vec::new(),
             filters: RuleFilters::new(),
             default: (table.rules.len() as u32, table.allows),
@@ -106,13 +127,14 @@ impl Compiled {
 
     /// The decision: that of the first rule that fits.
     pub fn decide(&self, question: &Question<'_>) -> Decision {
+        let question = &question.where_plain(self.is_plain);
         let fits = |at: u32| self.rules[at as usize].fits(question);
         let at = match question.action {
             SUBSCRIBE => self.filters.of_filter(question.text, fits),
             _ => self.filters.of_name(question.text, fits),
         };
         let (place, allow) = match at {
-            NONE => self.default,
+            NONE => (self.default.0, self.default.1 && !question.is_exclusive()),
             at => (self.rules[at as usize].place, self.rules[at as usize].allow),
         };
         Decision::by(allow, RuleId { generation: self.generation, place })

@@ -32,6 +32,7 @@ pub(super) fn explain(
     person: Person<'_>,
     question: &Question<'_>,
 ) -> Explanation {
+    let question = &question.where_plain(table.is_plain());
     let mut passed_over = Vec::new();
     let decision = |allow, place: usize| {
         Decision::by(allow, RuleId { generation: table.generation, place: place as u32 })
@@ -45,7 +46,7 @@ pub(super) fn explain(
             Some(why) => passed_over.push(PassedOver { rule: rule.name().to_owned(), why }),
         }
     }
-    let decision = decision(table.allows, table.rules.len());
+    let decision = decision(table.allows && !question.is_exclusive(), table.rules.len());
     Explanation { decision, rule: DEFAULT.to_owned(), passed_over }
 }
 

@@ -14,7 +14,7 @@ use super::file::PasswordFileError;
 use crate::config::HttpConfig;
 
 /// A client of one server. Its requests block the thread that makes them.
-pub(super) struct HttpClient {
+pub(crate) struct HttpClient {
     agent: Agent,
     url: String,
     /// The header `Authorization`.

@@ -39,6 +39,8 @@ mod token;
 
 pub use self::explain::{Explanation, PassedOver};
 pub use self::file::{PasswordFile, PasswordFileError};
+#[cfg(feature = "otel")]
+pub(crate) use self::http::HttpClient;
 pub use self::password_auth::{AuthReadAgain, PasswordAuth, UsersReloaded, look_at_keys};
 pub use self::rights::{PermitAll, Rights};
 pub use self::rules::{ReadRules, RuleSet};

@@ -77,6 +77,8 @@ fn without_rules_all_is_allowed_but_what_is_said_of_others() {
         ("subscribe $SYS/broker/clients/+/queue/messages", false),
         ("receive $SYS/broker/clients/d/queue/messages", false),
         ("subscribe $share/g/$dead/#", false),
+        ("subscribe $exclusive/a/#", true),
+        ("subscribe $exclusive/$dead/#", false),
         ("receive $dead/c/a", false),
     ];
     check("", &client("c", Some("u")), &asked);
@@ -140,6 +142,7 @@ fn a_subscription_must_be_covered_as_a_whole() {
             ("subscribe +", false),
             ("subscribe $share/g/b/#", true),
             ("subscribe $share/g/#", false),
+            ("subscribe $exclusive/b/#", false),
             ("subscribe d/#", false),
         ],
     );
@@ -357,7 +360,9 @@ fn compiled_rules_decide_as_rules_that_are_read_one_by_one() {
                 let qos = random.pick(&[QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce]);
                 let (retain, bytes) = (random.chance(), random.below(3000));
                 let topic = TopicName::trusted(if topic.is_empty() { "x" } else { &topic });
-                let filter = TopicFilter::parse(&filter, &LIMITS).expect("a filter");
+                let form = if random.percent(20) { "$exclusive/" } else { "" };
+                let filter =
+                    TopicFilter::parse(&format!("{form}{filter}"), &LIMITS).expect("a filter");
                 let asked = match random.below(3) {
                     0 => Asked::Publish { topic, qos, retain, bytes },
                     1 => Asked::Receive { topic, qos, retain, bytes },

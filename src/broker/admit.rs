@@ -29,6 +29,7 @@ impl Broker {
     /// # Errors
     ///
     /// The total that it would exceed.
+    #[inline(always)]
     pub(super) fn admit_retained(
         &self,
         draft: &Draft<'_>,
@@ -52,10 +53,13 @@ impl Broker {
     ) -> Result<(), Reason> {
         let shared = &*self.0;
         let kept = shared.remembers && (draft.qos > QoS::AtMostOnce || draft.retain);
-        if !kept {
-            return Ok(());
-        }
-        if std::mem::take(&mut turn.room_granted) {
+        if kept { self.admit_kept(bytes, turn) } else { Ok(()) }
+    }
+
+    /// The same for what the store keeps in any case.
+    pub(super) fn admit_kept(&self, bytes: usize, turn: &mut Turn<'_>) -> Result<(), Reason> {
+        let shared = &*self.0;
+        if !shared.remembers || std::mem::take(&mut turn.room_granted) {
             return Ok(());
         }
         match shared.ports.store.admit(bytes) {

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 pub use crate::config::matches;
-use crate::config::{self, Class, Config, Ingress, Shaping};
+use crate::config::{self, Class, Config, Ingress, Retry, Shaping};
 use crate::shape::Shaper;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, MutexGuard, whole};
+use crate::topic::TopicFilter;
 
 /// What holds for the clients of a class.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -15,6 +16,7 @@ pub struct Rules {
     shaping: Shaping,
     queue: config::QueueConfig,
     ingress: Ingress,
+    retry: Retry,
 }
 
 /// A client that is to be put into a class. An unknown field fits no condition.
@@ -114,6 +116,18 @@ impl Rules {
     }
 }
 
+impl Rules {
+    /// Of a named queue of the whole filter `filter`: how it keeps what waits, and how often that is tried.
+    pub fn of_queue(filter: &TopicFilter, queue: config::QueueConfig, retry: Retry) -> Rules {
+        Rules { name: filter.as_str().into(), queue, retry, ..Rules::default() }
+    }
+
+    /// How often messages of a named queue are tried.
+    pub fn retry(&self) -> Retry {
+        self.retry
+    }
+}
+
 impl ClassTable {
     fn is_plain(&self) -> bool {
         let Rules { shaping, ingress, .. } = &*self.everybody;
@@ -129,12 +143,14 @@ fn rules(config: &Config) -> (Vec<(Class, Arc<Rules>)>, Arc<Rules>) {
         shaping: config.shaping.clone(),
         queue: queue.clone(),
         ingress: config.limits.client.clone(),
+        retry: Retry::default(),
     };
     let of = |class: &Class| Rules {
         name: class.name.as_str().into(),
         shaping: class.shaping.clone().unwrap_or_else(|| everybody.shaping.clone()),
         queue: class.queue.as_ref().map_or_else(|| queue.clone(), |class| class.over(queue)),
         ingress: class.ingress.clone().unwrap_or_else(|| everybody.ingress.clone()),
+        retry: everybody.retry,
     };
     let classes = config.class.iter().map(|class| (class.clone(), Arc::new(of(class)))).collect();
     (classes, Arc::new(everybody))

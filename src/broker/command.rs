@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::task::Waker;
 
 use super::Broker;
-use super::mailbox::{Mailbox, Notice};
+use super::mailbox::{DroppedCopies, Mailbox, Notice};
 use super::ports::{Progress, Receipt};
 use super::registry::Whereabouts;
-use super::turn::Scratch;
+use super::turn::{Scratch, Turn};
 use crate::codec::Reason;
 use crate::message::{ClientId, Loss};
 use crate::time::Time;
@@ -105,10 +105,23 @@ impl Broker {
     ) -> Option<(usize, Option<Receipt>)> {
         let (mailbox, _) = self.0.registry.mailbox(client_id)?;
         let mut turn = self.turn(scratch, now);
-        let (purged, wakers) = mailbox.purge();
+        let purged = self.purge_mailbox(&mailbox, usize::MAX, &mut turn).unwrap_or_default();
+        Some((purged, turn.finish()))
+    }
+
+    /// The same for a mailbox, unless more than `max` copies wait: then nothing is done, and the number of them
+    /// is the error.
+    pub(super) fn purge_mailbox(
+        &self,
+        mailbox: &Mailbox,
+        max: usize,
+        turn: &mut Turn<'_>,
+    ) -> Result<usize, usize> {
+        let (purged, wakers) = mailbox.purge(max)?;
         turn.wakers.extend(wakers);
-        self.lose_all(&purged, &mut turn);
-        Some((purged.len(), turn.finish()))
+        let count = purged.as_ref().map_or(0, DroppedCopies::count);
+        self.lose_all(purged, turn);
+        Ok(count)
     }
 
     /// How far what the store was told has come; while it is pending, `waker` is woken once when that changes.

@@ -9,14 +9,14 @@ use std::collections::VecDeque;
 use std::task::Waker;
 
 use super::Broker;
-use super::dropped::{DEAD, Letter, is_dead};
+use super::dropped::{DEAD, Letter, Tries, is_dead};
 use super::metrics::Counter;
 use super::ports::Fetch;
 use super::publish::{Publisher, Submission};
 use super::turn::Turn;
 use crate::codec::property::put_user_property;
 use crate::codec::{Properties, Reason};
-use crate::message::{Draft, Message, Mid};
+use crate::message::{ATTEMPT, Draft, Message, Mid};
 use crate::sync::{Mutex, MutexGuard, whole};
 use crate::time::Time;
 use crate::topic::TopicName;
@@ -149,7 +149,11 @@ impl Broker {
         }
         let topic = format!("{DEAD}{}/{}", letter.loss().name(), message.topic().as_str());
         let mut properties = Vec::new();
-        message.properties().forwarded(&mut properties);
+        match message.attempts {
+            0 => message.properties().forwarded(&mut properties),
+            // The number of the attempt is the broker's.
+            _ => message.properties().forwarded_without(ATTEMPT, &mut properties),
+        }
         let age = turn.now.since(message.received).as_secs().to_string();
         for (name, value) in [
             ("reason", letter.loss().name()),
@@ -158,6 +162,11 @@ impl Broker {
             ("publisher", message.publisher()),
         ] {
             put_user_property(&mut properties, name, value);
+        }
+        if let Some(Tries { attempts, consumer, reason }) = letter.tries() {
+            put_user_property(&mut properties, "attempts", &attempts.to_string());
+            put_user_property(&mut properties, "last-consumer", consumer);
+            put_user_property(&mut properties, "last-reason", reason);
         }
         let draft = Draft {
             topic: TopicName::trusted(&topic),

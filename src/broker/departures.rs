@@ -1,9 +1,11 @@
-//! Sessions that have ended lately: so that it can be told of a client that is not there whether it ever was.
+//! Sessions that have ended lately: so that it can be told of a client that is not there whether it ever was. They are
+//! noted while the broker is watched.
 //!
 //! Only hashes of Client Identifiers are kept, in a ring of fixed size: strangers choose them, and may be many.
 
 use std::collections::VecDeque;
 
+use super::Broker;
 use crate::message::ClientId;
 use crate::sync::{Mutex, whole};
 use crate::time::Time;
@@ -31,12 +33,11 @@ const DEPARTURES_MAX: usize = 1024;
 impl Departures {
     /// None yet; `seed` feeds the hash.
     pub fn new(seed: u64) -> Departures {
-        let ring = VecDeque::with_capacity(DEPARTURES_MAX);
-        Departures { ring: Mutex::new(ring), hash: TextHash::new(seed) }
+        Departures { ring: Mutex::default(), hash: TextHash::new(seed) }
     }
 
-    /// A Session has ended, and no other takes its place.
-    pub fn note(&self, client_id: &ClientId, departure: Departure) {
+    #[cold]
+    fn note(&self, client_id: &ClientId, departure: Departure) {
         let number = self.number(client_id);
         let mut ring = whole(self.ring.lock());
         if ring.len() == DEPARTURES_MAX {
@@ -54,6 +55,16 @@ impl Departures {
 
     fn number(&self, client_id: &ClientId) -> u64 {
         self.hash.of(client_id.as_str().as_bytes())
+    }
+}
+
+impl Broker {
+    /// A Session has ended, and no other takes its place.
+    #[inline]
+    pub(super) fn note_departure(&self, client_id: &ClientId, departure: Departure) {
+        if self.is_watched() {
+            self.0.departures.note(client_id, departure);
+        }
     }
 }
 

@@ -19,6 +19,8 @@ use crate::topic::{TopicFilter, TopicName};
 pub struct Question {
     after: Option<TopicFilter>,
     matching: Option<Box<str>>,
+    /// Whole filters of named queues that collect that topic.
+    queues: Vec<Arc<str>>,
     subscriptions_max: usize,
     flights_max: usize,
 }
@@ -91,6 +93,12 @@ impl Question {
         Question { matching: Some(topic.as_str().into()), ..self }
     }
 
+    /// And those to these named queues, by their whole filters.
+    #[must_use]
+    pub fn or_to(self, queues: Vec<Arc<str>>) -> Question {
+        Question { queues, ..self }
+    }
+
     /// At most so many messages in flight too, in the order of sending.
     #[must_use]
     pub fn flights(self, max: usize) -> Question {
@@ -115,7 +123,7 @@ impl ClientDetails {
         let (subscriptions, next) = subscriptions(session, question);
         let sent = session.window().flights().filter_map(|flight| match &flight.state {
             FlightStage::Sent(delivery) => Some(delivery.clone()),
-            FlightStage::Released { .. } => None,
+            FlightStage::Released { .. } | FlightStage::GivenAway(..) => None,
         });
         Some(ClientDetails {
             view: ClientView::new(client_id, mailbox, connection.is_some())?,
@@ -286,7 +294,7 @@ fn subscriptions(
     session: &Session,
     question: &Question,
 ) -> (Vec<(TopicFilter, Subscription)>, Option<TopicFilter>) {
-    let Question { after, matching, subscriptions_max: max, .. } = question;
+    let Question { after, matching, queues, subscriptions_max: max, .. } = question;
     let topic = matching.as_deref().map(TopicName::trusted);
     let (mut found, mut last) = (Vec::new(), None::<&TopicFilter>);
     if *max == 0 {
@@ -298,7 +306,8 @@ fn subscriptions(
             return (found, last.cloned());
         }
         last = Some(filter);
-        if topic.is_none_or(|topic| filter.matches(topic)) {
+        let is_of_queue = || queues.iter().any(|queue| **queue == *filter.as_str());
+        if topic.is_none_or(|topic| filter.matches(topic)) || is_of_queue() {
             found.push((filter.clone(), *subscription));
         }
     }

@@ -10,9 +10,13 @@ use crate::codec::QoS;
 use crate::message::{Grounds, Loss, Message, Mid, ReceiverId, RefusalKind};
 use crate::topic::TopicName;
 
-/// What a turn has lost and not yet told.
+/// What a turn has lost and not yet told. Nothing is owned before the first loss: whether there is one is asked
+/// several times a turn.
 #[derive(Debug, Default)]
-pub struct Gone {
+pub struct Gone(Option<Box<Untold>>);
+
+#[derive(Debug, Default)]
+struct Untold {
     /// What mailboxes gave up, as it was: neither counted nor told.
     fallen: Vec<Letter>,
     /// What is counted: for the log.
@@ -25,6 +29,8 @@ pub struct Gone {
     fresh: Vec<FreshLoss>,
     /// Losses beyond those.
     unlisted: u64,
+    /// Messages that logs have trimmed: how many, and the rows of those that the store has.
+    trimmed: (u64, Vec<(ReceiverId, Mid)>),
 }
 
 /// A copy that was lost, and what is still to be done about it.
@@ -41,6 +47,19 @@ pub struct Letter {
     mid: Option<Mid>,
     /// It is to be published: else its topic alone is of interest.
     wanted: bool,
+    /// The attempts at it, if all have failed.
+    tries: Option<Box<Tries>>,
+}
+
+/// What a dead letter tells of the attempts at its message.
+#[derive(Clone, Debug)]
+pub(super) struct Tries {
+    /// How many there were.
+    pub attempts: u16,
+    /// Client Identifier of the last consumer.
+    pub consumer: Arc<str>,
+    /// Why the last one has failed.
+    pub reason: &'static str,
 }
 
 /// Why a message did not arrive.
@@ -80,74 +99,104 @@ pub(super) const CUT_MARK: &str = "…";
 impl Gone {
     /// A mailbox gave a copy up.
     pub fn fall(&mut self, letter: Letter) {
-        self.fallen.push(letter);
+        self.untold().fallen.push(letter);
     }
 
     /// A copy that is counted and told is to have a dead letter.
     pub(super) fn want_letter(&mut self, letter: Letter) {
-        self.letters.push(letter);
+        self.untold().letters.push(letter);
     }
 
     /// There was no room at a receiver, because its owner may have no more.
     pub fn note_full(&mut self, name: Arc<str>, grounds: Grounds) {
-        if self.full.last().is_none_or(|(last, _)| *last != name) {
-            self.full.push((name, grounds));
+        let full = &mut self.untold().full;
+        if full.last().is_none_or(|(last, _)| *last != name) {
+            full.push((name, grounds));
         }
     }
 
     /// Takes out the receivers with an owner that may have no more.
     pub(super) fn take_full(&mut self) -> Vec<(Arc<str>, Grounds)> {
-        std::mem::take(&mut self.full)
+        self.take(|untold| &mut untold.full)
     }
 
     /// Takes out what mailboxes gave up.
     pub(super) fn take_fallen(&mut self) -> Vec<Letter> {
-        std::mem::take(&mut self.fallen)
+        self.take(|untold| &mut untold.fallen)
     }
 
     /// Takes out what the log is to be told.
     pub(super) fn take_told(&mut self) -> Vec<(DropLine, u64)> {
-        std::mem::take(&mut self.told)
+        self.take(|untold| &mut untold.told)
     }
 
     /// Takes out what wants a dead letter.
     pub(super) fn take_letters(&mut self) -> Vec<Letter> {
-        std::mem::take(&mut self.letters)
+        self.take(|untold| &mut untold.letters)
     }
 
     /// For the log: a copy that is counted.
     pub(super) fn tell(&mut self, receiver: &Arc<str>, class: TopicClass, loss: Loss) {
-        match self.told.last_mut() {
+        let told = &mut self.untold().told;
+        match told.last_mut() {
             Some(((last, of, why), sum)) if *why == loss && *of == class && last == receiver => {
                 *sum += 1;
             }
-            _ => self.told.push(((receiver.clone(), class, loss), 1)),
+            _ => told.push(((receiver.clone(), class, loss), 1)),
         }
     }
 
     /// A loss is to be remembered.
     pub(super) fn remember(&mut self, loss: FreshLoss) {
-        if let Some(last) = self.fresh.last_mut()
+        let Untold { fresh, unlisted, .. } = self.untold();
+        if let Some(last) = fresh.last_mut()
             && last.is_same(&loss)
         {
             last.count += loss.count;
-        } else if self.fresh.len() < TURN_MAX {
-            self.fresh.push(loss);
+        } else if fresh.len() < TURN_MAX {
+            fresh.push(loss);
         } else {
-            self.unlisted += loss.count;
+            *unlisted += loss.count;
         }
     }
 
     /// Takes out what is to be remembered, and how much was lost beyond that.
     pub(super) fn take_fresh(&mut self) -> (Vec<FreshLoss>, u64) {
-        (std::mem::take(&mut self.fresh), std::mem::take(&mut self.unlisted))
+        (self.take(|untold| &mut untold.fresh), self.take(|untold| &mut untold.unlisted))
+    }
+
+    /// A log has trimmed a message, which the store has if it has a number.
+    pub fn note_trimmed(&mut self, log: ReceiverId, mid: Option<Mid>) {
+        let (count, rows) = &mut self.untold().trimmed;
+        *count += 1;
+        rows.extend(mid.map(|mid| (log, mid)));
+    }
+
+    /// Takes out what logs have trimmed.
+    pub(super) fn take_trimmed(&mut self) -> (u64, Vec<(ReceiverId, Mid)>) {
+        self.take(|untold| &mut untold.trimmed)
     }
 
     /// Nothing was lost that is not told.
     #[inline]
     pub fn is_empty(&self) -> bool {
+        self.0.as_ref().is_none_or(|untold| untold.is_empty())
+    }
+
+    #[cold]
+    fn untold(&mut self) -> &mut Untold {
+        self.0.get_or_insert_default()
+    }
+
+    fn take<T: Default>(&mut self, part: impl FnOnce(&mut Untold) -> &mut T) -> T {
+        self.0.as_mut().map_or_else(T::default, |untold| std::mem::take(part(untold)))
+    }
+}
+
+impl Untold {
+    fn is_empty(&self) -> bool {
         let counted = self.fallen.len() | self.told.len() | self.letters.len();
-        counted | self.full.len() | self.fresh.len() == 0
+        counted | self.full.len() | self.fresh.len() | self.trimmed.0 as usize == 0
     }
 }
 
@@ -236,7 +285,7 @@ impl Letter {
     /// `mid`, if at all, until the letter is settled.
     pub fn new(receiver: ReceiverId, loss: Loss, mid: Option<Mid>) -> Letter {
         let (name, qos, message) = (Arc::default(), QoS::default(), None);
-        Letter { name, receiver, loss, qos, message, mid, wanted: false }
+        Letter { name, receiver, loss, qos, message, mid, wanted: false, tries: None }
     }
 
     /// The `QoS` of the copy, and its message if that is in memory.
@@ -248,6 +297,16 @@ impl Letter {
     /// queue asks for dead letters.
     pub fn with_name(self, name: Arc<str>, wanted: bool) -> Letter {
         Letter { name, wanted, ..self }
+    }
+
+    /// The attempts at it, if all have failed.
+    pub(super) fn with_tries(self, tries: Option<Box<Tries>>) -> Letter {
+        Letter { tries, ..self }
+    }
+
+    /// The attempts at it, if all have failed.
+    pub(super) fn tries(&self) -> Option<&Tries> {
+        self.tries.as_deref()
     }
 
     /// The store has given the message.

@@ -16,7 +16,7 @@ use super::router::{RouteChange, Subscriber};
 use super::turn::Turn;
 use crate::fault;
 use crate::message::{Delivery, GroupId, Loss, SessionId};
-use crate::session::{Action, Session};
+use crate::session::{Action, Parting, Session};
 use crate::time::Time;
 
 impl Broker {
@@ -29,7 +29,7 @@ impl Broker {
             self.publish_will(id, &kept.session.identity().clone(), &will, turn);
         }
         let departure = Departure { at: turn.now, with_connection: false };
-        self.0.departures.note(&kept.session.identity().client_id, departure);
+        self.note_departure(&kept.session.identity().client_id, departure);
         fault::reach("end session");
         self.dissolve(id, &mut kept.session, &mailbox, false, loss, turn);
         kept.take();
@@ -44,19 +44,36 @@ impl Broker {
 
     /// The connection of a Session is over: it gives back what is in flight, and its Will is published if it
     /// is due now. Returns when a Will that is delayed is due.
+    ///
+    /// - `mailbox`: the Session's.
+    /// - `at_fault`: the connection did not end because the broker or an operator wanted that: what a named queue has
+    ///   sent on it and what is not answered has failed.
     pub(crate) fn hang_up(
         &self,
-        id: SessionId,
+        mailbox: &Mailbox,
         session: &mut Session,
+        at_fault: bool,
         turn: &mut Turn<'_>,
     ) -> Option<Time> {
         let (cx, groups) = (turn.context(), &self.0.router);
+        let id = mailbox.owner().session().unwrap_or_default();
+        if groups.has_exclusives() {
+            let filters = session.subscriptions().map(|(filter, _)| filter);
+            groups.leave_exclusives(filters.filter(|filter| filter.is_exclusive()), id, turn.now);
+        }
         let (mut will, mut back) = (None, Vec::new());
         let will_due = session.hang_up(
             &cx,
-            |group| groups.group(group).is_some_and(|mailbox| mailbox.connected() > 0),
+            |group, unanswered| match groups.group(group) {
+                Some(queue) if unanswered && at_fault && queue.owner().is_queue() => {
+                    Parting::Failed
+                }
+                Some(group) if group.takes_back() => Parting::Back,
+                _ => Parting::Stays,
+            },
             &mut |action| match action {
                 Action::Return(delivery) => back.push(delivery),
+                Action::Ended { copy, end } => self.end_copy(mailbox, &copy, end, turn),
                 Action::WillDue(due) => will = Some(due),
                 Action::Remember(op) => turn.batch.ops.push((id, op)),
                 _ => {}
@@ -100,7 +117,7 @@ impl Broker {
             self.change_routes(&subscriber, &changes, &mut ThinVec::new(), turn);
         }
         turn.keep_changes(changes);
-        self.lose_all(&mailbox.close(loss, &mut [0, 0]), turn);
+        self.lose_all(mailbox.close(loss, &mut [0, 0]), turn);
     }
 
     /// Unacknowledged messages of a departed member go back to the heads of their groups; if a

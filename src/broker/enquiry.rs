@@ -10,6 +10,7 @@ use super::Broker;
 use super::details::{ClientDetails, Question};
 use super::mailbox::{Mailbox, Notice};
 use super::registry::Whereabouts;
+use super::turn::Turn;
 use crate::message::{ClientId, ReceiverKind, SessionId};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Mutex, MutexGuard, whole};
@@ -82,11 +83,13 @@ impl Broker {
         Enquiry { broker, client_id: client_id.clone(), question, asked: None }
     }
 
-    /// A Session has left its link: what was asked of the link is asked anew. Returns the wakers of those that
-    /// asked.
-    pub(super) fn session_moved(&self, id: SessionId) -> Vec<Waker> {
-        let open = self.0.enquiries.take(id);
-        open.iter().filter_map(|enquiry| enquiry.settle(Outcome::Moved)).collect()
+    /// A Session has left its link: what was asked of the link is asked anew, by those that asked.
+    #[inline]
+    pub(super) fn session_moved(&self, id: SessionId, turn: &mut Turn<'_>) {
+        if !self.0.enquiries.is_empty() {
+            let open = self.0.enquiries.take(id);
+            turn.wakers.extend(open.iter().filter_map(|enquiry| enquiry.settle(Outcome::Moved)));
+        }
     }
 }
 
@@ -184,11 +187,14 @@ impl std::fmt::Debug for Enquiry {
 }
 
 impl Enquiries {
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.count.load(Ordering::Acquire) == 0
+    }
+
     /// The questions to the link of Session `id`: they are taken out, and each is to be settled.
+    #[cold]
     pub fn take(&self, id: SessionId) -> Vec<Arc<OpenEnquiry>> {
-        if self.count.load(Ordering::Acquire) == 0 {
-            return Vec::new();
-        }
         let mut open = self.lock();
         let keys = open.by_session.range((id, 0)..=(id, u64::MAX));
         let keys: Vec<_> = keys.map(|(key, _)| *key).collect();

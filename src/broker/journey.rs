@@ -5,7 +5,7 @@ use super::Broker;
 use super::mailbox::{Copy, Mailbox};
 use super::matches::Match;
 use super::record::Record;
-use super::trace::{Followed, InFlightKey, TraceRecord, TraceValue, Traced, text};
+use super::trace::{Followed, InFlightKey, TraceRecord, TraceSet, TraceValue, Traced, text};
 use crate::codec::{PacketId, QoS, Reason};
 use crate::message::{
     Delivery, Draft, Grounds, Identity, Loss, Message, Mid, ReceiverId, ReceiverKind,
@@ -42,26 +42,34 @@ impl Broker {
     #[cold]
     fn follow_if_wanted(&self, record: &mut Record<'_>, matches: &[Match], traced: &mut Traced) {
         let packet_id = traced.packet_id.take();
+        traced.sampled = None;
         let Some(set) = traced.set() else { return };
         let (topic, publisher) = (record.topic(), record.publisher().client_id.as_str());
+        let is_sampled = set.samples(record.draft(), publisher, record.received());
         let is_receiver = |client: &str| {
             let owner = |found: &Match| found.mailbox().owner().identity().cloned();
             matches.iter().filter_map(owner).any(|own| own.client_id.as_str() == client)
         };
-        if !set.follows_one_of(topic, publisher, is_receiver) {
+        let following = &self.0.traces.following;
+        if !is_sampled && !set.follows_one_of(topic, publisher, is_receiver) {
+            if set.sampling().is_some() {
+                // By which others see that it is not sampled.
+                record.follow(following.next(false));
+            }
             return;
         }
-        let followed = Followed::new(self.0.traces.following.next(), topic, publisher);
+        let followed = Followed::new(following.next(is_sampled), topic, publisher);
         record.follow(followed.number);
         let now = record.received();
         let mut fields = published(record.draft(), publisher, packet_id);
         fields.push(("receivers".into(), TraceValue::Number(matches.len() as u64)));
-        set.tell_published(&followed, record.draft().payload, is_receiver, (fields, now));
+        set.tell_published(&followed, record.draft(), is_receiver, (fields, now));
         for found in matches.iter().take(ROUTED_MAX) {
             let (client, mut more) = whom(found.receiver(), &found.mailbox().owner().name());
             more.push(("qos".into(), (found.qos().min(record.draft().qos) as u8).into()));
             set.tell(&followed, ("routed", client.as_deref()), more, now);
         }
+        traced.sampled = is_sampled.then_some(followed);
     }
 
     /// A message may not come in.
@@ -74,13 +82,16 @@ impl Broker {
         (traced, now): (&mut Traced, Time),
     ) {
         let packet_id = traced.packet_id.take();
+        traced.sampled = None;
         let (Some(set), publisher) = (traced.set(), publisher.client_id.as_str()) else { return };
-        if !set.follows(draft.topic, publisher, None) {
+        let is_sampled = set.samples(draft, publisher, now);
+        if !is_sampled && !set.follows(draft.topic, publisher, None) {
             return;
         }
-        let followed = Followed::new(self.0.traces.following.next(), draft.topic, publisher);
+        let number = self.0.traces.following.next(is_sampled);
+        let followed = Followed::new(number, draft.topic, publisher);
         let fields = published(draft, publisher, packet_id);
-        set.tell(&followed, ("published", None), fields, now);
+        set.tell_published(&followed, draft, |_| false, (fields, now));
         let reason = grounds.map(|grounds| ("reason".into(), text(grounds.kind().name())));
         set.tell(&followed, ("lost", None), reason.into_iter().collect(), now);
     }
@@ -97,12 +108,12 @@ impl Broker {
         let Some(set) = traced.set() else { return };
         let (receiver, name) = (mailbox.receiver(), mailbox.owner().name());
         for Copy { message, qos, stored, .. } in copies {
-            let (client, mut more) = whom(receiver, &name);
-            if !set.follows(message.topic(), message.publisher(), client.as_deref()) {
+            if !self.may_be_followed(set.shows_packets(), message) {
                 continue;
             }
+            let (client, mut more) = whom(receiver, &name);
+            let Some(followed) = self.followed(set, message, client.as_deref()) else { continue };
             let following = &self.0.traces.following;
-            let followed = following.of(message);
             if let Some(mid) = message.mid().filter(|_| *stored) {
                 following.note_stored(mid, &followed);
             }
@@ -120,13 +131,10 @@ impl Broker {
         delivery: &Delivery,
         traced: &mut Traced,
     ) {
-        let message = &delivery.message;
         let Some(client) = mailbox.owner().identity() else { return };
-        let follows = traced.set().is_some_and(|set| {
-            set.follows(message.topic(), message.publisher(), Some(client.client_id.as_str()))
-        });
-        let hand = || (self.0.traces.following.of(message), delivery.group);
-        traced.in_hand = follows.then(hand);
+        let Some(set) = traced.set() else { return };
+        let followed = self.followed(set, &delivery.message, Some(client.client_id.as_str()));
+        traced.in_hand = followed.map(|followed| (followed, delivery.group));
     }
 
     /// A PUBLISH leaves for the client of `mailbox`: the one in hand, or one that was sent before.
@@ -139,8 +147,9 @@ impl Broker {
         (traced, now): (&mut Traced, Time),
     ) {
         let following = &self.0.traces.following;
-        let in_hand = traced.in_hand.take();
-        let again = || following.sent(key?, false).map(|followed| (followed, None));
+        // One that was lost in the hand is not what is sent again.
+        let in_hand = traced.in_hand.take().filter(|_| !dup);
+        let again = || following.sent(key.filter(|_| dup)?, false).map(|followed| (followed, None));
         let Some(set) = traced.set() else { return };
         let Some((followed, group)) = in_hand.or_else(again) else { return };
         let mut more = TraceRecord::new();
@@ -175,6 +184,42 @@ impl Broker {
         set.tell(&followed, ("acknowledged", Some(client.client_id.as_str())), more, now);
     }
 
+    /// The PUBLISH of a client that is sampled was handed to the store; the client is answered when the store has it.
+    #[cold]
+    pub(super) fn trace_handed_in(&self, key: InFlightKey, traced: &mut Traced) {
+        if let Some(followed) = traced.sampled.take() {
+            self.0.traces.following.note_unanswered(key, &followed);
+        }
+    }
+
+    /// A client is answered that had published.
+    #[cold]
+    pub(super) fn trace_answered(&self, key: InFlightKey, (traced, now): (&Traced, Time)) {
+        let Some(set) = traced.set().filter(|set| set.sampling().is_some()) else { return };
+        if let Some(followed) = self.0.traces.following.answered(key) {
+            set.tell(&followed, ("committed", None), TraceRecord::new(), now);
+        }
+    }
+
+    /// Whether a trace may want a message in memory; `shows_packets`: one of packets is on. Else most do not want it,
+    /// and that is cheap to see.
+    fn may_be_followed(&self, shows_packets: bool, message: &Message) -> bool {
+        shows_packets || self.0.traces.following.is_sampled(message)
+    }
+
+    /// A message in memory, if a trace wants it.
+    fn followed(
+        &self,
+        set: &TraceSet,
+        message: &Message,
+        receiver: Option<&str>,
+    ) -> Option<Followed> {
+        let following = &self.0.traces.following;
+        let is_wanted = set.follows(message.topic(), message.publisher(), receiver)
+            || (set.sampling().is_some() && following.is_sampled(message));
+        is_wanted.then(|| following.of(message))
+    }
+
     /// A copy is lost; its message may be with the store alone.
     #[inline]
     pub(super) fn trace_loss(
@@ -197,13 +242,15 @@ impl Broker {
         loss: Loss,
         now: Time,
     ) {
+        let shows_packets = self.0.traces.shows_packets();
+        if message.is_some_and(|message| !self.may_be_followed(shows_packets, message)) {
+            return;
+        }
         let Some(set) = self.0.traces.current() else { return };
         let (client, mut more) = whom(receiver, name);
         let following = &self.0.traces.following;
         let followed = match (message, mid) {
-            (Some(message), _) => set
-                .follows(message.topic(), message.publisher(), client.as_deref())
-                .then(|| following.of(message)),
+            (Some(message), _) => self.followed(&set, message, client.as_deref()),
             (None, Some(mid)) => following.stored(mid),
             (None, None) => None,
         };

@@ -9,16 +9,17 @@
 //! store knows the topic of what was lost, it is asked, if there are classes of topics.
 
 use super::Broker;
-use super::dropped::{FreshLoss, Gone, Letter, LossCause, RowsEnded, is_dead};
+use super::dropped::{FreshLoss, Gone, Letter, LossCause, RowsEnded, Tries, is_dead};
 use super::mailbox::{DroppedCopies, Mailbox, Refusal};
 use super::metrics::Counter;
 use super::peer_log::{Peer, RefusalNote};
 use super::record::Record;
+use super::retry::Judged;
 use super::topic_ledger::{TopicClass, Unrouted};
 use super::turn::Turn;
 
 use crate::codec::QoS;
-use crate::message::{Delivery, GroupId, Loss, Message, Mid, ReceiverId};
+use crate::message::{Delivery, GroupId, Lane, Loss, Message, Mid, ReceiverId};
 use crate::session::{CopyEnd, EndedCopy};
 use crate::topic::TopicName;
 
@@ -37,14 +38,37 @@ impl Broker {
             // A group that has ended has no account any more.
             Some((id, mailbox)) => (ReceiverId::group(*id), mailbox.as_deref()),
         };
-        if let Some(mailbox) = mailbox {
-            mailbox.settle(copy.above_qos0(), end.loss());
-        }
-        let Some(loss) = end.loss() else {
-            turn.tally.add(Counter::Completed, 1);
-            turn.batch.settled.extend(copy.mid().map(|mid| (receiver, mid)));
-            return;
+        let judged = match (end.loss(), mailbox.filter(|_| group.is_some())) {
+            (None, _) => Judged::Completed,
+            (Some(loss), Some(queue)) => self.judge((own, queue), copy, (end, loss), turn),
+            (Some(loss), None) => Judged::Over(loss, None),
         };
+        match judged {
+            Judged::Again => {}
+            Judged::Over(loss, tries) => {
+                self.lose_copy((receiver, mailbox), copy, (loss, tries), turn);
+            }
+            Judged::Completed => {
+                if let Some(mailbox) = mailbox {
+                    turn.wakers.extend(mailbox.settle(copy, None));
+                }
+                turn.tally.add(Counter::Completed, 1);
+                turn.batch.settled.extend(copy.mid().map(|mid| (receiver, mid)));
+            }
+        }
+    }
+
+    /// A copy that a Session had taken is lost.
+    fn lose_copy(
+        &self,
+        (receiver, mailbox): (ReceiverId, Option<&Mailbox>),
+        copy: &EndedCopy<'_>,
+        (loss, tries): (Loss, Option<Box<Tries>>),
+        turn: &mut Turn<'_>,
+    ) {
+        if let Some(mailbox) = mailbox {
+            turn.wakers.extend(mailbox.settle(copy, Some(loss)));
+        }
         let topic = copy.delivery().map(|delivery| delivery.message.topic());
         self.note_loss(&mut turn.gone, mailbox.map(Mailbox::owner), topic, loss);
         let named = mailbox.map(|mailbox| mailbox.owner().name()).unwrap_or_default();
@@ -53,13 +77,20 @@ impl Broker {
         let label = mailbox.filter(|_| loss.is_drop());
         let label = label.map(|mailbox| mailbox.drop_label(turn.settings.queue()));
         let (name, wanted) = label.unwrap_or_default();
+        let wanted = wanted || tries.is_some();
         let delivery = copy.delivery();
         let qos = delivery.map(|delivery| delivery.qos).unwrap_or_default();
         let message = delivery.filter(|_| wanted).map(|delivery| delivery.message.clone());
         let lost = Letter::new(receiver, loss, copy.mid());
-        let lost = lost.with_copy(qos, message).with_name(name, wanted);
+        let lost = lost.with_copy(qos, message).with_name(name, wanted).with_tries(tries);
         // Of one that was released the topic is not asked for: the client had it.
         self.lose(self.class_of(topic), lost, turn);
+    }
+
+    /// A copy of `QoS` 2 has reached its client: the lane that it came from need not wait for it.
+    pub(super) fn free_lane(&self, group: GroupId, lane: Lane, turn: &mut Turn<'_>) {
+        let group = self.0.router.group(group);
+        turn.wakers.extend(group.and_then(|group| group.free_lane(lane)));
     }
 
     /// A copy was not admitted: its mailbox has counted it.
@@ -104,12 +135,21 @@ impl Broker {
 
     /// Copies were lost all at once, with their receiver or with its connection: their mailbox has
     /// counted them.
-    pub(super) fn lose_all(&self, dropped: &DroppedCopies, turn: &mut Turn<'_>) {
+    #[inline]
+    pub(super) fn lose_all(&self, dropped: Option<DroppedCopies>, turn: &mut Turn<'_>) {
+        if let Some(dropped) = dropped {
+            self.lose_some(&dropped, turn);
+        }
+    }
+
+    #[cold]
+    pub(super) fn lose_some(&self, dropped: &DroppedCopies, turn: &mut Turn<'_>) {
         let (loss, receiver) = (dropped.loss(), dropped.receiver());
         self.note_all_lost(dropped, &mut turn.gone);
         let now = turn.now;
         if self.0.traces.is_on() {
-            let named = (receiver, &**dropped.name());
+            let name = dropped.name();
+            let named = (receiver, &**name);
             dropped.visit(|message, mid| self.trace_loss(named, (message, mid), loss, now));
         }
         if !self.0.metrics.topics().is_kept() {
@@ -188,9 +228,12 @@ impl Broker {
     }
 
     fn count_drops(&self, turn: &mut Turn<'_>) {
+        let (trimmed, rows) = turn.gone.take_trimmed();
+        turn.tally.add(Counter::Completed, trimmed);
+        turn.batch.settled.extend(rows);
         for copy in turn.gone.take_fallen() {
             let topic = copy.message().map(Message::topic);
-            if self.0.recent_losses.is_kept() {
+            if self.is_watched() {
                 let cause = LossCause::Copy(copy.loss());
                 turn.gone.remember(FreshLoss::new(copy.name().clone(), topic, cause));
             }

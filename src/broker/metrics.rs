@@ -36,13 +36,17 @@ counters! {
     Refused "publish_qos12_refused" Count "publish/qos 1 and 2/refused"
         "PUBLISHes of QoS 1 and 2 answered with a refusing Reason Code or, on 3.1.1, accepted in name only.";
     Repeats "publish_qos12_repeats" Count "publish/qos 1 and 2/repeats"
-        "PUBLISHes of QoS 2 absorbed as repeats.";
+        "PUBLISHes of QoS 1 and 2 absorbed as repeats: of QoS 2 by its Packet Identifier, and those that a rule of deduplication found.";
     LostWithConnection "publish_qos12_unanswered" Count "publish/qos 1 and 2/unanswered"
         "PUBLISHes of QoS 1 and 2 whose connection went before they were answered.";
     Connects "connects_accepted" Count "connects/accepted" "CONNECTs accepted.";
     ConnectsRefused "connects_refused" Count "connects/refused" "CONNECTs refused.";
     Panics "panics" Count "panics" "Panics, each of which has ended one connection at most.";
     SocketsOpened "connections_opened" Count "connects/opened" "Network Connections accepted.";
+    Replayed "replay_read" Count "replay/read"
+        "Messages of logs of kept messages that readers were given.";
+    ReplayMissed "replay_missed" Count "replay/missed"
+        "Messages of such logs that were trimmed before a reader came to them.";
     Routed "copies_routed" Count "copies/routed" "Copies of messages routed to receivers.";
     Packets "packets_written" Count "batch/packets" "Packets written to clients.";
     PacketsReceived "packets_received" Count "batch/packets received" "Packets received from clients.";
@@ -72,6 +76,12 @@ counters! {
         "Sessions of disconnected clients without a verified user name that have ended to make room: their address had more than its share.";
     FiltersRefused "subscriptions_refused" Count "subscriptions/refused"
         "Filters of SUBSCRIBEs refused with 0x97 for want of room.";
+    Duplicates "dedup_repeats" Count "dedup/repeats"
+        "Messages that a rule of deduplication found to be repeats, of all QoS and Wills.";
+    Unkeyed "dedup_without_key" Count "dedup/without key"
+        "Messages that a rule of deduplication is for and that have no key: they are never repeats.";
+    KeysEvicted "dedup_keys_evicted" Count "dedup/keys/evicted"
+        "Keys of deduplication forgotten before their time, for want of room.";
     Writes "writes" Count "batch/writes" "Writes to clients, each of one packet or many.";
     Stored "messages_stored" Count "batch/messages" "Messages handed to the store.";
     ReliefDisconnects "overload_disconnects" Count "overload/disconnects"
@@ -84,9 +94,27 @@ counters! {
         "Clients closed because a packet that had begun did not come whole within limits.packet_timeout.";
     RoomMade "connections_closed_for_room" Count "connects/closed/for room"
         "Clients closed because all connections together held more than totals.connection_bytes_max.";
+    DelayedAccepted "delayed_accepted" Count "delayed/accepted"
+        "Messages below $delayed/ that were taken; those that a start has found among them.";
+    DelayedPublished "delayed_published" Count "delayed/published"
+        "Delayed messages that were published when they were due.";
+    DelayedRefused "delayed_refused" Count "delayed/refused"
+        "Delayed messages that were not published when they were due: rights, memory, or the store cannot read them.";
+    DelayedCancelled "delayed_cancelled" Count "delayed/cancelled"
+        "Delayed messages that were cancelled by the API.";
     Letters "letters_published" Count "letters/published" "Dead letters published.";
     LettersLost "letters_lost" Count "letters/lost"
         "Dead letters that were wanted and could not be written.";
+    GivenAway "queues_given_away" Count "queues/given away"
+        "Messages of named queues that a consumer did not answer in time.";
+    CompletedLate "queues_completed_late" Count "queues/completed late"
+        "Messages of named queues that a consumer completed after its time.";
+    Retried "queues_retried" Count "queues/retried"
+        "Attempts at messages of named queues that have failed, each with another one to come.";
+    SpansExported "otel_spans_exported" Count "otel/exported"
+        "Spans that the collector of OpenTelemetry has taken.";
+    SpansDropped "otel_spans_dropped" Count "otel/dropped"
+        "Spans for OpenTelemetry, and stages of messages for them, that had no room or that the collector did not take.";
 }
 
 impl Counter {

@@ -6,14 +6,19 @@ pub mod buffers;
 pub(crate) mod classes;
 mod command;
 mod dead_letters;
+mod dedup;
+mod delaying;
+mod delays;
 mod departures;
 mod details;
 mod drop_log;
 mod dropped;
 mod ending;
 mod enquiry;
+mod failed_copy;
 mod history;
 mod journey;
+mod keep_logs;
 mod ledger;
 pub mod link;
 mod listeners;
@@ -21,6 +26,7 @@ mod loads;
 pub mod mailbox;
 mod matches;
 pub mod metrics;
+mod named_queues;
 mod orphans;
 pub mod overload;
 mod owners;
@@ -44,10 +50,12 @@ mod relief;
 mod reload;
 pub(crate) mod restore;
 mod retained_view;
+mod retry;
 mod router;
 mod routes_view;
 mod shares;
 mod sources;
+mod store_answers;
 mod store_figures;
 mod subscribing;
 mod summary;
@@ -61,6 +69,7 @@ mod why;
 mod wills;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::{self, Config};
 use crate::message::{ClientId, Identity, Loss, Meter, SessionId};
@@ -76,13 +85,16 @@ use topic_ledger::TopicLedger;
 use turn::{Scratch, Turn, press};
 
 pub use command::SessionEnd;
+pub use delaying::DelayedLook;
 pub use details::{ClientDetails, ConnectionView, Question, Slowed, WindowView};
 pub use dropped::LossCause;
 pub use enquiry::{Enquiry, NoAnswer};
 pub use history::{FigurePoint, POINTS_MAX, STEP};
+pub use keep_logs::{KeepView, LogNotRemoved};
 pub use link::{ENOUGH_UNWRITTEN, Flow, Link, NOBODY_READS, NotRead, PeerInfo, Unfinished};
 pub use listeners::{ListenerCounts, ListenerId, ListenerView};
 pub use mailbox::{Account, Pace, WaitingCopy};
+pub use named_queues::{QueueNotMade, QueueNotRemoved, QueueSource, QueueView};
 pub use peer_log::{Peer, RefusalNote};
 pub use publish::{Published, Publisher, Submission};
 pub use publish_handle::{PublishHandle, Sent};
@@ -124,6 +136,9 @@ struct Shared {
     /// The store remembers anything at all: asked once.
     remembers: bool,
     router: Router,
+    named_queues: named_queues::NamedQueues,
+    keep_logs: keep_logs::KeepLogs,
+    retries: retry::Retries,
     registry: Registry,
     owners: owners::Owners,
     metrics: Metrics,
@@ -135,6 +150,8 @@ struct Shared {
     system: Arc<Identity>,
     sys: sys::Sys,
     dead_letters: dead_letters::DeadLetters,
+    delays: delays::Delays,
+    dedup: dedup::rules::Dedup,
     drop_log: drop_log::DropLog,
     recent_losses: recent_losses::RecentLosses,
     traces: trace::Traces,
@@ -142,6 +159,8 @@ struct Shared {
     peer_log: peer_log::PeerLog,
     enquiries: enquiry::Enquiries,
     departures: departures::Departures,
+    /// What may be looked at later is noted.
+    watched: AtomicBool,
     panicked: recovery::Panicked,
     started: Time,
 }
@@ -156,10 +175,12 @@ const SESSION_BYTES: u64 = 1024;
 const TICK_MAX: usize = 256;
 
 impl Broker {
-    /// A broker under `config`. `seed` feeds its hashes: strangers must not guess it.
+    /// A broker under `config`. `seed` feeds its hashes: strangers must not guess it. Its named queues are
+    /// made by [`Broker::restore`].
     pub fn new(config: &Config, ports: Ports, seed: u64, now: Time) -> Broker {
         let meter = Meter::forever();
         let system = Identity::new(ClientId::new(""), None, meter);
+        let dedup = dedup::rules::Dedup::new(config, seed.rotate_left(40));
         let broker = Broker(Arc::new(Shared {
             policy: Policy::new(&config.limits, &config.session),
             totals: config.totals.clone(),
@@ -167,12 +188,17 @@ impl Broker {
             classes: classes::Classes::new(config),
             pools: pools::Pools::new(config),
             listeners: listeners::Listeners::default(),
-            queue_settings: queue_settings::CurrentQueueSettings::new(config),
+            queue_settings: queue_settings::CurrentQueueSettings::new(config, dedup.rules()),
+            dedup,
             settings: config.broker.clone(),
             remembers: ports.store.remembers(),
-            owners: owners::Owners::new(&config.totals, ports.store.remembers()),
+            delays: delays::Delays::new(config.delayed.span_max.0, ports.store.remembers()),
+            owners: owners::Owners::new(&config.totals, &config.delayed, ports.store.remembers()),
             ports,
             router: Router::new(seed),
+            named_queues: named_queues::NamedQueues::new(config),
+            keep_logs: keep_logs::KeepLogs::new(config),
+            retries: retry::Retries::new(seed.rotate_left(40)),
             registry: Registry::new(seed.rotate_left(32), config.limits.takeovers_max),
             metrics: Metrics::new(TopicLedger::new(&config.topic_class, seed.rotate_left(8))),
             overload: overload::Overload::new(config),
@@ -189,10 +215,13 @@ impl Broker {
             peer_log: peer_log::PeerLog::new(),
             enquiries: enquiry::Enquiries::default(),
             departures: departures::Departures::new(seed.rotate_left(24)),
+            watched: AtomicBool::new(false),
             panicked: recovery::Panicked::default(),
             started: now,
         }));
         broker.look_who_is_verified();
+        broker.0.router.set_groups(&config.group);
+        broker.0.router.set_exclusive_max(config.session.exclusive_max.0);
         broker
     }
 
@@ -209,46 +238,72 @@ impl Broker {
 
     #[inline(never)]
     fn flush_changes(&self, turn: &mut Turn<'_>) -> Option<Receipt> {
-        if !turn.gone.is_empty() {
-            self.report_drops(turn);
-        }
-        self.0.metrics.add_all(&mut turn.tally);
-        let receipt = if turn.batch.is_empty() {
-            None
-        } else {
-            self.0.metrics.add(Counter::Stored, turn.batch.publishes.len() as u64);
-            let mut batch = std::mem::take(&mut turn.batch);
-            if !turn.stamps.is_empty() {
-                batch.oldest = self.0.router.retained().oldest_open();
+        let mut receipt = None;
+        for round in 0.. {
+            if !turn.gone.is_empty() {
+                self.tell_gone(round, turn);
             }
-            Some(self.0.ports.store.submit(batch))
-        };
-        self.0.router.retained().submitted(&mut turn.stamps);
-        self.flush_and_tell(turn);
+            self.0.metrics.add_all(&mut turn.tally);
+            let in_order = turn.pending_pushes.has_log().then(|| self.order_of_logs());
+            if !turn.batch.is_empty() {
+                let submitted = self.hand_in(turn);
+                if round == 0 {
+                    receipt = Some(submitted);
+                }
+            }
+            self.0.router.retained().submitted(&mut turn.stamps);
+            if !turn.failed.is_empty() {
+                self.postpone_failed(turn);
+            }
+            self.flush_copies(turn);
+            drop(in_order);
+            // What had to go for what was pushed is told, and what that changes is carried out in its turn.
+            if turn.gone.is_empty() {
+                break;
+            }
+        }
         self.0.meter.settle();
         turn.wake();
         receipt
     }
 
-    /// Pushes what this turn has admitted. What had to go for it is told, and pushed in its turn.
-    fn flush_and_tell(&self, turn: &mut Turn<'_>) {
-        for round in 0.. {
-            self.flush_copies(turn);
-            if turn.gone.is_empty() {
-                return;
-            }
-            if round < ROUNDS_MAX {
-                self.report_drops(turn);
-            } else {
-                // The rest is the next tick's.
-                self.report_drops_later(turn);
-            }
-            self.0.metrics.add_all(&mut turn.tally);
-            let batch = std::mem::take(&mut turn.batch);
-            if !batch.is_empty() {
-                self.0.ports.store.submit(batch);
-            }
+    #[cold]
+    fn tell_gone(&self, round: usize, turn: &mut Turn<'_>) {
+        if round <= ROUNDS_MAX {
+            self.report_drops(turn);
+        } else {
+            // The rest is the next tick's.
+            self.report_drops_later(turn);
         }
+    }
+
+    /// Hands the batch of a turn to the store.
+    fn hand_in(&self, turn: &mut Turn<'_>) -> Receipt {
+        self.0.metrics.add(Counter::Stored, turn.batch.publishes.len() as u64);
+        let mut batch = std::mem::take(&mut turn.batch);
+        if !turn.stamps.is_empty() {
+            batch.oldest = self.0.router.retained().oldest_open();
+        }
+        if batch.rare.is_some() {
+            return self.submit_rare(batch, turn);
+        }
+        self.0.ports.store.submit(batch)
+    }
+
+    /// Hands in a batch with something rare: messages that are delayed wait from when the store has them, and so
+    /// do answers of other turns to what repeats a message of this one.
+    fn submit_rare(&self, batch: ports::Batch, turn: &mut Turn<'_>) -> Receipt {
+        let delayed = batch.rare.iter().flat_map(|rare| &rare.delayed);
+        let kept = delayed.filter(|(_, message)| message.is_some());
+        let delayed: Vec<_> = kept.map(|(place, _)| *place).collect();
+        let receipt = self.0.ports.store.submit(batch);
+        if !delayed.is_empty() {
+            self.0.delays.add(delayed);
+        }
+        if let Some(open) = turn.opening.take() {
+            turn.wakers.extend(open.submitted(receipt));
+        }
+        receipt
     }
 
     /// Hands facts to the store and waits for no answer.
@@ -297,8 +352,8 @@ impl Broker {
         self.0.listeners.views()
     }
 
-    /// Looks after what no link looks after: Wills and ends of parked Sessions, retained messages
-    /// that expire, `$SYS`. Returns when it is next needed; at once if there is more to do.
+    /// Looks after what no link looks after: Wills and ends of parked Sessions, delayed messages, retained
+    /// messages that expire, `$SYS`. Returns when it is next needed; at once if there is more to do.
     pub fn tick(&self, now: Time, scratch: &mut Scratch) -> Option<Time> {
         let mut turn = self.turn(scratch, now);
         let shared = &*self.0;
@@ -322,21 +377,25 @@ impl Broker {
             }
             more = round == TICK_MAX;
         }
+        let delayed = self.tick_delayed(&mut turn);
         let mut forgotten = Vec::new();
         more |= shared.router.retained().expire(now, shared.remembers, &mut forgotten);
         turn.stamps.extend(forgotten.iter().map(|(_, stamp)| stamp));
         turn.batch.forgotten.append(&mut forgotten);
+        let keys = self.tick_keys(&mut turn);
         let sys = self.tick_sys(&mut turn);
         self.say_left_out(now);
         let letters = self.tick_letters(&mut turn);
+        let queues = self.tick_queues(&mut turn);
+        let logs = self.tick_logs(&mut turn);
+        let retries = self.tick_retries(&mut turn);
         turn.finish();
         if more {
             return Some(now);
         }
-        [shared.registry.deadline(), shared.router.retained().deadline(), sys, letters]
-            .into_iter()
-            .flatten()
-            .min()
+        let deadlines = [shared.registry.deadline(), shared.router.retained().deadline(), delayed];
+        let deadlines = deadlines.into_iter().chain([keys, sys, letters, queues, logs, retries]);
+        deadlines.flatten().min()
     }
 
     /// What a Session is told with every input but a SUBSCRIBE.
@@ -344,6 +403,7 @@ impl Broker {
         let shared = &*self.0;
         Context {
             now,
+            session: SessionId::default(),
             policy: &shared.policy,
             access: &*shared.ports.access,
             subscriptions_free: 0,
@@ -389,6 +449,17 @@ impl Broker {
         let sessions = self.0.registry.sessions() as u64;
         let messages = self.0.meter.bytes();
         messages + self.0.buffers.bytes() + self.0.wills.memory() + sessions * SESSION_BYTES
+    }
+
+    /// From now on what may be looked at later is noted: the latest losses, Sessions that have ended lately, and how
+    /// long things take. Until then nothing is, and that costs one look at a flag where it happens.
+    pub fn watch(&self) {
+        self.0.watched.store(true, Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn is_watched(&self) -> bool {
+        self.0.watched.load(Ordering::Relaxed)
     }
 
     /// What it may hold in all.

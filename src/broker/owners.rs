@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::config::Totals;
+use crate::config::{DelayedConfig, Totals};
 use crate::message::{AllHoldings, Holdings, Identity, OwnerName};
 use crate::sync::{Mutex, whole};
 
@@ -18,7 +18,7 @@ pub(super) struct Owners {
 struct KnownOwners {
     /// Kept while nothing is theirs: an owner that comes back costs no more than a look.
     by_name: BTreeMap<OwnerName, Arc<Holdings>>,
-    /// Those that have neither clients nor messages are forgotten when there are so many.
+    /// Those that have neither clients nor anything else are forgotten when there are so many.
     sweep_at: usize,
 }
 
@@ -27,10 +27,13 @@ const SWEEP_AT: usize = 1024;
 
 impl Owners {
     /// None yet. `remembers`: what waits for clients without a connection is in the store.
-    pub fn new(totals: &Totals, remembers: bool) -> Owners {
+    pub fn new(totals: &Totals, delayed: &DelayedConfig, remembers: bool) -> Owners {
         let (waiting, queued) = (totals.waiting_bytes_max.0, totals.queued_bytes_max.0);
         let waiting = if remembers { waiting } else { waiting.min(queued) };
-        Owners { all: Arc::new(AllHoldings::new(totals, waiting)), known: Mutex::default() }
+        Owners {
+            all: Arc::new(AllHoldings::new(totals, delayed, waiting)),
+            known: Mutex::default(),
+        }
     }
 
     /// What all have together.
@@ -45,7 +48,8 @@ impl Owners {
             return found.clone();
         }
         if known.by_name.len() >= known.sweep_at {
-            known.by_name.retain(|_, holdings| Arc::strong_count(holdings) > 1);
+            let stays = |known: &Arc<Holdings>| Arc::strong_count(known) > 1 || !known.is_empty();
+            known.by_name.retain(|_, holdings| stays(holdings));
             known.sweep_at = SWEEP_AT.max(known.by_name.len() * 2);
         }
         let is_user = matches!(name, OwnerName::User(_));
@@ -69,7 +73,7 @@ mod tests {
 
     #[test]
     fn an_owner_is_one_for_all_its_clients_and_forgotten_after_them() {
-        let owners = Owners::new(&Totals::default(), true);
+        let owners = Owners::new(&Totals::default(), &DelayedConfig::default(), true);
         let of = |n: u32| {
             let address = std::net::Ipv4Addr::from(n).into();
             owners.of(OwnerName::Network(Network::of(Some(address))))

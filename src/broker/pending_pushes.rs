@@ -15,6 +15,8 @@ pub(super) struct PendingPushes {
     used: usize,
     /// Those in use are in the order of their keys.
     sorted: bool,
+    /// One of them is a log.
+    has_log: bool,
 }
 
 /// One receiver of this turn.
@@ -44,8 +46,14 @@ impl PendingPushes {
         self.used == 0
     }
 
+    /// Whether a log has something to come.
+    pub fn has_log(&self) -> bool {
+        self.has_log
+    }
+
     /// The place of a receiver. `before`: how many there were before its message; each message has
     /// its receivers once.
+    #[inline(always)]
     pub fn of(&mut self, found: &Match, before: usize) -> &mut Open {
         let at = found.place() as usize;
         let known =
@@ -62,9 +70,11 @@ impl PendingPushes {
             open.copies.shrink_to(if index < FEW { COPIES_FEW } else { COPIES_MANY });
         }
         self.used = 0;
+        self.has_log = false;
         self.open.truncate(KEPT);
     }
 
+    #[inline(always)] // In `of`.
     fn place(&mut self, found: &Match, before: usize) -> usize {
         let earlier = &self.open[..before];
         let same = if self.sorted {
@@ -77,9 +87,11 @@ impl PendingPushes {
         at
     }
 
+    #[inline(always)] // In `place`.
     fn begin(&mut self, found: &Match) -> usize {
         let at = self.used;
         let last = self.open[..at].last();
+        self.has_log |= found.mailbox().owner().is_log();
         self.sorted = last.is_none_or(|last| self.sorted && last.receiver < found.receiver());
         match self.open.get_mut(at) {
             Some(open) => {

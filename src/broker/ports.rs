@@ -3,11 +3,15 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::Duration;
 
-pub use super::store_figures::{StoreFigures, StoreTimes};
+pub use super::store_answers::{Progress, Refused};
+pub use super::store_figures::{StoreFigures, StoreTimes, Strain};
 use crate::codec::{QoS, Reason};
-use crate::message::{GroupId, Message, Meter, Mid, ReceiverId, SessionId, SubscriptionIds};
+use crate::config::NamedQueue;
+use crate::message::{
+    Attempt, DelayKey, DelayedMessage, GroupId, KeyChange, Message, MessageKey, Meter, Mid,
+    OwnerName, ReceiverId, SessionId, SubscriptionIds,
+};
 use crate::session::{Op, WillMessage};
 use crate::sync::{Mutex, whole};
 use crate::time::Time;
@@ -57,6 +61,17 @@ pub trait Store: Send + Sync {
         Fetch::ready(want.into_iter().map(|mid| (mid, None)).collect())
     }
 
+    /// Reads delayed messages back, as [`Store::fetch`] does.
+    fn fetch_delayed(
+        &self,
+        want: Vec<DelayKey>,
+        meter: &'static Meter,
+        waker: &Waker,
+    ) -> Fetch<DelayKey, DelayedMessage> {
+        let _ = (meter, waker);
+        Fetch::ready(want.into_iter().map(|key| (key, None)).collect())
+    }
+
     /// How it keeps up: asked ten times a second.
     fn strain(&self) -> Strain {
         Strain::default()
@@ -89,7 +104,7 @@ pub trait Store: Send + Sync {
     }
 
     /// Tells all that is remembered, once, at the start: all Sessions before what else they have, and
-    /// [`Fact::Last`] and then [`Fact::Queued`] last. Messages that wait are told with the `mark` of
+    /// [`Fact::Last`], [`Fact::Delayed`] and then [`Fact::Queued`] last. Messages that wait are told with the `mark` of
     /// their topics.
     ///
     /// # Errors
@@ -108,31 +123,32 @@ pub trait Store: Send + Sync {
 
 /// Messages on their way from the store.
 #[derive(Debug)]
-pub struct Fetch(Arc<Mutex<Fetching>>);
+pub struct Fetch<K = Mid, M = Message>(Arc<Mutex<Fetching<K, M>>>);
 
-#[derive(Debug, Default)]
-struct Fetching {
-    found: Option<Fetched>,
+#[derive(Debug)]
+struct Fetching<K, M> {
+    found: Option<Fetched<K, M>>,
     failed: bool,
     waker: Option<Waker>,
 }
 
 /// The store's end of a [`Fetch`].
 #[derive(Debug)]
-pub struct Fetcher(Arc<Mutex<Fetching>>);
+pub struct Fetcher<K = Mid, M = Message>(Arc<Mutex<Fetching<K, M>>>);
 
 /// Messages by their numbers; `None` for one that the store could not read.
-pub type Fetched = Vec<(Mid, Option<Message>)>;
+pub type Fetched<K = Mid, M = Message> = Vec<(K, Option<M>)>;
 
-impl Fetch {
+impl<K, M> Fetch<K, M> {
     /// A fetch of what is here.
-    pub fn ready(found: Fetched) -> Fetch {
-        Fetch(Arc::new(Mutex::new(Fetching { found: Some(found), ..Fetching::default() })))
+    pub fn ready(found: Fetched<K, M>) -> Fetch<K, M> {
+        let fetching = Fetching { found: Some(found), failed: false, waker: None };
+        Fetch(Arc::new(Mutex::new(fetching)))
     }
 
     /// A fetch that is under way, and its other end.
-    pub fn begin(waker: &Waker) -> (Fetch, Fetcher) {
-        let fetching = Fetching { waker: Some(waker.clone()), ..Fetching::default() };
+    pub fn begin(waker: &Waker) -> (Fetch<K, M>, Fetcher<K, M>) {
+        let fetching = Fetching { found: None, failed: false, waker: Some(waker.clone()) };
         let shared = Arc::new(Mutex::new(fetching));
         (Fetch(shared.clone()), Fetcher(shared))
     }
@@ -150,14 +166,14 @@ impl Fetch {
 
     /// What was found, once it is there: every message asked for, in that order; `None` for one
     /// that the store could not read.
-    pub fn take(&self) -> Option<Fetched> {
+    pub fn take(&self) -> Option<Fetched<K, M>> {
         whole(self.0.lock()).found.take()
     }
 }
 
-impl Fetcher {
+impl<K, M> Fetcher<K, M> {
     /// Hands over what was found, and wakes.
-    pub fn end(self, found: Fetched) {
+    pub fn end(self, found: Fetched<K, M>) {
         self.settle(|fetching| fetching.found = Some(found));
     }
 
@@ -166,7 +182,7 @@ impl Fetcher {
         self.settle(|fetching| fetching.failed = true);
     }
 
-    fn settle(self, set: impl FnOnce(&mut Fetching)) {
+    fn settle(self, set: impl FnOnce(&mut Fetching<K, M>)) {
         let waker = {
             let mut fetching = whole(self.0.lock());
             set(&mut fetching);
@@ -187,10 +203,18 @@ pub enum Fact {
     Session(SessionId, Op),
     /// A group of Shared Subscriptions.
     Group(GroupId, TopicFilter),
+    /// A named queue that was made at run time.
+    Queue(Box<NamedQueue>),
     /// A retained message.
     Retained(Message),
+    /// A key of `[[dedup]]`, and the number of its rule.
+    Key(u64, MessageKey),
+    /// A copy that has failed, of a message that waits or is in flight.
+    Attempt(Attempt, Message),
     /// The highest numbers ever used: Sessions, groups.
     Last(SessionId, GroupId),
+    /// A delayed message: its place, its owner, and the bytes that it is counted with.
+    Delayed(DelayKey, OwnerName, usize),
     /// A message that waits, and its receivers; in the order of numbers. Some of the receivers may
     /// have it in flight.
     Queued(Queued),
@@ -217,6 +241,8 @@ pub struct Queued {
     pub mark: Mark,
     /// Bytes it holds in memory when it is read.
     pub bytes: usize,
+    /// When the broker received it.
+    pub received: Time,
     /// When it ends.
     pub expires: Time,
     /// The copies of receivers that are not done with it.
@@ -238,43 +264,9 @@ pub struct StoredCopy {
     pub band: u8,
 }
 
-/// How a store keeps up.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Strain {
-    /// The longest time from handing in to durable of what became durable since this was last asked,
-    /// or of what is still under way.
-    pub commit: Duration,
-    /// Bytes handed in and not yet written.
-    pub unwritten: u64,
-}
-
-/// Why the store takes nothing.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Refused {
-    /// It cannot keep up: what it has taken is not written yet. It makes room by itself, soon.
-    Slow,
-    /// No room now; deliveries and deletions, or the owner of the disk, make some.
-    Full,
-    /// It cannot write now for another reason, which may pass: no descriptor, no right, a fault.
-    Trouble,
-    /// It has failed for good.
-    Failed,
-}
-
 /// The store's own note of a batch. Only the store compares two of them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Receipt(pub u64);
-
-/// How far a batch has come.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Progress {
-    /// Not yet on stable storage.
-    Pending,
-    /// On stable storage.
-    Durable,
-    /// It will never be.
-    Failed,
-}
 
 /// What one turn of one client changes: atomic.
 #[derive(Debug, Default)]
@@ -290,8 +282,25 @@ pub struct Batch {
     /// Topics with a retained message that has expired, with their stamps as in
     /// [`Publication::retained`].
     pub forgotten: Vec<(Box<str>, u64)>,
+    /// What most turns change nothing of.
+    pub rare: Option<Box<RareFacts>>,
     /// No stamp of a retained message below this one is still to come in another batch.
     pub oldest: u64,
+}
+
+/// The part of a [`Batch`] that most turns have nothing of.
+#[derive(Debug, Default)]
+pub struct RareFacts {
+    /// Copies that have failed and are to be tried again.
+    pub attempts: Vec<Attempt>,
+    /// Named queues, by name, made at run time or, with no definition, removed.
+    pub queues: Vec<(String, Option<Box<NamedQueue>>)>,
+    /// Delayed messages to be kept, or, with no message, gone.
+    pub delayed: Vec<(DelayKey, Option<DelayedMessage>)>,
+    /// Keys of `[[dedup]]` that are remembered, or not any more, in order.
+    pub keys: Vec<KeyChange>,
+    /// The receipt promises what was handed in before, even if the batch changes nothing itself.
+    pub promises: bool,
 }
 
 impl Batch {
@@ -300,7 +309,19 @@ impl Batch {
     pub fn is_empty(&self) -> bool {
         // One comparison: it is asked several times a turn, and mostly there is nothing.
         let rows = self.ops.len() | self.publishes.len() | self.settled.len();
-        rows | self.groups.len() | self.forgotten.len() == 0
+        rows | self.groups.len() | self.forgotten.len() == 0 && self.rare.is_none()
+    }
+
+    /// Adds changes of keys, if there are any.
+    pub fn add_keys(&mut self, mut keys: Vec<KeyChange>) {
+        if !keys.is_empty() {
+            self.rare().keys.append(&mut keys);
+        }
+    }
+
+    /// To add something rare.
+    pub fn rare(&mut self) -> &mut RareFacts {
+        self.rare.get_or_insert_default()
     }
 }
 

@@ -3,7 +3,8 @@
 //! everything that depends on this place (receivers, queues, what is retained, keys of the store).
 //!
 //! A broker alone applies at once what it lets in. A log that several brokers share would stand
-//! between the halves: it carries a `Record`, and nothing that `publish` decides depends on order.
+//! between the halves: it carries a `Record`, and nothing that is decided before depends on order. Keys
+//! of `[[dedup]]` belong to the second half: `publish` looks at them last, and holds them until it is over.
 
 use std::sync::Arc;
 
@@ -11,7 +12,6 @@ use super::Broker;
 use super::mailbox::{Copy, Offer};
 use super::metrics::Counter;
 use super::overload::SHED;
-use super::peer_log::{Peer, RefusalNote};
 use super::ports::{Publication, StoredCopy};
 use super::record::Record;
 use super::router::Routed;
@@ -20,8 +20,9 @@ use super::turn::{Turn, press};
 use crate::codec::{QoS, Reason};
 use crate::fault;
 use crate::message::{Draft, Grounds, Identity, RefusalKind, SessionId};
-use crate::session::{Asked, Decision, Op, WillMessage, is_bridge_state, reserved};
-use crate::topic::TopicName;
+use crate::session::{Asked, Decision, Op, is_bridge_state, reserved};
+use crate::time::Time;
+use crate::topic::{TopicName, is_delayed};
 
 /// Where a message comes from.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +32,9 @@ pub enum Publisher<'a> {
     /// The Will of a client. Its rights are asked for; it has room in the store, since it was
     /// acknowledged with CONNECT.
     Will(&'a Arc<Identity>),
+    /// A client's message that was delayed and is due now, and when it came. As for a Will, its rights are
+    /// asked for, and it has room in the store.
+    Delayed(&'a Arc<Identity>, Time),
     /// The broker itself: `$SYS` and dead letters. It may publish everything, nothing limits it, and
     /// what it retains is in memory alone.
     System,
@@ -39,11 +43,17 @@ pub enum Publisher<'a> {
 /// A message on its way in: what [`Broker::publish`] is asked for.
 #[derive(Debug)]
 pub struct Submission<'a> {
-    draft: &'a Draft<'a>,
-    publisher: Publisher<'a>,
-    with: Option<(SessionId, Op)>,
-    over_rate: bool,
-    told: bool,
+    /// What it says.
+    pub draft: &'a Draft<'a>,
+    /// Where it comes from.
+    pub publisher: Publisher<'a>,
+    /// A fact that the store is given together with the message. If the message is refused it is not.
+    pub with: Option<(SessionId, Op)>,
+    /// It is beyond the rate of its publisher: then it is refused, if the rights do not refuse it first.
+    pub over_rate: bool,
+    /// Its publisher can be told that it is refused. If not, a message that can be delivered and not
+    /// retained is delivered.
+    pub told: bool,
 }
 
 /// What became of a PUBLISH.
@@ -53,13 +63,14 @@ pub struct Published {
     refused: u32,
     reason: Reason,
     stored: bool,
+    repeat: bool,
     no_room: bool,
     pressed: bool,
     unrouted: Option<Unrouted>,
 }
 
 /// What a message that asks to come in is good for.
-enum LetIn {
+pub(super) enum LetIn {
     /// All that it asks for.
     Whole,
     /// To be delivered, and not to be retained.
@@ -69,42 +80,53 @@ enum LetIn {
 }
 
 impl<'a> Submission<'a> {
-    /// `draft` of `publisher`.
+    /// `draft` of `publisher`, within its rate and with nothing else for the store.
     pub fn new(draft: &'a Draft<'a>, publisher: Publisher<'a>) -> Submission<'a> {
-        let told = !matches!(publisher, Publisher::Will(_));
+        let told = !publisher.is_of_the_past();
         Submission { draft, publisher, with: None, over_rate: false, told }
     }
+}
 
-    /// A fact that the store is given together with the message. If the message is refused it is not.
-    pub fn with(self, with: Option<(SessionId, Op)>) -> Submission<'a> {
-        Submission { with, ..self }
-    }
-
-    /// Whether its publisher can be told that it is refused. If not, a message that can be delivered and
-    /// not retained is delivered.
-    pub fn told(self, told: bool) -> Submission<'a> {
-        Submission { told, ..self }
-    }
-
-    /// Whether it is beyond the rate of its publisher: then it is refused, if the rights do not
-    /// refuse it first.
-    pub fn over_rate(self, over_rate: bool) -> Submission<'a> {
-        Submission { over_rate, ..self }
+impl Publisher<'_> {
+    /// It was accepted before it was to be published.
+    fn is_of_the_past(&self) -> bool {
+        matches!(self, Publisher::Will(_) | Publisher::Delayed(..))
     }
 }
 
 impl Published {
-    /// It was refused before it was routed.
-    fn unrouted(reason: Reason, why: Unrouted) -> Published {
+    /// It is kept until it is due; `stored`: by the store.
+    pub(super) fn kept(stored: bool) -> Published {
         Published {
             admitted: 0,
             refused: 0,
-            reason,
-            stored: false,
+            reason: Reason::Success,
+            stored,
+            repeat: false,
             no_room: false,
             pressed: false,
-            unrouted: Some(why),
+            unrouted: None,
         }
+    }
+
+    /// It was refused before it was routed.
+    fn unrouted(reason: Reason, why: Unrouted) -> Published {
+        Published { reason, unrouted: Some(why), ..Published::kept(false) }
+    }
+
+    /// It repeats a message that was taken; `stored`: it is accepted when that is safe.
+    pub(super) fn repeat(stored: bool) -> Published {
+        Published { repeat: true, ..Published::kept(stored) }
+    }
+
+    /// The same, after something was handed to the store with it.
+    pub(super) fn stored_with(self, qos: QoS) -> Published {
+        Published { stored: self.stored || qos > QoS::AtMostOnce, ..self }
+    }
+
+    /// It repeats a message that was taken: nothing has become of it.
+    pub fn is_repeat(&self) -> bool {
+        self.repeat
     }
 
     /// Receivers that have it or will have it.
@@ -146,7 +168,12 @@ impl Published {
 
 /// It may not come in.
 #[cold]
-fn refuse(reason: Reason, why: Unrouted, grounds: Grounds, turn: &mut Turn<'_>) -> LetIn {
+pub(super) fn refuse(
+    reason: Reason,
+    why: Unrouted,
+    grounds: Grounds,
+    turn: &mut Turn<'_>,
+) -> LetIn {
     turn.refused = Some(grounds);
     LetIn::Not(Published::unrouted(reason, why))
 }
@@ -162,7 +189,7 @@ fn not_permitted(topic: TopicName<'_>, decision: Decision) -> Grounds {
 
 /// It may not come in, because the store does not take it.
 #[cold]
-fn no_room(reason: Reason, turn: &mut Turn<'_>) -> LetIn {
+pub(super) fn no_room(reason: Reason, turn: &mut Turn<'_>) -> LetIn {
     turn.refused = Some(no_room_for(reason));
     let refused = Published::unrouted(reason, Unrouted::Refused);
     LetIn::Not(Published { no_room: true, ..refused })
@@ -187,10 +214,14 @@ impl Broker {
     ///
     /// Copies are admitted here and pushed when the turn is committed, after the store has them.
     pub fn publish(&self, submission: Submission<'_>, turn: &mut Turn<'_>) -> Published {
-        let (identity, system) = match submission.publisher {
-            Publisher::Client(identity) | Publisher::Will(identity) => (identity, false),
-            Publisher::System => (&self.0.system, true),
+        let (identity, received, system) = match submission.publisher {
+            Publisher::Client(identity) | Publisher::Will(identity) => (identity, turn.now, false),
+            Publisher::Delayed(identity, came) => (identity, came, false),
+            Publisher::System => (&self.0.system, turn.now, true),
         };
+        if is_delayed(submission.draft.topic.as_str()) && !system {
+            return self.publish_later(submission, identity, turn);
+        }
         let bytes = submission.draft.bytes(identity);
         let mut retains = submission.draft.retain;
         if !system {
@@ -201,13 +232,7 @@ impl Broker {
                     retains = false;
                 }
                 LetIn::Not(refused) => {
-                    turn.room_granted = false;
-                    if turn.traced.is_on() {
-                        let (draft, told) = (submission.draft, turn.refused);
-                        let at = (&mut turn.scratch.traced, turn.now);
-                        self.trace_refused(draft, identity, told, at);
-                    }
-                    return refused;
+                    return self.turn_away(submission.draft, identity, refused, turn);
                 }
             }
         }
@@ -215,11 +240,64 @@ impl Broker {
         fault::reach("publish");
         let Submission { draft, with, .. } = submission;
         let kept = self.0.remembers && !system;
-        let (publisher, received) = (identity, turn.now);
-        let (message, follow) = (None, 0);
+        let (publisher, message, follow) = (identity, None, 0);
         let mut record =
             Record { draft, publisher, received, bytes, kept, retains, message, follow };
+        // What was delayed was looked at when it came.
+        let looks = || matches!(submission.publisher, Publisher::Client(_) | Publisher::Will(_));
+        if turn.settings.dedup().is_some() && looks() {
+            return self.apply_once(&mut record, with, turn);
+        }
         self.apply(&mut record, with, turn)
+    }
+
+    /// Keeps a message until it is due, if it may come in.
+    #[cold]
+    fn publish_later(
+        &self,
+        submission: Submission<'_>,
+        identity: &Arc<Identity>,
+        turn: &mut Turn<'_>,
+    ) -> Published {
+        let draft = submission.draft;
+        match self.delay(submission, identity, turn) {
+            Err(LetIn::Not(refused)) => self.turn_away(draft, identity, refused, turn),
+            Err(_) => unreachable!("nothing is retained before it is due"),
+            Ok(published) => published,
+        }
+    }
+
+    /// Carries out a message unless a rule of `[[dedup]]` says that it repeats one.
+    #[inline(never)] // So that `publish` stays as it is where there are no rules.
+    fn apply_once(
+        &self,
+        record: &mut Record<'_>,
+        with: Option<(SessionId, Op)>,
+        turn: &mut Turn<'_>,
+    ) -> Published {
+        let Record { draft, publisher, .. } = *record;
+        let rules = turn.settings.dedup();
+        let keyed = rules.and_then(|rules| self.keyed(rules, draft, publisher, turn.now));
+        let Some(keyed) = keyed else { return self.apply(record, with, turn) };
+        self.take_once(&keyed, draft.qos, with, turn, |with, turn| self.apply(record, with, turn))
+    }
+
+    /// A message is refused: nothing was changed.
+    #[cold]
+    fn turn_away(
+        &self,
+        draft: &Draft<'_>,
+        identity: &Identity,
+        refused: Published,
+        turn: &mut Turn<'_>,
+    ) -> Published {
+        turn.room_granted = false;
+        if turn.traced.is_on() {
+            let told = turn.refused;
+            let at = (&mut turn.scratch.traced, turn.now);
+            self.trace_refused(draft, identity, told, at);
+        }
+        refused
     }
 
     /// Whether a client's message may come in; nothing is changed. Why it may not, or not be retained,
@@ -230,39 +308,24 @@ impl Broker {
         (identity, bytes): (&Identity, usize),
         turn: &mut Turn<'_>,
     ) -> LetIn {
-        let Submission { draft, publisher, over_rate, told, .. } = submission;
-        let decision = self.may_publish(*publisher, draft);
-        if !decision.is_allowed() {
-            let grounds = not_permitted(draft.topic, decision);
-            return refuse(Reason::NotAuthorized, Unrouted::Refused, grounds, turn);
+        let Submission { draft, publisher, told, .. } = submission;
+        if let Err(refused) = self.may_come(submission, draft, bytes, turn) {
+            return refused;
         }
-        if *over_rate {
-            let grounds = Grounds::new(RefusalKind::PublishRate);
-            return refuse(Reason::QuotaExceeded, Unrouted::OverRate, grounds, turn);
-        }
-        let is_will = matches!(publisher, Publisher::Will(_));
-        let qos0 = draft.qos == QoS::AtMostOnce;
-        // What is retained is of few messages, and its loss would last.
-        if turn.pressure.level() >= SHED && qos0 && !draft.retain && !is_will {
-            let grounds = Grounds::new(RefusalKind::PublishOverload);
-            return refuse(Reason::QuotaExceeded, Unrouted::Shed, grounds, turn);
-        }
-        if let Err(grounds) = self.admit(bytes) {
-            return refuse(Reason::QuotaExceeded, Unrouted::Refused, grounds, turn);
-        }
+        let (is_past, qos0) = (publisher.is_of_the_past(), draft.qos == QoS::AtMostOnce);
         if let Err(grounds) = self.admit_retained(draft, bytes, identity) {
             if *told {
                 return refuse(Reason::QuotaExceeded, Unrouted::Refused, grounds, turn);
             }
             // At QoS 0 it was for the store only to be retained.
-            if is_will || qos0 {
+            if is_past || qos0 {
                 turn.room_granted = false;
             } else if let Err(reason) = self.admit_to_store(draft, bytes, turn) {
                 return no_room(reason, turn);
             }
             return live_only(grounds, turn);
         }
-        if is_will {
+        if is_past {
             return LetIn::Whole;
         }
         match self.admit_to_store(draft, bytes, turn) {
@@ -272,10 +335,42 @@ impl Broker {
         }
     }
 
+    /// Rights, rate, load and memory of a message of `draft`: nothing is changed.
+    #[inline(always)] // In `let_in`; a delayed one is rare.
+    pub(super) fn may_come(
+        &self,
+        submission: &Submission<'_>,
+        draft: &Draft<'_>,
+        bytes: usize,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), LetIn> {
+        let decision = self.may_publish(submission.publisher, draft);
+        if !decision.is_allowed() {
+            let grounds = not_permitted(draft.topic, decision);
+            return Err(refuse(Reason::NotAuthorized, Unrouted::Refused, grounds, turn));
+        }
+        if submission.over_rate {
+            let grounds = Grounds::new(RefusalKind::PublishRate);
+            return Err(refuse(Reason::QuotaExceeded, Unrouted::OverRate, grounds, turn));
+        }
+        let is_past = submission.publisher.is_of_the_past();
+        // What is retained is of few messages, and its loss would last.
+        let sheds = draft.qos == QoS::AtMostOnce && !draft.retain && !is_past;
+        if turn.pressure.level() >= SHED && sheds {
+            let grounds = Grounds::new(RefusalKind::PublishOverload);
+            return Err(refuse(Reason::QuotaExceeded, Unrouted::Shed, grounds, turn));
+        }
+        self.admit(bytes)
+            .map_err(|grounds| refuse(Reason::QuotaExceeded, Unrouted::Refused, grounds, turn))
+    }
+
     /// Whether the publisher may publish this: asked here and nowhere else.
+    #[inline(always)] // In `may_come`.
     fn may_publish(&self, publisher: Publisher<'_>, draft: &Draft<'_>) -> Decision {
         match publisher {
-            Publisher::Client(identity) | Publisher::Will(identity) => {
+            Publisher::Client(identity)
+            | Publisher::Will(identity)
+            | Publisher::Delayed(identity, _) => {
                 let Draft { topic, qos, retain, .. } = *draft;
                 let closed = reserved(topic.as_str())
                     && !(is_bridge_state(topic.as_str(), draft.payload)
@@ -305,6 +400,7 @@ impl Broker {
     }
 
     /// Carries out a message in its place in the order.
+    #[inline(always)] // In `publish`; `apply_once` has one of its own.
     fn apply(
         &self,
         record: &mut Record<'_>,
@@ -317,8 +413,9 @@ impl Broker {
         let whole = retained.is_none() && !shared.remembers;
         let now = turn.now;
         let scratch = &mut *turn.scratch;
+        let publisher = (record.publisher.as_ref(), &draft.properties);
         let Routed { stamp, matches, looks } =
-            shared.router.route(draft.topic, record.publisher, retained, &mut scratch.recent);
+            shared.router.route(draft.topic, publisher, retained, &mut scratch.recent);
         let found = matches.len();
         self.trace_routed(record, matches, &mut scratch.traced);
         let (mut admitted, mut refused) = (0, 0);
@@ -362,7 +459,7 @@ impl Broker {
             && draft.qos > QoS::AtMostOnce;
         let reason = reason_of(found, admitted, refused);
         let pressed = !turn.pressed.is_empty();
-        Published { admitted, refused, reason, stored, no_room: false, pressed, unrouted: None }
+        Published { admitted, refused, reason, pressed, ..Published::kept(stored) }
     }
 
     /// Puts a message into the turn's batch, if it is to be kept: where the store remembers anything.
@@ -381,27 +478,6 @@ impl Broker {
             stored = true;
         }
         stored
-    }
-
-    /// Publishes a Will, if its Session may.
-    pub(super) fn publish_whole_will(
-        &self,
-        identity: &Arc<Identity>,
-        will: &WillMessage,
-        turn: &mut Turn<'_>,
-    ) {
-        let draft = will.draft();
-        let submission = Submission::new(&draft, Publisher::Will(identity));
-        if let Some(why) = self.publish(submission, turn).why_unrouted() {
-            self.note_unrouted(Some(draft.topic), why);
-        }
-        if let Some(grounds) = turn.refused.take() {
-            let topic = draft.topic.as_str();
-            self.note_refused_publish(identity, topic, grounds.kind(), &mut turn.gone);
-            let (client, user) = (identity.client_id.as_str(), identity.user_name.as_deref());
-            let note = RefusalNote::new(grounds).why(&"its Will").topic(topic);
-            self.note_refusal(&note, &Peer::default().client(client).user(user), turn.now);
-        }
     }
 }
 

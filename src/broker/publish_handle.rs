@@ -71,6 +71,9 @@ impl PublishHandle {
         let mut turn = broker.turn(scratch, now);
         let submission = Submission::new(draft, Publisher::Client(&self.identity));
         let published = broker.publish(submission, &mut turn);
+        // The first of a repeat is of a turn that is under way on another thread: not safe, nor to be
+        // waited for here.
+        let too_soon = !std::mem::take(&mut turn.waits_for).is_empty();
         let receipt = turn.commit();
         if !turn.pressed.is_empty() {
             let pressed = turn.pressed.drain(..).map(|mailbox| (mailbox.clone(), mailbox.taken()));
@@ -79,10 +82,10 @@ impl PublishHandle {
         }
         turn.finish();
         Sent {
-            reason: published.reason(),
+            reason: if too_soon { Reason::QuotaExceeded } else { published.reason() },
             receivers: published.admitted(),
             receipt: receipt.filter(|_| published.is_stored()),
-            pause: !self.pressed.is_empty() || published.no_room(),
+            pause: !self.pressed.is_empty() || published.no_room() || too_soon,
         }
     }
 

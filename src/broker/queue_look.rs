@@ -10,8 +10,9 @@ use super::ports::Fetch;
 use crate::config::QueueConfig;
 use crate::message::ClientId;
 use crate::time::Time;
+use crate::topic::TopicFilter;
 
-/// The copies that wait for a client, on their way.
+/// The copies that wait for a client, or in a named queue, on their way.
 #[derive(Debug)]
 pub struct QueueLook {
     copies: Vec<WaitingCopy>,
@@ -30,12 +31,28 @@ impl Broker {
         max: usize,
         waker: &Waker,
     ) -> Option<QueueLook> {
+        let (mailbox, _) = self.0.registry.mailbox(client_id)?;
+        Some(self.look_into(&mailbox, max, waker))
+    }
+
+    /// The same of the named queue of a name: those that have failed and are due first, those that have failed and are
+    /// not due last.
+    pub fn look_into_named_queue(
+        &self,
+        name: &str,
+        max: usize,
+        waker: &Waker,
+    ) -> Option<QueueLook> {
+        let mailbox = self.0.router.group_of(&TopicFilter::of_queue(name))?;
+        Some(self.look_into(&mailbox, max, waker))
+    }
+
+    fn look_into(&self, mailbox: &Mailbox, max: usize, waker: &Waker) -> QueueLook {
         let shared = &*self.0;
-        let (mailbox, _) = shared.registry.mailbox(client_id)?;
         let copies = mailbox.page(max, BYTES_MAX);
         let cold: Vec<_> = copies.iter().filter_map(WaitingCopy::cold).collect();
         let fetch = (!cold.is_empty()).then(|| shared.ports.store.fetch(cold, shared.meter, waker));
-        Some(QueueLook { copies, fetch })
+        QueueLook { copies, fetch }
     }
 }
 

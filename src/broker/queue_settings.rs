@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::dedup::rules::DedupRules;
 use super::mailbox::{ORDINARY, Setting};
 use super::priorities::Priorities;
 use crate::codec::Properties;
@@ -23,6 +24,7 @@ pub(super) struct QueueSettings {
     /// Messages of one topic may be of different bands.
     lanes: bool,
     linger_max: Duration,
+    dedup: Option<Arc<DedupRules>>,
 }
 
 /// The settings in force.
@@ -45,7 +47,7 @@ struct InForce {
 static NUMBERS: AtomicU64 = AtomicU64::new(1);
 
 impl QueueSettings {
-    fn new(config: &Config, moved: bool) -> QueueSettings {
+    fn new(config: &Config, moved: bool, dedup: Option<Arc<DedupRules>>) -> QueueSettings {
         let priorities = Priorities::new(&config.priority);
         let lanes = moved || priorities.as_ref().is_some_and(|rules| rules.by_property);
         QueueSettings {
@@ -54,6 +56,7 @@ impl QueueSettings {
             priorities,
             lanes,
             linger_max: config.broker.linger_max.0,
+            dedup,
         }
     }
 
@@ -76,6 +79,12 @@ impl QueueSettings {
         Setting { queue: &self.queue, hash, now, lanes: self.lanes }
     }
 
+    /// The rules that say which messages are taken once; none where there are none.
+    #[inline]
+    pub fn dedup(&self) -> Option<&Arc<DedupRules>> {
+        self.dedup.as_ref()
+    }
+
     /// Some messages overtake others.
     pub fn has_priorities(&self) -> bool {
         self.priorities.is_some()
@@ -92,19 +101,19 @@ impl QueueSettings {
 }
 
 impl CurrentQueueSettings {
-    pub fn new(config: &Config) -> CurrentQueueSettings {
-        let settings = Arc::new(QueueSettings::new(config, false));
+    pub fn new(config: &Config, dedup: Option<Arc<DedupRules>>) -> CurrentQueueSettings {
+        let settings = Arc::new(QueueSettings::new(config, false, dedup));
         let number = AtomicU64::new(settings.number);
         let current = InForce { settings, priority: config.priority.clone(), moved: false };
         CurrentQueueSettings { number, current: Mutex::new(current) }
     }
 
     /// Puts another one in force, for turns that begin from now on.
-    pub fn set(&self, config: &Config) {
+    pub fn set(&self, config: &Config, dedup: Option<Arc<DedupRules>>) {
         let current = &mut *self.lock();
         // For good: what waits now may wait for long.
         current.moved |= current.priority != config.priority;
-        let settings = Arc::new(QueueSettings::new(config, current.moved));
+        let settings = Arc::new(QueueSettings::new(config, current.moved, dedup));
         current.priority.clone_from(&config.priority);
         current.settings = settings.clone();
         self.number.store(settings.number, Ordering::Release);
@@ -117,9 +126,10 @@ impl CurrentQueueSettings {
         let old = &current.settings;
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
         let (queue, linger_max) = (old.queue.clone(), old.linger_max);
-        let priorities = Priorities::new(&current.priority);
+        let (priorities, dedup) = (Priorities::new(&current.priority), old.dedup.clone());
+        let lanes = true;
         current.settings =
-            Arc::new(QueueSettings { number, queue, priorities, lanes: true, linger_max });
+            Arc::new(QueueSettings { number, queue, priorities, lanes, linger_max, dedup });
         self.number.store(number, Ordering::Release);
     }
 

@@ -69,7 +69,8 @@ impl Receiver {
     /// # Errors
     ///
     /// The Reason Code that a client would find in SUBACK: rights, or the broker has as many
-    /// Subscriptions as it may. A Receiver is no member of a group: those are refused.
+    /// Subscriptions as it may. A Receiver is no member of a group, and has no exclusive
+    /// filter: those are refused.
     pub fn open(
         broker: &Broker,
         identity: &Arc<Identity>,
@@ -82,7 +83,7 @@ impl Receiver {
             return Err(Reason::QuotaExceeded);
         }
         for (filter, options) in filters {
-            if filter.share().is_some() {
+            if filter.is_shared() || filter.is_exclusive() {
                 return Err(Reason::SharedSubscriptionsNotSupported);
             }
             let asked = Asked::Subscribe { filter, qos: options.qos };
@@ -261,14 +262,14 @@ impl Drop for Receiver {
         turn.commit();
         let (wakers, fallen) = self.mailbox.detach(&mut [0, 0], true);
         turn.wakers.extend(wakers);
-        self.broker.lose_all(&fallen, &mut turn);
+        self.broker.lose_all(fallen, &mut turn);
         for (class, count) in self.unsettled.into_iter().enumerate() {
             for _ in 0..count {
                 let copy = EndedCopy::unknown(class > 0);
                 self.broker.end_copy(&self.mailbox, &copy, CopyEnd::Lost(loss), &mut turn);
             }
         }
-        self.broker.lose_all(&self.mailbox.close(loss, &mut [0, 0]), &mut turn);
+        self.broker.lose_all(self.mailbox.close(loss, &mut [0, 0]), &mut turn);
         turn.finish();
     }
 }

@@ -93,7 +93,7 @@ mod tests {
     use super::*;
     use crate::broker::mailbox::Mailbox;
     use crate::broker::router::{RouteChange, Router, Subscriber};
-    use crate::codec::{QoS, RetainHandling, SubscribeOptions};
+    use crate::codec::{Properties, QoS, RetainHandling, SubscribeOptions};
     use crate::message::{ClientId, Identity, Meter, SessionId};
     use crate::session::Subscription;
     use crate::topic::{TopicFilter, TopicLimits};
@@ -144,13 +144,14 @@ mod tests {
                 let _ = router.change(&subscriber, &[change], ThinVec::new());
             }
             let (topic, publisher) = (TopicName::trusted(TOPICS[draw(6)]), &clients[draw(5)]);
+            let from = (&**publisher, &Properties::EMPTY);
             let say = |matches: &[Match]| {
                 let all =
                     matches.iter().map(|m| (m.receiver(), m.qos(), m.ids().as_slice().to_vec()));
                 all.collect::<Vec<_>>()
             };
-            let remembered = say(router.route(topic, publisher, None, &mut recent).matches);
-            let anew = say(router.route(topic, publisher, None, &mut Recent::default()).matches);
+            let remembered = say(router.route(topic, from, None, &mut recent).matches);
+            let anew = say(router.route(topic, from, None, &mut Recent::default()).matches);
             assert_eq!(remembered, anew, "{topic:?}");
             found += anew.len();
         }

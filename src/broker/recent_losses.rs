@@ -1,9 +1,9 @@
 //! The latest losses, each with its receiver, topic and reason: the ledger counts, this remembers.
 //!
-//! It is kept where it is asked for ([`Broker::keep_recent_losses`]); else a loss costs one look at a flag. It is
-//! bounded by entries and bytes. Losses of one receiver, topic and reason are one entry with a count, and a receiver
-//! has [`SHARE_MAX`] entries at most: one that loses much pushes out its own, not those of others. Of what a turn
-//! loses beyond [`TURN_MAX`](super::dropped::TURN_MAX) only the number is known.
+//! It is kept while the broker is watched ([`Broker::watch`]); else a loss costs one look at a flag. It is bounded by
+//! entries and bytes. Losses of one receiver, topic and reason are one entry with a count, and a receiver has
+//! [`SHARE_MAX`] entries at most: one that loses much pushes out its own, not those of others. Of what a turn loses
+//! beyond [`TURN_MAX`](super::dropped::TURN_MAX) only the number is known.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,6 @@ use super::dropped::{CUT_MARK, FreshLoss, Gone, LossCause};
 use super::mailbox::{DroppedCopies, Owner};
 use super::turn::Turn;
 use crate::message::{Identity, Loss, Message, RefusalKind};
-use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, MutexGuard, whole};
 use crate::time::Time;
 use crate::topic::TopicName;
@@ -34,7 +33,6 @@ pub struct LossNote {
 /// The losses that are remembered.
 #[derive(Debug, Default)]
 pub(super) struct RecentLosses {
-    is_kept: AtomicBool,
     ring: Mutex<LossRing>,
 }
 
@@ -120,16 +118,6 @@ impl LossNote {
 }
 
 impl RecentLosses {
-    /// They are remembered from now on.
-    pub fn keep(&self) {
-        self.is_kept.store(true, Ordering::Relaxed);
-    }
-
-    #[inline]
-    pub fn is_kept(&self) -> bool {
-        self.is_kept.load(Ordering::Relaxed)
-    }
-
     /// Notes what a turn has lost.
     #[cold]
     pub fn note(&self, losses: Vec<FreshLoss>, unlisted: u64, now: Time) {
@@ -184,11 +172,6 @@ impl LossRing {
 }
 
 impl Broker {
-    /// From now on the latest losses are remembered. Until then nothing is.
-    pub fn keep_recent_losses(&self) {
-        self.0.recent_losses.keep();
-    }
-
     /// The latest losses that are remembered, the newest first, `max` at most.
     ///
     /// - `client`: only those of this Client Identifier, as receiver or publisher, or of the group of this filter.
@@ -229,7 +212,7 @@ impl Broker {
         topic: Option<TopicName<'_>>,
         loss: Loss,
     ) {
-        if self.0.recent_losses.is_kept() {
+        if self.is_watched() {
             let receiver = owner.map_or_else(Arc::default, Owner::name);
             gone.remember(FreshLoss::new(receiver, topic, LossCause::Copy(loss)));
         }
@@ -244,7 +227,7 @@ impl Broker {
         kind: RefusalKind,
         gone: &mut Gone,
     ) {
-        if self.0.recent_losses.is_kept() {
+        if self.is_watched() {
             let (client, topic) = (client.client_id.text().clone(), TopicName::trusted(topic));
             gone.remember(FreshLoss::new(client, Some(topic), LossCause::Publish(kind)));
         }
@@ -252,24 +235,22 @@ impl Broker {
 
     /// Copies of one receiver were lost all at once: the first have entries of their own, the others one together.
     pub(super) fn note_all_lost(&self, dropped: &DroppedCopies, gone: &mut Gone) {
-        if dropped.is_empty() || !self.0.recent_losses.is_kept() {
+        if !self.is_watched() {
             return;
         }
-        let cause = LossCause::Copy(dropped.loss());
+        let (name, cause) = (dropped.name(), LossCause::Copy(dropped.loss()));
         let mut left = SHARE_MAX - 1;
         dropped.visit(|message, _| {
             if left > 0 {
                 left -= 1;
                 let topic = message.map(Message::topic);
-                gone.remember(FreshLoss::new(dropped.name().clone(), topic, cause));
+                gone.remember(FreshLoss::new(name.clone(), topic, cause));
             }
         });
-        let others = dropped.len().saturating_sub(SHARE_MAX - 1);
+        let others = dropped.count().saturating_sub(SHARE_MAX - 1);
         if others > 0 {
-            let others = FreshLoss {
-                count: others as u64,
-                ..FreshLoss::new(dropped.name().clone(), None, cause)
-            };
+            let others =
+                FreshLoss { count: others as u64, ..FreshLoss::new(name.clone(), None, cause) };
             gone.remember(others);
         }
     }

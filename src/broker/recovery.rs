@@ -139,18 +139,19 @@ impl Broker {
         let shared: Vec<_> = kept
             .session
             .subscriptions()
-            .filter(|(filter, _)| filter.share().is_some())
+            .filter(|(filter, _)| filter.is_shared())
             .filter_map(|(filter, subscription)| groups.membership(id, filter, subscription))
             .collect();
         for membership in shared {
             turn.wakers.extend(membership.mailbox().part(id));
         }
-        let due = self.hang_up(id, &mut kept.session, turn);
+        let mailbox = kept.mailbox.clone();
+        let due = self.hang_up(&mailbox, &mut kept.session, true, turn);
         let lasts = kept.session.lasts();
         let keep_qos0 = !lasts || kept.mailbox.keeps_qos0(turn.settings.queue());
         let (wakers, fallen) = kept.mailbox.detach(&mut [0, 0], keep_qos0);
         turn.wakers.extend(wakers);
-        self.lose_all(&fallen, turn);
+        self.lose_all(fallen, turn);
         if lasts {
             kept.will_due = due.unwrap_or(Time::NEVER);
             kept.expires = match kept.session.terms().expiry {
@@ -158,12 +159,11 @@ impl Broker {
                 seconds => turn.now.after(std::time::Duration::from_secs(seconds.into())),
             };
             turn.wakers.extend(self.0.registry.park(kept.take()));
-            turn.wakers.extend(self.session_moved(id));
+            self.session_moved(id, turn);
         } else {
-            let mailbox = kept.mailbox.clone();
             self.dissolve(id, &mut kept.session, &mailbox, false, Loss::SessionEnded, turn);
             turn.wakers.extend(self.0.registry.let_go(&identity.client_id, &mailbox));
-            turn.wakers.extend(self.session_moved(id));
+            self.session_moved(id, turn);
             kept.take();
         }
     }

@@ -23,6 +23,7 @@ use crate::config::Quota;
 use crate::message::{ClientId, Identity, SessionId};
 use crate::sync::{Mutex, MutexGuard, whole};
 use crate::time::Time;
+use crate::topic::TopicFilter;
 
 /// What the link of a Session is told when another connection claims the Session `[MQTT5-3.1.4-3]`.
 const TAKEN_OVER: Notice = Notice::Kick(Reason::SessionTakenOver);
@@ -321,6 +322,17 @@ impl Registry {
     /// Takes out a Session that is to end, if it is parked.
     pub fn end_parked(&self, client_id: &ClientId) -> Option<Box<Parked>> {
         self.lock().end_parked(client_id)
+    }
+
+    /// An exclusive Subscription of a Session is another one's now: if it is parked, it is told.
+    pub fn lose(&self, client_id: &ClientId, session: SessionId, filter: &TopicFilter) {
+        let inner = &mut *self.lock();
+        if let Some(slot) = inner.slots.get(client_id)
+            && let Holder::Parked(parked) = &mut slot.holder
+            && parked.id == session
+        {
+            parked.session.lose(filter);
+        }
     }
 
     /// When the next thing of a parked Session is due.

@@ -1,6 +1,9 @@
 //! What another configuration changes while the broker runs.
 
+use std::task::Waker;
+
 use super::mailbox::{Mailbox, Notice};
+use super::turn::Scratch;
 use super::{Broker, classes};
 use crate::config::Config;
 use crate::time::Time;
@@ -10,10 +13,18 @@ impl Broker {
     /// too. What waits stays, in the band that it has; a turn that has begun goes on under the rules
     /// before.
     pub fn reload(&self, config: &Config, now: Time) {
-        self.0.queue_settings.set(config);
+        self.0.dedup.set(config);
+        self.0.queue_settings.set(config, self.0.dedup.rules());
         self.0.classes.set(config);
+        let mut scratch = Scratch::default();
+        let mut turn = self.turn(&mut scratch, now);
+        self.set_named_queues(config, &mut turn);
+        self.set_keep_logs(config, &mut turn);
+        turn.finish();
         self.0.pools.set(config, now);
         self.0.registry.set_takeovers_max(config.limits.takeovers_max);
+        self.0.router.set_exclusive_max(config.session.exclusive_max.0);
+        self.0.delays.set_span_max(config.delayed.span_max.0);
         self.reload_overload(config, now);
         for (_, mailbox, connected) in self.0.registry.mailboxes() {
             if !connected {
@@ -24,6 +35,7 @@ impl Broker {
                 waker.wake();
             }
         }
+        self.0.router.set_groups(&config.group).into_iter().for_each(Waker::wake);
         for (_, group) in self.0.router.groups() {
             group.forget_topics(&config.queue);
         }

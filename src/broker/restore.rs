@@ -12,10 +12,11 @@ use super::registry::{InFlight, Parked};
 use super::router::{RouteChange, Subscriber};
 use super::turn::{Scratch, Turn};
 use super::{Broker, Op};
-use crate::codec::Properties;
+use crate::codec::{Properties, QoS};
+use crate::config::NamedQueue;
 use crate::message::{
-    GroupId, Holdings, Identity, Loss, Message, Mid, Network, OwnerName, ReceiverId, ReceiverKind,
-    SessionId,
+    Attempt, Delivery, GroupId, Holdings, Identity, KeyChange, Loss, Message, MessageKey, Mid,
+    Network, OwnerName, ReceiverId, ReceiverKind, SessionId,
 };
 use crate::session::window::FlightStage;
 use crate::session::{Record, Session, WillMessage};
@@ -30,6 +31,7 @@ pub struct Restored {
     messages: usize,
     retained: usize,
     wills: usize,
+    delayed: usize,
 }
 
 impl Restored {
@@ -53,6 +55,11 @@ impl Restored {
         self.retained
     }
 
+    /// Delayed messages.
+    pub fn delayed(&self) -> usize {
+        self.delayed
+    }
+
     /// Wills of connections that ended with the broker.
     pub fn wills(&self) -> usize {
         self.wills
@@ -66,7 +73,10 @@ struct Remembered {
     /// Of connections with Sessions that did not last.
     wills: Vec<(SessionId, Arc<Identity>, Arc<WillMessage>)>,
     groups: Vec<(GroupId, TopicFilter)>,
+    attempts: BTreeMap<(ReceiverId, Mid), (Attempt, Message)>,
     last: (SessionId, GroupId),
+    keys: Vec<(u64, MessageKey)>,
+    queues: Vec<NamedQueue>,
 }
 
 /// What was made of it, for the messages that wait.
@@ -74,8 +84,12 @@ struct Remembered {
 struct Revived {
     mailboxes: BTreeMap<SessionId, Arc<Mailbox>>,
     in_flight: BTreeSet<(ReceiverId, Mid)>,
+    /// Copies that have failed, and are not in flight.
+    attempts: BTreeMap<(ReceiverId, Mid), (Attempt, Message)>,
     /// Something waits in another band than that of its topic now.
     moved: bool,
+    /// Keys that are remembered no longer.
+    keys_gone: Vec<KeyChange>,
     /// Sessions that do not outlast the broker.
     ended: Vec<Parked>,
     wills: Vec<(SessionId, Arc<Identity>, Arc<WillMessage>)>,
@@ -83,12 +97,13 @@ struct Revived {
 
 impl Broker {
     /// Takes over what the store remembers, at `now`, before the first connection. Sessions are
-    /// routable from then on; those that were connected at the end are parked from now on, and
-    /// their Wills are due after their delay.
+    /// routable from then on; those that were connected at the end are parked since the first start
+    /// after it, and their Wills are due after their delay.
     ///
     /// # Errors
     ///
-    /// What the store says, if it cannot read something.
+    /// What the store says, if it cannot read something; or the named queues that it and the configuration both
+    /// define.
     pub fn restore(&self, now: Time, scratch: &mut Scratch) -> Result<Restored, String> {
         let mut turn = self.turn(scratch, now);
         let shared = &*self.0;
@@ -107,9 +122,13 @@ impl Broker {
                 let owner = self.owner_of_retained(&message, named);
                 shared.router.retained().restore(message, owner);
             }
+            Fact::Delayed(place, owner, bytes) => {
+                restored.delayed += 1;
+                self.restore_delayed(place, owner, bytes);
+            }
             Fact::Queued(message) => {
                 let revived = revived.get_or_insert_with(|| {
-                    self.revive_all(std::mem::take(&mut remembered), now, &mut restored)
+                    self.revive_all(std::mem::take(&mut remembered), &mut restored, &mut turn)
                 });
                 self.restore_queued(&message, revived, &mut restored, &mut turn);
             }
@@ -123,30 +142,42 @@ impl Broker {
             }
             fact => remembered.note(fact),
         })?;
-        let revived = revived.unwrap_or_else(|| self.revive_all(remembered, now, &mut restored));
+        let revived =
+            revived.unwrap_or_else(|| self.revive_all(remembered, &mut restored, &mut turn));
         turn.finish();
+        self.check_definitions()?;
         if revived.moved {
             shared.queue_settings.keep_lanes();
         }
         // It sees that what waits may be of other bands.
         let mut turn = self.turn(scratch, now);
+        turn.batch.add_keys(revived.keys_gone);
         // They were routed to their receivers before.
         shared.metrics.add(Counter::Routed, restored.messages as u64);
         for parked in revived.ended {
             self.end_session(parked, Loss::SessionEnded, &mut turn);
         }
-        for (id, identity, will) in revived.wills {
-            restored.wills += 1;
-            // The Session ended with the connection, and no delay outlasts it [MQTT5-3.1.3-9].
-            if self.publish_will(id, &identity, &will, &mut turn) {
-                turn.batch.ops.push((id, Op::WillGone));
-            }
-        }
-        self.after_change(shared.router.forget_lonely_groups(), &mut turn);
+        restored.wills += self.publish_wills_left(revived.wills, &mut turn);
+        self.forget_lonely_groups(&mut turn);
         turn.finish();
         // A client with a Will at the crash may connect at once: a Will that is due was due before.
         while self.tick(now, scratch).is_some_and(|next| next <= now) {}
         Ok(restored)
+    }
+
+    /// Wills of Sessions that ended with their connections: no delay outlasts them [MQTT5-3.1.3-9]. Returns how many
+    /// there are.
+    fn publish_wills_left(
+        &self,
+        wills: Vec<(SessionId, Arc<Identity>, Arc<WillMessage>)>,
+        turn: &mut Turn<'_>,
+    ) -> usize {
+        for (id, identity, will) in &wills {
+            if self.publish_will(*id, identity, will, turn) {
+                turn.batch.ops.push((*id, Op::WillGone));
+            }
+        }
+        wills.len()
     }
 
     /// Where a client without a user name was when it published is not known.
@@ -163,16 +194,28 @@ impl Broker {
     }
 
     /// Everything but the messages that wait.
-    fn revive_all(&self, all: Remembered, now: Time, restored: &mut Restored) -> Revived {
+    fn revive_all(&self, all: Remembered, restored: &mut Restored, turn: &mut Turn<'_>) -> Revived {
+        let now = turn.now;
         let shared = &*self.0;
-        let mut revived = Revived { wills: all.wills, ..Revived::default() };
+        let attempts = all.attempts;
+        let mut revived = Revived { wills: all.wills, attempts, ..Revived::default() };
         shared.router.restore_groups(all.groups, all.last.1);
+        self.restore_definitions(all.queues);
+        self.define_queues(turn);
+        shared.dedup.restore(all.keys, shared.owners.all().verifies(), &mut revived.keys_gone);
+        self.define_logs(turn);
         let newest: BTreeMap<_, _> = all
             .sessions
             .iter()
             .map(|(id, record)| (record.identity().client_id.clone(), *id))
             .collect();
-        for (id, record) in all.sessions {
+        for (id, mut record) in all.sessions {
+            let back = record.take_back(|delivery| self.waits_again(delivery)).into_iter();
+            turn.batch.ops.extend(back.map(|packet_id| (id, Op::Done { packet_id })));
+            record.note_attempts(|group, mid| {
+                let copy = (ReceiverId::group(group), mid);
+                revived.attempts.get(&copy).map(|(attempt, _)| attempt.attempts)
+            });
             let replaced = newest.get(&record.identity().client_id) != Some(&id);
             restored.sessions += 1;
             restored.subscriptions += record.subscriptions().len();
@@ -181,9 +224,14 @@ impl Broker {
             let flights = record.flights().iter().filter(|(_, state)| !lost(state));
             restored.messages += flights.count();
             restored.wills += usize::from(record.parked().is_none() && record.will().is_some());
-            let (parked, mailbox) = self.revive(id, record, now, &mut revived.in_flight);
+            let stays = record.expiry() > 0 && !replaced;
+            if stays && record.parked().or(record.crashed()).is_none() {
+                // Its expiry goes on from here at the next start too.
+                turn.batch.ops.push((id, Op::Parked { since: now, crashed: true }));
+            }
+            let (parked, mailbox) = self.revive((id, stays), record, now, &mut revived);
             revived.mailboxes.insert(id, mailbox);
-            if parked.session.lasts() && !replaced {
+            if stays {
                 shared.registry.restore(parked);
             } else {
                 revived.ended.push(parked);
@@ -193,45 +241,60 @@ impl Broker {
         revived
     }
 
+    /// It was in flight when the broker stopped, and another member can take it before its Session is back: a
+    /// lane would wait for that.
+    fn waits_again(&self, delivery: &Delivery) -> bool {
+        let group = delivery.group.filter(|_| delivery.qos == QoS::AtLeastOnce);
+        let group = group.filter(|_| delivery.mid().is_some());
+        group.and_then(|group| self.0.router.group(group)).is_some_and(|group| group.takes_back())
+    }
+
     /// Makes the Session and its mailbox, and puts its Subscriptions into the tree.
     fn revive(
         &self,
-        id: SessionId,
-        record: Record,
+        (id, stays): (SessionId, bool),
+        mut record: Record,
         now: Time,
-        in_flight: &mut BTreeSet<(ReceiverId, Mid)>,
+        revived: &mut Revived,
     ) -> (Parked, Arc<Mailbox>) {
         let expiry = record.expiry();
         let mailbox = Arc::new(Mailbox::for_session(id, record.identity().clone()));
         mailbox.attach(expiry > 0);
         let (_, nothing) = mailbox.detach(&mut [0, 0], true);
-        debug_assert!(nothing.is_empty(), "nothing waits yet");
+        debug_assert!(nothing.is_none(), "nothing waits yet");
         self.classify_absent(&mailbox);
-        for (_, state) in record.flights() {
+        for (_, state) in record.flights_mut() {
             let (group, mid) = match state {
                 FlightStage::Sent(delivery) => (delivery.group, delivery.mid()),
                 FlightStage::Released { group, mid, .. } => (*group, *mid),
+                FlightStage::GivenAway(..) => continue,
             };
             let receiver = ReceiverId::of(id, group);
-            in_flight.extend(mid.map(|mid| (receiver, mid)));
-            if !matches!(state, FlightStage::Released { lost: true, .. }) {
-                match group.map(|group| self.0.router.group(group)) {
-                    None => mailbox.count_routed(1),
-                    Some(Some(group)) => group.count_routed(1),
-                    Some(None) => {}
-                }
+            revived.in_flight.extend(mid.map(|mid| (receiver, mid)));
+            let own = || Some(mailbox.clone());
+            let mailbox = group.map_or_else(own, |group| self.0.router.group(group));
+            let Some(mailbox) = mailbox else { continue };
+            match state {
+                FlightStage::Sent(delivery) => mailbox.restore_flight(id, delivery),
+                FlightStage::Released { lost: false, .. } => mailbox.count_routed(1),
+                FlightStage::Released { lost: true, .. } | FlightStage::GivenAway(..) => {}
             }
         }
-        let changes = record.subscriptions().iter();
+        let since = record.parked().or(record.crashed()).unwrap_or(now);
+        // Two that have it are two ends of a crash: the other one finds out when its client returns.
+        let enters = |filter: &TopicFilter| {
+            let router = &self.0.router;
+            !filter.is_exclusive()
+                || (stays && router.restore_exclusive(filter, (id, record.identity()), since))
+        };
+        let changes = record.subscriptions().iter().filter(|(filter, _)| enters(filter));
         let changes = changes.map(|(filter, s)| RouteChange::subscribe(filter.clone(), *s));
         let changes: Vec<_> = changes.collect();
         let subscriber = Subscriber::new(id, &mailbox).lasting(expiry > 0);
         self.0.owners.of_client(record.identity());
         let changed = self.0.router.change(&subscriber, &changes, ThinVec::new());
-        let (lost, wakers, _) = changed.into_parts();
-        debug_assert!(lost.is_empty() && wakers.is_empty(), "nothing waits yet");
+        debug_assert!(!changed.loses_or_wakes(), "nothing waits yet");
         let delay = record.will().map(|will| will.delay.min(expiry));
-        let since = record.parked().unwrap_or(now);
         let session = Session::restore(record);
         let seconds = |seconds: u32| std::time::Duration::from_secs(seconds.into());
         let parked = Parked {
@@ -266,14 +329,19 @@ impl Broker {
                 ReceiverKind::Session(id) => revived.mailboxes.get(&id).cloned(),
                 ReceiverKind::Group(id) => self.0.router.group(id),
             };
-            match mailbox {
-                Some(mailbox) => {
+            let attempt = revived.attempts.remove(&(copy.receiver, message.mid));
+            match (mailbox, attempt) {
+                (Some(mailbox), Some((attempt, message))) => {
+                    self.restore_attempt(&mailbox, &message, &attempt);
+                    restored.messages += 1;
+                }
+                (Some(mailbox), None) => {
                     let band = mailbox.restore(message, copy, &setting);
                     revived.moved |= band != message.mark.band;
                     restored.messages += 1;
                 }
                 // Its receiver ended, and the store was told so last.
-                None => batch.settled.push((copy.receiver, message.mid)),
+                (None, _) => batch.settled.push((copy.receiver, message.mid)),
             }
         }
     }
@@ -292,8 +360,14 @@ impl Remembered {
                 (None, _) => {}
             },
             Fact::Group(id, filter) => self.groups.push((id, filter)),
+            Fact::Queue(queue) => self.queues.push(*queue),
+            Fact::Key(rule, key) => self.keys.push((rule, key)),
+            Fact::Attempt(attempt, message) => {
+                let copy = (attempt.receiver, attempt.mid);
+                self.attempts.insert(copy, (attempt, message));
+            }
             Fact::Last(session, group) => self.last = (session, group),
-            Fact::Retained(_) | Fact::Queued(_) => {}
+            Fact::Retained(_) | Fact::Queued(_) | Fact::Delayed(..) => {}
         }
     }
 }

@@ -8,9 +8,13 @@
 //! Lock order: the routes, then the retained messages or one mailbox. No waker is woken under them: it
 //! is returned, in [`Changed`].
 
+mod bindings;
 mod change;
+mod exclusives;
 mod groups;
+mod queues;
 mod retained;
+mod route;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -18,18 +22,24 @@ use std::task::Waker;
 
 use thin_vec::ThinVec;
 
-use super::mailbox::{DroppedCopies, Mailbox, Owner};
+use super::mailbox::Mailbox;
 use super::matches::{Match, MatchGathering};
 use super::recent::Recent;
-use crate::codec::QoS;
-use crate::message::{GroupId, Identity, Loss, ReceiverId, SessionId, Total};
-use crate::session::{Groups, RetainedMoment, Subscription};
+use crate::codec::Properties;
+use crate::config::GroupConfig;
+use crate::message::{GroupId, Identity, Loss, SessionId, Total};
+use crate::session::{Groups, Subscription};
 use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, whole};
+use crate::time::Time;
 use crate::topic::{TextHash, TopicFilter, TopicName, Tree};
 
-pub use change::{Membership, RouteChange, Subscriber};
-use groups::{GroupFound, GroupTable};
+pub(super) use change::{ChangeEffects, Eviction};
+pub use change::{Changed, Membership, RouteChange, Subscriber};
+use exclusives::Exclusives;
+pub(super) use groups::GroupFound;
+use groups::GroupTable;
 pub use retained::{Retain, RetainedMessages, Retaining};
+use route::{Asking, Route, RouteKey};
 
 /// All routes of a broker.
 #[derive(Debug)]
@@ -45,17 +55,9 @@ pub struct Router {
 #[derive(Debug)]
 struct Routes {
     /// Sessions' Subscriptions, and each group as one receiver.
-    tree: Tree<ReceiverId, Route>,
+    tree: Tree<RouteKey, Route>,
     groups: GroupTable,
-}
-
-#[derive(Debug)]
-struct Route {
-    mailbox: Arc<Mailbox>,
-    qos: QoS,
-    no_local: bool,
-    retain_as_published: bool,
-    id: u32,
+    exclusives: Exclusives,
 }
 
 /// Where a message goes.
@@ -72,22 +74,6 @@ pub(super) struct Routed<'r> {
 /// What it costs, in looks, if one more Subscription of the same receiver matches.
 const OVERLAP_LOOKS: usize = 4;
 
-/// What came of a change, for the caller to carry out with no lock held.
-#[derive(Debug, Default)]
-#[must_use]
-pub struct Changed {
-    /// How far the retained messages had come at the change; `None` if there were none.
-    moment: Option<RetainedMoment>,
-    /// The client's memberships in groups, as they are now.
-    memberships: ThinVec<Membership>,
-    /// What is lost with groups that have ended.
-    lost: Vec<DroppedCopies>,
-    /// Members of groups that take the turn of one that has left.
-    wakers: Vec<Waker>,
-    /// Groups that the store is to know or, with no filter, to forget.
-    groups: Vec<(GroupId, Option<TopicFilter>)>,
-}
-
 /// A Session has joined a group, or its Subscription there was replaced.
 #[derive(Debug)]
 struct Joined {
@@ -103,8 +89,8 @@ struct Joined {
 /// A member has left a group.
 #[derive(Debug)]
 struct Left {
-    /// Another member, which takes its turn.
-    waker: Option<Waker>,
+    /// Other members, which take what it leaves.
+    wakers: Vec<Waker>,
     /// The group, if that was its last member.
     ended: Option<Ended>,
 }
@@ -125,7 +111,11 @@ struct Counts {
     subscriptions: AtomicUsize,
     /// Those of them that are to a group.
     shared: AtomicUsize,
+    /// Those to an exclusive filter.
+    exclusive: AtomicUsize,
     groups: AtomicUsize,
+    /// Named queues and logs without a definition.
+    undefined_queues: AtomicUsize,
     /// Subscriptions to filters that start with `$SYS`.
     sys: AtomicUsize,
     /// Of those, the ones that ask for figures of single clients.
@@ -138,22 +128,29 @@ static VERSIONS: AtomicU64 = AtomicU64::new(1);
 impl Router {
     /// An empty router; `seed` feeds the hashes of its tree.
     pub fn new(seed: u64) -> Router {
+        let hash = TextHash::new(seed.rotate_left(48));
+        let groups = GroupTable::new(hash.clone());
         Router {
-            routes: RwLock::new(Routes { tree: Tree::new(seed), groups: GroupTable::new() }),
+            routes: RwLock::new(Routes {
+                tree: Tree::new(seed),
+                groups,
+                exclusives: Exclusives::default(),
+            }),
             // The seed is secret here too: strangers name the topics.
             retained: RetainedMessages::new(seed.rotate_left(16)),
             counts: Counts::default(),
             version: AtomicU64::new(VERSIONS.fetch_add(1, Ordering::Relaxed)),
-            hash: TextHash::new(seed.rotate_left(48)),
+            hash,
         }
     }
 
     /// The receivers of a message, each once: those in `recent`, or else they are sought there. Makes
     /// `retained` the retained message of its topic in the same moment.
+    #[inline(always)] // In `Broker::apply`.
     pub(super) fn route<'r>(
         &self,
         topic: TopicName<'_>,
-        publisher: &Identity,
+        (publisher, properties): (&Identity, &Properties<'_>),
         retained: Option<Retaining>,
         recent: &'r mut Recent,
     ) -> Routed<'r> {
@@ -170,11 +167,12 @@ impl Router {
             stamp = retained.and_then(|retaining| self.retained.change(topic, retaining));
             let mut for_all = true;
             let mut gathering = MatchGathering::new(matches);
-            looks = routes.tree.visit(topic, &mut |receiver, route: &Route| {
-                for_all &= !route.no_local;
-                if !(route.no_local && own(&route.mailbox, publisher)) {
-                    let granted = (route.qos, route.retain_as_published, route.id);
-                    gathering.add(receiver, granted, &route.mailbox);
+            let mut asking = Asking { groups: &routes.groups, publisher, properties, user: None };
+            looks = routes.tree.visit(topic, &mut |key: RouteKey, route: &Route| {
+                for_all &= !route.asks;
+                if let Some(id) = asking.admits(route) {
+                    let granted = (route.qos, route.retain_as_published, id);
+                    gathering.add(key.receiver(), granted, &route.mailbox);
                 }
             });
             drop(routes);
@@ -196,29 +194,40 @@ impl Router {
         let routes = &mut *self.write();
         for change in changes {
             match change {
-                RouteChange::Subscribe { filter, subscription, .. } if filter.share().is_some() => {
+                // A queue is not made by its consumers: it may be gone since they subscribed to it.
+                RouteChange::Subscribe { filter, .. }
+                    if filter.queue().is_some() && !routes.groups.contains(filter) => {}
+                RouteChange::Subscribe { filter, subscription, .. } if filter.is_shared() => {
                     let joined = routes.groups.join(subscriber, filter.clone(), subscription);
                     self.on_joined(&mut routes.tree, subscriber, joined, &mut changed);
                 }
                 RouteChange::Subscribe { filter, subscription, .. } => {
-                    let receiver = ReceiverId::session(subscriber.session());
+                    let key = RouteKey::of_session(subscriber.session(), filter);
                     let route = Route::to_session(subscriber.mailbox(), subscription);
-                    if routes.tree.insert_filter(filter, receiver, route).is_none() {
+                    if routes.tree.insert_filter(filter, key, route).is_none() {
                         self.counts.subscribed(subscriber, filter, 1);
                     }
+                    if filter.is_exclusive() {
+                        self.on_exclusive(routes, (subscriber, filter), false, &mut changed);
+                    }
                 }
-                RouteChange::Unsubscribe(filter) if filter.share().is_some() => {
+                RouteChange::Unsubscribe(filter) if filter.is_shared() => {
                     changed.memberships.retain(|membership| membership.filter() != filter);
-                    if let Some(Left { waker, ended }) = routes.groups.leave(subscriber, filter) {
+                    if let Some(Left { wakers, ended }) = routes.groups.leave(subscriber, filter) {
                         self.counts.subscribed(subscriber, filter, -1);
-                        changed.wakers.extend(waker);
+                        if !wakers.is_empty() {
+                            changed.effects().wakers.extend(wakers);
+                        }
                         self.on_ended(&mut routes.tree, ended, &mut changed);
                     }
                 }
                 RouteChange::Unsubscribe(filter) => {
-                    let receiver = ReceiverId::session(subscriber.session());
-                    if routes.tree.remove(filter.pattern(), receiver).is_some() {
+                    let key = RouteKey::of_session(subscriber.session(), filter);
+                    if routes.tree.remove(filter.pattern(), key).is_some() {
                         self.counts.subscribed(subscriber, filter, -1);
+                    }
+                    if filter.is_exclusive() {
+                        self.on_exclusive(routes, (subscriber, filter), true, &mut changed);
                     }
                 }
             }
@@ -228,6 +237,11 @@ impl Router {
         changed
     }
 
+    /// Groups share as these sections say, also those that are there. Returns members to be woken.
+    pub fn set_groups(&self, sections: &[GroupConfig]) -> Vec<Waker> {
+        self.write().groups.set_sections(sections)
+    }
+
     /// Takes in the groups the store knows, still without members. Numbers up to `last` were used
     /// before.
     pub fn restore_groups(&self, groups: Vec<(GroupId, TopicFilter)>, last: GroupId) {
@@ -235,7 +249,12 @@ impl Router {
         routes.groups.restore_last(last);
         for (id, filter) in groups {
             let mailbox = routes.groups.restore(id, &filter);
-            self.add_group(&mut routes.tree, id, &filter, mailbox);
+            if filter.is_defined() {
+                // Its routes are those of its definition.
+                self.counts.undefined_queues.fetch_add(1, Ordering::Relaxed);
+            } else {
+                self.add_group(&mut routes.tree, id, &filter, mailbox);
+            }
         }
     }
 
@@ -306,9 +325,9 @@ impl Router {
     pub(super) fn wanted_by(&self, topic: TopicName<'_>) -> Vec<Match> {
         let mut matches = Vec::new();
         let mut gathering = MatchGathering::new(&mut matches);
-        self.read().tree.visit(topic, &mut |receiver, route: &Route| {
+        self.read().tree.visit(topic, &mut |key: RouteKey, route: &Route| {
             let granted = (route.qos, route.retain_as_published, route.id);
-            gathering.add(receiver, granted, &route.mailbox);
+            gathering.add(key.receiver(), granted, &route.mailbox);
         });
         gathering.finish();
         matches
@@ -346,7 +365,7 @@ impl Router {
 
     fn on_joined(
         &self,
-        tree: &mut Tree<ReceiverId, Route>,
+        tree: &mut Tree<RouteKey, Route>,
         subscriber: &Subscriber<'_>,
         joined: Joined,
         changed: &mut Changed,
@@ -359,36 +378,45 @@ impl Router {
         if is_new {
             self.counts.subscribed(subscriber, filter, 1);
         }
-        changed.groups.extend(to_keep.map(|id| (id, Some(filter.clone()))));
+        if let Some(id) = to_keep {
+            changed.effects().groups.push((id, Some(filter.clone())));
+        }
         changed.memberships.retain(|before| before.filter() != filter);
         changed.memberships.push(membership);
     }
 
     fn on_ended(
         &self,
-        tree: &mut Tree<ReceiverId, Route>,
+        tree: &mut Tree<RouteKey, Route>,
         ended: impl IntoIterator<Item = Ended>,
         changed: &mut Changed,
     ) {
         for Ended { id, filter, mailbox, kept } in ended {
-            tree.remove(filter.pattern(), ReceiverId::group(id));
-            self.counts.groups.fetch_sub(1, Ordering::Relaxed);
+            let count = match filter.is_defined() {
+                true => &self.counts.undefined_queues,
+                false => {
+                    tree.remove(filter.pattern(), RouteKey::of_group(id));
+                    &self.counts.groups
+                }
+            };
+            count.fetch_sub(1, Ordering::Relaxed);
             if let Some(holdings) = mailbox.owner().holdings() {
                 holdings.change(Total::Groups, 1, 0);
             }
-            changed.lost.push(mailbox.close(Loss::GroupGone, &mut [0, 0]));
-            changed.groups.extend(kept.then_some((id, None)));
+            let effects = changed.effects();
+            effects.lost.extend(mailbox.close(Loss::GroupGone, &mut [0, 0]));
+            effects.groups.extend(kept.then_some((id, None)));
         }
     }
 
     fn add_group(
         &self,
-        tree: &mut Tree<ReceiverId, Route>,
+        tree: &mut Tree<RouteKey, Route>,
         id: GroupId,
         filter: &TopicFilter,
         mailbox: Arc<Mailbox>,
     ) {
-        tree.insert(filter.pattern(), ReceiverId::group(id), Route::to_group(mailbox));
+        tree.insert(filter.pattern(), RouteKey::of_group(id), Route::to_group(mailbox));
         self.counts.groups.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -410,46 +438,27 @@ impl Groups for Router {
     fn exists(&self, filter: &TopicFilter) -> bool {
         self.read().groups.contains(filter)
     }
-}
 
-impl Route {
-    fn to_session(mailbox: &Arc<Mailbox>, subscription: &Subscription) -> Route {
-        Route {
-            mailbox: mailbox.clone(),
-            qos: subscription.options.qos,
-            no_local: subscription.options.no_local,
-            retain_as_published: subscription.options.retain_as_published,
-            id: subscription.id,
-        }
+    fn visit_defined(&self, seen: &mut dyn FnMut(&TopicFilter) -> bool) {
+        // None is locked while the rights are asked.
+        let filters: Vec<_> =
+            self.defined(|_| true).into_iter().map(|(filter, ..)| filter).collect();
+        let _ = filters.iter().all(seen);
     }
 
-    /// What a member was granted counts when it takes a message.
-    fn to_group(mailbox: Arc<Mailbox>) -> Route {
-        let qos = QoS::ExactlyOnce;
-        Route { mailbox, qos, no_local: false, retain_as_published: true, id: 0 }
-    }
-}
-
-impl Changed {
-    /// How far the retained messages had come at the change; `None` if there were none.
-    pub fn moment(&self) -> Option<RetainedMoment> {
-        self.moment
+    fn claim(
+        &self,
+        filter: &TopicFilter,
+        claimant: (SessionId, &Arc<Identity>),
+        now: Time,
+    ) -> bool {
+        self.write().exclusives.claim(filter, claimant, now)
     }
 
-    /// The client's memberships in groups, as they are now; they are taken out.
-    pub fn take_memberships(&mut self) -> ThinVec<Membership> {
-        std::mem::take(&mut self.memberships)
-    }
-
-    /// What is lost with groups that have ended, members to be woken, and groups that the store is to know
-    /// or, with no filter, to forget.
-    pub fn into_parts(self) -> (Vec<DroppedCopies>, Vec<Waker>, Vec<GroupFact>) {
-        (self.lost, self.wakers, self.groups)
+    fn keeps(&self, filter: &TopicFilter, session: SessionId) -> bool {
+        self.keep_exclusive(filter, session)
     }
 }
-
-/// A group that the store is to know or, with no filter, to forget.
-pub(super) type GroupFact = (GroupId, Option<TopicFilter>);
 
 impl Counts {
     /// Counts a Subscription in (1) or out (-1).
@@ -458,8 +467,10 @@ impl Counts {
             holdings.change(Total::Subscriptions, 0, by.cast_unsigned() as u64);
         }
         self.subscriptions.fetch_add(by.cast_unsigned(), Ordering::Relaxed);
-        if filter.share().is_some() {
+        if filter.is_shared() {
             self.shared.fetch_add(by.cast_unsigned(), Ordering::Relaxed);
+        } else if filter.is_exclusive() {
+            self.exclusive.fetch_add(by.cast_unsigned(), Ordering::Relaxed);
         }
         if filter.pattern().starts_with("$SYS") {
             self.sys.fetch_add(by.cast_unsigned(), Ordering::Relaxed);
@@ -474,12 +485,4 @@ impl Counts {
 pub(super) fn asks_for_clients(pattern: &str) -> bool {
     let rest = pattern.strip_prefix("$SYS/broker/clients/");
     rest.is_some_and(|rest| rest.contains('/') || rest == "#")
-}
-
-/// No Local compares Client Identifiers, across reconnects too `[MQTT5-3.8.3-3]`.
-fn own(mailbox: &Mailbox, publisher: &Identity) -> bool {
-    match mailbox.owner() {
-        Owner::Session { identity, .. } => identity.client_id == publisher.client_id,
-        Owner::Group { .. } => false,
-    }
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::Broker;
 use super::mailbox::{Account, Mailbox};
+use super::router::GroupFound;
 use crate::codec::QoS;
+use crate::config::Strategy;
 use crate::message::{ClientId, GroupId, Identity, ReceiverId, ReceiverKind};
 use crate::session::{Asked, Decision};
 use crate::topic::{TopicFilter, TopicName};
@@ -36,10 +38,12 @@ pub struct GroupView {
     connected: u32,
     account: Account,
     depth: (usize, u64),
+    strategy: Strategy,
+    lanes: Vec<(ClientId, u16)>,
 }
 
 /// Members of one group that are named.
-const MEMBERS_MAX: usize = 100;
+pub(super) const MEMBERS_MAX: usize = 100;
 
 impl Broker {
     /// The receivers of a message of `topic`, each once, by number: at most `max` of those behind `after`, and how
@@ -69,13 +73,7 @@ impl Broker {
     /// Groups by number: at most `max` of those behind `after`.
     pub fn groups(&self, after: Option<GroupId>, max: usize) -> Vec<GroupView> {
         let groups = self.0.router.group_page(after, max, MEMBERS_MAX);
-        let views = groups.into_iter().map(|(id, filter, mailbox, members, member_count)| {
-            let members = members.iter().map(|member| member.client_id.clone()).collect();
-            let (connected, account) = (mailbox.connected(), mailbox.account());
-            let depth = mailbox.depth();
-            GroupView { id, filter, members, member_count, connected, account, depth }
-        });
-        views.collect()
+        groups.into_iter().map(GroupView::of).collect()
     }
 
     /// Whether a client may be sent a message of `topic`: what a link asks before it sends one.
@@ -155,6 +153,16 @@ impl Permission {
 }
 
 impl GroupView {
+    /// Of what the routes say of it.
+    pub(super) fn of((id, filter, mailbox, members, member_count): GroupFound) -> GroupView {
+        let members = members.iter().map(|member| member.client_id.clone()).collect();
+        let (connected, account) = (mailbox.connected(), mailbox.account());
+        let depth = mailbox.depth();
+        let (strategy, mut lanes) = mailbox.sharing();
+        lanes.truncate(MEMBERS_MAX);
+        GroupView { id, filter, members, member_count, connected, account, depth, strategy, lanes }
+    }
+
     /// Its number: pages go on behind it.
     pub fn id(&self) -> GroupId {
         self.id
@@ -163,6 +171,17 @@ impl GroupView {
     /// Its whole filter.
     pub fn filter(&self) -> &TopicFilter {
         &self.filter
+    }
+
+    /// How its members share.
+    pub fn strategy(&self) -> Strategy {
+        self.strategy
+    }
+
+    /// How many lanes each connected member owns, where they share by lanes; a hundred members at most, those that
+    /// have been there longest first.
+    pub fn lanes(&self) -> &[(ClientId, u16)] {
+        &self.lanes
     }
 
     /// Its members, a hundred at most.
@@ -183,6 +202,11 @@ impl GroupView {
     /// What was routed to it and what became of it.
     pub fn account(&self) -> &Account {
         &self.account
+    }
+
+    /// Copies that it has lost, for all reasons.
+    pub fn lost(&self) -> u64 {
+        self.account.ledger.iter().flatten().map(|count| u64::from(*count)).sum()
     }
 
     /// Copies that wait for it, and their bytes.

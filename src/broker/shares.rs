@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn where_nobody_is_verified_nothing_is_kept_free_for_users() {
         let parts = |quota: Quota| (quota.unverified(), quota.network(), quota.user());
-        assert_eq!(parts(quota(1_000, true)), (250, 63, 900));
+        assert_eq!(parts(quota(1_000, true)), (100, 25, 900));
         assert_eq!(parts(quota(1_000, false)), (1_000, 250, 900));
         // A share is never nothing.
         assert_eq!(parts(quota(1, true)), (1, 1, 1));

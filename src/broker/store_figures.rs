@@ -1,5 +1,7 @@
 //! The figures of a store, each with its row in the table of metrics.
 
+use std::time::Duration;
+
 use super::metrics::{Spans, figures};
 
 /// How long a store took for what it did, since the start.
@@ -49,4 +51,14 @@ figures! {
         "It cannot write for another reason than a full disk, which may pass; the log names it.";
     failed Gauge Flag "store/failed" "The store has failed.";
     table_failed Gauge Flag "store/table failed" "The table behind the journal has failed.";
+}
+
+/// How a store keeps up.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Strain {
+    /// The longest time from handing in to durable of what became durable since this was last asked,
+    /// or of what is still under way.
+    pub commit: Duration,
+    /// Bytes handed in and not yet written.
+    pub unwritten: u64,
 }

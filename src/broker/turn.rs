@@ -7,8 +7,12 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::task::Waker;
 
+use thin_vec::ThinVec;
+
 use super::Broker;
+use super::dedup::opening::{OpenTurn, UnderWay};
 use super::dropped::Gone;
+use super::failed_copy::FailedCopy;
 use super::mailbox::Mailbox;
 use super::metrics::{Counter, Sampler, Tally};
 use super::overload::Pressure;
@@ -21,7 +25,7 @@ use super::sources::Sources;
 use super::topic_ledger::Unrouted;
 use super::trace::Traced;
 use crate::codec::{PacketId, QoS, Reason};
-use crate::message::{Delivery, Grounds};
+use crate::message::{Delivery, Grounds, RefusalKind};
 use crate::session::{Context, Count};
 use crate::time::Time;
 
@@ -101,6 +105,12 @@ pub struct Scratch {
     pub(super) changes: Vec<RouteChange>,
     pub(super) batch: Batch,
     pub(super) gone: Gone,
+    /// Copies of named queues that have failed.
+    pub(super) failed: Vec<FailedCopy>,
+    /// It has noted keys of `[[dedup]]` that are still to go to the store.
+    pub(super) opening: Option<OpenTurn>,
+    /// Turns of other threads whose end the answer to the message in hand waits for.
+    pub(super) waits_for: ThinVec<Arc<UnderWay>>,
     /// Stamps of retained messages that the store is given at the end of the turn.
     pub(super) stamps: Vec<u64>,
     /// Why the message in hand was refused before it was routed.
@@ -121,12 +131,14 @@ pub(super) struct Answer {
 }
 
 /// What an answer waits for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub(super) enum Due {
     /// Nothing.
     Now,
     /// What this turn changed is durable.
     ThisTurn,
+    /// That too, and what these turns of other threads have changed.
+    Others(ThinVec<Arc<UnderWay>>),
     /// Everything this Session ever changed is durable.
     Newest,
 }
@@ -134,8 +146,14 @@ pub(super) enum Due {
 /// What is owed.
 #[derive(Debug)]
 pub(super) enum Owed {
-    /// A PUBLISH was routed, or refused: its PUBACK or PUBREC.
-    Published { packet_id: PacketId, qos: QoS, reason: Reason, over_rate: bool },
+    /// A PUBLISH was routed, refused, or a repeat: its PUBACK or PUBREC.
+    Published {
+        packet_id: PacketId,
+        qos: QoS,
+        reason: Reason,
+        why: Option<RefusalKind>,
+        repeat: bool,
+    },
     /// A packet, encoded.
     Bytes(Box<[u8]>),
 }
@@ -299,6 +317,7 @@ impl Scratch {
         !(self.pending_pushes.is_empty()
             && self.wakers.is_empty()
             && self.gone.is_empty()
+            && self.failed.is_empty()
             && self.stamps.is_empty()
             && self.batch.is_empty())
     }

@@ -1,6 +1,7 @@
 //! Why a message of a topic does not arrive at a client: the decisions that the broker takes on its way, in the
 //! same order and by the same functions, each with what it says. Looking changes nothing.
 
+mod shared;
 mod walk;
 
 use std::task::{Poll, Waker, ready};
@@ -77,10 +78,17 @@ const LOSSES_MAX: usize = 16;
 impl Broker {
     /// Asks why messages of a topic do not arrive at a client; nothing happens before it is polled.
     pub fn why(&self, question: WhyQuestion) -> WhyEnquiry {
-        let topic = TopicName::trusted(&question.topic);
-        let asked = Question::default().matching(topic).subscriptions(PAGE);
+        let asked = self.about(TopicName::trusted(&question.topic));
         let enquiry = self.enquire(&question.client_id, asked);
         WhyEnquiry { broker: self.clone(), question, enquiry, subscriptions: Vec::new(), rounds: 0 }
+    }
+
+    /// Asks for the Subscriptions by which a message of `topic` comes, and those to named queues that collect it.
+    fn about(&self, topic: TopicName<'_>) -> Question {
+        let wanted = self.0.router.wanted_by(topic);
+        let owners = wanted.iter().map(|found| found.mailbox().owner());
+        let queues = owners.filter(|owner| owner.is_queue()).map(|owner| owner.name());
+        Question::default().matching(topic).or_to(queues.collect()).subscriptions(PAGE)
     }
 }
 
@@ -131,8 +139,8 @@ impl WhyEnquiry {
             match details.next() {
                 Some(next) if self.rounds < ROUNDS_MAX => {
                     self.rounds += 1;
-                    let question = Question::default().matching(self.question.topic());
-                    let question = question.subscriptions(PAGE).after(Some(next.clone()));
+                    let question = self.broker.about(self.question.topic());
+                    let question = question.after(Some(next.clone()));
                     self.enquiry = self.broker.enquire(&self.question.client_id, question);
                 }
                 _ => return Poll::Ready(Ok(self.explain(&details, now))),

@@ -6,9 +6,11 @@ use tracing::error;
 
 use super::Broker;
 use super::orphans::{Publishing, WillInHand};
+use super::peer_log::{Peer, RefusalNote};
+use super::publish::{Publisher, Submission};
 use super::turn::Turn;
 use crate::fault;
-use crate::message::{ClientId, Grounds, Identity, OwnerName, RefusalKind, SessionId};
+use crate::message::{ClientId, Draft, Grounds, Identity, OwnerName, RefusalKind, SessionId};
 use crate::session::{WillMessage, WillMeter};
 
 impl Broker {
@@ -88,5 +90,40 @@ impl Broker {
                 None
             }
         }
+    }
+
+    /// Publishes a Will, if its Session may.
+    pub(super) fn publish_whole_will(
+        &self,
+        identity: &Arc<Identity>,
+        will: &WillMessage,
+        turn: &mut Turn<'_>,
+    ) {
+        self.publish_untold(&will.draft(), Publisher::Will(identity), identity, "its Will", turn);
+    }
+
+    /// Publishes what was accepted before, as `what`. Whether it is refused: its publisher cannot be told.
+    pub(super) fn publish_untold(
+        &self,
+        draft: &Draft<'_>,
+        publisher: Publisher<'_>,
+        identity: &Identity,
+        what: &str,
+        turn: &mut Turn<'_>,
+    ) -> bool {
+        let unrouted = self.publish(Submission::new(draft, publisher), turn).why_unrouted();
+        // No answer waits for the first of a repeat.
+        turn.waits_for.clear();
+        if let Some(why) = unrouted {
+            self.note_unrouted(Some(draft.topic), why);
+        }
+        if let Some(grounds) = turn.refused.take() {
+            let topic = draft.topic.as_str();
+            self.note_refused_publish(identity, topic, grounds.kind(), &mut turn.gone);
+            let (client, user) = (identity.client_id.as_str(), identity.user_name.as_deref());
+            let note = RefusalNote::new(grounds).why(&what).topic(topic);
+            self.note_refusal(&note, &Peer::default().client(client).user(user), turn.now);
+        }
+        unrouted.is_some()
     }
 }

@@ -31,7 +31,7 @@ pub fn packet_len(bytes: &[u8]) -> Option<usize> {
 /// An error is returned as soon as it can be seen: a bad first byte before the length has arrived, a
 /// packet above `limits.packet_max` before its body has. A complete frame is a packet or an error,
 /// never [`Decoded::Need`].
-#[inline]
+#[inline(always)] // There is one hot caller.
 pub fn decode<'a>(
     bytes: &'a [u8],
     version: Option<Version>,

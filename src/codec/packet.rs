@@ -111,7 +111,7 @@ impl Default for Connect<'_> {
 }
 
 /// The Will in a CONNECT.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Will<'a> {
     /// Quality of service it is published with.
     pub qos: QoS,

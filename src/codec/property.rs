@@ -370,6 +370,17 @@ impl<'a> Properties<'a> {
         }
     }
 
+    /// The same, but for User Properties of this name.
+    pub fn forwarded_without(&self, name: &str, out: &mut Vec<u8>) {
+        for (property, raw) in self.entries().filter(|(property, _)| property.forwarded()) {
+            let is_named = property == Property::UserProperty
+                && FieldReader::new(&raw[1..]).text("").is_ok_and(|found| found == name);
+            if !is_named {
+                out.extend_from_slice(raw);
+            }
+        }
+    }
+
     /// The Subscription Identifiers in the block, in order.
     pub fn subscription_ids(&self) -> Vec<u32> {
         self.entries()
@@ -380,13 +391,28 @@ impl<'a> Properties<'a> {
 
     /// The User Properties in the block, in order.
     pub fn user_properties(&self) -> Vec<(&'a str, &'a str)> {
-        self.entries()
-            .filter(|(property, _)| *property == Property::UserProperty)
-            .filter_map(|(_, raw)| {
+        self.users().collect()
+    }
+
+    /// The value of the first User Property of this name.
+    pub fn user_property(&self, name: &str) -> Option<&'a str> {
+        self.users().find(|(other, _)| *other == name).map(|(_, value)| value)
+    }
+
+    /// Correlation Data.
+    pub fn correlation_data(&self) -> Option<&'a [u8]> {
+        let mut entries = self.entries();
+        let (_, raw) = entries.find(|(property, _)| *property == Property::CorrelationData)?;
+        FieldReader::new(&raw[1..]).binary("").ok()
+    }
+
+    fn users(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+        self.entries().filter(|(property, _)| *property == Property::UserProperty).filter_map(
+            |(_, raw)| {
                 let mut reader = FieldReader::new(&raw[1..]);
                 Some((reader.text("").ok()?, reader.text("").ok()?))
-            })
-            .collect()
+            },
+        )
     }
 
     /// Writes what is forwarded to `sink`.

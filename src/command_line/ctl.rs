@@ -94,6 +94,23 @@ pub enum CtlCommand {
         #[command(flatten)]
         part: ListPart,
     },
+    /// List the named queues, or what waits in one of them.
+    Queues {
+        /// Its name: lists its messages.
+        name: Option<String>,
+        #[command(flatten)]
+        part: ListPart,
+    },
+    /// List the logs of kept messages.
+    Keeps {
+        #[command(flatten)]
+        part: ListPart,
+    },
+    /// Delayed messages.
+    Delayed {
+        #[command(subcommand)]
+        command: DelayedCommand,
+    },
     /// Say who would get a message.
     Receivers {
         /// Its topic.
@@ -226,6 +243,21 @@ pub enum QueueCommand {
     Purge {
         /// The Client Identifier.
         client_id: String,
+    },
+}
+
+/// What to do with delayed messages.
+#[derive(Subcommand)]
+pub enum DelayedCommand {
+    /// List them in the order in which they are due.
+    List {
+        #[command(flatten)]
+        part: ListPart,
+    },
+    /// Have one never published.
+    Cancel {
+        /// Its id in the list.
+        id: String,
     },
 }
 

@@ -1,9 +1,13 @@
 //! Whether a configuration is sound: every value in its range, and the keys agree with each other.
 
 use super::access::{NAMES_UNCHECKED, check_rules};
+use super::dedup::DedupConfig;
+use super::group::GROUPS_MAX;
 use super::http_listener::HTTP_NAME;
+use super::keep::Keep;
 use super::listener::Listener;
 use super::login_step::{LoginKind, LoginStep};
+use super::named_queue::NamedQueue;
 use super::problems::{Problem, Problems};
 use super::section::Section;
 use super::topic_class::TopicClassConfig;
@@ -21,6 +25,12 @@ impl Config {
         for (index, priority) in self.priority.iter().enumerate() {
             priority.check(&format!("priority.{index}"), &mut found);
         }
+        let over = (&self.queue, &self.limits, &self.totals);
+        NamedQueue::check_all(&self.named_queue, over, &mut found);
+        DedupConfig::check_all(&self.dedup, &mut found);
+        self.check_sharing(&mut found);
+        let logs = (self.keep.as_slice(), self.named_queue.as_slice());
+        Keep::check_all(logs, (&self.store, &self.totals), &mut found);
         TopicClassConfig::check_all(&self.topic_class, &mut found);
         self.store.check(&mut found);
         self.log.check(&mut found);
@@ -33,6 +43,7 @@ impl Config {
         self.broker.egress.check("broker.egress", &mut found);
         Listener::check_all(&self.listener, &self.auth, &mut found);
         self.http.check(&self.listener, &mut found);
+        self.otel.check(&mut found);
         found.into_result()
     }
 
@@ -87,6 +98,27 @@ impl Config {
             if !self.listener.iter().any(|listener| is_reached(&listener)) {
                 found.add(format!("auth.step.{index}.kind"), problem);
             }
+        }
+    }
+
+    /// How groups and the consumers of named queues share.
+    fn check_sharing(&self, found: &mut Problems) {
+        let has_priorities = !self.priority.is_empty();
+        for (index, queue) in self.named_queue.iter().enumerate() {
+            queue.check_sharing(
+                &format!("named_queue.{index}"),
+                &self.queue,
+                has_priorities,
+                found,
+            );
+        }
+        let count = self.group.len();
+        if count > GROUPS_MAX {
+            found.add("group", format!("{count} of them are more than {GROUPS_MAX}"));
+        }
+        for (index, group) in self.group.iter().enumerate() {
+            let at = format!("group.{index}");
+            group.check(&at, self.queue.policy, has_priorities, found);
         }
     }
 
@@ -195,6 +227,9 @@ mod tests {
         );
         check_with("totals.retained_bytes_max = \"1KiB\"\nsession.retain_available = false", &[]);
         check_with("totals.queued_bytes_max = \"1MiB\"", &["more than totals.queued_bytes_max"]);
+        let keep =
+            "[[keep]]\nname = \"a\"\nbindings = [\"a\"]\nbytes = \"900GiB\"\n[store]\nkind = ";
+        check_with(&format!("{keep}\"memory\""), &["more than totals.queued_bytes_max"]);
         check_with(
             "store.unwritten_bytes_max = \"32MiB\"",
             &["store.unwritten_bytes_low: is not below store.unwritten_bytes_max"],
@@ -280,6 +315,28 @@ mod tests {
     }
 
     #[test]
+    fn rules_of_deduplication_say_what_they_compare() {
+        let rule = |filter: &str, keys: &str| {
+            format!("[[dedup]]\nfilter = \"{filter}\"\nkey = \"payload\"\n{keys}\n")
+        };
+        let other = |key: &str| rule("a/#", "").replace("payload", key);
+        for good in ["property:id", "property:a:b", "correlation_data", "payload"] {
+            check_with(&other(good), &[]);
+        }
+        for bad in ["", "property:", "property", "Payload"] {
+            check_with(&other(bad), &["dedup.0.key: expected \"property:<name>\", \"corr"]);
+        }
+        check_with(&rule("$share/g/t", ""), &["dedup.0.filter: "]);
+        let twice = rule("a", "") + &rule("b", "") + &rule("a", "scope = \"topic\"");
+        check_with(&twice, &["dedup.2.filter: \"a\" counts where it stands first"]);
+        check_with(&rule("a", "window = \"8d\""), &["dedup.0.window: 8d is out of range"]);
+        let more = rule("a", "keys_max = 9\nkeys_total_max = 8");
+        check_with(&more, &["dedup.0.keys_max: 9 is more than dedup.0.keys_total_max"]);
+        let all = (0..65).map(|index| rule(&index.to_string(), "")).collect::<String>();
+        check_with(&all, &["dedup: 65 of them are more than 64"]);
+    }
+
+    #[test]
     fn topic_classes_have_usable_names_and_filters_of_their_own() {
         let class = |name: &str, filters: &str| {
             format!("[[topic_class]]\nname = \"{name}\"\nfilters = [{filters}]\n")
@@ -309,6 +366,36 @@ mod tests {
             let text = class("a", &format!("'ok', '{bad}'"));
             check_with(&text, &["filters.1: "]);
         }
+    }
+
+    #[test]
+    fn named_queues_have_names_and_bindings() {
+        let queue = |name: &str, bindings: &str| {
+            format!("[[named_queue]]\nname = \"{name}\"\nbindings = [{bindings}]\n")
+        };
+        let table = "{ filter = 'a', where = { x = '1' } }";
+        for name in ["a", "A-b_9", &"x".repeat(64)] {
+            check_with(&queue(name, &format!("'a/#', {table}")), &[]);
+        }
+        for name in ["", "a/b", "a b", "+", "$a", "ä", &"x".repeat(65)] {
+            check_with(&queue(name, "'a'"), &["named_queue.0.name: expected 1 to 64 letters"]);
+        }
+        let twice = queue("a", "'a'") + &queue("a", "'b'");
+        check_with(&twice, &["named_queue.1.name: \"a\" is the name of another named queue"]);
+        check_with(&queue("a", ""), &["named_queue.0.bindings: 0 of them: expected 1 to 100"]);
+        let many = ["'a'"; 101].join(",");
+        check_with(&queue("a", &many), &["named_queue.0.bindings: 101 of them"]);
+        for filter in ["", "a#", "$share/g/a", "$queue/b", "$exclusive/b"] {
+            let both = format!("'{filter}', {{ filter = '{filter}' }}");
+            let wanted = ["named_queue.0.bindings.0: ", "named_queue.0.bindings.1.filter: "];
+            check_with(&queue("a", &both), &wanted);
+        }
+        let properties = (0..17).map(|n| format!("x{n} = 'y'")).collect::<Vec<_>>().join(", ");
+        let table = format!("{{ filter = 'a', where = {{ {properties} }} }}");
+        check_with(&queue("a", &table), &["named_queue.0.bindings.0.where: 17 User Properties"]);
+        let small = queue("a", "'a'") + "bytes_max = '16KiB'";
+        check_with(&small, &["4MiB is more than named_queue.0.bytes_max, which is 16KiB"]);
+        check_with(&(queue("a", "'a'") + "ttl = '0s'"), &["ttl: 0s is out of range"]);
     }
 
     #[test]

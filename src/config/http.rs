@@ -39,20 +39,23 @@ rows! {
 impl HttpConfig {
     /// Adds what is wrong with it.
     pub(super) fn check(&self, at: &str, found: &mut Problems) {
-        let rest = ["https://", "http://"].iter().find_map(|scheme| self.url.strip_prefix(scheme));
-        let host = rest.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
-        let problem = match host {
-            Some(host) if host.contains('@') => {
-                "has a user or a password in it, which everything shows: use token_file"
-            }
-            Some(host) if !host.is_empty() && !host.starts_with(':') => "",
-            _ => "is no URL with a host, such as \"https://id.example.com/mqtt\"",
-        };
-        if !problem.is_empty() {
+        if let Some(problem) = url_problem(&self.url, "https://id.example.com/mqtt") {
             found.add(format!("{at}.url"), problem);
         }
         if self.token_file.is_some() && self.token_env.is_some() {
             found.add(format!("{at}.token_env"), "is set, and so is token_file: keep one");
         }
+    }
+}
+
+/// What is wrong with the URL of a server, if anything; `example`: one that would do.
+pub(super) fn url_problem(url: &str, example: &str) -> Option<String> {
+    let rest = ["https://", "http://"].iter().find_map(|scheme| url.strip_prefix(scheme));
+    match rest.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default()) {
+        Some(host) if host.contains('@') => Some(
+            "has a user or a password in it, which everything shows: use token_file".to_owned(),
+        ),
+        Some(host) if !host.is_empty() && !host.starts_with(':') => None,
+        _ => Some(format!("is no URL with a host, such as {example:?}")),
     }
 }

@@ -86,6 +86,9 @@ rows! {
         /// Longest Session Expiry Interval; longer ones are lowered to it. `"0s"`: no Session outlives
         /// its connection. `"4294967295s"`: Sessions may last for ever.
         expiry_max: Span = key(Restart, Span::secs(7 * 86_400)).range(Span::secs(0)..=NEVER);
+        /// A Session without a connection keeps its Subscriptions to `$exclusive/<filter>` for so long, then the
+        /// next client that asks has them.
+        exclusive_max: Span = key(Live, Span::secs(600)).range(Span::secs(0)..=NEVER);
         /// Longest Keep Alive in seconds; longer ones (and 0) are lowered to it for version 5 clients. 0
         /// is no limit.
         keep_alive_max_s: u16 = key(Restart, 0).range(0..=65_535);

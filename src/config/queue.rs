@@ -11,8 +11,8 @@ use super::section::{key, rows};
 use super::totals::Totals;
 use super::units::{Size, Span};
 
-const MESSAGES_MAX: RangeInclusive<u32> = 1..=10_000_000;
-const BYTES_MAX: RangeInclusive<Size> = Size::kib(1)..=Size::TIB;
+pub(super) const MESSAGES_MAX: RangeInclusive<u32> = 1..=10_000_000;
+pub(super) const BYTES_MAX: RangeInclusive<Size> = Size::kib(1)..=Size::TIB;
 
 rows! {
     /// What waits for one receiver. A reload drops nothing: messages that wait stay, even beyond a

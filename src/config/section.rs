@@ -371,7 +371,7 @@ macro_rules! ranged {
     };
 }
 
-ranged!(u8, u16, u32, Span, Size);
+ranged!(u8, u16, u32, f64, Span, Size);
 
 impl<T: Ranged> Ranged for Option<T> {
     type Number = T::Number;

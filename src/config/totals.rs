@@ -13,7 +13,7 @@ rows! {
         /// bytes of Wills, the percentage that clients without a verified user name may have together, where
         /// user names are verified at all; where none are, they may have all of it. What is above is
         /// refused with 0x97 (3.1.1: CONNACK 3, SUBACK 0x80).
-        unverified_share: u32 = key(Restart, 25).range(1..=100);
+        unverified_share: u32 = key(Restart, 10).range(1..=100);
         /// Of what clients without a verified user name may have together, the percentage that is one
         /// address's (of IPv6 the first 64 bits): an address that has more gets no more when less than
         /// that is left for the others. 100 puts no limit on an address: for fleets without user names
@@ -51,6 +51,8 @@ rows! {
         will_bytes_max: Size = key(Restart, Size::kib(256 * 1024)).range(Size(0)..=Size::TIB);
         /// Groups of shared subscriptions.
         groups_max: u32 = key(Restart, 10_000).range(0..=100_000_000);
+        /// Named queues that are made by the HTTP API. Those of the configuration do not count.
+        queues_max: u32 = key(Restart, 1000).range(0..=100_000);
     }
 }
 

@@ -4,9 +4,15 @@ use super::access::{AccessConfig, AccessRule};
 use super::auth::AuthConfig;
 use super::broker::{BrokerConfig, Log};
 use super::class::Class;
+use super::dedup::DedupConfig;
+use super::delayed::DelayedConfig;
+use super::group::GroupConfig;
 use super::http_listener::HttpListener;
+use super::keep::Keep;
 use super::limits::{LimitsConfig, SessionConfig};
 use super::listener::{ClientCertificate, Listener, Tls};
+use super::named_queue::NamedQueue;
+use super::otel::OtelConfig;
 use super::overload::OverloadConfig;
 use super::priority::Priority;
 use super::queue::QueueConfig;
@@ -34,10 +40,20 @@ rows! {
         class: Vec<Class> = list(Live);
         /// Sections `[[priority]]`.
         priority: Vec<Priority> = list(Live);
+        /// Sections `[[named_queue]]`.
+        named_queue: Vec<NamedQueue> = list(Live);
+        /// Sections `[[dedup]]`.
+        dedup: Vec<DedupConfig> = list(Live);
+        /// Sections `[[group]]`.
+        group: Vec<GroupConfig> = list(Live);
+        /// Sections `[[keep]]`.
+        keep: Vec<Keep> = list(Live);
         /// Sections `[[topic_class]]`.
         topic_class: Vec<TopicClassConfig> = list(Restart);
         /// Section `[totals]`.
         totals: Totals = section();
+        /// Section `[delayed]`.
+        delayed: DelayedConfig = section();
         /// Section `[overload]`.
         overload: OverloadConfig = section();
         /// Section `[auth]`.
@@ -48,6 +64,8 @@ rows! {
         rule: Vec<AccessRule> = list(Live);
         /// Section `[http]`.
         http: HttpListener = section();
+        /// Section `[otel]`.
+        otel: OtelConfig = section();
         /// Section `[store]`.
         store: StoreConfig = section();
         /// Section `[log]`.

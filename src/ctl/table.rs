@@ -13,7 +13,8 @@ const GAP: usize = 2;
 /// Text is not cut below this width.
 const TEXT_MIN: usize = 8;
 /// Fields that say when, beside those that end in `time`.
-const MOMENTS: &[&str] = &["received", "stored_at", "certificate_ends"];
+const MOMENTS: &[&str] =
+    &["received", "stored_at", "certificate_ends", "oldest", "due", "first", "last"];
 
 struct TableColumn {
     cells: Vec<String>,

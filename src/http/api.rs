@@ -9,15 +9,18 @@
 mod asking;
 mod clients;
 mod config;
+mod delayed;
 mod feeds;
 mod groups;
 mod history;
+mod keeps;
 mod ledger;
 mod listeners;
 mod log;
 mod overload;
 mod publish;
 mod queue;
+mod queues;
 mod receivers;
 mod recent_losses;
 mod reload;
@@ -54,15 +57,18 @@ fn parts() -> Vec<ApiPart> {
         // One line each, in alphabetical order.
         clients::part(),
         config::part(),
+        delayed::part(),
         feeds::part(),
         groups::part(),
         history::part(),
+        keeps::part(),
         ledger::part(),
         listeners::part(),
         log::part(),
         overload::part(),
         publish::part(),
         queue::part(),
+        queues::part(),
         receivers::part(),
         recent_losses::part(),
         reload::part(),

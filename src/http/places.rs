@@ -2,7 +2,7 @@
 //! all are taken, the oldest of the others makes room for the next one, so that connections that ask nothing do
 //! not take all of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -11,13 +11,14 @@ use tokio::sync::Notify;
 #[derive(Debug, Default)]
 pub struct HttpPlaces(Mutex<Taken>);
 
+/// Numbers of the places that are taken. A connection that was told to make room is in neither.
 #[derive(Debug, Default)]
 struct Taken {
-    /// Of connections that stay.
-    count: u32,
     next: u64,
-    /// Those that have shown no good token, the oldest first.
+    /// Of connections that have shown no good token, the oldest first.
     strangers: BTreeMap<u64, Arc<Notify>>,
+    /// Of connections that have shown one.
+    known: BTreeSet<u64>,
 }
 
 /// The place of a connection; dropped, it is free.
@@ -26,25 +27,21 @@ pub struct HttpPlace {
     places: Arc<HttpPlaces>,
     number: u64,
     leave: Arc<Notify>,
-    /// It was a stranger's when it was taken, and has been kept since.
-    kept: Mutex<bool>,
 }
 
 impl HttpPlaces {
     /// A place for one more connection, of at most `max`; none if all are taken by connections with good tokens.
     pub fn admit(self: &Arc<Self>, max: u32) -> Option<Arc<HttpPlace>> {
         let mut taken = self.lock();
-        if taken.count >= max {
+        if taken.count() >= max as usize {
             let (_, oldest) = taken.strangers.pop_first()?;
             oldest.notify_one();
-            taken.count -= 1;
         }
         let (number, leave) = (taken.next, Arc::new(Notify::new()));
-        taken.count += 1;
         taken.next += 1;
         taken.strangers.insert(number, leave.clone());
         drop(taken);
-        Some(Arc::new(HttpPlace { places: self.clone(), number, leave, kept: Mutex::default() }))
+        Some(Arc::new(HttpPlace { places: self.clone(), number, leave }))
     }
 
     fn lock(&self) -> MutexGuard<'_, Taken> {
@@ -52,12 +49,18 @@ impl HttpPlaces {
     }
 }
 
+impl Taken {
+    fn count(&self) -> usize {
+        self.strangers.len() + self.known.len()
+    }
+}
+
 impl HttpPlace {
     /// The connection has shown a good token.
     pub fn keep(&self) {
-        let stays = self.places.lock().strangers.remove(&self.number).is_some();
-        if stays {
-            *self.kept() = true;
+        let mut taken = self.places.lock();
+        if taken.strangers.remove(&self.number).is_some() {
+            taken.known.insert(self.number);
         }
     }
 
@@ -65,20 +68,13 @@ impl HttpPlace {
     pub async fn is_wanted(&self) {
         self.leave.notified().await;
     }
-
-    fn kept(&self) -> MutexGuard<'_, bool> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Drop for HttpPlace {
     fn drop(&mut self) {
-        let kept = *self.kept();
         let mut taken = self.places.lock();
-        // One that made room was not counted any more.
-        if taken.strangers.remove(&self.number).is_some() || kept {
-            taken.count -= 1;
-        }
+        taken.strangers.remove(&self.number);
+        taken.known.remove(&self.number);
     }
 }
 
@@ -109,6 +105,6 @@ mod tests {
         three.remove(0);
         assert!(places.admit(3).is_some());
         drop((three, fourth));
-        assert_eq!(places.lock().count, 0);
+        assert_eq!(places.lock().count(), 0);
     }
 }

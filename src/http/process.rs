@@ -6,7 +6,7 @@ use std::pin::Pin;
 use axum::http::Request;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::config::InForce;
+use crate::config::{InForce, NamedQueue};
 use crate::time::Time;
 
 /// The process around the broker. `run` implements it; no call waits.
@@ -22,6 +22,13 @@ pub trait Process: Send + Sync {
 
     /// Every key of the configuration as it is in force.
     fn config(&self) -> Vec<ConfigKey>;
+
+    /// The named queue that JSON with the keys of `[[named_queue]]` describes.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it, a line each.
+    fn named_queue(&self, body: &serde_json::Value) -> Result<NamedQueue, Vec<String>>;
 
     /// The levels of the log in force; none if there is no log.
     fn log_levels(&self) -> Option<String>;

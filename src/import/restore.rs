@@ -13,7 +13,7 @@ use crate::broker::ports::{Batch, Progress, Publication, Store, StoredCopy};
 use crate::codec::{PacketId, Properties, QoS, SubscribeOptions};
 use crate::config::StoreConfig;
 use crate::message::{
-    ClientId, Delivery, GroupId, Identity, Message, Meter, Parts, ReceiverId, SessionId,
+    ClientId, Delivery, GroupId, Identity, Lane, Message, Meter, Parts, ReceiverId, SessionId,
     SubscriptionIds,
 };
 use crate::session::Op;
@@ -155,7 +155,7 @@ impl StoreFilling<'_> {
         };
         let id = session.id;
         batch.ops.push((id, Op::Session { identity, expiry }));
-        batch.ops.push((id, Op::Parked { since }));
+        batch.ops.push((id, Op::Parked { since, crashed: false }));
         for (filter, subscribed) in &session.filters {
             let options = SubscribeOptions {
                 qos: QoS::from_bits(subscribed.qos).unwrap_or(QoS::ExactlyOnce),
@@ -333,8 +333,15 @@ impl StoreFilling<'_> {
                     Op::Released { packet_id, group: None, mid: message.mid(), lost: false }
                 }
                 _ => {
-                    let delivery =
-                        Delivery { message, qos, retain, ids, group: None, stored: true };
+                    let delivery = Delivery {
+                        message,
+                        qos,
+                        retain,
+                        ids,
+                        group: None,
+                        lane: Lane::NONE,
+                        stored: true,
+                    };
                     Op::Sent { packet_id, delivery }
                 }
             };

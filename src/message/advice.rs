@@ -108,6 +108,12 @@ const WORDS: [(Loss, &str, &str); Loss::ALL.len()] = [
         "Nothing: the line of the log with \"audit\" names who asked for it; a queue that \
          stays short needs no purge (`queue.messages_max`).",
     ),
+    (
+        Loss::Attempts,
+        "Consumers of a named queue refused it, or broke off with it, as often as it may be tried.",
+        "Read its dead letter in `$dead/attempts/` as one of `auth.dead_letter_users`: it names the last \
+         consumer and reason. Mend that and publish it again, or raise `attempts_max` of the queue.",
+    ),
 ];
 
 impl Loss {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::ids::Mid;
 use super::meter::Meter;
+use crate::codec::property::put_user_property;
 use crate::codec::{Properties, QoS};
 use crate::time::Time;
 use crate::topic::TopicName;
@@ -86,6 +87,8 @@ pub struct Head {
     pub qos: QoS,
     /// RETAIN flag it was published with.
     pub retain: bool,
+    /// Attempts of this copy that have failed: see [`Message::tried`].
+    pub attempts: u16,
     /// The number that traces follow it by; 0: none does. It is where the fields around it leave room.
     follow: AtomicU32,
     /// When the broker received it.
@@ -99,6 +102,9 @@ pub struct Head {
 }
 
 const _: () = assert!(size_of::<Head>() <= 56, "a message in memory should stay small");
+
+/// The User Property that has the number of an attempt, from the second one on.
+pub const ATTEMPT: &str = "sluice-attempt";
 
 /// Bytes a message takes beside its texts and body, with the two reference counters.
 const OVERHEAD: usize = size_of::<Written>() + 2 * size_of::<usize>();
@@ -153,6 +159,7 @@ impl Message {
             bytes,
             qos: parts.qos,
             retain: parts.retain,
+            attempts: 0,
             follow: AtomicU32::new(0),
             received: parts.received,
             expires: parts.expires,
@@ -161,6 +168,24 @@ impl Message {
         };
         meter.note_made(bytes);
         Message(Some(shared))
+    }
+
+    /// The same message for another attempt, after so many that have failed: with the number of the next one as
+    /// the User Property [`ATTEMPT`], in place of any of that name.
+    pub fn tried(&self, attempts: u16) -> Message {
+        let mut block = Vec::new();
+        self.properties().forwarded_without(ATTEMPT, &mut block);
+        put_user_property(&mut block, ATTEMPT, &(u32::from(attempts) + 1).to_string());
+        let parts = Parts { properties: Properties::trusted(&block), ..self.parts() };
+        let mut tried =
+            Message::new(&parts, self.meter.expect("it is counted until it is dropped"));
+        if let Some(mid) = self.mid() {
+            tried.set_mid(mid);
+        }
+        tried.follow(self.follow_number());
+        let written = tried.0.as_mut().and_then(Arc::get_mut);
+        written.expect("no other reference exists yet").head.attempts = attempts;
+        tried
     }
 
     /// All its fields.

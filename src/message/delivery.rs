@@ -2,6 +2,7 @@
 
 use super::content::Message;
 use super::ids::{GroupId, Mid};
+use super::lane::Lane;
 use crate::codec::QoS;
 
 /// Subscription Identifiers of one delivery: mostly none or one.
@@ -53,9 +54,13 @@ pub struct Delivery {
     pub ids: SubscriptionIds,
     /// The group it was pulled from.
     pub group: Option<GroupId>,
+    /// The lane of the group that it was taken from, which waits for its end.
+    pub lane: Lane,
     /// The store keeps this copy for its receiver until it is settled.
     pub stored: bool,
 }
+
+const _: () = assert!(size_of::<Delivery>() <= 48, "a copy in flight should stay small");
 
 impl Delivery {
     /// The number to settle with the store at the end of this copy; `None` if the store does not

@@ -54,6 +54,22 @@ impl Draft<'_> {
     }
 }
 
+impl Message {
+    /// It, to be published again: with the expiry that it came with.
+    pub fn draft(&self) -> Draft<'_> {
+        let seconds = self.expires.since(self.received).as_secs();
+        let expiry = u32::try_from(seconds).unwrap_or(u32::MAX);
+        Draft {
+            topic: self.topic(),
+            qos: self.qos,
+            retain: self.retain,
+            expiry: (self.expires != Time::NEVER).then_some(expiry),
+            properties: self.properties(),
+            payload: self.payload(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{ClientId, Meter};

@@ -189,6 +189,16 @@ refusals! {
         "The client may not publish to the topic.";
     PublishTopic "publish_topic" ""
         "A PUBLISH to an invalid topic.";
+    PublishDelayed "publish_delayed" ""
+        "A PUBLISH or Will below $delayed/ that does not name a span, and behind it an ordinary topic.";
+    DelayedExpiry "delayed_expiry" ""
+        "A delayed PUBLISH that would have expired before it is due.";
+    DelayedSpan "delayed_span_max" "delayed.span_max"
+        "A PUBLISH is to be delayed for too long.";
+    DelayedMessages "delayed_messages_max" "delayed.messages_max"
+        "There are as many delayed messages as there may be: of all, or of the owner of this one.";
+    DelayedBytes "delayed_bytes_max" "delayed.bytes_max"
+        "Delayed messages take as many bytes as they may: all, or those of the owner of this one.";
     PublishRate "publish_rate" "ingress"
         "A PUBLISH beyond a rate.";
     PublishOverload "publish_overload" "overload"
@@ -206,6 +216,14 @@ refusals! {
     // A SUBSCRIBE that is refused, by filter; its client stays.
     SubscribeFilter "subscribe_filter" ""
         "A Topic Filter is invalid.";
+    SubscribeQueue "subscribe_queue" "named_queue"
+        "There is no named queue of that name.";
+    SubscribeReplay "subscribe_replay" "keep"
+        "There is no log of kept messages of that name, or the filter does not say where to begin.";
+    SubscribeExclusive "subscribe_exclusive" "session.exclusive_max"
+        "Another client has this exclusive Subscription.";
+    ExclusiveEnded "exclusive_ended" "session.exclusive_max"
+        "An exclusive Subscription ends: its client has been away for too long, and another one asks for it.";
     SubscribeNotAuthorized "subscribe_not_authorized" ""
         "The client may not subscribe to the filter.";
     SubscriptionRevoked "subscription_revoked" "rule"
@@ -227,6 +245,17 @@ refusals! {
 }
 
 impl RefusalKind {
+    /// Whether it refuses to delay a message.
+    pub const fn is_of_delayed(self) -> bool {
+        use RefusalKind::{
+            DelayedBytes, DelayedExpiry, DelayedMessages, DelayedSpan, PublishDelayed,
+        };
+        matches!(
+            self,
+            PublishDelayed | DelayedExpiry | DelayedSpan | DelayedMessages | DelayedBytes
+        )
+    }
+
     /// Whether it refuses filters because there is no room for more.
     pub const fn is_of_full_filters(self) -> bool {
         matches!(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::{Grounds, Network, RefusalKind};
-use crate::config::{Quota, Quotas, Totals};
+use crate::config::{DelayedConfig, Quota, Quotas, Totals};
 
 /// What there is of a total that owners have parts of, beside Sessions.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -21,10 +21,14 @@ pub enum Total {
     WaitingBytes,
     /// Bytes of Wills.
     WillBytes,
+    /// Delayed messages.
+    Delayed,
+    /// Their bytes.
+    DelayedBytes,
 }
 
 /// Kinds of [`Total`].
-const KINDS: usize = 6;
+const KINDS: usize = 8;
 
 /// The owner of something.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -61,6 +65,11 @@ impl OwnerName {
 }
 
 impl Total {
+    /// Whether the total of all is looked after here, with the shares.
+    const fn is_whole_here(self) -> bool {
+        matches!(self, Total::WaitingBytes | Total::Delayed | Total::DelayedBytes)
+    }
+
     const fn refusal(self) -> RefusalKind {
         match self {
             Total::Subscriptions => RefusalKind::TotalSubscriptions,
@@ -68,13 +77,15 @@ impl Total {
             Total::Retained | Total::RetainedBytes => RefusalKind::RetainedMax,
             Total::WaitingBytes => RefusalKind::WaitingBytes,
             Total::WillBytes => RefusalKind::TotalWillBytes,
+            Total::Delayed => RefusalKind::DelayedMessages,
+            Total::DelayedBytes => RefusalKind::DelayedBytes,
         }
     }
 }
 
 impl AllHoldings {
     /// There is nothing yet. `waiting`: bytes that may wait for clients without a connection.
-    pub fn new(totals: &Totals, waiting: u64) -> AllHoldings {
+    pub fn new(totals: &Totals, delayed: &DelayedConfig, waiting: u64) -> AllHoldings {
         let max = [
             totals.subscriptions_max.into(),
             totals.groups_max.into(),
@@ -82,6 +93,8 @@ impl AllHoldings {
             totals.retained_bytes_max.0,
             waiting,
             totals.will_bytes_max.0,
+            delayed.messages_max.into(),
+            delayed.bytes_max.0,
         ];
         AllHoldings {
             quotas: max.map(|max| totals.quotas(max)),
@@ -94,6 +107,11 @@ impl AllHoldings {
     /// Whether user names are verified at all.
     pub fn set_verifies(&self, verifies: bool) {
         self.verifies.store(verifies, Ordering::Relaxed);
+    }
+
+    /// Whether they are.
+    pub fn verifies(&self) -> bool {
+        self.verifies.load(Ordering::Relaxed)
     }
 
     /// What there is of a total.
@@ -123,6 +141,11 @@ impl Holdings {
         self.amounts[of as usize].load(Ordering::Relaxed)
     }
 
+    /// Whether it has nothing at all.
+    pub fn is_empty(&self) -> bool {
+        self.amounts.iter().all(|amount| amount.load(Ordering::Relaxed) == 0)
+    }
+
     /// It has other than `before` now.
     pub fn change(&self, of: Total, before: u64, now: u64) {
         let (kind, by) = (of as usize, now.wrapping_sub(before));
@@ -145,7 +168,7 @@ impl Holdings {
         let own = self.amount(of) + more;
         let exceeds = |max, value, key| Err(Grounds::limit(of.refusal(), max, value).by_key(key));
         let all = self.all.amount(of) + more;
-        if of == Total::WaitingBytes && all > quota.total() {
+        if of.is_whole_here() && all > quota.total() {
             return exceeds(quota.total(), all, of.refusal().key());
         }
         if self.is_user {
@@ -188,7 +211,7 @@ mod tests {
             user_share,
             ..Totals::default()
         };
-        let all = AllHoldings::new(&totals, 1_000);
+        let all = AllHoldings::new(&totals, &DelayedConfig::default(), 1_000);
         all.set_verifies(verifies);
         Arc::new(all)
     }

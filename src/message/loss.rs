@@ -40,11 +40,13 @@ pub enum Loss {
     NotRetained,
     /// An operator has emptied the receiver's queue.
     Purged,
+    /// All attempts at it have failed: of a named queue.
+    Attempts,
 }
 
 impl Loss {
     /// Every reason, in the order of its number.
-    pub const ALL: [Loss; 18] = [
+    pub const ALL: [Loss; 19] = [
         Loss::QueueFull,
         Loss::MemoryFull,
         Loss::Expired,
@@ -63,6 +65,7 @@ impl Loss {
         Loss::Conflated,
         Loss::NotRetained,
         Loss::Purged,
+        Loss::Attempts,
     ];
 
     /// Whether the publisher is told that its message was refused; a drop by policy counts as accepted.
@@ -90,7 +93,8 @@ impl Loss {
             | Loss::DroppedOldest
             | Loss::DroppedNewest
             | Loss::DroppedQos0
-            | Loss::Conflated => true,
+            | Loss::Conflated
+            | Loss::Attempts => true,
             Loss::NotAuthorized
             | Loss::SessionEnded
             | Loss::TakenClean
@@ -123,6 +127,7 @@ impl Loss {
             Loss::Conflated => "conflated",
             Loss::NotRetained => "not_retained",
             Loss::Purged => "purged",
+            Loss::Attempts => "attempts",
         }
     }
 }

@@ -1,8 +1,7 @@
 //! Gives memory back to the system after a burst.
 //!
-//! The allocator of glibc keeps what was freed among what is still in use, and keeps it for ever. It is
-//! asked to return it when the broker holds much less than it did. Other allocators return memory
-//! themselves.
+//! The allocator keeps what was freed among what is still in use (see `memory::give_back`). It is asked to return it when
+//! the broker holds much less than it did.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +10,7 @@ use tracing::debug;
 
 use super::sampler::Memory;
 use super::serve::ServeContext;
+use crate::memory::give_back;
 use crate::time::Clock;
 
 /// How often the broker looks how much it holds.
@@ -84,27 +84,12 @@ pub async fn trim<C: Clock>(shared: Arc<ServeContext<C>>) {
         let before = resident();
         if falls.look(shared.broker.held_bytes(), before) {
             // It takes a while where there is much.
-            let _ = tokio::task::spawn_blocking(return_memory).await;
+            let _ = tokio::task::spawn_blocking(give_back).await;
             let after = resident();
             falls.returned(after);
             debug!(before, after, "memory is given back to the system");
         }
     }
-}
-
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-#[expect(unsafe_code, reason = "a function of the C library that no safe crate offers")]
-fn return_memory() -> bool {
-    unsafe extern "C" {
-        fn malloc_trim(pad: usize) -> std::ffi::c_int;
-    }
-    // SAFETY: it takes a number, and may be called at any time by any thread: malloc_trim(3) is MT-Safe.
-    unsafe { malloc_trim(0) == 1 }
-}
-
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-fn return_memory() -> bool {
-    false
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::http::token_of;
+use super::otel::Collector;
 use crate::auth::{PasswordAuth, PasswordFile, look_at_keys};
 use crate::config::{Config, LogOutput, StoreKind, Transport};
 use crate::net::tls::{Finding, LiveTls, findings, use_cryptography};
@@ -47,7 +48,8 @@ pub fn look_at_files(config: &Config, is_development: bool) -> Vec<Finding> {
     found.extend(open_secrets(config));
     use_cryptography();
     let wrong = look_at_keys(&config.auth).into_iter();
-    found.extend(wrong.map(|error| Finding::serious(error.to_string())));
+    let collector = Collector::of(&config.otel).err();
+    found.extend(wrong.chain(collector).map(|error| Finding::serious(error.to_string())));
     found.extend(match store {
         Some(StorePlace::Impossible(problem)) => Some(Finding::serious(problem)),
         Some(StorePlace::InUse) => Some(Finding::hint(format!(
@@ -66,7 +68,8 @@ fn open_secrets(config: &Config) -> impl Iterator<Item = Finding> {
     let keys = steps.filter_map(|step| Some(("secret of tokens", step.keys.as_deref()?)));
     let tokens =
         config.auth.step.iter().filter_map(|step| step.http.as_ref()?.token_file.as_deref());
-    let tokens = tokens.map(|path| ("token", path));
+    let collector = config.otel.token_file.as_deref().filter(|_| config.otel.endpoint.is_some());
+    let tokens = tokens.chain(collector).map(|path| ("token", path));
     let is_served = config.http.socket_address().is_some();
     let operator = config.http.operator_file().filter(|_| is_served);
     let operator = operator.and_then(|path| Finding::of_secret("token of HTTP", &path));

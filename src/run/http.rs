@@ -298,7 +298,10 @@ impl Door {
     async fn keep(self: Arc<Self>, stream: TcpStream, address: SocketAddr, place: Arc<HttpPlace>) {
         tokio::select! {
             () = self.enter(stream, address, place.clone()) => {}
-            () = place.is_wanted() => debug!(%address, "its place of HTTP is wanted by another one"),
+            () = place.is_wanted() => {
+                let note = RefusalNote::new(self.server.no_place());
+                self.process.note_refusal(note.why(&"it has shown no token, and makes room"), address);
+            }
         }
     }
 

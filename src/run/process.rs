@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::listeners::Listening;
 use crate::broker::{Peer, RefusalNote};
-use crate::config::{Config, ConfigEntry, HTTP_NAME, InForce, Listener, Transport};
+use crate::config::{Config, ConfigEntry, HTTP_NAME, InForce, Listener, NamedQueue, Transport};
 use crate::http::{BoxedStream, ConfigKey, ListenerPlace, Process, ReloadEnd, WebSocketGrant};
 use crate::logging;
 use crate::message::Grounds;
@@ -141,6 +141,10 @@ impl Process for ProcessEnd {
             origin: key.origin,
         });
         keys.collect()
+    }
+
+    fn named_queue(&self, body: &serde_json::Value) -> Result<NamedQueue, Vec<String>> {
+        self.settings.load().named_queue(body)
     }
 
     fn log_levels(&self) -> Option<String> {

@@ -7,6 +7,7 @@ use tracing::{error, info, warn};
 use super::Reread;
 use super::files::refuse_open_secrets;
 use super::http::HttpEnd;
+use super::otel::{Collector, Exporter};
 use super::rules::{read_rules, rule_set};
 use super::watch::{Task, Watch};
 use crate::auth::{AuthReadAgain, PasswordAuth, ReadRules, Rights};
@@ -29,6 +30,8 @@ pub(super) struct Reloader {
     rights: Arc<Rights>,
     /// Feeds the overload controller.
     sampling: Task,
+    /// Sends spans to a collector, if one is configured.
+    exporter: Option<Exporter>,
 }
 
 /// What was read from files that the configuration names.
@@ -39,6 +42,8 @@ pub(super) struct Files {
     pub authenticator: Arc<PasswordAuth>,
     /// The HTTP listener, with its tokens.
     pub http: Option<HttpEnd>,
+    /// Where spans are to go at the start.
+    pub collector: Option<Collector>,
 }
 
 /// What a reload has read.
@@ -54,24 +59,35 @@ struct ToPutInForce {
     auth: AuthReadAgain,
     /// Of the HTTP listener.
     tokens: Option<HttpTokens>,
+    collector: Option<Collector>,
 }
 
 impl Reloader {
-    /// Starts what depends on reloads: the samples for the overload controller.
+    /// Starts what depends on reloads: the samples for the overload controller, and the export of spans.
     pub fn start(
         shared: Arc<ServeContext<SystemClock>>,
         config: Config,
-        files: Files,
+        mut files: Files,
         rights: Arc<Rights>,
         watch: &Watch,
     ) -> Reloader {
         let sampling = sample(&shared, &config, watch);
-        Reloader { shared, config, files, rights, sampling }
+        let collector = files.collector.take();
+        let mut reloader = Reloader { shared, config, files, rights, sampling, exporter: None };
+        reloader.export_to(collector);
+        reloader
     }
 
     /// Ends what [`Reloader::start`] started.
     pub fn stop(&self) {
         self.sampling.stop();
+    }
+
+    /// Ends the export of spans, once the last ones are sent.
+    pub async fn finish_export(self) {
+        if let Some(exporter) = self.exporter {
+            exporter.finish().await;
+        }
     }
 
     /// Reads the configuration and the files that it names again, and puts all of it in force or, if anything is
@@ -106,6 +122,7 @@ impl Reloader {
             problems.iter().map(beside).collect::<Vec<_>>()
         })?;
         let mut wrong: Vec<String> = refuse_open_secrets(&config).collect();
+        wrong.extend(self.shared.broker.queues_in_both(&config));
         let rules = read_rules(&config, &settings);
         wrong.extend(rules.as_ref().err().map(ToString::to_string));
         let mut tls = Vec::new();
@@ -119,16 +136,18 @@ impl Reloader {
         wrong.extend(auth.as_ref().err().map(ToString::to_string));
         let tokens = self.files.http.as_ref().map(|http| http.read_again(&config)).transpose();
         wrong.extend(tokens.as_ref().err().map(ToString::to_string));
-        match (rules, auth, tokens) {
-            (Ok(rules), Ok(auth), Ok(tokens)) if wrong.is_empty() => {
-                Ok(ToPutInForce { settings, config, rules, left, tls, auth, tokens })
+        let collector = Collector::of(&config.otel);
+        wrong.extend(collector.as_ref().err().map(ToString::to_string));
+        match (rules, auth, tokens, collector) {
+            (Ok(rules), Ok(auth), Ok(tokens), Ok(collector)) if wrong.is_empty() => {
+                Ok(ToPutInForce { settings, config, rules, left, tls, auth, tokens, collector })
             }
             _ => Err(wrong),
         }
     }
 
     fn put_in_force(&mut self, read: ToPutInForce, watch: &Watch) {
-        let ToPutInForce { settings, config, rules, left, tls, auth, tokens } = read;
+        let ToPutInForce { settings, config, rules, left, tls, auth, tokens, collector } = read;
         let (broker, now) = (&self.shared.broker, self.shared.clock.now());
         // First: connected clients look at their Subscriptions again when they are told of the reload.
         self.rights.set(&rule_set(&config, &rules));
@@ -153,8 +172,18 @@ impl Reloader {
         if let Some((http, tokens)) = self.files.http.as_ref().zip(tokens) {
             http.put_in_force(&config, &settings, &left, tokens);
         }
+        self.export_to(collector);
         self.config = config;
         self.put_files_in_force(tls, auth);
+    }
+
+    /// Spans go to this collector from now on, and what was not sent to the one before is its last.
+    fn export_to(&mut self, collector: Option<Collector>) {
+        self.exporter = None;
+        match collector.map(|collector| collector.start(&self.shared.broker)).transpose() {
+            Ok(exporter) => self.exporter = exporter,
+            Err(error) => error!(%error, "no spans are exported"),
+        }
     }
 
     fn put_files_in_force(&self, tls: Vec<TlsReadAgain>, read: AuthReadAgain) {

@@ -7,7 +7,7 @@ use super::record::Op;
 use super::subscription::Subscription;
 use super::will::WillMessage;
 use crate::codec::{Packet, PacketId, Publish, QoS, Reason};
-use crate::message::{Delivery, Draft, Grounds, RefusalKind};
+use crate::message::{Delivery, Draft, Grounds, GroupId, Lane, MessageMark, RefusalKind};
 use crate::topic::{TopicFilter, TopicName};
 
 /// What a Session is told, one thing at a time: see [`Session::handle`](super::Session::handle).
@@ -25,8 +25,8 @@ pub enum Input<'a> {
         qos: QoS,
         /// What to answer.
         reason: Reason,
-        /// It was refused for a rate.
-        over_rate: bool,
+        /// Why it was refused, where that is known: a refusal says so in words.
+        why: Option<RefusalKind>,
     },
     /// Time has passed.
     Tick,
@@ -76,6 +76,13 @@ pub enum Action<'a> {
         /// How.
         end: CopyEnd,
     },
+    /// A copy that was given away for want of an answer in time was answered with success.
+    CompletedLate {
+        /// Its message.
+        message: MessageMark,
+        /// The queue.
+        queue: GroupId,
+    },
     /// Something to count.
     Count(Count<'a>),
     /// Something that the client asked for was refused, and its connection goes on: for the log.
@@ -86,6 +93,13 @@ pub enum Action<'a> {
         topic: &'a str,
         /// How many topics or filters.
         count: u64,
+    },
+    /// A copy of `QoS` 2 has reached the client: its lane need not wait for it any more.
+    LaneFree {
+        /// The group it came from.
+        group: GroupId,
+        /// The lane.
+        lane: Lane,
     },
     /// The connection has ended and its Will is to be published.
     WillDue(Arc<WillMessage>),

@@ -5,7 +5,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 use super::Policy;
 use crate::codec::{ConnAck, Connect, QoS, Reason, Version};
 use crate::message::{Grounds, RefusalKind};
-use crate::topic::TopicName;
+use crate::topic::{DelayedTopic, TopicName, is_delayed};
 
 /// What CONNECT agreed, for one Network Connection.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,6 +59,7 @@ impl Terms {
 /// # Errors
 ///
 /// The Reason Code to refuse it with, and for the log why.
+#[inline]
 pub fn negotiate(connect: &Connect<'_>, policy: &Policy) -> Result<Terms, (Reason, Grounds)> {
     let refuse = |reason, kind| Err((reason, Grounds::new(kind)));
     let (len, max) = (connect.client_id.len() as u64, policy.limits.client_id_bytes_max.into());
@@ -85,7 +86,9 @@ pub fn negotiate(connect: &Connect<'_>, policy: &Policy) -> Result<Terms, (Reaso
             return refuse(Reason::RetainNotSupported, RefusalKind::WillRetain);
         }
         let name = TopicName::parse(will.topic, &policy.topic);
-        if name.is_err() || (reserved(will.topic) && !is_bridge_state(will.topic, will.payload)) {
+        let closed = reserved(will.topic) && !is_bridge_state(will.topic, will.payload);
+        let unfit = is_delayed(will.topic) && DelayedTopic::parse(will.topic).is_err();
+        if name.is_err() || closed || unfit {
             return refuse(Reason::TopicNameInvalid, RefusalKind::WillTopic);
         }
     }
@@ -151,9 +154,21 @@ pub fn reserved(topic: &str) -> bool {
 
 #[cold]
 fn is_own(topic: &str) -> bool {
-    ["$SYS/", "$dead/", "$share/"].iter().any(|own| topic.starts_with(own))
+    ["$SYS/", "$dead/"].iter().any(|own| topic.starts_with(own))
         || topic == "$SYS"
         || topic == "$dead"
+        || is_of_filters(topic)
+}
+
+/// Whether `topic` begins as only Topic Filters do: nothing is published there.
+#[inline]
+pub(super) fn for_subscribers(topic: &str) -> bool {
+    topic.as_bytes().first() == Some(&b'$') && is_of_filters(topic)
+}
+
+#[cold]
+fn is_of_filters(topic: &str) -> bool {
+    ["$share/", "$queue/", "$replay/", "$exclusive/"].iter().any(|own| topic.starts_with(own))
 }
 
 /// Whether this is what mosquitto publishes, as a bridge, to the broker that it connects to: whether it is

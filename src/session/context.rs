@@ -3,14 +3,40 @@
 use super::access::Access;
 use crate::codec::QoS;
 use crate::config;
-use crate::message::RefusalKind;
+use std::sync::Arc;
+
+use crate::message::{Identity, RefusalKind, SessionId};
 use crate::time::Time;
 use crate::topic::{self, TopicFilter};
 
-/// The groups of Shared Subscriptions that exist.
+/// What Sessions share of the routes: the groups of Shared Subscriptions, and the filters that one Session has
+/// at a time.
 pub trait Groups: Sync {
     /// Whether there is one for `filter`.
     fn exists(&self, filter: &TopicFilter) -> bool;
+
+    /// Shows the filter of each named queue and log, until `seen` returns `false`.
+    fn visit_defined(&self, seen: &mut dyn FnMut(&TopicFilter) -> bool) {
+        let _ = seen;
+    }
+
+    /// Gives the exclusive `filter` to a Session, which is connected and subscribes to it; `false`: another one
+    /// has it.
+    fn claim(
+        &self,
+        filter: &TopicFilter,
+        claimant: (SessionId, &Arc<Identity>),
+        now: Time,
+    ) -> bool {
+        let _ = (filter, claimant, now);
+        true
+    }
+
+    /// Whether the exclusive `filter` is still that of a Session, which is connected: from now on it keeps it.
+    fn keeps(&self, filter: &TopicFilter, session: SessionId) -> bool {
+        let _ = (filter, session);
+        true
+    }
 }
 
 /// The rules of all Sessions: made once from the configuration.
@@ -46,6 +72,8 @@ impl Policy {
 pub struct Context<'a> {
     /// The present moment.
     pub now: Time,
+    /// The number of the Session; known with a SUBSCRIBE and where its Subscriptions are looked through.
+    pub session: SessionId,
     /// The rules.
     pub policy: &'a Policy,
     /// The permissions of clients.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::replay::Replay;
 use crate::codec::QoS;
 use crate::time::Time;
 use crate::topic::TopicFilter;
@@ -98,6 +99,8 @@ pub(super) struct Cursors(Option<Box<RareParts>>);
 #[derive(Debug, Default)]
 struct RareParts {
     open: VecDeque<Cursor>,
+    /// The readers of logs, at most one for each filter.
+    replays: Vec<Replay>,
     /// Filters of Subscriptions that were revoked, as long as something may wait because of them.
     revoked: BTreeSet<TopicFilter>,
 }
@@ -112,7 +115,10 @@ impl Cursors {
     /// that comes last for it, which may be none. Returns those without a cursor now of which the store knows
     /// one.
     pub fn replace(&mut self, renewed: Vec<(TopicFilter, Option<Cursor>)>) -> Vec<TopicFilter> {
-        if self.is_empty() && renewed.iter().all(|(_, cursor)| cursor.is_none()) {
+        if self.is_empty()
+            && self.replays().is_empty()
+            && renewed.iter().all(|(_, cursor)| cursor.is_none())
+        {
             return Vec::new();
         }
         let mut noted = BTreeSet::new();
@@ -126,6 +132,7 @@ impl Cursors {
                 }
                 stays
             });
+            rare.replays.retain(|replay| !newest.contains_key(&replay.filter));
         }
         for (at, (filter, cursor)) in renewed.into_iter().enumerate() {
             if newest.get(&filter) == Some(&at)
@@ -177,6 +184,26 @@ impl Cursors {
         self.0.as_ref().is_none_or(|rare| rare.open.is_empty())
     }
 
+    /// Adds a reader of a log, in the place of the one of its filter.
+    pub fn set_replay(&mut self, replay: Replay) {
+        let replays = &mut self.0.get_or_insert_default().replays;
+        match replays.iter_mut().find(|known| known.filter == replay.filter) {
+            Some(known) => *known = replay,
+            None => replays.push(replay),
+        }
+    }
+
+    /// The readers of logs.
+    #[inline]
+    pub fn replays(&self) -> &[Replay] {
+        self.0.as_ref().map_or(&[], |rare| &rare.replays)
+    }
+
+    /// The same.
+    pub fn replays_mut(&mut self) -> &mut [Replay] {
+        self.0.as_mut().map_or(&mut [], |rare| &mut rare.replays)
+    }
+
     /// The Subscriptions of these filters were revoked; no more than `most` are known.
     pub fn revoke(&mut self, filters: Vec<TopicFilter>, most: usize) {
         let revoked = &mut self.0.get_or_insert_default().revoked;
@@ -204,7 +231,9 @@ impl Cursors {
     }
 
     fn shrink(&mut self) {
-        let is_empty = |rare: &RareParts| rare.open.is_empty() && rare.revoked.is_empty();
+        let is_empty = |rare: &RareParts| {
+            rare.open.is_empty() && rare.revoked.is_empty() && rare.replays.is_empty()
+        };
         if self.0.as_deref().is_some_and(is_empty) {
             self.0 = None;
         }

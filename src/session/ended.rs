@@ -1,6 +1,7 @@
 //! A copy that has come to its end, as its Session tells it.
 
-use crate::message::{Delivery, GroupId, Loss, Mid};
+use crate::codec::Reason;
+use crate::message::{Delivery, GroupId, Lane, Loss, Mid};
 
 /// A copy at its end: what its account, the store and the ledger need of it.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +19,12 @@ pub enum CopyEnd {
     Completed,
     /// It was lost.
     Lost(Loss),
+    /// The client answered with this Reason Code, of 0x80 or above.
+    Refused(Reason),
+    /// The connection ended, and the client had not answered.
+    Unanswered,
+    /// The client has not answered in time.
+    TimedOut,
 }
 
 impl<'a> EndedCopy<'a> {
@@ -59,6 +66,12 @@ impl<'a> EndedCopy<'a> {
         self.group
     }
 
+    /// The lane of the group that waits for this end.
+    #[inline]
+    pub fn lane(&self) -> Lane {
+        self.delivery.map_or(Lane::NONE, |delivery| delivery.lane)
+    }
+
     /// The message, if the store keeps it for the receiver until now.
     #[inline]
     pub fn mid(&self) -> Option<Mid> {
@@ -73,6 +86,8 @@ impl CopyEnd {
         match self {
             CopyEnd::Completed => None,
             CopyEnd::Lost(loss) => Some(loss),
+            CopyEnd::Refused(_) => Some(Loss::RefusedByReceiver),
+            CopyEnd::Unanswered | CopyEnd::TimedOut => Some(Loss::SessionEnded),
         }
     }
 }

@@ -14,8 +14,21 @@ use crate::time::Time;
 pub enum End {
     /// DISCONNECT 0x00: the Will is deleted `[MQTT5-3.14.4-3]`.
     Normal,
-    /// Anything else: the Will is published, now or after its delay `[MQTT5-3.1.2-8]`.
+    /// DISCONNECT with another reason: the Will is published, now or after its delay `[MQTT5-3.1.2-8]`.
+    WithWill,
+    /// Anything else: so is the Will, and what a named queue has sent and is not answered has failed.
     Abrupt,
+}
+
+/// What becomes of a message of a group that a member has not acknowledged when its connection ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Parting {
+    /// It stays with the Session, if that lasts.
+    Stays,
+    /// It is given back to the group.
+    Back,
+    /// This attempt at it has failed.
+    Failed,
 }
 
 impl Session {
@@ -103,12 +116,12 @@ impl Session {
     /// The connection is gone: the Will is published now, or kept for later, or deleted. Returns
     /// when a kept Will is due.
     ///
-    /// - `takes_shared`: whether a group has another connected member, which can take what this one
-    ///   has not acknowledged.
+    /// - `left`: what becomes of what this member of a group was sent on this connection (or not yet) and has not
+    ///   acknowledged.
     pub fn hang_up(
         &mut self,
         cx: &Context<'_>,
-        mut takes_shared: impl FnMut(GroupId) -> bool,
+        mut left: impl FnMut(GroupId, bool) -> Parting,
         out: &mut impl FnMut(Action<'_>),
     ) -> Option<Time> {
         // They end with the connection [MQTT5-3.3.2-7]; a Session without one may stay for long.
@@ -117,12 +130,20 @@ impl Session {
         if !ends {
             self.note_places(cx, out);
         }
-        let back = self
-            .window
-            .take_shared(|delivery| delivery.group.is_some_and(|g| ends || takes_shared(g)));
-        for (packet_id, delivery) in back {
+        let abrupt = self.end == End::Abrupt;
+        let back = self.window.take_shared(|group, sent| match left(group, sent && abrupt) {
+            Parting::Stays if !ends => None,
+            left => Some(left == Parting::Failed),
+        });
+        for (packet_id, delivery, failed) in back {
             self.remember(cx, out, || Op::Done { packet_id });
-            out(Action::Return(delivery));
+            match failed {
+                false => out(Action::Return(delivery)),
+                true => {
+                    let copy = EndedCopy::new(&delivery);
+                    out(Action::Ended { copy, end: CopyEnd::Unanswered });
+                }
+            }
         }
         if self.end == End::Normal {
             self.forget_will(cx, out);
@@ -154,13 +175,13 @@ impl Session {
             }
             out(Action::Remember(Op::Ended));
         }
-        for (_, delivery) in self.window.take_shared(|_| true) {
+        for (_, delivery, ()) in self.window.take_shared(|_, _| Some(())) {
             out(Action::Return(delivery));
         }
         for flight in self.window.flights() {
             let copy = match &flight.state {
                 FlightStage::Sent(delivery) => EndedCopy::new(delivery),
-                FlightStage::Released { lost: true, .. } => continue,
+                FlightStage::Released { lost: true, .. } | FlightStage::GivenAway(..) => continue,
                 FlightStage::Released { group, mid, lost: false } => {
                     EndedCopy::released(*group, *mid)
                 }

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU16;
 
+use super::connect::for_subscribers;
 use super::violation::Violation;
 use super::{Action, Context, Count, Op, PacketResult, Session, answer};
 use crate::codec::{Ack, Packet, PacketId, Publish, QoS, Reason, Version};
@@ -77,20 +78,18 @@ impl Session {
         }
     }
 
-    /// The client's PUBLISH is routed and safe, or refused: answer it. `words`: a refusal has a
-    /// Reason String.
+    /// The client's PUBLISH is routed and safe, or refused: answer it.
     pub(super) fn on_published(
         &mut self,
         packet_id: PacketId,
         qos: QoS,
         reason: Reason,
-        words: bool,
+        why: Option<RefusalKind>,
         out: &mut impl FnMut(Action<'_>),
     ) {
         // 3.1.1 has no refusal: the ledger has it, the client gets its ordinary answer.
-        let refused = reason.is_error();
-        let text =
-            if refused && words { self.reason_string("no room for the message") } else { None };
+        let words = words_of(reason, why);
+        let text = words.and_then(|words| self.reason_string(words));
         let reason = self.answerable(reason);
         let ack = answer(packet_id, reason, text);
         if qos == QoS::ExactlyOnce {
@@ -204,8 +203,18 @@ impl Session {
     }
 }
 
+/// What a refusal says in words.
+fn words_of(reason: Reason, why: Option<RefusalKind>) -> Option<&'static str> {
+    match why {
+        _ if !reason.is_error() || reason == Reason::NotAuthorized => None,
+        Some(RefusalKind::PublishRate) => None,
+        Some(why) if why.is_of_delayed() => Some(why.help()),
+        _ => Some("no room for the message"),
+    }
+}
+
 /// The topic, if a client may name it in a PUBLISH. Whether this client may is asked by the broker.
 fn well_formed<'t>(topic: &'t str, cx: &Context<'_>) -> Result<TopicName<'t>, Reason> {
     let name = TopicName::within(topic, &cx.policy.topic).map_err(|_| Reason::TopicNameInvalid)?;
-    if topic.starts_with("$share/") { Err(Reason::TopicNameInvalid) } else { Ok(name) }
+    if for_subscribers(topic) { Err(Reason::TopicNameInvalid) } else { Ok(name) }
 }

@@ -9,7 +9,7 @@
 //!
 //! use sluicemq::codec::{Connect, Packet, Publish, Reason};
 //! use sluicemq::config::Config;
-//! use sluicemq::message::{ClientId, Identity, Meter};
+//! use sluicemq::message::{ClientId, Identity, Meter, SessionId};
 //! use sluicemq::session::{
 //!     Access, Action, Asked, Context, Decision, Groups, Input, Policy, Session, connect,
 //! };
@@ -38,6 +38,7 @@
 //!     remembers: false,
 //!     over_rate: false,
 //!     store_refuses: None,
+//!     session: SessionId::new(1),
 //! };
 //! let connect = Connect { client_id: "c", keep_alive: 60, ..Connect::default() };
 //! let terms = connect::negotiate(&connect, &policy).expect("nothing to refuse");
@@ -76,6 +77,8 @@ mod ending;
 mod inbound;
 mod outbound;
 pub mod record;
+mod replay;
+mod replaying;
 mod review;
 mod subscribe;
 mod subscription;
@@ -100,8 +103,9 @@ pub use connect::{Terms, is_bridge_state, reserved};
 pub use context::{Context, Groups, Policy};
 pub use cursors::{Cursor, Owed, RetainedMoment};
 pub use ended::{CopyEnd, EndedCopy};
-pub use ending::End;
+pub use ending::{End, Parting};
 pub use record::{Op, Record};
+pub use replay::{LogPlace, LogStart, Replay, ReplayPlace, log_of};
 pub use subscription::Subscription;
 pub use will::WillMessage;
 pub use will_meter::WillMeter;
@@ -171,14 +175,23 @@ impl Session {
 
     /// A Session as it was when the broker stopped, without a connection.
     pub fn restore(record: Record) -> Session {
-        let Record { identity, expiry, parked, subscriptions, owed, flights, received, will } =
-            record;
+        let Record {
+            identity, expiry, parked, subscriptions, owed, flights, received, will, ..
+        } = record;
         let mut session = Session::new(identity, Terms::parked(expiry), Time::START);
         for (filter, subscription) in subscriptions {
+            if filter.replay().is_some() {
+                let owed = owed.iter().find(|(owing, _)| *owing == filter);
+                let behind = owed.and_then(|(_, owed)| owed.after.as_deref());
+                let replay = replay::Replay::restore(&filter, &subscription, behind);
+                replay.into_iter().for_each(|replay| session.cursors.set_replay(replay));
+            }
             session.subscriptions.insert(filter, subscription);
         }
         for (filter, owed) in owed {
-            if let Some(Subscription { options, id }) = session.subscriptions.get(&filter) {
+            if filter.replay().is_none()
+                && let Some(Subscription { options, id }) = session.subscriptions.get(&filter)
+            {
                 let parked = parked.is_some();
                 session.cursors.open(Cursor::restore(filter, options.qos, id, owed, parked));
             }
@@ -228,10 +241,8 @@ impl Session {
                 self.on_deliver(delivery, cx, out);
                 Ok(())
             }
-            Input::Published { packet_id, qos, reason, over_rate } => {
-                // A refusal for want of room says so in words.
-                let words = !over_rate && reason != Reason::NotAuthorized;
-                self.on_published(packet_id, qos, reason, words, out);
+            Input::Published { packet_id, qos, reason, why } => {
+                self.on_published(packet_id, qos, reason, why, out);
                 Ok(())
             }
             Input::Tick => self.on_tick(cx),
@@ -257,7 +268,8 @@ impl Session {
         let group = |flight: &window::Flight| match &flight.state {
             window::FlightStage::Sent(delivery) => Some(delivery.group),
             window::FlightStage::Released { group, lost: false, .. } => Some(*group),
-            window::FlightStage::Released { lost: true, .. } => None,
+            window::FlightStage::Released { lost: true, .. }
+            | window::FlightStage::GivenAway(..) => None,
         };
         self.window.flights().filter_map(group).collect()
     }
@@ -266,7 +278,7 @@ impl Session {
     pub fn in_flight_bytes(&self) -> u64 {
         let bytes = |flight: &window::Flight| match &flight.state {
             window::FlightStage::Sent(delivery) => delivery.message.bytes() as u64,
-            window::FlightStage::Released { .. } => 0,
+            window::FlightStage::Released { .. } | window::FlightStage::GivenAway(..) => 0,
         };
         self.window.flights().map(bytes).sum()
     }
@@ -430,9 +442,8 @@ impl Session {
             let before = std::mem::replace(&mut self.terms.expiry, expiry);
             self.remember_expiry(before, cx, out);
         }
-        if disconnect.reason == Reason::Success {
-            self.end = End::Normal;
-        }
+        let normal = disconnect.reason == Reason::Success;
+        self.end = if normal { End::Normal } else { End::WithWill };
         out(Action::Goodbye);
         Ok(())
     }
@@ -463,7 +474,7 @@ impl Session {
     }
 
     /// The text of a refusal, if the client wants to know `[MQTT5-3.1.2-29]`.
-    fn reason_string(&self, text: &'static str) -> Option<&'static str> {
+    fn reason_string<'t>(&self, text: &'t str) -> Option<&'t str> {
         (self.terms.version == Version::V5 && self.terms.problem_information).then_some(text)
     }
 }

@@ -7,7 +7,7 @@ use super::violation::Violation;
 use super::window::{FlightStage, Release, WrongKind};
 use super::{Action, Asked, Context, CopyEnd, EndedCopy, Op, PacketResult, Session, answer};
 use crate::codec::{self, Ack, Packet, PacketId, Publish, QoS, Reason};
-use crate::message::{Delivery, Grounds, Loss, RefusalKind};
+use crate::message::{Delivery, Grounds, GroupId, Lane, Loss, RefusalKind};
 use crate::topic::TopicName;
 
 impl Session {
@@ -101,6 +101,8 @@ impl Session {
                     // CONNACK has waited for all that the last connection remembered.
                     out(Action::Send { packet: &packet, after_ops: false });
                 }
+                // It went with the connection.
+                FlightStage::GivenAway(..) => {}
                 FlightStage::Sent(delivery) => {
                     let decision = cx.access.may(identity, &Asked::receive(delivery));
                     if !decision.is_allowed() || revoked.holds(delivery, cx) {
@@ -138,6 +140,34 @@ impl Session {
         !self.window.resending()
     }
 
+    /// The group, and its lane, of a `QoS` 1 message that was sent on this connection and is not answered.
+    pub(crate) fn awaits_puback(&self, packet_id: PacketId) -> Option<(GroupId, Lane)> {
+        self.window.unanswered(packet_id)
+    }
+
+    /// Such messages of one queue.
+    pub(crate) fn awaiting_puback(&self, queue: GroupId) -> impl Iterator<Item = PacketId> {
+        let all = self.window.flights().map(|flight| flight.packet_id);
+        all.filter(move |id| self.awaits_puback(*id).is_some_and(|(group, _)| group == queue))
+    }
+
+    /// What was put in flight last, if it is still in flight.
+    pub(crate) fn newest_flight(&self) -> Option<PacketId> {
+        self.window.newest()
+    }
+
+    /// The client has not answered this message of a named queue in time: the queue has it back.
+    pub(crate) fn give_away(
+        &mut self,
+        packet_id: PacketId,
+        cx: &Context<'_>,
+        out: &mut impl FnMut(Action<'_>),
+    ) {
+        let Some(delivery) = self.window.give_away(packet_id) else { return };
+        self.remember(cx, out, || Op::Done { packet_id });
+        out(Action::Ended { copy: EndedCopy::new(&delivery), end: CopyEnd::TimedOut });
+    }
+
     pub(super) fn on_puback(
         &mut self,
         ack: &Ack<'_>,
@@ -145,7 +175,7 @@ impl Session {
         out: &mut impl FnMut(Action<'_>),
     ) -> PacketResult {
         let end = match ack.reason.is_error() {
-            true => CopyEnd::Lost(Loss::RefusedByReceiver),
+            true => CopyEnd::Refused(ack.reason),
             false => CopyEnd::Completed,
         };
         self.finish(ack.packet_id, QoS::AtLeastOnce, false, end, cx, out)
@@ -159,13 +189,16 @@ impl Session {
     ) -> PacketResult {
         let packet_id = ack.packet_id;
         if ack.reason.is_error() {
-            let end = CopyEnd::Lost(Loss::RefusedByReceiver);
+            let end = CopyEnd::Refused(ack.reason);
             return self.finish(packet_id, QoS::ExactlyOnce, false, end, cx, out);
         }
         let reason = match self.window.release(packet_id).map_err(wrong_kind)? {
             Release::First(delivery) => {
                 let (group, mid) = (delivery.group, delivery.mid());
                 self.remember(cx, out, || Op::Released { packet_id, group, mid, lost: false });
+                if let (Some(group), true) = (group, delivery.lane != Lane::NONE) {
+                    out(Action::LaneFree { group, lane: delivery.lane });
+                }
                 Reason::Success
             }
             Release::Again => Reason::Success,
@@ -197,12 +230,18 @@ impl Session {
     ) -> PacketResult {
         let finished = self.window.finish(packet_id, qos, released).map_err(wrong_kind)?;
         let Some(flight) = finished else { return Ok(()) };
+        if let FlightStage::GivenAway(message, queue) = &flight.state {
+            if end == CopyEnd::Completed {
+                out(Action::CompletedLate { message: *message, queue: *queue });
+            }
+            return Ok(());
+        }
         self.remember(cx, out, || Op::Done { packet_id });
         let copy = match &flight.state {
             FlightStage::Sent(delivery) => EndedCopy::new(delivery),
             FlightStage::Released { group, mid, lost: false } => EndedCopy::released(*group, *mid),
             // Its end was told when it became too large.
-            FlightStage::Released { lost: true, .. } => return Ok(()),
+            FlightStage::Released { lost: true, .. } | FlightStage::GivenAway(..) => return Ok(()),
         };
         out(Action::Ended { copy, end });
         Ok(())

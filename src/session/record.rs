@@ -25,6 +25,8 @@ pub enum Op {
     Parked {
         /// When the connection ended: the expiry counts from then.
         since: Time,
+        /// The broker stopped before that: it is when it started again.
+        crashed: bool,
     },
     /// Its client is connected.
     Attached,
@@ -91,6 +93,7 @@ pub struct Record {
     pub(super) identity: Arc<Identity>,
     pub(super) expiry: u32,
     pub(super) parked: Option<Time>,
+    pub(super) crashed: Option<Time>,
     pub(super) subscriptions: Vec<(TopicFilter, Subscription)>,
     pub(super) owed: Vec<(TopicFilter, Owed)>,
     pub(super) flights: Vec<(PacketId, FlightStage)>,
@@ -105,6 +108,7 @@ impl Record {
             identity,
             expiry,
             parked: None,
+            crashed: None,
             subscriptions: Vec::new(),
             owed: Vec::new(),
             flights: Vec::new(),
@@ -117,7 +121,8 @@ impl Record {
     pub fn add(&mut self, op: Op) {
         match op {
             Op::Session { identity, expiry } => (self.identity, self.expiry) = (identity, expiry),
-            Op::Parked { since } => self.parked = Some(since),
+            Op::Parked { since, crashed: false } => self.parked = Some(since),
+            Op::Parked { since, crashed: true } => self.crashed = Some(since),
             Op::Subscribed { filter, options, id, owes } => {
                 self.owed.extend(owes.map(|owes| (filter.clone(), *owes)));
                 self.subscriptions.push((filter, Subscription { options, id }));
@@ -140,6 +145,32 @@ impl Record {
         }
     }
 
+    /// Takes out what was in flight and is given back, by `takes`. Returns the identifiers, which are free.
+    pub fn take_back(&mut self, takes: impl Fn(&Delivery) -> bool) -> Vec<PacketId> {
+        let is_taken =
+            |state: &FlightStage| matches!(state, FlightStage::Sent(delivery) if takes(delivery));
+        let taken = self.flights.extract_if(.., |(_, state)| is_taken(state));
+        taken.map(|(packet_id, _)| packet_id).collect()
+    }
+
+    /// What is in flight to its client, to change it.
+    pub fn flights_mut(&mut self) -> &mut [(PacketId, FlightStage)] {
+        &mut self.flights
+    }
+
+    /// Copies in flight that were tried before say so: `attempts` returns how many attempts at a group's message
+    /// have failed.
+    pub fn note_attempts(&mut self, attempts: impl Fn(GroupId, Mid) -> Option<u16>) {
+        for (_, state) in &mut self.flights {
+            if let FlightStage::Sent(delivery) = state
+                && let Some((group, mid)) = delivery.group.zip(delivery.mid())
+                && let Some(attempts) = attempts(group, mid)
+            {
+                delivery.message = delivery.message.tried(attempts);
+            }
+        }
+    }
+
     /// Its client.
     pub fn identity(&self) -> &Arc<Identity> {
         &self.identity
@@ -153,6 +184,12 @@ impl Record {
     /// Since when its client is not connected; `None`: it was connected to the end.
     pub fn parked(&self) -> Option<Time> {
         self.parked
+    }
+
+    /// If it was connected to the end: when the broker started for the first time after that, if it has done so
+    /// before.
+    pub fn crashed(&self) -> Option<Time> {
+        self.crashed
     }
 
     /// Its Subscriptions.

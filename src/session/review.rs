@@ -7,12 +7,17 @@ use crate::message::{Delivery, Grounds, Identity, RefusalKind};
 use crate::topic::{TopicFilter, TopicLimits};
 
 impl Session {
-    /// Other rules are in force, or may be: ends the Subscriptions that they do not allow. What waits for the
-    /// client because of those alone is not sent.
+    /// Other rules are in force, or may be, or the client is connected again: ends the Subscriptions that are not
+    /// allowed, or are another client's by now. What waits for the client because of those that are not allowed,
+    /// and of no other, is not sent.
     pub fn review(&mut self, cx: &Context<'_>, out: &mut impl FnMut(Action<'_>)) {
-        let mut revoked = Vec::new();
+        let (mut revoked, mut lost) = (Vec::new(), Vec::new());
         let mut grounds = None;
         for (filter, subscription) in self.subscriptions.iter() {
+            if filter.is_exclusive() && !cx.groups.keeps(filter, cx.session) {
+                lost.push(filter.clone());
+                continue;
+            }
             let asked = Asked::Subscribe { filter, qos: subscription.options.qos };
             let decision = cx.access.may(&self.identity, &asked);
             if !decision.is_allowed() {
@@ -20,6 +25,11 @@ impl Session {
                 grounds.get_or_insert(Grounds::new(kind).by_rule(decision.rule()));
                 revoked.push(filter.clone());
             }
+        }
+        for filter in lost {
+            self.lose(&filter);
+            out(Action::Unsubscribe { filter: &filter });
+            self.remember(cx, out, || Op::Unsubscribed { filter });
         }
         let (Some(grounds), Some(first)) = (grounds, revoked.first()) else { return };
         out(Action::Refused { grounds, topic: first.as_str(), count: revoked.len() as u64 });
@@ -32,7 +42,14 @@ impl Session {
         self.cursors.revoke(revoked, cx.policy.limits.subscriptions_max as usize);
     }
 
+    /// An exclusive Subscription is another client's from now on. What waits because of it stays.
+    pub fn lose(&mut self, filter: &TopicFilter) {
+        self.subscriptions.remove(filter);
+        self.cursors.replace(vec![(filter.clone(), None)]);
+    }
+
     /// Nothing waits any more that came because of a Subscription that was revoked.
+    #[inline]
     pub fn forget_revoked(&mut self) {
         self.restored = false;
         self.cursors.forget_revoked();
@@ -56,13 +73,14 @@ impl RevokedCopies<'_> {
         (self.restored || self.cursors.revoked().is_some()) && self.is_without_right(delivery, cx)
     }
 
+    /// Of a Subscription to a named queue or a log it is not known which topics it brings.
     #[cold]
     fn is_without_right(&self, delivery: &Delivery, cx: &Context<'_>) -> bool {
         let topic = delivery.message.topic();
         let revoked = self.cursors.revoked();
         (revoked.is_some_and(|revoked| revoked.iter().any(|filter| filter.matches(topic)))
             || (self.restored && cx.access.has_rules() && self.may_not_ask_for(delivery, cx)))
-            && !self.subscriptions.iter().any(|(filter, _)| filter.matches(topic))
+            && !self.subscriptions.iter().any(|(f, _)| f.is_defined() || f.matches(topic))
     }
 
     /// Whether a Subscription to just this topic would be refused. After a restart it tells what was revoked

@@ -8,6 +8,7 @@ use crate::codec::{
     Unsubscribe, Version,
 };
 use crate::message::{Grounds, RefusalKind, Total};
+use crate::nearest::nearest;
 use crate::topic::{TopicError, TopicFilter};
 
 /// One SUBSCRIBE: what there is still room for, and what it leaves to be done after its last filter.
@@ -19,6 +20,8 @@ struct SubscribePass<'a> {
     taken: [u64; 2],
     /// Filters that were refused: why, the first of them, and how many.
     refused: Vec<(Grounds, &'a str, u64)>,
+    /// What the client is told of the first of them that names no queue or log, or is another client's.
+    told: Option<String>,
 }
 
 /// So many Subscriptions a client has as long as there is room for one more in the broker.
@@ -26,6 +29,11 @@ const PLAIN: usize = 1000;
 /// Beyond [`PLAIN`], the broker must have room for so many times as many as the client has: so few clients
 /// with very many do not use up what is for all.
 const SPARE: usize = 32;
+
+/// Named queues, at most, that are compared with a name that is not known.
+const QUEUES_COMPARED_MAX: usize = 100;
+/// Characters of such a name that are compared: no queue has a longer name.
+const QUEUE_NAME_CHARS_MAX: usize = 64;
 
 impl Session {
     pub(super) fn on_subscribe(
@@ -47,7 +55,7 @@ impl Session {
         }
         let packet = Packet::SubAck(SubAck {
             packet_id: subscribe.packet_id,
-            reason_string: None,
+            reason_string: pass.told.as_deref().and_then(|told| self.reason_string(told)),
             user_properties: Properties::EMPTY,
             reasons,
         });
@@ -105,6 +113,10 @@ impl Session {
         let mut renewed = Vec::new();
         for (filter, subscription, is_new) in subscriptions {
             let Subscription { options, id } = *subscription;
+            if filter.replay().is_some() {
+                self.begin_replay(filter, subscription, is_new, cx.now);
+                continue;
+            }
             let opens = moment.is_some() && wants_retained(filter, subscription, is_new, cx);
             let cursor = opens.then(|| Cursor::new(filter.clone(), options.qos, id));
             match cursor {
@@ -214,27 +226,17 @@ impl Session {
             return pass.refuse(text, Reason::QuotaExceeded, grounds);
         }
         pass.filters -= 1;
-        let filter = match TopicFilter::parse(text, &cx.policy.topic) {
+        let filter = match self.permitted_filter(text, options.qos, pass, cx) {
             Ok(filter) => filter,
-            Err(_) => {
-                let grounds = Grounds::new(RefusalKind::SubscribeFilter);
-                return pass.refuse(text, Reason::TopicFilterInvalid, grounds);
-            }
+            Err(reason) => return reason,
         };
-        let asked = Asked::Subscribe { filter: &filter, qos: options.qos };
-        let decision = cx.access.may(&self.identity, &asked);
-        if !decision.is_allowed() {
-            let kind = RefusalKind::SubscribeNotAuthorized;
-            let grounds = Grounds::new(kind).by_rule(decision.rule());
-            return pass.refuse(text, Reason::NotAuthorized, grounds);
-        }
         if cx.over_rate {
             let grounds = Grounds::new(RefusalKind::SubscribeRate);
             return pass.refuse(text, Reason::QuotaExceeded, grounds);
         }
         options.qos = options.qos.min(cx.policy.qos_max); // [MQTT5-3.2.2-10]
         if self.terms.bridge {
-            options.no_local = filter.share().is_none(); // [MQTT5-3.8.3-4]
+            options.no_local = !filter.is_shared(); // [MQTT5-3.8.3-4]
             options.retain_as_published = true;
         }
         let subscription = Subscription { options, id };
@@ -249,6 +251,13 @@ impl Session {
         {
             return pass.refuse(text, Reason::QuotaExceeded, grounds);
         }
+        // The last question: what it takes is taken.
+        if filter.is_exclusive() && !cx.groups.claim(&filter, (cx.session, &self.identity), cx.now)
+        {
+            pass.told.get_or_insert_with(|| "another client has this subscription".to_owned());
+            let grounds = Grounds::new(RefusalKind::SubscribeExclusive);
+            return pass.refuse(text, Reason::QuotaExceeded, grounds);
+        }
         // Fleets subscribe again at every reconnect: an equal one writes nothing.
         if old != Some(subscription) {
             self.subscriptions.insert(filter.clone(), subscription);
@@ -259,6 +268,80 @@ impl Session {
         Reason::granted(options.qos)
     }
 
+    /// The filter that `text` is, if the client may subscribe to it; otherwise the refusal is noted.
+    fn permitted_filter<'a>(
+        &self,
+        text: &'a str,
+        qos: QoS,
+        pass: &mut SubscribePass<'a>,
+        cx: &Context<'_>,
+    ) -> Result<TopicFilter, Reason> {
+        let filter = TopicFilter::parse(text, &cx.policy.topic).ok();
+        let Some(filter) = filter.filter(TopicFilter::is_well_formed) else {
+            let grounds = Grounds::new(RefusalKind::SubscribeFilter);
+            return Err(pass.refuse(text, Reason::TopicFilterInvalid, grounds));
+        };
+        let asked = Asked::Subscribe { filter: &filter, qos };
+        let decision = cx.access.may(&self.identity, &asked);
+        if !decision.is_allowed() {
+            let kind = RefusalKind::SubscribeNotAuthorized;
+            let grounds = Grounds::new(kind).by_rule(decision.rule());
+            return Err(pass.refuse(text, Reason::NotAuthorized, grounds));
+        }
+        if let Some(why) = self.no_replay(&filter, qos, cx) {
+            pass.told.get_or_insert(why);
+            let grounds = Grounds::new(RefusalKind::SubscribeReplay);
+            return Err(pass.refuse(text, Reason::TopicFilterInvalid, grounds));
+        }
+        if let Err(grounds) = self.room_for_replay(&filter) {
+            return Err(pass.refuse(text, Reason::QuotaExceeded, grounds));
+        }
+        if filter.queue().is_some() && !cx.groups.exists(&filter) {
+            pass.told = pass.told.take().or_else(|| self.meant_queue(&filter, qos, cx));
+            let grounds = Grounds::new(RefusalKind::SubscribeQueue);
+            return Err(pass.refuse(text, Reason::TopicFilterInvalid, grounds));
+        }
+        Ok(filter)
+    }
+
+    /// What is said to a client that asks for a named queue that is not there: the nearest name of those that
+    /// it may subscribe to.
+    fn meant_queue(&self, filter: &TopicFilter, qos: QoS, cx: &Context<'_>) -> Option<String> {
+        self.reason_string("")?;
+        let near = self.nearest_known(filter.queue()?, qos, cx, |filter| {
+            Some((filter.queue()?.to_owned(), filter.clone()))
+        });
+        Some(match near {
+            Some(near) => format!("no queue of this name; did you mean $queue/{near}?"),
+            None => "no queue of this name".to_owned(),
+        })
+    }
+
+    /// The nearest to `name` of the named queues or logs that the client may subscribe to: `asked` says of
+    /// each its name and the filter that would be subscribed to, if it is of interest.
+    pub(super) fn nearest_known(
+        &self,
+        name: &str,
+        qos: QoS,
+        cx: &Context<'_>,
+        asked: impl Fn(&TopicFilter) -> Option<(String, TopicFilter)>,
+    ) -> Option<String> {
+        let mut known = Vec::new();
+        cx.groups.visit_defined(&mut |filter| {
+            if let Some((name, filter)) = asked(filter)
+                && cx
+                    .access
+                    .may(&self.identity, &Asked::Subscribe { filter: &filter, qos })
+                    .is_allowed()
+            {
+                known.push(name);
+            }
+            known.len() < QUEUES_COMPARED_MAX
+        });
+        let name: String = name.chars().take(QUEUE_NAME_CHARS_MAX).collect();
+        nearest(&name, known.iter().map(String::as_str)).map(str::to_owned)
+    }
+
     /// Room in the store for what it is told of a Subscription: that of a Session that lasts, or a new group.
     fn room_in_store(
         &self,
@@ -266,7 +349,7 @@ impl Session {
         cx: &Context<'_>,
     ) -> Result<(), (Reason, Grounds)> {
         let Some(kind) = cx.store_refuses else { return Ok(()) };
-        let new_group = || filter.share().is_some() && !cx.groups.exists(filter);
+        let new_group = || filter.is_shared() && !cx.groups.exists(filter);
         if !(self.lasts() || self.remembered || new_group()) {
             return Ok(());
         }
@@ -283,7 +366,7 @@ impl Session {
         cx: &Context<'_>,
     ) -> Result<(), Grounds> {
         let (own, max) = (self.subscriptions.len(), cx.policy.limits.subscriptions_max);
-        let new_group = filter.share().is_some() && !cx.groups.exists(filter);
+        let new_group = filter.is_shared() && !cx.groups.exists(filter);
         if own >= max as usize {
             Err(Grounds::limit(RefusalKind::Subscriptions, max.into(), own as u64 + 1))
         } else if pass.subscriptions == 0 {
@@ -335,6 +418,7 @@ impl<'a> SubscribePass<'a> {
             groups: cx.groups_free,
             taken: [0, 0],
             refused: Vec::new(),
+            told: None,
         }
     }
 
@@ -362,5 +446,5 @@ fn wants_retained(
         RetainHandling::IfNew => is_new,
         RetainHandling::Never => false,
     };
-    wanted && filter.share().is_none() && cx.policy.session.retain_available
+    wanted && !filter.is_shared() && cx.policy.session.retain_available
 }

@@ -85,7 +85,12 @@ impl Subscriptions {
 
     /// All of them, sorted by filter.
     pub fn iter(&self) -> impl Iterator<Item = (&TopicFilter, &Subscription)> {
-        self.after(None)
+        let (few, many) = match self {
+            Subscriptions::Few(few) => (Some(few), None),
+            Subscriptions::Many(many) => (None, Some(many)),
+        };
+        let few = few.into_iter().flatten().map(|(filter, subscription)| (filter, subscription));
+        few.chain(many.into_iter().flat_map(|many| many.iter()))
     }
 
     /// Those behind the filter `after`, sorted by filter; all of them at `None`.

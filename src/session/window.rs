@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::codec::{PacketId, QoS};
-use crate::message::{Delivery, GroupId, Mid};
+use crate::message::{Delivery, GroupId, Lane, MessageMark, Mid};
 
 /// How far a delivery has come.
 #[derive(Clone, Debug)]
@@ -20,6 +20,9 @@ pub enum FlightStage {
         /// It is counted as lost already: it became too large for the client after its first sending.
         lost: bool,
     },
+    /// The client has not answered a message of a named queue in time: the queue has it back. Its identifier stays in
+    /// use until the answer or the end of the connection.
+    GivenAway(MessageMark, GroupId),
 }
 
 /// One message in flight.
@@ -126,6 +129,7 @@ impl Window {
         let fits = match &self.flights[index].state {
             FlightStage::Sent(delivery) => !released && delivery.qos == qos,
             FlightStage::Released { .. } => released,
+            FlightStage::GivenAway(..) => !released && qos == QoS::AtLeastOnce,
         };
         if !fits {
             return Err(WrongKind);
@@ -157,6 +161,7 @@ impl Window {
         let flight = &mut self.flights[index];
         match &flight.state {
             FlightStage::Released { .. } => Ok(Release::Again),
+            FlightStage::GivenAway(..) => Err(WrongKind),
             FlightStage::Sent(delivery) if delivery.qos != QoS::ExactlyOnce => {
                 if sent {
                     Err(WrongKind)
@@ -169,7 +174,7 @@ impl Window {
                 let released = FlightStage::Released { group, mid, lost: false };
                 match std::mem::replace(&mut flight.state, released) {
                     FlightStage::Sent(delivery) => Ok(Release::First(delivery)),
-                    FlightStage::Released { .. } => Ok(Release::Again),
+                    FlightStage::Released { .. } | FlightStage::GivenAway(..) => Ok(Release::Again),
                 }
             }
         }
@@ -185,7 +190,36 @@ impl Window {
         self.counted -= u16::from(std::mem::take(&mut flight.counted));
         match std::mem::replace(&mut flight.state, released) {
             FlightStage::Sent(delivery) => Some(delivery),
-            FlightStage::Released { .. } => None,
+            FlightStage::Released { .. } | FlightStage::GivenAway(..) => None,
+        }
+    }
+
+    /// The group, and its lane, of a `QoS` 1 message that was sent on this connection and is not answered.
+    pub fn unanswered(&self, packet_id: PacketId) -> Option<(GroupId, Lane)> {
+        let index = self.position(packet_id).filter(|index| *index < self.sent())?;
+        match &self.flights[index].state {
+            FlightStage::Sent(delivery) if delivery.qos == QoS::AtLeastOnce => {
+                delivery.group.map(|group| (group, delivery.lane))
+            }
+            _ => None,
+        }
+    }
+
+    /// What was sent last.
+    pub fn newest(&self) -> Option<PacketId> {
+        self.flights.back().map(|flight| flight.packet_id)
+    }
+
+    /// The queue has the message back. Its identifier stays in use.
+    pub fn give_away(&mut self, packet_id: PacketId) -> Option<Delivery> {
+        let (queue, _) = self.unanswered(packet_id)?;
+        let index = self.position(packet_id)?;
+        let state = &mut self.flights[index].state;
+        let FlightStage::Sent(delivery) = state else { return None };
+        let given = FlightStage::GivenAway(MessageMark::of(&delivery.message), queue);
+        match std::mem::replace(state, given) {
+            FlightStage::Sent(delivery) => Some(delivery),
+            FlightStage::Released { .. } | FlightStage::GivenAway(..) => None,
         }
     }
 
@@ -230,24 +264,28 @@ impl Window {
         self.flights.len() - self.sent()
     }
 
-    /// Takes out the `QoS` 1 messages that came from a group and for which `take` returns true, in
-    /// order. Afterwards all flights await their resend.
-    pub fn take_shared(
+    /// Takes out the `QoS` 1 messages that came from a group and for which `take` returns something, in order;
+    /// it is told whether the message was sent on this connection. Afterwards all flights await their resend.
+    pub fn take_shared<T>(
         &mut self,
-        mut take: impl FnMut(&Delivery) -> bool,
-    ) -> Vec<(PacketId, Delivery)> {
+        mut take: impl FnMut(GroupId, bool) -> Option<T>,
+    ) -> Vec<(PacketId, Delivery, T)> {
         let mut taken = Vec::new();
+        let sent = self.sent();
         let flights = std::mem::take(&mut self.flights);
-        for flight in flights {
-            match flight.state {
-                FlightStage::Sent(delivery)
-                    if delivery.qos == QoS::AtLeastOnce
-                        && delivery.group.is_some()
-                        && take(&delivery) =>
-                {
-                    taken.push((flight.packet_id, delivery));
+        for (index, flight) in flights.into_iter().enumerate() {
+            let what = match &flight.state {
+                FlightStage::Sent(delivery) if delivery.qos == QoS::AtLeastOnce => {
+                    delivery.group.and_then(|group| take(group, index < sent))
                 }
-                state => self.flights.push_back(Flight { state, ..flight }),
+                _ => None,
+            };
+            match (what, flight.state) {
+                (Some(what), FlightStage::Sent(delivery)) => {
+                    taken.push((flight.packet_id, delivery, what));
+                }
+                (_, FlightStage::GivenAway(..)) => {}
+                (_, state) => self.flights.push_back(Flight { state, ..flight }),
             }
         }
         self.reconnect();
@@ -290,7 +328,7 @@ impl Window {
 mod tests {
     use super::*;
     use crate::codec::Properties;
-    use crate::message::{ClientId, Draft, Identity, Meter, SubscriptionIds};
+    use crate::message::{ClientId, Draft, Identity, Lane, Meter, SubscriptionIds};
     use crate::time::Time;
     use crate::topic::TopicName;
 
@@ -306,7 +344,7 @@ mod tests {
         };
         let message = draft.into_message(&publisher, Time::START);
         let ids = SubscriptionIds::default();
-        Delivery { message, qos, retain: false, ids, group, stored: false }
+        Delivery { message, qos, retain: false, ids, group, lane: Lane::NONE, stored: false }
     }
 
     fn admit(window: &mut Window, delivery: Delivery) -> PacketId {
@@ -413,7 +451,7 @@ mod tests {
         admit(&mut window, delivery(QoS::AtLeastOnce, Some(GroupId::new(7))));
         admit(&mut window, delivery(QoS::ExactlyOnce, Some(GroupId::new(7))));
         admit(&mut window, delivery(QoS::AtLeastOnce, None));
-        assert_eq!(window.take_shared(|_| true).len(), 1);
+        assert_eq!(window.take_shared(|_, _| Some(())).len(), 1);
         assert_eq!(window.len(), 2);
         assert!(window.resending());
     }

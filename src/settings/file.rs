@@ -7,11 +7,15 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::judge::{self, judge};
-use super::keys::{KeyKind, Keys, bare, nearest};
+use super::keys::{KeyKind, Keys, bare};
 use super::layer::{COLUMN, Layer};
 use super::text::text;
 use super::{mosquitto, syntax};
+use crate::nearest::nearest;
 use crate::place::place;
+
+/// The section whose keys are names that are free to choose.
+const FREE_NAMES: &str = "where";
 
 /// What was read of a file.
 pub struct FileLayer {
@@ -59,6 +63,16 @@ fn parse(path: &Path, text: &str, keys: &Keys) -> FileLayer {
     FileLayer { layer, wrong, spoiled }
 }
 
+/// What is wrong with sections that are in no file: the same, without places.
+pub fn judge_table(table: &toml::Table, keys: &Keys) -> Vec<String> {
+    let text = table.to_string();
+    let document = DeTable::parse(&text).expect("what was written is TOML");
+    let (path, wrong, spoiled) = (Path::new(""), Vec::new(), Vec::new());
+    let mut reader = FileReader { path, text: &text, keys, wrong, spoiled };
+    reader.table(document.get_ref(), keys.tree(), "");
+    reader.wrong.into_iter().map(|(_, problem)| problem).collect()
+}
+
 /// What is said of a file of mosquitto.
 fn foreign_lines(path: &Path, options: &[mosquitto::Found]) -> Vec<String> {
     let file = path.display();
@@ -92,16 +106,27 @@ impl FileReader<'_> {
             let inside =
                 if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") };
             match (example, value.get_ref()) {
+                (toml::Value::Table(_), DeValue::Table(table)) if name == FREE_NAMES => {
+                    self.free_table(table, &inside);
+                }
                 (toml::Value::Table(keys), DeValue::Table(table)) => {
                     self.table(table, keys, &inside);
                 }
                 (toml::Value::Array(keys), DeValue::Array(list)) => {
                     for (index, item) in list.iter().enumerate() {
-                        self.item(item, keys.first(), &format!("{inside}.{index}"));
+                        self.item(item, example_for(keys, item), &format!("{inside}.{index}"));
                     }
                 }
                 (example, _) => self.single(&inside, example, value),
             }
+        }
+    }
+
+    /// A section of names that are free to choose, each with a text.
+    fn free_table(&mut self, table: &DeTable<'_>, section: &str) {
+        let text = toml::Value::String("eu".to_owned());
+        for (key, value) in table {
+            self.single(&join(section, key.get_ref()), &text, value);
         }
     }
 
@@ -127,6 +152,7 @@ impl FileReader<'_> {
         let fits = match wanted {
             KeyKind::Text => found.is_str(),
             KeyKind::Number => found.is_integer(),
+            KeyKind::Fraction => found.is_float() || found.is_integer(),
             KeyKind::Truth => found.is_bool(),
             KeyKind::Section | KeyKind::List => false,
         };
@@ -136,6 +162,7 @@ impl FileReader<'_> {
             let such_as = match (wanted, example) {
                 (KeyKind::Text, example) => format!("a string such as {example}"),
                 (KeyKind::Number, example) => format!("an integer such as {example}"),
+                (KeyKind::Fraction, example) => format!("a number such as {example}"),
                 (KeyKind::Section, _) => format!("a section [{key}]"),
                 (KeyKind::List, _) if self.keys.is_list(&key) => {
                     format!("a list of sections [[{key}]]")
@@ -218,15 +245,17 @@ impl FileReader<'_> {
     }
 
     fn add(&mut self, span: Range<usize>, problem: String) {
-        let (line, column) = place(self.text, span.start);
-        self.wrong
-            .push((span.start, format!("{}:{line}:{column}: {problem}", self.path.display())));
+        self.wrong.push((span.start, problem));
     }
 
     /// What is wrong, from the top of the file to its end.
     fn lines(mut self) -> Vec<String> {
         self.wrong.sort();
-        self.wrong.into_iter().map(|(_, line)| line).collect()
+        let placed = |(start, problem)| {
+            let (line, column) = place(self.text, start);
+            format!("{}:{line}:{column}: {problem}", self.path.display())
+        };
+        self.wrong.into_iter().map(placed).collect()
     }
 
     /// The value of the key at `path`, with its place as its origin, if it is good; files in it are relative to
@@ -260,7 +289,8 @@ impl FileReader<'_> {
             DeValue::String(text) => To::String(text.to_string()),
             DeValue::Boolean(truth) => To::Boolean(*truth),
             DeValue::Integer(_) => To::I64(judge::plain_value(value.get_ref())?.as_integer()?),
-            DeValue::Float(_) | DeValue::Datetime(_) => return None,
+            DeValue::Float(_) => To::Float(judge::plain_value(value.get_ref())?.as_float()?),
+            DeValue::Datetime(_) => return None,
         };
         let (line, column) = place(self.text, value.span().start);
         Some(config::Value::new(
@@ -281,6 +311,15 @@ impl FileReader<'_> {
         let beside = |dir: &Path| if file.is_empty() { PathBuf::new() } else { dir.join(file) };
         self.path.parent().map_or_else(|| file.into(), beside).to_string_lossy().into_owned()
     }
+}
+
+/// The example of a list that is of the kind of `item`, or else the first.
+fn example_for<'a>(
+    examples: &'a [toml::Value],
+    item: &Spanned<DeValue<'_>>,
+) -> Option<&'a toml::Value> {
+    let same = |example: &&toml::Value| example.is_table() == item.get_ref().is_table();
+    examples.iter().find(same).or(examples.first())
 }
 
 fn join(section: &str, name: &str) -> String {

@@ -3,8 +3,9 @@
 use toml::Value;
 use toml::de::DeValue;
 
-use super::keys::{KeyKind, Keys, bare, nearest, plain};
+use super::keys::{KeyKind, Keys, bare, plain};
 use crate::config::Allowed;
+use crate::nearest::nearest;
 
 /// Names that other programs have for what a key is here.
 const OTHER_NAMES: &[(&str, &str)] = &[
@@ -112,6 +113,7 @@ pub fn plain_value(value: &DeValue<'_>) -> Option<Value> {
             let digits = number.as_str().replace('_', "");
             i64::from_str_radix(&digits, number.radix()).ok().map(Value::Integer)
         }
+        DeValue::Float(number) => number.as_str().replace('_', "").parse().ok().map(Value::Float),
         _ => None,
     }
 }

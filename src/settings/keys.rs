@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use toml::Value;
 
 use crate::config::{Allowed, Config, ConfigEntry, KeyEntry, Presence, Problem, RulesFile};
+use crate::nearest::nearest;
 
 /// Every key there is, as a tree with an example of each value.
 pub struct Keys {
@@ -28,6 +29,8 @@ pub enum KeyKind {
     Text,
     /// A whole number.
     Number,
+    /// A number that may have a fraction.
+    Fraction,
     /// `true` or `false`.
     Truth,
     /// A section.
@@ -240,6 +243,7 @@ impl SettableKey {
     pub fn value(&self, text: &str) -> Result<Value, String> {
         let value = match KeyKind::of(&self.example) {
             KeyKind::Number => text.parse().ok().map(Value::Integer),
+            KeyKind::Fraction => text.parse().ok().map(Value::Float),
             KeyKind::Truth => text.parse().ok().map(Value::Boolean),
             KeyKind::Text | KeyKind::Section | KeyKind::List => {
                 Some(Value::String(text.to_owned()))
@@ -260,7 +264,8 @@ impl KeyKind {
     /// The kind of value that a key with this example takes.
     pub fn of(example: &Value) -> KeyKind {
         match example {
-            Value::Integer(_) | Value::Float(_) => KeyKind::Number,
+            Value::Integer(_) => KeyKind::Number,
+            Value::Float(_) => KeyKind::Fraction,
             Value::Boolean(_) => KeyKind::Truth,
             Value::Array(_) => KeyKind::List,
             Value::Table(_) => KeyKind::Section,
@@ -273,6 +278,7 @@ impl KeyKind {
         match self {
             KeyKind::Text => "a string",
             KeyKind::Number => "an integer",
+            KeyKind::Fraction => "a number",
             KeyKind::Truth => "true or false",
             KeyKind::Section => "a section",
             KeyKind::List => "a list",
@@ -291,41 +297,6 @@ fn variable(path: &str) -> String {
     format!("SLUICE_{}", path.replace('.', "__").to_ascii_uppercase())
 }
 
-/// The name nearest to `word`, if one is near enough to be meant.
-/// Its words may be in another order: `max_packet_bytes` is near to `packet_bytes_max`.
-pub fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let sorted_word = in_order(word);
-    let far = |name: &str| distance(word, name).min(distance(&sorted_word, &in_order(name)));
-    let (far, name) = names.into_iter().map(|name| (far(name), name)).min()?;
-    (far <= (word.len() / 3).max(1)).then_some(name)
-}
-
-/// A name with its words in one order; those of a section stay in front.
-fn in_order(name: &str) -> String {
-    let words = |segment: &str| {
-        let mut words: Vec<&str> = segment.split('_').collect();
-        words.sort_unstable();
-        words.join("_")
-    };
-    name.split('.').map(words).collect::<Vec<_>>().join(".")
-}
-
-/// Levenshtein's: single characters put in, left out or changed.
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (i, c) in one.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, d) in other.iter().enumerate() {
-            let changed = diagonal + usize::from(c != *d);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[other.len()]
-}
-
 /// A message of the types without the words of their language.
 pub fn plain(message: &str) -> String {
     let mut message = message.trim_end().replace('\n', ", ");
@@ -340,20 +311,6 @@ pub fn plain(message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn edits_are_counted() {
-        for (one, other, wanted) in [
-            ("", "", 0),
-            ("a", "", 1),
-            ("kitten", "sitting", 3),
-            ("qos_mx", "qos_max", 1),
-            ("ab", "ba", 2),
-        ] {
-            assert_eq!(distance(one, other), wanted, "{one} {other}");
-            assert_eq!(distance(other, one), wanted, "{other} {one}");
-        }
-    }
 
     #[test]
     fn every_key_is_found_by_its_name() {

@@ -22,7 +22,7 @@ use crate::broker::ports::{
     Batch, Fact, Fetch, Marker, Progress, Publication, Receipt, Refused, Store, StoreFigures,
     StoreTimes, Strain,
 };
-use crate::message::{Meter, Mid, ReceiverId, SessionId};
+use crate::message::{Attempt, DelayKey, DelayedMessage, Meter, Mid, ReceiverId, SessionId};
 use crate::session::WillMessage;
 use crate::sync::{Mutex, MutexGuard, whole};
 use crate::time::Time;
@@ -108,13 +108,22 @@ struct DurableShared<R> {
     next_mid: AtomicU64,
     next_order: AtomicU64,
     numbers: Numbers,
-    /// Messages with more than one receiver, and the receivers that are done with them.
-    many: Mutex<HashMap<Mid, Many, FixedState>>,
+    /// Copies of which more is kept than their message.
+    many: Mutex<Copies>,
     newest: Mutex<Newest>,
     /// What the start has read and not told yet.
     kept: Mutex<KeptRows>,
     latest: Time,
     jobs: Jobs,
+}
+
+/// Copies of which more is kept than their message.
+#[derive(Debug)]
+struct Copies {
+    /// Messages with more than one receiver, and the receivers that are done with them.
+    many: HashMap<Mid, Many, FixedState>,
+    /// Those with a row of attempts.
+    tried: BTreeSet<(Mid, ReceiverId)>,
 }
 
 #[derive(Debug)]
@@ -163,14 +172,16 @@ impl Loader {
         if let Some(wrong) = self.wrong {
             return Err(wrong);
         }
-        let kept = self.kept;
+        let mut kept = self.kept;
+        let tried = std::mem::take(&mut kept.noted.tried);
+        let many = HashMap::with_hasher(FixedState::with_seed(0));
         let used = kept.noted.numbers;
         let shared = Arc::new(DurableShared {
             rows,
             next_mid: AtomicU64::new(used[MESSAGES] + 1),
             next_order: AtomicU64::new(kept.noted.order + 1),
             numbers: Numbers { reserved: used.map(AtomicU64::new), change: Mutex::new(()) },
-            many: Mutex::new(HashMap::with_hasher(FixedState::with_seed(0))),
+            many: Mutex::new(Copies { many, tried }),
             newest: Mutex::default(),
             latest: kept.noted.newest,
             kept: Mutex::new(kept),
@@ -290,6 +301,15 @@ impl<R: Rows> Store for DurableStore<R> {
         self.shared.jobs.fetch(&self.shared.rows, want, meter, waker)
     }
 
+    fn fetch_delayed(
+        &self,
+        want: Vec<DelayKey>,
+        meter: &'static Meter,
+        waker: &Waker,
+    ) -> Fetch<DelayKey, DelayedMessage> {
+        self.shared.jobs.fetch(&self.shared.rows, want, meter, waker)
+    }
+
     fn replay(
         &self,
         meter: &'static Meter,
@@ -306,7 +326,9 @@ impl<R: Rows> DurableShared<R> {
         let mut is_late = |topic: &str, stamp| {
             newest.as_deref_mut().is_some_and(|newest| newest.is_late(topic, stamp, batch.oldest))
         };
-        let mut late = false;
+        // What came before it is promised with it: so it must stand behind that.
+        let rare = batch.rare.map(|rare| *rare).unwrap_or_default();
+        let mut late = rare.promises;
         for publication in batch.publishes {
             late |= self.publish(publication, &mut is_late, rows);
         }
@@ -322,14 +344,23 @@ impl<R: Rows> DurableShared<R> {
             }
             facts::write_group(group, filter.as_ref(), rows);
         }
+        for (name, queue) in &rare.queues {
+            facts::write_queue(name, queue.as_deref(), rows);
+        }
         for (topic, stamp) in batch.forgotten {
             if !is_late(&topic, stamp) {
                 rows.delete(&facts::retained_key(&topic));
             }
         }
+        for (place, message) in &rare.delayed {
+            facts::write_delayed(*place, message.as_ref(), rows);
+        }
+        self.try_again(&rare.attempts, rows);
         self.settle(&batch.settled, rows);
+        for change in rare.keys {
+            facts::write_key(change, rows);
+        }
         if late && rows.is_empty() {
-            // What came before it is promised with it: so it must stand behind that.
             self.write_numbers(rows);
         }
     }
@@ -365,13 +396,28 @@ impl<R: Rows> DurableShared<R> {
         late
     }
 
+    /// Copies are to be tried again.
+    fn try_again(&self, attempts: &[Attempt], rows: &mut RowBatch) {
+        if attempts.is_empty() {
+            return;
+        }
+        let tried = &mut whole(self.many.lock()).tried;
+        for attempt in attempts {
+            tried.insert((attempt.mid, attempt.receiver));
+            facts::write_attempt(attempt, rows);
+        }
+    }
+
     /// Receivers are done with messages.
     fn settle(&self, settled: &[(ReceiverId, Mid)], rows: &mut RowBatch) {
         if settled.is_empty() {
             return;
         }
-        let mut all = whole(self.many.lock());
+        let Copies { many: all, tried } = &mut *whole(self.many.lock());
         for &(receiver, mid) in settled {
+            if !tried.is_empty() && tried.remove(&(mid, receiver)) {
+                rows.delete(RowKey::attempt(mid, receiver).as_bytes());
+            }
             let message = RowKey::message(mid);
             let Some(many) = all.get_mut(&mid) else {
                 rows.delete(message.as_bytes());
@@ -401,8 +447,7 @@ impl<R: Rows> DurableShared<R> {
 
     fn note_many(&self, mid: Mid, left: usize, done: BTreeSet<ReceiverId>) {
         let left = u32::try_from(left).expect("fewer receivers than Sessions there can be");
-        let mut all = whole(self.many.lock());
-        all.insert(mid, Many { left, done });
+        whole(self.many.lock()).many.insert(mid, Many { left, done });
     }
 
     /// Sees to it that `number` is among those reserved.

@@ -5,7 +5,7 @@
 //! | key | value |
 //! |---|---|
 //! | `01` Session | its client, its expiry; of a client without user name where it came from (form 2) |
-//! | `02` Session | since when it is parked |
+//! | `02` Session | since when it is parked, or that it was connected when the broker stopped |
 //! | `03` Session, filter | options, Subscription Identifier; retained messages that are owed (form 2) |
 //! | `04` message | its receivers, each message once; what it says |
 //! | `06` Session, Packet Identifier | a copy in flight |
@@ -15,33 +15,51 @@
 //! | `0a` | numbers that may have been used |
 //! | `0b` group | its filter |
 //! | `0c` message, receiver | that receiver is done with a message that others still wait for |
+//! | `0d` message, receiver | how often that named queue has tried the message, and when it does again |
+//! | `0e` due time, number | a delayed message; where its publisher came from |
+//! | `0f` hash, when its message came | a key of `[[dedup]]`: its rule, its publisher |
+//! | `10` name | a named queue that was made at run time: its definition in JSON |
 //!
 //! Numbers in keys are big-endian, so that their order is the order of the rows.
 //!
 //! A new fact of a Session is an [`Op`] in `session/record.rs`, which says what it does to the record
 //! of the Session, and in this file a [`RowKind`], its line in [`KINDS`] and its arm in [`write`].
 
+mod attempt;
 mod key;
 mod message;
+mod numbers;
+mod queue;
+mod repeats;
+mod unread;
+mod will;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-pub use self::key::{RowKey, message_of, retained_key, subscription_key};
+pub use self::attempt::write_attempt;
+pub use self::key::{RowKey, delayed_of, message_of, retained_key, subscription_key};
 pub use self::message::{
-    message, message_of_flight, read_message, read_queued, read_received, retained,
+    message, message_of_flight, read_delayed, read_delayed_owner, read_message, read_queued,
+    read_received, retained,
 };
+pub use self::numbers::write_numbers;
+pub use self::queue::write_queue;
+pub use self::repeats::write_key;
+pub use self::unread::Unread;
+pub use self::will::read_will;
 pub use super::bytes::Torn;
 use super::bytes::{FORM, ValueReader, ValueWriter};
 use super::engine::RowBatch;
 use crate::broker::ports::Fact;
-use crate::codec::{Properties, QoS, RetainHandling, SubscribeOptions};
+use crate::codec::{QoS, RetainHandling, SubscribeOptions};
 use crate::message::{
-    ClientId, Draft, GroupId, Identity, Message, Meter, Mid, Network, ReceiverId, SessionId,
+    ClientId, DelayKey, DelayedMessage, GroupId, Identity, Message, Meter, Mid, Network,
+    ReceiverId, SessionId,
 };
-use crate::session::{Op, Owed, WillMessage};
+use crate::session::{Op, Owed};
 use crate::time::Time;
-use crate::topic::{TopicFilter, TopicName};
+use crate::topic::TopicFilter;
 
 /// The first byte of a key: what the row is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -58,6 +76,10 @@ pub enum RowKind {
     Numbers = 0x0a,
     Group = 0x0b,
     Done = 0x0c,
+    Attempt = 0x0d,
+    Delayed = 0x0e,
+    MessageKey = 0x0f,
+    Queue = 0x10,
 }
 
 /// What holds of all rows of one kind.
@@ -99,23 +121,6 @@ pub struct Source<'a> {
     pub message: &'a dyn Fn(Mid) -> Result<Message, Unread>,
 }
 
-/// Why a row was not made a fact.
-#[derive(Debug)]
-pub enum Unread {
-    /// It says what it cannot mean.
-    Torn,
-    /// The message that it speaks of is not there.
-    Missing(Mid),
-    /// Something else is wrong, in words.
-    Other(String),
-}
-
-impl From<Torn> for Unread {
-    fn from(_: Torn) -> Unread {
-        Unread::Torn
-    }
-}
-
 /// What a start notes of all rows before anything is told.
 #[derive(Debug, Default)]
 pub struct Noted {
@@ -127,6 +132,8 @@ pub struct Noted {
     pub newest: Time,
     /// Receivers that are done with messages that others still wait for.
     pub done: HashMap<Mid, Vec<ReceiverId>>,
+    /// Copies that have failed.
+    pub tried: BTreeSet<(Mid, ReceiverId)>,
 }
 
 /// The places of [`Noted::numbers`], and of the row that keeps them.
@@ -135,7 +142,7 @@ pub const GROUPS: usize = 1;
 pub const MESSAGES: usize = 2;
 
 /// All kinds, in the order in which a start tells them.
-pub const KINDS: [Line; 11] = [
+pub const KINDS: [Line; 15] = [
     Line {
         note: |noted, key, value| {
             noted.uses(MESSAGES, message_of(key)?.get());
@@ -151,8 +158,9 @@ pub const KINDS: [Line; 11] = [
     },
     Line {
         of_session: true,
+        newest_form: CRASHED_FORM,
         note: |noted, _, value| {
-            noted.newest = noted.newest.max(read_time(value)?);
+            noted.newest = noted.newest.max(read_parked(value)?.0);
             Ok(())
         },
         ..line(RowKind::Parked, "parked", Replay::Told(tell_parked))
@@ -165,7 +173,7 @@ pub const KINDS: [Line; 11] = [
     Line {
         // It may be of a Session that did not last.
         note: |noted, key, _| noted.uses_session(key),
-        ..line(RowKind::Will, "wills", Replay::Told(tell_will))
+        ..line(RowKind::Will, "wills", Replay::Told(will::tell_will))
     },
     Line {
         of_session: true,
@@ -178,6 +186,7 @@ pub const KINDS: [Line; 11] = [
         },
         ..line(RowKind::Group, "groups", Replay::Told(tell_group))
     },
+    line(RowKind::Queue, "named queues", Replay::Told(queue::tell_queue)),
     line(RowKind::Retained, "retained", Replay::Told(message::tell_retained)),
     Line {
         newest_form: message::FLIGHT_FORM,
@@ -190,7 +199,7 @@ pub const KINDS: [Line; 11] = [
     },
     Line {
         note: |noted, _, value| {
-            for (which, number) in read_numbers(value)?.into_iter().enumerate() {
+            for (which, number) in numbers::read_numbers(value)?.into_iter().enumerate() {
                 noted.uses(which, number);
             }
             Ok(())
@@ -199,11 +208,32 @@ pub const KINDS: [Line; 11] = [
     },
     Line {
         note: |noted, key, _| {
-            let (mid, receiver) = key::done_of(key)?;
+            let (mid, receiver) = key::copy_of(key)?;
             noted.done.entry(mid).or_default().push(receiver);
             Ok(())
         },
         ..line(RowKind::Done, "copies done", Replay::Apart)
+    },
+    Line {
+        note: |noted, key, _| {
+            noted.tried.insert(key::copy_of(key)?);
+            Ok(())
+        },
+        ..line(RowKind::Attempt, "attempts", Replay::Told(attempt::tell_attempt))
+    },
+    Line {
+        note: |noted, _, value| {
+            noted.newest = noted.newest.max(message::read_delayed_received(value)?);
+            Ok(())
+        },
+        ..line(RowKind::Delayed, "delayed messages", Replay::Apart)
+    },
+    Line {
+        note: |noted, key, _| {
+            noted.newest = noted.newest.max(repeats::since_of(key)?);
+            Ok(())
+        },
+        ..line(RowKind::MessageKey, "keys of messages", Replay::Told(repeats::tell_key))
     },
 ];
 
@@ -270,8 +300,9 @@ pub fn write(id: SessionId, op: &Op, order: impl FnOnce() -> u64, rows: &mut Row
             let key = own(RowKind::Session);
             rows.put_with(key.as_bytes(), |out| put_session(identity, *expiry, out));
         }
-        Op::Parked { since } => {
-            rows.put_with(own(RowKind::Parked).as_bytes(), |out| put_time(*since, out));
+        Op::Parked { since, crashed } => {
+            let form = if *crashed { CRASHED_FORM } else { FORM };
+            rows.put_with(own(RowKind::Parked).as_bytes(), |out| put_time(*since, form, out));
         }
         Op::Attached => rows.delete(own(RowKind::Parked).as_bytes()),
         Op::Ended => {
@@ -303,7 +334,7 @@ pub fn write(id: SessionId, op: &Op, order: impl FnOnce() -> u64, rows: &mut Row
         }
         Op::Will(will, identity) => {
             let key = own(RowKind::Will);
-            rows.put_with(key.as_bytes(), |out| put_will(will, identity, out));
+            rows.put_with(key.as_bytes(), |out| will::put_will(will, identity, out));
         }
         Op::WillGone => rows.delete(own(RowKind::Will).as_bytes()),
     }
@@ -320,17 +351,13 @@ pub fn write_group(group: GroupId, filter: Option<&TopicFilter>, rows: &mut RowB
     }
 }
 
-/// Adds the row of the numbers that may have been used.
-pub fn write_numbers(numbers: [u64; 3], rows: &mut RowBatch) {
-    rows.put_with(RowKey::of(RowKind::Numbers).as_bytes(), |out| {
-        let mut value = ValueWriter::begin(FORM, out);
-        numbers.iter().for_each(|number| value.u64(*number));
-    });
-}
-
-fn read_numbers(value: &[u8]) -> Result<[u64; 3], Torn> {
-    let mut value = ValueReader::begin(FORM, value)?;
-    Ok([value.u64()?, value.u64()?, value.u64()?])
+/// Adds the change of the row of a delayed message.
+pub fn write_delayed(place: DelayKey, message: Option<&DelayedMessage>, rows: &mut RowBatch) {
+    let key = RowKey::delayed(place);
+    match message {
+        Some(message) => rows.put_with(key.as_bytes(), |out| message::delayed(message, out)),
+        None => rows.delete(key.as_bytes()),
+    }
 }
 
 /// The form of the values of Sessions of a client that has no user name and is known by where it came from.
@@ -360,16 +387,23 @@ fn tell_session(key: &[u8], value: &[u8], source: &Source<'_>) -> Result<Fact, U
     Ok(Fact::Session(key::session_of(key)?.0, Op::Session { identity, expiry }))
 }
 
-fn put_time(time: Time, out: &mut Vec<u8>) {
-    ValueWriter::begin(FORM, out).u64(time.as_nanos());
+/// The form of the value of a Session that was connected when the broker stopped.
+const CRASHED_FORM: u8 = 2;
+
+fn put_time(time: Time, form: u8, out: &mut Vec<u8>) {
+    ValueWriter::begin(form, out).u64(time.as_nanos());
 }
 
-fn read_time(value: &[u8]) -> Result<Time, Torn> {
-    Ok(Time::from_nanos(ValueReader::begin(FORM, value)?.u64()?))
+/// Since when, and whether the broker stopped before.
+fn read_parked(value: &[u8]) -> Result<(Time, bool), Torn> {
+    let crashed = value.first() == Some(&CRASHED_FORM);
+    let form = if crashed { CRASHED_FORM } else { FORM };
+    Ok((Time::from_nanos(ValueReader::begin(form, value)?.u64()?), crashed))
 }
 
 fn tell_parked(key: &[u8], value: &[u8], _: &Source<'_>) -> Result<Fact, Unread> {
-    Ok(Fact::Session(key::session_of(key)?.0, Op::Parked { since: read_time(value)? }))
+    let (since, crashed) = read_parked(value)?;
+    Ok(Fact::Session(key::session_of(key)?.0, Op::Parked { since, crashed }))
 }
 
 /// The form of the values of Subscriptions for which retained messages are owed.
@@ -416,47 +450,6 @@ fn read_owed(value: &mut ValueReader<'_>) -> Result<Owed, Torn> {
     let latest = Time::from_nanos(value.u64()?);
     let after = std::str::from_utf8(value.rest()).map_err(|_| Torn)?;
     Ok(Owed { latest, after: (!after.is_empty()).then(|| after.to_owned()) })
-}
-
-fn put_will(will: &WillMessage, identity: &Identity, out: &mut Vec<u8>) {
-    let draft = will.draft();
-    let mut value = ValueWriter::begin(FORM, out);
-    put_identity(identity, &mut value);
-    value.u32(will.delay);
-    value.u8(draft.qos as u8 | u8::from(draft.retain) << 2 | u8::from(draft.expiry.is_some()) << 3);
-    value.u32(draft.expiry.unwrap_or(0));
-    value.block(draft.topic.as_str().as_bytes());
-    value.block(draft.properties.as_bytes());
-    value.rest(draft.payload);
-}
-
-fn tell_will(key: &[u8], value: &[u8], source: &Source<'_>) -> Result<Fact, Unread> {
-    let mut reader = ValueReader::begin(FORM, value)?;
-    let identity = Arc::new(read_identity(&mut reader, source.meter)?);
-    let will = Arc::new(read_will_behind(reader)?);
-    Ok(Fact::Session(key::session_of(key)?.0, Op::Will(will, identity)))
-}
-
-/// The Will in a row.
-pub fn read_will(value: &[u8]) -> Result<WillMessage, Torn> {
-    let mut reader = ValueReader::begin(FORM, value)?;
-    skip_identity(&mut reader)?;
-    read_will_behind(reader)
-}
-
-fn read_will_behind(mut value: ValueReader<'_>) -> Result<WillMessage, Torn> {
-    let delay = value.u32()?;
-    let bits = value.u8()?;
-    let expiry = value.u32()?;
-    let draft = Draft {
-        qos: QoS::from_bits(bits & 3).ok_or(Torn)?,
-        retain: bits & 4 != 0,
-        expiry: (bits & 8 != 0).then_some(expiry),
-        topic: TopicName::trusted(value.text()?),
-        properties: Properties::trusted(value.block()?),
-        payload: value.rest(),
-    };
-    Ok(WillMessage::restore(&draft, delay))
 }
 
 fn tell_received(key: &[u8], _: &[u8], _: &Source<'_>) -> Result<Fact, Unread> {

@@ -18,7 +18,8 @@
 //!   there whole, its last batch only must not be there before the others.
 //! * Its own flusher thread, which ends the process when a flush fails, is off.
 //! * A leaf that was once written to stays in memory, whatever the size of the cache. So when more
-//!   was written than is worth it, the table is closed and opened anew, between two checkpoints.
+//!   was written than is worth it, or some and then nothing for a while, the table is closed and opened
+//!   anew, between two checkpoints.
 
 use std::fs::{self, File};
 use std::io;
@@ -33,6 +34,7 @@ use sled::{Batch, Config, Db, InlineArray};
 use super::engine::{Blob, RowChange, Table, TableError, TableKind, Visit};
 use super::watched::{Handover, Watched};
 
+use crate::memory::give_back;
 use crate::sync::whole;
 
 /// A table in sled.
@@ -192,6 +194,14 @@ impl Table for SledTable {
             },
         );
         self.note(CANNOT_READ, scanned)
+    }
+
+    fn rest(&self) -> Result<(), TableError> {
+        if self.written.load(Ordering::Relaxed) > REST_BYTES {
+            self.reopen()?;
+            give_back();
+        }
+        Ok(())
     }
 
     fn close(&self) -> Result<(), TableError> {
@@ -367,6 +377,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// So many times the size of the cache are written before what was written is put out of memory.
 const WRITTEN_MAX: usize = 2;
+/// What was written and may stay in memory while nothing is written.
+const REST_BYTES: usize = 4 << 20;
 
 /// How often its lock is asked for, and how long after each time.
 const TRIES: usize = 10;
@@ -448,6 +460,11 @@ mod tests {
             assert_eq!(table.get(&key(batch * 100 + 50)).unwrap(), Some(value(batch * 100 + 50)));
         }
         assert_eq!(reopened, 6);
+        table.rest().unwrap();
+        assert_ne!(table.written.load(Ordering::Relaxed), 0, "so little may stay");
+        table.written.store(REST_BYTES + 1, Ordering::Relaxed);
+        table.rest().unwrap();
+        assert_eq!(table.written.load(Ordering::Relaxed), 0);
         let mut seen = 0;
         let scanned = table.scan(&[], &mut |row, _| {
             assert_eq!(*row, *key(if seen == 0 { 0 } else { seen + 19 }));

@@ -1,6 +1,7 @@
 //! Topics: names and filters parsed once, the subscription tree, the retained tree.
 
 mod by_shape;
+mod delayed;
 mod edges;
 mod exact;
 pub mod name;
@@ -15,7 +16,9 @@ mod trie;
 mod twin;
 mod values;
 
-pub use name::{TopicError, TopicFilter, TopicLimits, TopicName};
+pub use delayed::{DelayedTopic, DelayedTopicError, is_delayed};
+pub(crate) use name::REPLAY;
+pub use name::{EXCLUSIVE, TopicError, TopicFilter, TopicLimits, TopicName, is_queue_filter};
 pub use retained::Retained;
 pub use shards::{TextHash, spread};
 pub use tree::Tree;

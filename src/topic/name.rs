@@ -11,6 +11,22 @@ pub struct TopicLimits {
     pub levels_max: usize,
 }
 
+/// How filters of named queues begin.
+const QUEUE: &str = "$queue/";
+/// How filters of logs of kept messages begin.
+pub(crate) const REPLAY: &str = "$replay/";
+
+/// How filters begin that one Session has at a time.
+pub const EXCLUSIVE: &str = "$exclusive/";
+
+/// First levels of filters that are not matched as they stand: none follows `$exclusive/`.
+const OF_FILTERS: [&str; 4] = ["$share", "$queue", "$replay", "$exclusive"];
+
+/// Whether a whole filter is that of a named queue.
+pub fn is_queue_filter(filter: &str) -> bool {
+    filter.starts_with(QUEUE)
+}
+
 /// Why a string is no Topic Name or Topic Filter.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum TopicError {
@@ -114,8 +130,12 @@ impl TopicFilter {
         if share.is_some_and(|name| name.is_empty() || name.contains(['+', '#'])) {
             return Err(TopicError::Share);
         }
-        // `$share/NAME/` holds two slashes that are not the pattern's.
-        let slashes = if share.is_some() { seen.slashes - 2 } else { seen.slashes };
+        // `$share/NAME/` holds two slashes that are not the pattern's, `$exclusive/` one.
+        let before = text.len() - pattern.len();
+        let slashes = match share {
+            Some(_) => seen.slashes - 2,
+            None => seen.slashes - usize::from(before > 0),
+        };
         if slashes >= limits.levels_max {
             return Err(TopicError::TooDeep(limits.levels_max));
         }
@@ -136,13 +156,70 @@ impl TopicFilter {
     }
 
     /// The Share Name, if it is a Shared Subscription.
+    #[inline]
     pub fn share(&self) -> Option<&str> {
         self.parts().0
     }
 
-    /// What is matched: the text without `$share/NAME/`.
+    /// What is matched: the text without `$share/NAME/` or `$exclusive/`.
+    #[inline]
     pub fn pattern(&self) -> &str {
         self.parts().1
+    }
+
+    /// The filter of the messages of a named queue. The name was checked.
+    pub fn of_queue(name: &str) -> TopicFilter {
+        TopicFilter(format!("{QUEUE}{name}").into())
+    }
+
+    /// What follows `$queue/`, if that is how it begins: the name of a named queue, if there is one that is
+    /// called so.
+    #[inline]
+    pub fn queue(&self) -> Option<&str> {
+        self.0.strip_prefix(QUEUE)
+    }
+
+    /// The filter that a log of kept messages is known by. The name was checked.
+    pub fn of_log(name: &str) -> TopicFilter {
+        TopicFilter(format!("{REPLAY}{name}").into())
+    }
+
+    /// What follows `$replay/`, if that is how it begins: the name of a log of kept messages and, of a
+    /// Subscription to it, where it begins.
+    #[inline]
+    pub fn replay(&self) -> Option<&str> {
+        self.0.strip_prefix(REPLAY)
+    }
+
+    /// Whether its group is one that a definition makes, and no member: a named queue or a log.
+    #[inline]
+    pub fn is_defined(&self) -> bool {
+        self.queue().is_some() || self.replay().is_some()
+    }
+
+    /// Whether each message goes to one of those that subscribe to it: a Shared Subscription, or the filter
+    /// of a named queue.
+    #[inline]
+    pub fn is_shared(&self) -> bool {
+        !self.is_plain() && (self.queue().is_some() || self.share().is_some())
+    }
+
+    /// Whether one Session has it at a time.
+    #[inline]
+    pub fn is_exclusive(&self) -> bool {
+        !self.is_plain() && exclusive(&self.0).is_some()
+    }
+
+    /// Whether a client may ask for it: what is matched names no other form, and an exclusive filter has one
+    /// that is matched.
+    #[inline]
+    pub fn is_well_formed(&self) -> bool {
+        if self.is_plain() {
+            return true;
+        }
+        let first = first_level(self.pattern());
+        let exclusive = self.is_exclusive() && OF_FILTERS.contains(&first);
+        !exclusive && first != "$exclusive" && first != "$delayed"
     }
 
     /// Whether it has a wildcard.
@@ -155,8 +232,18 @@ impl TopicFilter {
         matches(self.pattern(), name)
     }
 
+    #[inline]
     fn parts(&self) -> (Option<&str>, &str) {
+        if self.is_plain() {
+            return (None, &self.0);
+        }
         split_share(&self.0).expect("checked when it was parsed")
+    }
+
+    /// It begins as no form of ours does: all of it is matched.
+    #[inline]
+    fn is_plain(&self) -> bool {
+        self.0.as_bytes().first() != Some(&b'$')
     }
 }
 
@@ -216,9 +303,20 @@ fn measure(text: &str, limits: &TopicLimits) -> Result<TextCounts, TopicError> {
     Ok(seen)
 }
 
+pub(super) fn first_level(topic: &str) -> &str {
+    topic.split_once('/').map_or(topic, |(first, _)| first)
+}
+
+/// What follows `$exclusive/`, if something does.
+fn exclusive(text: &str) -> Option<&str> {
+    text.strip_prefix(EXCLUSIVE).filter(|rest| !rest.is_empty())
+}
+
 /// Share Name and pattern; `None` if `text` begins with `$share/` and lacks one of them.
 fn split_share(text: &str) -> Option<(Option<&str>, &str)> {
-    let Some(rest) = text.strip_prefix("$share/") else { return Some((None, text)) };
+    let Some(rest) = text.strip_prefix("$share/") else {
+        return Some((None, exclusive(text).unwrap_or(text)));
+    };
     let (name, pattern) = rest.split_once('/')?;
     if pattern.is_empty() {
         return None;
@@ -357,6 +455,51 @@ mod tests {
             ("$share/g/a/b/c/d/e", TopicError::TooDeep(4)),
         ] {
             assert_eq!(filter(text), Err(error), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_exclusive_filter_matches_by_what_follows() {
+        let filter = |text: &str| TopicFilter::parse(text, &LIMITS);
+        for (text, pattern) in [
+            ("$exclusive/a", Some("a")),
+            ("$exclusive//", Some("/")),
+            ("$exclusive/#", Some("#")),
+            ("$exclusive/a/b/c/+", Some("a/b/c/+")),
+            ("$exclusive/$SYS/#", Some("$SYS/#")),
+            ("$exclusive/", None),
+            ("$exclusive", None),
+            ("$exclusives/a", None),
+            ("exclusive/a", None),
+            ("$share/g/$exclusive/a", None),
+        ] {
+            let filter = filter(text).unwrap();
+            assert_eq!(filter.is_exclusive().then(|| filter.pattern()), pattern, "{text}");
+        }
+        assert_eq!(filter("$exclusive/a/b/c/d/e"), Err(TopicError::TooDeep(4)));
+        assert_eq!(filter("$exclusive/a/#/b"), Err(TopicError::Wildcard));
+        assert!(filter("$exclusive/a/+").unwrap().matches(TopicName("a/b")));
+        assert!(!filter("$exclusive/a").unwrap().matches(TopicName("$exclusive/a")));
+    }
+
+    #[test]
+    fn a_client_may_ask_for_one_form_at_a_time() {
+        for text in ["a", "$share/g/a", "$queue/q", "$exclusive/a", "$exclusive/$SYS/a", "$SYS/#"] {
+            assert!(TopicFilter::parse(text, &LIMITS).unwrap().is_well_formed(), "{text}");
+        }
+        for text in [
+            "$exclusive",
+            "$exclusive/",
+            "$exclusive/$exclusive/a",
+            "$exclusive/$share/g/a",
+            "$exclusive/$queue/q",
+            "$exclusive/$replay/n/a",
+            "$exclusive/$delayed/1/a",
+            "$share/g/$exclusive/a",
+            "$share/g/$delayed/1/a",
+            "$delayed/1/a",
+        ] {
+            assert!(!TopicFilter::parse(text, &LIMITS).unwrap().is_well_formed(), "{text}");
         }
     }
 

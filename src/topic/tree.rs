@@ -51,8 +51,10 @@ impl<K: Ord + Copy, V> Tree<K, V> {
     /// The same for a filter that is not shared: its text is then kept once for the subscriber and
     /// the tree.
     pub fn insert_filter(&mut self, filter: &TopicFilter, key: K, value: V) -> Option<V> {
-        debug_assert!(filter.share().is_none());
-        if is_exact(filter.as_str()) {
+        debug_assert!(!filter.is_shared());
+        if filter.is_exclusive() {
+            self.insert(filter.pattern(), key, value)
+        } else if is_exact(filter.as_str()) {
             self.insert_exact(filter.text(), key, value)
         } else {
             self.insert_wild(filter.as_str(), key, value)

@@ -4,10 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use sluicemq::codec::{
-    Ack, Connect, Packet, PacketId, Properties, Publish, QoS, Reason, Version, Will,
-};
+use sluicemq::codec::{Ack, Connect, Packet, PacketId, Publish, QoS, Reason, Version, Will};
 
 use super::streams::Streams;
 use super::watch::Watch;
@@ -22,16 +21,31 @@ pub enum Class {
     /// Retained, at `QoS` 1 and 2.
     State,
     StateExactly,
+    /// Delayed.
+    Late,
+    /// With a key: sent again as another message after each kill.
+    Keyed,
 }
 
 impl Class {
-    pub const ALL: [Class; 4] = [Class::Once, Class::Exactly, Class::State, Class::StateExactly];
+    pub const ALL: [Class; CLASSES] =
+        [Class::Once, Class::Exactly, Class::State, Class::StateExactly, Class::Late, Class::Keyed];
 
     fn qos(self) -> QoS {
         match self {
             Class::Once | Class::State => QoS::AtLeastOnce,
-            Class::Exactly | Class::StateExactly => QoS::ExactlyOnce,
+            _ => QoS::ExactlyOnce,
         }
+    }
+
+    /// The messages that all subscribers are to get, in their order.
+    pub fn is_load(self) -> bool {
+        matches!(self, Class::Once | Class::Exactly)
+    }
+
+    /// Those that come when they are due, or whose repeats do not come.
+    pub fn is_work(self) -> bool {
+        matches!(self, Class::Late | Class::Keyed)
     }
 
     pub fn retained(self) -> bool {
@@ -45,6 +59,16 @@ impl Class {
             Class::Exactly => format!("load/2/{name}"),
             Class::State => format!("state/1/{name}"),
             Class::StateExactly => format!("state/2/{name}"),
+            Class::Late => format!("late/{name}"),
+            Class::Keyed => format!("keyed/{name}"),
+        }
+    }
+
+    /// The topic that they are published to.
+    fn sent_to(self, name: &str, number: u64) -> String {
+        match self {
+            Class::Late => format!("$delayed/{}ms/{}", span(number).as_millis(), self.topic(name)),
+            _ => self.topic(name),
         }
     }
 
@@ -63,8 +87,8 @@ pub struct Publisher {
     window: usize,
     owed_max: usize,
     /// By class: the next number, and one above the last that was acknowledged: PUBACK or PUBREC.
-    pub next: [u64; 4],
-    pub acknowledged: [u64; 4],
+    pub next: [u64; CLASSES],
+    pub acknowledged: [u64; CLASSES],
     flights: VecDeque<Flight>,
     /// PUBREC has come, PUBREL is still to be sent: in their order.
     owed: VecDeque<PacketId>,
@@ -88,6 +112,8 @@ pub enum WillKind {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Again {
     pub publishes: u64,
+    /// With a key, as new messages.
+    pub repeats: u64,
     /// For the first time on the new connection.
     pub first_pubrels: u64,
     pub pubrels: u64,
@@ -96,6 +122,7 @@ pub struct Again {
 impl std::ops::AddAssign for Again {
     fn add_assign(&mut self, other: Again) {
         self.publishes += other.publishes;
+        self.repeats += other.repeats;
         self.first_pubrels += other.first_pubrels;
         self.pubrels += other.pubrels;
     }
@@ -117,8 +144,8 @@ impl Publisher {
             will,
             window,
             owed_max: window / 2,
-            next: [0; 4],
-            acknowledged: [0; 4],
+            next: [0; CLASSES],
+            acknowledged: [0; CLASSES],
             flights: VecDeque::new(),
             owed: VecDeque::new(),
             last_id: 0,
@@ -136,16 +163,16 @@ impl Publisher {
             qos: QoS::ExactlyOnce,
             retain: self.will == WillKind::Retained,
             delay: if self.will == WillKind::Late { LASTS_S } else { 0 },
-            expiry: None,
             topic: &topic,
             payload: payload.as_bytes(),
-            properties: Properties::EMPTY,
+            ..Will::default()
         };
         let mut wire = self.connect(at, Some(will), watch);
+        self.send_again_with_keys(&mut wire, watch);
         loop {
             let before = self.flights.len();
             while self.flights.len() < self.window {
-                self.publish_next(&mut wire);
+                self.publish_next(&mut wire, watch);
             }
             let sent = (self.flights.len() - before) as u64;
             if sent > 0 {
@@ -188,7 +215,7 @@ impl Publisher {
                 wire.send(&Packet::PubRel(Ack::new(flight.id, Reason::Success)));
                 self.again.pubrels += 1;
             } else {
-                self.send(flight, true, &mut wire);
+                self.send(flight, true, &mut wire, watch);
                 self.again.publishes += 1;
             }
         }
@@ -202,29 +229,53 @@ impl Publisher {
         wire
     }
 
-    fn publish_next(&mut self, wire: &mut Wire) {
+    /// What it may have sent on the last connections, as new messages: it does not look at what was acknowledged.
+    fn send_again_with_keys(&mut self, wire: &mut Wire, watch: &Watch) {
+        let next = self.next[Class::Keyed as usize];
+        let numbers = next.saturating_sub(OUTBOX)..next;
+        let count = numbers.end - numbers.start;
+        for number in numbers {
+            let flight =
+                Flight { id: self.free_id(), class: Class::Keyed, number, received: false };
+            self.send(&flight, false, wire, watch);
+            self.flights.push_back(flight);
+        }
+        self.again.repeats += count;
+        wire.flush();
+        watch.note(|state| state.in_flight += count);
+    }
+
+    fn free_id(&mut self) -> PacketId {
+        loop {
+            self.last_id = self.last_id.checked_add(1).unwrap_or(1);
+            let id = PacketId::new(self.last_id).expect("above 0");
+            if self.flights.iter().all(|flight| flight.id != id) {
+                return id;
+            }
+        }
+    }
+
+    fn publish_next(&mut self, wire: &mut Wire, watch: &Watch) {
         self.turn += 1;
         let class = match self.turn % 20 {
             0 => Class::State,
             10 => Class::StateExactly,
+            5 => Class::Late,
+            15 => Class::Keyed,
             turn if turn % 2 == 0 => Class::Once,
             _ => Class::Exactly,
         };
         let number = self.next[class as usize];
         self.next[class as usize] += 1;
-        let id = loop {
-            self.last_id = self.last_id.checked_add(1).unwrap_or(1);
-            let id = PacketId::new(self.last_id).expect("above 0");
-            if self.flights.iter().all(|flight| flight.id != id) {
-                break id;
-            }
-        };
-        let flight = Flight { id, class, number, received: false };
-        self.send(&flight, false, wire);
+        let flight = Flight { id: self.free_id(), class, number, received: false };
+        self.send(&flight, false, wire, watch);
         self.flights.push_back(flight);
     }
 
-    fn send(&self, flight: &Flight, dup: bool, wire: &mut Wire) {
+    fn send(&self, flight: &Flight, dup: bool, wire: &mut Wire, watch: &Watch) {
+        if flight.class == Class::Late {
+            watch.due.sent(flight.class.topic(&self.name), flight.number);
+        }
         // Every third expires, and long after the test.
         let expires = self.version == Version::V5 && flight.number.is_multiple_of(3);
         let deletes = flight.class.deletes(flight.number);
@@ -233,7 +284,7 @@ impl Publisher {
             dup,
             qos: flight.class.qos(),
             retain: flight.class.retained(),
-            topic: &flight.class.topic(&self.name),
+            topic: &flight.class.sent_to(&self.name, flight.number),
             packet_id: Some(flight.id),
             expiry: expires.then_some(LASTS_S),
             payload: payload.as_bytes(),
@@ -274,6 +325,18 @@ impl Publisher {
     }
 }
 
+/// How long the delayed message of that number is delayed.
+pub fn span(number: u64) -> Duration {
+    Duration::from_millis(number * 379 % 2_500)
+}
+
+/// Kinds of messages.
+const CLASSES: usize = 6;
+/// Messages with keys that are sent again.
+const OUTBOX: u64 = 10;
+/// So many of its messages a consumer of the named queue takes, and refuses the next.
+const REFUSED_IN: u64 = 8;
+
 /// Takes messages and remembers them.
 pub struct Subscriber {
     pub name: &'static str,
@@ -284,6 +347,10 @@ pub struct Subscriber {
     pub streams: Arc<Streams>,
     unreleased: BTreeSet<PacketId>,
     subscribed: bool,
+    /// It refuses some: those come again.
+    pub refuses: bool,
+    came: u64,
+    pub refused: u64,
 }
 
 impl Subscriber {
@@ -294,7 +361,19 @@ impl Subscriber {
         filters: &'static [&'static str],
     ) -> Subscriber {
         let (streams, unreleased) = (Arc::default(), BTreeSet::new());
-        Subscriber { name, version, qos, filters, streams, unreleased, subscribed: false }
+        let (refuses, came, refused) = (false, 0, 0);
+        Subscriber {
+            name,
+            version,
+            qos,
+            filters,
+            streams,
+            unreleased,
+            subscribed: false,
+            refuses,
+            came,
+            refused,
+        }
     }
 
     /// Connects, and subscribes when it is the first time.
@@ -316,17 +395,26 @@ impl Subscriber {
 
     /// Takes what comes until the broker dies or the topic `end` has come.
     pub fn take(&mut self, wire: &mut Wire, watch: &Watch) {
+        if self.filters.contains(&"late/#") {
+            watch.due.back();
+        }
         while let Some(bytes) = wire.next() {
             match decoded(&bytes, self.version) {
                 Packet::Publish(publish) => {
                     let id = publish.packet_id.expect("QoS 0 was not published");
                     let exactly = publish.qos == QoS::ExactlyOnce;
-                    let success = Ack::new(id, Reason::Success);
-                    wire.send(&if exactly {
-                        Packet::PubRec(success)
-                    } else {
-                        Packet::PubAck(success)
-                    });
+                    let known = exactly && self.unreleased.contains(&id);
+                    self.came += u64::from(!known && publish.topic != "end");
+                    let refuses = self.refuses && !known && self.came.is_multiple_of(REFUSED_IN);
+                    let refuses = refuses && publish.topic != "end";
+                    let reason =
+                        if refuses { Reason::ImplementationSpecificError } else { Reason::Success };
+                    let ack = Ack::new(id, reason);
+                    wire.send(&if exactly { Packet::PubRec(ack) } else { Packet::PubAck(ack) });
+                    if refuses {
+                        self.refused += 1;
+                        continue;
+                    }
                     if exactly && !self.unreleased.insert(id) {
                         continue;
                     }
@@ -335,6 +423,9 @@ impl Subscriber {
                         return;
                     }
                     let number = number(&publish, self.version);
+                    if publish.topic.starts_with("late/") {
+                        watch.due.came(publish.topic, number, span(number));
+                    }
                     if self.streams.take(publish.topic, number, exactly) {
                         watch.note(|state| state.received += 1);
                     }

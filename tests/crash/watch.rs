@@ -4,11 +4,14 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use super::due::Due;
+
 /// Updated from the broker's output and by every client; the thread that kills the broker waits on it.
 #[derive(Default)]
 pub struct Watch {
     state: Mutex<State>,
     changed: Condvar,
+    pub due: Due,
 }
 
 /// What has happened in this round.

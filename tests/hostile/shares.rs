@@ -1,10 +1,11 @@
-//! One stranger cannot use up what is for all: Subscriptions, groups, retained messages, what waits and Wills.
+//! One stranger cannot use up what is for all: Subscriptions, groups, retained messages, what waits, Wills and delayed messages.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use sluicemq::broker::metrics::Counter;
 use sluicemq::broker::turn::Scratch;
-use sluicemq::codec::{Connect, Properties, QoS, Version, Will};
+use sluicemq::codec::{Connect, QoS, Version, Will};
 use sluicemq::message::{ClientId, Loss, RefusalKind};
 
 use crate::rows::Disk;
@@ -56,21 +57,21 @@ fn retained(town: &mut Town, user: Option<&'static str>, number: usize) -> bool 
     retained_of(town, user, number, "x")
 }
 
+fn delayed(town: &mut Town, user: Option<&'static str>, number: usize) -> bool {
+    let client = arrive(town, user, number, 0);
+    let taken = town.broker.metrics().sum(Counter::DelayedAccepted);
+    town.publish(client, "$delayed/1h/t", &"x".repeat(1_000), QoS::AtLeastOnce);
+    town.cut(client);
+    town.broker.metrics().sum(Counter::DelayedAccepted) > taken
+}
+
 fn retained_bytes(town: &mut Town, user: Option<&'static str>, number: usize) -> bool {
     retained_of(town, user, number, &"x".repeat(1_000))
 }
 
 fn will(town: &mut Town, user: Option<&'static str>, number: usize) -> bool {
     let payload = [b'x'; 872];
-    let will = Will {
-        qos: QoS::AtMostOnce,
-        retain: false,
-        delay: HOUR,
-        expiry: None,
-        topic: "w",
-        payload: &payload,
-        properties: Properties::EMPTY,
-    };
+    let will = Will { delay: HOUR, topic: "w", payload: &payload, ..Will::default() };
     let client_id = format!("{}-{user:?}-{number}", town.address);
     let connect = Connect { user_name: user, will: Some(will), ..connect(&client_id, true, HOUR) };
     let client = town.arrive(&connect, "test");
@@ -115,11 +116,13 @@ fn in_flight(town: &mut Town, user: Option<&'static str>, number: usize) -> bool
 }
 
 /// Each kind: how it is taken, its total for about 40, and the reason of the refusal.
-const KINDS: [(&str, Take, &str, RefusalKind); 7] = [
+const KINDS: [(&str, Take, &str, RefusalKind); 9] = [
     ("subscriptions", subscription, "subscriptions_max = 40", RefusalKind::TotalSubscriptions),
     ("groups", group, "groups_max = 40", RefusalKind::Groups),
     ("retained", retained, "retained_max = 40", RefusalKind::RetainedMax),
     ("retained bytes", retained_bytes, "retained_bytes_max = '48KiB'", RefusalKind::RetainedMax),
+    ("delayed", delayed, "[delayed]\nmessages_max = 40", RefusalKind::DelayedMessages),
+    ("delayed bytes", delayed, "[delayed]\nbytes_max = '48KiB'", RefusalKind::DelayedBytes),
     ("wills", will, "will_bytes_max = '40KiB'", RefusalKind::TotalWillBytes),
     ("waiting", waiting, "waiting_bytes_max = '48KiB'", RefusalKind::WaitingBytes),
     ("in flight", in_flight, "waiting_bytes_max = '48KiB'", RefusalKind::WaitingBytes),
@@ -134,7 +137,7 @@ fn hoard(town: &mut Town, take: Take, from: &str, user: Option<&'static str>) ->
 #[test]
 fn what_one_address_hoards_leaves_room_for_others_and_for_users() {
     for (name, take, total, kind) in KINDS {
-        let mut town = Town::new(&format!("[totals]\n{total}"));
+        let mut town = Town::new(&format!("[totals]\nunverified_share = 25\n{total}"));
         let stranger = hoard(&mut town, take, STRANGER, None);
         assert!((6..=9).contains(&stranger), "{name}: {stranger}, a quarter less another's share");
         assert!(town.broker.metrics().refused(kind) > 0, "{name}");
@@ -148,7 +151,8 @@ fn what_one_address_hoards_leaves_room_for_others_and_for_users() {
 #[test]
 fn one_user_leaves_a_reserve_for_others() {
     for (name, take, total, _) in KINDS {
-        let mut town = Town::new(&format!("[totals]\nuser_share = 70\n{total}"));
+        let mut town =
+            Town::new(&format!("[totals]\nunverified_share = 25\nuser_share = 70\n{total}"));
         let one = hoard(&mut town, take, STRANGER, Some("alice"));
         assert!((24..=30).contains(&one), "{name}: {one}");
         let other = hoard(&mut town, take, STRANGER, Some("bob"));
@@ -159,7 +163,8 @@ fn one_user_leaves_a_reserve_for_others() {
 #[test]
 fn what_is_given_back_can_be_had_again() {
     for version in [Version::V311, Version::V5] {
-        let mut town = Town::new("[totals]\nsubscriptions_max = 40\ngroups_max = 40");
+        let mut town =
+            Town::new("[totals]\nunverified_share = 25\nsubscriptions_max = 40\ngroups_max = 40");
         STRANGER.clone_into(&mut town.address);
         let client = town.arrive(&Connect { version, ..connect("c", true, 0) }, "test");
         for round in 0..3 {
@@ -177,7 +182,7 @@ fn what_is_given_back_can_be_had_again() {
 
 #[test]
 fn what_waits_is_counted_until_the_client_is_back() {
-    let mut town = Town::new("[totals]\nwaiting_bytes_max = '48KiB'");
+    let mut town = Town::new("[totals]\nunverified_share = 25\nwaiting_bytes_max = '48KiB'");
     assert!(hoard(&mut town, waiting, STRANGER, None) < 10);
     // The first comes back and takes what waits: as much may wait again.
     let first = arrive(&mut town, None, 0, HOUR);
@@ -188,7 +193,7 @@ fn what_waits_is_counted_until_the_client_is_back() {
 
 #[test]
 fn older_messages_make_room_where_the_policy_says_so() {
-    let config = "[totals]\nwaiting_bytes_max = '48KiB'\n[queue]\npolicy = 'drop_oldest'";
+    let config = "[totals]\nunverified_share = 25\nwaiting_bytes_max = '48KiB'\n[queue]\npolicy = 'drop_oldest'";
     let mut town = Town::new(config);
     STRANGER.clone_into(&mut town.address);
     let client = town.arrive(&connect("c", false, HOUR), "test");
@@ -208,14 +213,10 @@ fn older_messages_make_room_where_the_policy_says_so() {
 
 #[test]
 fn whose_it_is_survives_a_restart() {
-    let config = "[totals]\nsubscriptions_max = 40\nretained_max = 40";
+    let config = "[totals]\nunverified_share = 25\nsubscriptions_max = 40\nretained_max = 40";
     let disk = Disk::default();
     let mut town = Town::with_store(config, Arc::new(disk.open()));
-    let write = |town: &mut Town| {
-        while disk.write(usize::MAX) {
-            town.pass(Duration::ZERO);
-        }
-    };
+    let write = |town: &mut Town| disk.write_all(|| town.pass(Duration::ZERO));
     STRANGER.clone_into(&mut town.address);
     let client = town.arrive(&connect("hoarder", false, HOUR), "test");
     write(&mut town);

@@ -325,7 +325,7 @@ fn a_message_of_a_higher_band_sent_last_comes_first() {
 }
 
 /// A broker that lets in clients without a user name, and users whose password is `pw`.
-fn with_users(config: &str) -> Sluice {
+pub fn with_users(config: &str) -> Sluice {
     let folder = new_folder();
     for user in ["meter", "operator", "stranger"] {
         let mut input = tempfile::tempfile().expect("a temporary file");
@@ -506,7 +506,7 @@ fn until_absent(at: SocketAddr, count: usize) {
 }
 
 /// A number in `$SYS/broker/`, as of now.
-fn figure(at: SocketAddr, topic: &str) -> usize {
+pub fn figure(at: SocketAddr, topic: &str) -> usize {
     let lines = listen(at, "5", &format!("-t $SYS/broker/{topic} -C 1")).end().1;
     lines[0].rsplit('|').next().unwrap().parse().unwrap_or_else(|_| panic!("{lines:?}"))
 }

@@ -345,6 +345,7 @@ impl World {
             access: Arc::new(PermitAll),
         };
         let broker = Broker::new(config, ports, 1, NOW);
+        broker.watch();
         let mut client = Client::of(&broker);
         broker.restore(NOW, &mut client.turn).unwrap();
         client.offer(connect);
@@ -493,7 +494,7 @@ impl Store for Narrow {
             let filter = TopicFilter::parse("a", &limits).unwrap();
             let options = SubscribeOptions { qos: QoS::AtLeastOnce, ..Default::default() };
             visit(Fact::Session(id, Op::Session { identity, expiry: 100 }));
-            visit(Fact::Session(id, Op::Parked { since: NOW }));
+            visit(Fact::Session(id, Op::Parked { since: NOW, crashed: false }));
             visit(Fact::Session(id, Op::Subscribed { filter, options, id: 0, owes: None }));
             visit(Fact::Last(id, GroupId::new(0)));
         }

@@ -5,9 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
-use sluicemq::codec::{
-    Ack, Connect, Packet, PacketId, Properties, Publish, QoS, Reason, Version, Will,
-};
+use sluicemq::codec::{Ack, Connect, Packet, PacketId, Publish, QoS, Reason, Version, Will};
 
 use crate::brittle::Wire;
 use crate::random::Random;
@@ -95,12 +93,9 @@ impl Publisher {
         let topic = format!("will/{}", self.name);
         let will = round.map(|_| Will {
             qos: QoS::ExactlyOnce,
-            retain: false,
-            delay: 0,
-            expiry: None,
             topic: &topic,
             payload: payload.as_bytes(),
-            properties: Properties::EMPTY,
+            ..Will::default()
         });
         let (mut wire, present) = connect(at, self.version, &self.name, will)?;
         assert!(present || !self.connected_before, "{}: the Session is gone", self.name);

@@ -177,6 +177,16 @@ impl Sluice {
         self.folder.path().join(name)
     }
 
+    /// Waits until it has logged `part`: a thread of its own writes the log, a little later.
+    #[track_caller]
+    pub fn logged(&self, part: &str) {
+        let end = Instant::now() + DEADLINE;
+        while !self.log().contains(part) {
+            assert!(Instant::now() < end, "no {part:?} in:\n{}", self.log());
+            thread::yield_now();
+        }
+    }
+
     /// Everything that it has logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.file("log")).expect("a log")

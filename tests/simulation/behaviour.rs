@@ -11,9 +11,10 @@ use sluicemq::codec::{
     SubscribeOptions, Unsubscribe, Version, Will,
 };
 
-use super::{FILTERS, TOPICS, WILL, World};
+use super::{ALWAYS, FILTERS, TOPICS, WILL, World};
 use crate::check::{Turns, Window};
 use crate::client::{Conn, Outgoing, Pings, Reply, Watch};
+use crate::extras::{KEPT, LATE, ONCE, QUEUE, READ, SPANS};
 use crate::plan::{EXPIRY_MAX, LISTENER, READER, RECEIVE_MAXIMUM, URGENT};
 
 impl World {
@@ -50,10 +51,9 @@ impl World {
             qos: random.pick(&[QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce]),
             retain: random.percent(20),
             delay: if version == Version::V5 { random.pick(&[0, 3, 100]) } else { 0 },
-            expiry: None,
             topic: WILL,
             payload: b"W",
-            properties: Properties::EMPTY,
+            ..Will::default()
         });
         let name = self.clients[client].name.clone();
         let connect = Connect {
@@ -126,6 +126,10 @@ impl World {
                 subscribes: BTreeMap::new(),
                 unsubscribes: BTreeMap::new(),
                 goodbye: false,
+                said_goodbye: false,
+                parted: false,
+                reads: false,
+                aliases: BTreeMap::new(),
                 pings: Pings::default(),
             },
         };
@@ -169,8 +173,12 @@ impl World {
             QoS::ExactlyOnce,
             QoS::ExactlyOnce,
         ]);
-        let topic = random.below(TOPICS.len());
-        let retain = !self.plan.exact && random.percent(15);
+        let extra = self.plan.extras.topics();
+        let topic = random.below(ALWAYS + extra.len());
+        let topic = topic.checked_sub(ALWAYS).map_or(topic, |at| extra[at]);
+        let qos = if topic == ONCE { qos.max(QoS::AtLeastOnce) } else { qos };
+        let retain = !self.plan.exact && random.percent(15) && topic < ALWAYS;
+        let delay = (topic == LATE).then(|| random.pick(&SPANS).0);
         let size = match random.below(100) {
             0..=79 => random.below(40),
             80..=95 => 100 + random.below(900),
@@ -193,41 +201,50 @@ impl World {
             retain,
             released: false,
             size,
+            delay,
         };
+        let again = topic == ONCE && random.percent(50) && !client.repeated.is_empty();
+        let out = match again {
+            true => Outgoing {
+                packet_id,
+                ..client.repeated[random.below(client.repeated.len())].clone()
+            },
+            false => out,
+        };
+        if topic == ONCE && !again {
+            client.repeated.push(out.clone());
+        }
         if qos > QoS::AtMostOnce {
             client.out.push(out.clone());
         }
-        let expires = self.disk.is_none();
+        let expires = self.disk.is_none() && topic != LATE && topic < KEPT[0];
         let expiry =
             if expires && random.percent(10) { Some(1 + random.below(5) as u32) } else { None };
         self.send_publish(id, &out, false, expiry);
     }
 
     fn send_publish(&mut self, id: usize, out: &Outgoing, dup: bool, expiry: Option<u32>) {
-        self.letters.sent(out.number, TOPICS[out.topic], out.retain);
+        self.sent_for_letters(out);
         let conn = self.conns.get_mut(&id).unwrap();
-        let mut payload = format!("{}:{}:{}:", conn.client, out.message, out.number);
-        payload.extend(std::iter::repeat_n('x', out.size));
-        let properties = urgency(out.number, conn.version);
-        conn.send(&Packet::Publish(Publish {
-            dup,
-            qos: out.qos,
-            retain: out.retain,
-            topic: TOPICS[out.topic],
-            packet_id: NonZeroU16::new(out.packet_id),
-            expiry: expiry.filter(|_| conn.version == Version::V5),
-            payload: payload.as_bytes(),
-            properties: Properties::trusted(&properties),
-            ..Publish::default()
-        }));
+        send_to(conn, out, dup, expiry);
+    }
+
+    /// What is retained, or sent again as it was, may be dropped for one receiver again and again.
+    pub(super) fn sent_for_letters(&mut self, out: &Outgoing) {
+        let again = out.retain || out.topic == ONCE;
+        self.letters.sent(out.number, TOPICS[out.topic], again);
     }
 
     pub(super) fn subscribe(&mut self, id: usize) {
         let random = &mut self.random;
         let v5 = self.conns[&id].version == Version::V5;
+        let extra = self.plan.extras.filters();
         let mut filters = Vec::new();
         for _ in 0..=random.below(2) {
-            let filter = random.pick(FILTERS);
+            let filter = match random.below(FILTERS.len() + 2 * extra.len()) {
+                at if at < FILTERS.len() => FILTERS[at],
+                at => extra[at % extra.len()],
+            };
             let options = SubscribeOptions {
                 qos: random.pick(&[
                     QoS::AtMostOnce,
@@ -237,7 +254,8 @@ impl World {
                 ]),
                 no_local: v5 && !filter.starts_with('$') && random.percent(10),
                 retain_as_published: v5 && random.percent(20),
-                retain_handling: if v5 {
+                // With another one a reader of the log would go on.
+                retain_handling: if v5 && filter != READ {
                     random.pick(&[
                         RetainHandling::Always,
                         RetainHandling::IfNew,
@@ -250,7 +268,9 @@ impl World {
             filters.push((filter, options));
         }
         let subscription_id = if v5 { NonZeroU32::new(random.below(4) as u32) } else { None };
-        let packet_id = self.clients[self.conns[&id].client].free_id();
+        let client = &mut self.clients[self.conns[&id].client];
+        client.reads += u32::from(filters.iter().any(|(filter, _)| *filter == READ));
+        let packet_id = client.free_id();
         self.conns.get_mut(&id).unwrap().send(&Packet::Subscribe(Subscribe {
             rest: &[],
             packet_id: NonZeroU16::new(packet_id).unwrap(),
@@ -260,8 +280,24 @@ impl World {
         }));
     }
 
-    /// Its own, and those of one group.
+    /// Its own, those of one group, the queue and the log.
     fn subscribe_to_everything(&mut self, id: usize) {
+        let options = SubscribeOptions { qos: QoS::ExactlyOnce, ..SubscribeOptions::default() };
+        let filters = ["t/#", "$share/one/g/a/+"].into_iter().chain(self.plan.extras.filters());
+        let client = &mut self.clients[self.conns[&id].client];
+        client.reads += u32::from(self.plan.extras.history);
+        let packet_id = client.free_id();
+        self.conns.get_mut(&id).unwrap().send(&Packet::Subscribe(Subscribe {
+            rest: &[],
+            packet_id: NonZeroU16::new(packet_id).unwrap(),
+            subscription_id: None,
+            user_properties: Properties::EMPTY,
+            filters: filters.map(|filter| (filter, options)).collect(),
+        }));
+    }
+
+    /// At the end: a consumer of the queue, if there is one, so that nothing waits for it.
+    pub(super) fn consume(&mut self, id: usize) {
         let options = SubscribeOptions { qos: QoS::ExactlyOnce, ..SubscribeOptions::default() };
         let packet_id = self.clients[self.conns[&id].client].free_id();
         self.conns.get_mut(&id).unwrap().send(&Packet::Subscribe(Subscribe {
@@ -269,12 +305,15 @@ impl World {
             packet_id: NonZeroU16::new(packet_id).unwrap(),
             subscription_id: None,
             user_properties: Properties::EMPTY,
-            filters: vec![("t/#", options), ("$share/one/g/a/+", options)],
+            filters: vec![(QUEUE, options)],
         }));
     }
 
     pub(super) fn unsubscribe(&mut self, id: usize) {
-        let filter = self.random.pick(FILTERS);
+        let extra = self.plan.extras.filters();
+        let filter = self.random.below(FILTERS.len() + extra.len());
+        let filter =
+            filter.checked_sub(FILTERS.len()).map_or_else(|| FILTERS[filter], |at| extra[at]);
         let packet_id = self.clients[self.conns[&id].client].free_id();
         self.conns.get_mut(&id).unwrap().send(&Packet::Unsubscribe(Unsubscribe {
             rest: &[],
@@ -367,8 +406,27 @@ impl World {
     }
 }
 
+/// Sends a message of its client on a connection.
+pub(super) fn send_to(conn: &mut Conn, out: &Outgoing, dup: bool, expiry: Option<u32>) {
+    let mut payload = format!("{}:{}:{}:", conn.client, out.message, out.number);
+    payload.extend(std::iter::repeat_n('x', out.size));
+    let properties = urgency(out.number, conn.version);
+    let delayed = out.delay.map(|span| format!("$delayed/{span}/{}", TOPICS[out.topic]));
+    conn.send(&Packet::Publish(Publish {
+        dup,
+        qos: out.qos,
+        retain: out.retain,
+        topic: delayed.as_deref().unwrap_or(TOPICS[out.topic]),
+        packet_id: NonZeroU16::new(out.packet_id),
+        expiry: expiry.filter(|_| conn.version == Version::V5),
+        payload: payload.as_bytes(),
+        properties: Properties::trusted(&properties),
+        ..Publish::default()
+    }));
+}
+
 /// What is said with a message: some overtake others of their topic.
-pub(super) fn urgency(number: u64, version: Version) -> Vec<u8> {
+fn urgency(number: u64, version: Version) -> Vec<u8> {
     let mut properties = Vec::new();
     if number.is_multiple_of(3) && version == Version::V5 {
         let (name, value) = URGENT.split_once('=').unwrap();

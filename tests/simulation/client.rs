@@ -28,6 +28,12 @@ pub struct Client {
     pub once: Once,
     /// Numbers of the messages above `QoS` 0 that this Session brought.
     pub seen: BTreeSet<u64>,
+    /// How often messages came that come once for each key, or to a reader of the log, at `QoS` 2.
+    pub times: BTreeMap<u64, u32>,
+    /// Its SUBSCRIBEs to the log.
+    pub reads: u32,
+    /// What it sends now and then again, and its key finds; it is not of its Session.
+    pub repeated: Vec<Outgoing>,
     /// Messages above `QoS` 0 that came, whatever number they had.
     pub got: BTreeSet<u64>,
     /// The last message there was when its Subscriptions to everything were acknowledged.
@@ -46,6 +52,8 @@ pub struct Outgoing {
     pub retain: bool,
     pub released: bool,
     pub size: usize,
+    /// The span that it is delayed for, if it is.
+    pub delay: Option<&'static str>,
 }
 
 /// What a client still has to say.
@@ -104,6 +112,14 @@ pub struct Watch {
     pub subscribes: BTreeMap<u16, Vec<(String, u8)>>,
     pub unsubscribes: BTreeMap<u16, Vec<String>>,
     pub goodbye: bool,
+    /// DISCONNECT has come.
+    pub said_goodbye: bool,
+    /// Its end is known.
+    pub parted: bool,
+    /// It has asked for the log before CONNACK.
+    pub reads: bool,
+    /// Topics by alias, as they left.
+    pub aliases: BTreeMap<u16, String>,
     pub pings: Pings,
 }
 
@@ -147,6 +163,7 @@ impl Client {
         self.order = Order::default();
         self.once = Once::default();
         self.seen.clear();
+        self.times.clear();
         self.got.clear();
         self.since = None;
         self.refused = 0;

@@ -21,6 +21,9 @@ impl World {
     /// Both laws, and what the oracle foretells.
     pub(super) fn audit(&mut self) {
         let view = self.broker.view();
+        if self.disk.as_ref().is_some_and(|disk| disk.is_idle()) {
+            self.work.jobs.written();
+        }
         let owed = self.conns.values().map(|conn| conn.link.owed() as u64).sum();
         let (own, of_group) = self.in_flight();
         let in_flight = own.values().chain(of_group.values()).sum();
@@ -124,6 +127,11 @@ impl World {
         for (entries, class) in self.reached.classes.iter_mut().zip(metrics.topics().losses()) {
             *entries = class.reasons().map(|(_, count)| count).sum();
         }
+        self.reached.retried = metrics.sum(Counter::Retried);
+        self.reached.given_away = metrics.sum(Counter::GivenAway);
+        self.reached.completed_late = metrics.sum(Counter::CompletedLate);
+        self.reached.duplicates = metrics.sum(Counter::Duplicates);
+        (self.reached.delayed, self.reached.read) = (self.work.late, self.work.read);
         if let Some(store) = &self.store {
             self.reached.full_store = store.refusals();
             [self.reached.slow_for_a_while, self.reached.full_for_a_while] = store.waits();

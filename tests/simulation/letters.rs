@@ -12,7 +12,7 @@ use super::check::Verdict;
 /// What was published and dropped, and the letters that came.
 #[derive(Debug, Default)]
 pub struct Letters {
-    /// By its number: where a message was published, and whether it was to be retained.
+    /// By its number: where a message was published, and whether it may be dropped more than once.
     sent: BTreeMap<u64, (&'static str, bool)>,
     /// Each ledger as it was seen last, by what it is of.
     ledgers: BTreeMap<Of, [u64; Loss::ALL.len()]>,
@@ -48,8 +48,8 @@ pub struct Told {
 
 impl Letters {
     /// A message was published.
-    pub fn sent(&mut self, number: u64, topic: &'static str, retain: bool) {
-        self.sent.insert(number, (topic, retain));
+    pub fn sent(&mut self, number: u64, topic: &'static str, again: bool) {
+        self.sent.insert(number, (topic, again));
     }
 
     /// The account of a receiver as it stands.
@@ -74,8 +74,12 @@ impl Letters {
         wanted: impl Fn(&str) -> bool,
     ) -> Verdict {
         let properties = publish.properties.user_properties();
+        let names: Vec<_> = properties.iter().rev().map(|(name, _)| *name).collect();
+        let failed = names.starts_with(&["last-reason", "last-consumer", "attempts"]);
         // Behind what the message itself has.
-        let [.., reason, receiver, age, publisher] = properties[..] else {
+        let [.., reason, receiver, age, publisher] =
+            properties[..properties.len() - 3 * usize::from(failed)]
+        else {
             return Err(format!("{properties:?} describe no letter"));
         };
         let names = [reason.0, receiver.0, age.0, publisher.0];
@@ -90,19 +94,18 @@ impl Letters {
         let Some(original) = original.filter(|original| !original.starts_with("$dead")) else {
             return Err(format!("a letter for {reason} came as {topic}"));
         };
-        if !loss.is_drop() || !wanted(receiver) {
+        if failed != (loss == Loss::Attempts) || !(failed || loss.is_drop() && wanted(receiver)) {
             return Err(format!("{receiver} wants no letter for {reason}"));
         }
         *self.came.entry((of_all_groups(receiver), loss)).or_default() += 1;
         let Some((client, number)) = number else { return Ok(()) };
-        let Some((published, retain)) = self.sent.get(&number) else {
+        let Some((published, again)) = self.sent.get(&number) else {
             return Err(format!("a letter of {number}, which nobody published"));
         };
         if *published != original || publisher != format!("c{client}") {
             return Err(format!("{number} was published to {published} by c{client}: {topic}"));
         }
-        // What is retained may be dropped for one receiver again and again.
-        if !retain && !self.once.insert((receiver.to_owned(), number)) {
+        if !again && !self.once.insert((receiver.to_owned(), number)) {
             return Err(format!("a second letter of {number} for {receiver}"));
         }
         Ok(())
@@ -149,7 +152,7 @@ impl Letters {
 }
 
 fn of_all_groups(receiver: &str) -> String {
-    if receiver.starts_with("$share") { "$share".to_owned() } else { receiver.to_owned() }
+    if receiver.starts_with('$') { "$share".to_owned() } else { receiver.to_owned() }
 }
 
 #[cfg(test)]

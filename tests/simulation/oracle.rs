@@ -67,7 +67,7 @@ impl Oracle {
         if !self.rights.publishes(&format!("c{publisher}"), publish.topic) {
             return;
         }
-        if publish.topic.starts_with("g/") {
+        if publish.topic.starts_with("g/") || publish.topic.starts_with("q/") {
             self.shared.insert(number);
         }
         for (client, known) in self.clients.iter_mut().enumerate() {

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use sluicemq::config::{
-    Class, ClassQueue, Config, Egress, Excess, Ingress, Listener, Priority, QueuePolicy, Shaping,
-    Size, Span, TopicClassConfig,
+    Binding, Class, ClassQueue, Config, Egress, Excess, Ingress, Keep, Listener, Priority,
+    QueuePolicy, Shaping, Size, Span, TopicClassConfig,
 };
 
 use super::access::Rights;
+use super::extras::Extras;
 use super::random::Random;
 
 /// What goes on in one round.
@@ -22,6 +23,7 @@ pub struct Plan {
     /// Some queues want dead letters, and there is a client beside the others that reads them.
     pub letters: bool,
     pub rights: Rights,
+    pub extras: Extras,
     pub config: Config,
 }
 
@@ -99,7 +101,20 @@ impl Plan {
             config.class.insert(0, class);
         }
         let rights = Rights { denies: random.percent(40) };
-        Plan { seed, store, clients, steps: 250, exact, letters, rights, config }
+        // A seed of its own: nothing else depends on it.
+        let mut own = Random::new(seed ^ 0x10C);
+        if own.percent(40) {
+            config.keep.push(Keep {
+                name: "log".to_owned(),
+                bindings: vec![Binding::All("t/#".to_owned())],
+                messages: own.pick(&[1, 5, 50]),
+                span: own.pick(&[None, Some(Span::secs(5))]),
+                ..Keep::default()
+            });
+        }
+        let extras = Extras::draw(&mut Random::new(seed ^ 0x3B5), exact, &mut config);
+        extras.correct(&mut config);
+        Plan { seed, store, clients, steps: 250, exact, letters, rights, extras, config }
     }
 
     /// Whether the queue of this receiver, a client or a group, wants dead letters.
@@ -144,6 +159,7 @@ impl Plan {
         config.overload.lag_max = Span::millis(random.pick(&[100, 100, 150]));
         // What is shed the oracle cannot foretell.
         config.overload.level_max = random.pick(if self.exact { &[0, 2, 2] } else { &[0, 2, 3] });
+        self.extras.correct(config);
     }
 
     /// The same without rates: no client waits for a bucket.
@@ -155,6 +171,14 @@ impl Plan {
         }
         config.limits.client = Ingress::default();
         config.broker.egress = Egress::default();
+        config
+    }
+
+    /// The same, and nothing is kept for long.
+    pub fn without_rates_and_logs(&self) -> Config {
+        let mut config = self.without_rates();
+        config.keep.iter_mut().for_each(|keep| keep.span = Some(Span::secs(1)));
+        config.named_queue.iter_mut().for_each(|queue| queue.ttl = Some(Span::secs(1)));
         config
     }
 }

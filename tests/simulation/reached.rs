@@ -38,6 +38,15 @@ pub struct Reached {
     pub letters: u64,
     pub letters_lost: u64,
     pub letters_given_up: u64,
+    /// Messages of the named queue that were tried again, given to others, and completed late.
+    pub retried: u64,
+    pub given_away: u64,
+    pub completed_late: u64,
+    /// Repeats that were found by their keys.
+    pub duplicates: u64,
+    /// Delayed messages, and those of the log, that left for clients.
+    pub delayed: u64,
+    pub read: u64,
 }
 
 impl Reached {
@@ -93,6 +102,12 @@ impl Reached {
             &mut self.letters,
             &mut self.letters_lost,
             &mut self.letters_given_up,
+            &mut self.retried,
+            &mut self.given_away,
+            &mut self.completed_late,
+            &mut self.duplicates,
+            &mut self.delayed,
+            &mut self.read,
         ]);
         all.extend(&mut self.classes);
         all

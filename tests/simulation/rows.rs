@@ -28,6 +28,13 @@ struct Inner {
 }
 
 impl Disk {
+    /// Writes all that there is to write, and what comes of that: `then` is done after each time.
+    pub fn write_all(&self, mut then: impl FnMut()) {
+        while self.write(usize::MAX) {
+            then();
+        }
+    }
+
     /// Writes up to `batches`, in order; wakes what waited for them.
     pub fn write(&self, batches: usize) -> bool {
         let mut woken = Vec::new();
@@ -50,6 +57,11 @@ impl Disk {
         }
         woken.into_iter().for_each(Waker::wake);
         wrote
+    }
+
+    /// All that was handed in is written.
+    pub fn is_idle(&self) -> bool {
+        self.0.lock().unwrap().pending.is_empty()
     }
 
     /// The machine stops: what was not written is gone.

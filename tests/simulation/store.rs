@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Mutex;
 use std::task::Waker;
 
-use sluicemq::broker::ports::{Batch, Progress, Receipt, Refused, Store};
-use sluicemq::message::{Message, SessionId};
+use sluicemq::broker::ports::{Batch, Fetch, Progress, Receipt, Refused, Store};
+use sluicemq::message::{DelayKey, DelayedMessage, Message, Meter, SessionId};
 use sluicemq::session::Op;
 
 use super::random::Random;
@@ -65,6 +65,7 @@ struct Inner {
     written: Table,
     sessions: Vec<SessionId>,
     refusals: u64,
+    delayed: BTreeMap<DelayKey, DelayedMessage>,
 }
 
 /// The number in the payload of a message of the simulation: `client:message:number:`.
@@ -90,6 +91,7 @@ impl SimStore {
             written: Table::default(),
             sessions: Vec::new(),
             refusals: 0,
+            delayed: BTreeMap::new(),
         };
         SimStore { inner: Mutex::new(inner) }
     }
@@ -223,6 +225,16 @@ impl Store for SimStore {
         Err(why)
     }
 
+    fn fetch_delayed(
+        &self,
+        want: Vec<DelayKey>,
+        _meter: &'static Meter,
+        _waker: &Waker,
+    ) -> Fetch<DelayKey, DelayedMessage> {
+        let delayed = &self.inner.lock().unwrap().delayed;
+        Fetch::ready(want.into_iter().map(|place| (place, delayed.get(&place).cloned())).collect())
+    }
+
     fn submit(&self, batch: Batch) -> Receipt {
         let inner = &mut *self.inner.lock().unwrap();
         assert!(!batch.is_empty(), "an empty batch was submitted");
@@ -230,6 +242,14 @@ impl Store for SimStore {
         for publication in &batch.publishes {
             let number = |message: &Message| number_of(message.payload());
             changes.extend(number(&publication.message).map(Change::Message));
+        }
+        for (place, delayed) in batch.rare.into_iter().flat_map(|rare| rare.delayed) {
+            let message = delayed.as_ref().and_then(|delayed| number_of(delayed.message.payload()));
+            changes.extend(message.map(Change::Message));
+            match delayed {
+                Some(delayed) => inner.delayed.insert(place, delayed),
+                None => inner.delayed.remove(&place),
+            };
         }
         for (session, op) in batch.ops {
             if let Op::Session { .. } = op {

@@ -9,8 +9,10 @@ use sluicemq::codec::{
 };
 use sluicemq::message::SessionId;
 
-use super::World;
+use super::wire::topic_of;
+use super::{TOPICS, World};
 use crate::client::{Conn, Watch};
+use crate::extras::ONCE;
 use crate::store::{Fact, Key, number_of};
 
 impl World {
@@ -49,6 +51,9 @@ impl World {
         }
         conn.wire.extend_from_slice(&out);
         conn.over = conn.link.is_closed();
+        if conn.over {
+            self.note_parted(conn);
+        }
         let pings = conn.watch.pings;
         let owed = if conn.over { 0 } else { pings.consumed };
         if pings.answered > pings.sent || pings.answered < owed {
@@ -72,6 +77,11 @@ impl World {
         if len > watch.packet_max {
             self.fail(&format!("{place}: {len} bytes, the client takes {}", watch.packet_max));
         }
+        if let Packet::Publish(publish) = packet {
+            let topic = topic_of(&mut watch.aliases, publish);
+            self.note_sent(conn, &topic, publish, &place);
+        }
+        let watch = &mut conn.watch;
         match packet {
             Packet::Publish(publish) if publish.packet_id.is_some() => {
                 let packet_id = publish.packet_id.unwrap().get();
@@ -110,6 +120,7 @@ impl World {
         conn.watch.greeted = reason == Reason::Success;
         if conn.watch.greeted && !over {
             conn.watch.session = self.session_of(conn.client);
+            self.note_reading(conn);
             // If the answer to a PUBLISH was lost, only the broker knows whether it was refused.
             self.oracle.resume(conn.client, &conn.link.unreleased());
             let fact = Fact::Expiry(conn.watch.expiry);
@@ -169,6 +180,7 @@ impl World {
                 self.fail(&format!("{place}: {filter}, denied is {denied}"));
             }
             self.reached.denied += u64::from(denied);
+            self.note_granted(conn, &filter, !reason.is_error());
             if !reason.is_error() && conn.watch.asks_nothing_more() {
                 let fact = Fact::Granted(qos);
                 self.must_be_written(&conn.watch, Key::Subscription(filter), Some(&fact), place);
@@ -179,6 +191,7 @@ impl World {
     fn watch_unsuback(&mut self, conn: &mut Conn, unsuback: &SubAck<'_>, place: &str) {
         let asked = conn.watch.unsubscribes.remove(&unsuback.packet_id.get());
         let Some(asked) = asked else { self.fail(&format!("{place}: not asked for")) };
+        asked.iter().for_each(|filter| self.note_granted(conn, filter, false));
         for filter in asked.into_iter().filter(|_| conn.watch.asks_nothing_more()) {
             self.must_be_written(&conn.watch, Key::Subscription(filter), None, place);
         }
@@ -215,7 +228,9 @@ impl World {
         let Some(store) = &self.store else { return number };
         let submitted = store.submitted(|table| table.messages.contains(&number));
         let written = store.written(|table| table.messages.contains(&number));
-        if submitted && !written {
+        // What is refused is not the first one of that number.
+        let of_first = reason.is_error() && self.work.keys.knows(number);
+        if submitted && !written && !of_first {
             self.fail(&format!("{place}: answered, and message {number} is not durable"));
         }
         if !reason.is_error() && self.too_late.contains(&number) {
@@ -227,6 +242,8 @@ impl World {
     /// What the link has consumed: the packets that it must answer.
     pub(super) fn consumed(&mut self, conn: &mut Conn, bytes: &[u8]) {
         let mut at = 0;
+        // Its link has closed by itself: it may have done so before it came to an answer.
+        let torn = conn.link.is_closed();
         while let Ok(Decoded::Packet { packet, len }) =
             codec::decode(&bytes[at..], Some(conn.version), Sender::Client, &DecodeLimits::NONE)
         {
@@ -241,26 +258,32 @@ impl World {
                     if !self.plan.rights.publishes(&self.clients[client].name, publish.topic) {
                         self.denied.insert(number);
                         self.reached.denied += 1;
-                    } else if failed && number > 0 && !again {
+                    } else if failed && number > 0 && !again && publish.topic != TOPICS[ONCE] {
                         self.too_late.insert(number);
                     }
                     if let Some(packet_id) = publish.packet_id {
                         conn.watch.turns.asked(packet_id.get(), publish.qos, number);
                     }
+                    self.note_asked(publish);
                     self.oracle.publish(client, publish, number);
                 }
-                Packet::PubAck(ack) | Packet::PubComp(ack) => {
-                    conn.watch.window.answered(ack.packet_id.get());
+                Packet::PubComp(ack) => conn.watch.window.answered(ack.packet_id.get()),
+                Packet::PubAck(ack) | Packet::PubRec(ack) => {
+                    let fails = ack.reason.is_error();
+                    if fails || matches!(packet, Packet::PubAck(_)) {
+                        conn.watch.window.answered(ack.packet_id.get());
+                    }
+                    let success = (!torn).then_some(!fails);
+                    self.note_answered(conn, ack.packet_id.get(), success);
                 }
-                Packet::PubRec(ack) if ack.reason.is_error() => {
-                    conn.watch.window.answered(ack.packet_id.get());
-                }
+                Packet::Disconnect(_) => conn.watch.said_goodbye = true,
                 Packet::PingReq => conn.watch.pings.consumed += 1,
                 Packet::PubRel(ack) => self.oracle.free(client, ack.packet_id.get()),
                 Packet::Subscribe(subscribe) => {
                     let filters = subscribe.filters.iter();
                     let filters = filters.map(|(f, o)| ((*f).to_owned(), o.qos as u8)).collect();
                     conn.watch.subscribes.insert(subscribe.packet_id.get(), filters);
+                    self.note_subscribe(conn, subscribe);
                     self.oracle.subscribe(client, subscribe);
                 }
                 Packet::Unsubscribe(unsubscribe) => {

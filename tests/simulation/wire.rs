@@ -1,17 +1,20 @@
 //! Both ends of a wire: a turn of the broker's link, and a client that reads what it wrote.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 use std::task::Waker;
 
 use sluicemq::broker::NOBODY_READS;
 use sluicemq::codec::{
-    self, Ack, DecodeLimits, Decoded, Packet, Properties, Publish, QoS, Reason, Sender, Version,
+    self, Ack, DecodeLimits, Decoded, Packet, Publish, QoS, Reason, Sender, Version,
 };
 use sluicemq::time::Time;
 
-use super::behaviour::urgency;
+use super::behaviour::send_to;
+use super::work::count;
 use super::{TOPICS, World};
 use crate::client::{Conn, Reply};
+use crate::extras::{LATE, ONCE};
 
 impl World {
     /// One connection that has something to do has its turn.
@@ -45,6 +48,7 @@ impl World {
             } else if conn.read && conn.left {
                 self.note(&format!("{id} hangs up"));
                 conn.link.hang_up(self.now, &mut self.turn);
+                self.note_parted(&mut conn);
                 self.turn.out.clear();
                 return;
             } else {
@@ -88,8 +92,10 @@ impl World {
         conn.arrived.extend(conn.transit.drain(..n));
         if conn.transit.is_empty() && conn.left && room > n {
             if !conn.link.outlives(&conn.arrived, false) {
+                self.look(id, conn, 0);
                 self.note(&format!("{id} hangs up while it waits"));
                 conn.link.hang_up(self.now, &mut self.turn);
+                self.note_parted(conn);
                 self.turn.out.clear();
                 return true;
             }
@@ -151,7 +157,7 @@ impl World {
             }
             Packet::PubAck(ack) | Packet::PubComp(ack) => {
                 let packet_id = ack.packet_id.get();
-                self.accept(conn.client, packet_id, ack.reason);
+                self.accept(conn, packet_id, ack.reason);
                 self.clients[conn.client].out.retain(|out| out.packet_id != packet_id);
             }
             Packet::SubAck(_) if self.disk.is_some() => {
@@ -159,7 +165,7 @@ impl World {
             }
             Packet::PubRec(ack) => {
                 let packet_id = ack.packet_id.get();
-                self.accept(conn.client, packet_id, ack.reason);
+                self.accept(conn, packet_id, ack.reason);
                 let out = &mut self.clients[conn.client].out;
                 if ack.reason.is_error() {
                     out.retain(|out| out.packet_id != packet_id);
@@ -173,7 +179,8 @@ impl World {
     }
 
     /// What is acknowledged is promised; a 3.1.1 client is told Success for what it had no right to.
-    fn accept(&mut self, client: usize, packet_id: u16, reason: Reason) {
+    fn accept(&mut self, conn: &Conn, packet_id: u16, reason: Reason) {
+        let client = conn.client;
         let out = self.clients[client].out.iter().find(|out| out.packet_id == packet_id);
         let out = out.filter(|out| {
             self.plan.rights.publishes(&self.clients[client].name, TOPICS[out.topic])
@@ -181,6 +188,9 @@ impl World {
         if let (Some(out), Reason::Success) = (out, reason) {
             let (message, topic) = (out.message, out.topic);
             self.accepted.insert(message, topic);
+            // A 3.1.1 client is told so too if it is refused, which it is not where the broker dies.
+            let sure = conn.version == Version::V5 || self.disk.is_some();
+            self.note_accepted(message, topic, sure);
             self.note(&format!("c{client} has {message} acknowledged"));
         }
     }
@@ -202,34 +212,24 @@ impl World {
                 conn.send(&Packet::PubRel(Ack::new(id, Reason::Success)));
                 continue;
             }
-            // To the broker each sending may be a new message: it gets a number of its own.
-            self.numbers += 1;
-            self.clients[name].out[at].number = self.numbers;
+            // To the broker each sending may be a new message: it gets a number of its own, if that is no key.
+            if out.topic != ONCE {
+                self.numbers += 1;
+                self.clients[name].out[at].number = self.numbers;
+            }
             let out = self.clients[name].out[at].clone();
-            self.letters.sent(out.number, TOPICS[out.topic], out.retain);
-            let mut payload = format!("{name}:{}:{}:", out.message, out.number);
-            payload.extend(std::iter::repeat_n('x', out.size));
-            let properties = urgency(out.number, conn.version);
-            conn.send(&Packet::Publish(Publish {
-                dup: true,
-                qos: out.qos,
-                retain: out.retain,
-                topic: TOPICS[out.topic],
-                packet_id: NonZeroU16::new(out.packet_id),
-                payload: payload.as_bytes(),
-                properties: Properties::trusted(&properties),
-                ..Publish::default()
-            }));
+            self.sent_for_letters(&out);
+            send_to(conn, &out, true, None);
         }
     }
 
     /// A message for the client.
     fn receive(&mut self, conn: &mut Conn, publish: &Publish<'_>) {
-        let topic = topic_of(conn, publish);
+        let topic = topic_of(&mut conn.aliases, publish);
         if !self.plan.rights.receives(&self.clients[conn.client].name, &topic) {
             self.fail(&format!("c{} may not receive {topic}", conn.client));
         }
-        let is_new = self.answer(conn, publish);
+        let is_new = self.answer(conn, &topic, publish);
         if conn.client == self.plan.clients {
             // It is connected all the time: nothing comes to it again.
             assert!(is_new == Some(true) && !publish.retain);
@@ -249,29 +249,46 @@ impl World {
         if publish.retain {
             return;
         }
-        let shared = topic.starts_with("g/");
-        let verdict = match (publish.qos, shared) {
+        let shared = topic.starts_with("g/") || topic.starts_with("q/");
+        let (by_key, by_reading) = (topic == TOPICS[ONCE], topic.starts_with("k/"));
+        let verdict = match publish.qos {
             _ if !taken => Ok(()),
-            (QoS::ExactlyOnce, true) => self.shared_once.came(message),
-            (QoS::ExactlyOnce, false) => client.once.came(message),
+            QoS::ExactlyOnce if shared => self.shared_once.came(message),
+            QoS::ExactlyOnce if by_key => {
+                self.work.keys.allows(number, count(&mut client.times, number))
+            }
+            QoS::ExactlyOnce if by_reading => {
+                let times = count(&mut client.times, number);
+                let fine = times <= client.reads;
+                if fine { Ok(()) } else { Err(format!("{number} was read {times} times")) }
+            }
+            QoS::ExactlyOnce => client.once.came(message),
             _ => Ok(()),
         };
-        let order =
-            if shared { Ok(()) } else { client.order.came(publisher, &topic, publish.qos, number) };
+        let rank = if topic == TOPICS[LATE] { self.work.delays.rank(number) } else { number };
+        let order = if shared || by_key || by_reading {
+            Ok(())
+        } else {
+            client.order.came(publisher, &topic, publish.qos, rank)
+        };
         let who = conn.client;
         self.demand(verdict, &format!("c{who} {topic}"));
         self.demand(order, &format!("c{who}"));
     }
 
     /// The client answers a PUBLISH: none if it has this message, else whether it takes it.
-    fn answer(&mut self, conn: &mut Conn, publish: &Publish<'_>) -> Option<bool> {
+    fn answer(&mut self, conn: &mut Conn, topic: &str, publish: &Publish<'_>) -> Option<bool> {
         let reads_letters = conn.client == self.plan.clients;
         let client = &mut self.clients[conn.client];
+        let percent = match (topic.starts_with("q/"), &self.disk) {
+            (true, _) => 20,
+            (false, None) => 2,
+            (false, Some(_)) => 0,
+        };
         let refuses = !self.quiet
             && !reads_letters
-            && self.disk.is_none()
             && conn.version == Version::V5
-            && self.random.percent(2);
+            && self.random.percent(percent);
         let reason = if refuses { Reason::ImplementationSpecificError } else { Reason::Success };
         match (publish.qos, publish.packet_id) {
             (QoS::ExactlyOnce, Some(packet_id)) => {
@@ -298,13 +315,13 @@ impl World {
 }
 
 /// The topic of a PUBLISH, from its alias if it has none; an alias that it sets is remembered.
-fn topic_of(conn: &mut Conn, publish: &Publish<'_>) -> String {
+pub(super) fn topic_of(aliases: &mut BTreeMap<u16, String>, publish: &Publish<'_>) -> String {
     match publish.topic_alias {
         Some(alias) if publish.topic.is_empty() => {
-            conn.aliases.get(&alias.get()).expect("an alias that was set").clone()
+            aliases.get(&alias.get()).expect("an alias that was set").clone()
         }
         Some(alias) => {
-            conn.aliases.insert(alias.get(), publish.topic.to_owned());
+            aliases.insert(alias.get(), publish.topic.to_owned());
             publish.topic.to_owned()
         }
         None => publish.topic.to_owned(),
@@ -322,7 +339,7 @@ pub(super) fn is_ready(conn: &Conn, now: Time) -> bool {
 }
 
 /// Publisher, message and number in a payload of the simulation.
-fn parts(payload: &[u8]) -> Option<(usize, u64, u64)> {
+pub(super) fn parts(payload: &[u8]) -> Option<(usize, u64, u64)> {
     let mut parts = payload.split(|byte| *byte == b':');
     let mut number = || std::str::from_utf8(parts.next()?).ok()?.parse::<u64>().ok();
     Some((number()? as usize, number()?, number()?))

@@ -5,6 +5,7 @@ mod ending;
 mod laws;
 mod watch;
 mod wire;
+mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -32,8 +33,14 @@ use super::reached::Reached;
 use super::rows::Disk;
 use super::store::SimStore;
 use wire::is_ready;
+use work::Work;
 
-pub const TOPICS: &[&str] = &["t/a", "t/b", "t/a/x", "t/b/y", "g/a/x", "g/b/y"];
+pub const TOPICS: &[&str] = &[
+    "t/a", "t/b", "t/a/x", "t/b/y", "g/a/x", "g/b/y", "q/a", "q/b", "t/late", "t/once", "k/a",
+    "k/b",
+];
+/// Those of them that there are in all rounds.
+const ALWAYS: usize = 6;
 /// Only Shared Subscriptions reach `g/…`, and each of its topics only one group.
 const FILTERS: &[&str] = &[
     "t/a",
@@ -67,6 +74,7 @@ pub struct World {
     numbers: u64,
     oracle: Oracle,
     letters: Letters,
+    work: Work,
     /// Messages of groups handed out at `QoS` 2.
     shared_once: Once,
     /// Messages above `QoS` 0 that were acknowledged, and their topics.
@@ -98,6 +106,7 @@ impl World {
         };
         let now = Time::from_secs(1_000_000);
         let broker = Broker::new(&plan.config, ports(port, plan.rights), hash_seed, now);
+        broker.restore(now, &mut Scratch::default()).expect("an empty store");
         let client = |name| Client { name, ..Client::default() };
         let names = (0..plan.clients).map(|n| format!("c{n}"));
         let names = names.chain(plan.letters.then(|| READER.to_owned()));
@@ -114,6 +123,7 @@ impl World {
             next_conn: 0,
             oracle: Oracle::new(clients.len(), plan.rights),
             letters: Letters::default(),
+            work: Work::new(&plan.extras),
             clients,
             messages: 0,
             numbers: 0,
@@ -259,6 +269,9 @@ impl World {
     fn crash(&mut self) {
         let Some(disk) = &self.disk else { return };
         disk.crash();
+        self.work.jobs.crashed(self.now);
+        self.work.keys.crashed();
+        self.work.history.crashed();
         self.conns.clear();
         self.clients.iter_mut().for_each(|client| client.conn = None);
         let port = Arc::new(disk.open());
@@ -270,6 +283,7 @@ impl World {
         self.note(&format!("the broker dies, and the next takes over {restored:?}"));
         self.reached.crashes += 1;
         self.reached.taken_over_messages += restored.messages() as u64;
+        self.nothing_is_late();
     }
 
     fn usable(&self, client: usize) -> Option<usize> {
@@ -294,6 +308,7 @@ impl World {
                 break;
             }
         }
+        self.nothing_is_late();
         self.note(&format!("+ {span:?}"));
     }
 

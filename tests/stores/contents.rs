@@ -421,15 +421,7 @@ fn received(dup: bool) -> Publish<'static> {
 }
 
 fn will<'a>(topic: &'a str, payload: &'a [u8]) -> Will<'a> {
-    Will {
-        qos: QoS::AtLeastOnce,
-        retain: false,
-        delay: 0,
-        expiry: None,
-        topic,
-        payload,
-        properties: Properties::EMPTY,
-    }
+    Will { qos: QoS::AtLeastOnce, topic, payload, ..Will::default() }
 }
 
 /// One User Property.

@@ -17,6 +17,8 @@ struct Inner {
     submitted: u64,
     durable: u64,
     over: bool,
+    /// The first batch with a message in it.
+    message: Option<u64>,
     waiting: Vec<(u64, Waker)>,
 }
 
@@ -41,6 +43,12 @@ impl Disk {
         }
     }
 
+    /// Whether a message is durable.
+    pub fn has_written_a_message(&self) -> bool {
+        let inner = self.inner.lock().unwrap();
+        inner.message.is_some_and(|batch| batch <= inner.durable)
+    }
+
     pub fn stop(&self) {
         self.inner.lock().unwrap().over = true;
         self.work.notify_one();
@@ -56,9 +64,12 @@ impl Store for Disk {
         Ok(())
     }
 
-    fn submit(&self, _batch: Batch) -> Receipt {
+    fn submit(&self, batch: Batch) -> Receipt {
         let mut inner = self.inner.lock().unwrap();
         inner.submitted += 1;
+        if !batch.publishes.is_empty() {
+            inner.message = inner.message.or(Some(inner.submitted));
+        }
         self.work.notify_one();
         Receipt(inner.submitted)
     }

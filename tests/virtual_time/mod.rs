@@ -14,8 +14,8 @@ use sluicemq::broker::turn::Scratch;
 use sluicemq::broker::{Broker, Link, PeerInfo, Ports};
 use sluicemq::codec::property::put_user_property;
 use sluicemq::codec::{
-    self, Ack, Connect, DecodeLimits, Decoded, Packet, PacketId, Properties, Publish, QoS, Reason,
-    Sender, Subscribe, SubscribeOptions, Unsubscribe, Version,
+    self, Ack, Connect, DecodeLimits, Decoded, Disconnect, Packet, PacketId, Properties, Publish,
+    QoS, Reason, Sender, Subscribe, SubscribeOptions, Unsubscribe, Version,
 };
 use sluicemq::config::Config;
 use sluicemq::store::MemoryStore;
@@ -28,6 +28,8 @@ pub struct Town {
     pub now: Time,
     /// Where the next client comes from.
     pub address: String,
+    /// Clients that come from now on acknowledge what they get.
+    pub acknowledge: bool,
     turn: Scratch,
     clients: Vec<Client>,
 }
@@ -65,6 +67,8 @@ pub struct Got {
     pub qos: QoS,
     pub dup: bool,
     pub len: usize,
+    /// Message Expiry Interval, seconds.
+    pub expiry: Option<u32>,
     pub user_properties: Vec<(String, String)>,
 }
 
@@ -107,7 +111,8 @@ impl Town {
         let ports = Ports { store, authenticator: Arc::new(Believing), access: rights.clone() };
         let broker = Broker::new(&config, ports, 1, BEGIN);
         let address = "127.0.0.1:1".to_owned();
-        Town { broker, rights, now: BEGIN, address, turn: Scratch::default(), clients: Vec::new() }
+        let (turn, clients) = (Scratch::default(), Vec::new());
+        Town { broker, rights, now: BEGIN, address, acknowledge: true, turn, clients }
     }
 
     /// Puts another configuration in force, as SIGHUP does.
@@ -138,7 +143,7 @@ impl Town {
             got: Vec::new(),
             answers: Vec::new(),
             others: Vec::new(),
-            acknowledges: true,
+            acknowledges: self.acknowledge,
             unacknowledged: VecDeque::new(),
             told: None,
         });
@@ -267,6 +272,11 @@ impl Town {
         self.settle();
     }
 
+    /// A client says DISCONNECT.
+    pub fn say_goodbye(&mut self, number: usize) {
+        self.send(number, &Packet::Disconnect(Disconnect::default()));
+    }
+
     /// The connection breaks.
     pub fn cut(&mut self, number: usize) {
         self.clients[number].link.hang_up(self.now, &mut self.turn);
@@ -378,6 +388,7 @@ impl Client {
                     qos: publish.qos,
                     dup: publish.dup,
                     len,
+                    expiry: publish.expiry,
                     user_properties: user
                         .into_iter()
                         .map(|(k, v)| (k.to_owned(), v.to_owned()))
@@ -406,9 +417,14 @@ impl Client {
 
     /// Acknowledges the oldest so many.
     pub fn acknowledge(&mut self, count: usize) {
+        self.answer(count, Reason::Success);
+    }
+
+    /// Answers the oldest so many.
+    pub fn answer(&mut self, count: usize, reason: Reason) {
         for _ in 0..count {
             let Some((packet_id, qos)) = self.unacknowledged.pop_front() else { return };
-            let ack = Ack::new(packet_id, Reason::Success);
+            let ack = Ack::new(packet_id, reason);
             let twice = qos == QoS::ExactlyOnce;
             self.encode(&if twice { Packet::PubRec(ack) } else { Packet::PubAck(ack) });
         }

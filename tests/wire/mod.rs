@@ -301,15 +301,7 @@ pub fn connect(version: Version, client_id: &str) -> Connect<'_> {
 
 /// The same with a Will of `QoS` 0.
 pub fn connect_with_will<'a>(version: Version, client_id: &'a str, topic: &'a str) -> Connect<'a> {
-    let will = codec::Will {
-        qos: QoS::AtMostOnce,
-        retain: false,
-        delay: 0,
-        expiry: None,
-        topic,
-        payload: b"gone",
-        properties: Properties::EMPTY,
-    };
+    let will = codec::Will { topic, payload: b"gone", ..codec::Will::default() };
     Connect { will: Some(will), ..connect(version, client_id) }
 }
 

@@ -7,6 +7,7 @@ use thin_vec::ThinVec;
 use tracing::debug;
 
 use super::Origin;
+use super::awaited::Awaited;
 use super::coalesce::Coalesce;
 use super::egress::{Egress, Hold};
 use super::limits::Limits;
@@ -75,6 +76,8 @@ pub(super) struct FlowState {
     /// When it was last given something, where that matters.
     pub coalesce: Coalesce,
     pub hold: Hold,
+    /// Answers that it owes to named queues within a time.
+    pub awaited: Option<Box<Awaited>>,
 }
 
 /// A PUBLISH of the client, as its Session hands it over.
@@ -114,8 +117,7 @@ impl Attachment {
                 turn.tally.add(Counter::Completed, 1);
             }
             Action::Publish { draft, packet_id, with, over_rate } => {
-                let incoming = ClientPublish { draft, packet_id, with, over_rate };
-                self.on_publish(incoming, turn);
+                self.on_publish(ClientPublish { draft, packet_id, with, over_rate }, turn);
             }
             action => self.carry_out_other(action, turn),
         }
@@ -177,13 +179,15 @@ impl Attachment {
         let ClientPublish { draft, packet_id, with, over_rate } = incoming;
         let received = with.is_some();
         let with = with.map(|op| (self.id(), op));
-        let submission = Submission::new(&draft, Publisher::Client(self.identity()));
         let v5 = self.version == Version::V5;
-        let submission = submission.with(with).over_rate(over_rate);
-        let submission = submission.told(v5 && packet_id.is_some());
+        let (publisher, told) = (Publisher::Client(self.identity()), v5 && packet_id.is_some());
         turn.traced.packet_id = packet_id;
-        let published = turn.broker.publish(submission, turn);
-        if turn.refused.is_some() {
+        // Made where it is handed over: it is large.
+        let published = turn
+            .broker
+            .publish(Submission { draft: &draft, publisher, with, over_rate, told }, turn);
+        let why = turn.refused.map(|grounds| grounds.kind());
+        if why.is_some() {
             self.say_refused(draft.topic.as_str(), turn);
         }
         // An older client cannot be told that the store has failed, and must not be told that
@@ -191,6 +195,7 @@ impl Attachment {
         let untold = published.no_room() && !v5;
         let reason = if untold { Reason::UnspecifiedError } else { published.reason() };
         let Some(packet_id) = packet_id else {
+            turn.waits_for.clear();
             if let Some(why) = published.why_unrouted() {
                 turn.broker.note_unrouted(Some(draft.topic), why);
             }
@@ -205,9 +210,25 @@ impl Attachment {
             // The store has failed: this can be neither kept nor, on 3.1.1, refused.
             self.closing = Some(Reason::UnspecifiedError);
         }
-        let due = if published.is_stored() { Due::ThisTurn } else { Due::Now };
-        let what = Owed::Published { packet_id, qos: draft.qos, reason, over_rate };
+        let due = match published.is_stored() {
+            true => self.due_when_stored(packet_id, published.is_repeat(), turn),
+            false => Due::Now,
+        };
+        let (qos, repeat) = (draft.qos, published.is_repeat());
+        let what = Owed::Published { packet_id, qos, reason, why, repeat };
         turn.answers.push(Answer { due, what });
+    }
+
+    /// What the answer to a PUBLISH waits for that was handed to the store.
+    #[inline]
+    fn due_when_stored(&self, packet_id: PacketId, repeat: bool, turn: &mut Turn<'_>) -> Due {
+        if turn.traced.is_on() && !repeat {
+            turn.broker.trace_handed_in((self.id(), packet_id), &mut turn.scratch.traced);
+        }
+        if turn.waits_for.is_empty() {
+            return Due::ThisTurn;
+        }
+        Due::Others(std::mem::take(&mut turn.waits_for))
     }
 
     #[inline(never)]
@@ -222,6 +243,9 @@ impl Attachment {
             }
             Action::Remember(op) => turn.batch.ops.push((self.id(), op)),
             Action::Ended { copy, end } => turn.broker.end_copy(&self.mailbox, &copy, end, turn),
+            Action::CompletedLate { message, queue } => {
+                turn.broker.complete_late(queue, message, turn);
+            }
             Action::Count(count) => turn.count(count),
             Action::Refused { grounds, topic, count } => {
                 self.on_refused(grounds, topic, count, turn)
@@ -233,6 +257,7 @@ impl Attachment {
                     self.client_end = ClientEnd::Refused(kind);
                 }
             }
+            Action::LaneFree { group, lane } => turn.broker.free_lane(group, lane, turn),
             Action::Goodbye => self.client_end = ClientEnd::Goodbye,
             Action::Return(_) | Action::WillDue(_) => {
                 unreachable!("only the end of a connection gives back and publishes a Will")
@@ -306,20 +331,6 @@ impl Attachment {
         let booked = had.as_ref().and_then(|had| had.booked());
         let kept = had.map_or_else(|| self.mailbox.take_intake(), |had| had.into_own());
         Limits::new(ingress, shared, kept, booked, now)
-    }
-
-    /// The levels of its own buckets are kept in the mailbox, for the next connection.
-    pub fn keep_flow(&mut self, now: Time) {
-        let Some(flow) = &mut self.flow else { return };
-        if let Some(shaper) = flow.shaper.take() {
-            self.mailbox.keep_shaper(shaper);
-        }
-        if let Some(egress) = &flow.egress {
-            self.mailbox.keep_waited(egress.waited(now));
-        }
-        if let Some(intake) = flow.limits.take().and_then(|limits| limits.into_own()) {
-            self.mailbox.keep_intake(intake);
-        }
     }
 
     /// How much of what it sends is looked at, if that is limited.

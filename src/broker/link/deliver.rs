@@ -1,5 +1,7 @@
 //! Feeding a client: what window and room allow, from where it waits.
 
+mod replays;
+
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -8,7 +10,7 @@ use tracing::error;
 use super::OUT_MAX;
 use super::attachment::Attachment;
 use super::egress::Egress;
-use super::live::Live;
+use super::live::{Live, note_ack_timeout};
 use crate::broker::Broker;
 use crate::broker::mailbox::{Ask, Mailbox, Notices, Pace, Puller};
 use crate::broker::metrics::Counter;
@@ -17,7 +19,7 @@ use crate::broker::turn::{COPIES_MAX, Scratch, Turn};
 use crate::codec::{QoS, Reason};
 use crate::fault;
 use crate::message::{Delivery, Loss, Message};
-use crate::session::{Context, CopyEnd, EndedCopy, Room};
+use crate::session::{Context, CopyEnd, EndedCopy, Input, Room};
 use crate::shape::{Allowance, Load};
 use crate::time::Time;
 
@@ -106,6 +108,7 @@ impl Live {
             && attachment.queue.as_ref().is_none_or(|queue| queue.fetch.is_none())
             && !session.resending()
             && !session.has_cursor()
+            && session.replays().is_empty()
     }
 
     /// Takes for the client what window and room allow: what awaits its resend, retained
@@ -147,6 +150,7 @@ impl Live {
             self.resend(turn);
         }
         let from_retained = self.take_retained(bytes, pass, turn);
+        let from_logs = self.take_replays(pass, turn);
         if !plain && self.attachment.egress().is_some_and(Egress::is_spent) {
             return None;
         }
@@ -155,8 +159,9 @@ impl Live {
         let held = pacing.allowance.is_none();
         if let Some(flow) = self.attachment.flow.as_mut().filter(|_| !held)
             && let Some(waited) = flow.hold.end(turn.now)
+            && let Some(timings) = turn.broker.timings()
         {
-            turn.broker.metrics().timings().shaped.note(waited);
+            timings.shaped.note(waited);
         }
         let max = if pass.copies < COPIES_MAX { TAKE_MAX.min(messages) } else { 0 };
         let bytes = pass.room_left(turn).min(bytes);
@@ -171,8 +176,8 @@ impl Live {
             bytes,
             held,
             left: left_after(room, drained),
-            progress: fetched || from_retained.is_some(),
-            more: taken.more() || from_retained.is_some_and(|more| more),
+            progress: fetched || from_retained.is_some() || from_logs.is_some(),
+            more: taken.more() || from_retained == Some(true) || from_logs == Some(true),
             notices: taken.notices(),
             cold: taken.cold().then(|| mailbox.clone()),
         };
@@ -187,7 +192,7 @@ impl Live {
 
     /// Gathers the client's share of what waits in its groups.
     fn gather_shared(&mut self, round: &mut Round, pass: &mut Pass<'_>, turn: &mut Turn<'_>) {
-        let (cx, now) = (pass.cx, turn.now);
+        let (cx, now, broker) = (pass.cx, turn.now, turn.broker);
         let Live { session, attachment } = self;
         let identity = session.identity();
         let Scratch { drained, wakers, settings, .. } = &mut *turn.scratch;
@@ -209,7 +214,14 @@ impl Live {
             let puller = Puller { member, may: &may };
             let taken = membership.mailbox().take_shared(puller, &ask, drained, wakers);
             round.left = left_after(room, &drained[before..]);
+            if taken.ack_timeout().is_some() || attachment.flow.is_some() {
+                let queue = membership.mailbox().owner().group();
+                note_ack_timeout((session, &mut attachment.flow), queue, taken.ack_timeout(), now);
+            }
             pass.groups_have_more |= taken.more();
+            if taken.has_set_aside() {
+                broker.say_set_aside(membership.mailbox(), now);
+            }
             let cold = &mut round.cold;
             *cold = cold.take().or_else(|| taken.cold().then(|| membership.mailbox().clone()));
         }
@@ -222,16 +234,19 @@ impl Live {
     /// Hands what was gathered to the Session, which sends it.
     #[inline]
     fn hand_over(&mut self, cx: &Context<'_>, turn: &mut Turn<'_>) {
-        let plain = self.attachment.flow.is_none();
+        let plain = self.attachment.flow.is_none() && !turn.traced.is_on();
         let mut drained = std::mem::take(&mut turn.drained);
-        turn.scratch.sampler.pass(&drained, turn.now, &turn.broker.metrics().timings().deliver);
+        if let Some(timings) = turn.broker.timings() {
+            turn.scratch.sampler.pass(&drained, turn.now, &timings.deliver);
+        }
         let mut rest = OnTheWay(drained.drain(..));
         for delivery in rest.0.by_ref() {
-            if !plain && self.too_old(&delivery, turn.now) {
-                let (copy, end) = (EndedCopy::new(&delivery), CopyEnd::Lost(Loss::TooOld));
-                turn.broker.end_copy(&self.attachment.mailbox, &copy, end, turn);
-            } else {
-                self.run_delivery(delivery, cx, turn);
+            if plain || self.may_go(&delivery, turn) {
+                let sent = (!plain).then(|| (delivery.group, self.session.newest_flight()));
+                self.run(Input::Deliver(delivery), cx, turn);
+                if let Some(sent) = sent {
+                    self.expect_answer(sent, turn.now);
+                }
             }
             fault::reach("deliver");
         }
@@ -283,7 +298,8 @@ impl Live {
     /// Nothing may leave now: notes what the client waits for. `more`: copies wait for it.
     fn wait_for_pacing(&mut self, more: bool, turn: &mut Turn<'_>) {
         let now = turn.now;
-        let waits = more || self.session.resending() || self.session.has_cursor();
+        let is_behind = self.session.replays().iter().any(|replay| replay.is_behind);
+        let waits = more || self.session.resending() || self.session.has_cursor() || is_behind;
         let by_itself = self.attachment.is_held_by_itself(now);
         if let Some(shaper) = self.attachment.shaper_mut() {
             shaper.set_waits(waits && by_itself, now);
@@ -353,11 +369,18 @@ impl Live {
         }
     }
 
-    /// A `QoS` 0 message that has waited for longer than its receiver's class allows.
-    fn too_old(&self, delivery: &Delivery, now: Time) -> bool {
+    /// What is asked of a delivery to few clients: one that was lost here is not sent. A `QoS` 0 message may have
+    /// waited for longer than its receiver's class allows.
+    fn may_go(&self, delivery: &Delivery, turn: &mut Turn<'_>) -> bool {
         let message = &delivery.message;
-        message.qos == QoS::AtMostOnce
-            && self.attachment.shaper().is_some_and(|shaper| shaper.too_old(message.received, now))
+        let shaper = self.attachment.shaper().filter(|_| message.qos == QoS::AtMostOnce);
+        if shaper.is_some_and(|shaper| shaper.too_old(message.received, turn.now)) {
+            let (copy, end) = (EndedCopy::new(delivery), CopyEnd::Lost(Loss::TooOld));
+            turn.broker.end_copy(&self.attachment.mailbox, &copy, end, turn);
+            return false;
+        }
+        self.trace_in_hand(delivery, turn);
+        true
     }
 
     /// Pulls retained messages for the first open cursor. `None`: nothing came of it; else whether
@@ -404,7 +427,8 @@ impl Live {
         }
         for delivery in rest.0.by_ref() {
             if may_come_of(&delivery.message, turn) {
-                self.run_delivery(delivery, &cx, turn);
+                self.trace_in_hand(&delivery, turn);
+                self.run(Input::Deliver(delivery), &cx, turn);
             } else {
                 let (copy, end) = (EndedCopy::new(&delivery), CopyEnd::Lost(Loss::NotAuthorized));
                 turn.broker.end_copy(&self.attachment.mailbox, &copy, end, turn);

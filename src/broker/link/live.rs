@@ -8,14 +8,17 @@ mod end;
 mod reauthenticate;
 mod review;
 mod subscribing;
+mod timeouts;
 
 use std::task::Waker;
 use std::time::Duration;
 
 use thin_vec::ThinVec;
+pub(super) use timeouts::note_ack_timeout;
 
 use super::Origin;
 use super::attachment::{Attachment, ClientEnd, FlowState, Queue};
+use super::awaited::Awaited;
 use super::filters::FiltersLeft;
 use super::pause::Pause;
 use crate::broker::mailbox::{Ask, Notices};
@@ -85,12 +88,12 @@ impl Live {
     /// Its parts in the groups of its Subscriptions.
     fn join_groups(&mut self, turn: &Turn<'_>) {
         let (router, id) = (&turn.broker.0.router, self.attachment.id());
-        let shared = self.session.subscriptions().filter(|(filter, _)| filter.share().is_some());
+        let shared = self.session.subscriptions().filter(|(filter, _)| filter.is_shared());
         let memberships: ThinVec<_> = shared
             .filter_map(|(filter, subscription)| router.membership(id, filter, subscription))
             .collect();
         for membership in &memberships {
-            membership.mailbox().join();
+            membership.mailbox().join(id, self.client_id());
         }
         self.attachment.memberships = memberships;
     }
@@ -165,7 +168,8 @@ impl Live {
         let egress = self.attachment.egress().and_then(|egress| egress.until);
         let coalesce = self.attachment.flow.as_ref().and_then(|flow| flow.coalesce.until());
         let expires = self.attachment.expires();
-        let all = [self.session.deadline(), pause, shaper, egress, coalesce, expires];
+        let awaited = self.attachment.awaited().and_then(Awaited::deadline);
+        let all = [self.session.deadline(), pause, shaper, egress, coalesce, expires, awaited];
         all.into_iter().flatten().min()
     }
 
@@ -206,13 +210,13 @@ impl Live {
         {
             limits.use_up();
         }
+        let cx = Context { over_rate, ..turn.context() };
         if let Packet::Subscribe(_) | Packet::Unsubscribe(_) = packet {
             if let Some(left) = FiltersLeft::of(packet, over_rate) {
                 self.attachment.pause = Some(Box::new(Pause::Filters(left)));
             }
             self.subscribe(packet, over_rate, turn);
         } else {
-            let cx = Context { over_rate, ..turn.context() };
             let before = turn.work.looks();
             self.run(Input::Packet(packet), &cx, turn);
             let looks = turn.work.looks() - before;
@@ -220,7 +224,7 @@ impl Live {
                 self.charge(Load::Publish(0), looks / PUBLISH_LOOKS, turn.now);
             }
         }
-        self.answer_at_once(turn);
+        self.answer_at_once(&cx, turn);
     }
 
     /// What a packet of the client cost beyond an ordinary one counts in its rates, if it has any.
@@ -257,6 +261,9 @@ impl Live {
         if !self.attachment.greeted {
             self.await_greeting(waker, turn);
             return false;
+        }
+        if self.attachment.awaited().is_some() {
+            self.give_overdue_away(turn);
         }
         let coalesce = turn.settings.linger_max();
         if self.coalesces(coalesce, turn.now) {
@@ -353,6 +360,7 @@ impl Live {
         }
         let subscriber = Subscriber::new(self.attachment.id(), &self.attachment.mailbox);
         let subscriber = subscriber.lasting(self.session.lasts()).connected(true);
+        self.leave_logs(changes.iter().filter_map(RouteChange::unsubscribed), turn);
         let memberships = &mut self.attachment.memberships;
         let moment = turn.broker.change_routes(&subscriber, &changes, memberships, turn);
         let (cx, now) = (turn.context(), turn.now);
@@ -362,6 +370,9 @@ impl Live {
         let look = |cursor: &mut Cursor| retained.is_at_end(cursor, &mut steps, now);
         let out = &mut |action: Action<'_>| attachment.carry_out(action, turn);
         session.subscribed(subscriptions(), moment, &cx, look, out);
+        if !self.session.replays().is_empty() {
+            self.begin_replays(turn);
+        }
         turn.keep_changes(changes);
         if of_sys && !turn.batch.is_empty() {
             // SUBACK promises this too.

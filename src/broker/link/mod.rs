@@ -7,6 +7,7 @@
 
 mod ahead;
 mod attachment;
+mod awaited;
 mod claiming;
 mod client_end;
 mod coalesce;
@@ -231,6 +232,7 @@ impl Link {
 }
 
 impl State {
+    #[inline(always)] // In `Link::receive`.
     fn receive(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> usize {
         let (mut used, mut packets) = (0, 0);
         let mut limits = self.limits(turn.broker);
@@ -277,6 +279,7 @@ impl State {
     }
 
     /// Returns whether more can be taken once what was written is gone.
+    #[inline(always)] // In `Link::poll`.
     fn poll(&mut self, waker: &Waker, unwritten: usize, turn: &mut Turn<'_>) -> bool {
         if let Phase::Connect(peer, deadline) = &self.phase
             && *deadline <= turn.now

@@ -127,7 +127,8 @@ pub(super) fn of_first_bytes(bytes: &[u8], error: &DecodeError) -> Grounds {
             RefusalKind::TlsWithoutTls
         }
         _ if methods.iter().any(|method| begins(method)) => RefusalKind::Http,
-        _ if begins(b"PROXY ") || begins(b"\r\n\r\n\0\r\nQUIT\n") => RefusalKind::ProxyProtocol,
+        // What both versions begin with: the first read may have no more of it.
+        _ if begins(b"PROXY") || begins(b"\r\n\r\n\0") => RefusalKind::ProxyProtocol,
         // The type of CONNECT and its flags.
         _ if begins(&[0x10]) => RefusalKind::ConnectMalformed,
         _ => RefusalKind::NotMqtt,
@@ -166,6 +167,8 @@ mod tests {
             (&[0x80, 0x2e, 1, 3, 1], RefusalKind::TlsWithoutTls),
             (b"PROXY TCP4 ", RefusalKind::ProxyProtocol),
             (b"\r\n\r\n\0\r\nQUIT\n!", RefusalKind::ProxyProtocol),
+            (b"\r\n\r\n\0", RefusalKind::ProxyProtocol),
+            (b"\r\n\r\n", RefusalKind::NotMqtt),
             (b"SSH-2.0", RefusalKind::NotMqtt),
             (&[0x16], RefusalKind::NotMqtt),
             (&[0x10, 0], RefusalKind::ConnectMalformed),

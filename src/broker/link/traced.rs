@@ -10,14 +10,13 @@ use crate::broker::trace::{Direction, Seen};
 use crate::broker::turn::{Scratch, Turn};
 use crate::codec::{self, DecodeLimits, Decoded, Packet, Publish, Sender};
 use crate::message::Delivery;
-use crate::session::{Context, Input};
 use crate::time::Time;
 
 impl State {
     /// A call of the link begins. Returns how much was written before it.
     #[inline]
     pub(super) fn begin_trace(&self, turn: &mut Turn<'_>) -> usize {
-        if turn.traced.is_on() {
+        if turn.traced.shows_packets() {
             turn.traced.client = match &self.phase {
                 Phase::Live(live) => Some(live.client_id().text().clone()),
                 Phase::Opening(opening) => {
@@ -32,7 +31,7 @@ impl State {
     /// A call of the link ends: shows what it has written beyond `before`.
     #[inline]
     pub(super) fn end_trace(&self, before: usize, turn: &mut Turn<'_>) {
-        if turn.traced.is_on() && turn.out.len() > before {
+        if turn.traced.shows_packets() && turn.out.len() > before {
             self.trace_written(before, turn.scratch, turn.now);
         }
     }
@@ -43,16 +42,21 @@ impl State {
         if let (Phase::Connect(..), Packet::Connect(connect)) = (&self.phase, packet) {
             turn.traced.client = Some(connect.client_id.into());
         }
-        let now = turn.now;
+        if turn.traced.shows_packets() {
+            self.show_received(packet, len, turn);
+        }
+        if let Some(live) = self.live() {
+            live.attachment.trace_answer(packet, turn);
+        }
+    }
+
+    fn show_received(&self, packet: &Packet<'_>, len: usize, turn: &Turn<'_>) {
         let (Some(set), Some(client)) = (turn.traced.set(), &turn.traced.client) else { return };
         let topic = match (packet, self.live()) {
             (Packet::Publish(publish), Some(live)) => live.session.topic_of(publish),
             _ => None,
         };
-        set.show(&Seen { client, direction: Direction::In, packet, topic, len }, now);
-        if let Some(live) = self.live() {
-            live.attachment.trace_answer(packet, turn);
-        }
+        set.show(&Seen { client, direction: Direction::In, packet, topic, len }, turn.now);
     }
 
     #[cold]
@@ -76,21 +80,13 @@ impl State {
 }
 
 impl Live {
-    /// Hands one delivery to the Session, which sends it.
+    /// A delivery is about to be handed to the Session, which sends it.
     #[inline]
-    pub(super) fn run_delivery(
-        &mut self,
-        delivery: Delivery,
-        cx: &Context<'_>,
-        turn: &mut Turn<'_>,
-    ) {
-        if !turn.traced.is_on() {
-            return self.run(Input::Deliver(delivery), cx, turn);
+    pub(super) fn trace_in_hand(&self, delivery: &Delivery, turn: &mut Turn<'_>) {
+        if turn.traced.is_on() {
+            let traced = &mut turn.scratch.traced;
+            turn.broker.trace_in_hand(&self.attachment.mailbox, delivery, traced);
         }
-        let traced = &mut turn.scratch.traced;
-        turn.broker.trace_in_hand(&self.attachment.mailbox, &delivery, traced);
-        self.run(Input::Deliver(delivery), cx, turn);
-        turn.traced.in_hand = None;
     }
 }
 

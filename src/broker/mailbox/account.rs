@@ -32,7 +32,10 @@ impl Inner {
         Account {
             routed: self.routed,
             completed: self.completed,
-            queued: self.waiting.queued().map(|count| count as u64),
+            queued: match self.rare.as_ref().and_then(|rare| rare.log.as_ref()) {
+                Some(log) => log.queued(),
+                None => self.waiting.queued().map(|count| count as u64),
+            },
             ledger: self.rare.as_ref().map_or_else(Default::default, |rare| rare.ledger),
         }
     }

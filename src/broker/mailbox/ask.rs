@@ -52,11 +52,13 @@ pub struct Ask<'a> {
 }
 
 /// What a take left behind.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Taken {
     more: bool,
     notices: Notices,
     cold: bool,
+    set_aside: bool,
+    ack_timeout: Option<Duration>,
 }
 
 /// How the messages of one receiver are shaped, as its link last said.
@@ -84,7 +86,17 @@ impl<'a> Ask<'a> {
 
 impl Taken {
     pub(super) fn new(more: bool, notices: Notices, cold: bool) -> Taken {
-        Taken { more, notices, cold }
+        Taken { more, notices, cold, set_aside: false, ack_timeout: None }
+    }
+
+    /// Whether a copy was set aside, because no connected consumer of the queue may have it: there is more.
+    pub(super) fn with_set_aside(self, set_aside: bool) -> Taken {
+        Taken { set_aside, more: self.more || set_aside, ..self }
+    }
+
+    /// A copy was set aside, because no connected consumer of the queue may have it.
+    pub fn has_set_aside(self) -> bool {
+        self.set_aside
     }
 
     /// There is more that could be taken with more room for bytes.
@@ -95,6 +107,15 @@ impl Taken {
     /// What the link is told: see [`Mailbox::notify`](super::Mailbox::notify).
     pub fn notices(self) -> Notices {
         self.notices
+    }
+
+    pub(super) fn with_ack_timeout(self, ack_timeout: Option<Duration>) -> Taken {
+        Taken { ack_timeout, ..self }
+    }
+
+    /// How long the client has for its answers, if a named queue says that.
+    pub fn ack_timeout(self) -> Option<Duration> {
+        self.ack_timeout
     }
 
     /// What comes next is only in the store: fetch it.

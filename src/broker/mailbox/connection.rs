@@ -2,7 +2,7 @@
 
 use std::task::Waker;
 
-use super::waiting::Waiting;
+use super::inner::Inner;
 use super::{DroppedCopies, Mailbox, Notice, Notices};
 use crate::message::{Loss, Message, Mid};
 
@@ -24,7 +24,11 @@ impl Mailbox {
 
     /// The connection is gone; the mailbox stays in the tree. `QoS` 0 does not wait for a parked
     /// Session unless so configured. Returns paused publishers to wake, and what is lost.
-    pub fn detach(&self, settled: &mut [u32; 2], keep_qos0: bool) -> (Vec<Waker>, DroppedCopies) {
+    pub fn detach(
+        &self,
+        settled: &mut [u32; 2],
+        keep_qos0: bool,
+    ) -> (Vec<Waker>, Option<DroppedCopies>) {
         let inner = &mut *self.lock();
         let before = inner.counted();
         inner.settle(settled);
@@ -32,34 +36,51 @@ impl Mailbox {
         inner.waker = None;
         inner.forget_pace();
         inner.waiting.cool();
-        let waiting = if keep_qos0 { Waiting::default() } else { inner.waiting.take_qos0() };
-        let loss = Loss::OfflineQos0;
-        inner.lose(0, loss, waiting.len());
+        let is_any_lost = !keep_qos0 && inner.waiting.queued()[0] > 0;
+        let dropped = is_any_lost.then(|| {
+            let (waiting, loss) = (inner.waiting.take_qos0(), Loss::OfflineQos0);
+            inner.lose(0, loss, waiting.len());
+            DroppedCopies::new(waiting, loss, &self.owner)
+        });
         inner.count_for(&self.owner, before);
-        let dropped = DroppedCopies::new(waiting, loss, &self.owner);
         (inner.take_paused(), dropped)
     }
 
     /// Everything that waits, or was admitted and is still to come, is lost for `loss`: its receiver
     /// is no more. Returns what waited.
-    pub fn close(&self, loss: Loss, settled: &mut [u32; 2]) -> DroppedCopies {
+    pub fn close(&self, loss: Loss, settled: &mut [u32; 2]) -> Option<DroppedCopies> {
         let inner = &mut *self.lock();
         let before = inner.counted();
         inner.settle(settled);
-        let all = inner.lose_waiting(loss);
+        let dropped = self.drop_all(inner, loss);
         inner.attached = false;
         inner.closed = Some(loss);
         inner.count_for(&self.owner, before);
-        DroppedCopies::new(all, loss, &self.owner)
+        dropped
+    }
+
+    /// What waits, if anything does.
+    #[inline]
+    fn drop_all(&self, inner: &mut Inner, loss: Loss) -> Option<DroppedCopies> {
+        let is_any = !inner.waiting.is_empty();
+        is_any.then(|| DroppedCopies::new(inner.lose_waiting(loss), loss, &self.owner))
     }
 
     /// Everything that waits is lost for [`Loss::Purged`]. Returns it, and paused publishers to wake.
-    pub fn purge(&self) -> (DroppedCopies, Vec<Waker>) {
+    ///
+    /// # Errors
+    ///
+    /// More than `max` copies wait: how many.
+    pub fn purge(&self, max: usize) -> Result<(Option<DroppedCopies>, Vec<Waker>), usize> {
         let inner = &mut *self.lock();
+        let count = inner.waiting.len();
+        if count > max {
+            return Err(count);
+        }
         let before = inner.counted();
-        let all = inner.lose_waiting(Loss::Purged);
+        let dropped = self.drop_all(inner, Loss::Purged);
         inner.count_for(&self.owner, before);
-        (DroppedCopies::new(all, Loss::Purged, &self.owner), inner.take_paused())
+        Ok((dropped, inner.take_paused()))
     }
 
     /// Tells the attached link something: its next take returns it. Returns the link's waker, to be

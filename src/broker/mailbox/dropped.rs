@@ -14,7 +14,7 @@ pub struct Refusal {
     dead_letter: bool,
 }
 
-/// Copies that are lost all at once: they are in the receiver's account, and still to be reported.
+/// Copies, at least one, that are lost all at once: they are in the receiver's account, and still to be reported.
 #[derive(Debug)]
 #[must_use]
 pub struct DroppedCopies {
@@ -71,12 +71,7 @@ impl DroppedCopies {
     }
 
     /// How many.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.waiting.len()
-    }
-
-    /// There is none.
-    pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
     }
 }

@@ -5,6 +5,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::ask::Pace;
+use super::keep_log::KeepLog;
 use super::members::Members;
 use super::notice::Notices;
 use super::owner::Owner;
@@ -57,6 +58,8 @@ pub(super) struct Rare {
     pub intake: Option<Box<Intake>>,
     /// The members of a group.
     pub members: Option<Box<Members>>,
+    /// What a log of kept messages has.
+    pub log: Option<Box<KeepLog>>,
 }
 
 const _: () = assert!(size_of::<Inner>() <= 184, "an idle mailbox should stay small");
@@ -104,12 +107,22 @@ impl Inner {
             return None;
         }
         // A group has none.
-        self.waker.take().or_else(|| self.rare.as_mut()?.members.as_mut()?.next(qos))
+        self.waker.take().or_else(|| self.rare.as_mut()?.members.as_mut()?.next_in_turn(qos))
     }
 
     /// The members of a group. A Session's mailbox has none, and none asks it.
     pub fn members(&mut self) -> &mut Members {
         self.rare.get_or_insert_default().members.get_or_insert_default()
+    }
+
+    /// The same to look at; `None`: it has none, or is a Session's mailbox.
+    pub fn group_members(&self) -> Option<&Members> {
+        self.rare.as_ref()?.members.as_deref()
+    }
+
+    /// What a log has.
+    pub fn log(&mut self) -> Option<&mut KeepLog> {
+        self.rare.as_mut()?.log.as_deref_mut()
     }
 
     /// The rules of its receiver's class, if it is in one.

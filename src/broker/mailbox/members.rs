@@ -3,9 +3,13 @@
 use std::collections::VecDeque;
 use std::task::Waker;
 
+use super::lanes::{ConnectedMember, Lanes, MemberRoom};
+use super::turns::Turns;
 use crate::codec::QoS;
-use crate::message::{Message, SessionId};
+use crate::config::Sharing;
+use crate::message::{ClientId, Message, MessageMark, SessionId};
 use crate::session::Asked;
+use crate::topic::TextHash;
 
 /// A member's wishes when it pulls from its group.
 #[derive(Clone, Copy, Debug)]
@@ -49,11 +53,20 @@ impl Member {
 /// The members of a group that are connected.
 #[derive(Debug, Default)]
 pub(super) struct Members {
-    connected: u32,
+    /// In the order in which they came.
+    connected: Vec<ConnectedMember>,
+    /// How they share.
+    sharing: Sharing,
+    /// What is known of lanes, where they share by lanes.
+    lanes: Option<Box<Lanes>>,
+    /// Which of them has the turn, where they take turns.
+    turns: Option<Box<Turns>>,
     /// In the order of their waiting.
     waiting: VecDeque<WaitingMember>,
     /// The first copy, by its arrival, and the members that may not have it.
     barred: Option<(u64, Vec<SessionId>)>,
+    /// Copies that a member has completed after its time, while they were with another one.
+    pub late: VecDeque<MessageMark>,
 }
 
 /// A member that has seen that there is nothing for it.
@@ -63,6 +76,13 @@ struct WaitingMember {
     waker: Waker,
     /// Its window is full: only `QoS` 0 is of use to it.
     qos0_only: bool,
+}
+
+impl WaitingMember {
+    /// A copy of `qos` is of use to it.
+    fn fits(&self, qos: QoS) -> bool {
+        qos == QoS::AtMostOnce || !self.qos0_only
+    }
 }
 
 impl Members {
@@ -94,7 +114,7 @@ impl Members {
         if !members.contains(&session) {
             members.push(session);
         }
-        members.len() >= self.connected as usize
+        members.len() >= self.connected.len()
     }
 
     /// The first waiting member that may have the first copy, as far as is known, and has a slot of its
@@ -110,34 +130,162 @@ impl Members {
         self.waiting.remove(index).map(|waiting| waiting.waker)
     }
 
+    /// The first waiting member but `last` that has a slot of its window: it waits no longer.
+    pub fn next_but(&mut self, last: Option<SessionId>) -> Option<Waker> {
+        let fits = |waiting: &WaitingMember| !waiting.qos0_only && Some(waiting.session) != last;
+        let index = self.waiting.iter().position(fits)?;
+        self.waiting.remove(index).map(|waiting| waiting.waker)
+    }
+
     /// Copies were taken: another one may be the first. Returns whether members were barred.
     pub fn unbar(&mut self) -> bool {
         self.barred.take().is_some()
     }
 
     /// Connected members.
-    pub fn connected(&self) -> u32 {
-        self.connected
+    pub fn connected(&self) -> usize {
+        self.connected.len()
+    }
+
+    /// Whether another member than `session` is connected.
+    pub fn has_other(&self, session: SessionId) -> bool {
+        self.connected.iter().any(|member| member.session != session)
     }
 
     /// A member has connected.
-    pub fn connect(&mut self) {
-        self.connected += 1;
+    pub fn connect(&mut self, session: SessionId, client_id: &ClientId) {
+        self.connected.push(ConnectedMember {
+            session,
+            client_id: client_id.clone(),
+            room: MemberRoom::default(),
+        });
+        if let Some(lanes) = &mut self.lanes {
+            lanes.came(&self.connected);
+        }
     }
 
     /// A member has left or lost its connection. Returns whether another one is connected.
     pub fn disconnect(&mut self, session: SessionId) -> bool {
-        self.connected = self.connected.saturating_sub(1);
         self.forget(session);
+        if let Some(at) = self.place(session) {
+            self.connected.remove(at);
+            if let Some(turns) = &mut self.turns {
+                turns.left(at);
+            }
+            if let Some(lanes) = &mut self.lanes {
+                lanes.left(at, &self.connected);
+            }
+        }
         if let Some((_, members)) = &mut self.barred {
             members.retain(|member| *member != session);
         }
-        self.connected > 0
+        !self.connected.is_empty()
     }
 
     /// The first waiting member for which a copy of `qos` is of use: it waits no longer.
     pub fn next(&mut self, qos: QoS) -> Option<Waker> {
-        let fits = |waiting: &WaitingMember| qos == QoS::AtMostOnce || !waiting.qos0_only;
+        self.wake(|waiting| waiting.fits(qos))
+    }
+
+    /// The same; where they take turns, the one that has the turn, if one has it.
+    pub fn next_in_turn(&mut self, qos: QoS) -> Option<Waker> {
+        match self.turn_holder() {
+            Some(holder) => self.next_of(holder, QoS::AtMostOnce),
+            None => self.next(qos),
+        }
+    }
+
+    /// The same of this member.
+    pub fn next_of(&mut self, session: SessionId, qos: QoS) -> Option<Waker> {
+        self.wake(|waiting| waiting.session == session && waiting.fits(qos))
+    }
+
+    /// They share so from now on, by this hash.
+    pub fn share(&mut self, sharing: &Sharing, hash: &TextHash) {
+        let era = self.lanes.as_ref().map_or(0, |lanes| lanes.era().wrapping_add(1));
+        self.sharing = sharing.clone();
+        let lanes = || Box::new(Lanes::new(sharing, hash, era, &self.connected));
+        let strategy = sharing.strategy();
+        self.lanes = strategy.has_lanes().then(lanes);
+        self.turns = strategy.has_turns().then(|| Box::new(Turns::new(strategy, hash)));
+    }
+
+    /// How they share.
+    pub fn sharing(&self) -> &Sharing {
+        &self.sharing
+    }
+
+    /// How many lanes each owns, where they share by lanes.
+    pub fn owned_lanes(&self) -> Vec<(ClientId, u16)> {
+        let Some(lanes) = &self.lanes else { return Vec::new() };
+        let owned = lanes.owned(self.connected.len());
+        self.connected.iter().map(|member| member.client_id.clone()).zip(owned).collect()
+    }
+
+    /// The member at a place among those that are connected.
+    pub fn client_at(&self, place: usize) -> Option<ClientId> {
+        self.connected.get(place).map(|member| member.client_id.clone())
+    }
+
+    /// What is known of lanes, where they share by lanes.
+    pub fn lanes(&self) -> Option<&Lanes> {
+        self.lanes.as_deref()
+    }
+
+    /// The same, to change it.
+    pub fn lanes_mut(&mut self) -> Option<&mut Lanes> {
+        self.lanes.as_deref_mut()
+    }
+
+    /// The place of a Session among those that are connected.
+    pub fn place(&self, session: SessionId) -> Option<usize> {
+        self.connected.iter().position(|member| member.session == session)
+    }
+
+    /// All waiting members: they wait no longer.
+    pub fn wake_all(&mut self) -> Vec<Waker> {
+        self.waiting.drain(..).map(|waiting| waiting.waker).collect()
+    }
+
+    /// Those that are connected, and what is known of lanes.
+    pub fn with_lanes(&mut self) -> Option<(&[ConnectedMember], &mut Lanes)> {
+        Some((&self.connected, self.lanes.as_deref_mut()?))
+    }
+
+    /// Which of them has the turn, where they take turns.
+    pub fn turns(&self) -> Option<&Turns> {
+        self.turns.as_deref()
+    }
+
+    /// What a member can take now: it is its turn, if no member has it that can take.
+    pub fn note_room(&mut self, session: SessionId, room: MemberRoom) {
+        let Some(place) = self.place(session) else { return };
+        self.connected[place].room = room;
+        if let Some(turns) = &mut self.turns {
+            turns.claim(place, &self.connected);
+        }
+    }
+
+    /// The member that has the turn.
+    pub fn turn_holder(&self) -> Option<SessionId> {
+        let holder = self.turns.as_ref()?.holder()?;
+        self.connected.get(holder).map(|member| member.session)
+    }
+
+    /// The turn goes on to a member that can take and may have the first copy, as far as is known.
+    /// `has_qos0`: copies of `QoS` 0 wait, which need no slot of a window.
+    pub fn pass_turn(&mut self, has_qos0: bool) {
+        let Some(turns) = &mut self.turns else { return };
+        let barred = self.barred.as_ref().map_or(&[][..], |(_, members)| members);
+        let may = |member: &ConnectedMember| !barred.contains(&member.session);
+        turns.pass(&self.connected, |m| m.room == MemberRoom::All && may(m));
+        if turns.holder().is_none() && has_qos0 {
+            turns.pass(&self.connected, |m| m.room == MemberRoom::Qos0 && may(m));
+        }
+    }
+
+    /// The first waiting member that fits: it waits no longer.
+    fn wake(&mut self, fits: impl Fn(&WaitingMember) -> bool) -> Option<Waker> {
         let index = self.waiting.iter().position(fits)?;
         self.waiting.remove(index).map(|waiting| waiting.waker)
     }

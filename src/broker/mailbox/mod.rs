@@ -7,13 +7,19 @@
 
 mod account;
 mod ask;
+mod by_turns;
 mod connection;
 mod copy;
 mod dropped;
 mod grant;
 mod group;
 mod inner;
+mod keep;
+mod keep_log;
+mod laned;
+mod lanes;
 mod members;
+mod named_queue;
 mod notice;
 mod outlook;
 mod overflow;
@@ -21,9 +27,11 @@ mod owner;
 mod pause;
 mod receiver;
 mod restore;
+mod retry;
 #[cfg(test)]
 #[cfg(not(feature = "shuttle"))] // Its locks work only in its own runs.
 mod tests;
+mod turns;
 mod waiting;
 
 use std::sync::Arc;
@@ -36,18 +44,22 @@ pub use copy::{BANDS, Copy, ORDINARY};
 pub use dropped::{DroppedCopies, Refusal};
 pub use grant::Grant;
 use inner::Inner;
+pub use keep_log::{LogPage, LogState};
+pub use laned::LaneFor;
 pub use members::{Member, Puller};
 pub use notice::{Notice, Notices};
 pub use outlook::Outlook;
 pub use overflow::Effects;
 use overflow::Full;
 pub use owner::{Owner, SharedGroup};
+pub use retry::Late;
 use waiting::Limits;
 pub use waiting::WaitingCopy;
 
 use crate::codec::QoS;
 use crate::fault;
-use crate::message::{Delivery, GroupId, Identity, Loss, ReceiverId, SessionId};
+use crate::message::{Delivery, GroupId, Identity, Lane, Loss, ReceiverId, SessionId};
+use crate::session::EndedCopy;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use crate::time::Time;
@@ -72,7 +84,13 @@ impl Mailbox {
 
     /// The mailbox of a group of the whole filter `name`.
     pub fn for_group(id: GroupId, name: &str) -> Mailbox {
-        Mailbox::new(Owner::of_group(id, name))
+        let owner = Owner::of_group(id, name);
+        let keeps = owner.is_log();
+        let mailbox = Mailbox::new(owner);
+        if keeps {
+            mailbox.keep_all();
+        }
+        mailbox
     }
 
     fn new(owner: Owner) -> Mailbox {
@@ -90,6 +108,7 @@ impl Mailbox {
     /// # Errors
     ///
     /// There is no room: the copy is in the receiver's account, and still to be reported.
+    #[inline(always)] // In `Broker::apply`.
     pub fn reserve(
         &self,
         offer: Offer<'_>,
@@ -97,6 +116,9 @@ impl Mailbox {
         grant: &mut Grant,
         gone: &mut Gone,
     ) -> Result<(), Refusal> {
+        if self.owner.is_log() {
+            return self.reserve_kept(offer, setting, grant, gone);
+        }
         let inner = &mut *self.lock();
         let before = inner.counted();
         let rules = inner.rules();
@@ -125,6 +147,9 @@ impl Mailbox {
         grant: &mut Grant,
         effects: &mut Effects<'_>,
     ) {
+        if self.owner.is_log() {
+            return self.push_kept(copies, setting, grant, effects);
+        }
         let inner = &mut *self.lock();
         let before = inner.counted();
         let rules = inner.rules();
@@ -142,6 +167,7 @@ impl Mailbox {
             fault::reach("mailbox");
             match inner.closed.or(left.then_some(Loss::OfflineQos0)) {
                 Some(loss) => inner.lose_late(copy, loss, full),
+                None if inner.has_lanes() => inner.put_in_lane(copy, full, wakers),
                 None => wakers.extend(inner.put(copy, setting, full)),
             }
         }
@@ -171,6 +197,7 @@ impl Mailbox {
             retain: copy.retain,
             ids: copy.ids,
             group: None,
+            lane: Lane::NONE,
             stored: copy.stored,
         });
         inner.note_taken(drained.copies);
@@ -204,7 +231,11 @@ impl Mailbox {
     /// Copies and bytes waiting. Looking changes nothing.
     pub fn depth(&self) -> (usize, u64) {
         let inner = self.look();
-        (inner.waiting.len(), inner.waiting.bytes())
+        let log = inner.rare.as_ref().and_then(|rare| rare.log.as_ref());
+        match log {
+            Some(log) => (log.len(), log.bytes()),
+            None => (inner.waiting.len(), inner.waiting.bytes()),
+        }
     }
 
     /// The copies that are next, at most `max` and about `bytes_max` bytes. Looking changes nothing.
@@ -227,14 +258,18 @@ impl Mailbox {
         self.look().routed[class] += 1;
     }
 
-    /// Counts a copy that was taken from here as completed or lost.
-    pub fn settle(&self, above_qos0: bool, loss: Option<Loss>) {
+    /// Counts a copy that was taken from here as completed or lost. Returns the waker of another member that
+    /// now has the lane it came from.
+    pub fn settle(&self, copy: &EndedCopy<'_>, loss: Option<Loss>) -> Option<Waker> {
         let inner = &mut *self.look();
-        let class = usize::from(above_qos0);
+        let class = usize::from(copy.above_qos0());
+        let lane = copy.lane();
+        inner.forget_late(copy);
         match loss {
             None => inner.completed[class] += 1,
             Some(loss) => inner.lose(class, loss, 1),
         }
+        if lane == Lane::NONE { None } else { inner.end_flight(lane) }
     }
 
     /// Counts copies that were taken from here as completed, by class, and sets `settled` to 0.

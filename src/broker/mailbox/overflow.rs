@@ -50,6 +50,7 @@ pub(super) fn loss_of_newcomer(qos: QoS, queue: &config::QueueConfig) -> Loss {
 impl Inner {
     /// Promises room for a copy, and for some more while there is plenty, as the policy says. An error:
     /// there is none.
+    #[inline(always)] // In `Mailbox::reserve`.
     pub fn admit(
         &mut self,
         offer: Offer<'_>,
@@ -64,11 +65,11 @@ impl Inner {
         match queue.policy {
             QueuePolicy::DropOldest => {
                 self.purge(setting.now, full);
-                grant.set_pressed(self.would_press(queue, bytes as u64));
+                grant.set_pressed(self.would_press(self.held(), queue, bytes as u64));
                 grant.add(FREELY_MESSAGES, bytes as u64 + GRANT_BYTES, (0, 0));
             }
             QueuePolicy::Conflate => {
-                grant.set_pressed(self.would_press(queue, bytes as u64));
+                grant.set_pressed(self.would_press(self.held(), queue, bytes as u64));
                 if !self.promise_topic(offer, setting.hash, queue, grant) {
                     self.purge(setting.now, full);
                     if !self.promise_topic(offer, setting.hash, queue, grant) {
@@ -77,11 +78,13 @@ impl Inner {
                 }
             }
             QueuePolicy::DropNewest | QueuePolicy::DropQos0First | QueuePolicy::Reject => {
-                if !self.has_room(queue, bytes) {
+                let mut held = self.held();
+                if !Inner::fits(held, queue, bytes) {
                     self.make_room(offer, setting.now, full)?;
+                    held = self.held();
                 }
-                grant.set_pressed(self.would_press(queue, bytes as u64));
-                self.promise(bytes, queue, grant);
+                grant.set_pressed(self.would_press(held, queue, bytes as u64));
+                self.promise(held, bytes, queue, grant);
             }
         }
         Ok(())
@@ -138,7 +141,7 @@ impl Inner {
         full.gone.fall(letter.with_copy(copy.qos, Some(copy.message)));
     }
 
-    /// Puts a copy in, as the policy of its queue says. Returns the waker of a
+    /// Puts a copy in where there are no lanes, as the policy of its queue says. Returns the waker of a
     /// receiver that can take it.
     #[inline]
     pub fn put(&mut self, copy: Copy, setting: &Setting<'_>, full: &mut Full<'_>) -> Option<Waker> {
@@ -178,9 +181,15 @@ impl Inner {
         }
     }
 
-    /// Sets room aside for a copy, and for some more while there is plenty.
-    fn promise(&mut self, bytes: usize, queue: &config::QueueConfig, grant: &mut Grant) {
-        let (held, held_bytes) = self.held();
+    /// Sets room aside for a copy beside what is held, and for some more while there is plenty.
+    #[inline(always)] // In `admit`.
+    fn promise(
+        &mut self,
+        (held, held_bytes): (u64, u64),
+        bytes: usize,
+        queue: &config::QueueConfig,
+        grant: &mut Grant,
+    ) {
         let free = u64::from(queue.messages_max) - held - 1;
         let free_bytes = queue.bytes_max.0.saturating_sub(held_bytes + bytes as u64);
         // Others have turns at the same time: none may be refused for room that is not used.

@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use crate::message::{GroupId, Holdings, Identity, ReceiverId, SessionId, Total};
+use crate::topic::{REPLAY, is_queue_filter};
 
 /// The Session or group that a mailbox belongs to.
 #[derive(Debug)]
@@ -26,15 +27,31 @@ pub struct SharedGroup {
     filter: Arc<str>,
     /// Of the owner that it is counted for.
     holdings: OnceLock<Arc<Holdings>>,
+    /// It is a log of kept messages, from which nothing is taken.
+    is_log: bool,
 }
 
 const _: () = assert!(size_of::<Owner>() <= 16, "an idle mailbox should stay small");
 
+impl SharedGroup {
+    /// Its number.
+    pub fn id(&self) -> GroupId {
+        self.id
+    }
+}
+
 impl Owner {
     /// A group of the whole filter `filter`.
     pub fn of_group(id: GroupId, filter: &str) -> Owner {
-        let (filter, holdings) = (filter.into(), OnceLock::new());
-        Owner::Group(Box::new(SharedGroup { id, filter, holdings }))
+        let (filter, holdings): (Arc<str>, _) = (filter.into(), OnceLock::new());
+        let is_log = filter.starts_with(REPLAY);
+        Owner::Group(Box::new(SharedGroup { id, filter, holdings, is_log }))
+    }
+
+    /// Whether it is a log of kept messages.
+    #[inline]
+    pub fn is_log(&self) -> bool {
+        matches!(self, Owner::Group(group) if group.is_log)
     }
 
     /// The client, if it is one client's.
@@ -64,12 +81,25 @@ impl Owner {
         }
     }
 
+    /// The Session's number, if it is a Session's.
+    pub fn session(&self) -> Option<SessionId> {
+        match self {
+            Owner::Session { id, .. } => Some(*id),
+            Owner::Group(_) => None,
+        }
+    }
+
     /// The group's number, if it is a group's.
     pub fn group(&self) -> Option<GroupId> {
         match self {
             Owner::Session { .. } => None,
             Owner::Group(group) => Some(group.id),
         }
+    }
+
+    /// It is a named queue's.
+    pub fn is_queue(&self) -> bool {
+        matches!(self, Owner::Group(group) if is_queue_filter(&group.filter))
     }
 
     /// The receiver of what waits in it.

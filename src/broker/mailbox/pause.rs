@@ -44,9 +44,13 @@ impl Inner {
         self.is_above_half(queue, messages, bytes)
     }
 
-    /// The same with one more copy of `more` bytes.
-    pub fn would_press(&self, queue: &config::QueueConfig, more: u64) -> bool {
-        let (messages, bytes) = self.held();
+    /// The same of what is held with one more copy of `more` bytes.
+    pub fn would_press(
+        &self,
+        (messages, bytes): (u64, u64),
+        queue: &config::QueueConfig,
+        more: u64,
+    ) -> bool {
         self.is_above_half(queue, messages + 1, bytes + more)
     }
 

@@ -10,6 +10,10 @@ impl Mailbox {
     /// numbers. With [`Setting::lanes`] it waits in its band, or that of its topic, else nothing overtakes
     /// anything. Returns the band.
     pub fn restore(&self, queued: &Queued, copy: &StoredCopy, setting: &Setting<'_>) -> u8 {
+        if self.owner.is_log() {
+            self.restore_kept(queued);
+            return queued.mark.band;
+        }
         let inner = &mut *self.lock();
         let before = inner.counted();
         let rules = inner.rules();

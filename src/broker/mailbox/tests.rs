@@ -32,19 +32,23 @@ struct Group {
 impl Group {
     fn new(queued: &[QoS]) -> Group {
         let mailbox = Mailbox::for_group(GroupId::new(1), "$share/g/t");
-        mailbox.join();
+        mailbox.join(SessionId::new(0), &ClientId::new("0"));
         let group = Group { mailbox, bells: Default::default() };
         queued.iter().for_each(|qos| group.push(*qos));
         group
     }
 
     fn push(&self, qos: QoS) {
-        let publisher = Arc::new(Identity::new(ClientId::new("p"), None, Meter::forever()));
+        self.push_of("p", qos, None);
+    }
+
+    fn push_of(&self, publisher: &str, qos: QoS, expiry: Option<u32>) {
+        let publisher = Arc::new(Identity::new(ClientId::new(publisher), None, Meter::forever()));
         let draft = Draft {
             topic: TopicName::trusted("t"),
             qos,
             retain: false,
-            expiry: None,
+            expiry,
             properties: Properties::EMPTY,
             payload: b"",
         };
@@ -190,10 +194,24 @@ fn a_full_window_leaves_no_qos0_copy_behind() {
     assert_eq!(group.take(0, 0, 1_000_000).0, 1);
 }
 
+/// What has waited for a member gets an owner, also if more comes between the member and its first look.
+#[test]
+fn no_lane_stays_without_an_owner() {
+    let group = Group::new(&[]);
+    let sharing = config::Sharing::new(config::Strategy::Sticky, None);
+    group.mailbox.set_sharing(&sharing, &TextHash::new(1));
+    group.mailbox.part(SessionId::new(0));
+    group.push_of("p", QoS::AtLeastOnce, None);
+    group.push_of("q", QoS::AtLeastOnce, None);
+    group.mailbox.join(SessionId::new(1), &ClientId::new("1"));
+    group.push_of("r", QoS::AtLeastOnce, None);
+    assert_eq!(group.take(1, 9, 1000).0, 3);
+}
+
 #[test]
 fn a_copy_that_a_member_may_not_have_is_left_to_another_and_lost_if_none_may() {
     let group = Group::new(&[]);
-    group.mailbox.join();
+    group.mailbox.join(SessionId::new(1), &ClientId::new("1"));
     let pull = |index, may| pull_with_rights(&group, index, may, 1);
     assert_eq!(pull(0, true), (0, false));
     assert_eq!(pull(1, true), (0, false));
@@ -216,6 +234,25 @@ fn a_copy_that_a_member_may_not_have_is_left_to_another_and_lost_if_none_may() {
     assert_eq!(pull(0, false), (1, false));
 }
 
+#[test]
+fn what_stood_behind_a_copy_that_expires_is_looked_at_again() {
+    let group = Group::new(&[]);
+    group.mailbox.join(SessionId::new(1), &ClientId::new("1"));
+    // Member 0 may not have what comes first; member 1 may, and its window is full.
+    assert_eq!(pull_with_rights(&group, 1, true, 0), (0, false));
+    group.push_of("p", QoS::AtLeastOnce, Some(1));
+    group.push(QoS::AtLeastOnce);
+    assert_eq!(pull_with_rights(&group, 0, false, 1), (0, false));
+    assert!(!group.rang(0) && !group.rang(1));
+    let (mut wakers, mut gone) = (Vec::new(), Gone::default());
+    let effects = &mut Effects { wakers: &mut wakers, gone: &mut gone };
+    let queue = config::QueueConfig::default();
+    assert_eq!(group.mailbox.expire_front(Time::from_secs(2), 9, &queue, effects), 1);
+    wakers.into_iter().for_each(Waker::wake);
+    assert!(group.rang(0));
+    assert_eq!(pull_with_rights(&group, 0, true, 1), (1, false));
+}
+
 /// Member `index` takes with `window` slots; `may`: it may have what is there.
 fn pull_with_rights(group: &Group, index: usize, may: bool, window: usize) -> (usize, bool) {
     let (mut out, mut wakers) = (Vec::new(), Vec::new());
@@ -233,7 +270,7 @@ fn pull_with_rights(group: &Group, index: usize, may: bool, window: usize) -> (u
 #[test]
 fn a_barred_member_and_one_with_a_full_window_do_not_wake_each_other_for_ever() {
     let group = Group::new(&[]);
-    group.mailbox.join();
+    group.mailbox.join(SessionId::new(1), &ClientId::new("1"));
     // Member 0 may not have what comes; member 1 may, and its window is full.
     assert_eq!(pull_with_rights(&group, 1, true, 0), (0, false));
     assert_eq!(pull_with_rights(&group, 0, false, 1), (0, false));

@@ -1,5 +1,6 @@
 //! Every metric with its value: what `$SYS` says, and what an exporter shows.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::table::{Metric, MetricValue, metrics};
@@ -9,8 +10,9 @@ use crate::broker::loads::{Loads, SPANS};
 use crate::broker::mailbox::Mailbox;
 use crate::broker::overload::Cause;
 use crate::broker::ports::StoreFigures;
-use crate::message::{ClientId, Loss, RefusalKind};
+use crate::message::{ClientId, Loss, RefusalKind, Total};
 use crate::time::Time;
+use crate::topic::TopicFilter;
 
 metrics! {
     VERSION "version" Text Various "version" "Version of the broker.";
@@ -68,6 +70,16 @@ metrics! {
     WILLS "wills" Gauge Count "wills/count"
         "Wills of connected clients, and those that clients left behind, in memory or in the store only.";
     WILL_BYTES "will_bytes" Gauge Bytes "wills/bytes" "Their bytes.";
+    DELAYS_WAITING "delayed_messages" Gauge Count "delayed/waiting" "Delayed messages that wait.";
+    DELAYS_BYTES "delayed" Gauge Bytes "delayed/bytes" "Their bytes.";
+    QUEUES "named_queues" Gauge Count "queues/count" "Named queues, those that drain among them.";
+    QUEUES_MESSAGES "named_queues_messages" Gauge Count "queues/messages" "Messages that wait in named queues.";
+    QUEUES_BYTES "named_queues_waiting" Gauge Bytes "queues/bytes" "Their bytes.";
+    QUEUES_POSTPONED "named_queues_postponed" Gauge Count "queues/postponed"
+        "Those of them that have failed, and wait for another attempt.";
+    LOGS "kept_logs" Gauge Count "replay/logs" "Logs of kept messages.";
+    LOGS_MESSAGES "kept_messages" Gauge Count "replay/kept" "Messages that they have.";
+    LOGS_BYTES "kept" Gauge Bytes "replay/bytes" "Their bytes, as they are counted in memory.";
     BUFFERED "connection_bytes" Gauge Bytes "store/connections/bytes"
         "Memory that connections hold and that is in no queue: packets begun, bytes not taken yet.";
     LETTERS_WAITING "letters_waiting" Gauge Count "letters/waiting"
@@ -89,6 +101,7 @@ metrics! {
     UNWRITTEN "overload_unwritten" Gauge Bytes "overload/unwritten"
         "Bytes that the store has not written, as last measured.";
     LEDGER "copies_lost" Counter Count "ledger/<reason>" "Copies lost, by reason.";
+    DEDUP_KEYS "dedup_keys" Gauge Count "dedup/keys/count" "Keys that deduplication remembers.";
     LOG_LOST "log_lines_lost" Counter Count "log/lines lost"
         "Lines of the log that could not be written.";
     REFUSED "refused" Counter Count "refused/<reason>"
@@ -165,6 +178,9 @@ impl Broker {
         }
         if OVERLOAD.into_iter().any(wants) {
             self.visit_overload(visit);
+        }
+        if [&QUEUES, &QUEUES_MESSAGES, &QUEUES_BYTES].into_iter().any(wants) {
+            self.visit_queues(visit);
         }
         if wants(&LEDGER) {
             for loss in Loss::ALL {
@@ -250,6 +266,30 @@ impl Broker {
         visit(&RETAINED_BYTES, &[], MetricValue::Number(bytes));
     }
 
+    fn visit_queues(&self, visit: &mut MetricVisitor<'_>) {
+        let queues = self.0.router.queues();
+        let logs = self.0.router.logs();
+        let depth = |all: &[(TopicFilter, Arc<Mailbox>, bool)]| {
+            all.iter().fold((0, 0), |(messages, bytes), (_, mailbox, _)| {
+                let (more, more_bytes) = mailbox.depth();
+                (messages + more as u64, bytes + more_bytes)
+            })
+        };
+        let ((waiting, bytes), (kept, kept_bytes)) = (depth(&queues), depth(&logs));
+        let postponed = queues.iter().map(|(_, mailbox, _)| mailbox.postponed() as u64).sum();
+        for (metric, value) in [
+            (&QUEUES, queues.len() as u64),
+            (&QUEUES_MESSAGES, waiting),
+            (&QUEUES_BYTES, bytes),
+            (&QUEUES_POSTPONED, postponed),
+            (&LOGS, logs.len() as u64),
+            (&LOGS_MESSAGES, kept),
+            (&LOGS_BYTES, kept_bytes),
+        ] {
+            visit(metric, &[], MetricValue::Number(value));
+        }
+    }
+
     fn visit_state(&self, visit: &mut MetricVisitor<'_>) {
         let shared = &*self.0;
         let shared_subscriptions = shared.router.shared_subscriptions();
@@ -264,8 +304,11 @@ impl Broker {
             (&MESSAGE_BYTES, shared.meter.bytes()),
             (&WILLS, shared.wills.count()),
             (&WILL_BYTES, shared.wills.bytes()),
+            (&DELAYS_WAITING, shared.delays.len() as u64),
+            (&DELAYS_BYTES, shared.owners.all().amount(Total::DelayedBytes)),
             (&BUFFERED, shared.buffers.bytes()),
             (&LETTERS_WAITING, self.0.dead_letters.len() as u64),
+            (&DEDUP_KEYS, self.0.dedup.len() as u64),
             (&LOG_LOST, LOG_LINES_LOST.load(Ordering::Relaxed)),
         ] {
             visit(metric, &[], MetricValue::Number(value));

@@ -85,7 +85,14 @@ impl Sampler {
 }
 
 impl Broker {
-    /// How long something took, since the start. `None` for what a store that keeps nothing does.
+    /// Where it is counted how long things take; nowhere if the broker is not watched.
+    #[inline]
+    pub(in crate::broker) fn timings(&self) -> Option<&Timings> {
+        self.is_watched().then(|| self.0.metrics.timings())
+    }
+
+    /// How long something took: of the store since the start, else since the broker is watched. `None` for what a store
+    /// that keeps nothing does.
     ///
     /// What took place between two looks is [`Spans::since`], and [`Spans::quantile`] says how long
     /// most of it took.

@@ -1,10 +1,13 @@
-//! What a Session asks of the routes, and its part in a group: plain data.
+//! What a Session asks of the routes, its part in a group, and what comes of a change: plain data.
 
 use std::sync::Arc;
+use std::task::Waker;
 
-use crate::broker::mailbox::{Mailbox, Member};
-use crate::message::SessionId;
-use crate::session::Subscription;
+use thin_vec::ThinVec;
+
+use crate::broker::mailbox::{DroppedCopies, Mailbox, Member};
+use crate::message::{GroupId, Identity, SessionId};
+use crate::session::{RetainedMoment, Subscription};
 use crate::topic::TopicFilter;
 
 /// What a Session asks of the routes.
@@ -36,6 +39,14 @@ impl RouteChange {
                 Some((filter, subscription, *is_new))
             }
             RouteChange::Unsubscribe(_) => None,
+        }
+    }
+
+    /// The filter of the Subscription that it takes out, if it does.
+    pub fn unsubscribed(&self) -> Option<&TopicFilter> {
+        match self {
+            RouteChange::Subscribe { .. } => None,
+            RouteChange::Unsubscribe(filter) => Some(filter),
         }
     }
 }
@@ -116,3 +127,67 @@ impl Membership {
         &self.member
     }
 }
+
+/// What came of a change, for the caller to carry out with no lock held.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct Changed {
+    /// How far the retained messages had come at the change; `None` if there were none.
+    pub(super) moment: Option<RetainedMoment>,
+    /// The client's memberships in groups, as they are now.
+    pub(super) memberships: ThinVec<Membership>,
+    pub(super) effects: Option<Box<ChangeEffects>>,
+}
+
+/// What most changes have nothing of.
+#[derive(Debug, Default)]
+pub(in crate::broker) struct ChangeEffects {
+    /// What is lost with groups that have ended.
+    pub lost: Vec<DroppedCopies>,
+    /// Members of groups that take the turn of one that has left.
+    pub wakers: Vec<Waker>,
+    /// Groups that the store is to know or, with no filter, to forget.
+    pub groups: Vec<GroupFact>,
+    /// Exclusive Subscriptions that are another Session's now.
+    pub evicted: Vec<Eviction>,
+}
+
+/// An exclusive Subscription that has ended: it is another Session's now.
+#[derive(Debug)]
+pub(in crate::broker) struct Eviction {
+    pub filter: TopicFilter,
+    /// The Session that had it.
+    pub session: SessionId,
+    pub identity: Arc<Identity>,
+}
+
+impl Changed {
+    /// How far the retained messages had come at the change; `None` if there were none.
+    pub fn moment(&self) -> Option<RetainedMoment> {
+        self.moment
+    }
+
+    /// The client's memberships in groups, as they are now; they are taken out.
+    pub fn take_memberships(&mut self) -> ThinVec<Membership> {
+        std::mem::take(&mut self.memberships)
+    }
+
+    /// What is to be lost, woken or told, if anything is.
+    pub(in crate::broker) fn into_effects(self) -> Option<Box<ChangeEffects>> {
+        self.effects
+    }
+
+    /// Whether something is lost with a group, or a member is to be woken.
+    pub(in crate::broker) fn loses_or_wakes(&self) -> bool {
+        let tells = |effects: &ChangeEffects| effects.lost.len() + effects.wakers.len() > 0;
+        self.effects.as_deref().is_some_and(tells)
+    }
+
+    /// What is to be lost, woken or told, to add to it.
+    pub(super) fn effects(&mut self) -> &mut ChangeEffects {
+        self.effects.get_or_insert_default()
+    }
+}
+
+/// A group that the store is to know or, with no filter, to forget.
+pub(in crate::broker) type GroupFact = (GroupId, Option<TopicFilter>);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::codec::QoS;
 use crate::config;
 use crate::message::{
-    ClientId, Delivery, Grounds, Holdings, Message, RefusalKind, SubscriptionIds, Total,
+    ClientId, Delivery, Grounds, Holdings, Lane, Message, RefusalKind, SubscriptionIds, Total,
 };
 use crate::session::{Cursor, RetainedMoment, Room};
 use crate::sync::{Mutex, MutexGuard, whole};
@@ -127,10 +127,14 @@ impl RetainedMessages {
     }
 
     /// The store has been given the changes of these stamps; leaves `stamps` empty.
+    #[inline]
     pub fn submitted(&self, stamps: &mut Vec<u64>) {
-        if stamps.is_empty() {
-            return;
+        if !stamps.is_empty() {
+            self.close(stamps);
         }
+    }
+
+    fn close(&self, stamps: &mut Vec<u64>) {
         let mut inner = self.lock();
         for stamp in stamps.drain(..) {
             inner.open.remove(&stamp);
@@ -167,6 +171,7 @@ impl RetainedMessages {
                 room.window -= usize::from(takes_slot);
                 room.bytes = room.bytes.saturating_sub(message.bytes());
                 out.push(Delivery {
+                    lane: Lane::NONE,
                     message: message.clone(),
                     qos,
                     retain: true,

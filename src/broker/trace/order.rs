@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
+use super::sampling::Sampling;
 use crate::topic::TopicFilter;
 
 /// What a trace is about.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum TraceOf {
     /// The client of this Client Identifier, connected or not: its packets, and the messages that it publishes or is
     /// to receive.
     Client(Arc<str>),
     /// Messages with a topic that fits: their PUBLISH packets of all clients, and their journeys.
     Filter(TopicFilter),
+    /// The journeys of messages that are chosen as clients publish them. No packets.
+    Sample(Arc<Sampling>),
 }
 
 /// A trace that is asked for.
@@ -22,7 +25,7 @@ pub struct TraceOrder {
     /// Bytes of each payload that are shown; 0: none.
     pub payload_max: usize,
     /// Events until it is over.
-    pub events_max: u32,
+    pub events_max: u64,
 }
 
 /// As many traces are on as may be.

@@ -2,14 +2,16 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::describe::describe;
 use super::event::{TraceEvent, TraceKind, TraceRecord, TraceValue, text};
 use super::following::{Followed, Following};
 use super::order::{TooManyTraces, TraceOf, TraceOrder};
+use super::parent::TraceParent;
+use super::sampling::Sampling;
 use crate::codec::{Packet, PacketId};
-use crate::message::GroupId;
+use crate::message::{Draft, GroupId};
 use crate::sync::{Mutex, MutexGuard, whole};
 use crate::time::Time;
 use crate::topic::TopicName;
@@ -19,6 +21,8 @@ use crate::topic::TopicName;
 pub struct Traces {
     /// Another one after each change; 0: no trace is on.
     version: AtomicU64,
+    /// One is on that is of packets.
+    shows_packets: AtomicBool,
     now: Mutex<Option<Arc<TraceSet>>>,
     /// The messages that they follow.
     pub following: Following,
@@ -28,6 +32,8 @@ pub struct Traces {
 #[derive(Debug)]
 pub struct TraceSet {
     traces: Vec<Arc<Trace>>,
+    /// One of them is of packets.
+    shows_packets: bool,
 }
 
 /// One trace.
@@ -42,8 +48,10 @@ struct TraceQueue {
     events: VecDeque<TraceEvent>,
     bytes: usize,
     /// Events ever taken in.
-    accepted: u32,
+    accepted: u64,
     missed: u64,
+    /// One had no room: no other has, until what waits is taken.
+    is_full: bool,
 }
 
 /// What was taken from a trace.
@@ -68,6 +76,8 @@ pub struct Traced {
     pub packet_id: Option<PacketId>,
     /// The message that is being sent, if it is followed; and the group it comes from.
     pub in_hand: Option<(Followed, Option<GroupId>)>,
+    /// The message that was routed last, if it is sampled.
+    pub sampled: Option<Followed>,
 }
 
 /// Which way a packet goes.
@@ -102,8 +112,9 @@ impl Traces {
     pub fn begin(&self, trace: Arc<Trace>, most: usize) -> Result<(), TooManyTraces> {
         let now = &mut *self.lock();
         let mut traces = now.as_ref().map_or_else(Vec::new, |set| set.traces.clone());
-        if traces.len() >= most {
-            return Err(TooManyTraces(traces.len()));
+        let others = traces.iter().filter(|trace| trace.sampling().is_none()).count();
+        if others >= most && trace.sampling().is_none() {
+            return Err(TooManyTraces(others));
         }
         traces.push(trace);
         self.change(now, traces);
@@ -121,6 +132,11 @@ impl Traces {
     #[inline]
     pub fn is_on(&self) -> bool {
         self.version.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether a trace of packets is on.
+    pub fn shows_packets(&self) -> bool {
+        self.shows_packets.load(Ordering::Relaxed)
     }
 
     /// The traces that are on, for what is rare and has no turn at hand.
@@ -147,7 +163,9 @@ impl Traces {
             self.following.forget();
         }
         let is_on = !traces.is_empty();
-        *now = is_on.then(|| Arc::new(TraceSet { traces }));
+        let shows_packets = traces.iter().any(|trace| trace.sampling().is_none());
+        self.shows_packets.store(shows_packets, Ordering::Relaxed);
+        *now = is_on.then(|| Arc::new(TraceSet { traces, shows_packets }));
         let version = if is_on { VERSIONS.fetch_add(1, Ordering::Relaxed) } else { 0 };
         self.version.store(version, Ordering::Relaxed);
     }
@@ -168,6 +186,11 @@ impl Traced {
     pub fn set(&self) -> Option<&Arc<TraceSet>> {
         self.set.as_ref()
     }
+
+    /// A trace of packets is on.
+    pub fn shows_packets(&self) -> bool {
+        self.set.as_ref().is_some_and(|set| set.shows_packets())
+    }
 }
 
 impl TraceSet {
@@ -176,11 +199,32 @@ impl TraceSet {
         self.traces.iter().any(|trace| trace.follows(topic, publisher, receiver))
     }
 
+    /// One of them is of packets.
+    pub fn shows_packets(&self) -> bool {
+        self.shows_packets
+    }
+
+    /// The sample that is taken, if one is.
+    pub fn sampling(&self) -> Option<&Sampling> {
+        self.traces.iter().find_map(|trace| trace.sampling())
+    }
+
+    /// Whether a message of a client is sampled.
+    pub fn samples(&self, draft: &Draft<'_>, publisher: &str, now: Time) -> bool {
+        // What the broker itself publishes has no Client Identifier.
+        let Some(sampling) = self.sampling().filter(|_| !publisher.is_empty()) else {
+            return false;
+        };
+        let parent = TraceParent::text_of(&draft.properties).and_then(TraceParent::parse);
+        sampling.chooses(parent, now)
+    }
+
     /// Shows a packet to the traces that want it.
     pub fn show(&self, seen: &Seen<'_>, now: Time) {
         let topic = seen.topic.map(TopicName::trusted);
         let wants = |trace: &&Arc<Trace>| {
-            trace.is_of(seen.client) || topic.is_some_and(|topic| trace.fits(topic))
+            (trace.is_of(seen.client) || topic.is_some_and(|topic| trace.fits(topic)))
+                && trace.has_room()
         };
         let mut wanted = self.traces.iter().filter(wants).peekable();
         if wanted.peek().is_none() {
@@ -213,7 +257,11 @@ impl TraceSet {
         now: Time,
     ) {
         let (topic, publisher) = (TopicName::trusted(&followed.topic), &*followed.publisher);
-        for trace in self.traces.iter().filter(|t| t.follows(topic, publisher, receiver)) {
+        let wants = |trace: &&Arc<Trace>| {
+            (trace.samples(followed) || trace.follows(topic, publisher, receiver))
+                && trace.has_room()
+        };
+        for trace in self.traces.iter().filter(wants) {
             trace.push(told(followed, (stage, receiver), more.clone(), now));
         }
     }
@@ -234,15 +282,22 @@ impl TraceSet {
     pub fn tell_published(
         &self,
         followed: &Followed,
-        payload: &[u8],
+        draft: &Draft<'_>,
         is_receiver: impl Fn(&str) -> bool,
         (more, now): (TraceRecord, Time),
     ) {
         let (topic, publisher) = (TopicName::trusted(&followed.topic), &*followed.publisher);
-        for trace in self.traces.iter().filter(|t| t.follows_one_of(topic, publisher, &is_receiver))
-        {
+        let wants = |trace: &&Arc<Trace>| {
+            (trace.samples(followed) || trace.follows_one_of(topic, publisher, &is_receiver))
+                && trace.has_room()
+        };
+        for trace in self.traces.iter().filter(wants) {
             let mut event = told(followed, ("published", None), more.clone(), now);
-            put_payload(payload, trace.order.payload_max, &mut event.fields);
+            put_payload(draft.payload, trace.order.payload_max, &mut event.fields);
+            if trace.sampling().is_some() {
+                let parent = TraceParent::text_of(&draft.properties);
+                event.fields.extend(parent.map(|parent| ("traceparent".into(), text(parent))));
+            }
             trace.push(event);
         }
     }
@@ -284,12 +339,22 @@ impl Trace {
     /// Takes out what waits.
     pub fn take(&self) -> TakenEvents {
         let queue = &mut *self.lock();
-        queue.bytes = 0;
+        (queue.bytes, queue.is_full) = (0, false);
         TakenEvents {
             events: queue.events.drain(..).collect(),
             missed: std::mem::take(&mut queue.missed),
             is_over: queue.accepted >= self.order.events_max,
         }
+    }
+
+    /// Whether an event is worth making. One that would have no room is missed already.
+    fn has_room(&self) -> bool {
+        let queue = &mut *self.lock();
+        let is_over = queue.accepted >= self.order.events_max;
+        if queue.is_full && !is_over {
+            queue.missed += 1;
+        }
+        !queue.is_full && !is_over
     }
 
     fn push(&self, event: TraceEvent) {
@@ -298,15 +363,27 @@ impl Trace {
             return;
         }
         let bytes = event.bytes();
-        let is_full = queue.events.len() >= EVENTS_MAX
+        queue.is_full = queue.is_full
+            || queue.events.len() >= EVENTS_MAX
             || (queue.bytes + bytes > BYTES_MAX && !queue.events.is_empty());
-        if is_full {
+        if queue.is_full {
             queue.missed += 1;
             return;
         }
         queue.accepted += 1;
         queue.bytes += bytes;
         queue.events.push_back(event);
+    }
+
+    fn sampling(&self) -> Option<&Sampling> {
+        match &self.order.of {
+            TraceOf::Sample(sampling) => Some(sampling),
+            _ => None,
+        }
+    }
+
+    fn samples(&self, followed: &Followed) -> bool {
+        followed.is_sampled() && self.sampling().is_some()
     }
 
     fn is_of(&self, client: &str) -> bool {
@@ -321,6 +398,7 @@ impl Trace {
         match &self.order.of {
             TraceOf::Client(client) => **client == *publisher || receiver == Some(&**client),
             TraceOf::Filter(filter) => filter.matches(topic),
+            TraceOf::Sample(_) => false,
         }
     }
 

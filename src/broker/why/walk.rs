@@ -18,8 +18,8 @@ use crate::topic::TopicFilter;
 
 /// The decisions on the way of one message, as far as they have been looked at.
 pub(super) struct Walk<'a> {
-    broker: &'a Broker,
-    question: &'a WhyQuestion,
+    pub(super) broker: &'a Broker,
+    pub(super) question: &'a WhyQuestion,
     now: Time,
     steps: Vec<WhyStep>,
     finding: Option<Obstacle>,
@@ -83,7 +83,7 @@ impl<'a> Walk<'a> {
     pub fn all(&mut self, details: &ClientDetails, subscriptions: &[(TopicFilter, Subscription)]) {
         self.session(details);
         let (shared, own): (Vec<_>, Vec<_>) =
-            subscriptions.iter().partition(|(filter, _)| filter.share().is_some());
+            subscriptions.iter().partition(|(filter, _)| filter.is_shared());
         if shared.is_empty() && own.is_empty() {
             return self.not_subscribed(details);
         }
@@ -94,7 +94,9 @@ impl<'a> Walk<'a> {
         let granted = self.subscribed(&own, &shared);
         self.broker_wide();
         let qos = granted.qos.min(self.question.qos);
-        self.permitted(identity, qos);
+        let from_queue =
+            own.is_empty() && shared.iter().all(|(filter, _)| filter.queue().is_some());
+        self.permitted(identity, qos, from_queue);
         self.size(details, qos);
         if own.is_empty() {
             self.groups(&shared);
@@ -174,7 +176,9 @@ impl<'a> Walk<'a> {
         } else {
             ""
         };
-        let text = format!("None of its {count} Subscriptions matches the topic.{dollar}");
+        let exclusive = self.exclusive_holder();
+        let text =
+            format!("None of its {count} Subscriptions matches the topic.{dollar}{exclusive}");
         let advice = "Subscribe the client to a filter that matches; levels are compared letter by letter, and a \
                       leading slash is a level of its own.";
         self.stop("subscribed", "not_subscribed", text, advice);
@@ -225,7 +229,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn permitted(&mut self, identity: &Identity, qos: QoS) {
+    /// `from_queue`: only a named queue brings it the message, and loses none that it may not have.
+    fn permitted(&mut self, identity: &Identity, qos: QoS, from_queue: bool) {
         let bytes = self.question.payload_bytes;
         let asked = Asked::Receive { topic: self.question.topic(), qos, retain: false, bytes };
         let access = &self.broker.0.ports.access;
@@ -233,6 +238,11 @@ impl<'a> Walk<'a> {
         let rule = permission.rule().map(|rule| format!(": {rule}")).unwrap_or_default();
         if permission.is_allowed() {
             self.pass("permitted", format!("It may receive the topic{rule}."));
+        } else if from_queue {
+            let text = format!(
+                "It may not receive the topic{rule}: the message goes to another consumer, or waits for one that may."
+            );
+            self.wait("permitted", "set_aside", text, Loss::NotAuthorized.advice());
         } else {
             let text = format!("It may not receive the topic{rule}.");
             self.lose("permitted", Loss::NotAuthorized, &text);
@@ -277,24 +287,8 @@ impl<'a> Walk<'a> {
         self.stop("no_local", "no_local", text, advice);
     }
 
-    /// The groups that the client is in, if nothing else brings it the message.
-    fn groups(&mut self, shared: &[&(TopicFilter, Subscription)]) {
-        for (filter, subscription) in shared {
-            let Some(group) = self.broker.0.router.group_of(filter) else { continue };
-            let members = group.connected();
-            self.pass(
-                "group",
-                format!(
-                    "A message goes to one member of {filter}: {members} of them are connected.",
-                    filter = filter.as_str()
-                ),
-            );
-            self.queue(&group, subscription.options.qos.max(self.question.qos));
-        }
-    }
-
     /// What a mailbox would say if the message came now.
-    fn queue(&mut self, mailbox: &Mailbox, qos: QoS) {
+    pub(super) fn queue(&mut self, mailbox: &Mailbox, qos: QoS) {
         let (topic, bytes) =
             (self.question.topic(), self.question.payload_bytes + self.question.topic.len());
         let (outlook, queue) = self.broker.outlook(mailbox, Offer { topic, qos, bytes }, self.now);
@@ -429,7 +423,7 @@ impl<'a> Walk<'a> {
         self.pass("retained", text);
     }
 
-    fn pass(&mut self, step: &'static str, text: String) {
+    pub(super) fn pass(&mut self, step: &'static str, text: String) {
         self.steps.push(WhyStep { step, ok: true, text });
     }
 
@@ -439,7 +433,13 @@ impl<'a> Walk<'a> {
     }
 
     /// It would not come.
-    fn stop(&mut self, step: &'static str, reason: &'static str, text: String, advice: &str) {
+    pub(super) fn stop(
+        &mut self,
+        step: &'static str,
+        reason: &'static str,
+        text: String,
+        advice: &str,
+    ) {
         self.steps.push(WhyStep { step, ok: false, text: text.clone() });
         self.find(WhyVerdict::WouldNotArrive, reason, text, advice);
     }

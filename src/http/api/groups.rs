@@ -11,7 +11,7 @@ use super::asking::{ItemPage, limit, number};
 use crate::broker::GroupView;
 use crate::http::problem::HttpProblem;
 use crate::http::site::Site;
-use crate::message::GroupId;
+use crate::message::{ClientId, GroupId};
 
 #[derive(OpenApi)]
 #[openapi(paths(groups))]
@@ -32,7 +32,8 @@ struct GroupsQuery {
     cursor: Option<String>,
 }
 
-/// A group of Shared Subscriptions: each message goes to one of its members.
+/// A group of Shared Subscriptions or a named queue: each message goes to one of its members. Or a log of kept
+/// messages, `$replay/<name>`, which has no members.
 #[derive(Debug, Serialize, ToSchema)]
 struct GroupItem {
     /// Name of the group.
@@ -45,6 +46,11 @@ struct GroupItem {
     members_total: usize,
     /// How many of them are connected.
     members_connected: u32,
+    /// How its members share: `least_inflight`, `round_robin`, `random`, `sticky`, `hash` or `single_active`.
+    strategy: String,
+    /// For the last three of those, the connected members with the number of lanes that each owns, a hundred at most;
+    /// of `single_active` the active one has one.
+    lanes: Vec<LaneOwner>,
     /// Messages that wait for it.
     queue_messages: usize,
     /// Their bytes.
@@ -53,6 +59,15 @@ struct GroupItem {
     inflight_messages: u64,
     /// Messages that were lost, for all reasons of the ledger.
     lost_messages: u64,
+}
+
+/// A member that owns lanes.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct LaneOwner {
+    /// Client Identifier.
+    client_id: String,
+    /// How many lanes it owns.
+    lanes: u16,
 }
 
 /// Groups in pages
@@ -69,20 +84,28 @@ async fn groups(
     Ok(Json(ItemPage::new(views.iter().map(GroupItem::of).collect(), next)))
 }
 
+impl LaneOwner {
+    pub fn of((client_id, lanes): &(ClientId, u16)) -> LaneOwner {
+        LaneOwner { client_id: client_id.as_str().to_owned(), lanes: *lanes }
+    }
+}
+
 impl GroupItem {
     fn of(view: &GroupView) -> GroupItem {
-        let account = view.account();
-        let lost = account.ledger.iter().flatten().map(|count| u64::from(*count));
+        let (account, filter) = (view.account(), view.filter());
+        let name = filter.queue().or(filter.replay()).or(filter.share());
         GroupItem {
-            name: view.filter().share().unwrap_or_default().to_owned(),
-            filter: view.filter().pattern().to_owned(),
+            name: name.unwrap_or_default().to_owned(),
+            filter: filter.pattern().to_owned(),
             members: view.members().iter().map(|id| id.as_str().to_owned()).collect(),
             members_total: view.member_count(),
             members_connected: view.connected(),
+            strategy: view.strategy().name().to_owned(),
+            lanes: view.lanes().iter().map(LaneOwner::of).collect(),
             queue_messages: view.depth().0,
             queue_bytes: view.depth().1,
             inflight_messages: account.in_flight(),
-            lost_messages: lost.sum(),
+            lost_messages: view.lost(),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! `/api/v1/clients/{client_id}/queue`: what waits for a client and what is in flight to it, and an end to it.
+//! `/api/v1/queues/{name}/messages`: what waits in a named queue.
 
 use std::future::poll_fn;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use axum::extract::{Path, Query, State};
@@ -15,8 +16,9 @@ use utoipa::{IntoParams, OpenApi, ToSchema};
 use super::ApiPart;
 use super::asking::{ItemPage, client_id, details, durable, limit, no_client};
 use crate::broker::turn::Scratch;
-use crate::broker::{Question, WaitingCopy};
+use crate::broker::{Question, QueueLook, WaitingCopy};
 use crate::codec::QoS;
+use crate::config::is_queue_name;
 use crate::http::guard::Caller;
 use crate::http::problem::HttpProblem;
 use crate::http::site::Site;
@@ -24,12 +26,14 @@ use crate::message::{ClientId, Message};
 use crate::time::Time;
 
 #[derive(OpenApi)]
-#[openapi(paths(queue, purge))]
+#[openapi(paths(queue, purge, messages))]
 struct QueueApi;
 
 /// Its part of the API.
 pub(super) fn part() -> ApiPart {
-    let routes = Router::new().route("/clients/{client_id}/queue", get(queue).delete(purge));
+    let routes = Router::new()
+        .route("/clients/{client_id}/queue", get(queue).delete(purge))
+        .route("/queues/{name}/messages", get(messages));
     ApiPart { routes, document: QueueApi::openapi() }
 }
 
@@ -44,7 +48,7 @@ struct QueueQuery {
     payload: bool,
 }
 
-/// A message that waits for a client, or is in flight to it.
+/// A message that waits for a client or in a named queue, or is in flight to a client.
 #[derive(Debug, Serialize, ToSchema)]
 struct QueueItem {
     /// Whether it is in flight.
@@ -66,6 +70,10 @@ struct QueueItem {
     publisher: Option<String>,
     /// When the broker received it.
     received: Option<String>,
+    /// Attempts at it that have failed, in a named queue.
+    attempts: u16,
+    /// When it may be tried again, if it waits for that.
+    due: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
@@ -106,28 +114,58 @@ async fn queue(
         let told = (copy.qos, copy.retain, copy.message.expires);
         QueueItem::new(QueueState::Inflight, Some(&copy.message), told, (query.payload, now))
     });
-    let queued = waiting.iter().map(|copy| {
-        let told = (copy.qos(), copy.retain(), copy.expires());
-        QueueItem::new(QueueState::Queued, copy.message(), told, (query.payload, now))
-    });
+    let queued = waiting.iter().map(|copy| QueueItem::waiting(copy, (query.payload, now)));
     Ok(Json(ItemPage::new(flying.chain(queued).collect(), None)))
 }
 
+/// What waits in a named queue, in the order in which it is about to be taken
+///
+/// What has failed and is to be tried at a later time comes last. It wants an operator: topics tell what clients are
+/// sent.
+#[utoipa::path(get, path = "/api/v1/queues/{name}/messages", tag = "topics",
+    params(("name" = String, Path, description = "Its name"), QueueQuery),
+    responses((status = 200, body = ItemPage<QueueItem>)))]
+async fn messages(
+    State(site): State<Site>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    Query(query): Query<QueueQuery>,
+) -> Result<Json<ItemPage<QueueItem>>, HttpProblem> {
+    caller.shows_payloads()?;
+    let unknown = || HttpProblem::not_found(format!("there is no named queue {name:?}"));
+    let max = limit(query.limit);
+    let look = |waker: &Waker| {
+        let named = Some(&*name).filter(|name| is_queue_name(name))?;
+        site.broker().look_into_named_queue(named, max, waker)
+    };
+    let waiting = looked_at(look).await?.ok_or_else(unknown)?;
+    let now = site.process().now();
+    let items = waiting.iter().map(|copy| QueueItem::waiting(copy, (query.payload, now)));
+    Ok(Json(ItemPage::new(items.collect(), None)))
+}
+
 async fn waiting(site: &Site, id: &ClientId, max: usize) -> Result<Vec<WaitingCopy>, HttpProblem> {
+    let look = |waker: &Waker| site.broker().look_into_queue(id, max, waker);
+    looked_at(look).await?.ok_or_else(|| no_client(id))
+}
+
+/// What a look finds; `None`: there is nothing to look into.
+async fn looked_at(
+    begin: impl Fn(&Waker) -> Option<QueueLook>,
+) -> Result<Option<Vec<WaitingCopy>>, HttpProblem> {
     let mut look = None;
     let copies = poll_fn(|cx| {
         if look.is_none() {
-            look = site.broker().look_into_queue(id, max, cx.waker());
+            look = begin(cx.waker());
         }
         match &mut look {
             None => Poll::Ready(None),
             Some(look) => look.poll().map(Some),
         }
     });
-    match tokio::time::timeout(READ_TIME, copies).await {
-        Ok(copies) => copies.ok_or_else(|| no_client(id)),
-        Err(_) => Err(HttpProblem::unavailable("the store does not give the messages: it is slow")),
-    }
+    tokio::time::timeout(READ_TIME, copies)
+        .await
+        .map_err(|_| HttpProblem::unavailable("the store does not give the messages: it is slow"))
 }
 
 /// Throws away what waits for a client
@@ -148,6 +186,12 @@ async fn purge(
 }
 
 impl QueueItem {
+    fn waiting(copy: &WaitingCopy, how: (bool, Time)) -> QueueItem {
+        let told = (copy.qos(), copy.retain(), copy.expires());
+        let due = copy.due().map(|due| due.to_rfc3339());
+        QueueItem { due, ..QueueItem::new(QueueState::Queued, copy.message(), told, how) }
+    }
+
     fn new(
         state: QueueState,
         message: Option<&Message>,
@@ -165,6 +209,8 @@ impl QueueItem {
             expires_in_seconds: (expires != Time::NEVER).then(|| expires.since(now).as_secs_f64()),
             publisher: message.map(|message| message.publisher().to_owned()),
             received: message.map(|message| message.received.to_rfc3339()),
+            attempts: message.map_or(0, |message| message.attempts),
+            due: None,
         }
     }
 }

@@ -95,7 +95,7 @@ async fn receivers(
             items.push(ReceiverItem::of(view, String::new(), Some(view.qos() as u8)));
             continue;
         };
-        let own = details.subscriptions().iter().filter(|(filter, _)| filter.share().is_none());
+        let own = details.subscriptions().iter().filter(|(filter, _)| !filter.is_shared());
         items.extend(own.map(|(filter, subscription)| {
             let qos = subscription.options.qos as u8;
             ReceiverItem::of(view, filter.as_str().to_owned(), Some(qos))

@@ -12,7 +12,8 @@ use crate::time::Time;
 /// Every family there is, without samples: the rows of `docs/metrics.md`.
 pub fn catalogue() -> Vec<Family> {
     let rows = metrics::all().filter_map(|metric| family_of(metric).ok());
-    let own = [build(), cause()].into_iter().chain(listeners()).chain(LIMITS.iter().map(limit));
+    let own = [build(), cause()].into_iter().chain(listeners()).chain(queues());
+    let own = own.chain(LIMITS.iter().map(limit));
     own.chain(Timing::ALL.map(timing)).chain(rows).collect()
 }
 
@@ -45,6 +46,7 @@ pub(super) fn look(broker: &Broker, clients: &[String], now: Time) -> Vec<Family
     build.add(&[version, &built], SampleValue::Whole(1));
     families.extend([build, cause]);
     families.extend(look_at_listeners(broker));
+    families.extend(look_at_queues(broker));
     families.extend(look_at_limits(broker));
     families.extend(look_at_timings(broker));
     families
@@ -113,6 +115,44 @@ fn look_at_listeners(broker: &Broker) -> [Family; 4] {
             handshakes.add(&[name, "ok"], SampleValue::Whole(made));
             handshakes.add(&[name, "failed"], SampleValue::Whole(failed));
             expiry.add(&[name], SampleValue::Whole(ends));
+        }
+    }
+    families
+}
+
+/// Named queues that have series of their own, the first by name.
+const QUEUES_MAX: usize = 1000;
+
+fn queues() -> [Family; 5] {
+    let family =
+        |name: &'static str, (kind, unit), help| Family::new(name, (kind, unit), &["queue"], help);
+    let gauge = (FamilyKind::Gauge, "");
+    [
+        family("named_queue_messages", gauge, "Messages that wait in the named queue."),
+        family("named_queue", (FamilyKind::Gauge, "bytes"), "Their bytes."),
+        family(
+            "named_queue_inflight_messages",
+            gauge,
+            "Messages that consumers have not acknowledged.",
+        ),
+        family("named_queue_consumers", gauge, "Consumers that are connected."),
+        family(
+            "named_queue_lost",
+            (FamilyKind::Counter, ""),
+            "Messages lost, for all reasons of the ledger.",
+        ),
+    ]
+}
+
+fn look_at_queues(broker: &Broker) -> [Family; 5] {
+    let mut families = queues();
+    for view in broker.queues(None, QUEUES_MAX) {
+        let group = view.group();
+        let (messages, bytes) = group.depth();
+        let inflight = group.account().in_flight();
+        let values = [messages as u64, bytes, inflight, group.connected().into(), group.lost()];
+        for (family, value) in families.iter_mut().zip(values) {
+            family.add(&[view.name()], SampleValue::Whole(value));
         }
     }
     families

@@ -49,27 +49,9 @@ let watching = new AbortController();
 start();
 
 function start() {
-  fill(
-    nav,
-    h(
-      'ul',
-      {},
-      VIEWS.map((view, at) =>
-        h(
-          'li',
-          {},
-          h(
-            'a',
-            {
-              href: `#/${view.at}`,
-              'aria-keyshortcuts': String(at + 1),
-            },
-            view.title,
-          ),
-        ),
-      ),
-    ),
-  );
+  const link = (view, at) =>
+    h('a', { href: `#/${view.at}`, 'aria-keyshortcuts': String(at + 1) }, view.title);
+  fill(nav, h('ul', {}, VIEWS.map((view, at) => h('li', {}, link(view, at)))));
   startTheme();
   document.getElementById('help').addEventListener('click', showHelp);
   document.getElementById('leave').addEventListener('click', () => askToken(''));

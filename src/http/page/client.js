@@ -22,17 +22,8 @@ export function showClient(cx, id) {
   const { page, signal } = cx;
   const title = h('h1', {}, name(id));
   if (id === '.' || id === '..') {
-    fill(
-      page,
-      title,
-      h(
-        'p',
-        {},
-        'No address can name this Client Identifier. On the command line, ',
-        h('code', {}, `sluice ctl client ${id}`),
-        ' shows it.',
-      ),
-    );
+    const words = 'No address can name this Client Identifier. On the command line, ';
+    fill(page, title, h('p', {}, words, h('code', {}, `sluice ctl client ${id}`), ' shows it.'));
     return;
   }
   document.title = `${plain(id.slice(0, 60))} – Sluice`;
@@ -49,18 +40,10 @@ export function showClient(cx, id) {
     subscriptions: subscriptionsPanel(),
     lost: lostPanel(id, signal),
   };
-  const cards = h(
-    'div',
-    { class: 'columns', hidden: true },
-    Object.values(draw).map((part) => part.element),
-  );
-  fill(
-    page,
-    h('p', { class: 'trail' }, h('a', { href: '#/clients' }, 'Clients')),
-    title,
-    about.element,
-    cards,
-  );
+  const parts = Object.values(draw).map((part) => part.element);
+  const cards = h('div', { class: 'columns', hidden: true }, parts);
+  const trail = h('p', { class: 'trail' }, h('a', { href: '#/clients' }, 'Clients'));
+  fill(page, trail, title, about.element, cards);
 
   let before = null;
   every(
@@ -100,6 +83,7 @@ function card(title, body) {
 
 function buttons(id, signal) {
   const at = (...rest) => path(['clients', id, ...rest]);
+  const sure = (...words) => ({ signal, danger: true, ask: () => words });
   return [
     h('a', { class: 'button', href: `#/trace?client=${encodeURIComponent(id)}` }, 'Trace'),
     act(
@@ -108,16 +92,12 @@ function buttons(id, signal) {
         await ask('DELETE', at('connection'));
         return ['Disconnected: ', name(id), '. It may come back.'];
       },
-      {
-        signal,
-        danger: true,
-        ask: () => [
-          'Disconnect this client?',
-          'It is sent DISCONNECT with Reason Code 0x98 (Administrative action), and its Will is published. ' +
-            'A Session that lasts stays, with what waits in it. The client may connect again.',
-          'Disconnect',
-        ],
-      },
+      sure(
+        'Disconnect this client?',
+        'It is sent DISCONNECT with Reason Code 0x98 (Administrative action), and its Will is published. ' +
+          'A Session that lasts stays, with what waits in it. The client may connect again.',
+        'Disconnect',
+      ),
     ),
     act(
       'End session',
@@ -126,16 +106,12 @@ function buttons(id, signal) {
         location.hash = '#/clients';
         return ['The Session of ', name(id), ' has ended.'];
       },
-      {
-        signal,
-        danger: true,
-        ask: () => [
-          'End the Session of this client?',
-          'It is disconnected. Its subscriptions and all messages that wait for it are lost; each is counted in ' +
-            'the ledger.',
-          'End session',
-        ],
-      },
+      sure(
+        'End the Session of this client?',
+        'It is disconnected. Its subscriptions and all messages that wait for it are lost; each is counted in ' +
+          'the ledger.',
+        'End session',
+      ),
     ),
   ];
 }

@@ -95,23 +95,14 @@ function clientTable(asked, onSort) {
         value: (client) => client.client_id,
         show: (client) => name(client.client_id, clientLink(client.client_id)),
       },
-      {
-        label: 'State',
-        value: (client) => client.connected,
-        show: (client) => stateMark(client.connected),
-      },
+      { label: 'State', value: (client) => client.connected, show: (client) => stateMark(client.connected) },
       {
         label: 'Queue',
         sort: 'queue_messages',
         numeric: true,
         value: (client) => number(client.queue_messages),
       },
-      {
-        label: 'Queue bytes',
-        numeric: true,
-        minor: true,
-        value: (client) => bytes(client.queue_bytes),
-      },
+      { label: 'Queue bytes', numeric: true, minor: true, value: (client) => bytes(client.queue_bytes) },
       {
         label: 'In flight',
         sort: 'inflight_messages',
@@ -125,24 +116,14 @@ function clientTable(asked, onSort) {
         numeric: true,
         value: (client) => number(client.lost_messages),
       },
-      {
-        label: 'Routed',
-        numeric: true,
-        minor: true,
-        value: (client) => number(client.routed_messages),
-      },
+      { label: 'Routed', numeric: true, minor: true, value: (client) => number(client.routed_messages) },
       {
         label: 'Delivered',
         numeric: true,
         minor: true,
         value: (client) => number(client.delivered_messages),
       },
-      {
-        label: 'User',
-        minor: true,
-        value: (client) => client.user,
-        show: (client) => name(client.user),
-      },
+      { label: 'User', minor: true, value: (client) => client.user, show: (client) => name(client.user) },
       {
         label: 'Address',
         minor: true,

@@ -99,11 +99,7 @@ function tilesOf(status, last) {
           'div',
           { class: 'tile wide' },
           h('p', {}, mark('Not ready', 'bad')),
-          h(
-            'ul',
-            {},
-            (status.not_ready ?? []).map((why) => h('li', {}, why)),
-          ),
+          h('ul', {}, (status.not_ready ?? []).map((why) => h('li', {}, why))),
         )
       : null,
   ];

@@ -10,14 +10,7 @@ export function publishPanel(connection) {
   const part = panel('Publish');
   const topic = entry({ required: true, placeholder: 'hello/world' });
   const text = h('textarea', { rows: '3', spellcheck: 'false' });
-  const qos = choice(
-    [
-      ['0', '0'],
-      ['1', '1'],
-    ],
-    {},
-    '1',
-  );
+  const qos = choice([['0', '0'], ['1', '1']], {}, '1');
   const retain = h('input', { type: 'checkbox' });
   const state = h('p', { role: 'status' });
   const go = h('button', {}, 'Publish');

@@ -11,14 +11,7 @@ const MESSAGES_MAX = 200;
 export function tailPanel(connection, query) {
   const part = panel('Live tail', { hint: `The last ${MESSAGES_MAX} messages, newest first.` });
   const filter = entry({ required: true, value: query.get('tail') ?? '#' });
-  const qos = choice(
-    [
-      ['0', '0'],
-      ['1', '1'],
-    ],
-    {},
-    '0',
-  );
+  const qos = choice([['0', '0'], ['1', '1']], {}, '0');
   const form = choice(FORMS, { change: () => tail.redraw(form.value) }, 'auto');
   const state = h('p', { role: 'status' }, 'Not subscribed.');
   const go = h('button', {}, 'Subscribe');

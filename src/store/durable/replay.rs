@@ -47,11 +47,20 @@ impl KeptRows {
         });
     }
 
-    /// Tells every fact, kind after kind.
-    fn tell(&self, source: &Source<'_>, visit: &mut dyn FnMut(Fact)) -> Result<(), String> {
+    /// Tells every fact, kind after kind. The keys of what is of no use go to `stray`.
+    fn tell(
+        &self,
+        source: &Source<'_>,
+        stray: &mut RowBatch,
+        visit: &mut dyn FnMut(Fact),
+    ) -> Result<(), String> {
         let mut told = |tell: Tell, key: &[u8], value: &[u8]| match tell(key, value, source) {
             Ok(fact) => {
                 visit(fact);
+                Ok(())
+            }
+            Err(Unread::Stray) => {
+                stray.delete(key);
                 Ok(())
             }
             Err(Unread::Torn) => Err(wrong(key, value)),
@@ -122,12 +131,13 @@ impl<R: Rows> DurableShared<R> {
         let mut stray = RowBatch::new();
         kept.forget_strangers(&mut stray);
         let message = |mid| self.message(mid, meter);
-        kept.tell(&Source { meter, message: &message }, visit)?;
+        kept.tell(&Source { meter, message: &message }, &mut stray, visit)?;
         let numbers = kept.noted.numbers;
         let unfit = || damaged(RowKey::of(RowKind::Numbers).as_bytes());
         let session = SessionId::checked(numbers[SESSIONS]).ok_or_else(unfit)?;
         let group = GroupId::checked(numbers[GROUPS]).ok_or_else(unfit)?;
         visit(Fact::Last(session, group));
+        self.replay_delayed(visit)?;
         self.replay_messages(kept.noted.done, mark, &mut stray, visit)?;
         self.rows.submit(&mut stray);
         Ok(())
@@ -141,6 +151,26 @@ impl<R: Rows> DurableShared<R> {
         let value = value.ok_or(Unread::Missing(mid))?;
         let unfit = |Torn| Unread::Other(damaged(key.as_bytes()));
         facts::read_message(&value, meter).map_err(unfit)
+    }
+
+    /// Where the delayed messages stand: they stay in the store.
+    fn replay_delayed(&self, visit: &mut dyn FnMut(Fact)) -> Result<(), String> {
+        let mut bad = None;
+        let scanned = self.rows.scan(&[RowKind::Delayed as u8], &mut |key, value| match (
+            facts::delayed_of(key),
+            facts::read_delayed_owner(value),
+        ) {
+            (Ok(place), Ok((owner, bytes))) => {
+                visit(Fact::Delayed(place, owner, bytes));
+                ControlFlow::Continue(())
+            }
+            _ => {
+                bad = Some(wrong(key, value));
+                ControlFlow::Break(())
+            }
+        });
+        scanned.map_err(|error| error.to_string())?;
+        bad.map_or(Ok(()), Err)
     }
 
     fn replay_messages(
@@ -195,7 +225,7 @@ mod tests {
         let mut key = vec![kind as u8];
         key.extend_from_slice(&1_u64.to_be_bytes());
         match kind {
-            RowKind::Done => key.extend_from_slice(&1_u64.to_be_bytes()),
+            RowKind::Done | RowKind::Delayed => key.extend_from_slice(&1_u64.to_be_bytes()),
             RowKind::Flight | RowKind::Received => key.extend_from_slice(&[0, 1]),
             RowKind::Subscription | RowKind::Retained => key.push(b'a'),
             RowKind::Numbers => key.truncate(1),

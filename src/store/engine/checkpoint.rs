@@ -43,6 +43,8 @@ pub struct Checkpointer {
     frozen: Option<(Arc<PendingRows>, u64)>,
     /// The disk has no room for all the rows at once: the table is flushed between batches.
     sparing: bool,
+    /// The table was told that nothing is written any more.
+    rested: bool,
 }
 
 /// What became of a checkpoint.
@@ -63,19 +65,40 @@ impl Checkpointer {
         meta: Meta,
     ) -> Checkpointer {
         let begun = shared.clock.now();
-        Checkpointer { shared, disk, budget, meta, begun, frozen: None, sparing: false }
+        Checkpointer {
+            shared,
+            disk,
+            budget,
+            meta,
+            begun,
+            frozen: None,
+            sparing: false,
+            rested: false,
+        }
     }
 
     /// Writes checkpoints when they are due, until told to stop: the body of a thread.
     pub fn run(mut self) {
         let interval = self.shared.options.checkpoint_interval;
+        let rest_after = self.shared.options.rest_after;
         loop {
             let work = has_work(&self.shared);
             let passed = self.shared.clock.now().since(self.begun);
+            if !work && !self.rested && passed >= rest_after {
+                if self.rest().is_err() {
+                    self.shared.schedule.closed();
+                    return;
+                }
+                continue;
+            }
             let call = if work && passed >= interval {
                 Call::Due(0)
             } else {
-                let mut most = work.then(|| interval.saturating_sub(passed));
+                let mut most = match work {
+                    true => Some(interval.saturating_sub(passed)),
+                    // What comes meanwhile wakes it only if it is much.
+                    false => (!self.rested).then_some(interval.min(rest_after / 8)),
+                };
                 if self.shared.room.is_shut(Shut::Checkpoint) {
                     // There may be nothing to write, but callers wait for room.
                     self.make_room();
@@ -116,6 +139,15 @@ impl Checkpointer {
         self.shared.schedule.closed();
     }
 
+    /// Tells the table that nothing is written for now.
+    fn rest(&mut self) -> Result<(), StoreError> {
+        let shared = self.shared.clone();
+        shared.check()?;
+        let _quiet = whole(shared.quiet.lock());
+        self.rested = true;
+        shared.on_table(shared.table()?.rest())
+    }
+
     /// Writes everything handed in so far to the table.
     pub fn checkpoint(&mut self) -> Result<CheckpointOutcome, StoreError> {
         let shared = self.shared.clone();
@@ -147,7 +179,7 @@ impl Checkpointer {
         drop(claimed);
         debug!(rows, "checkpoint written");
         self.finish(&frozen, &kept, of);
-        self.frozen = None;
+        (self.frozen, self.rested) = (None, false);
         let now = shared.clock.now();
         shared.figures().checkpoint(rows, now.since(begun), self.meta.tally.rows());
         self.begun = begun;

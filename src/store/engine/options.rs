@@ -33,6 +33,8 @@ pub struct Options {
     pub checkpoint_pending_bytes: usize,
     /// A checkpoint begins when the journal has grown by so much.
     pub checkpoint_journal_bytes: u64,
+    /// So long after the last checkpoint, if nothing has changed since, the table gives memory back.
+    pub rest_after: Duration,
     /// Most rows of one batch of a checkpoint.
     pub checkpoint_rows_max: usize,
     /// Above this nothing is admitted: bytes handed in and not yet written.
@@ -67,6 +69,7 @@ impl Default for Options {
             checkpoint_interval: Duration::from_secs(1),
             checkpoint_pending_bytes: 32 << 20,
             checkpoint_journal_bytes: 256 << 20,
+            rest_after: Duration::from_secs(8),
             checkpoint_rows_max: 4096,
             queued_bytes_max: 64 << 20,
             queued_bytes_low: 32 << 20,

@@ -359,6 +359,7 @@ struct Rows {
     /// Bytes of the disk that the next flush takes, and what else happens before it.
     takes: u64,
     meanwhile: Meanwhile,
+    rests: usize,
 }
 
 /// Something that happens once. It is no part of what the next process finds.
@@ -403,6 +404,11 @@ impl SimTable {
     pub fn next_flush_takes(&self, bytes: u64, meanwhile: impl FnOnce() + Send + 'static) {
         let mut rows = self.rows();
         (rows.takes, rows.meanwhile) = (bytes, Meanwhile(Some(Box::new(meanwhile))));
+    }
+
+    /// How often it was told that nothing is written any more.
+    pub fn rests(&self) -> usize {
+        self.rows().rests
     }
 
     /// Whether it was called again after a call had failed.
@@ -472,6 +478,13 @@ impl Table for SimTable {
                 break;
             }
         }
+        Ok(())
+    }
+
+    fn rest(&self) -> Result<(), TableError> {
+        let mut rows = self.call()?;
+        assert!(rows.open.is_empty(), "no checkpoint is half written");
+        rows.rests += 1;
         Ok(())
     }
 

@@ -29,6 +29,12 @@ pub trait Table: Send + Sync {
     /// Visits rows from `from` on, in rising order of their keys, until told to stop.
     fn scan(&self, from: &[u8], visit: &mut Visit<'_>) -> Result<(), TableError>;
 
+    /// Nothing was written for a while: gives back memory that only what was written needed. No `apply`, `flush` or
+    /// `scan` runs meanwhile; readers may wait.
+    fn rest(&self) -> Result<(), TableError> {
+        Ok(())
+    }
+
     /// Gives files and threads back. Nothing is called afterwards.
     fn close(&self) -> Result<(), TableError>;
 }

@@ -698,3 +698,30 @@ fn no_more_waits_than_a_checkpoint_finds_room_for() {
         assert_eq!(whole_checkpoint(&mut driven), CheckpointOutcome::Written, "{room} MiB");
     }
 }
+
+#[test]
+fn a_table_rests_once_after_each_time_that_something_was_written() {
+    let soon = Duration::from_millis(1);
+    let options = Options { checkpoint_interval: soon, rest_after: soon, ..options() };
+    let Driven { world, parts, .. } = World::new_store(options);
+    let EngineParts { shared, committer, checkpointer, .. } = parts;
+    let commit = std::thread::spawn(move || committer.run());
+    let checkpoint = std::thread::spawn(move || checkpointer.run());
+    for rests in 1..=4 {
+        let begun = std::time::Instant::now();
+        while world.table.rests() < rests {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{rests}: it does not rest");
+            std::thread::yield_now();
+        }
+        if rests < 4 {
+            let mut batch = RowBatch::new();
+            batch.put(&[1, rests as u8], b"value");
+            shared.submit(&mut batch);
+        }
+    }
+    shared.schedule.close();
+    checkpoint.join().unwrap();
+    shared.close_committer();
+    commit.join().unwrap();
+    assert_eq!((world.table.rests(), world.table.with_rows(|rows| rows.len())), (4, 3 + 1));
+}

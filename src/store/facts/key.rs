@@ -2,8 +2,9 @@
 
 use super::RowKind;
 use crate::codec::PacketId;
-use crate::message::{GroupId, Mid, ReceiverId, SessionId};
+use crate::message::{DelayKey, GroupId, Mid, ReceiverId, SessionId};
 use crate::store::bytes::{Torn, ValueReader};
+use crate::time::Time;
 use crate::topic::TopicFilter;
 
 /// A key of numbers, up to three.
@@ -42,9 +43,26 @@ impl RowKey {
         key
     }
 
+    /// Of a receiver that is done with a message.
     pub fn done(mid: Mid, receiver: ReceiverId) -> RowKey {
-        let mut key = RowKey::number(RowKind::Done, mid.get());
+        RowKey::copy(RowKind::Done, mid, receiver)
+    }
+
+    /// Of a named queue that has tried a message.
+    pub fn attempt(mid: Mid, receiver: ReceiverId) -> RowKey {
+        RowKey::copy(RowKind::Attempt, mid, receiver)
+    }
+
+    fn copy(kind: RowKind, mid: Mid, receiver: ReceiverId) -> RowKey {
+        let mut key = RowKey::number(kind, mid.get());
         key.push(&receiver.to_bits().to_be_bytes());
+        key
+    }
+
+    /// Of a delayed message: in the order in which they are due.
+    pub fn delayed(place: DelayKey) -> RowKey {
+        let mut key = RowKey::number(RowKind::Delayed, place.due().as_nanos());
+        key.push(&place.number().to_be_bytes());
         key
     }
 
@@ -104,8 +122,14 @@ pub fn packet_of(key: &[u8]) -> Result<(SessionId, PacketId), Torn> {
     Ok((session, packet_id))
 }
 
-/// The numbers of a message and of a receiver that is done with it.
-pub fn done_of(key: &[u8]) -> Result<(Mid, ReceiverId), Torn> {
+/// The place of a delayed message.
+pub fn delayed_of(key: &[u8]) -> Result<DelayKey, Torn> {
+    let (due, rest) = number_of(key)?;
+    Ok(DelayKey::new(Time::from_nanos(due), ValueReader::new(rest).u64()?))
+}
+
+/// The numbers of a message and of its receiver.
+pub fn copy_of(key: &[u8]) -> Result<(Mid, ReceiverId), Torn> {
     let (mid, rest) = number_of(key)?;
     Ok((Mid::new(mid), ReceiverId::from_bits(ValueReader::new(rest).u64()?)))
 }

@@ -3,7 +3,10 @@
 use super::{Source, Unread};
 use crate::broker::ports::{Fact, Marker, Queued, StoredCopy};
 use crate::codec::{Properties, QoS};
-use crate::message::{Delivery, GroupId, Message, Meter, Mid, Parts, ReceiverId, SubscriptionIds};
+use crate::message::{
+    DelayedMessage, Delivery, GroupId, Lane, Message, Meter, Mid, Network, OwnerName, Parts,
+    ReceiverId, SubscriptionIds,
+};
 use crate::session::Op;
 use crate::store::bytes::{FORM, Torn, ValueReader, ValueWriter};
 use crate::time::Time;
@@ -33,7 +36,8 @@ pub fn read_queued(mid: Mid, value: &[u8], mark: &Marker<'_>) -> Result<Queued, 
     let copies = read_copies(&mut value)?;
     let parts = read_parts(&mut value)?;
     let mark = mark(TopicName::trusted(parts.topic));
-    Ok(Queued { mid, mark, bytes: parts.bytes(), expires: parts.expires, copies })
+    let Parts { received, expires, .. } = parts;
+    Ok(Queued { mid, mark, bytes: parts.bytes(), received, expires, copies })
 }
 
 /// When a message was received.
@@ -57,6 +61,34 @@ pub fn retained(parts: &Parts<'_>, out: &mut Vec<u8>) {
 pub fn tell_retained(_: &[u8], value: &[u8], source: &Source<'_>) -> Result<Fact, Unread> {
     let parts = read_parts(&mut ValueReader::begin(FORM, value)?)?;
     Ok(Fact::Retained(Message::new(&parts, source.meter)))
+}
+
+/// A delayed message, and where its publisher came from.
+pub fn delayed(delayed: &DelayedMessage, out: &mut Vec<u8>) {
+    let mut value = ValueWriter::begin(FORM, out);
+    value.u64(delayed.network.to_bits());
+    put_parts(&delayed.message.parts(), &mut value);
+}
+
+fn read_delayed_parts(value: &[u8]) -> Result<(Network, Parts<'_>), Torn> {
+    let mut value = ValueReader::begin(FORM, value)?;
+    Ok((Network::from_bits(value.u64()?), read_parts(&mut value)?))
+}
+
+/// When a delayed message was received.
+pub fn read_delayed_received(value: &[u8]) -> Result<Time, Torn> {
+    Ok(read_delayed_parts(value)?.1.received)
+}
+
+/// The owner of a delayed message, and the bytes that it is counted with.
+pub fn read_delayed_owner(value: &[u8]) -> Result<(OwnerName, usize), Torn> {
+    let (network, parts) = read_delayed_parts(value)?;
+    Ok((OwnerName::of(parts.user_name.map(Into::into), network), parts.bytes()))
+}
+
+pub fn read_delayed(value: &[u8], meter: &'static Meter) -> Result<DelayedMessage, Torn> {
+    let (network, parts) = read_delayed_parts(value)?;
+    Ok(DelayedMessage { message: Message::new(&parts, meter), network })
 }
 
 /// A copy in flight, the `order`th of all that were sent. What the store does not keep for its
@@ -107,14 +139,26 @@ pub fn tell_flight(key: &[u8], value: &[u8], source: &Source<'_>) -> Result<Fact
             let ids = read_ids(&mut value)?;
             let message = match mid {
                 Some(mid) => {
-                    let message = (source.message)(mid)?;
+                    let unread = |unread: Unread| match group {
+                        Some(_) => unread.of_group(),
+                        None => unread,
+                    };
+                    let message = (source.message)(mid).map_err(unread)?;
                     message.set_mid(mid);
                     message
                 }
                 None => Message::new(&read_parts(&mut value)?, source.meter),
             };
             let retain = bits & 4 != 0;
-            let delivery = Delivery { message, qos, retain, ids, group, stored: mid.is_some() };
+            let delivery = Delivery {
+                message,
+                qos,
+                retain,
+                ids,
+                group,
+                lane: Lane::NONE,
+                stored: mid.is_some(),
+            };
             Op::Sent { packet_id, delivery }
         }
         _ => return Err(Unread::Torn),

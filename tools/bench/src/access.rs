@@ -19,8 +19,9 @@ pub struct Publisher {
 
 /// Rules; as many clients' devices stand in them.
 const RULES: usize = 100;
-/// More topics than a thread remembers, each of which is asked for long after the last time.
-const TOPICS: usize = 100_000;
+/// More topics than a thread remembers, each of which is asked for long after the last time; and few enough to be in the
+/// processor's cache, where a topic is that was just read from a socket.
+const TOPICS: usize = 8192;
 
 impl Publisher {
     /// A hundred rules hold for it, of which each of `topics` topics fits one; or none, if there are no rules.

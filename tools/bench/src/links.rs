@@ -9,7 +9,7 @@ use sluicemq::broker::{Broker, Link, PeerInfo, Ports};
 use sluicemq::codec::{
     self, Connect, Packet, PacketId, Properties, Publish, QoS, Subscribe, SubscribeOptions, Version,
 };
-use sluicemq::config::Config;
+use sluicemq::config::{Config, NamedQueue};
 use sluicemq::store::MemoryStore;
 use sluicemq::time::Time;
 
@@ -24,6 +24,12 @@ impl Links {
     /// A broker without clients, with wide limits.
     #[expect(clippy::new_without_default, reason = "a broker is nothing to have by default")]
     pub fn new() -> Links {
+        Links::with_queues(Vec::new())
+    }
+
+    /// The same with named queues. If `WATCHED` is set in the environment, what happens is noted as with an HTTP
+    /// listener that is not asked for it.
+    pub fn with_queues(queues: Vec<NamedQueue>) -> Links {
         let ports = Ports {
             store: Arc::new(MemoryStore),
             authenticator: Arc::new(PasswordAuth::new(None)),
@@ -33,8 +39,15 @@ impl Links {
         let mut config = Config::default();
         config.queue.messages_max = 100_000;
         config.session.inflight_max = 1_000;
+        config.named_queue = queues;
         let broker = Broker::new(&config, ports, 7, now);
-        Links { broker, turn: Scratch::default(), now }
+        if std::env::var_os("WATCHED").is_some() {
+            broker.watch();
+        }
+        let mut links = Links { broker, turn: Scratch::default(), now };
+        // Queues are there from the start of a broker on.
+        links.broker.restore(now, &mut links.turn).expect("an empty store is restored");
+        links
     }
 
     /// A client that has connected.
@@ -53,13 +66,24 @@ impl Links {
 
     /// A client that has connected and subscribed to [`TOPIC`].
     pub fn subscriber(&mut self, name: &str, qos: QoS, version: Version) -> Subscriber {
+        self.subscriber_to(TOPIC, name, qos, version)
+    }
+
+    /// A client that has connected and subscribed to a Topic Filter.
+    pub fn subscriber_to(
+        &mut self,
+        filter: &str,
+        name: &str,
+        qos: QoS,
+        version: Version,
+    ) -> Subscriber {
         let mut link = self.connect(name, version);
         let subscribe = Subscribe {
             rest: &[],
             packet_id: PacketId::MIN,
             subscription_id: None,
             user_properties: Properties::EMPTY,
-            filters: vec![(TOPIC, SubscribeOptions { qos, ..SubscribeOptions::default() })],
+            filters: vec![(filter, SubscribeOptions { qos, ..SubscribeOptions::default() })],
         };
         self.ask(&mut link, &Packet::Subscribe(subscribe), version);
         Subscriber { link, last_id: 0 }
@@ -92,8 +116,8 @@ impl Links {
         self.turn.out.len()
     }
 
-    /// One read of `count` PUBACKs for the oldest that were delivered.
-    pub fn acknowledge(&mut self, subscriber: &mut Subscriber, count: usize) {
+    /// One read of `count` PUBACKs for the oldest that were delivered; how many bytes the subscriber is sent then.
+    pub fn acknowledge(&mut self, subscriber: &mut Subscriber, count: usize) -> usize {
         let mut acks = [0; 4 * BATCH];
         let acks = &mut acks[..4 * count];
         for ack in acks.chunks_exact_mut(4) {
@@ -105,6 +129,7 @@ impl Links {
         subscriber.link.receive(acks, self.now, &mut self.turn);
         subscriber.link.poll(Waker::noop(), self.now, 0, &mut self.turn);
         assert!(!subscriber.link.is_closed(), "the acknowledged packets were in flight");
+        self.turn.out.len()
     }
 
     /// The connection is gone.

@@ -108,14 +108,16 @@ pub struct Recorded {
 /// What each client of a group subscribes to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Subscribing {
-    /// Its Topic Filters, without `$share`.
+    /// Its Topic Filters, without `$share`; what the named queue collects.
     pub filter: Pattern,
     /// How many filters.
     pub filters: u32,
     /// Maximum quality of service.
     pub qos: QoS,
-    /// Name of the Shared Subscription it is part of.
+    /// Name of the Shared Subscription, or of the named queue, that it is part of.
     pub share: Option<String>,
+    /// It is a named queue of Sluice.
+    pub queue: bool,
 }
 
 /// A topic or filter with places for numbers: `{pub}` and `{sub}` stand for the client's number in
@@ -344,6 +346,7 @@ impl Subscribing {
     /// `filter` as it stands in a SUBSCRIBE.
     pub fn on_the_wire(&self, filter: String) -> String {
         match &self.share {
+            Some(name) if self.queue => format!("$queue/{name}"),
             Some(share) => format!("$share/{share}/{filter}"),
             None => filter,
         }

@@ -26,7 +26,7 @@ pub struct Routes {
 pub struct Stream {
     /// The client that publishes it.
     pub client: u32,
-    /// Topic Name.
+    /// Topic Name that it is published to.
     pub topic: Box<str>,
     /// Quality of service it is published with.
     pub qos: QoS,
@@ -34,6 +34,19 @@ pub struct Stream {
     pub retain: bool,
     /// How many receivers should get each message; clients that stall left out.
     pub copies: u32,
+}
+
+impl Stream {
+    /// The topic that its messages arrive with.
+    pub fn arrives_on(&self) -> &str {
+        arrives_on(&self.topic)
+    }
+}
+
+/// The topic that what is published to `topic` arrives with: a delayed message loses its `$delayed/<span>/`.
+pub fn arrives_on(topic: &str) -> &str {
+    let delayed = topic.strip_prefix("$delayed/").and_then(|rest| rest.split_once('/'));
+    delayed.map_or(topic, |(_span, topic)| topic)
 }
 
 /// One receiver: a client, or all members of a Shared Subscription.
@@ -93,7 +106,7 @@ impl Routes {
             routes.inboxes_of.push((own, shared));
         }
         for (number, stream) in routes.streams.iter_mut().enumerate() {
-            for (inbox, qos) in filters.matching(&stream.topic) {
+            for (inbox, qos) in filters.matching(stream.arrives_on()) {
                 let inbox = &mut inboxes[inbox as usize];
                 if !inbox.members.is_empty() {
                     stream.copies += 1;
@@ -290,6 +303,7 @@ mod tests {
                 filters: 1,
                 qos: QoS::ExactlyOnce,
                 share: share.map(str::to_string),
+                queue: false,
             }],
             ..Group::default()
         }
@@ -310,6 +324,10 @@ mod tests {
         assert_eq!(copies(vec![publishers(1, "a/b", 1), subscribers(3, "#", None)]), [3]);
         assert_eq!(copies(vec![publishers(1, "a", 1), subscribers(3, "a/#", None)]), [3]);
         assert_eq!(copies(vec![publishers(1, "b", 1), subscribers(3, "a/#", None)]), [0]);
+        assert_eq!(
+            copies(vec![publishers(1, "$delayed/5s/a/b", 1), subscribers(3, "a/#", None)]),
+            [3]
+        );
     }
 
     #[test]

@@ -169,7 +169,7 @@ impl Verifier {
         let Some((place, order)) = self.place(receiver, stamp.stream) else {
             return self.misrouted(&stamp, arrival);
         };
-        if routes.streams[stamp.stream as usize].topic.as_bytes() != arrival.topic {
+        if routes.streams[stamp.stream as usize].arrives_on().as_bytes() != arrival.topic {
             return self.misrouted(&stamp, arrival);
         }
         let step = self.trackers[place].arrived(stamp.sequence);
@@ -354,7 +354,7 @@ impl Verifier {
         let ours = inbox.is_some_and(|inbox| {
             let Tracked { first, len, .. } = self.inboxes[inbox as usize];
             let streams = &self.streams[first as usize..(first + len) as usize];
-            let topic = |stream: &u32| routes.streams[*stream as usize].topic.as_bytes();
+            let topic = |stream: &u32| routes.streams[*stream as usize].arrives_on().as_bytes();
             streams.iter().any(|stream| topic(stream) == arrival.topic)
         });
         if !ours {

@@ -76,6 +76,12 @@ fn wild() {
 #[test]
 fn shared() {
     check("shared --count 400 --qos 1", 400);
+    check("shared --queue jobs --topic jobs/{pub} --count 400 --qos 1", 400);
+}
+
+#[test]
+fn what_is_delayed_arrives_on_its_topic() {
+    check("fanin --topic $delayed/1s/late/{pub} --count 100 --qos 1 --drain 60s", 100);
 }
 
 #[test]

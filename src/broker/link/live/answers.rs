@@ -2,6 +2,8 @@
 
 use std::task::Waker;
 
+use thin_vec::ThinVec;
+
 use super::Live;
 use crate::broker::RefusalNote;
 use crate::broker::link::attachment::Held;
@@ -11,7 +13,7 @@ use crate::broker::ports::{Progress, Receipt};
 use crate::broker::turn::{Answer, Due, Owed, Turn};
 use crate::codec::{self, ConnAck, Packet, Reason};
 use crate::message::{Grounds, RefusalKind};
-use crate::session::{Action, Input};
+use crate::session::{Action, Context, Input};
 use crate::time::Time;
 
 impl Live {
@@ -29,8 +31,10 @@ impl Live {
         let packet = Packet::ConnAck(Box::new(connack.clone()));
         if before.is_none() && self.attachment.queue.is_none() {
             self.attachment.greeted = self.send(&packet, turn);
-            if self.attachment.greeted {
-                turn.broker.metrics().timings().connack.note(turn.now.since(begun));
+            if self.attachment.greeted
+                && let Some(timings) = turn.broker.timings()
+            {
+                timings.connack.note(turn.now.since(begun));
             }
             return self.attachment.greeted;
         }
@@ -75,12 +79,13 @@ impl Live {
             let queue = attachment.queue.get_or_insert_default();
             queue.newest = receipt.or(queue.newest);
             for Answer { due, what } in turn.answers.drain(..) {
-                let receipt = match due {
-                    Due::Now => None,
-                    Due::ThisTurn => receipt,
-                    Due::Newest => queue.newest,
+                let (receipt, others) = match due {
+                    Due::Now => (None, ThinVec::new()),
+                    Due::ThisTurn => (receipt, ThinVec::new()),
+                    Due::Others(others) => (receipt, others),
+                    Due::Newest => (queue.newest, ThinVec::new()),
                 };
-                queue.held.push_back(Held { receipt, what });
+                queue.held.push_back(Held { receipt, others, what });
             }
         }
         attachment.begin_pause(turn);
@@ -95,12 +100,19 @@ impl Live {
     }
 
     /// Serves the queue of answers from its front, as far as they are due.
+    #[inline(always)]
     pub fn serve_held(&mut self, waker: Option<&Waker>, turn: &mut Turn<'_>) {
+        if self.attachment.queue.is_some() {
+            self.serve_queue(waker, turn);
+        }
+    }
+
+    fn serve_queue(&mut self, waker: Option<&Waker>, turn: &mut Turn<'_>) {
         while let Some(queue) = &mut self.attachment.queue {
-            let Some(held) = queue.held.front() else { break };
-            if let Some(receipt) = held.receipt {
+            let Some(held) = queue.held.front_mut() else { break };
+            if !held.waits_for_nothing() {
                 let Some(waker) = waker else { return };
-                match turn.broker.0.ports.store.state(receipt, waker) {
+                match held.progress(&*turn.broker.0.ports.store, waker) {
                     Progress::Pending => return,
                     Progress::Durable => {}
                     Progress::Failed => {
@@ -113,22 +125,23 @@ impl Live {
                 }
             }
             let Some(held) = queue.held.pop_front() else { return };
-            self.pay(held.what, turn);
+            self.pay(held.what, &turn.context(), turn);
         }
     }
 
     /// Where nothing is remembered nothing waits: answers leave as they arise.
-    pub(super) fn answer_at_once(&mut self, turn: &mut Turn<'_>) {
+    #[inline(always)]
+    pub(super) fn answer_at_once(&mut self, cx: &Context<'_>, turn: &mut Turn<'_>) {
         if turn.broker.0.remembers {
             return;
         }
         while let Some(answer) = turn.answers.pop() {
-            self.pay(answer.what, turn);
+            self.pay(answer.what, cx, turn);
         }
     }
 
     /// Gives the client an answer that is due.
-    pub(super) fn pay(&mut self, owed: Owed, turn: &mut Turn<'_>) {
+    pub(super) fn pay(&mut self, owed: Owed, cx: &Context<'_>, turn: &mut Turn<'_>) {
         match owed {
             Owed::Bytes(bytes) => {
                 if !self.attachment.greeted {
@@ -137,11 +150,19 @@ impl Live {
                 turn.tally.add(Counter::Packets, 1);
                 turn.out.extend_from_slice(&bytes);
             }
-            Owed::Published { packet_id, qos, reason, over_rate } => {
-                let counter = if reason.is_error() { Counter::Refused } else { Counter::Accepted };
+            Owed::Published { packet_id, qos, reason, why, repeat } => {
+                let counter = match (reason.is_error(), repeat) {
+                    (false, false) => Counter::Accepted,
+                    (_, true) => Counter::Repeats,
+                    (true, false) => Counter::Refused,
+                };
                 turn.tally.add(counter, 1);
-                let published = Input::Published { packet_id, qos, reason, over_rate };
-                self.run(published, &turn.context(), turn);
+                if turn.traced.is_on() {
+                    let key = (self.attachment.id(), packet_id);
+                    turn.broker.trace_answered(key, (&turn.traced, turn.now));
+                }
+                let published = Input::Published { packet_id, qos, reason, why };
+                self.run(published, cx, turn);
             }
         }
     }
@@ -152,8 +173,10 @@ impl Live {
         let now = turn.now;
         self.attachment.greeted = true;
         let pause = self.attachment.pause.take();
-        if let Some(Pause::Greeting { begun, .. }) = pause.as_deref() {
-            turn.broker.metrics().timings().connack.note(now.since(*begun));
+        if let Some(Pause::Greeting { begun, .. }) = pause.as_deref()
+            && let Some(timings) = turn.broker.timings()
+        {
+            timings.connack.note(now.since(*begun));
         }
         self.session.touch(now);
     }
@@ -200,9 +223,9 @@ impl Live {
         let held = held.into_iter().flatten().map(|held| held.what);
         let answers = turn.answers.drain(..).map(|answer| answer.what);
         for what in held.chain(answers) {
-            if let Owed::Published { packet_id, qos, reason, over_rate } = what {
+            if let Owed::Published { packet_id, qos, reason, why, .. } = what {
                 metrics.add(Counter::LostWithConnection, 1);
-                let input = Input::Published { packet_id, qos, reason, over_rate };
+                let input = Input::Published { packet_id, qos, reason, why };
                 self.session.handle(input, &cx, &mut |_| {});
             }
         }

@@ -2,6 +2,7 @@
 
 use super::Live;
 use crate::broker::departures::Departure;
+use crate::broker::link::attachment::Attachment;
 use crate::broker::orphans::Kept;
 use crate::broker::ports::Receipt;
 use crate::broker::registry::{InFlight, Parked};
@@ -49,13 +50,17 @@ impl Live {
         for membership in &kept.attachment.memberships {
             turn.wakers.extend(membership.mailbox().part(id));
         }
+        kept.leave_logs(kept.session.replays().iter().map(|replay| &replay.filter), turn);
         fault::reach("end");
-        let will_due =
-            turn.broker.hang_up(id, &mut kept.session, turn).map(|due| will_left.unwrap_or(due));
+        let wanted = [Reason::ServerShuttingDown, Reason::AdministrativeAction];
+        let at_fault = !wanted.iter().any(|wanted| wanted.name() == reason);
+        let mailbox = kept.attachment.mailbox.clone();
+        let will_due = turn.broker.hang_up(&mailbox, &mut kept.session, at_fault, turn);
+        let will_due = will_due.map(|due| will_left.unwrap_or(due));
         let lasts = kept.session.lasts();
         if turn.broker.0.remembers && lasts {
             let since = turn.now;
-            turn.batch.ops.push((id, Op::Parked { since }));
+            turn.batch.ops.push((id, Op::Parked { since, crashed: false }));
         }
         let newest = kept.attachment.queue.as_ref().and_then(|queue| queue.newest);
         let newest = turn.commit().or(newest);
@@ -79,7 +84,7 @@ impl Live {
         attachment.keep_flow(now);
         let (wakers, fallen) = attachment.mailbox.detach(&mut attachment.settled, keep_qos0);
         turn.wakers.extend(wakers);
-        broker.lose_all(&fallen, turn);
+        broker.lose_all(fallen, turn);
         let (id, store) = (attachment.id(), &broker.0.ports.store);
         kept.session.store_will(|| store.keeps_will(id));
         let expires = match kept.session.terms().expiry {
@@ -89,7 +94,7 @@ impl Live {
         let will_due = will_due.unwrap_or(Time::NEVER);
         let parked = Parked { will_due, expires, newest, ..kept.take().into() };
         turn.wakers.extend(broker.0.registry.park(parked));
-        turn.wakers.extend(broker.session_moved(id));
+        broker.session_moved(id, turn);
     }
 
     /// Ends the Session with its connection.
@@ -99,10 +104,26 @@ impl Live {
         turn.wakers.extend(attachment.mailbox.detach(&mut attachment.settled, true).0);
         broker.dissolve(id, session, &attachment.mailbox, false, Loss::SessionEnded, turn);
         let departure = Departure { at: turn.now, with_connection: true };
-        broker.0.departures.note(&identity.client_id, departure);
+        broker.note_departure(&identity.client_id, departure);
         turn.wakers.extend(broker.0.registry.release(&identity.client_id));
-        turn.wakers.extend(broker.session_moved(id));
+        broker.session_moved(id, turn);
         kept.take();
+    }
+}
+
+impl Attachment {
+    /// The levels of its own buckets are kept in the mailbox, for the next connection.
+    fn keep_flow(&mut self, now: Time) {
+        let Some(flow) = &mut self.flow else { return };
+        if let Some(shaper) = flow.shaper.take() {
+            self.mailbox.keep_shaper(shaper);
+        }
+        if let Some(egress) = &flow.egress {
+            self.mailbox.keep_waited(egress.waited(now));
+        }
+        if let Some(intake) = flow.limits.take().and_then(|limits| limits.into_own()) {
+            self.mailbox.keep_intake(intake);
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use super::Live;
 use crate::broker::ports::LoginDetails;
 use crate::broker::turn::Turn;
 use crate::message::{Circumstances, Standing};
+use crate::session::Context;
 
 impl Live {
     /// The client was let in: with the groups and claims of `details`, as what let it in says.
@@ -53,8 +54,8 @@ impl Live {
 
     /// Ends the Subscriptions that the client may not have any more.
     pub(in crate::broker::link) fn review(&mut self, turn: &mut Turn<'_>) {
-        let cx = turn.context();
         let Live { session, attachment } = self;
+        let cx = Context { session: attachment.id(), ..turn.context() };
         session.review(&cx, &mut |action| attachment.carry_out(action, turn));
         self.carry_out_changes(turn);
     }

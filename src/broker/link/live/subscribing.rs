@@ -38,7 +38,7 @@ impl Live {
         // The silence of the client was not its own: nothing was read from it.
         self.session.touch(turn.now);
         self.attachment.answer(&left.into_answer(), turn);
-        self.answer_at_once(turn);
+        self.answer_at_once(&turn.context(), turn);
     }
 
     /// Lets the Session look at a SUBSCRIBE or UNSUBSCRIBE, or a part of one, and carries out what comes of
@@ -46,6 +46,7 @@ impl Live {
     pub(super) fn subscribe(&mut self, packet: &Packet<'_>, over_rate: bool, turn: &mut Turn<'_>) {
         let mut cx = turn.broker.context_to_subscribe(self.session.identity(), turn.now);
         cx.over_rate = over_rate;
+        cx.session = self.attachment.id();
         if let Some(Pause::Filters(left)) = self.attachment.pause.as_deref() {
             cx.filters_free = cx.filters_free.saturating_sub(left.served());
         }

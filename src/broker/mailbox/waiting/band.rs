@@ -70,6 +70,7 @@ impl Band {
     }
 
     /// Adds a copy at the end.
+    #[inline(always)]
     pub fn push_back(&mut self, entry: Entry) {
         if entry.qos > QoS::AtMostOnce {
             self.qos12.push_back(entry, spare);

@@ -1,5 +1,7 @@
 //! One copy that waits.
 
+use std::time::Duration;
+
 use crate::broker::mailbox::copy::{Copy, DroppedCopy, ORDINARY};
 use crate::broker::ports::{Queued, StoredCopy};
 use crate::codec::QoS;
@@ -43,9 +45,16 @@ impl Entry {
     }
 
     /// A copy that only the store has.
-    pub fn stored(queued: &Queued, copy: &StoredCopy, arrival: u64) -> Entry {
+    pub fn stored(
+        queued: &Queued,
+        copy: &StoredCopy,
+        arrival: u64,
+        ttl: Option<Duration>,
+    ) -> Entry {
+        let of_queue = ttl.map_or(Time::NEVER, |ttl| queued.received.after(ttl));
+        let expires = queued.expires.min(of_queue);
         Entry {
-            message: Place::cold(queued.mid, queued.bytes, queued.expires),
+            message: Place::cold(queued.mid, queued.bytes, expires),
             ids: copy.ids.clone(),
             arrival,
             qos: copy.qos,
@@ -123,11 +132,20 @@ impl Entry {
         self.message = Place::Warm(message);
     }
 
-    /// Leaves its message to the store, if the store has it.
-    pub fn cool(&mut self) {
-        if let (Place::Warm(_), Some(mid)) = (&self.message, self.mid()) {
-            self.message = Place::cold(mid, self.bytes() as usize, self.expires());
+    /// Leaves its message to the store, if the store has it and it was not tried before. In a queue with a `ttl` it
+    /// ends with that.
+    pub fn cool(&mut self, ttl: Option<Duration>) {
+        if let (Place::Warm(message), Some(mid)) = (&self.message, self.mid())
+            && message.attempts == 0
+        {
+            self.message = Place::cold(mid, self.bytes() as usize, self.due(ttl));
         }
+    }
+
+    /// When it ends in a queue with a `ttl`. Of one that is only in the store that is known already.
+    pub fn due(&self, ttl: Option<Duration>) -> Time {
+        let of_queue = ttl.zip(self.message()).map(|(ttl, message)| message.received.after(ttl));
+        self.expires().min(of_queue.unwrap_or(Time::NEVER))
     }
 }
 

@@ -2,7 +2,6 @@
 
 use super::Waiting;
 use super::entry::Entry;
-use super::priority::IN_ORDER;
 use crate::codec::QoS;
 use crate::message::{Message, Mid};
 use crate::time::Time;
@@ -16,6 +15,7 @@ pub struct WaitingCopy {
     retain: bool,
     bytes: u64,
     expires: Time,
+    due: Option<Time>,
 }
 
 impl WaitingCopy {
@@ -23,7 +23,7 @@ impl WaitingCopy {
         let message = entry.message().cloned();
         let Entry { qos, retain, .. } = *entry;
         let (bytes, expires) = (entry.bytes(), entry.expires());
-        WaitingCopy { message, mid: entry.cold(), qos, retain, bytes, expires }
+        WaitingCopy { message, mid: entry.cold(), qos, retain, bytes, expires, due: None }
     }
 
     /// Its message; `None` if only the store has it.
@@ -56,6 +56,16 @@ impl WaitingCopy {
         self.bytes
     }
 
+    /// When it may be tried again; `None` if it can be taken now.
+    pub fn due(&self) -> Option<Time> {
+        self.due
+    }
+
+    /// Attempts at it that have failed.
+    pub fn attempts(&self) -> u16 {
+        self.message.as_ref().map_or(0, |message| message.attempts)
+    }
+
     /// When it ends; [`Time::NEVER`] if it does not. Of one that only the store has, to the second.
     pub fn expires(&self) -> Time {
         self.expires
@@ -68,12 +78,19 @@ impl Waiting {
     /// than `max` copies of each list.
     pub fn page(&self, max: usize, bytes_max: u64) -> Vec<WaitingCopy> {
         let mut all = Vec::new();
-        for (lists, band) in self.all().zip(IN_ORDER) {
+        self.visit_first_tried(max, |entry, due| {
+            // What can be taken now comes first, what is to wait for its time last.
+            let (order, number) = (if due.is_some() { u8::MAX } else { 0 }, all.len() as u64);
+            all.push((order, number, WaitingCopy { due, ..WaitingCopy::of(entry) }));
+        });
+        for (band, lists) in self.by_band() {
             let mut see =
                 |entry: &Entry| all.push((u8::MAX - band, entry.arrival, WaitingCopy::of(entry)));
             lists.qos0.iter().take(max).for_each(&mut see);
             lists.qos12.visit_first(max, see);
         }
+        let aside = self.aside().map(|aside| aside.page(max, bytes_max)).unwrap_or_default();
+        all.extend(aside.into_iter().map(|copy| (0, 0, copy)));
         all.sort_by_key(|(band, arrival, _)| (*band, *arrival));
         let mut bytes = 0;
         let within = all.into_iter().take(max).map(|(.., copy)| copy).take_while(|copy| {
@@ -86,6 +103,9 @@ impl Waiting {
 
     /// When the copy that came first was received; `None` if there is none, or only the store has its message.
     pub fn oldest(&self) -> Option<Time> {
+        if let Some(aside) = self.aside() {
+            return aside.oldest();
+        }
         let mut oldest = None::<(u64, Option<Time>)>;
         for lists in self.all() {
             let mut see = |entry: &Entry| {
@@ -97,15 +117,21 @@ impl Waiting {
             lists.qos0.iter().take(1).for_each(&mut see);
             lists.qos12.visit_first(1, see);
         }
-        oldest.and_then(|(_, received)| received)
+        let mut tried = None::<Time>;
+        self.visit_tried(|entry| {
+            let received = entry.message().map(|message| message.received);
+            tried = tried.into_iter().chain(received).min();
+        });
+        let waiting = oldest.and_then(|(_, received)| received);
+        tried.into_iter().chain(waiting).min()
     }
 
     /// How many copies have expired, and their bytes: they will go before any other makes room.
     pub fn expired(&self, now: Time) -> (u64, u64) {
+        let mut expired = self.aside().map_or((0, 0), |aside| aside.expired(now));
         if self.expires > now {
-            return (0, 0);
+            return expired;
         }
-        let mut expired = (0, 0);
         for lists in self.all() {
             lists.visit(|entry| {
                 if entry.expires() <= now {
@@ -113,6 +139,11 @@ impl Waiting {
                 }
             });
         }
+        self.visit_tried(|entry| {
+            if entry.expires() <= now {
+                expired = (expired.0 + 1, expired.1 + entry.bytes());
+            }
+        });
         expired
     }
 }

@@ -3,9 +3,12 @@
 //! [`Waiting`] alone changes the lists, so what it counts is what they hold. Each copy has an arrival
 //! number; each band has two lists in the order of these numbers, one of `QoS` 0, one of `QoS` 1 and 2.
 
+mod aside;
 mod band;
 mod entry;
+mod laned;
 mod look;
+mod postponed;
 mod priority;
 mod qos12;
 mod take;
@@ -15,17 +18,20 @@ mod topic_index;
 mod topics;
 
 use std::iter;
+use std::time::Duration;
 
-use super::copy::{BANDS, Copy, DroppedCopy};
+use super::copy::{BANDS, Copy, DroppedCopy, ORDINARY};
 use crate::codec::QoS;
 use crate::message::{Delivery, Message, Mid};
 use crate::time::Time;
 use band::Band;
 use entry::Entry;
+use laned::LaneLists;
 pub use look::WaitingCopy;
+use postponed::Postponed;
 use priority::{Bands, IN_ORDER, slot};
-pub(super) use take::Limits;
-use take::{Banded, Drained, drain};
+use take::{Banded, drain};
+pub(super) use take::{Drained, Limits};
 pub(super) use topic_index::ByTopic;
 use topic_index::TopicIndex;
 
@@ -49,10 +55,18 @@ pub(super) struct Waiting {
 struct More {
     /// The copies in the other bands.
     bands: Option<Box<Bands>>,
+    /// The copies that are in lanes; those in the ordinary band are not in theirs yet.
+    lanes: Option<Box<LaneLists>>,
     /// Where each topic waits.
     topics: Option<Box<TopicIndex>>,
+    /// Copies that have failed.
+    postponed: Option<Box<Postponed>>,
     /// Arrival number of the copy that was given back last: these numbers go down.
     head: u64,
+    /// Copies that no consumer of a named queue may have: no other waits for them.
+    aside: Option<Box<Waiting>>,
+    /// How long a copy may wait, in a named queue that says it.
+    ttl: Option<Duration>,
 }
 
 /// Where arrival numbers begin: below is room for copies that are given back.
@@ -72,36 +86,56 @@ impl Default for Waiting {
 
 impl Default for More {
     fn default() -> More {
-        More { bands: None, topics: None, head: ARRIVAL_START }
+        let head = ARRIVAL_START;
+        let (lanes, postponed) = (None, None);
+        More { bands: None, lanes, topics: None, postponed, head, aside: None, ttl: None }
     }
 }
 
 /// Totals.
 impl Waiting {
+    #[inline]
     pub fn len(&self) -> usize {
-        match self.bands() {
-            None => self.ordinary.len(),
+        self.more.as_ref().map_or_else(|| self.ordinary.len(), |more| self.len_with(more))
+    }
+
+    #[inline(never)]
+    fn len_with(&self, more: &More) -> usize {
+        let taken_up = match more.bands {
+            None => self.ordinary.len() + self.laned(),
             Some(_) => self.all().map(Band::len).sum(),
+        };
+        taken_up + self.tried_count() + more.aside.as_ref().map_or(0, |aside| aside.len())
+    }
+
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        match self.more {
+            None => self.ordinary.is_empty(),
+            Some(_) => self.has_nothing_to_take() && self.aside().is_none() && self.has_no_tried(),
         }
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.ordinary.is_empty() && (self.bands().is_none() || self.all().all(Band::is_empty))
-    }
-
     pub fn bytes(&self) -> u64 {
-        self.bytes
+        self.bytes + self.aside().map_or(0, Waiting::bytes)
     }
 
     /// Copies by class: `QoS` 0, and `QoS` 1 and 2.
+    #[inline]
     pub fn queued(&self) -> [usize; 2] {
-        self.all().map(Band::queued).fold([0, 0], |sum, band| [sum[0] + band[0], sum[1] + band[1]])
+        if self.more.is_none() {
+            return self.ordinary.queued();
+        }
+        let mut aside = self.aside().map_or([0, 0], Waiting::queued);
+        aside[1] += self.tried_count();
+        self.all().map(Band::queued).fold(aside, |sum, band| [sum[0] + band[0], sum[1] + band[1]])
     }
 
     /// Copies of `QoS` 0 and their bytes.
     pub fn qos0_totals(&self) -> (u64, u64) {
+        let aside = self.aside().map_or((0, 0), Waiting::qos0_totals);
         let qos0 = self.all().flat_map(|band| &band.qos0);
-        qos0.fold((0, 0), |(count, bytes), entry| (count + 1, bytes + entry.bytes()))
+        qos0.fold(aside, |(count, bytes), entry| (count + 1, bytes + entry.bytes()))
     }
 
     /// A copy of `QoS` 1 or 2 waits.
@@ -117,9 +151,12 @@ impl Waiting {
 
     /// Shows each copy: its message, if that is in memory, and its number, if the store keeps it.
     pub fn visit(&self, mut visit: impl FnMut(Option<&Message>, Option<Mid>)) {
-        for band in self.all() {
-            band.visit(|entry| visit(entry.message(), entry.mid()));
+        for waiting in iter::once(self).chain(self.aside()) {
+            for band in waiting.all() {
+                band.visit(|entry| visit(entry.message(), entry.mid()));
+            }
         }
+        self.visit_tried(|entry| visit(entry.message(), entry.mid()));
     }
 }
 
@@ -132,7 +169,7 @@ impl Waiting {
         let band = copy.band;
         let mut entry = Entry::new(copy, self.arrival);
         if !here {
-            entry.cool();
+            entry.cool(self.ttl());
         }
         self.push_entry(entry, band);
     }
@@ -153,24 +190,29 @@ impl Waiting {
 
     /// Takes out the copy that has waited longest.
     pub fn pop_oldest(&mut self) -> Option<DroppedCopy> {
+        if let Some(oldest) = self.in_aside(Waiting::pop_oldest).or_else(|| self.pop_tried()) {
+            return Some(oldest);
+        }
         let oldest = self.all_mut().filter_map(|band| Some((band.oldest()?, band)));
         let ((_, qos0), band) = oldest.min_by_key(|(oldest, _)| *oldest)?;
         let entry = band.pop(qos0)?;
+        self.count_lanes();
         Some(self.count_out(&entry))
     }
 
     /// Takes out the oldest copy of `QoS` 0, of the lowest band that has one.
     pub fn pop_qos0(&mut self) -> Option<DroppedCopy> {
         let entry = match self.bands() {
-            None => self.ordinary.qos0.pop_front(),
+            None => self.pop_ordinary_qos0(),
             Some(_) => (0..BANDS as u8).find_map(|band| self.band_mut(band).qos0.pop_front()),
         };
-        entry.map(|entry| self.count_out(&entry))
+        self.count_lanes();
+        entry.map(|entry| self.count_out(&entry)).or_else(|| self.in_aside(Waiting::pop_qos0))
     }
 
     /// Takes out what has expired. It is looked for only if something can have.
     pub fn expire(&mut self, now: Time) -> Vec<DroppedCopy> {
-        let mut expired = Vec::new();
+        let mut expired = self.in_aside(|aside| Some(aside.expire(now))).unwrap_or_default();
         if self.expires > now {
             return expired;
         }
@@ -189,8 +231,10 @@ impl Waiting {
             band.qos0.retain(&mut keep);
             band.qos12.retain(&mut keep);
         }
+        self.retain_tried(&mut keep);
         self.bytes -= bytes;
         self.expires = soonest;
+        self.count_lanes();
         self.check();
         expired
     }
@@ -198,6 +242,7 @@ impl Waiting {
     /// Takes out all copies of `QoS` 0.
     pub fn take_qos0(&mut self) -> Waiting {
         let mut taken = Waiting::default();
+        debug_assert_eq!(self.laned(), 0, "only a group has lanes");
         for (band, lists) in IN_ORDER.into_iter().zip(self.all_mut()) {
             if !lists.qos0.is_empty() {
                 taken.band_mut(band).qos0 = std::mem::take(&mut lists.qos0);
@@ -212,7 +257,8 @@ impl Waiting {
     /// Takes out all copies.
     pub fn take_all(&mut self) -> Waiting {
         // Arrival numbers go on: what is known of topics goes by them.
-        let empty = Waiting { arrival: self.arrival, ..Waiting::default() };
+        let mut empty = Waiting { arrival: self.arrival, ..Waiting::default() };
+        empty.set_ttl(self.ttl());
         std::mem::replace(self, empty)
     }
 
@@ -293,6 +339,8 @@ impl Waiting {
     pub fn count_anew(&mut self) {
         let mut bytes = 0;
         self.all().for_each(|band| band.visit(|entry| bytes += entry.bytes()));
+        self.with_aside(Waiting::count_anew);
+        self.visit_tried(|entry| bytes += entry.bytes());
         self.bytes = bytes;
         // Something may have expired.
         self.expires = Time::START;
@@ -300,7 +348,16 @@ impl Waiting {
 
     /// The receiver is not there: what the store has stays in the store alone.
     pub fn cool(&mut self) {
-        self.all_mut().for_each(|band| band.qos12.cool());
+        if self.is_empty() {
+            return;
+        }
+        let ttl = self.ttl();
+        self.all_mut().for_each(|band| band.qos12.cool(ttl));
+        if ttl.is_some() {
+            // Each of them may end sooner than its message.
+            self.expires = Time::START;
+        }
+        self.with_aside(Waiting::cool);
         self.check();
     }
 
@@ -326,7 +383,8 @@ impl Waiting {
         self.expires = self.expires.min(soonest.unwrap_or(Time::NEVER));
         let (mut left, mut unreadable) = (found, Vec::new());
         let (mut more, mut fewer) = (0, 0);
-        for band in self.all_mut() {
+        // Nothing in lanes is in the store alone.
+        for band in self.bands_mut() {
             left = band.warm(left, &mut unreadable, (&mut more, &mut fewer));
             if left.is_empty() {
                 break;
@@ -343,12 +401,37 @@ impl Waiting {
         self.more.as_ref()?.bands.as_deref()
     }
 
+    /// Nothing waits for a member now: what is set aside, and what has failed, aside.
+    #[inline]
+    pub fn has_nothing_to_take(&self) -> bool {
+        self.ordinary.is_empty() && (self.more.is_none() || self.all().all(Band::is_empty))
+    }
+
     /// All bands, the ordinary one first.
     fn all(&self) -> impl Iterator<Item = &Band> {
-        iter::once(&self.ordinary).chain(self.bands().into_iter().flat_map(Bands::all))
+        self.by_band().map(|(_, lists)| lists)
+    }
+
+    /// The same with their numbers; lanes are of the ordinary one.
+    fn by_band(&self) -> impl Iterator<Item = (u8, &Band)> {
+        let bands = self.bands().into_iter().flat_map(Bands::all);
+        let bands = IN_ORDER.into_iter().zip(iter::once(&self.ordinary).chain(bands));
+        let lanes = self.lane_lists().into_iter().flat_map(LaneLists::all);
+        bands.chain(lanes.map(|lists| (ORDINARY, lists)))
     }
 
     fn all_mut(&mut self) -> impl Iterator<Item = &mut Band> {
+        let (bands, lanes) = match &mut self.more {
+            None => (None, None),
+            Some(more) => (more.bands.as_mut(), more.lanes.as_mut()),
+        };
+        let bands = bands.into_iter().flat_map(|bands| bands.all_mut());
+        let lanes = lanes.into_iter().flat_map(|lanes| lanes.all_mut());
+        iter::once(&mut self.ordinary).chain(bands).chain(lanes)
+    }
+
+    /// The same without lanes.
+    fn bands_mut(&mut self) -> impl Iterator<Item = &mut Band> {
         let bands = self.more.as_mut().and_then(|more| more.bands.as_mut());
         iter::once(&mut self.ordinary).chain(bands.into_iter().flat_map(|bands| bands.all_mut()))
     }
@@ -371,14 +454,17 @@ impl Waiting {
             self.ordinary.give_memory_back();
             return;
         }
-        self.all_mut().for_each(Band::give_memory_back);
-        if !self.is_empty() {
+        self.bands_mut().for_each(Band::give_memory_back);
+        if !self.has_nothing_to_take() {
             return;
         }
         if let Some(more) = &mut self.more {
             more.bands = None;
+            more.lanes = None;
             more.topics.take_if(|topics| !topics.outlasts_copies());
-            if more.topics.is_none() && more.head == ARRIVAL_START {
+            more.postponed.take_if(|postponed| postponed.is_empty());
+            let has_rules = more.aside.is_some() || more.ttl.is_some() || more.postponed.is_some();
+            if more.topics.is_none() && more.head == ARRIVAL_START && !has_rules {
                 self.more = None;
             }
         }
@@ -396,7 +482,16 @@ impl Waiting {
                     soonest = soonest.min(entry.expires());
                 });
             });
+            self.visit_tried(|entry| {
+                bytes += entry.bytes();
+                soonest = soonest.min(entry.expires());
+            });
             assert_eq!(bytes, self.bytes, "bytes are those of the copies");
+            assert_eq!(
+                self.all().map(Band::len).sum::<usize>(),
+                self.len() - self.set_aside_count() - self.tried_count(),
+                "copies in lanes are counted"
+            );
             assert!(self.expires <= soonest, "no copy expires before it is looked for");
         }
     }

@@ -44,6 +44,10 @@ impl Bands {
         &mut self.bands
     }
 
+    pub fn into_all(self) -> [Band; BANDS - 1] {
+        self.bands
+    }
+
     pub fn slot_mut(&mut self, slot: usize) -> &mut Band {
         &mut self.bands[slot]
     }

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::collections::vec_deque;
+use std::time::Duration;
 
 use super::entry::{Entry, Place};
 use crate::codec::QoS;
@@ -77,6 +78,7 @@ impl Qos12 {
     }
 
     /// Adds a copy at the end. `spare` is asked for a list if one is needed.
+    #[inline(always)]
     pub fn push_back(&mut self, entry: Entry, spare: impl FnOnce() -> VecDeque<Entry>) {
         let cold = entry.cold().is_some();
         match &mut self.rest {
@@ -93,11 +95,11 @@ impl Qos12 {
     }
 
     /// Leaves to the store what the store has, and packs it.
-    pub fn cool(&mut self) {
+    pub fn cool(&mut self, ttl: Option<Duration>) {
         if self.is_empty() {
             return;
         }
-        self.front.iter_mut().for_each(Entry::cool);
+        self.front.iter_mut().for_each(|entry| entry.cool(ttl));
         let old = self.rest.take().map(|rest| *rest).unwrap_or_default();
         let mut rest = Rest::default();
         if self.front.iter().all(|entry| entry.cold().is_some()) {
@@ -109,7 +111,7 @@ impl Qos12 {
             old.packed.iter().for_each(|entry| rest.packed.push(&entry));
         }
         for mut entry in old.back {
-            entry.cool();
+            entry.cool(ttl);
             if rest.back.is_empty() && entry.cold().is_some() {
                 rest.packed.push(&entry);
             } else {
@@ -389,7 +391,7 @@ mod tests {
                         twin.push_front(seen(&entry));
                         list.push_front(entry);
                     }
-                    4 => list.cool(),
+                    4 => list.cool(None),
                     5 => list.unpack(random.below(30)),
                     6 => {
                         if let Some(entry) = list.pop_front() {

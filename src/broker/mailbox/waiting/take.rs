@@ -18,6 +18,16 @@ pub(in crate::broker::mailbox) struct Limits {
     pub share: u8,
 }
 
+impl Limits {
+    /// What is left of them when so much was taken, all of it above `QoS` 0.
+    pub fn without(self, taken: &Drained) -> Limits {
+        let Room { window, bytes } = self.room;
+        let window = window.saturating_sub(taken.copies);
+        let bytes = bytes.saturating_sub(taken.bytes as usize);
+        Limits { room: Room { window, bytes }, max: self.max - taken.copies, ..self }
+    }
+}
+
 /// What was taken.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::broker::mailbox) struct Drained {
@@ -37,7 +47,7 @@ pub(super) trait Source {
     type Choice: std::marker::Copy;
 
     /// The next copy that `window` allows and whose message is in memory.
-    fn next(&self, window: usize) -> Option<Self::Choice>;
+    fn next(&mut self, window: usize) -> Option<Self::Choice>;
 
     /// It is of `QoS` 0, and needs no slot of the window.
     fn is_qos0(choice: Self::Choice) -> bool;
@@ -53,7 +63,7 @@ impl Source for Band {
     type Choice = bool;
 
     #[inline]
-    fn next(&self, window: usize) -> Option<bool> {
+    fn next(&mut self, window: usize) -> Option<bool> {
         self.next_is_qos0(window)
     }
 
@@ -84,7 +94,7 @@ pub(super) struct Banded<'a> {
 impl Source for Banded<'_> {
     type Choice = Choice;
 
-    fn next(&self, window: usize) -> Option<Choice> {
+    fn next(&mut self, window: usize) -> Option<Choice> {
         self.bands.choose(self.ordinary, window, self.share, self.barrier)
     }
 

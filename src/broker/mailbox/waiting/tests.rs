@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::*;
 use crate::broker::mailbox::copy::ORDINARY;
 use crate::codec::Properties;
-use crate::message::{ClientId, Delivery, Draft, Identity, Meter, SubscriptionIds};
+use crate::message::{ClientId, Delivery, Draft, Identity, Lane, Meter, SubscriptionIds};
 use crate::random::Random;
 use crate::session::Room;
 use crate::topic::{TextHash, TopicName};
@@ -37,7 +37,7 @@ fn copy(message: Message, stored: bool, band: u8) -> Copy {
 
 fn deliver(copy: Copy) -> Delivery {
     let Copy { message, qos, retain, ids, stored, .. } = copy;
-    Delivery { message, qos, retain, ids, group: None, stored }
+    Delivery { message, qos, retain, ids, group: None, lane: Lane::NONE, stored }
 }
 
 /// A copy of the naive twin. Its number is its message's.

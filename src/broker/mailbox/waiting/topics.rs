@@ -3,7 +3,6 @@
 
 use super::Waiting;
 use super::entry::Entry;
-use super::priority::IN_ORDER;
 use super::topic_index::{ByTopic, FREE_MAX, Spot, TopicIndex, class_of};
 use crate::broker::mailbox::copy::{BANDS, Copy, DroppedCopy, ORDINARY};
 use crate::broker::ports::{Queued, StoredCopy};
@@ -40,7 +39,7 @@ impl Waiting {
                 spot.newest[class] = Some(old.arrival);
                 let mut entry = Entry::new(copy, old.arrival);
                 if !here {
-                    entry.cool();
+                    entry.cool(self.ttl());
                 }
                 let dropped = self.count_out(&old);
                 self.count_in(&entry);
@@ -64,7 +63,7 @@ impl Waiting {
     /// the band of its topic, else of the ordinary one. Returns the band.
     pub fn push_stored(&mut self, queued: &Queued, copy: &StoredCopy, by: ByTopic<'_>) -> u8 {
         let arrival = self.arrival;
-        let entry = Entry::stored(queued, copy, arrival);
+        let entry = Entry::stored(queued, copy, arrival, self.ttl());
         let mut band = ORDINARY;
         if by.one_band || by.conflate {
             let topics = &mut self.more.get_or_insert_default().topics;
@@ -188,7 +187,7 @@ impl Waiting {
     fn make_index(&self, hash: &TextHash) -> Box<TopicIndex> {
         let mut index = Box::new(TopicIndex::new(hash, self.arrival));
         let mut barrier = 0;
-        for (lists, band) in self.all().zip(IN_ORDER) {
+        for (band, lists) in self.by_band() {
             lists.visit(|entry| match entry.topic() {
                 Some(topic) => {
                     let number = index.number(topic);

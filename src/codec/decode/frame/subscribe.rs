@@ -183,7 +183,8 @@ fn subscribe_filter<'a>(
 ) -> Result<(&'a str, SubscribeOptions), DecodeError> {
     let filter = topic_filter(reader)?;
     let options = subscribe_options(reader.u8("Subscription Options")?, v5)?;
-    if options.no_local && filter.starts_with("$share/") {
+    let shared = |filter: &str| ["$share/", "$queue/"].iter().any(|own| filter.starts_with(own));
+    if options.no_local && shared(filter) {
         return refused("No Local on a Shared Subscription"); // [MQTT5-3.8.3-4]
     }
     Ok((filter, options))

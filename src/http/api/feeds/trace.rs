@@ -97,7 +97,7 @@ async fn trace(
     let order = TraceOrder {
         of: what(&site, &query)?,
         payload_max: if query.payload { PAYLOAD_MAX } else { 0 },
-        events_max: u32::try_from(events).unwrap_or(EVENTS_MAX),
+        events_max: events,
     };
     let most = site.terms().settings.traces_max as usize;
     let trace = site

@@ -8,12 +8,13 @@ use std::num::NonZeroU16;
 use std::process::ExitCode;
 
 use sluice_bench::access::Publisher;
-use sluice_bench::links::{BATCH, Links, publishes};
+use sluice_bench::links::{BATCH, Links, TOPIC, publishes};
 use sluice_bench::names;
 use sluicemq::codec::property::put_user_property;
 use sluicemq::codec::{
     DecodeLimits, Decoded, Packet, Properties, Publish, QoS, Sender, Version, decode, encode,
 };
+use sluicemq::config::{Binding, NamedQueue};
 use sluicemq::topic::TopicName;
 
 fn main() -> ExitCode {
@@ -73,6 +74,10 @@ const OPERATIONS: &[Operation] = &[
     ("link-3.1.1-qos1-one-a-read", || one_to_one(Version::V311, QoS::AtLeastOnce, 1)),
     ("fan-out-100-qos0", || fan_out(QoS::AtMostOnce)),
     ("fan-out-100-qos1", || fan_out(QoS::AtLeastOnce)),
+    ("group-4-qos1", || sharing("$share/jobs/fleet/17/device/4711/temp", 0)),
+    ("queue-4-qos1", || sharing("$queue/jobs0", 1)),
+    ("queue-4-qos1-of-100-queues", || sharing("$queue/jobs0", 100)),
+    ("group-4-qos1-beside-100-queues", || sharing("$share/jobs/fleet/17/device/4711/temp", 100)),
     ("access-100-rules", || asking(Publisher::of_new_topics())),
     ("access-known-topic", || asking(Publisher::of_one_topic())),
     ("access-no-rules", || asking(Publisher::without_rules())),
@@ -193,6 +198,43 @@ fn fan_out(qos: QoS) -> Round {
             }
         }
         TAKEN * subscribers.len()
+    })
+}
+
+/// Four consumers of a group or a named queue, beside `queues` named queues: the first collects what is
+/// published if it is consumed.
+fn sharing(filter: &str, queues: usize) -> Round {
+    const SIZE: usize = 5 + TOPIC.len() + 2 + 64;
+    let binding = |queue: usize| match queue {
+        0 if filter.starts_with("$queue/") => TOPIC.to_owned(),
+        queue => format!("fleet/17/+/x{queue}/#"),
+    };
+    let queues = (0..queues).map(|queue| NamedQueue {
+        name: format!("jobs{queue}"),
+        bindings: vec![Binding::All(binding(queue))],
+        ..NamedQueue::default()
+    });
+    let (version, qos) = (Version::V5, QoS::AtLeastOnce);
+    let mut links = Links::with_queues(queues.collect());
+    let mut publisher = links.connect("p", version);
+    let mut consumers: Vec<_> =
+        (0..4).map(|n| links.subscriber_to(filter, &format!("c{n}"), qos, version)).collect();
+    let bytes = publishes(BATCH, qos, version);
+    Box::new(move || {
+        links.publish(&mut publisher, black_box(&bytes));
+        let mut left = BATCH;
+        while left > 0 {
+            let before = left;
+            for consumer in &mut consumers {
+                let mut count = links.deliver(consumer) / SIZE;
+                while count > 0 {
+                    left -= count;
+                    count = links.acknowledge(consumer, count) / SIZE;
+                }
+            }
+            assert!(left < before, "a consumer takes what waits");
+        }
+        BATCH
     })
 }
 

@@ -122,6 +122,8 @@ mod tests {
             ("fanin --publishers 9 --topics 2 --subscribers 3", 12, 18, 3),
             ("wild --subscriptions 5k --publishers 2 --topics 3", 302, 6, 3),
             ("shared --publishers 5", 9, 5, 1),
+            ("shared --queue jobs --publishers 5", 9, 5, 1),
+            ("fanin --publishers 9 --topic $delayed/5s/load/{pub}", 10, 9, 1),
             ("idle --subscribers 4", 4, 0, 0),
             ("storm --clients 4", 4, 0, 0),
             ("durable --publishers 2", 4, 2, 1),

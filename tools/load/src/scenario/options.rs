@@ -26,7 +26,8 @@ pub struct Options {
     /// Topics of each publisher
     #[arg(long, value_name = "N", value_parser = small_count)]
     pub topics: Option<u32>,
-    /// Topics: {pub} is the publisher's number, {topic} the number of its topic
+    /// Topics: {pub} is the publisher's number, {topic} the number of its topic; what is published to
+    /// $delayed/SPAN/… arrives without that
     #[arg(long, value_name = "PATTERN")]
     pub topic: Option<String>,
     /// Quality of service to publish with: 0, 1 or 2
@@ -241,7 +242,13 @@ impl Settled<'_> {
             clients,
             persistent: self.options.persistent,
             reconnects: self.options.persistent,
-            subscribes: vec![Subscribing { filter, filters, qos: self.subscribe_qos, share: None }],
+            subscribes: vec![Subscribing {
+                filter,
+                filters,
+                qos: self.subscribe_qos,
+                share: None,
+                queue: false,
+            }],
             ..Group::default()
         }
     }

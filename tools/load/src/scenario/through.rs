@@ -9,6 +9,7 @@ use super::{DEFAULTS, Defaults, Made, Options, Settled};
 use crate::error::Error;
 use crate::plan::{Group, Pace, Pattern, Step, Subscribing};
 use crate::quantity::{count, small_count, span};
+use crate::routes::arrives_on;
 
 pub(super) fn pair(options: &Options) -> Made<'_> {
     let mut settled = options.over(&Defaults { scenario: "pair", ..DEFAULTS });
@@ -112,20 +113,25 @@ pub struct Shared {
     /// Name of the group
     #[arg(long, value_name = "NAME", default_value = "load")]
     share: String,
+    /// Consume this named queue of Sluice instead; it must collect the topics, and nothing else
+    #[arg(long, value_name = "NAME", conflicts_with = "share")]
+    queue: Option<String>,
     #[command(flatten)]
     options: Options,
 }
 
 impl Shared {
     pub(super) fn plan(&self) -> Made<'_> {
-        if self.share.is_empty() || self.share.contains(['/', '+', '#']) {
-            return Err(Error::Input(format!("{:?} is no name of a group", self.share)));
+        let name = self.queue.as_ref().unwrap_or(&self.share);
+        if name.is_empty() || name.contains(['/', '+', '#']) {
+            return Err(Error::Input(format!("{name:?} is no name of a group")));
         }
         let defaults = Defaults { scenario: "shared", subscribers: 4, ..DEFAULTS };
         let settled = self.options.over(&defaults);
         let filter = settled.topic.wildcard();
         let (mut plan, settled) = through(settled, filter)?;
-        plan.groups[0].subscribes[0].share = Some(self.share.clone());
+        let subscribing = &mut plan.groups[0].subscribes[0];
+        (subscribing.share, subscribing.queue) = (Some(name.clone()), self.queue.is_some());
         Ok((plan, settled))
     }
 }
@@ -206,6 +212,7 @@ pub(super) fn through(mut settled: Settled<'_>, mut filter: Pattern) -> Made<'_>
         settled.topic.0 += "/{topic}";
         filter.0 += if wild { "/+" } else { "/{topic}" };
     }
+    filter.0 = arrives_on(&filter.0).into();
     let mut plan = settled.plan()?;
     let filters = if filter.0.contains("{topic}") { settled.topics } else { 1 };
     let subscribers = settled.subscribing(settled.subscribers, filter, filters);
@@ -230,5 +237,5 @@ pub(super) fn through(mut settled: Settled<'_>, mut filter: Pattern) -> Made<'_>
 
 /// One filter.
 pub(super) fn filter(filter: &str, qos: QoS) -> Subscribing {
-    Subscribing { filter: Pattern(filter.into()), filters: 1, qos, share: None }
+    Subscribing { filter: Pattern(filter.into()), filters: 1, qos, share: None, queue: false }
 }

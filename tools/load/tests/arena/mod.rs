@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use sluicemq::auth::edit::set_password;
-use sluicemq::config::{Config, Listener, StoreKind, Tls, Transport};
+use sluicemq::config::{Binding, Config, Listener, NamedQueue, StoreKind, Tls, Transport};
 use sluicemq::run::{HttpListening, Listening};
 use sluicemq::settings::Settings;
 use tempfile::TempDir;
@@ -118,6 +118,11 @@ fn config(folder: &Path) -> Config {
     config.auth.password_file = Some(passwords);
     // What the load generator finds does not depend on it.
     config.store.kind = StoreKind::Memory;
+    config.named_queue = vec![NamedQueue {
+        name: "jobs".to_owned(),
+        bindings: vec![Binding::All("jobs/#".to_owned())],
+        ..NamedQueue::default()
+    }];
     config
 }
 

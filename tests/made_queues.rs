@@ -247,6 +247,33 @@ fn a_queue_that_was_made_keeps_messages() {
     assert_eq!((logs(&town), names(&town.broker)), (vec![], vec![]));
 }
 
+/// A reader whose log is removed and made again has what comes then.
+#[test]
+fn a_reader_outlasts_its_log() {
+    let disk = Disk::default();
+    let mut town = good("", &disk);
+    let make = |town: &Town| {
+        let mut queue = definition("jobs", "jobs/#");
+        queue.keep = Some(toml::from_str("messages = 9").expect("limits"));
+        let made = town.broker.make_queue(queue, town.now, &mut Scratch::default());
+        made.expect("it is made");
+    };
+    make(&town);
+    let reader = town.client("r");
+    town.subscribe(reader, "$replay/jobs/all", QoS::AtLeastOnce);
+    write(&disk, &mut town);
+    assert_eq!(remove(&town, "jobs", 0), Ok(0));
+    let removed = town.broker.remove_log("jobs", 0, town.now, &mut Scratch::default());
+    assert_eq!(removed.map(|(discarded, _)| discarded), Ok(0));
+    write(&disk, &mut town);
+    make(&town);
+    write(&disk, &mut town);
+    let publisher = town.client("p");
+    town.publish(publisher, "jobs/a", "x", QoS::AtLeastOnce);
+    write(&disk, &mut town);
+    assert_eq!(payloads(&mut town, reader), ["x"]);
+}
+
 #[test]
 fn without_a_store_it_lives_as_long_as_the_process() {
     let mut town = Town::with_store("", Arc::new(MemoryStore));

@@ -13,9 +13,11 @@ use tracing::{info, warn};
 
 use super::Broker;
 use super::classes::Rules;
+use super::mailbox::Notice;
 use super::turn::Turn;
 use crate::config::{Binding, Config, KeepLimits, NamedQueue, Retry};
-use crate::message::ClientId;
+use crate::message::{ClientId, SessionId};
+use crate::session::log_of;
 use crate::sync::{Mutex, MutexGuard, whole};
 use crate::time::Time;
 use crate::topic::TopicFilter;
@@ -198,6 +200,28 @@ impl Broker {
         if definitions.told <= now {
             definitions.told = now.after(TELL_EVERY);
             info!(%client, filter = filter.as_str(), missed, "kept messages were trimmed before they were read");
+        }
+    }
+
+    /// The logs of these Subscriptions wake their reader no more.
+    pub(super) fn leave_logs<'a>(
+        &self,
+        reader: SessionId,
+        filters: impl Iterator<Item = &'a TopicFilter>,
+    ) {
+        for log in filters.filter_map(log_of) {
+            if let Some(mailbox) = self.0.router.group_of(&log) {
+                mailbox.leave_log(reader);
+            }
+        }
+    }
+
+    /// Clients that are subscribed to a log that was not there look whether it is.
+    pub(super) fn wake_readers(&self) {
+        for (_, mailbox, connected) in self.0.registry.mailboxes() {
+            if connected && let Some(waker) = mailbox.notify(Notice::Reclassify) {
+                waker.wake();
+            }
         }
     }
 

@@ -145,6 +145,7 @@ impl Broker {
         for membership in shared {
             turn.wakers.extend(membership.mailbox().part(id));
         }
+        self.leave_logs(id, kept.session.replays().iter().map(|replay| &replay.filter));
         let mailbox = kept.mailbox.clone();
         let due = self.hang_up(&mailbox, &mut kept.session, true, turn);
         let lasts = kept.session.lasts();

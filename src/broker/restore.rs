@@ -7,7 +7,7 @@ use thin_vec::ThinVec;
 
 use super::mailbox::{Mailbox, Setting};
 use super::metrics::Counter;
-use super::ports::{Fact, Mark, Queued};
+use super::ports::{Batch, Fact, Mark, Queued};
 use super::registry::{InFlight, Parked};
 use super::router::{RouteChange, Subscriber};
 use super::turn::{Scratch, Turn};
@@ -144,8 +144,13 @@ impl Broker {
         })?;
         let revived =
             revived.unwrap_or_else(|| self.revive_all(remembered, &mut restored, &mut turn));
+        let defined = self.check_definitions();
+        if defined.is_err() {
+            // A start that is refused changes nothing in the store.
+            turn.batch = Batch::default();
+        }
         turn.finish();
-        self.check_definitions()?;
+        defined?;
         if revived.moved {
             shared.queue_settings.keep_lanes();
         }

@@ -223,6 +223,18 @@ impl Broker {
         scratch.room_granted = false;
         Turn { broker: self, now, scratch, unfinished: Unfinished }
     }
+
+    /// Does something in a turn of its own. Returns what came of it, and the receipt of what the store was told.
+    pub(super) fn in_turn<T>(
+        &self,
+        now: Time,
+        scratch: &mut Scratch,
+        act: impl FnOnce(&mut Turn<'_>) -> T,
+    ) -> (T, Option<Receipt>) {
+        let mut turn = self.turn(scratch, now);
+        let done = act(&mut turn);
+        (done, turn.finish())
+    }
 }
 
 impl<'a> Turn<'a> {

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use super::flow::{figure, with_users};
-use super::process::Process;
+use super::process::{DEADLINE, Process};
 use super::{CLIENTS, VERSIONS, command, installed, publish_lines, subscribe};
 
 const JOBS: &str = "
@@ -47,6 +48,14 @@ fn consumer(at: SocketAddr, version: &str, queue: &str) -> Process {
     command("mosquitto_sub", at, version, &format!("-i other -t $queue/{queue} -q 1 -F %p|%P"))
 }
 
+/// Waits until nothing waits in a queue.
+fn nothing_waits(at: SocketAddr) {
+    let end = Instant::now() + DEADLINE;
+    while figure(at, "queues/messages") != 0 {
+        assert!(Instant::now() < end, "messages wait still");
+    }
+}
+
 /// What comes until each of the numbers 0 to 3 has; a message may come more than once on a busy machine.
 fn four(consumer: &mut Process) -> Vec<String> {
     let (mut lines, mut numbers) = (Vec::new(), BTreeSet::new());
@@ -82,7 +91,7 @@ fn what_a_client_does_not_answer_in_time_goes_to_another_one() {
         slow.end();
         other.signal("TERM");
         other.end();
-        while figure(at, "queues/messages") != 0 {}
+        nothing_waits(at);
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// How long anything may take before a test fails. Nothing waits so long when all is well.
-const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A configuration with small segments and frequent checkpoints, so that whatever happens to the store
 /// meets all there is to meet, and with room for all that is published.

@@ -62,9 +62,8 @@ impl Broker {
         now: Time,
         scratch: &mut Scratch,
     ) -> Result<(usize, Option<Receipt>), LogNotRemoved> {
-        let mut turn = self.turn(scratch, now);
-        let removed = self.remove_log_in(name, discard, &mut turn);
-        let receipt = turn.finish();
+        let remove = |turn: &mut Turn<'_>| self.remove_log_in(name, discard, turn);
+        let (removed, receipt) = self.in_turn(now, scratch, remove);
         removed.map(|discarded| (discarded, receipt))
     }
 

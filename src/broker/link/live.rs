@@ -360,7 +360,8 @@ impl Live {
         }
         let subscriber = Subscriber::new(self.attachment.id(), &self.attachment.mailbox);
         let subscriber = subscriber.lasting(self.session.lasts()).connected(true);
-        self.leave_logs(changes.iter().filter_map(RouteChange::unsubscribed), turn);
+        let gone = changes.iter().filter_map(RouteChange::unsubscribed);
+        turn.broker.leave_logs(self.attachment.id(), gone);
         let memberships = &mut self.attachment.memberships;
         let moment = turn.broker.change_routes(&subscriber, &changes, memberships, turn);
         let (cx, now) = (turn.context(), turn.now);

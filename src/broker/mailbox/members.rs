@@ -59,6 +59,8 @@ pub(super) struct Members {
     sharing: Sharing,
     /// What is known of lanes, where they share by lanes.
     lanes: Option<Box<Lanes>>,
+    /// Of the next lanes: copies in flight know the lanes that they are of.
+    era: u16,
     /// Which of them has the turn, where they take turns.
     turns: Option<Box<Turns>>,
     /// In the order of their waiting.
@@ -202,11 +204,11 @@ impl Members {
 
     /// They share so from now on, by this hash.
     pub fn share(&mut self, sharing: &Sharing, hash: &TextHash) {
-        let era = self.lanes.as_ref().map_or(0, |lanes| lanes.era().wrapping_add(1));
         self.sharing = sharing.clone();
-        let lanes = || Box::new(Lanes::new(sharing, hash, era, &self.connected));
+        let lanes = || Box::new(Lanes::new(sharing, hash, self.era, &self.connected));
         let strategy = sharing.strategy();
         self.lanes = strategy.has_lanes().then(lanes);
+        self.era = self.era.wrapping_add(u16::from(self.lanes.is_some()));
         self.turns = strategy.has_turns().then(|| Box::new(Turns::new(strategy, hash)));
     }
 
@@ -288,5 +290,24 @@ impl Members {
     fn wake(&mut self, fits: impl Fn(&WaitingMember) -> bool) -> Option<Waker> {
         let index = self.waiting.iter().position(fits)?;
         self.waiting.remove(index).map(|waiting| waiting.waker)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Strategy;
+
+    /// What is in flight since before is not of the lanes that come after a time without lanes.
+    #[test]
+    fn lanes_that_come_back_are_others() {
+        let (mut members, hash) = (Members::default(), TextHash::new(1));
+        let mut eras = Vec::new();
+        for strategy in [Strategy::Hash, Strategy::LeastInflight, Strategy::Hash, Strategy::Sticky]
+        {
+            members.share(&Sharing::new(strategy, None), &hash);
+            eras.extend(members.lanes().map(Lanes::era));
+        }
+        assert_eq!(eras, [0, 1, 2]);
     }
 }

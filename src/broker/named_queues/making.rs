@@ -47,10 +47,13 @@ impl Broker {
         now: Time,
         scratch: &mut Scratch,
     ) -> Result<Option<Receipt>, QueueNotMade> {
-        let mut turn = self.turn(scratch, now);
-        let made = self.make_queue_in(queue, &mut turn);
-        let receipt = turn.finish();
-        made.map(|()| receipt)
+        let has_log = queue.keep.is_some();
+        let (made, receipt) = self.in_turn(now, scratch, |turn| self.make_queue_in(queue, turn));
+        made?;
+        if has_log {
+            self.wake_readers();
+        }
+        Ok(receipt)
     }
 
     fn make_queue_in(&self, queue: NamedQueue, turn: &mut Turn<'_>) -> Result<(), QueueNotMade> {
@@ -90,9 +93,8 @@ impl Broker {
         now: Time,
         scratch: &mut Scratch,
     ) -> Result<(usize, Option<Receipt>), QueueNotRemoved> {
-        let mut turn = self.turn(scratch, now);
-        let removed = self.remove_queue_in(name, discard, &mut turn);
-        let receipt = turn.finish();
+        let remove = |turn: &mut Turn<'_>| self.remove_queue_in(name, discard, turn);
+        let (removed, receipt) = self.in_turn(now, scratch, remove);
         removed.map(|discarded| (discarded, receipt))
     }
 

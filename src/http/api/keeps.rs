@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use super::ApiPart;
-use super::asking::{ItemPage, durable, limit};
-use super::queues::{DefinedIn, QueueBinding, QueueRemoval, RemovedQueue};
+use super::asking::{ItemPage, limit};
+use super::queues::{DefinedIn, QueueBinding, QueueRemoval, RemovedQueue, when_removed};
 use crate::broker::turn::Scratch;
 use crate::broker::{KeepView, LogNotRemoved};
 use crate::config::is_queue_name;
@@ -96,7 +96,7 @@ async fn remove(
     }
     let (now, scratch) = (site.process().now(), &mut Scratch::default());
     let removed = site.broker().remove_log(&name, query.discard, now, scratch);
-    let (discarded_messages, receipt) = removed.map_err(|why| match why {
+    let removed = removed.map_err(|why| match why {
         LogNotRemoved::Unknown => unknown(),
         LogNotRemoved::Defined => HttpProblem::conflict(format!(
             "the log {name:?} is defined: take it out of the configuration, or remove its named queue"
@@ -104,9 +104,8 @@ async fn remove(
         LogNotRemoved::Keeps(kept) => HttpProblem::conflict(format!(
             "the log {name:?} has {kept} messages: to drop them, ask with discard={kept}"
         )),
-    })?;
-    durable(&site, receipt).await?;
-    Ok(Json(RemovedQueue { discarded_messages }))
+    });
+    when_removed(&site, removed).await
 }
 
 impl KeepItem {

@@ -13,6 +13,7 @@ use utoipa::{IntoParams, OpenApi, ToSchema};
 use super::ApiPart;
 use super::asking::{ItemPage, durable, limit};
 use super::groups::LaneOwner;
+use crate::broker::ports::Receipt;
 use crate::broker::turn::Scratch;
 use crate::broker::{QueueNotMade, QueueNotRemoved, QueueSource, QueueView};
 use crate::config::{Binding, NamedQueue, QueuePolicy, is_queue_name};
@@ -196,7 +197,7 @@ async fn remove(
     }
     let (now, scratch) = (site.process().now(), &mut Scratch::default());
     let removed = site.broker().remove_queue(&name, query.discard, now, scratch);
-    let (discarded_messages, receipt) = removed.map_err(|why| match why {
+    let removed = removed.map_err(|why| match why {
         QueueNotRemoved::Unknown => unknown(),
         QueueNotRemoved::Configured => HttpProblem::conflict(format!(
             "the configuration has the named queue {name:?}: take it out there, and reload"
@@ -204,8 +205,17 @@ async fn remove(
         QueueNotRemoved::Waiting(waiting) => HttpProblem::conflict(format!(
             "{waiting} messages wait in the named queue {name:?}: to drop them too, ask with discard={waiting}"
         )),
-    })?;
-    durable(&site, receipt).await?;
+    });
+    when_removed(&site, removed).await
+}
+
+/// The answer when the store has been told: how many messages were dropped.
+pub(super) async fn when_removed(
+    site: &Site,
+    removed: Result<(usize, Option<Receipt>), HttpProblem>,
+) -> Result<Json<RemovedQueue>, HttpProblem> {
+    let (discarded_messages, receipt) = removed?;
+    durable(site, receipt).await?;
     Ok(Json(RemovedQueue { discarded_messages }))
 }
 

@@ -11,9 +11,8 @@ use crate::broker::turn::{COPIES_MAX, Turn};
 use crate::codec::{QoS, Reason};
 use crate::fault;
 use crate::message::{Delivery, Lane, Message, SubscriptionIds};
-use crate::session::{Action, Input, LogPlace, LogStart, Replay, ReplayPlace, Room, log_of};
+use crate::session::{Action, Input, LogPlace, LogStart, Replay, ReplayPlace, Room};
 use crate::time::Time;
-use crate::topic::TopicFilter;
 
 /// Messages of a log that come next; `None` for one that was trimmed meanwhile.
 type FetchedPage = (LogPage, Vec<Option<Message>>);
@@ -27,19 +26,6 @@ impl Live {
             }
         }
         self.note_replays(turn);
-    }
-
-    /// The logs of these Subscriptions wake the client no more.
-    pub(in crate::broker::link) fn leave_logs<'a>(
-        &self,
-        filters: impl Iterator<Item = &'a TopicFilter>,
-        turn: &Turn<'_>,
-    ) {
-        for log in filters.filter_map(log_of) {
-            if let Some(mailbox) = turn.broker.0.router.group_of(&log) {
-                mailbox.leave_log(self.attachment.id());
-            }
-        }
     }
 
     /// Sends what the readers have not read. `None`: nothing came of it; else whether there may be more.

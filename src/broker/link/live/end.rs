@@ -50,7 +50,8 @@ impl Live {
         for membership in &kept.attachment.memberships {
             turn.wakers.extend(membership.mailbox().part(id));
         }
-        kept.leave_logs(kept.session.replays().iter().map(|replay| &replay.filter), turn);
+        let filters = kept.session.replays().iter().map(|replay| &replay.filter);
+        turn.broker.leave_logs(id, filters);
         fault::reach("end");
         let wanted = [Reason::ServerShuttingDown, Reason::AdministrativeAction];
         let at_fault = !wanted.iter().any(|wanted| wanted.name() == reason);

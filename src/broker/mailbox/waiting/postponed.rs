@@ -3,6 +3,7 @@
 
 use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 use std::task::Waker;
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub(super) struct Postponed {
     held_up: BTreeMap<u16, HeldUp>,
     /// Some have gone without being taken: what they held up may go on, and no member was woken for that.
     freed: bool,
+    /// The latest place up to which a member has looked in vain, and there were more: the next look begins behind it.
+    looked_to: Option<(Time, u64)>,
 }
 
 /// The copies that hold up one lane.
@@ -55,6 +58,8 @@ struct Tried {
 const OTHERS_FIRST: Duration = Duration::from_secs(1);
 /// Copies that a member looks at in one go.
 const LOOKS_MAX: usize = 1024;
+/// While more than those are due, a member looks again so often: none of the first may be for it.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Postponed {
     fn all(&self) -> impl Iterator<Item = &Tried> {
@@ -239,7 +244,11 @@ impl Waiting {
         }
         let later = postponed.later.first_key_value().map(|((due, _), _)| *due);
         let apart = postponed.kept_apart.front().map(|(time, _)| *time);
-        later.into_iter().chain(apart).min()
+        let again = (postponed.ready.len() > LOOKS_MAX).then(|| now.after(LOOK_AGAIN));
+        if again.is_some() && postponed.looked_to.is_some() {
+            wakers.extend(members.next_but(None));
+        }
+        later.into_iter().chain(apart).chain(again).min()
     }
 
     /// Takes out copies that are due, at most `max`, in the order in which they were received. Returns when
@@ -273,9 +282,19 @@ impl Waiting {
         };
         let fits =
             |tried: &Tried| tried.last != Some(member) && tried.entry.message().is_some_and(&may);
-        let looked = postponed.ready.iter().take(LOOKS_MAX);
-        let places = looked.filter(|(_, tried)| fits(tried)).map(|(place, _)| *place);
+        // Behind those that the last look has found to be for others, and then from the first on.
+        let from = postponed.looked_to.map_or(Bound::Unbounded, Bound::Excluded);
+        let behind = postponed.ready.range((from, Bound::Unbounded));
+        let before = postponed.looked_to.map(|to| postponed.ready.range(..=to));
+        let looked = behind.chain(before.into_iter().flatten()).take(LOOKS_MAX);
+        let mut last = None;
+        let seen = looked.inspect(|(place, _)| last = Some(**place));
+        let places = seen.filter(|(_, tried)| fits(tried)).map(|(place, _)| *place);
         let (places, more) = first_of(places, limits);
+        let in_vain = places.is_empty() && postponed.ready.len() > LOOKS_MAX;
+        if let Some(postponed) = self.postponed_mut() {
+            postponed.looked_to = last.filter(|_| in_vain);
+        }
         self.take_tried(places, more, limits, out, deliver)
     }
 

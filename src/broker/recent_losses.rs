@@ -28,6 +28,8 @@ pub struct LossNote {
     first: Time,
     last: Time,
     count: u64,
+    /// It has grown since it had its number.
+    grown: bool,
 }
 
 /// The losses that are remembered.
@@ -36,12 +38,15 @@ pub(super) struct RecentLosses {
     ring: Mutex<LossRing>,
 }
 
+/// A loss is much more frequent than a look: a note that grows stays where it is, and has a new number when somebody looks.
 #[derive(Debug, Default)]
 struct LossRing {
-    /// By number: the oldest is the first.
-    notes: BTreeMap<u64, LossNote>,
-    /// The numbers of each receiver's.
-    receivers: BTreeMap<Arc<str>, Vec<u64>>,
+    /// Each receiver's.
+    receivers: BTreeMap<Arc<str>, Vec<LossNote>>,
+    /// Whose note has a number: the oldest is the first.
+    order: BTreeMap<u64, Arc<str>>,
+    /// The numbers of those that have grown. Some of them may be gone.
+    grown: Vec<u64>,
     newest: u64,
     bytes: usize,
     unlisted: u64,
@@ -135,39 +140,73 @@ impl RecentLosses {
 
 impl LossRing {
     fn add(&mut self, loss: FreshLoss, now: Time) {
-        self.newest += 1;
-        let number = self.newest;
-        let of_receiver = self.receivers.get(&loss.receiver).map_or(&[][..], Vec::as_slice);
-        let same = of_receiver.iter().find(|number| self.notes[number].is_of(&loss)).copied();
-        let (first, before) = same.map_or((now, 0), |same| {
-            let note = self.remove(same);
-            (note.first, note.count)
-        });
-        if let Some(own) = self.receivers.get(&loss.receiver).filter(|own| own.len() >= SHARE_MAX) {
-            self.remove(own[0]);
+        let mut oldest = None;
+        if let Some(own) = self.receivers.get_mut(&loss.receiver) {
+            if let Some(note) = own.iter_mut().find(|note| note.is_of(&loss)) {
+                (note.last, note.count) = (now, note.count + loss.count);
+                if !std::mem::replace(&mut note.grown, true) {
+                    self.grown.push(note.number);
+                }
+                return;
+            }
+            if own.len() >= SHARE_MAX {
+                let last = |note: &&LossNote| (note.last, note.number);
+                oldest = own.iter().min_by_key(last).map(|note| note.number);
+            }
         }
-        let FreshLoss { receiver, topic, cause, count } = loss;
-        let count = before + count;
-        let note = LossNote { number, receiver, topic, cause, first, last: now, count };
-        self.bytes += note.bytes();
-        self.receivers.entry(note.receiver.clone()).or_default().push(number);
-        self.notes.insert(number, note);
-        while self.notes.len() > NOTES_MAX || (self.bytes > BYTES_MAX && self.notes.len() > 1) {
-            let Some(oldest) = self.notes.keys().next().copied() else { break };
+        if let Some(oldest) = oldest {
+            self.remove(oldest);
+        }
+        // Those that have grown did so before this one came.
+        self.number_anew();
+        self.insert(loss, now);
+        while self.order.len() > NOTES_MAX || (self.bytes > BYTES_MAX && self.order.len() > 1) {
+            let Some(oldest) = self.order.keys().next().copied() else { break };
             self.remove(oldest);
         }
     }
 
-    fn remove(&mut self, number: u64) -> LossNote {
-        let note = self.notes.remove(&number).expect("the numbers of receivers are those of notes");
-        self.bytes -= note.bytes();
-        if let Some(own) = self.receivers.get_mut(&note.receiver) {
-            own.retain(|own| *own != number);
-            if own.is_empty() {
-                self.receivers.remove(&note.receiver);
-            }
+    fn insert(&mut self, loss: FreshLoss, now: Time) {
+        self.newest += 1;
+        let (number, (first, last)) = (self.newest, (now, now));
+        let FreshLoss { receiver, topic, cause, count } = loss;
+        let note = LossNote { number, receiver, topic, cause, first, last, count, grown: false };
+        self.bytes += note.bytes();
+        self.order.insert(number, note.receiver.clone());
+        self.receivers.entry(note.receiver.clone()).or_default().push(note);
+    }
+
+    /// Gives those that have grown new numbers, in the order in which they did so last.
+    fn number_anew(&mut self) {
+        let mut grown: Vec<_> = std::mem::take(&mut self.grown)
+            .into_iter()
+            .filter_map(|number| Some((self.note(number)?.last, number)))
+            .collect();
+        grown.sort_unstable();
+        for (_, number) in grown {
+            let Some(note) = self.remove(number) else { continue };
+            self.newest += 1;
+            let note = LossNote { number: self.newest, grown: false, ..note };
+            self.bytes += note.bytes();
+            self.order.insert(note.number, note.receiver.clone());
+            self.receivers.entry(note.receiver.clone()).or_default().push(note);
         }
-        note
+    }
+
+    fn note(&self, number: u64) -> Option<&LossNote> {
+        let own = self.receivers.get(self.order.get(&number)?)?;
+        own.iter().find(|note| note.number == number)
+    }
+
+    fn remove(&mut self, number: u64) -> Option<LossNote> {
+        let receiver = self.order.remove(&number)?;
+        let own = self.receivers.get_mut(&receiver)?;
+        let note = own.remove(own.iter().position(|note| note.number == number)?);
+        self.bytes -= note.bytes();
+        if own.is_empty() {
+            self.receivers.remove(&receiver);
+        }
+        Some(note)
     }
 }
 
@@ -182,14 +221,17 @@ impl Broker {
         topic: Option<&str>,
         max: usize,
     ) -> Vec<LossNote> {
-        let ring = self.0.recent_losses.lock();
+        let ring = &mut *self.0.recent_losses.lock();
+        ring.number_anew();
         let fits = |note: &&LossNote| topic.is_none_or(|topic| note.fits(topic));
         match client {
-            None => ring.notes.values().rev().filter(fits).take(max).cloned().collect(),
+            None => {
+                let notes = ring.order.keys().rev().filter_map(|number| ring.note(*number));
+                notes.filter(fits).take(max).cloned().collect()
+            }
             Some(client) => {
                 let own = ring.receivers.get(client).map_or(&[][..], Vec::as_slice);
-                let notes = own.iter().rev().map(|number| &ring.notes[number]);
-                notes.filter(fits).take(max).cloned().collect()
+                own.iter().rev().filter(fits).take(max).cloned().collect()
             }
         }
     }
@@ -197,8 +239,9 @@ impl Broker {
     /// Entries that are new or have grown since the one of `number`, the oldest first, `max` at most; and how many
     /// losses have no entry, since the start.
     pub fn losses_since(&self, number: u64, max: usize) -> (Vec<LossNote>, u64) {
-        let ring = self.0.recent_losses.lock();
-        let notes = ring.notes.range(number + 1..).map(|(_, note)| note);
+        let ring = &mut *self.0.recent_losses.lock();
+        ring.number_anew();
+        let notes = ring.order.range(number + 1..).filter_map(|(number, _)| ring.note(*number));
         (notes.take(max).cloned().collect(), ring.unlisted)
     }
 
@@ -276,11 +319,45 @@ mod tests {
 
     /// What the ring says of itself, counted anew.
     fn assert_whole(ring: &LossRing) {
-        assert_eq!(ring.bytes, ring.notes.values().map(LossNote::bytes).sum::<usize>());
-        assert_eq!(ring.notes.len(), ring.receivers.values().map(Vec::len).sum::<usize>());
+        let all = || ring.receivers.values().flatten();
+        assert_eq!(ring.bytes, all().map(LossNote::bytes).sum::<usize>());
+        assert_eq!(ring.order.len(), all().count());
         for (receiver, own) in &ring.receivers {
-            assert!(own.is_sorted() && own.len() <= SHARE_MAX && !own.is_empty());
-            assert!(own.iter().all(|number| ring.notes[number].receiver == *receiver));
+            assert!(own.is_sorted_by_key(|note| note.number));
+            assert!(own.len() <= SHARE_MAX && !own.is_empty());
+            assert!(own.iter().all(|note| note.receiver == *receiver));
+            assert!(own.iter().all(|note| ring.order[&note.number] == *receiver));
+        }
+        let grown = all().filter(|note| note.grown);
+        assert!(grown.into_iter().all(|note| ring.grown.contains(&note.number)));
+    }
+
+    /// A plain list of notes, the latest that has changed last: what the ring shows, as long as there is room.
+    #[test]
+    fn it_shows_what_a_plain_list_shows() {
+        let (mut ring, mut twin) = (LossRing::default(), Vec::<(String, String, u64)>::new());
+        let mut random = 3u64;
+        for round in 0..3000_u64 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let receiver = ((random >> 40) % 40).to_string();
+            let topic = ((random >> 20) % 24).to_string();
+            ring.add(fresh(&receiver, &topic), Time::from_nanos(round));
+            let same = twin.iter().position(|(r, t, _)| (r, t) == (&receiver, &topic));
+            let before = same.map_or(0, |same| twin.remove(same).2);
+            let own: Vec<_> = (0..twin.len()).filter(|at| twin[*at].0 == receiver).collect();
+            if own.len() >= SHARE_MAX {
+                twin.remove(own[0]);
+            }
+            twin.push((receiver, topic, before + 1));
+            if round % 7 == 0 {
+                ring.number_anew();
+                assert_whole(&ring);
+                let notes = ring.order.keys().filter_map(|number| ring.note(*number));
+                let shown: Vec<_> = notes
+                    .map(|note| (note.receiver().into(), note.topic().unwrap().into(), note.count))
+                    .collect();
+                assert_eq!(shown, twin);
+            }
         }
     }
 
@@ -299,7 +376,7 @@ mod tests {
             }
         }
         assert_whole(&ring);
-        assert!(ring.bytes <= BYTES_MAX && ring.notes.len() <= NOTES_MAX);
-        assert!(ring.bytes > BYTES_MAX - 2000 || ring.notes.len() == NOTES_MAX);
+        assert!(ring.bytes <= BYTES_MAX && ring.order.len() <= NOTES_MAX);
+        assert!(ring.bytes > BYTES_MAX - 2000 || ring.order.len() == NOTES_MAX);
     }
 }

@@ -45,6 +45,8 @@ pub struct OpenListener<C> {
     refused: OpenCount,
     /// When a failed accept was last logged.
     failed: Option<Time>,
+    /// Connections that were accepted one after the other.
+    in_a_row: u32,
 }
 
 /// A connection that the listener has counted, before it is served. Dropped, it is not counted any
@@ -100,6 +102,9 @@ const ADDRESSES_MAX: usize = 65_536;
 const PAUSE_FAILED: Duration = Duration::from_millis(100);
 /// One failed accept in such a time is logged.
 const SAY_FAILED: Duration = Duration::from_secs(10);
+/// After so many connections in a row it is the turn of those that are there: a burst of them makes none of these wait
+/// for long.
+const IN_A_ROW_MAX: u32 = 8;
 /// Pause between two connections of a listener while the broker is under pressure.
 const PAUSE_PRESSED: Duration = Duration::from_millis(10);
 
@@ -146,6 +151,7 @@ impl<C: Clock> OpenListener<C> {
             refused: OpenCount::new(&sockets, &counts),
             sockets,
             failed: None,
+            in_a_row: 0,
         }
     }
 
@@ -208,10 +214,16 @@ impl<C: Clock> OpenListener<C> {
         Some(Admitted { shared: self.shared.clone(), peer, accepted: now, counted, each })
     }
 
-    /// To be awaited after each accepted connection: takes its time while the broker is under pressure.
+    /// To be awaited after each accepted connection: leaves room for those that are there, and takes its time while the
+    /// broker is under pressure.
     pub async fn pace(&mut self) {
         if self.shared.broker.pressure().level() >= SLOW {
             tokio::time::sleep(PAUSE_PRESSED).await;
+        }
+        self.in_a_row += 1;
+        if self.in_a_row >= IN_A_ROW_MAX {
+            self.in_a_row = 0;
+            tokio::task::yield_now().await;
         }
     }
 

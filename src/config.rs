@@ -23,6 +23,7 @@ mod auth;
 mod broker;
 mod check;
 mod class;
+mod cluster;
 mod dedup;
 mod delayed;
 mod group;
@@ -59,6 +60,7 @@ pub use self::access::{
 pub use self::auth::AuthConfig;
 pub use self::broker::{BrokerConfig, Log, LogFormat, LogOutput};
 pub use self::class::Class;
+pub use self::cluster::ClusterConfig;
 pub use self::dedup::{DedupConfig, DedupKey, DedupScope};
 pub use self::delayed::DelayedConfig;
 pub use self::group::GroupConfig;

@@ -6,7 +6,8 @@
 //! * floor 1: [`codec`], [`topic`], [`shape`]: pure parts that know nothing of each other
 //! * floor 2: [`message`], [`session`]: the protocol, pure
 //! * floor 3: [`broker`]: shared state, synchronous, deterministic
-//! * floor 4: [`net`], [`http`], [`store`], [`auth`], [`certs`], [`settings`], [`logging`]:
+//! * floor 4: [`net`], [`http`], [`store`], [`auth`], [`certs`], [`settings`], [`logging`],
+//!   `cluster`:
 //!   adapters to the world
 //! * above them: [`run`], which puts the house together; [`import`], which reads what other brokers have
 
@@ -22,6 +23,8 @@
 pub mod auth;
 pub mod broker;
 pub mod certs;
+#[cfg(feature = "cluster")]
+pub mod cluster;
 pub mod codec;
 pub mod config;
 pub mod fault;

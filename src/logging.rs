@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tracing::{Event, Subscriber, error};
-use tracing_subscriber::filter::{ParseError, Targets};
+use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, registry, reload as reloadable};
@@ -125,7 +125,7 @@ pub fn set_levels(levels: &str) -> Result<(), LogError> {
 
 /// The levels in force; none if logging was not started.
 pub fn levels() -> Option<String> {
-    RUNNING.get()?.levels.with_current(Targets::to_string).ok()
+    RUNNING.get()?.levels.with_current(|filter| as_asked(&filter.to_string())).ok()
 }
 
 /// The target of the lines of changes over HTTP.
@@ -204,7 +204,24 @@ fn filter(log: &Log, levels: Option<&str>) -> Result<Targets, LogError> {
         let wrong = || wrong(format!("invalid filter directive: {text:?}"));
         directives.push(directive(text).ok_or_else(wrong)?);
     }
-    directives.join(",").parse().map_err(|error: ParseError| wrong(error.to_string()))
+    let filter = directives.join(",").parse().map_err(|error: ParseError| wrong(error.to_string()));
+    filter.map(|filter| quiet(filter, levels))
+}
+
+/// The client of NATS tells of each connection that it makes: only if it is asked for, since `sluicemq::cluster` says what
+/// counts.
+fn quiet(filter: Targets, levels: &str) -> Targets {
+    let is_off = !cfg!(feature = "cluster") || levels.contains(CLIENT_OF_NATS);
+    if is_off { filter } else { filter.with_target(CLIENT_OF_NATS, LevelFilter::WARN) }
+}
+
+const CLIENT_OF_NATS: &str = "async_nats";
+
+/// Levels as they were asked for: without what the client of NATS is quieted to.
+fn as_asked(levels: &str) -> String {
+    let quiet = format!("{CLIENT_OF_NATS}=warn");
+    let asked = levels.split(',').filter(|level| *level != quiet);
+    asked.collect::<Vec<_>>().join(",")
 }
 
 /// A level, or a module with or without a field that has a level, as in `sluicemq::net[{client}]=debug`,
@@ -234,7 +251,7 @@ mod tests {
     fn check(level: &str, variable: Option<&str>, wanted: &str) {
         let log = Log { level: level.to_owned(), ..Log::default() };
         match filter(&log, variable) {
-            Ok(filter) => assert_eq!(filter.to_string(), wanted),
+            Ok(filter) => assert_eq!(as_asked(&filter.to_string()), wanted),
             Err(error) => assert!(error.to_string().starts_with(wanted), "{error}"),
         }
     }

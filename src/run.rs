@@ -1,6 +1,11 @@
 //! The life of the process: open every listener, say so, serve, reload, stop.
 
 mod built;
+#[cfg(feature = "cluster")]
+mod cluster;
+#[cfg(not(feature = "cluster"))]
+#[path = "run/no_cluster.rs"]
+mod cluster;
 mod files;
 mod http;
 mod listeners;
@@ -10,6 +15,7 @@ mod otel;
 #[path = "run/no_otel.rs"]
 mod otel;
 mod process;
+mod ready;
 mod reload;
 mod rules;
 pub mod signals;
@@ -17,13 +23,13 @@ mod system;
 mod systemd;
 mod watch;
 
-use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::{error, info, warn};
 
+use cluster::ClusterNode;
 pub use files::look_at_files;
 use http::HttpEnd;
 pub use http::HttpListening;
@@ -31,6 +37,7 @@ use listeners::{Acceptor, listening, open};
 pub use listeners::{ListenError, Listening, Place};
 use otel::Collector;
 use process::{ProcessEnd, Reloads};
+use ready::say_ready;
 use reload::{Files, Reloader};
 pub use rules::{read_rules, rule_set};
 use signals::{Signals, Wish};
@@ -72,6 +79,9 @@ pub enum RunError {
     /// What the store remembers cannot be taken over.
     #[error("the store cannot be taken over: {0}")]
     Restore(String),
+    /// This broker cannot be a node of the cluster.
+    #[error("cannot join the cluster: {0}")]
+    Cluster(String),
     /// The runtime or a signal cannot be set up.
     #[error("cannot start: {0}")]
     System(#[from] std::io::Error),
@@ -198,11 +208,9 @@ impl Life<'_> {
             return Ok(());
         }
         self.manager.status("taking over what the store remembers");
-        let before = clock.now();
-        let restored =
-            broker.restore(before, &mut Scratch::default()).map_err(RunError::Restore)?;
-        let taken =
-            report.map(|report| (restored, report.time + clock.now().since(before), report));
+        let (restored, time) = restore(&broker, &clock)?;
+        let taken = report.map(|report| (restored, report.time + time, report));
+        let Some(member) = self.join(&broker, &clock).await? else { return Ok(()) };
         let collector = Collector::of(&config.otel)?;
         let shared = Arc::new(ServeContext::new(broker.clone(), clock));
         let acceptors = open(config, &shared)?;
@@ -225,7 +233,8 @@ impl Life<'_> {
         say_ready(&listening, served);
         served.iter().for_each(|http| http::say_listening(config, http));
         let watch = Watch::new();
-        let tasks = start(&watch, &shared, acceptors);
+        let mut tasks = start(&watch, &shared, acceptors);
+        tasks.extend(member.into_iter().flat_map(|member| member.start(&watch)));
         let files = Files { tls, authenticator, http, collector };
         let mut reloader = Reloader::start(shared.clone(), config.clone(), files, rights, &watch);
         let ended = self.serve(&mut reloader, reloads, watch, durable.as_deref()).await;
@@ -247,6 +256,27 @@ impl Life<'_> {
             info!(signal, "stopping, before the broker was ready");
         }
         ending.is_some()
+    }
+
+    /// Joins the cluster, if there is one; `None`: a signal has asked for the end before.
+    async fn join(
+        &self,
+        broker: &Broker,
+        clock: &SystemClock,
+    ) -> Result<Option<Option<ClusterNode>>, RunError> {
+        if self.config.cluster.is_on() {
+            self.manager.status("joining the cluster");
+        }
+        let mut joining = std::pin::pin!(ClusterNode::of(self.config, broker, clock));
+        loop {
+            tokio::select! {
+                joined = &mut joining => return joined.map(Some),
+                () = tokio::time::sleep(TICK) => {}
+            }
+            if self.is_over() {
+                return Ok(None);
+            }
+        }
     }
 
     /// Serves until a signal asks for the end, or a part is lost.
@@ -302,6 +332,13 @@ fn broker(
     let broker = Broker::new(config, ports, seed(), now);
     built::built().iter().for_each(|built| broker.say_built(built));
     broker
+}
+
+/// Takes over what the store remembers, and says how long that took.
+fn restore(broker: &Broker, clock: &SystemClock) -> Result<(Restored, Duration), RunError> {
+    let before = clock.now();
+    let restored = broker.restore(before, &mut Scratch::default()).map_err(RunError::Restore)?;
+    Ok((restored, clock.now().since(before)))
 }
 
 /// What systemd shows of a broker that serves.
@@ -364,48 +401,6 @@ fn say_restored(config: &Config, taken: Option<(Restored, Duration, Report)>) {
         table_seconds = report.table_time.as_secs_f64(),
         "store open"
     );
-}
-
-/// Prints one line on standard output, for the program that started this one: every listener with its
-/// real port, and the HTTP listener if there is one.
-fn say_ready(listening: &[Listening], http: Option<&HttpListening>) {
-    let mut listeners = Vec::new();
-    for Listening { name, place, transport, tls } in listening {
-        info!(listener = name, address = %place, transport = transport.name(), tls, "listening");
-        let (name, place) = (json_string(name), json_string(&place.to_string()));
-        let transport = transport.name();
-        listeners.push(format!(
-            r#"{{"name":{name},"address":{place},"tls":{tls},"transport":"{transport}"}}"#
-        ));
-    }
-    let version = env!("CARGO_PKG_VERSION");
-    let http = http.map_or_else(String::new, |HttpListening { address, tls, .. }| {
-        format!(r#","http":{{"address":"{address}","tls":{tls}}}"#)
-    });
-    let line = format!(
-        r#"{{"sluice":"ready","version":"{version}","listeners":[{}]{http}}}"#,
-        listeners.join(",")
-    );
-    // A closed standard output is no reason to stop, and one that takes nothing none to wait.
-    let print = move || {
-        let mut out = std::io::stdout().lock();
-        let _ = writeln!(out, "{line}").and_then(|()| out.flush());
-    };
-    if let Err(error) = std::thread::Builder::new().name("ready line".to_owned()).spawn(print) {
-        warn!(%error, "the ready line is not printed");
-    }
-}
-
-fn json_string(text: &str) -> String {
-    let mut json = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => json.extend(['\\', c]),
-            c if c.is_control() => json.push_str(&format!("\\u{:04x}", c as u32)),
-            c => json.push(c),
-        }
-    }
-    json + "\""
 }
 
 /// Looks after parked Sessions, retained messages and `$SYS`. A panic in one round, which may come of

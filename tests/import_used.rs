@@ -6,13 +6,13 @@ mod process;
 mod wire;
 
 use std::collections::BTreeSet;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use process::{Process, Sluice, new_folder, program};
+use process::{Process, Sluice, free_port, new_folder, program};
 use sluicemq::codec::{Ack, Connect, Packet, PacketId, Publish, QoS, Reason, Version};
 use tempfile::TempDir;
 use wire::{Client, VERSIONS, connect, message};
@@ -39,7 +39,7 @@ impl Mosquitto {
                 Process::start(command.arg(path("users")).args([user, "right"])).end();
             assert_eq!(code, Some(0), "{lines:?}");
         }
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let free = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let head = format!("user root\nlistener {} 127.0.0.1\npersistence true\n", free.port());
         let place = format!("persistence_location {}/\n", folder.path().display());
         let config = config.replace("FOLDER", &folder.path().display().to_string());

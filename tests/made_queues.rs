@@ -247,7 +247,7 @@ fn a_queue_that_was_made_keeps_messages() {
     assert_eq!((logs(&town), names(&town.broker)), (vec![], vec![]));
 }
 
-/// A reader whose log is removed and made again has what comes then.
+/// A reader of a log that is removed and made again has what comes then.
 #[test]
 fn a_reader_outlasts_its_log() {
     let disk = Disk::default();

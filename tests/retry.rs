@@ -175,39 +175,6 @@ fn a_poisoned_message_stops_no_other() {
     assert_first_law(&house.account());
 }
 
-/// More copies than a consumer looks at in one go have failed, of a topic that it may not receive: those behind them
-/// come all the same.
-#[test]
-fn what_has_failed_and_nobody_may_have_stops_no_other() {
-    const RULES: &str = "
-        access.default = 'allow'
-        [[rule]]
-        deny = ['receive']
-        client_id = 'stranger'
-        topics = ['jobs/secret']
-    ";
-    let jobs = JOBS.replace("attempts_max", "messages_max = 5000\n    attempts_max");
-    let mut house = House::new(&format!("{RULES}{jobs}"));
-    house.publish("jobs/secret", 0..2100, QoS::AtLeastOnce);
-    house.publish("jobs/open", 9000..9001, QoS::AtLeastOnce);
-    let one = silent(&mut house, "one");
-    loop {
-        let got = house.got(one).len();
-        if got == 0 {
-            break;
-        }
-        refuse(&mut house, one, got);
-    }
-    house.town.cut(one);
-    let stranger = silent(&mut house, "stranger");
-    for _ in 0..12 {
-        house.pass(SECOND);
-    }
-    assert_eq!(numbers(&house.got(stranger)), [9000]);
-    complete(&mut house, stranger, 1);
-    assert_eq!(house.waiting(), 2100);
-}
-
 /// Another consumer has it first, if one is there that can take it; if that cannot, the one that refused it has it
 /// again a second later.
 #[test]

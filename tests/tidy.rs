@@ -53,6 +53,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("store", 4),
     ("auth", 4),
     ("otel", 4),
+    ("cluster", 4),
     ("certs", 4),
     ("settings", 4),
     ("logging", 4),
@@ -126,7 +127,15 @@ const WORDS: &[Word] = &[
 ];
 
 /// Where the runtime may be named: sockets, the life of the process.
-const TOKIO: &[&str] = &["src/net/", "src/http.rs", "src/http/", "src/run.rs", "src/run/"];
+const TOKIO: &[&str] = &[
+    "src/net/",
+    "src/http.rs",
+    "src/http/",
+    "src/cluster.rs",
+    "src/cluster/",
+    "src/run.rs",
+    "src/run/",
+];
 
 /// Macros and attributes that are left behind by unfinished work: not even in tests and tools.
 const UNFINISHED: &[&[&str]] =
@@ -262,7 +271,8 @@ fn reserved_words_are_reported() {
             "src/session.rs:8: RandomState belongs on floor 4 and above",
             "src/session.rs:10: SystemTime::now belongs only in \
              src/time.rs, src/certs.rs, src/net/tls",
-            "src/session.rs:11: tokio belongs only in src/net/, src/http.rs, src/http/, src/run.rs, src/run/",
+            "src/session.rs:11: tokio belongs only in src/net/, src/http.rs, src/http/, \
+             src/cluster.rs, src/cluster/, src/run.rs, src/run/",
             "src/session.rs:12: unwrap belongs nowhere",
             "src/session.rs:13: todo!( is unfinished work",
             "src/session.rs:24: #[ignore is unfinished work",

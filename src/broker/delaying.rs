@@ -34,14 +34,35 @@ pub struct DelayedLook {
 const TICK_MAX: usize = 256;
 
 impl Broker {
+    /// Keeps a message until it is due, if it may come in.
+    #[cold]
+    pub(super) fn publish_later(
+        &self,
+        submission: Submission<'_>,
+        identity: &Arc<Identity>,
+        turn: &mut Turn<'_>,
+    ) -> Published {
+        let draft = submission.draft;
+        match self.delay(submission, identity, turn) {
+            Err(LetIn::Not(refused)) => self.turn_away(draft, identity, refused, turn),
+            Err(_) => unreachable!("nothing is retained before it is due"),
+            Ok(published) => published,
+        }
+    }
+
     /// Keeps a message until it is due, if it may come in; otherwise nothing is changed.
     #[cold]
-    pub(super) fn delay(
+    fn delay(
         &self,
         submission: Submission<'_>,
         identity: &Arc<Identity>,
         turn: &mut Turn<'_>,
     ) -> Result<Published, LetIn> {
+        if self.is_node() {
+            let grounds = Grounds::new(RefusalKind::NotInCluster);
+            let reason = Reason::ImplementationSpecificError;
+            return Err(refuse(reason, Unrouted::Refused, grounds, turn));
+        }
         let Ok(topic) = DelayedTopic::parse(submission.draft.topic.as_str()) else {
             let grounds = Grounds::new(RefusalKind::PublishDelayed);
             return Err(refuse(Reason::TopicNameInvalid, Unrouted::Refused, grounds, turn));
@@ -163,7 +184,10 @@ impl Broker {
         let identity = self.publisher_of(delayed);
         let draft = message.draft();
         let publisher = Publisher::Delayed(&identity, message.received);
-        let refused = self.publish_untold(&draft, publisher, &identity, "a delayed message", turn);
+        let refused = {
+            let submission = Submission::new(&draft, publisher);
+            self.publish_untold(submission, &identity, "a delayed message", turn)
+        };
         let counter = if refused { Counter::DelayedRefused } else { Counter::DelayedPublished };
         self.0.metrics.add(counter, 1);
     }

@@ -4,6 +4,7 @@
 mod admit;
 pub mod buffers;
 pub(crate) mod classes;
+pub mod cluster_log;
 mod command;
 mod dead_letters;
 mod dedup;
@@ -23,6 +24,7 @@ mod ledger;
 pub mod link;
 mod listeners;
 mod loads;
+mod log_entry;
 pub mod mailbox;
 mod matches;
 pub mod metrics;
@@ -40,6 +42,7 @@ pub mod publish;
 mod publish_handle;
 mod queue_look;
 mod queue_settings;
+mod receipt;
 mod receiver;
 mod recent;
 mod recent_losses;
@@ -68,12 +71,13 @@ mod view;
 mod why;
 mod wills;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crate::config::{self, Config};
 use crate::message::{ClientId, Identity, Loss, Meter, SessionId};
 use crate::session::{Access, Context, Op, Policy, WillMeter};
+use crate::sync::Mutex;
 use crate::time::Time;
 
 use mailbox::Effects;
@@ -161,6 +165,12 @@ struct Shared {
     departures: departures::Departures,
     /// What may be looked at later is noted.
     watched: AtomicBool,
+    /// It is a node of a cluster.
+    cluster: OnceLock<cluster_log::ClusterEnd>,
+    /// Wills of Sessions that are no more, which a node publishes when it has come to the end of its log.
+    wills_left: Mutex<Option<Vec<cluster_log::WillLeft>>>,
+    /// How far the store had applied the log of the cluster at the start.
+    log_mark: OnceLock<cluster_log::LogMark>,
     panicked: recovery::Panicked,
     started: Time,
 }
@@ -182,7 +192,10 @@ impl Broker {
         let system = Identity::new(ClientId::new(""), None, meter);
         let dedup = dedup::rules::Dedup::new(config, seed.rotate_left(40));
         let broker = Broker(Arc::new(Shared {
-            policy: Policy::new(&config.limits, &config.session),
+            policy: Policy {
+                shared_available: !config.cluster.is_on(),
+                ..Policy::new(&config.limits, &config.session)
+            },
             totals: config.totals.clone(),
             session_quotas: config.totals.quotas(config.totals.sessions_max.into()),
             classes: classes::Classes::new(config),
@@ -216,6 +229,9 @@ impl Broker {
             enquiries: enquiry::Enquiries::default(),
             departures: departures::Departures::new(seed.rotate_left(24)),
             watched: AtomicBool::new(false),
+            cluster: OnceLock::new(),
+            wills_left: Mutex::new(config.cluster.is_on().then(Vec::new)),
+            log_mark: OnceLock::new(),
             panicked: recovery::Panicked::default(),
             started: now,
         }));
@@ -225,8 +241,8 @@ impl Broker {
         broker
     }
 
-    /// Ends a turn: hands its changes to the store, pushes the copies, wakes their receivers.
-    /// Because submit comes before push, no receiver can be done with a message before it is stored.
+    /// Ends a turn: hands its changes to the store, pushes the copies, wakes their receivers. Because submit comes before
+    /// push, no receiver can be done with a message before it is stored.
     #[inline]
     pub(super) fn flush(&self, turn: &mut Turn<'_>) -> Option<Receipt> {
         if turn.is_clean() {
@@ -292,7 +308,8 @@ impl Broker {
 
     /// Hands in a batch with something rare: messages that are delayed wait from when the store has them, and so
     /// do answers of other turns to what repeats a message of this one.
-    fn submit_rare(&self, batch: ports::Batch, turn: &mut Turn<'_>) -> Receipt {
+    fn submit_rare(&self, mut batch: ports::Batch, turn: &mut Turn<'_>) -> Receipt {
+        let appends = batch.rare.as_mut().map(|rare| std::mem::take(&mut rare.appends));
         let delayed = batch.rare.iter().flat_map(|rare| &rare.delayed);
         let kept = delayed.filter(|(_, message)| message.is_some());
         let delayed: Vec<_> = kept.map(|(place, _)| *place).collect();
@@ -303,6 +320,7 @@ impl Broker {
         if let Some(open) = turn.opening.take() {
             turn.wakers.extend(open.submitted(receipt));
         }
+        self.append_all(appends.unwrap_or_default(), receipt);
         receipt
     }
 
@@ -390,11 +408,13 @@ impl Broker {
         let logs = self.tick_logs(&mut turn);
         let retries = self.tick_retries(&mut turn);
         turn.finish();
+        let wills = self.tick_cluster(now);
         if more {
             return Some(now);
         }
         let deadlines = [shared.registry.deadline(), shared.router.retained().deadline(), delayed];
-        let deadlines = deadlines.into_iter().chain([keys, sys, letters, queues, logs, retries]);
+        let deadlines =
+            deadlines.into_iter().chain([keys, sys, letters, queues, logs, retries, wills]);
         deadlines.flatten().min()
     }
 

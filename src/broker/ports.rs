@@ -4,13 +4,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::Waker;
 
+use super::log_entry::{HandedIn, LogEntry};
+pub use super::receipt::Receipt;
 pub use super::store_answers::{Progress, Refused};
 pub use super::store_figures::{StoreFigures, StoreTimes, Strain};
 use crate::codec::{QoS, Reason};
 use crate::config::NamedQueue;
 use crate::message::{
-    Attempt, DelayKey, DelayedMessage, GroupId, KeyChange, Message, MessageKey, Meter, Mid,
-    OwnerName, ReceiverId, SessionId, SubscriptionIds,
+    Attempt, DelayKey, DelayedMessage, GroupId, KeyChange, LogMark, Message, MessageKey, Meter,
+    Mid, OwnerName, ReceiverId, SessionId, SubscriptionIds,
 };
 use crate::session::{Op, WillMessage};
 use crate::sync::{Mutex, whole};
@@ -26,9 +28,9 @@ pub trait Store: Send + Sync {
 
     /// Whether there is room in bounded memory for `bytes`: asked before anything else is changed.
     ///
-    /// Nothing is reserved. A turn that was admitted hands in its batch at its end, so memory exceeds its
-    /// mark by what the turns under way were admitted, one for each worker thread: for each what one
-    /// turn reads of its client, 64 KiB and the rest of one packet, and the receivers of its messages.
+    /// Nothing is reserved. A turn that was admitted hands in its batch at its end, so memory exceeds its mark by
+    /// what the turns under way were admitted, one for each worker thread: 64 KiB and the rest of one packet, and
+    /// the receivers of its messages.
     ///
     /// # Errors
     ///
@@ -53,9 +55,8 @@ pub trait Store: Send + Sync {
     /// when that changes.
     fn state(&self, receipt: Receipt, waker: &Waker) -> Progress;
 
-    /// Reads messages back, to be counted by `meter`: what they say waits in the store while their
-    /// receivers are away. `waker` is woken when they are there. A store that gives no message a
-    /// number is never asked.
+    /// Reads messages back, to be counted by `meter`: what they say waits in the store while their receivers are away.
+    /// `waker` is woken when they are there. A store that gives no message a number is never asked.
     fn fetch(&self, want: Vec<Mid>, meter: &'static Meter, waker: &Waker) -> Fetch {
         let _ = (meter, waker);
         Fetch::ready(want.into_iter().map(|mid| (mid, None)).collect())
@@ -77,8 +78,7 @@ pub trait Store: Send + Sync {
         Strain::default()
     }
 
-    /// Whether it has the Will of Session `id` and can be asked for it with [`Store::will`] as long as
-    /// nothing else is submitted for it.
+    /// Whether it has the Will of Session `id` and can be asked for it with [`Store::will`], until more is submitted for it.
     fn keeps_will(&self, id: SessionId) -> bool {
         let _ = id;
         false
@@ -211,6 +211,8 @@ pub enum Fact {
     Key(u64, MessageKey),
     /// A copy that has failed, of a message that waits or is in flight.
     Attempt(Attempt, Message),
+    /// How far this node has applied the log of its cluster.
+    LogMark(LogMark),
     /// The highest numbers ever used: Sessions, groups.
     Last(SessionId, GroupId),
     /// A delayed message: its place, its owner, and the bytes that it is counted with.
@@ -264,10 +266,6 @@ pub struct StoredCopy {
     pub band: u8,
 }
 
-/// The store's own note of a batch. Only the store compares two of them.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Receipt(pub u64);
-
 /// What one turn of one client changes: atomic.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -299,6 +297,10 @@ pub struct RareFacts {
     pub delayed: Vec<(DelayKey, Option<DelayedMessage>)>,
     /// Keys of `[[dedup]]` that are remembered, or not any more, in order.
     pub keys: Vec<KeyChange>,
+    /// How far this node has applied the log of its cluster.
+    pub log_mark: Option<LogMark>,
+    /// Messages for the log of the cluster: taken out before the store has the batch, and handed in after that.
+    pub appends: Vec<(LogEntry, HandedIn)>,
     /// The receipt promises what was handed in before, even if the batch changes nothing itself.
     pub promises: bool,
 }

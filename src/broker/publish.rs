@@ -245,29 +245,13 @@ impl Broker {
             Record { draft, publisher, received, bytes, kept, retains, message, follow };
         // What was delayed was looked at when it came.
         let looks = || matches!(submission.publisher, Publisher::Client(_) | Publisher::Will(_));
-        if turn.settings.dedup().is_some() && looks() {
+        if turn.settings.is_special() && looks() {
             return self.apply_once(&mut record, with, turn);
         }
         self.apply(&mut record, with, turn)
     }
 
-    /// Keeps a message until it is due, if it may come in.
-    #[cold]
-    fn publish_later(
-        &self,
-        submission: Submission<'_>,
-        identity: &Arc<Identity>,
-        turn: &mut Turn<'_>,
-    ) -> Published {
-        let draft = submission.draft;
-        match self.delay(submission, identity, turn) {
-            Err(LetIn::Not(refused)) => self.turn_away(draft, identity, refused, turn),
-            Err(_) => unreachable!("nothing is retained before it is due"),
-            Ok(published) => published,
-        }
-    }
-
-    /// Carries out a message unless a rule of `[[dedup]]` says that it repeats one.
+    /// Carries out a message unless a rule of `[[dedup]]` says that it repeats one; or hands it to the cluster.
     #[inline(never)] // So that `publish` stays as it is where there are no rules.
     fn apply_once(
         &self,
@@ -275,16 +259,32 @@ impl Broker {
         with: Option<(SessionId, Op)>,
         turn: &mut Turn<'_>,
     ) -> Published {
+        if let Some(cluster) = self.0.cluster.get() {
+            return self.publish_to_cluster(cluster, record, with, turn);
+        }
         let Record { draft, publisher, .. } = *record;
         let rules = turn.settings.dedup();
         let keyed = rules.and_then(|rules| self.keyed(rules, draft, publisher, turn.now));
-        let Some(keyed) = keyed else { return self.apply(record, with, turn) };
-        self.take_once(&keyed, draft.qos, with, turn, |with, turn| self.apply(record, with, turn))
+        let Some(keyed) = keyed else { return self.apply_record(record, with, turn) };
+        let apply = |with, turn: &mut Turn<'_>| self.apply_record(record, with, turn);
+        self.take_once(&keyed, draft.qos, with, turn, apply)
+    }
+
+    /// Carries out a message where there are rules of `[[dedup]]`, or a cluster has its place in the order.
+    #[cold]
+    #[inline(never)] // So that `publish` has one of its own.
+    pub(super) fn apply_record(
+        &self,
+        record: &mut Record<'_>,
+        with: Option<(SessionId, Op)>,
+        turn: &mut Turn<'_>,
+    ) -> Published {
+        self.apply(record, with, turn)
     }
 
     /// A message is refused: nothing was changed.
     #[cold]
-    fn turn_away(
+    pub(super) fn turn_away(
         &self,
         draft: &Draft<'_>,
         identity: &Identity,
@@ -400,7 +400,7 @@ impl Broker {
     }
 
     /// Carries out a message in its place in the order.
-    #[inline(always)] // In `publish`; `apply_once` has one of its own.
+    #[inline(always)] // In `publish`; `apply_record` has one of its own.
     fn apply(
         &self,
         record: &mut Record<'_>,

@@ -25,6 +25,8 @@ pub(super) struct QueueSettings {
     lanes: bool,
     linger_max: Duration,
     dedup: Option<Arc<DedupRules>>,
+    /// Messages are not applied as they come: there are rules of `[[dedup]]`, or a cluster.
+    is_special: bool,
 }
 
 /// The settings in force.
@@ -41,13 +43,19 @@ struct InForce {
     priority: Vec<config::Priority>,
     /// What waits may have been given its band by other rules than those of now.
     moved: bool,
+    /// The broker is a node of a cluster, until it ends.
+    is_node: bool,
 }
 
 /// The number of the next settings.
 static NUMBERS: AtomicU64 = AtomicU64::new(1);
 
 impl QueueSettings {
-    fn new(config: &Config, moved: bool, dedup: Option<Arc<DedupRules>>) -> QueueSettings {
+    fn new(
+        config: &Config,
+        (moved, is_node): (bool, bool),
+        dedup: Option<Arc<DedupRules>>,
+    ) -> QueueSettings {
         let priorities = Priorities::new(&config.priority);
         let lanes = moved || priorities.as_ref().is_some_and(|rules| rules.by_property);
         QueueSettings {
@@ -56,6 +64,7 @@ impl QueueSettings {
             priorities,
             lanes,
             linger_max: config.broker.linger_max.0,
+            is_special: is_node || dedup.is_some(),
             dedup,
         }
     }
@@ -85,6 +94,12 @@ impl QueueSettings {
         self.dedup.as_ref()
     }
 
+    /// Messages are not applied as they come.
+    #[inline]
+    pub fn is_special(&self) -> bool {
+        self.is_special
+    }
+
     /// Some messages overtake others.
     pub fn has_priorities(&self) -> bool {
         self.priorities.is_some()
@@ -102,9 +117,11 @@ impl QueueSettings {
 
 impl CurrentQueueSettings {
     pub fn new(config: &Config, dedup: Option<Arc<DedupRules>>) -> CurrentQueueSettings {
-        let settings = Arc::new(QueueSettings::new(config, false, dedup));
+        let is_node = config.cluster.is_on();
+        let settings = Arc::new(QueueSettings::new(config, (false, is_node), dedup));
         let number = AtomicU64::new(settings.number);
-        let current = InForce { settings, priority: config.priority.clone(), moved: false };
+        let priority = config.priority.clone();
+        let current = InForce { settings, priority, moved: false, is_node };
         CurrentQueueSettings { number, current: Mutex::new(current) }
     }
 
@@ -113,7 +130,8 @@ impl CurrentQueueSettings {
         let current = &mut *self.lock();
         // For good: what waits now may wait for long.
         current.moved |= current.priority != config.priority;
-        let settings = Arc::new(QueueSettings::new(config, current.moved, dedup));
+        let settings =
+            Arc::new(QueueSettings::new(config, (current.moved, current.is_node), dedup));
         current.priority.clone_from(&config.priority);
         current.settings = settings.clone();
         self.number.store(settings.number, Ordering::Release);
@@ -125,11 +143,16 @@ impl CurrentQueueSettings {
         current.moved = true;
         let old = &current.settings;
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
-        let (queue, linger_max) = (old.queue.clone(), old.linger_max);
-        let (priorities, dedup) = (Priorities::new(&current.priority), old.dedup.clone());
-        let lanes = true;
-        current.settings =
-            Arc::new(QueueSettings { number, queue, priorities, lanes, linger_max, dedup });
+        let (linger_max, is_special) = (old.linger_max, old.is_special);
+        current.settings = Arc::new(QueueSettings {
+            number,
+            queue: old.queue.clone(),
+            priorities: Priorities::new(&current.priority),
+            lanes: true,
+            linger_max,
+            dedup: old.dedup.clone(),
+            is_special,
+        });
         self.number.store(number, Ordering::Release);
     }
 

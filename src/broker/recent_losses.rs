@@ -38,7 +38,7 @@ pub(super) struct RecentLosses {
     ring: Mutex<LossRing>,
 }
 
-/// A loss is much more frequent than a look: a note that grows stays where it is, and has a new number when somebody looks.
+/// A loss is much more frequent than a look: a note that grows stays where it is, and has a new number at the next look.
 #[derive(Debug, Default)]
 struct LossRing {
     /// Each receiver's.

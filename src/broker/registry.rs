@@ -18,7 +18,7 @@ use super::mailbox::{Mailbox, Notice};
 pub use super::parked::{Claim, Claimant, Claimed, Contest, Due, InFlight, Parked};
 use super::shares::{SessionRoom, Shares};
 use super::takeovers::Brake;
-use crate::codec::Reason;
+use crate::codec::{PacketId, Reason};
 use crate::config::Quota;
 use crate::message::{ClientId, Identity, SessionId};
 use crate::sync::{Mutex, MutexGuard, whole};
@@ -332,6 +332,17 @@ impl Registry {
             && parked.id == session
         {
             parked.session.lose(filter);
+        }
+    }
+
+    /// A message of `QoS` 2 was received under this identifier: if the Session is parked, it is told.
+    pub fn received(&self, client_id: &ClientId, session: SessionId, packet_id: PacketId) {
+        let inner = &mut *self.lock();
+        if let Some(slot) = inner.slots.get(client_id)
+            && let Holder::Parked(parked) = &mut slot.holder
+            && parked.id == session
+        {
+            parked.session.note_received(packet_id);
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use thin_vec::ThinVec;
 
+use super::cluster_log::WillLeft;
 use super::mailbox::{Mailbox, Setting};
 use super::metrics::Counter;
 use super::ports::{Batch, Fact, Mark, Queued};
@@ -140,17 +141,12 @@ impl Broker {
                 let will = Op::Will(self.count_restored(will, &identity), identity);
                 remembered.note(Fact::Session(id, will));
             }
+            Fact::LogMark(mark) => drop(shared.log_mark.set(mark)),
             fact => remembered.note(fact),
         })?;
         let revived =
             revived.unwrap_or_else(|| self.revive_all(remembered, &mut restored, &mut turn));
-        let defined = self.check_definitions();
-        if defined.is_err() {
-            // A start that is refused changes nothing in the store.
-            turn.batch = Batch::default();
-        }
-        turn.finish();
-        defined?;
+        self.finish_if_defined(turn)?;
         if revived.moved {
             shared.queue_settings.keep_lanes();
         }
@@ -159,30 +155,58 @@ impl Broker {
         turn.batch.add_keys(revived.keys_gone);
         // They were routed to their receivers before.
         shared.metrics.add(Counter::Routed, restored.messages as u64);
-        for parked in revived.ended {
-            self.end_session(parked, Loss::SessionEnded, &mut turn);
-        }
-        restored.wills += self.publish_wills_left(revived.wills, &mut turn);
+        restored.wills += revived.wills.len();
+        let is_behind = self.end_what_is_over(revived.wills, revived.ended, &mut turn);
         self.forget_lonely_groups(&mut turn);
         turn.finish();
-        // A client with a Will at the crash may connect at once: a Will that is due was due before.
-        while self.tick(now, scratch).is_some_and(|next| next <= now) {}
+        if !is_behind {
+            self.tick_all(now, scratch);
+        }
         Ok(restored)
     }
 
-    /// Wills of Sessions that ended with their connections: no delay outlasts them [MQTT5-3.1.3-9]. Returns how many
-    /// there are.
-    fn publish_wills_left(
+    /// Ends the turn; a start that is refused, because something is defined twice, changes nothing in the store.
+    fn finish_if_defined(&self, mut turn: Turn<'_>) -> Result<(), String> {
+        let defined = self.check_definitions();
+        if defined.is_err() {
+            turn.batch = Batch::default();
+        }
+        turn.finish();
+        defined
+    }
+
+    /// Ends Sessions that do not outlast the broker, and publishes the Wills of those that had ended. Returns whether this
+    /// node is to come to the end of its log first.
+    fn end_what_is_over(
+        &self,
+        mut wills: Vec<WillLeft>,
+        mut ended: Vec<Parked>,
+        turn: &mut Turn<'_>,
+    ) -> bool {
+        let is_behind = self.keep_wills_left(&mut wills, &mut ended, turn);
+        for parked in ended {
+            self.end_session(parked, Loss::SessionEnded, turn);
+        }
+        self.publish_wills_left(wills, turn);
+        is_behind
+    }
+
+    /// What is due is done: a client with a Will at the crash may connect at once, and a Will that is due was due before.
+    pub(super) fn tick_all(&self, now: Time, scratch: &mut Scratch) {
+        while self.tick(now, scratch).is_some_and(|next| next <= now) {}
+    }
+
+    /// Wills of Sessions that ended with their connections: no delay outlasts them [MQTT5-3.1.3-9].
+    pub(super) fn publish_wills_left(
         &self,
         wills: Vec<(SessionId, Arc<Identity>, Arc<WillMessage>)>,
         turn: &mut Turn<'_>,
-    ) -> usize {
+    ) {
         for (id, identity, will) in &wills {
             if self.publish_will(*id, identity, will, turn) {
                 turn.batch.ops.push((*id, Op::WillGone));
             }
         }
-        wills.len()
     }
 
     /// Where a client without a user name was when it published is not known.
@@ -372,7 +396,7 @@ impl Remembered {
                 self.attempts.insert(copy, (attempt, message));
             }
             Fact::Last(session, group) => self.last = (session, group),
-            Fact::Retained(_) | Fact::Queued(_) | Fact::Delayed(..) => {}
+            Fact::Retained(_) | Fact::Queued(_) | Fact::Delayed(..) | Fact::LogMark(_) => {}
         }
     }
 }

@@ -156,6 +156,8 @@ pub(super) enum Owed {
     },
     /// A packet, encoded.
     Bytes(Box<[u8]>),
+    /// Nothing: what comes behind it waits for what it waits for.
+    Nothing,
 }
 
 /// What a turn has done: copies it has routed, and what it cost to find their receivers. It ends when

@@ -10,7 +10,7 @@ use super::peer_log::{Peer, RefusalNote};
 use super::publish::{Publisher, Submission};
 use super::turn::Turn;
 use crate::fault;
-use crate::message::{ClientId, Draft, Grounds, Identity, OwnerName, RefusalKind, SessionId};
+use crate::message::{ClientId, Grounds, Identity, OwnerName, RefusalKind, SessionId};
 use crate::session::{WillMessage, WillMeter};
 
 impl Broker {
@@ -57,12 +57,12 @@ impl Broker {
         let _publishing = Publishing(in_hand);
         fault::reach("will");
         if !will.is_stored() {
-            self.publish_whole_will(identity, will, turn);
+            self.publish_whole_will(identity, will.clone(), turn);
             return true;
         }
         match self.0.ports.store.will(id) {
             Ok(will) => {
-                self.publish_whole_will(identity, &will, turn);
+                self.publish_whole_will(identity, Arc::new(will), turn);
                 true
             }
             Err(error) => {
@@ -96,22 +96,27 @@ impl Broker {
     pub(super) fn publish_whole_will(
         &self,
         identity: &Arc<Identity>,
-        will: &WillMessage,
+        will: Arc<WillMessage>,
         turn: &mut Turn<'_>,
     ) {
-        self.publish_untold(&will.draft(), Publisher::Will(identity), identity, "its Will", turn);
+        if self.is_node() {
+            return self.publish_will_to_cluster(identity, &will, turn);
+        }
+        let draft = will.draft();
+        let submission = Submission::new(&draft, Publisher::Will(identity));
+        self.publish_untold(submission, identity, "its Will", turn);
     }
 
     /// Publishes what was accepted before, as `what`. Whether it is refused: its publisher cannot be told.
     pub(super) fn publish_untold(
         &self,
-        draft: &Draft<'_>,
-        publisher: Publisher<'_>,
+        submission: Submission<'_>,
         identity: &Identity,
         what: &str,
         turn: &mut Turn<'_>,
     ) -> bool {
-        let unrouted = self.publish(Submission::new(draft, publisher), turn).why_unrouted();
+        let draft = submission.draft;
+        let unrouted = self.publish(submission, turn).why_unrouted();
         // No answer waits for the first of a repeat.
         turn.waits_for.clear();
         if let Some(why) = unrouted {

@@ -43,6 +43,7 @@ impl Config {
         self.broker.egress.check("broker.egress", &mut found);
         Listener::check_all(&self.listener, &self.auth, &mut found);
         self.http.check(&self.listener, &mut found);
+        self.check_cluster(&mut found);
         self.otel.check(&mut found);
         found.into_result()
     }
@@ -120,6 +121,17 @@ impl Config {
             let at = format!("group.{index}");
             group.check(&at, self.queue.policy, has_priorities, found);
         }
+    }
+
+    /// What a node of a cluster cannot have.
+    fn check_cluster(&self, found: &mut Problems) {
+        let lists = [
+            ("named_queue", self.named_queue.is_empty()),
+            ("keep", self.keep.is_empty()),
+            ("dedup", self.dedup.is_empty()),
+            ("group", self.group.is_empty()),
+        ];
+        self.cluster.check(&self.store, lists, found);
     }
 
     fn check_totals(&self, found: &mut Problems) {

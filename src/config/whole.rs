@@ -4,6 +4,7 @@ use super::access::{AccessConfig, AccessRule};
 use super::auth::AuthConfig;
 use super::broker::{BrokerConfig, Log};
 use super::class::Class;
+use super::cluster::ClusterConfig;
 use super::dedup::DedupConfig;
 use super::delayed::DelayedConfig;
 use super::group::GroupConfig;
@@ -64,6 +65,8 @@ rows! {
         rule: Vec<AccessRule> = list(Live);
         /// Section `[http]`.
         http: HttpListener = section();
+        /// Section `[cluster]`.
+        cluster: ClusterConfig = section();
         /// Section `[otel]`.
         otel: OtelConfig = section();
         /// Section `[store]`.

@@ -172,6 +172,8 @@ refusals! {
         "An answer, to SUBSCRIBE mostly, is larger than the client takes.";
     ReceiveMaximum "receive_maximum" "session.receive_maximum"
         "More PUBLISHes of QoS 1 and 2 in flight than the broker takes.";
+    NotInCluster "not_in_cluster" "cluster.servers"
+        "A delayed message or a Shared Subscription, which a node of a cluster does not take.";
     Unreleased "unreleased_max" "limits.unreleased_max"
         "More QoS 2 identifiers without PUBREL than the broker keeps.";
     TopicAlias "topic_alias" "session.topic_alias_maximum"

@@ -73,7 +73,10 @@ fn open_secrets(config: &Config) -> impl Iterator<Item = Finding> {
     let is_served = config.http.socket_address().is_some();
     let operator = config.http.operator_file().filter(|_| is_served);
     let operator = operator.and_then(|path| Finding::of_secret("token of HTTP", &path));
-    let files = passwords.chain(keys).chain(tokens);
+    let cluster = config.cluster.is_on().then_some(&config.cluster).into_iter();
+    let cluster = cluster.flat_map(|cluster| [&cluster.password_file, &cluster.credentials]);
+    let cluster = cluster.flatten().map(|path| ("login at NATS", path.as_path()));
+    let files = passwords.chain(keys).chain(tokens).chain(cluster);
     files.filter_map(|(what, path)| Finding::of_secret(what, path)).chain(operator)
 }
 

@@ -125,6 +125,7 @@ pub fn granted<'a>(
             .filter(|max| max.get() < u16::MAX),
         maximum_qos: (policy.qos_max < QoS::ExactlyOnce).then_some(policy.qos_max),
         retain_available: (!session.retain_available).then_some(false),
+        shared_available: (!policy.shared_available).then_some(false),
         maximum_packet_size: NonZeroU32::new(packet_max),
         assigned_client_id: assigned,
         topic_alias_maximum: (terms.alias_in_max > 0).then_some(terms.alias_in_max),

@@ -50,6 +50,8 @@ pub struct Policy {
     pub topic: topic::TopicLimits,
     /// Highest `QoS` served.
     pub qos_max: QoS,
+    /// Shared Subscriptions are served.
+    pub shared_available: bool,
 }
 
 impl Policy {
@@ -60,6 +62,7 @@ impl Policy {
                 bytes_max: limits.topic_bytes_max as usize,
                 levels_max: limits.topic_levels_max as usize,
             },
+            shared_available: true,
             qos_max: QoS::from_bits(session.qos_max).unwrap_or(QoS::ExactlyOnce),
             limits: limits.clone(),
             session: session.clone(),

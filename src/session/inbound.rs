@@ -152,6 +152,11 @@ impl Session {
         self.owed_qos1 as usize + self.received.len()
     }
 
+    /// A `QoS` 2 message was received under this identifier, of which the Session does not know.
+    pub fn note_received(&mut self, packet_id: PacketId) {
+        self.received.insert(packet_id);
+    }
+
     fn is_repeat(&self, qos: QoS, packet_id: PacketId) -> bool {
         qos == QoS::ExactlyOnce && self.received.contains(packet_id)
     }

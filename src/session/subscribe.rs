@@ -281,6 +281,10 @@ impl Session {
             let grounds = Grounds::new(RefusalKind::SubscribeFilter);
             return Err(pass.refuse(text, Reason::TopicFilterInvalid, grounds));
         };
+        if filter.is_shared() && !cx.policy.shared_available {
+            let grounds = Grounds::new(RefusalKind::NotInCluster);
+            return Err(pass.refuse(text, Reason::SharedSubscriptionsNotSupported, grounds));
+        }
         let asked = Asked::Subscribe { filter: &filter, qos };
         let decision = cx.access.may(&self.identity, &asked);
         if !decision.is_allowed() {

@@ -355,6 +355,9 @@ impl<R: Rows> DurableShared<R> {
         for (place, message) in &rare.delayed {
             facts::write_delayed(*place, message.as_ref(), rows);
         }
+        if let Some(mark) = &rare.log_mark {
+            facts::write_log_mark(mark, rows);
+        }
         self.try_again(&rare.attempts, rows);
         self.settle(&batch.settled, rows);
         for change in rare.keys {

@@ -19,6 +19,7 @@
 //! | `0e` due time, number | a delayed message; where its publisher came from |
 //! | `0f` hash, when its message came | a key of `[[dedup]]`: its rule, its publisher |
 //! | `10` name | a named queue that was made at run time: its definition in JSON |
+//! | `11` | how far this node has applied the log of its cluster |
 //!
 //! Numbers in keys are big-endian, so that their order is the order of the rows.
 //!
@@ -27,6 +28,7 @@
 
 mod attempt;
 mod key;
+mod log_mark;
 mod message;
 mod numbers;
 mod queue;
@@ -39,6 +41,7 @@ use std::sync::Arc;
 
 pub use self::attempt::write_attempt;
 pub use self::key::{RowKey, delayed_of, message_of, retained_key, subscription_key};
+pub use self::log_mark::write_log_mark;
 pub use self::message::{
     message, message_of_flight, read_delayed, read_delayed_owner, read_message, read_queued,
     read_received, retained,
@@ -80,6 +83,7 @@ pub enum RowKind {
     Delayed = 0x0e,
     MessageKey = 0x0f,
     Queue = 0x10,
+    LogMark = 0x11,
 }
 
 /// What holds of all rows of one kind.
@@ -142,7 +146,7 @@ pub const GROUPS: usize = 1;
 pub const MESSAGES: usize = 2;
 
 /// All kinds, in the order in which a start tells them.
-pub const KINDS: [Line; 15] = [
+pub const KINDS: [Line; 16] = [
     Line {
         note: |noted, key, value| {
             noted.uses(MESSAGES, message_of(key)?.get());
@@ -187,6 +191,7 @@ pub const KINDS: [Line; 15] = [
         ..line(RowKind::Group, "groups", Replay::Told(tell_group))
     },
     line(RowKind::Queue, "named queues", Replay::Told(queue::tell_queue)),
+    line(RowKind::LogMark, "log of the cluster", Replay::Told(log_mark::tell_log_mark)),
     line(RowKind::Retained, "retained", Replay::Told(message::tell_retained)),
     Line {
         newest_form: message::FLIGHT_FORM,

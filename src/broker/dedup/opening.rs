@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::task::Waker;
 
-use crate::broker::ports::Receipt;
+use crate::broker::receipt::Receipt;
 use crate::sync::{Mutex, whole};
 
 /// Such a turn, for those that wait for its end.

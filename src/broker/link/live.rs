@@ -16,17 +16,17 @@ use std::time::Duration;
 use thin_vec::ThinVec;
 pub(super) use timeouts::note_ack_timeout;
 
-use super::Origin;
 use super::attachment::{Attachment, ClientEnd, FlowState, Queue};
 use super::awaited::Awaited;
 use super::filters::FiltersLeft;
 use super::pause::Pause;
+use super::{Held, Origin};
 use crate::broker::mailbox::{Ask, Notices};
 use crate::broker::metrics::Counter;
 use crate::broker::orphans::Kept;
 use crate::broker::registry::Parked;
 use crate::broker::router::{RouteChange, Subscriber};
-use crate::broker::turn::{Scratch, Turn};
+use crate::broker::turn::{Owed, Scratch, Turn};
 use crate::codec::{Packet, PacketId, QoS, Reason};
 use crate::message::{ClientId, GroupId, RefusalKind};
 use crate::session::{Action, Context, Cursor, Input, Session};
@@ -80,6 +80,11 @@ impl Live {
             flow,
         };
         let mut live = Kept::new(Box::new(Live { session, attachment }));
+        if let Some(others) = turn.broker.take_awaited(live.attachment.id()) {
+            let what = Owed::Nothing;
+            let queue = live.attachment.queue.get_or_insert_default();
+            queue.held.push_back(Held { receipt: None, others, what });
+        }
         live.join_groups(turn);
         live.attachment.classify(turn);
         live.take()

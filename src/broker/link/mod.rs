@@ -1,9 +1,8 @@
 //! One client without its socket: bytes in, bytes out, and when it next needs to be polled.
 //!
-//! A link lives through three phases: `opening` (a CONNECT is read, its sender
-//! authenticated, its Session claimed), `live`, and closed. It never blocks; its driver calls
-//! [`Link::receive`] with bytes, [`Link::poll`] when woken, and writes what they put into the
-//! turn.
+//! A link lives through three phases: `opening` (a CONNECT is read, its sender authenticated, its Session claimed),
+//! `live`, and closed. It never blocks; its driver calls [`Link::receive`] with bytes, [`Link::poll`] when woken, and
+//! writes what they put into the turn.
 
 mod ahead;
 mod attachment;
@@ -49,6 +48,7 @@ pub use not_read::NotRead;
 use opening::{Opening, abandon};
 use origin::Origin;
 pub use peer_info::PeerInfo;
+pub(super) use queue::Held;
 use refused::{of_close, of_first_bytes, of_packet, of_verdict, refusal, speaks_other};
 pub use unfinished::Unfinished;
 

@@ -278,8 +278,7 @@ impl State {
         self.poll_claim(waker, turn);
     }
 
-    /// CONNACK with the Reason Code, and the end. What the version has no word for is a bare close. The log
-    /// is told of `grounds`.
+    /// CONNACK with the Reason Code, and the end; the log has `grounds`. What has no word in the version is a bare close.
     pub(super) fn refuse(&mut self, reason: Reason, grounds: Option<Grounds>, turn: &mut Turn<'_>) {
         if let Phase::Opening(opening) = &mut self.phase {
             let opening = std::mem::take(&mut **opening);
@@ -376,6 +375,7 @@ impl State {
         connack.authentication_data = data.as_deref();
         fault::reach("connect");
         let origin = std::mem::take(&mut asked.origin);
+        turn.broker.claim_in_cluster(&asked.client_id, asked.clean_start, turn.now);
         self.phase = Phase::Live(Live::new(granted.take(), (origin, flow), turn));
         turn.broker.metrics().connect();
         let Phase::Live(live) = &mut self.phase else { return };

@@ -47,7 +47,7 @@ impl Queue {
 
 /// An answer in its place, with what it waits for.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(in crate::broker) struct Held {
     pub receipt: Option<Receipt>,
     /// Turns of other threads that must have ended, and what they changed be durable.
     pub others: ThinVec<Arc<UnderWay>>,

@@ -18,6 +18,8 @@ pub enum QueueNotMade {
     Exists(QueueSource),
     /// There are `totals.queues_max` already: as many as this.
     TooMany(u32),
+    /// A node of a cluster has none.
+    InCluster,
     /// The store has no room.
     NoRoom,
 }
@@ -64,6 +66,9 @@ impl Broker {
         }
         if definitions.made.len() >= max as usize {
             return Err(QueueNotMade::TooMany(max));
+        }
+        if self.is_node() {
+            return Err(QueueNotMade::InCluster);
         }
         if self.no_room_to_subscribe().is_some() {
             return Err(QueueNotMade::NoRoom);

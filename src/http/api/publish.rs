@@ -107,6 +107,11 @@ fn send(site: &Site, caller: &Caller, body: &PublishBody) -> Result<Sent, HttpPr
             .map_err(|error| HttpProblem::bad_request(format!("`payload_base64`: {error}")))?,
         (None, None) => Vec::new(),
     };
+    if site.broker().is_node() && (qos > QoS::AtMostOnce || body.retain) {
+        return Err(HttpProblem::conflict(
+            "a node of a cluster publishes over HTTP at QoS 0 alone, and retains nothing: use MQTT (/mqtt)",
+        ));
+    }
     let properties = properties(body)?;
     let draft = Draft {
         topic,

@@ -172,6 +172,9 @@ async fn make(
         QueueNotMade::TooMany(max) => HttpProblem::conflict(format!(
             "there are {max} named queues that were made here, as many as totals.queues_max allows"
         )),
+        QueueNotMade::InCluster => {
+            HttpProblem::conflict("named queues are not possible in a cluster yet")
+        }
         QueueNotMade::NoRoom => HttpProblem::unavailable("the store has no room for it"),
     })?;
     durable(&site, receipt).await?;

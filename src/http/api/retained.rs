@@ -123,6 +123,11 @@ async fn delete_retained(
     State(site): State<Site>,
     Query(query): Query<DeletionQuery>,
 ) -> Result<Json<DeletedRetained>, HttpProblem> {
+    if site.broker().is_node() {
+        return Err(HttpProblem::conflict(
+            "a node of a cluster would delete them at itself alone: publish an empty retained message to each topic",
+        ));
+    }
     let filter = filter(&query.filter, &site)?;
     let (mut deleted_messages, mut after, mut newest) = (0, None::<String>, None);
     loop {

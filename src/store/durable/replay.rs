@@ -228,7 +228,7 @@ mod tests {
             RowKind::Done | RowKind::Delayed => key.extend_from_slice(&1_u64.to_be_bytes()),
             RowKind::Flight | RowKind::Received => key.extend_from_slice(&[0, 1]),
             RowKind::Subscription | RowKind::Retained => key.push(b'a'),
-            RowKind::Numbers => key.truncate(1),
+            RowKind::Numbers | RowKind::LogMark => key.truncate(1),
             _ => {}
         }
         key

@@ -150,6 +150,7 @@ impl Live {
                 turn.tally.add(Counter::Packets, 1);
                 turn.out.extend_from_slice(&bytes);
             }
+            Owed::Nothing => {}
             Owed::Published { packet_id, qos, reason, why, repeat } => {
                 let counter = match (reason.is_error(), repeat) {
                     (false, false) => Counter::Accepted,

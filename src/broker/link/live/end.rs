@@ -39,6 +39,11 @@ impl Live {
         if let Some(limits) = kept.attachment.limits_mut() {
             limits.give_back(turn.now);
         }
+        if kept.session.lasts()
+            && let Some(queue) = &kept.attachment.queue
+        {
+            turn.broker.keep_awaited(kept.attachment.id(), &queue.held);
+        }
         kept.drop_answers(turn);
         turn.pressed.clear();
         let identity = kept.session.identity().clone();

@@ -1,0 +1,363 @@
+//! NATS JetStream as the engine.
+//!
+//! Two connections: frames and questions go over one, what the log and other nodes tell comes over the other, so that
+//! much of one does not hold up the other.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use async_nats::connection::State;
+use async_nats::jetstream::consumer::DeliverPolicy;
+use async_nats::jetstream::consumer::push::{Ordered, OrderedConfig};
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::stream::{
+    Config as StreamConfig, DiscardPolicy, RetentionPolicy, StorageType,
+};
+use async_nats::jetstream::{Context as JetStream, ContextBuilder};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, ServerInfo, Subscriber};
+use bytes::Bytes;
+use futures_util::Stream as _;
+use tracing::{debug, warn};
+
+use super::JoinError;
+use super::aside::AsideSubject;
+use super::engine::{Bounds, EngineError, LogEngine, LogFrames};
+use crate::config::ClusterConfig;
+
+/// Connections to the servers, and what is named there.
+pub(super) struct Nats {
+    /// Frames to the log, and questions.
+    out: Client,
+    to_log: JetStream,
+    /// What the log has, and what nodes tell each other.
+    back: Client,
+    from_log: JetStream,
+    servers: Vec<String>,
+    /// Moves so far: by so many the list of servers is turned.
+    moves: AtomicUsize,
+    prefix: String,
+    stream: String,
+}
+
+/// What is known of the servers before anything is done.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Servers {
+    /// The smallest `max_payload` of those that answer.
+    pub payload_max: usize,
+}
+
+/// The oldest version that does what is needed.
+const VERSION_MIN: (u32, u32) = (2, 12);
+/// How long it takes at most to be connected to one server.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a question may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a silent connection is tried.
+const PING: Duration = Duration::from_secs(1);
+/// The window in which a frame that is sent again is known: as long as servers have it by default.
+const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+
+/// Asks each server what it is. `Ok(None)`: none answers yet, which the log is told the first time.
+pub(super) async fn look_at(
+    config: &ClusterConfig,
+    is_first: bool,
+) -> Result<Option<Servers>, JoinError> {
+    let mut payload_max = None;
+    for server in config.servers() {
+        let connected = options(config, "look").await?.connect(server.as_str()).await;
+        let client = match connected {
+            Ok(client) => client,
+            Err(error) if is_final(&error.kind()) => {
+                return Err(JoinError(format!("{server}: {error}")));
+            }
+            Err(error) => {
+                if is_first {
+                    warn!(server, %error, "a server of the cluster does not answer");
+                }
+                continue;
+            }
+        };
+        let info = client.server_info();
+        check_server(server, &info)?;
+        payload_max = Some(payload_max.unwrap_or(usize::MAX).min(info.max_payload));
+        // It may be gone already.
+        let _ = client.drain().await;
+    }
+    Ok(payload_max.map(|payload_max| Servers { payload_max }))
+}
+
+/// Whether another attempt brings nothing else.
+fn is_final(kind: &ConnectErrorKind) -> bool {
+    match kind {
+        ConnectErrorKind::ServerParse
+        | ConnectErrorKind::Authentication
+        | ConnectErrorKind::AuthorizationViolation
+        | ConnectErrorKind::Tls => true,
+        ConnectErrorKind::Dns
+        | ConnectErrorKind::TimedOut
+        | ConnectErrorKind::Io
+        | ConnectErrorKind::MaxReconnects => false,
+    }
+}
+
+fn check_server(server: &str, info: &ServerInfo) -> Result<(), JoinError> {
+    let ServerInfo { version, jetstream, .. } = info;
+    if version_of(version).is_none_or(|found| found < VERSION_MIN) {
+        let (major, minor) = VERSION_MIN;
+        return Err(JoinError(format!(
+            "{server} has version {version} of nats-server, and {major}.{minor} or later is needed"
+        )));
+    }
+    if !jetstream {
+        return Err(JoinError(format!("{server} has no JetStream")));
+    }
+    Ok(())
+}
+
+fn version_of(version: &str) -> Option<(u32, u32)> {
+    let mut numbers = version.trim_start_matches('v').split('.');
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+async fn options(config: &ClusterConfig, what: &str) -> Result<ConnectOptions, JoinError> {
+    let unreadable = |path: &std::path::Path, error: std::io::Error| {
+        JoinError(format!("cannot use {}: {error}", path.display()))
+    };
+    let mut options = ConnectOptions::new()
+        .name(format!("sluice {} {what}", config.node.as_deref().unwrap_or_default()))
+        .connection_timeout(CONNECT_TIMEOUT)
+        .request_timeout(Some(TIMEOUT))
+        .ping_interval(PING)
+        .retain_servers_order()
+        .ignore_discovered_servers()
+        .no_echo()
+        .client_capacity(256)
+        // What they come to is said by `Health`, once.
+        .event_callback(async |event| debug!(%event, "the connection to NATS"))
+        .reconnect_delay_callback(|attempts| Duration::from_millis(50 * attempts.min(10) as u64));
+    if let Some(path) = &config.credentials {
+        let read = options.credentials_file(path).await;
+        options = read.map_err(|error| unreadable(path, error))?;
+    }
+    if let (Some(user), Some(path)) = (&config.user, &config.password_file) {
+        let password = std::fs::read_to_string(path).map_err(|error| unreadable(path, error))?;
+        options = options.user_and_password(user.clone(), password.trim_end().to_owned());
+    }
+    if let Some(ca) = &config.ca {
+        options = options.add_root_certificates(ca.clone());
+    }
+    Ok(options)
+}
+
+impl Nats {
+    /// Connects to the first server that answers.
+    pub async fn connect(config: &ClusterConfig) -> Result<Nats, JoinError> {
+        let connect = async |what| {
+            let options = options(config, what).await?;
+            let connected = options.connect(config.servers()).await;
+            connected.map_err(|error| JoinError(error.to_string()))
+        };
+        let (out, back) = (connect("out").await?, connect("back").await?);
+        let context =
+            |client: &Client| ContextBuilder::new().timeout(TIMEOUT).build(client.clone());
+        Ok(Nats {
+            to_log: context(&out),
+            from_log: context(&back),
+            out,
+            back,
+            servers: config.servers().to_vec(),
+            moves: AtomicUsize::new(0),
+            prefix: config.prefix.clone(),
+            stream: format!("{}_LOG", config.prefix),
+        })
+    }
+
+    /// The log is there, or is made. `Err(Ok(_))`: it cannot be used; `Err(Err(_))`: not now.
+    pub async fn open_log(
+        &self,
+        config: &ClusterConfig,
+    ) -> Result<(), Result<JoinError, EngineError>> {
+        let wanted = self.stream_config(config);
+        let opened = self.to_log.get_or_create_stream(wanted.clone()).await;
+        let stream = opened.map_err(|error| Err(EngineError::of(error)))?;
+        compare(&wanted, &stream.cached_info().config).map_err(Ok)
+    }
+
+    fn stream_config(&self, config: &ClusterConfig) -> StreamConfig {
+        StreamConfig {
+            name: self.stream.clone(),
+            description: Some("messages of a cluster of sluice".to_owned()),
+            subjects: vec![format!("{}.q", self.prefix)],
+            retention: RetentionPolicy::Limits,
+            discard: DiscardPolicy::Old,
+            storage: StorageType::File,
+            max_messages: -1,
+            max_messages_per_subject: -1,
+            max_consumers: -1,
+            max_bytes: i64::try_from(config.log_bytes_max.0).unwrap_or(i64::MAX),
+            max_age: config.log_span.0,
+            num_replicas: config.replicas.into(),
+            duplicate_window: DUPLICATE_WINDOW,
+            // Nothing is taken out of its middle.
+            deny_delete: true,
+            deny_purge: true,
+            ..StreamConfig::default()
+        }
+    }
+
+    fn subject(&self, of: AsideSubject) -> String {
+        let last = match of {
+            AsideSubject::Messages => "0",
+            AsideSubject::Claims => "k",
+        };
+        format!("{}.{last}", self.prefix)
+    }
+
+    /// Tells the other nodes that are there.
+    pub async fn tell(&self, of: AsideSubject, frame: Bytes) -> Result<(), EngineError> {
+        if self.back.connection_state() != State::Connected {
+            return Err(EngineError("not connected".to_owned()));
+        }
+        self.back.publish(self.subject(of), frame).await.map_err(EngineError::of)
+    }
+
+    /// What the other nodes tell.
+    pub async fn listen(&self, of: AsideSubject) -> Result<ToldFrames, EngineError> {
+        self.back.subscribe(self.subject(of)).await.map(ToldFrames).map_err(EngineError::of)
+    }
+}
+
+/// What other nodes tell.
+pub(super) struct ToldFrames(Subscriber);
+
+impl ToldFrames {
+    /// The next frame; `None`: there will be no more.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let message = ready!(Pin::new(&mut self.0).poll_next(cx));
+        Poll::Ready(message.map(|message| message.payload))
+    }
+}
+
+/// Whether a log that is there does what the configuration says: what only costs room is said alone.
+fn compare(wanted: &StreamConfig, found: &StreamConfig) -> Result<(), JoinError> {
+    let name = &wanted.name;
+    let is_usable = wanted.subjects == found.subjects
+        && wanted.retention == found.retention
+        && wanted.discard == found.discard
+        && wanted.storage == found.storage
+        && found.max_messages <= 0
+        && found.max_messages_per_subject <= 0
+        && found.duplicate_window >= wanted.duplicate_window;
+    if !is_usable {
+        return Err(JoinError(format!(
+            "the stream {name} is there, but not as the log of a cluster: remove it, or set another cluster.prefix"
+        )));
+    }
+    let taken = [
+        ("cluster.replicas", wanted.num_replicas as u128, found.num_replicas as u128),
+        ("cluster.log_bytes_max", wanted.max_bytes as u128, found.max_bytes as u128),
+        ("cluster.log_span", wanted.max_age.as_millis(), found.max_age.as_millis()),
+    ];
+    for (key, wanted, found) in taken {
+        if wanted != found {
+            warn!(
+                key,
+                wanted,
+                found,
+                stream = name,
+                "the log is there already, with another value"
+            );
+        }
+    }
+    Ok(())
+}
+
+impl LogEngine for Nats {
+    type Frames = FromLog;
+
+    async fn append(&self, id: &str, frame: Bytes) -> Result<(), EngineError> {
+        // It would be kept, and sent once for each attempt when there is a connection again.
+        if self.out.connection_state() != State::Connected {
+            return Err(EngineError("not connected".to_owned()));
+        }
+        let publish = PublishMessage::build().payload(frame).message_id(id);
+        let publish = publish.expected_stream(&self.stream);
+        let sent = self.to_log.send_publish(format!("{}.q", self.prefix), publish).await;
+        sent.map_err(EngineError::of)?.await.map(|_| ()).map_err(EngineError::of)
+    }
+
+    async fn bounds(&self) -> Result<Bounds, EngineError> {
+        let stream = self.to_log.get_stream(&self.stream).await.map_err(EngineError::of)?;
+        let state = &stream.cached_info().state;
+        let (first, last) = (state.first_sequence, state.last_sequence);
+        Ok(Bounds { first: first.max(1), last })
+    }
+
+    async fn read(&self, from: u64) -> Result<FromLog, EngineError> {
+        let config = OrderedConfig {
+            deliver_subject: self.back.new_inbox(),
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: from },
+            ..OrderedConfig::default()
+        };
+        let made = self.from_log.create_consumer_on_stream(config, self.stream.as_str()).await;
+        let consumer = made.map_err(EngineError::of)?;
+        Ok(FromLog(consumer.messages().await.map_err(EngineError::of)?))
+    }
+
+    async fn move_on(&self) {
+        if self.servers.len() < 2 {
+            return;
+        }
+        let moves = self.moves.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut servers = self.servers.clone();
+        servers.rotate_left(moves % self.servers.len());
+        warn!(to = servers[0], "the cluster's log does not answer: another server is tried");
+        for client in [&self.out, &self.back] {
+            // A client that has ended is seen by what is asked of it.
+            let _ = client.set_server_pool(servers.as_slice()).await;
+            let _ = client.force_reconnect().await;
+        }
+    }
+}
+
+/// Frames of an ordered consumer, which is made anew when something is missed.
+pub(super) struct FromLog(Ordered);
+
+impl LogFrames for FromLog {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<(u64, Bytes), EngineError>> {
+        let next = ready!(Pin::new(&mut self.0).poll_next(cx));
+        let message = match next {
+            Some(Ok(message)) => message,
+            Some(Err(error)) => return Poll::Ready(Err(EngineError::of(error))),
+            None => return Poll::Ready(Err(EngineError("it has ended".to_owned()))),
+        };
+        let sequence = message.info().map(|info| info.stream_sequence);
+        let payload = message.message.payload.clone();
+        Poll::Ready(sequence.map(|sequence| (sequence, payload)).map_err(EngineError::of))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_must_be_new_enough() {
+        let info = |version: &str| ServerInfo {
+            version: version.to_owned(),
+            jetstream: true,
+            ..ServerInfo::default()
+        };
+        for version in ["2.12.0", "2.15.1", "3.0.0-beta.1", "v2.12.3"] {
+            assert!(check_server("nats://a", &info(version)).is_ok(), "{version}");
+        }
+        for version in ["2.9.21", "2.11.9", "1.4.1", "", "two"] {
+            let error = check_server("nats://a", &info(version)).unwrap_err();
+            assert!(error.0.contains("2.12 or later"), "{error}");
+        }
+        let plain = ServerInfo { jetstream: false, ..info("2.15.1") };
+        assert!(check_server("nats://a", &plain).unwrap_err().0.contains("no JetStream"));
+    }
+}

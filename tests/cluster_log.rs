@@ -261,6 +261,13 @@ fn what_is_retained_is_the_same_on_every_node() {
     assert!(seen[0].len() == 1 && seen.iter().all(|payloads| *payloads == seen[0]), "{seen:?}");
 }
 
+/// A publisher at the first node sends its message again.
+fn send_again(cluster: &mut Cluster, publisher: usize, packet_id: Option<PacketId>) {
+    let (topic, payload) = ("t", b"x");
+    let again = Publish { dup: true, qos: ONCE, topic, packet_id, payload, ..Publish::default() };
+    cluster.town(0).send(publisher, &Packet::Publish(again));
+}
+
 /// A client that comes back before its message is in the log, and sends it again, is answered when the first has come
 /// to its end: once.
 #[test]
@@ -273,15 +280,7 @@ fn what_comes_again_waits_for_the_first_of_it() {
     cluster.town(0).cut(publisher);
     let publisher = cluster.town(0).arrive(&lasting("p"), "test");
     cluster.apply(0, usize::MAX, true);
-    let again = Publish {
-        dup: true,
-        qos: ONCE,
-        topic: "t",
-        packet_id,
-        payload: b"x",
-        ..Publish::default()
-    };
-    cluster.town(0).send(publisher, &Packet::Publish(again));
+    send_again(&mut cluster, publisher, packet_id);
     cluster.apply(0, usize::MAX, true);
     assert_eq!(cluster.answers(0, publisher), []);
     cluster.settle();
@@ -313,15 +312,7 @@ fn a_node_that_comes_back_goes_on_in_the_log() {
         cluster.settle();
         if !written {
             // It was not answered, so it comes again.
-            let again = Publish {
-                dup: true,
-                qos: ONCE,
-                topic: "t",
-                packet_id,
-                payload: b"x",
-                ..Publish::default()
-            };
-            cluster.town(0).send(publisher, &Packet::Publish(again));
+            send_again(&mut cluster, publisher, packet_id);
             cluster.settle();
             assert_eq!(cluster.answers(0, publisher), [packet_id.expect("a number")]);
         }

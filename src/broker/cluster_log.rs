@@ -127,7 +127,9 @@ impl Broker {
             self.apply_record(record, with, &mut turn);
             waiting.extend(handed_in);
         }
-        turn.batch.rare().log_mark = mark;
+        if mark.is_some() {
+            turn.batch.rare().log_mark = mark;
+        }
         let receipt = turn.finish();
         for handed_in in waiting {
             let wakers = receipt.map(|receipt| handed_in.applied(receipt));
@@ -152,9 +154,10 @@ impl Broker {
         ending: &mut [Parked],
         turn: &mut Turn<'_>,
     ) -> bool {
-        let left = &mut *whole(self.0.wills_left.lock());
-        let Some(left) = left else { return false };
-        left.append(wills);
+        if whole(self.0.wills_left.lock()).is_none() {
+            return false;
+        }
+        let mut left = std::mem::take(wills);
         for parked in ending {
             let identity = parked.session.identity().clone();
             let Some(will) = parked.session.take_will() else { continue };
@@ -163,6 +166,7 @@ impl Broker {
             turn.batch.ops.push((number, Op::Will(will.clone(), identity.clone())));
             left.push((number, identity, will));
         }
+        *whole(self.0.wills_left.lock()) = Some(left);
         true
     }
 
@@ -217,19 +221,19 @@ impl Broker {
     /// from where they were before. Returns when it is to be asked again.
     pub(super) fn tick_cluster(&self, now: Time) -> Option<Time> {
         let cluster = self.0.cluster.get()?;
-        let wills = &mut *whole(cluster.wills.lock());
-        while let Some((receipt, ..)) = wills.front() {
-            match self.0.ports.store.state(*receipt, Waker::noop()) {
+        loop {
+            // Only a tick takes some out: no port is asked while the lock is held.
+            let receipt = whole(cluster.wills.lock()).front().map(|(receipt, ..)| *receipt)?;
+            match self.0.ports.store.state(receipt, Waker::noop()) {
                 Progress::Pending => return Some(now.after(WILLS_EVERY)),
                 Progress::Durable => {
-                    let (_, entry, handed_in) = wills.pop_front()?;
+                    let (_, entry, handed_in) = whole(cluster.wills.lock()).pop_front()?;
                     cluster.log.append(entry, handed_in);
                 }
                 // The process is about to end.
                 Progress::Failed => return None,
             }
         }
-        None
     }
 
     /// The client has connected to another node: a connection that it has here ends; with a Clean Start its Session does.

@@ -2,8 +2,8 @@
 //! rights, rates, room. `apply` carries it out: it takes the message's place in the order, and decides
 //! everything that depends on this place (receivers, queues, what is retained, keys of the store).
 //!
-//! A broker alone applies at once what it lets in. A log that several brokers share would stand
-//! between the halves: it carries a `Record`, and nothing that is decided before depends on order. Keys
+//! A broker alone applies at once what it lets in. In a cluster the log that its nodes share stands between
+//! the halves (`cluster_log.rs`), and nothing that is decided before depends on order. Keys
 //! of `[[dedup]]` belong to the second half: `publish` looks at them last, and holds them until it is over.
 
 use std::sync::Arc;

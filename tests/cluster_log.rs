@@ -35,6 +35,8 @@ struct Shared {
     /// Messages that were handed in, and are not in the log yet: by node.
     on_the_way: Vec<(usize, LogEntry, HandedIn)>,
     told: Vec<(usize, LogEntry)>,
+    /// It takes no more.
+    is_full: bool,
     claims: Vec<(usize, ClientId, bool)>,
 }
 
@@ -46,7 +48,7 @@ struct NodeLog {
 
 impl ClusterLog for NodeLog {
     fn has_room(&self, _: usize) -> bool {
-        true
+        !self.shared.lock().unwrap().is_full
     }
 
     fn append(&self, entry: LogEntry, handed_in: HandedIn) {
@@ -215,6 +217,29 @@ fn an_answer_waits_for_the_log_and_for_its_own_node() {
         cluster.settle();
         assert_eq!((cluster.got(0, here), cluster.got(1, there)), (vec![], vec![]));
     }
+}
+
+/// A log without room refuses what is for it, and nothing else.
+#[test]
+fn a_log_without_room_takes_nothing() {
+    let mut cluster = Cluster::new(1);
+    let reader = subscriber(&mut cluster, 0, "reader", "t");
+    let publisher = cluster.town(0).client("p");
+    cluster.settle();
+    cluster.shared.lock().unwrap().is_full = true;
+    cluster.town(0).publish(publisher, "t", "1", ONCE);
+    cluster.town(0).publish(publisher, "t", "0", QoS::AtMostOnce);
+    cluster.settle();
+    let answers = std::mem::take(&mut cluster.town(0).of(publisher).answers);
+    assert_eq!(
+        answers.iter().map(|(_, reason)| *reason).collect::<Vec<_>>(),
+        [Reason::QuotaExceeded]
+    );
+    assert_eq!(cluster.got(0, reader), ["0"]);
+    cluster.shared.lock().unwrap().is_full = false;
+    cluster.town(0).publish(publisher, "t", "2", ONCE);
+    cluster.settle();
+    assert_eq!(cluster.got(0, reader), ["2"]);
 }
 
 /// What is not durable is told to the others, and may come before or after what is in the log.

@@ -20,7 +20,7 @@ use super::registry::Parked;
 use super::turn::{Scratch, Turn};
 use crate::codec::{QoS, Reason};
 pub use crate::message::LogMark;
-use crate::message::{ClientId, Identity, SessionId};
+use crate::message::{ClientId, Grounds, Identity, RefusalKind, SessionId};
 use crate::session::{Op, WillMessage};
 use crate::sync::{Mutex, whole};
 use crate::time::Time;
@@ -297,6 +297,7 @@ impl Broker {
             let LetIn::Not(refused) = no_room(Reason::QuotaExceeded, turn) else {
                 unreachable!("it is refused")
             };
+            turn.refused = Some(Grounds::new(RefusalKind::ClusterRoom));
             return self.turn_away(record.draft, record.publisher, refused, turn);
         }
         let handed_in = HandedIn::begin();

@@ -174,6 +174,8 @@ refusals! {
         "More PUBLISHes of QoS 1 and 2 in flight than the broker takes.";
     NotInCluster "not_in_cluster" "cluster.servers"
         "A delayed message or a Shared Subscription, which a node of a cluster does not take.";
+    ClusterRoom "cluster_room" "cluster.servers"
+        "The log of the cluster does not answer and as much waits for it as may, or a message is larger than its servers take.";
     Unreleased "unreleased_max" "limits.unreleased_max"
         "More QoS 2 identifiers without PUBREL than the broker keeps.";
     TopicAlias "topic_alias" "session.topic_alias_maximum"

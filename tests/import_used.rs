@@ -6,11 +6,9 @@ mod process;
 mod wire;
 
 use std::collections::BTreeSet;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use process::{Process, Sluice, free_port, new_folder, program};
 use sluicemq::codec::{Ack, Connect, Packet, PacketId, Publish, QoS, Reason, Version};
@@ -39,23 +37,28 @@ impl Mosquitto {
                 Process::start(command.arg(path("users")).args([user, "right"])).end();
             assert_eq!(code, Some(0), "{lines:?}");
         }
-        let free = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let head = format!("user root\nlistener {} 127.0.0.1\npersistence true\n", free.port());
-        let place = format!("persistence_location {}/\n", folder.path().display());
-        let config = config.replace("FOLDER", &folder.path().display().to_string());
-        std::fs::write(path("mosquitto.conf"), [head, place, config].concat()).unwrap();
         let program = if PathBuf::from("/usr/sbin/mosquitto").exists() {
             "/usr/sbin/mosquitto"
         } else {
             "mosquitto"
         };
-        let process = Process::start(Command::new(program).arg("-c").arg(path("mosquitto.conf")));
-        let end = Instant::now() + Duration::from_secs(60);
-        while TcpStream::connect(free).is_err() {
-            assert!(Instant::now() < end, "it does not listen");
-            thread::yield_now();
+        // Another program may have taken the port meanwhile.
+        for _ in 0..5 {
+            let free = SocketAddr::from(([127, 0, 0, 1], free_port()));
+            let head = format!("user root\nlistener {} 127.0.0.1\npersistence true\n", free.port());
+            let place = format!("persistence_location {}/\n", folder.path().display());
+            let config = config.replace("FOLDER", &folder.path().display().to_string());
+            std::fs::write(path("mosquitto.conf"), [head, place, config].concat()).unwrap();
+            let mut command = Command::new(program);
+            let mut process = Process::start(command.arg("-c").arg(path("mosquitto.conf")));
+            let said = process.until(|line| {
+                line.ends_with(" running") || line.contains("Address already in use")
+            });
+            if said.ends_with(" running") {
+                return Mosquitto { process, folder, at: free };
+            }
         }
-        Mosquitto { process, folder, at: free }
+        panic!("each port that was free is taken");
     }
 
     /// Stops it, imports all that it had, and starts a broker with that. What the import said comes with it.

@@ -108,7 +108,12 @@ fn what_is_retained_at_qos_0_comes_after_an_end_in_order_and_never_twice() {
         } else {
             client.ping();
         }
-        assert!(found.fresh.values().all(|times| *times == 1), "{ending:?}: {:?}", found.fresh);
+        // Those of `QoS` 1 that were sent right before a crash may come again.
+        let again =
+            |topic: &str| !case.left && (0..=WINDOW).any(|number| topic_of(number) == topic);
+        let fresh = found.fresh.iter().filter(|(topic, _)| !again(topic));
+        let doubled: Vec<_> = fresh.filter(|(_, times)| **times > 1).collect();
+        assert!(doubled.is_empty(), "{ending:?}: {doubled:?}");
     }
 }
 
@@ -149,11 +154,15 @@ impl Found {
     }
 }
 
+fn topic_of(number: usize) -> String {
+    format!("state/{number:03}")
+}
+
 /// Each number's topic is retained.
 fn retain(broker: &Sluice, qos: QoS, numbers: std::ops::Range<usize>) {
     let mut publisher = Client::connect(broker.address("tcp"), Version::V5, "p");
     for number in numbers {
-        let topic = format!("state/{number:03}");
+        let topic = topic_of(number);
         let mut message = wire::message(&topic, b"on");
         message.retain = true;
         message.qos = qos;

@@ -14,6 +14,8 @@ mod lanes;
 #[cfg(test)]
 mod memory;
 mod nats;
+mod status;
+mod view;
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -22,6 +24,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde_json::Value;
 use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
@@ -38,6 +41,8 @@ use frame::{FrameOrigin, FrameRecord, hash, open, put_run, seal};
 use health::{Health, LogUse};
 use lanes::{AppendLanes, Back, FrameToSend, LANES, send};
 use nats::{Nats, look_at};
+use status::NodeStatus;
+pub use view::{ClusterView, LookError, look};
 
 /// Why this node cannot join the cluster, in words.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -153,12 +158,15 @@ impl NodeParts {
         self.cluster.state()
     }
 
-    /// What is to go on from now on. A task that ends leaves a broker that must not go on.
-    pub fn tasks(self, on_claim: OnClaim) -> Vec<NodeTask> {
+    /// What is to go on from now on. A task that ends leaves a broker that must not go on. `about`: what the node
+    /// says of itself when it is asked, beside what it counts.
+    pub fn tasks(self, on_claim: OnClaim, about: Value) -> Vec<NodeTask> {
         let NodeParts { cluster, broker, lanes, aside, feed } = self;
         let Cluster { nats, health, clock, .. } = cluster;
         let mut tasks: Vec<NodeTask> = Vec::new();
         tasks.push(("cluster feed".to_owned(), Box::pin(follow(feed))));
+        let status = NodeStatus::new(about, (broker.clone(), lanes.clone()), health.clone());
+        tasks.push(("cluster status".to_owned(), Box::pin(status.answer(nats.clone()))));
         for lane in 0..LANES {
             let drive = lanes.clone().drive(lane, nats.clone(), health.clone());
             tasks.push((format!("cluster lane {lane}"), Box::pin(drive)));

@@ -217,7 +217,8 @@ impl Life<'_> {
         let each = acceptors.iter().zip(&config.listener);
         let listening: Vec<_> =
             each.map(|(open, settings)| listening(open, settings)).collect::<Result<_, _>>()?;
-        let (process, reloads) = ProcessEnd::new(&shared, self.settings, &listening);
+        let away = member.as_ref().map(ClusterNode::log_away);
+        let (process, reloads) = ProcessEnd::new(&shared, self.settings, &listening, away);
         let http = http::open(config, &shared, process, self.settings.is_development())?;
         // Not before the listeners are open: if one cannot be, that error is the only line.
         say_restored(config, taken);
@@ -234,7 +235,7 @@ impl Life<'_> {
         served.iter().for_each(|http| http::say_listening(config, http));
         let watch = Watch::new();
         let mut tasks = start(&watch, &shared, acceptors);
-        tasks.extend(member.into_iter().flat_map(|member| member.start(&watch)));
+        tasks.extend(member.into_iter().flat_map(|member| member.start(&watch, &listening)));
         let files = Files { tls, authenticator, http, collector };
         let mut reloader = Reloader::start(shared.clone(), config.clone(), files, rights, &watch);
         let ended = self.serve(&mut reloader, reloads, watch, durable.as_deref()).await;

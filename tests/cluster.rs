@@ -1,6 +1,7 @@
 //! A cluster of real processes: brokers and the servers of their engine, killed, frozen and started again under load.
 //! `CLUSTER` says how many faults there are.
 
+mod asking;
 #[allow(dead_code)] // Each test uses its part.
 mod engine;
 mod process;
@@ -16,6 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use asking::HttpClient;
 use engine::Engine;
 use process::{DEADLINE, Sluice};
 use random::Random;
@@ -109,8 +111,11 @@ fn reader(node: &Sluice) -> Client {
 fn an_answer_waits_for_the_engine() {
     let Some(program) = engine::program() else { return };
     let mut engine = Engine::start(program, 1);
-    let nodes = brokers(&engine);
+    let http = "[http]\naddress = '127.0.0.1:0'\n";
+    let nodes = ["a", "b"].map(|name| Sluice::start(&node(&engine, name, http)));
     let at = nodes[0].address("tcp");
+    let ready = HttpClient::of(&nodes[0]);
+    assert_eq!(ready.get("/readyz", "").body, "ready\n");
     let mut reader = Client::connect(nodes[1].address("tcp"), Version::V5, "reader");
     reader.subscribe(&["t"], QoS::AtLeastOnce);
     let mut local = Client::connect(at, Version::V5, "local");
@@ -131,10 +136,14 @@ fn an_answer_waits_for_the_engine() {
     low.send(&Packet::Publish(Publish { topic: "low", payload: b"0", ..Publish::default() }));
     assert_eq!(local.message().1, b"0");
     nodes[0].logged("the cluster's log is away");
+    let away = ready.get("/readyz", "");
+    assert_eq!(away.status, 503);
+    assert!(away.body.contains("the cluster's log has not answered for "), "{}", away.body);
     engine.start_again(0);
     assert_eq!(publisher.puback(), Reason::Success);
     assert_eq!(reader.message().1, b"x");
     nodes[0].logged("the cluster's log is back");
+    assert_eq!(ready.get("/readyz", "").status, 200);
 }
 
 /// Two nodes of one name: the one that came first ends, and says why.

@@ -154,6 +154,16 @@ impl<T> AppendLanes<T> {
         self.fed.store(sequence, Ordering::Release);
     }
 
+    /// The last frame of the log that the feed has brought.
+    pub fn fed(&self) -> u64 {
+        self.fed.load(Ordering::Acquire)
+    }
+
+    /// Bytes of records that were handed in and are not back.
+    pub fn waiting_bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
     fn is_back(&self, origin: FrameOrigin) -> bool {
         let state = whole(self.lanes[origin.lane as usize].state.lock());
         !state.sent.contains_key(&origin.number)
@@ -165,7 +175,7 @@ impl<T> AppendLanes<T> {
             match self.take(lane) {
                 Some(outgoing) => {
                     let is_back = || self.is_back(outgoing.origin);
-                    let fed = || self.fed.load(Ordering::Acquire);
+                    let fed = || self.fed();
                     send(&*engine, &health, &outgoing, Back { is_back, fed }).await;
                 }
                 None => self.lanes[lane].wake.notified().await,

@@ -16,7 +16,7 @@ use async_nats::jetstream::stream::{
     Config as StreamConfig, DiscardPolicy, RetentionPolicy, StorageType,
 };
 use async_nats::jetstream::{Context as JetStream, ContextBuilder};
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, ServerInfo, Subscriber};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, ServerInfo, Subject, Subscriber};
 use bytes::Bytes;
 use futures_util::Stream as _;
 use tracing::{debug, warn};
@@ -39,6 +39,8 @@ pub(super) struct Nats {
     moves: AtomicUsize,
     prefix: String,
     stream: String,
+    /// The name of this node.
+    node: String,
 }
 
 /// What is known of the servers before anything is done.
@@ -121,7 +123,23 @@ fn version_of(version: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-async fn options(config: &ClusterConfig, what: &str) -> Result<ConnectOptions, JoinError> {
+/// What the stream of the log is called.
+pub(super) fn stream_name(config: &ClusterConfig) -> String {
+    format!("{}_LOG", config.prefix)
+}
+
+/// Where nodes are asked for their state.
+pub(super) fn status_subject(prefix: &str) -> String {
+    format!("{prefix}.s")
+}
+
+/// How the description of a node's consumer begins; the name of the node follows.
+pub(super) const READER: &str = "sluice node ";
+
+pub(super) async fn options(
+    config: &ClusterConfig,
+    what: &str,
+) -> Result<ConnectOptions, JoinError> {
     let unreadable = |path: &std::path::Path, error: std::io::Error| {
         JoinError(format!("cannot use {}: {error}", path.display()))
     };
@@ -170,7 +188,8 @@ impl Nats {
             servers: config.servers().to_vec(),
             moves: AtomicUsize::new(0),
             prefix: config.prefix.clone(),
-            stream: format!("{}_LOG", config.prefix),
+            stream: stream_name(config),
+            node: config.node.clone().unwrap_or_default(),
         })
     }
 
@@ -221,6 +240,18 @@ impl Nats {
             return Err(EngineError("not connected".to_owned()));
         }
         self.back.publish(self.subject(of), frame).await.map_err(EngineError::of)
+    }
+
+    /// Those that ask for the state of this node.
+    pub async fn questions(&self) -> Result<Subscriber, EngineError> {
+        self.back.subscribe(status_subject(&self.prefix)).await.map_err(EngineError::of)
+    }
+
+    /// Answers one of them. The answer may be lost.
+    pub async fn answer(&self, to: Subject, answer: Bytes) {
+        if self.back.connection_state() == State::Connected {
+            let _ = self.back.publish(to, answer).await;
+        }
     }
 
     /// What the other nodes tell.
@@ -290,7 +321,12 @@ impl LogEngine for Nats {
 
     async fn bounds(&self) -> Result<Bounds, EngineError> {
         let stream = self.to_log.get_stream(&self.stream).await.map_err(EngineError::of)?;
-        let state = &stream.cached_info().state;
+        let info = stream.cached_info();
+        // A server that is alone tells what it has, which may not be all.
+        if info.cluster.as_ref().is_some_and(|cluster| cluster.leader.is_none()) {
+            return Err(EngineError("it has no leader".to_owned()));
+        }
+        let state = &info.state;
         let (first, last) = (state.first_sequence, state.last_sequence);
         Ok(Bounds { first: first.max(1), last })
     }
@@ -298,6 +334,7 @@ impl LogEngine for Nats {
     async fn read(&self, from: u64) -> Result<FromLog, EngineError> {
         let config = OrderedConfig {
             deliver_subject: self.back.new_inbox(),
+            description: Some(format!("{READER}{}", self.node)),
             deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: from },
             ..OrderedConfig::default()
         };

@@ -1,5 +1,7 @@
 //! `/healthz` and `/readyz`, for programs that start and stop brokers and send them clients.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -28,13 +30,18 @@ async fn readyz(State(site): State<Site>) -> (StatusCode, String) {
 }
 
 /// Why no client should be sent here, in words; nothing if they may come. That HTTP is served says that the
-/// listeners are open.
-pub fn not_ready(site: &Site, summary: &Summary) -> Vec<&'static str> {
-    let level = summary.overload.pressure().level();
-    reasons(site.process().is_stopping(), summary.store_refuses, level)
+/// listeners are open, and that a node of a cluster has joined.
+pub fn not_ready(site: &Site, summary: &Summary) -> Vec<String> {
+    let (process, level) = (site.process(), summary.overload.pressure().level());
+    reasons(process.is_stopping(), summary.store_refuses, process.log_away(), level)
 }
 
-fn reasons(is_stopping: bool, store: Option<Refused>, level: u8) -> Vec<&'static str> {
+fn reasons(
+    is_stopping: bool,
+    store: Option<Refused>,
+    log_away: Option<Duration>,
+    level: u8,
+) -> Vec<String> {
     let stopping = is_stopping.then_some("the broker is stopping");
     let store = match store {
         // It makes room by itself, soon.
@@ -44,7 +51,12 @@ fn reasons(is_stopping: bool, store: Option<Refused>, level: u8) -> Vec<&'static
         Some(Refused::Failed) => Some("the store has failed: the log says why"),
     };
     let overloaded = (level >= SHED).then_some("the broker is overloaded: level 3");
-    [stopping, store, overloaded].into_iter().flatten().collect()
+    let away =
+        |span: Duration| format!("the cluster's log has not answered for {} s", span.as_secs());
+    let mut reasons: Vec<String> =
+        [stopping, store, overloaded].into_iter().flatten().map(str::to_owned).collect();
+    reasons.extend(log_away.map(away));
+    reasons
 }
 
 #[cfg(test)]
@@ -60,10 +72,13 @@ mod tests {
             (Some(Refused::Trouble), "cannot write"),
             (Some(Refused::Failed), "has failed"),
         ] {
-            let said = reasons(false, store, 2).join("\n");
+            let said = reasons(false, store, None, 2).join("\n");
             assert!(said.contains(wanted) && said.is_empty() == wanted.is_empty(), "{said}");
         }
-        assert_eq!(reasons(true, Some(Refused::Failed), 3).len(), 3);
-        assert_eq!(reasons(false, None, 3), ["the broker is overloaded: level 3"]);
+        let away = Some(Duration::from_millis(4900));
+        assert_eq!(reasons(true, Some(Refused::Failed), away, 3).len(), 4);
+        assert_eq!(reasons(false, None, None, 3), ["the broker is overloaded: level 3"]);
+        let said = ["the cluster's log has not answered for 4 s"];
+        assert_eq!(reasons(false, None, away, 0), said);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::time::Duration;
 
 use axum::http::Request;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -16,6 +17,9 @@ pub trait Process: Send + Sync {
 
     /// The process has been told to end.
     fn is_stopping(&self) -> bool;
+
+    /// How long the log of the cluster has not answered; `None`: it does, or there is no cluster.
+    fn log_away(&self) -> Option<Duration>;
 
     /// The name of the machine.
     fn node(&self) -> String;

@@ -2,19 +2,22 @@
 
 use std::sync::Arc;
 
+use serde_json::{Value, json};
 use tracing::warn;
 
-use super::RunError;
+use super::process::LogAway;
 use super::watch::{Task, Watch};
+use super::{Listening, RunError};
 use crate::broker::Broker;
 use crate::broker::turn::Scratch;
-use crate::cluster::{Cluster, JoinError, LogHealth, NodeParts, OnClaim};
+use crate::cluster::{Cluster, JoinError, NodeParts, OnClaim};
 use crate::config::Config;
 use crate::message::ClientId;
 use crate::time::{Clock, SystemClock};
 
 /// This process is a node.
 pub(super) struct ClusterNode {
+    name: String,
     joined: NodeParts,
     on_claim: OnClaim,
 }
@@ -44,20 +47,29 @@ impl ClusterNode {
         }
         let joined = cluster.join(broker).await.map_err(words)?;
         broker.caught_up(clock.now(), &mut Scratch::default());
-        Ok(Some(ClusterNode { joined, on_claim: on_claim(broker.clone(), clock) }))
+        let name = config.cluster.node.clone().unwrap_or_default();
+        Ok(Some(ClusterNode { name, joined, on_claim: on_claim(broker.clone(), clock) }))
     }
 
-    /// Whether the log does what is asked of it, at any time.
-    #[expect(dead_code, reason = "what /readyz will ask")]
-    pub fn state(&self) -> LogHealth {
-        self.joined.state()
+    /// What tells since when the log has not answered.
+    pub fn log_away(&self) -> LogAway {
+        let state = self.joined.state();
+        Box::new(move || state.away_since())
     }
 
     /// Goes on from now on: a task that ends ends the process.
-    pub fn start(self, watch: &Watch) -> Vec<Task> {
-        let tasks = self.joined.tasks(self.on_claim);
+    pub fn start(self, watch: &Watch, listening: &[Listening]) -> Vec<Task> {
+        let about = about(&self.name, listening);
+        let tasks = self.joined.tasks(self.on_claim, about);
         tasks.into_iter().map(|(name, body)| watch.start(&name, body)).collect()
     }
+}
+
+/// What a node says of itself that does not change: its name, its version and where it listens.
+fn about(name: &str, listening: &[Listening]) -> Value {
+    let listener = |Listening { name, place, transport, tls }: &Listening| json!({ "name": name, "address": place.to_string(), "transport": transport.name(), "tls": tls });
+    let listeners: Vec<Value> = listening.iter().map(listener).collect();
+    json!({ "node": name, "version": env!("CARGO_PKG_VERSION"), "listeners": listeners })
 }
 
 /// Ends connections here of clients that have connected to another node.

@@ -1,7 +1,8 @@
 //! A cluster, in a program that was built without them: there is none.
 
-use super::RunError;
+use super::process::LogAway;
 use super::watch::{Task, Watch};
+use super::{Listening, RunError};
 use crate::broker::Broker;
 use crate::config::Config;
 use crate::time::SystemClock;
@@ -19,8 +20,13 @@ impl ClusterNode {
         Ok(None)
     }
 
+    /// There is no log.
+    pub fn log_away(&self) -> LogAway {
+        match *self {}
+    }
+
     /// It does nothing.
-    pub fn start(self, _watch: &Watch) -> Vec<Task> {
+    pub fn start(self, _watch: &Watch, _listening: &[Listening]) -> Vec<Task> {
         match self {}
     }
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::http::Request;
@@ -30,6 +31,8 @@ pub(super) struct ProcessEnd {
     /// MQTT through the HTTP listener itself.
     mqtt: OnceLock<MqttEnd>,
     reloads: mpsc::Sender<AskedReload>,
+    /// Of a node of a cluster.
+    log_away: Option<LogAway>,
 }
 
 /// Where MQTT comes through the HTTP listener.
@@ -44,25 +47,29 @@ pub(super) type Reloads = mpsc::Receiver<AskedReload>;
 /// Where a reload that was asked for is told how it has ended.
 pub(super) type AskedReload = oneshot::Sender<ReloadEnd>;
 
+/// Tells since when the log of the cluster has not answered; `None`: it does.
+pub(super) type LogAway = Box<dyn Fn() -> Option<Time> + Send + Sync>;
+
 /// Reloads that wait; beyond them none is taken.
 const RELOADS_MAX: usize = 4;
 
 impl ProcessEnd {
-    /// With `settings` in force and these listeners open; and the reloads that it asks for.
+    /// With `settings` in force and these listeners open, and the log of a cluster if it is a node of one; and the
+    /// reloads that it asks for.
     pub fn new(
         shared: &Arc<ServeContext<SystemClock>>,
         settings: &Settings,
         listening: &[Listening],
+        log_away: Option<LogAway>,
     ) -> (Arc<ProcessEnd>, Reloads) {
         let (reloads, asked) = mpsc::channel(RELOADS_MAX);
         let listeners = listening.iter().zip(&settings.config().listener).map(place).collect();
         let settings = settings.reloaded(settings, settings.from_here(), &[]);
         let settings = ArcSwap::from_pointee(settings);
         let shared = shared.clone();
-        (
-            Arc::new(ProcessEnd { shared, settings, listeners, mqtt: OnceLock::new(), reloads }),
-            asked,
-        )
+        let mqtt = OnceLock::new();
+        let process = ProcessEnd { shared, settings, listeners, mqtt, reloads, log_away };
+        (Arc::new(process), asked)
     }
 
     /// From now on MQTT may come through the HTTP listener, which is open at `address`.
@@ -118,6 +125,11 @@ impl Process for ProcessEnd {
 
     fn is_stopping(&self) -> bool {
         self.shared.stopping.load(Ordering::Relaxed)
+    }
+
+    fn log_away(&self) -> Option<Duration> {
+        let since = self.log_away.as_ref().and_then(|since| since())?;
+        Some(self.now().since(since))
     }
 
     fn node(&self) -> String {

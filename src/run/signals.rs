@@ -24,6 +24,8 @@ pub struct Signals {
     reload: Arc<AtomicBool>,
     /// Signals do what they do in any program.
     by_default: Arc<AtomicBool>,
+    /// SIGHUP was ignored when the process began, as `nohup` has it.
+    ignores_hangup: bool,
     /// Wake the task that waits for a signal.
     streams: Vec<Signal>,
 }
@@ -73,13 +75,14 @@ impl Signals {
     ///
     /// The system lets no handler be set.
     pub fn catch() -> std::io::Result<Signals> {
+        let ignored = ignored_by_parent();
         let signals = Signals {
             ending: Arc::default(),
             reload: Arc::default(),
             by_default: Arc::default(),
+            ignores_hangup: ignored & (1 << (SIGHUP - 1)) != 0,
             streams: Vec::new(),
         };
-        let ignored = ignored_by_parent();
         let stray = STRAY.into_iter().chain(others::STRAY);
         for name in ENDING.into_iter().chain(others::ENDING).chain([SIGHUP]).chain(stray) {
             // What the library has no name for, it cannot do by default either.
@@ -129,6 +132,11 @@ impl Signals {
                 Some(name.unwrap_or("a signal"))
             }
         }
+    }
+
+    /// Whether the terminal of a program that is no broker has gone.
+    pub fn has_hung_up(&self) -> bool {
+        !self.ignores_hangup && self.reload.load(Ordering::SeqCst)
     }
 
     /// Waits for the next wish; one that has come before is told at once. Within the runtime.

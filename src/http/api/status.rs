@@ -46,7 +46,7 @@ struct Status {
     /// Clients may be sent here.
     ready: bool,
     /// Why not.
-    not_ready: Vec<&'static str>,
+    not_ready: Vec<String>,
     /// PUBLISH packets received since the start.
     received_messages_total: u64,
     /// PUBLISH packets sent since the start.

@@ -1,5 +1,7 @@
 //! The command line of `sluice`: commands and options, without what they do.
 
+#[path = "command_line/cluster.rs"]
+pub mod cluster;
 #[path = "command_line/ctl.rs"] // Also where tools/package reads this file.
 pub mod ctl;
 
@@ -75,6 +77,12 @@ pub enum Command {
         options: ctl::CtlOptions,
         #[command(subcommand)]
         command: ctl::CtlCommand,
+    },
+    /// Look at a cluster of brokers, or run one on this machine to try it.
+    #[command(after_help = cluster::AFTER_HELP)]
+    Cluster {
+        #[command(subcommand)]
+        command: cluster::ClusterCommand,
     },
     /// Make a CA, a server certificate and a client certificate.
     Certs {

@@ -4,6 +4,9 @@
 
 mod acl_command;
 mod check_command;
+#[cfg(feature = "cluster")]
+mod cluster_command;
+#[cfg_attr(not(feature = "cluster"), allow(dead_code))] // What `sluice cluster` is told.
 mod command_line;
 mod ctl;
 mod ctl_command;
@@ -27,6 +30,10 @@ use sluicemq::{certs, logging};
 use self::command_line::{Cli, Command, Layers};
 
 fn main() -> ExitCode {
+    #[cfg(feature = "cluster")]
+    if let Some(code) = cluster_command::run_as_child() {
+        return code;
+    }
     // First, so that no signal is lost and none kills.
     let signals = match Signals::catch() {
         Ok(signals) => signals,
@@ -65,6 +72,12 @@ fn carry_out(cli: &Cli, signals: Signals) -> ExitCode {
         Some(Command::Ctl { options, command }) => {
             return ctl_command::run(&cli.layers, options, command, &signals);
         }
+        #[cfg(feature = "cluster")]
+        Some(Command::Cluster { command }) => {
+            return cluster_command::run(&cli.layers, command, &signals);
+        }
+        #[cfg(not(feature = "cluster"))]
+        Some(Command::Cluster { .. }) => Err(NO_CLUSTER.into()),
         Some(Command::Certs { out, names, client }) => make_certs(out, names, client),
         Some(Command::Store { command }) => {
             let done = store_section(&cli.layers)
@@ -168,6 +181,10 @@ fn target(listener: &Listening) -> Option<String> {
     }
 }
 
+/// What `sluice cluster` says in a program without clusters.
+#[cfg(not(feature = "cluster"))]
+const NO_CLUSTER: &str = "this program was built without the feature cluster; the packages have it, and \
+                          `cargo build --release --features full` makes a program that does";
 /// How long the end of the process waits for the last lines of its log.
 const LAST_LINES: Duration = Duration::from_secs(1);
 /// Where [`sluicemq::config::Config::development`] looks for certificates.

@@ -65,6 +65,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("acl_command", 5),
     ("command_line", 5),
     ("check_command", 5),
+    ("cluster_command", 5),
     ("ctl", 5),
     ("ctl_command", 5),
     ("import_command", 5),

@@ -75,7 +75,9 @@ async fn view(config: &ClusterConfig) -> Result<ClusterView, LookError> {
     };
     // After the log, so that what is appended meanwhile is not taken for missing.
     let answers = ask_nodes(&client, config).await;
-    let mut nodes = node_rows(answers, log.as_ref().map(|log| log.cached_info()));
+    // Without a leader it is not known what the log has.
+    let known = log.as_ref().filter(|_| log_problem.is_none());
+    let mut nodes = node_rows(answers, known.map(|log| log.cached_info()));
     if let Some(log) = &log {
         add_silent(&mut nodes, readers(log).await);
     }

@@ -106,7 +106,7 @@ impl CtlTarget {
 }
 
 /// The configuration files: those of the command line, or of a usual place; none for a start without a file.
-fn files(layers: &Layers) -> Vec<PathBuf> {
+pub fn files(layers: &Layers) -> Vec<PathBuf> {
     if !layers.files().is_empty() {
         return layers.files().to_vec();
     }

@@ -271,7 +271,7 @@ pub fn again(folder: &Path) -> Command {
 
 /// sled's start has the whole machine write its caches, twice, with the program `sync`: it has one
 /// here that does nothing, so that a test waits for no other's files.
-fn path_without_sync(folder: &Path) -> OsString {
+pub fn path_without_sync(folder: &Path) -> OsString {
     let bin = folder.join("bin");
     std::fs::create_dir_all(&bin).expect("a folder");
     let sync = bin.join("sync");

@@ -17,6 +17,7 @@ mod dropped;
 mod ending;
 mod enquiry;
 mod failed_copy;
+mod fetch;
 mod history;
 mod journey;
 mod keep_logs;
@@ -64,6 +65,7 @@ mod subscribing;
 mod summary;
 mod sys;
 mod takeovers;
+mod tick;
 pub mod topic_ledger;
 pub mod trace;
 pub mod turn;
@@ -75,7 +77,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::config::{self, Config};
-use crate::message::{ClientId, Identity, Loss, Meter, SessionId};
+use crate::message::{ClientId, Identity, Meter, SessionId};
 use crate::session::{Access, Context, Op, Policy, WillMeter};
 use crate::sync::Mutex;
 use crate::time::Time;
@@ -83,7 +85,7 @@ use crate::time::Time;
 use mailbox::Effects;
 use metrics::{Counter, Metrics};
 use ports::{Authenticator, Receipt, Store};
-use registry::{Due, Registry};
+use registry::Registry;
 use router::Router;
 use topic_ledger::TopicLedger;
 use turn::{Scratch, Turn, press};
@@ -180,9 +182,6 @@ const ROUNDS_MAX: usize = 4;
 
 /// What a Session without Subscriptions takes, about.
 const SESSION_BYTES: u64 = 1024;
-
-/// Parked Sessions and retained messages looked after in one tick.
-const TICK_MAX: usize = 256;
 
 impl Broker {
     /// A broker under `config`. `seed` feeds its hashes: strangers must not guess it. Its named queues are
@@ -368,54 +367,6 @@ impl Broker {
     /// The listeners, in the order in which they were opened.
     pub fn listeners(&self) -> Vec<ListenerView> {
         self.0.listeners.views()
-    }
-
-    /// Looks after what no link looks after: Wills and ends of parked Sessions, delayed messages, retained
-    /// messages that expire, `$SYS`. Returns when it is next needed; at once if there is more to do.
-    pub fn tick(&self, now: Time, scratch: &mut Scratch) -> Option<Time> {
-        let mut turn = self.turn(scratch, now);
-        let shared = &*self.0;
-        let mut more = false;
-        for round in 0..=TICK_MAX {
-            if turn.work.is_enough() {
-                more = true;
-                break;
-            }
-            let Some(due) = shared.registry.due(now) else { break };
-            match due {
-                Due::Will(id, identity, will) => {
-                    if self.publish_will(id, &identity, &will, &mut turn) && shared.remembers {
-                        turn.batch.ops.push((id, Op::WillGone));
-                    }
-                }
-                Due::End(parked) => {
-                    shared.metrics.add(Counter::SessionsExpired, 1);
-                    self.end_session(*parked, Loss::SessionEnded, &mut turn);
-                }
-            }
-            more = round == TICK_MAX;
-        }
-        let delayed = self.tick_delayed(&mut turn);
-        let mut forgotten = Vec::new();
-        more |= shared.router.retained().expire(now, shared.remembers, &mut forgotten);
-        turn.stamps.extend(forgotten.iter().map(|(_, stamp)| stamp));
-        turn.batch.forgotten.append(&mut forgotten);
-        let keys = self.tick_keys(&mut turn);
-        let sys = self.tick_sys(&mut turn);
-        self.say_left_out(now);
-        let letters = self.tick_letters(&mut turn);
-        let queues = self.tick_queues(&mut turn);
-        let logs = self.tick_logs(&mut turn);
-        let retries = self.tick_retries(&mut turn);
-        turn.finish();
-        let wills = self.tick_cluster(now);
-        if more {
-            return Some(now);
-        }
-        let deadlines = [shared.registry.deadline(), shared.router.retained().deadline(), delayed];
-        let deadlines =
-            deadlines.into_iter().chain([keys, sys, letters, queues, logs, retries, wills]);
-        deadlines.flatten().min()
     }
 
     /// What a Session is told with every input but a SUBSCRIBE.

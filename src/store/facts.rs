@@ -33,6 +33,7 @@ mod message;
 mod numbers;
 mod queue;
 mod repeats;
+mod subscription;
 mod unread;
 mod will;
 
@@ -49,18 +50,18 @@ pub use self::message::{
 pub use self::numbers::write_numbers;
 pub use self::queue::write_queue;
 pub use self::repeats::write_key;
+use self::subscription::{OWES_FORM, put_subscription, tell_subscription};
 pub use self::unread::Unread;
 pub use self::will::read_will;
 pub use super::bytes::Torn;
 use super::bytes::{FORM, ValueReader, ValueWriter};
 use super::engine::RowBatch;
 use crate::broker::ports::Fact;
-use crate::codec::{QoS, RetainHandling, SubscribeOptions};
 use crate::message::{
     ClientId, DelayKey, DelayedMessage, GroupId, Identity, Message, Meter, Mid, Network,
     ReceiverId, SessionId,
 };
-use crate::session::{Op, Owed};
+use crate::session::Op;
 use crate::time::Time;
 use crate::topic::TopicFilter;
 
@@ -409,52 +410,6 @@ fn read_parked(value: &[u8]) -> Result<(Time, bool), Torn> {
 fn tell_parked(key: &[u8], value: &[u8], _: &Source<'_>) -> Result<Fact, Unread> {
     let (since, crashed) = read_parked(value)?;
     Ok(Fact::Session(key::session_of(key)?.0, Op::Parked { since, crashed }))
-}
-
-/// The form of the values of Subscriptions for which retained messages are owed.
-const OWES_FORM: u8 = 2;
-
-fn put_subscription(options: SubscribeOptions, id: u32, owes: Option<&Owed>, out: &mut Vec<u8>) {
-    let form = if owes.is_some() { OWES_FORM } else { FORM };
-    let mut value = ValueWriter::begin(form, out);
-    value.u8(options.qos as u8
-        | u8::from(options.no_local) << 2
-        | u8::from(options.retain_as_published) << 3
-        | (options.retain_handling as u8) << 4);
-    value.u32(id);
-    if let Some(Owed { latest, after }) = owes {
-        value.u64(latest.as_nanos());
-        // No topic is empty.
-        value.rest(after.as_deref().unwrap_or("").as_bytes());
-    }
-}
-
-fn tell_subscription(key: &[u8], value: &[u8], _: &Source<'_>) -> Result<Fact, Unread> {
-    let (session, filter) = key::session_of(key)?;
-    let form = if value.first() == Some(&OWES_FORM) { OWES_FORM } else { FORM };
-    let mut value = ValueReader::begin(form, value)?;
-    let bits = value.u8()?;
-    let retain_handling = match bits >> 4 {
-        0 => RetainHandling::Always,
-        1 => RetainHandling::IfNew,
-        2 => RetainHandling::Never,
-        _ => return Err(Unread::Torn),
-    };
-    let options = SubscribeOptions {
-        qos: QoS::from_bits(bits & 3).ok_or(Torn)?,
-        no_local: bits & 4 != 0,
-        retain_as_published: bits & 8 != 0,
-        retain_handling,
-    };
-    let (filter, id) = (filter_of(filter)?, value.u32()?);
-    let owes = if form == OWES_FORM { Some(Box::new(read_owed(&mut value)?)) } else { None };
-    Ok(Fact::Session(session, Op::Subscribed { filter, options, id, owes }))
-}
-
-fn read_owed(value: &mut ValueReader<'_>) -> Result<Owed, Torn> {
-    let latest = Time::from_nanos(value.u64()?);
-    let after = std::str::from_utf8(value.rest()).map_err(|_| Torn)?;
-    Ok(Owed { latest, after: (!after.is_empty()).then(|| after.to_owned()) })
 }
 
 fn tell_received(key: &[u8], _: &[u8], _: &Source<'_>) -> Result<Fact, Unread> {

@@ -4,6 +4,8 @@
 //! Messages go in by `lanes`, which keep the order of each client, and come back by the `feed`, those of this node
 //! too: only then are they answered. Messages of `QoS` 0, and which clients have connected, go `aside`.
 
+#[cfg(test)]
+mod arrivals;
 mod aside;
 mod engine;
 mod feed;
@@ -11,9 +13,11 @@ mod frame;
 mod gather;
 mod health;
 mod lanes;
+mod lately;
 #[cfg(test)]
 mod memory;
 mod nats;
+mod session_frame;
 mod status;
 mod view;
 
@@ -25,18 +29,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
+use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
 use crate::broker::Broker;
-use crate::broker::cluster_log::{ClusterLog, HandedIn, LogEntry, LogMark, Logged};
+use crate::broker::cluster_log::{ClusterLog, HandedIn, LogEntry, LogMark, Logged, SessionRecord};
 use crate::broker::turn::Scratch;
 use crate::config::ClusterConfig;
 use crate::message::{ClientId, Identity, Message};
 use crate::time::{Clock, Time};
 use aside::{Aside, AsideSubject};
 use engine::LogEngine;
-use feed::{Applies, LastPublisher, LogFeed};
+use feed::{Applies, FeedItem, LastPublisher, LogFeed};
 use frame::{FrameOrigin, FrameRecord, hash, open, put_run, seal};
 use health::{Health, LogUse};
 use lanes::{AppendLanes, Back, FrameToSend, LANES, send};
@@ -67,6 +72,7 @@ pub struct NodeParts {
     lanes: Arc<AppendLanes<HandedIn>>,
     aside: Arc<Aside>,
     feed: LogFeed<HandedIn, Nats, BrokerEnd>,
+    stirred: Arc<Notify>,
 }
 
 /// What is to go on as long as the node is one; its name says what it is.
@@ -135,7 +141,10 @@ impl Cluster {
         let frame_max = self.payload_max.saturating_sub(512);
         let lanes = Arc::new(AppendLanes::new(node, run, frame_max));
         let aside = Arc::new(Aside::new(node, run, frame_max));
-        broker.join(Arc::new(NodeLog { lanes: lanes.clone(), aside: aside.clone() }));
+        let stirred = Arc::new(Notify::new());
+        let (own_lanes, own_aside) = (lanes.clone(), aside.clone());
+        let log = NodeLog { lanes: own_lanes, aside: own_aside, stirred: stirred.clone() };
+        broker.join(Arc::new(log));
         let mark = broker.restored_mark();
         let applied = mark.sequence;
         let end = BrokerEnd::new(broker.clone(), self.clock.clone());
@@ -148,7 +157,7 @@ impl Cluster {
         send(&*self.nats, &self.health, &run_frame(node, run), back).await;
         feed.catch_up().await.map_err(words)?;
         info!(from = applied, to = feed.sequence(), "joined the cluster");
-        Ok(NodeParts { cluster: self, broker: broker.clone(), lanes, aside, feed })
+        Ok(NodeParts { cluster: self, broker: broker.clone(), lanes, aside, feed, stirred })
     }
 }
 
@@ -161,7 +170,7 @@ impl NodeParts {
     /// What is to go on from now on. A task that ends leaves a broker that must not go on. `about`: what the node
     /// says of itself when it is asked, beside what it counts.
     pub fn tasks(self, on_claim: OnClaim, about: Value) -> Vec<NodeTask> {
-        let NodeParts { cluster, broker, lanes, aside, feed } = self;
+        let NodeParts { cluster, broker, lanes, aside, feed, stirred } = self;
         let Cluster { nats, health, clock, .. } = cluster;
         let mut tasks: Vec<NodeTask> = Vec::new();
         tasks.push(("cluster feed".to_owned(), Box::pin(follow(feed))));
@@ -177,6 +186,8 @@ impl NodeParts {
         ));
         let (origin, told) = (aside.node_and_run(), aside.clone());
         tasks.push(("cluster aside".to_owned(), Box::pin(tell(nats.clone(), aside))));
+        let moves = move_sessions(broker.clone(), clock.clone(), stirred);
+        tasks.push(("cluster sessions".to_owned(), Box::pin(moves)));
         let end = BrokerEnd::new(broker, clock);
         let messages = hear_messages(nats.clone(), origin, end);
         tasks.push(("cluster messages".to_owned(), Box::pin(messages)));
@@ -205,6 +216,18 @@ fn run_frame(node: u64, run: u64) -> FrameToSend {
 async fn follow(feed: LogFeed<HandedIn, Nats, BrokerEnd>) {
     let error = feed.run().await;
     error!(%error, "this node is none of the cluster any more");
+}
+
+/// Looks after Sessions that come and go.
+async fn move_sessions(broker: Broker, clock: Arc<dyn Clock>, stirred: Arc<Notify>) {
+    let mut scratch = Scratch::default();
+    loop {
+        let now = clock.now();
+        match broker.tick_moves(now, &mut scratch) {
+            Some(next) => drop(timeout(next.since(now), stirred.notified()).await),
+            None => stirred.notified().await,
+        }
+    }
 }
 
 /// Asks the log for a sign of life: often while it fails. Says what was not told beside it.
@@ -308,6 +331,8 @@ async fn hear_claims(nats: Arc<Nats>, aside: Arc<Aside>, mut on_claim: OnClaim) 
 struct NodeLog {
     lanes: Arc<AppendLanes<HandedIn>>,
     aside: Arc<Aside>,
+    /// Sessions come or go.
+    stirred: Arc<Notify>,
 }
 
 impl ClusterLog for NodeLog {
@@ -324,6 +349,18 @@ impl ClusterLog for NodeLog {
 
     fn tell(&self, entry: LogEntry) {
         self.aside.tell(&entry);
+    }
+
+    fn node(&self) -> u64 {
+        self.lanes.node_and_run().0
+    }
+
+    fn note(&self, record: SessionRecord) -> bool {
+        self.lanes.append_session(record)
+    }
+
+    fn stir(&self) {
+        self.stirred.notify_one();
     }
 
     fn claim(&self, client_id: &ClientId, clean_start: bool, now: Time) {
@@ -362,7 +399,7 @@ impl BrokerEnd {
                 let publisher = self.publisher(parts.publisher, parts.user_name);
                 let message = Message::new(&parts, publisher.meter());
                 let entry = LogEntry { message, publisher, retains: false, with: None };
-                logged.push(Logged { entry, handed_in: None });
+                logged.push(Logged::Message { entry, handed_in: None });
             }
         }
         if !logged.is_empty() {
@@ -379,8 +416,12 @@ impl Applies<HandedIn> for BrokerEnd {
         })
     }
 
-    fn apply(&mut self, messages: Vec<(LogEntry, Option<HandedIn>)>, mark: &LogMark) {
-        let each = messages.into_iter().map(|(entry, handed_in)| Logged { entry, handed_in });
+    fn apply(&mut self, items: Vec<FeedItem<HandedIn>>, mark: &LogMark) {
+        let each = items.into_iter().map(|item| match item {
+            FeedItem::Message(entry, handed_in) => Logged::Message { entry, handed_in },
+            FeedItem::Session(node, record) => Logged::Session { node, record },
+            FeedItem::Arrived(node, arrived) => Logged::Arrived { node, arrived },
+        });
         self.apply_logged(each.collect(), Some(mark.clone()));
     }
 }

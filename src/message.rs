@@ -17,6 +17,7 @@ mod loss;
 mod mark;
 mod meter;
 mod network;
+mod session_home;
 mod standing;
 mod unseen;
 
@@ -36,5 +37,6 @@ pub use loss::Loss;
 pub use mark::MessageMark;
 pub use meter::Meter;
 pub use network::Network;
+pub use session_home::SessionHome;
 pub use standing::{Circumstances, KeptForAccess, Standing};
 pub use unseen::is_unseen;

@@ -1,6 +1,7 @@
-//! Brokers that share a log, on virtual time: the log is a list in memory, and each node applies it when it is told
-//! to. What is published waits for its own node, has one order for all, and outlasts a crash of that node.
+//! Brokers that share a log, on virtual time: what is published waits for its own node, has one order for all, and
+//! outlasts a crash of that node.
 
+mod nodes;
 #[path = "../src/random.rs"]
 mod random;
 #[allow(dead_code)] // Each test uses its part.
@@ -8,190 +9,16 @@ mod random;
 mod rows;
 mod virtual_time;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use nodes::{Cluster, ONCE, lasting, subscriber};
 use random::Random;
-use rows::Disk;
-use sluicemq::broker::cluster_log::{ClusterLog, HandedIn, LogEntry, LogMark, Logged};
+use sluicemq::broker::cluster_log::Logged;
 use sluicemq::broker::turn::Scratch;
 use sluicemq::codec::{Connect, Packet, PacketId, Publish, QoS, Reason, Will};
 use sluicemq::message::ClientId;
-use sluicemq::time::Time;
-use virtual_time::{BEGIN, Got, Town, connect};
-
-const ONCE: QoS = QoS::ExactlyOnce;
-
-const CONFIG: &str = "cluster = { servers = ['nats://engine'], node = 'n' }";
-
-/// What the nodes share.
-#[derive(Debug, Default)]
-struct Shared {
-    /// Each message, and the node that it came in at.
-    entries: Vec<(usize, LogEntry)>,
-    /// Of messages that are in the log and not applied by their own node.
-    handed_in: BTreeMap<usize, HandedIn>,
-    /// Messages that were handed in, and are not in the log yet: by node.
-    on_the_way: Vec<(usize, LogEntry, HandedIn)>,
-    told: Vec<(usize, LogEntry)>,
-    /// It takes no more.
-    is_full: bool,
-    claims: Vec<(usize, ClientId, bool)>,
-}
-
-#[derive(Debug)]
-struct NodeLog {
-    node: usize,
-    shared: Arc<Mutex<Shared>>,
-}
-
-impl ClusterLog for NodeLog {
-    fn has_room(&self, _: usize) -> bool {
-        !self.shared.lock().unwrap().is_full
-    }
-
-    fn append(&self, entry: LogEntry, handed_in: HandedIn) {
-        self.shared.lock().unwrap().on_the_way.push((self.node, entry, handed_in));
-    }
-
-    fn tell(&self, entry: LogEntry) {
-        self.shared.lock().unwrap().told.push((self.node, entry));
-    }
-
-    fn claim(&self, client_id: &ClientId, clean_start: bool, _: Time) {
-        let claim = (self.node, client_id.clone(), clean_start);
-        self.shared.lock().unwrap().claims.push(claim);
-    }
-}
-
-struct Node {
-    disk: Disk,
-    town: Town,
-    /// Entries of the log that it has applied.
-    applied: usize,
-}
-
-struct Cluster {
-    shared: Arc<Mutex<Shared>>,
-    nodes: Vec<Node>,
-}
-
-impl Cluster {
-    fn new(nodes: usize) -> Cluster {
-        let shared = Arc::new(Mutex::new(Shared::default()));
-        let nodes: Vec<_> =
-            (0..nodes).map(|node| Node::start(Disk::default(), node, &shared)).collect();
-        for Node { town, .. } in &nodes {
-            town.broker.caught_up(town.now, &mut Scratch::default());
-        }
-        Cluster { shared, nodes }
-    }
-
-    /// A node ends as a crash ends it: what it has handed in and the log does not have is lost with it.
-    fn restart(&mut self, node: usize) {
-        let disk = std::mem::take(&mut self.nodes[node].disk);
-        disk.crash();
-        {
-            let shared = &mut *self.shared.lock().unwrap();
-            shared.on_the_way.retain(|(from, ..)| *from != node);
-            let entries = &shared.entries;
-            shared.handed_in.retain(|place, _| entries[*place].0 != node);
-        }
-        self.nodes[node] = Node::start(disk, node, &self.shared);
-        self.apply(node, usize::MAX, true);
-        let town = &mut self.nodes[node].town;
-        town.broker.caught_up(town.now, &mut Scratch::default());
-    }
-
-    /// The log takes what was handed in.
-    fn order(&mut self) {
-        let shared = &mut *self.shared.lock().unwrap();
-        for (node, entry, handed_in) in std::mem::take(&mut shared.on_the_way) {
-            shared.handed_in.insert(shared.entries.len(), handed_in);
-            shared.entries.push((node, entry));
-        }
-    }
-
-    /// A node applies at most so much of the log; `written`: and its store writes it.
-    fn apply(&mut self, node: usize, most: usize, written: bool) {
-        let Cluster { shared, nodes } = self;
-        let Node { town, applied, disk } = &mut nodes[node];
-        let logged: Vec<_> = {
-            let shared = &mut *shared.lock().unwrap();
-            let places = (*applied..shared.entries.len()).take(most);
-            let logged = places.map(|place| {
-                let (from, entry) = shared.entries[place].clone();
-                if from == node {
-                    return Logged { entry, handed_in: shared.handed_in.remove(&place) };
-                }
-                Logged { entry: LogEntry { with: None, ..entry }, handed_in: None }
-            });
-            logged.collect()
-        };
-        *applied += logged.len();
-        let mark = LogMark { sequence: *applied as u64, runs: vec![(7, 9)] };
-        if !logged.is_empty() {
-            town.broker.apply_logged(logged, Some(mark), town.now, &mut Scratch::default());
-        }
-        town.pass(Duration::ZERO);
-        if written {
-            disk.write_all(|| town.pass(Duration::ZERO));
-            town.pass(Duration::ZERO);
-        }
-    }
-
-    /// All that is handed in is in the log, and applied and written everywhere.
-    fn settle(&mut self) {
-        for _ in 0..4 {
-            self.order();
-            for node in 0..self.nodes.len() {
-                self.apply(node, usize::MAX, true);
-            }
-        }
-    }
-
-    fn town(&mut self, node: usize) -> &mut Town {
-        &mut self.nodes[node].town
-    }
-
-    fn got(&mut self, node: usize, client: usize) -> Vec<String> {
-        let got: Vec<Got> = std::mem::take(&mut self.town(node).of(client).got);
-        got.into_iter().map(|got| got.payload).collect()
-    }
-
-    fn answers(&mut self, node: usize, client: usize) -> Vec<PacketId> {
-        let answers = std::mem::take(&mut self.town(node).of(client).answers);
-        assert!(answers.iter().all(|(_, reason)| *reason == Reason::Success), "{answers:?}");
-        answers.into_iter().map(|(packet_id, _)| packet_id).collect()
-    }
-}
-
-impl Node {
-    fn start(disk: Disk, node: usize, shared: &Arc<Mutex<Shared>>) -> Node {
-        let mut town = Town::with_store(CONFIG, Arc::new(disk.open()));
-        town.now = BEGIN.after(Duration::from_secs(1));
-        town.broker.restore(town.now, &mut Scratch::default()).expect("rows that mean something");
-        town.broker.join(Arc::new(NodeLog { node, shared: shared.clone() }));
-        let mark = town.broker.restored_mark();
-        if mark.sequence > 0 {
-            assert_eq!(mark.runs, [(7, 9)]);
-        }
-        Node { disk, town, applied: mark.sequence as usize }
-    }
-}
-
-/// A client with a Session that lasts.
-fn lasting(client_id: &str) -> Connect<'_> {
-    connect(client_id, false, 1000)
-}
-
-fn subscriber(cluster: &mut Cluster, node: usize, client_id: &str, filter: &str) -> usize {
-    let client = cluster.town(node).arrive(&lasting(client_id), "test");
-    cluster.town(node).subscribe(client, filter, ONCE);
-    cluster.settle();
-    client
-}
+use virtual_time::connect;
 
 /// The answer leaves when the own node has applied the message and its store has that; other nodes apply it in their
 /// own time.
@@ -259,7 +86,7 @@ fn qos_0_is_delivered_at_once_and_told_to_the_others() {
     cluster.settle();
     for (_, entry) in told {
         let town = cluster.town(1);
-        let logged = vec![Logged { entry, handed_in: None }];
+        let logged = vec![Logged::Message { entry, handed_in: None }];
         town.broker.apply_logged(logged, None, town.now, &mut Scratch::default());
     }
     cluster.settle();
@@ -280,7 +107,7 @@ fn what_is_retained_is_the_same_on_every_node() {
     cluster.settle();
     let mut seen = Vec::new();
     for node in 0..3 {
-        let reader = subscriber(&mut cluster, node, "reader", "t");
+        let reader = subscriber(&mut cluster, node, &format!("reader {node}"), "t");
         seen.push(cluster.got(node, reader));
     }
     assert!(seen[0].len() == 1 && seen.iter().all(|payloads| *payloads == seen[0]), "{seen:?}");
@@ -396,6 +223,8 @@ fn the_other_nodes_are_told_of_a_connection() {
     assert_eq!(town.broker.view().sessions.len(), 0);
 }
 
+const RECEIVERS: [&str; 3] = ["receiver 0", "receiver 1", "receiver 2"];
+
 /// Publishers and receivers on three nodes, which apply the log at their own pace and crash: each receiver has all
 /// messages of each publisher in their order, those of `QoS` 2 once, and all nodes have one order.
 #[test]
@@ -404,7 +233,7 @@ fn three_nodes_have_one_order() {
         let mut random = Random::new(seed);
         let mut cluster = Cluster::new(3);
         let mut receivers: Vec<_> =
-            (0..3).map(|node| subscriber(&mut cluster, node, "receiver", "t")).collect();
+            (0..3).map(|node| subscriber(&mut cluster, node, RECEIVERS[node], "t")).collect();
         let mut came: [Vec<String>; 3] = Default::default();
         let mut number = [0; 3];
         let mut publishers: Vec<_> =
@@ -428,7 +257,7 @@ fn three_nodes_have_one_order() {
                     cluster.order();
                     came[node].extend(cluster.got(node, receivers[node]));
                     cluster.restart(node);
-                    receivers[node] = cluster.town(node).arrive(&lasting("receiver"), "test");
+                    receivers[node] = cluster.town(node).arrive(&lasting(RECEIVERS[node]), "test");
                     publishers[node] = cluster.town(node).arrive(&connect("p", true, 0), "test");
                 }
             }

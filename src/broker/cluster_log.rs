@@ -17,6 +17,7 @@ use super::ports::{Progress, Receipt};
 use super::publish::{LetIn, Published, Publisher, Submission, no_room};
 use super::record::Record;
 use super::registry::Parked;
+pub use super::session_record::{ArrivedSession, MovedCopy, MovedSession, SessionRecord};
 use super::turn::{Scratch, Turn};
 use crate::codec::{QoS, Reason};
 pub use crate::message::LogMark;
@@ -40,6 +41,17 @@ pub trait ClusterLog: Send + Sync + Debug {
     /// Tells the other nodes a message of `QoS` 0, which they may never see.
     fn tell(&self, entry: LogEntry);
 
+    /// This node: the hash of its name.
+    fn node(&self) -> u64;
+
+    /// Hands in a record about a Session: it keeps its order to what the client publishes. It is given to
+    /// [`Broker::apply_logged`] as messages are, at this node too. `false`: it is too large for the log, which does not
+    /// get it.
+    fn note(&self, record: SessionRecord) -> bool;
+
+    /// Sessions come or go: [`Broker::tick_moves`] is to be called until it returns `None`.
+    fn stir(&self);
+
     /// A client has connected here: where it is connected elsewhere that ends, and with Clean Start so does what another
     /// node keeps of it.
     fn claim(&self, client_id: &ClientId, clean_start: bool, now: Time);
@@ -62,13 +74,30 @@ const WILLS_EVERY: Duration = Duration::from_millis(5);
 /// A Will of a Session that is no more, under its number in the store.
 pub(super) type WillLeft = (SessionId, Arc<Identity>, Arc<WillMessage>);
 
-/// A message of the log that is to be applied.
+/// Something that the log has, and that is to be applied.
 #[derive(Debug)]
-pub struct Logged {
-    /// The message.
-    pub entry: LogEntry,
-    /// Its answer waits, here.
-    pub handed_in: Option<HandedIn>,
+pub enum Logged {
+    /// A message.
+    Message {
+        /// It.
+        entry: LogEntry,
+        /// Its answer waits, here.
+        handed_in: Option<HandedIn>,
+    },
+    /// A record about a Session.
+    Session {
+        /// The node that it comes from.
+        node: u64,
+        /// It.
+        record: SessionRecord,
+    },
+    /// A Session has moved to this node: instead of the record that says so.
+    Arrived {
+        /// The node that it comes from.
+        node: u64,
+        /// It, with what waits for it.
+        arrived: Box<ArrivedSession>,
+    },
 }
 
 impl Broker {
@@ -79,6 +108,7 @@ impl Broker {
     /// If it is one already, or keeps nothing.
     pub fn join(&self, log: Arc<dyn ClusterLog>) {
         assert!(self.0.remembers, "a node has a store");
+        *whole(self.0.moving.applied().lock()) = self.restored_mark().sequence;
         let cluster = ClusterEnd { log, awaited: Mutex::default(), wills: Mutex::default() };
         assert!(self.0.cluster.set(cluster).is_ok(), "a broker is a node of one cluster");
     }
@@ -107,30 +137,28 @@ impl Broker {
         now: Time,
         scratch: &mut Scratch,
     ) -> Option<Receipt> {
+        // A Session that leaves is copied between two batches.
+        let mut applied = mark.as_ref().map(|_| whole(self.0.moving.applied().lock()));
         let mut turn = self.turn(scratch, now);
         let mut waiting = Vec::new();
-        for Logged { entry, handed_in } in logged {
-            let LogEntry { message, publisher, retains, with } = entry;
-            let draft = message.draft();
-            let (received, bytes) = (message.received, message.bytes());
-            let (kept, follow) = (true, 0);
-            let message = Some(message.clone());
-            let publisher = &publisher;
-            let draft = &draft;
-            if handed_in.is_none()
-                && let Some((session, op)) = &with
-            {
-                self.recall(*session, &publisher.client_id, op);
+        for logged in logged {
+            match logged {
+                Logged::Message { entry, handed_in } => {
+                    self.apply_entry(entry, handed_in.is_some(), &mut turn);
+                    waiting.extend(handed_in);
+                }
+                Logged::Session { node, record } => {
+                    self.apply_session_record(node, record, &mut turn);
+                }
+                Logged::Arrived { node, arrived } => self.apply_arrived(node, *arrived, &mut turn),
             }
-            let record =
-                &mut Record { draft, publisher, received, bytes, kept, retains, message, follow };
-            self.apply_record(record, with, &mut turn);
-            waiting.extend(handed_in);
         }
-        if mark.is_some() {
-            turn.batch.rare().log_mark = mark;
+        if let (Some(mark), Some(applied)) = (mark, &mut applied) {
+            **applied = mark.sequence;
+            turn.batch.rare().log_mark = Some(mark);
         }
         let receipt = turn.finish();
+        drop(applied);
         for handed_in in waiting {
             let wakers = receipt.map(|receipt| handed_in.applied(receipt));
             wakers.into_iter().flatten().for_each(Waker::wake);
@@ -138,11 +166,27 @@ impl Broker {
         receipt
     }
 
+    fn apply_entry(&self, entry: LogEntry, is_awaited: bool, turn: &mut Turn<'_>) {
+        let LogEntry { message, publisher, retains, with } = entry;
+        let draft = &message.draft();
+        let (received, bytes) = (message.received, message.bytes());
+        let (kept, follow) = (true, 0);
+        let message = Some(message.clone());
+        let publisher = &publisher;
+        if !is_awaited && let Some((session, op)) = &with {
+            self.recall(*session, &publisher.client_id, op);
+        }
+        let record =
+            &mut Record { draft, publisher, received, bytes, kept, retains, message, follow };
+        self.apply_record(record, with, turn);
+    }
+
     /// This node has come to the end of the log: what was due at its start, and is not in the log, is published now. To
     /// be called once, before the first connection.
     pub fn caught_up(&self, now: Time, scratch: &mut Scratch) {
         let left = whole(self.0.wills_left.lock()).take().unwrap_or_default();
         self.in_turn(now, scratch, |turn| self.publish_wills_left(left, turn));
+        self.check_homes();
         self.tick_all(now, scratch);
     }
 
@@ -244,7 +288,7 @@ impl Broker {
         now: Time,
         scratch: &mut Scratch,
     ) {
-        if clean_start {
+        if clean_start && !self.keeps_home(client_id) {
             self.end_client(client_id, Reason::SessionTakenOver, now, scratch);
         } else {
             self.kick(client_id, Reason::SessionTakenOver);
@@ -309,6 +353,26 @@ impl Broker {
 }
 
 impl ClusterEnd {
+    /// This node.
+    pub fn node(&self) -> u64 {
+        self.log.node()
+    }
+
+    /// Whether the log takes so many bytes more.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.log.has_room(bytes)
+    }
+
+    /// Says something of a Session in the log. `false`: that is too large for it.
+    pub fn note(&self, record: SessionRecord) -> bool {
+        self.log.note(record)
+    }
+
+    /// Sessions come or go.
+    pub fn stir(&self) {
+        self.log.stir();
+    }
+
     #[cold]
     fn keep_awaited(&self, id: SessionId, held: &VecDeque<Held>) {
         let others = held.iter().flat_map(|held| &held.others);

@@ -98,6 +98,7 @@ impl Broker {
         turn: &mut Turn<'_>,
     ) {
         let shared = &*self.0;
+        self.say_ended(&session.identity().client_id);
         let mut back = Vec::new();
         session.end(loss, &mut |action| match action {
             Action::Return(delivery) => back.push(delivery),

@@ -111,6 +111,8 @@ counters! {
         "Messages of named queues that a consumer completed after its time.";
     Retried "queues_retried" Count "queues/retried"
         "Attempts at messages of named queues that have failed, each with another one to come.";
+    MovedAway "copies_moved" Count "copies/moved"
+        "Copies that went to another node of the cluster with their Session.";
     SpansExported "otel_spans_exported" Count "otel/exported"
         "Spans that the collector of OpenTelemetry has taken.";
     SpansDropped "otel_spans_dropped" Count "otel/dropped"

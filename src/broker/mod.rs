@@ -19,6 +19,7 @@ mod enquiry;
 mod failed_copy;
 mod fetch;
 mod history;
+mod homes;
 mod journey;
 mod keep_logs;
 mod ledger;
@@ -29,6 +30,7 @@ mod log_entry;
 pub mod mailbox;
 mod matches;
 pub mod metrics;
+mod moving;
 mod named_queues;
 mod orphans;
 pub mod overload;
@@ -57,6 +59,7 @@ mod retained_view;
 mod retry;
 mod router;
 mod routes_view;
+pub mod session_record;
 mod shares;
 mod sources;
 mod store_answers;
@@ -169,6 +172,8 @@ struct Shared {
     watched: AtomicBool,
     /// It is a node of a cluster.
     cluster: OnceLock<cluster_log::ClusterEnd>,
+    /// Sessions of the cluster: where they are, and those that come and go.
+    moving: moving::Moving,
     /// Wills of Sessions that are no more, which a node publishes when it has come to the end of its log.
     wills_left: Mutex<Option<Vec<cluster_log::WillLeft>>>,
     /// How far the store had applied the log of the cluster at the start.
@@ -229,6 +234,7 @@ impl Broker {
             departures: departures::Departures::new(seed.rotate_left(24)),
             watched: AtomicBool::new(false),
             cluster: OnceLock::new(),
+            moving: moving::Moving::default(),
             wills_left: Mutex::new(config.cluster.is_on().then(Vec::new)),
             log_mark: OnceLock::new(),
             panicked: recovery::Panicked::default(),

@@ -125,6 +125,22 @@ pub enum Claim {
     Unverified(Box<Parked>),
 }
 
+/// How it stands with a Session that another node wants.
+#[derive(Debug)]
+pub enum ToLeave {
+    /// The attached link has not given it up yet.
+    Pending,
+    /// A newer claimant has come here.
+    Overtaken,
+    /// There is none.
+    Nowhere,
+    /// Here it is; its place is held until [`Registry::release`] or [`Registry::park`].
+    ///
+    /// [`Registry::release`]: super::registry::Registry::release
+    /// [`Registry::park`]: super::registry::Registry::park
+    Here(Box<Parked>),
+}
+
 /// What became due of a parked Session.
 #[derive(Debug)]
 pub enum Due {

@@ -12,8 +12,8 @@ pub use super::store_figures::{StoreFigures, StoreTimes, Strain};
 use crate::codec::{QoS, Reason};
 use crate::config::NamedQueue;
 use crate::message::{
-    Attempt, DelayKey, DelayedMessage, GroupId, KeyChange, LogMark, Message, MessageKey, Meter,
-    Mid, OwnerName, ReceiverId, SessionId, SubscriptionIds,
+    Attempt, ClientId, DelayKey, DelayedMessage, GroupId, KeyChange, LogMark, Message, MessageKey,
+    Meter, Mid, OwnerName, ReceiverId, SessionHome, SessionId, SubscriptionIds,
 };
 use crate::session::{Op, WillMessage};
 use crate::time::Time;
@@ -140,6 +140,8 @@ pub enum Fact {
     Attempt(Attempt, Message),
     /// How far this node has applied the log of its cluster.
     LogMark(LogMark),
+    /// Which node of the cluster has the Session of a client.
+    Home(ClientId, SessionHome),
     /// The highest numbers ever used: Sessions, groups.
     Last(SessionId, GroupId),
     /// A delayed message: its place, its owner, and the bytes that it is counted with.
@@ -226,6 +228,8 @@ pub struct RareFacts {
     pub keys: Vec<KeyChange>,
     /// How far this node has applied the log of its cluster.
     pub log_mark: Option<LogMark>,
+    /// Which node of the cluster has the Session of a client from now on, in order; `None`: there is none.
+    pub homes: Vec<(ClientId, Option<SessionHome>)>,
     /// Messages for the log of the cluster: taken out before the store has the batch, and handed in after that.
     pub appends: Vec<(LogEntry, HandedIn)>,
     /// The receipt promises what was handed in before, even if the batch changes nothing itself.

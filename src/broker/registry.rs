@@ -4,6 +4,7 @@
 //! A Session is attached to one link or parked here. A claim takes it over: the newest claimant
 //! wins; the attached link is kicked and parks the Session within its next turn.
 
+mod nodes;
 mod pages;
 mod panicked;
 mod slots;
@@ -15,7 +16,7 @@ use std::task::Waker;
 pub use self::pages::{PageStart, Whereabouts};
 use self::slots::{Claims, Holder, Slots};
 use super::mailbox::{Mailbox, Notice};
-pub use super::parked::{Claim, Claimant, Claimed, Contest, Due, InFlight, Parked};
+pub use super::parked::{Claim, Claimant, Claimed, Contest, Due, InFlight, Parked, ToLeave};
 use super::shares::{SessionRoom, Shares};
 use super::takeovers::Brake;
 use crate::codec::{PacketId, Reason};

@@ -142,6 +142,7 @@ impl Broker {
                 remembered.note(Fact::Session(id, will));
             }
             Fact::LogMark(mark) => drop(shared.log_mark.set(mark)),
+            Fact::Home(client_id, home) => shared.moving.restore_home(client_id, home),
             fact => remembered.note(fact),
         })?;
         let revived =
@@ -278,6 +279,16 @@ impl Broker {
         group.and_then(|group| self.0.router.group(group)).is_some_and(|group| group.takes_back())
     }
 
+    /// Makes a Session that has come from another node; what waits is to be put into its mailbox.
+    pub(super) fn revive_arrived(
+        &self,
+        id: SessionId,
+        record: Record,
+        now: Time,
+    ) -> (Parked, Arc<Mailbox>) {
+        self.revive((id, true), record, now, &mut Revived::default())
+    }
+
     /// Makes the Session and its mailbox, and puts its Subscriptions into the tree.
     fn revive(
         &self,
@@ -396,7 +407,11 @@ impl Remembered {
                 self.attempts.insert(copy, (attempt, message));
             }
             Fact::Last(session, group) => self.last = (session, group),
-            Fact::Retained(_) | Fact::Queued(_) | Fact::Delayed(..) | Fact::LogMark(_) => {}
+            Fact::Retained(_)
+            | Fact::Queued(_)
+            | Fact::Delayed(..)
+            | Fact::LogMark(_)
+            | Fact::Home(..) => {}
         }
     }
 }

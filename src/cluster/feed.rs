@@ -14,10 +14,12 @@ use tokio::time::sleep;
 use tracing::{debug, error, info, warn};
 
 use super::engine::{Bounds, EngineError, LogEngine, LogFrames};
-use super::frame::{FrameError, FrameMessage, FrameOrigin, FrameRecord, open};
+use super::frame::{FrameError, FrameMessage, FrameOrigin, FrameRecord, RawRecord, open};
 use super::health::{Health, LogUse};
 use super::lanes::AppendLanes;
-use crate::broker::cluster_log::{LogEntry, LogMark};
+use super::lately::LatelyApplied;
+use super::session_frame::read_session_record;
+use crate::broker::cluster_log::{ArrivedSession, LogEntry, LogMark, MovedSession, SessionRecord};
 use crate::message::{ClientId, Identity, Message};
 
 /// Reads the log from where the store has applied it to.
@@ -32,6 +34,7 @@ pub(super) struct LogFeed<T, E: LogEngine, A> {
     begun_empty: bool,
     /// The record of this run has come.
     has_joined: bool,
+    lately: LatelyApplied,
     /// The last frame of each lane, by node and lane: of the run in `mark.runs`.
     numbers: BTreeMap<(u64, u32), u64>,
 }
@@ -41,8 +44,18 @@ pub(super) trait Applies<T>: Send {
     /// A client of another node.
     fn publisher(&mut self, client_id: &str, user_name: Option<&str>) -> Arc<Identity>;
 
-    /// Applies messages in this order, each with what waits for it at this node. The store notes the mark with them.
-    fn apply(&mut self, messages: Vec<(LogEntry, Option<T>)>, mark: &LogMark);
+    /// Applies these in their order. The store notes the mark with them.
+    fn apply(&mut self, items: Vec<FeedItem<T>>, mark: &LogMark);
+}
+
+/// Something that the log has.
+pub(super) enum FeedItem<T> {
+    /// A message, with what waits for it at this node.
+    Message(LogEntry, Option<T>),
+    /// A record about a Session, and the node that it comes from.
+    Session(u64, SessionRecord),
+    /// A Session that has come to this node, and the node that it comes from.
+    Arrived(u64, Box<ArrivedSession>),
 }
 
 /// Why the feed has ended.
@@ -105,6 +118,7 @@ impl<T, E: LogEngine, A: Applies<T>> LogFeed<T, E, A> {
             applier,
             frames: None,
             begun_empty: mark.sequence == 0,
+            lately: LatelyApplied::at(mark.sequence),
             mark,
             has_joined: false,
             numbers: BTreeMap::new(),
@@ -121,6 +135,7 @@ impl<T, E: LogEngine, A: Applies<T>> LogFeed<T, E, A> {
                 "the log of the cluster has lost its beginning: what was retained before is not known here"
             );
             self.mark.sequence = first - 1;
+            self.lately = LatelyApplied::at(first - 1);
         }
         self.check(bounds)
     }
@@ -156,7 +171,7 @@ impl<T, E: LogEngine, A: Applies<T>> LogFeed<T, E, A> {
         match poll_fn(|cx| poll_batch(frames, cx)).await {
             Ok(batch) => {
                 self.health.note_success(LogUse::ToRead);
-                self.apply(batch)?;
+                self.apply(batch).await?;
             }
             Err(error) => {
                 debug!(%error, "the log is read again");
@@ -203,8 +218,8 @@ impl<T, E: LogEngine, A: Applies<T>> LogFeed<T, E, A> {
         Ok(())
     }
 
-    fn apply(&mut self, batch: Vec<(u64, Bytes)>) -> Result<(), FeedError> {
-        let mut messages = Vec::new();
+    async fn apply(&mut self, batch: Vec<(u64, Bytes)>) -> Result<(), FeedError> {
+        let mut items = Vec::new();
         let before = self.mark.sequence;
         for (sequence, bytes) in batch {
             if sequence <= self.mark.sequence {
@@ -218,22 +233,94 @@ impl<T, E: LogEngine, A: Applies<T>> LogFeed<T, E, A> {
                 self.frames = None;
                 break;
             }
-            self.take(sequence, &bytes, &mut messages)?;
+            let first = items.len();
+            self.take(sequence, &bytes, &mut items)?;
+            for item in &mut items[first..] {
+                self.complete(sequence, item).await;
+            }
             self.mark.sequence = sequence;
         }
         if self.mark.sequence > before {
-            self.applier.apply(messages, &self.mark);
+            self.applier.apply(items, &self.mark);
             self.lanes.note_fed(self.mark.sequence);
         }
         Ok(())
+    }
+
+    /// Adds what waits for it to a Session that comes to this node.
+    async fn complete(&mut self, sequence: u64, item: &mut FeedItem<T>) {
+        let own = self.lanes.node_and_run().0;
+        let FeedItem::Session(node, SessionRecord::Moved(moved)) = item else { return };
+        if moved.to != own {
+            return;
+        }
+        let (node, moved) = (*node, (**moved).clone());
+        let frames = match self.lately.behind(moved.after) {
+            Some(frames) => frames,
+            None => self.read_span(moved.after, sequence).await,
+        };
+        let arrived = self.arrived(node, moved, &frames);
+        *item = FeedItem::Arrived(node, Box::new(arrived));
+    }
+
+    /// What these frames have for a Session, up to the record that moves it.
+    fn arrived(
+        &mut self,
+        node: u64,
+        moved: MovedSession,
+        frames: &[(u64, Bytes)],
+    ) -> ArrivedSession {
+        let (mut copies, mut later) = (Vec::new(), Vec::new());
+        let frames = frames.iter().filter_map(|(_, bytes)| open(bytes).ok());
+        'all: for frame in frames {
+            let from = frame.origin.node;
+            for record in frame.records {
+                match record {
+                    FrameRecord::Message(message) => {
+                        let message = FrameMessage { with: None, ..message };
+                        later.push(self.entry(from, message));
+                    }
+                    FrameRecord::Session(raw) if from == node => match self.session(0, raw) {
+                        Some(SessionRecord::Copies { number, copies: more, .. })
+                            if number == moved.number =>
+                        {
+                            copies.extend(more);
+                        }
+                        Some(SessionRecord::Moved(other)) if other.number == moved.number => {
+                            break 'all;
+                        }
+                        _ => {}
+                    },
+                    _ => {}
+                }
+            }
+        }
+        ArrivedSession { moved, copies, later }
+    }
+
+    /// Reads frames again that were applied before this node kept any, up to this one.
+    #[cold]
+    async fn read_span(&mut self, after: u64, last: u64) -> Vec<(u64, Bytes)> {
+        info!(after, last, "a part of the log is read again, for a session that comes");
+        loop {
+            let first = self.bounds().await.first.max(after + 1);
+            match self.engine.read(first).await {
+                Ok(mut frames) => match span(&mut frames, last).await {
+                    Ok(span) => return span,
+                    Err(error) => self.health.note_failure(LogUse::ToRead, &error.0),
+                },
+                Err(error) => self.health.note_failure(LogUse::ToRead, &error.0),
+            }
+            sleep(PAUSE).await;
+        }
     }
 
     /// Takes one frame, the next one.
     fn take(
         &mut self,
         sequence: u64,
-        bytes: &[u8],
-        messages: &mut Vec<(LogEntry, Option<T>)>,
+        bytes: &Bytes,
+        items: &mut Vec<FeedItem<T>>,
     ) -> Result<(), FeedError> {
         let frame = match open(bytes) {
             Ok(frame) => frame,
@@ -253,18 +340,39 @@ impl<T, E: LogEngine, A: Applies<T>> LogFeed<T, E, A> {
             debug!(sequence, origin = ?frame.origin, "a frame is void");
             return Ok(());
         }
+        self.lately.push(sequence, bytes.clone());
         let FrameOrigin { node, run, lane, number } = frame.origin;
-        if self.lanes.node_and_run() == (node, run) {
-            let own = self.lanes.take_back(lane, number).into_iter().flatten();
-            messages.extend(own.map(|(entry, waits)| (entry, Some(waits))));
-            return Ok(());
-        }
+        let is_own = self.lanes.node_and_run() == (node, run);
+        let own = is_own.then(|| self.lanes.take_back(lane, number)).flatten();
+        let mut own = own.into_iter().flatten();
         for record in frame.records {
-            if let FrameRecord::Message(message) = record {
-                messages.push((self.entry(node, message), None));
+            match record {
+                FrameRecord::Message(_) if is_own => {
+                    let own = own.next();
+                    items.extend(own.map(|(entry, waits)| FeedItem::Message(entry, Some(waits))));
+                }
+                FrameRecord::Message(message) => {
+                    items.push(FeedItem::Message(self.entry(node, message), None));
+                }
+                FrameRecord::Session(raw) => {
+                    let record = self.session(sequence, raw);
+                    items.extend(record.map(|record| FeedItem::Session(node, record)));
+                }
+                FrameRecord::Run | FrameRecord::Claim { .. } => {}
             }
         }
         Ok(())
+    }
+
+    /// Reads a record about a Session.
+    fn session(&mut self, sequence: u64, raw: RawRecord<'_>) -> Option<SessionRecord> {
+        let make =
+            &mut |client_id: &str, user: Option<&str>| self.applier.publisher(client_id, user);
+        let read = read_session_record(raw.kind, raw.body, make);
+        if let Err(error) = &read {
+            error!(sequence, %error, "a record of the log of the cluster is damaged: it is skipped");
+        }
+        read.ok()
     }
 
     /// From here on only this run of the node counts.
@@ -313,6 +421,31 @@ impl<T, E: LogEngine, A: Applies<T>> LogFeed<T, E, A> {
         let is_own = node == self.lanes.node_and_run().0 && !self.begun_empty;
         let with = with.filter(|_| is_own).map(|(id, noted)| (id, noted.op()));
         LogEntry { message: Message::new(&parts, publisher.meter()), publisher, retains, with }
+    }
+}
+
+/// The frames up to `last`, but for those of runs of nodes that had ended, and those that came twice.
+async fn span(frames: &mut impl LogFrames, last: u64) -> Result<Vec<(u64, Bytes)>, EngineError> {
+    let mut span = Vec::new();
+    let mut runs = BTreeMap::new();
+    let mut numbers = BTreeMap::new();
+    loop {
+        let (sequence, bytes) = poll_fn(|cx| frames.poll_next(cx)).await?;
+        if let Ok(frame) = open(&bytes) {
+            let FrameOrigin { node, run, lane, number } = frame.origin;
+            if frame.records.contains(&FrameRecord::Run) {
+                runs.insert(node, run);
+            }
+            let is_current = runs.get(&node).is_none_or(|current| *current == run);
+            let before = numbers.entry((node, run, lane)).or_default();
+            if is_current && number > *before {
+                *before = number;
+                span.push((sequence, bytes.clone()));
+            }
+        }
+        if sequence >= last {
+            return Ok(span);
+        }
     }
 }
 

@@ -9,6 +9,7 @@
 //!              | [u64 session | [u16 packet]]
 //!   2 run:     nothing: from here on frames of other runs of this node are void
 //!   3 claim:   u8 clean start | u64 when, in nanoseconds | client
+//!   4 to 8:    about Sessions: see `session_frame`
 //! ```
 //!
 //! Texts and bytes have a variable length before them. Flags: 0x03 `QoS`, 0x04 RETAIN, 0x08 changes the retained
@@ -60,6 +61,17 @@ pub(super) enum FrameRecord<'a> {
         /// When it has.
         at: Time,
     },
+    /// A record about a Session, which is read when it is needed.
+    Session(RawRecord<'a>),
+}
+
+/// A record that is not read yet.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct RawRecord<'a> {
+    /// Its kind.
+    pub kind: u8,
+    /// Its fields.
+    pub body: &'a [u8],
 }
 
 /// A message in a frame.
@@ -110,6 +122,11 @@ pub(super) const FRAME_OVERHEAD: usize = HEAD + TAIL;
 const MESSAGE: u8 = 1;
 const RUN: u8 = 2;
 const CLAIM: u8 = 3;
+pub(super) const OPENED: u8 = 4;
+pub(super) const ENDED: u8 = 5;
+pub(super) const WANTED: u8 = 6;
+pub(super) const COPIES: u8 = 7;
+pub(super) const MOVED: u8 = 8;
 
 const RETAIN: u8 = 0x04;
 const RETAINS: u8 = 0x08;
@@ -196,7 +213,13 @@ fn put_parts(message: &FrameMessage<'_>, records: &mut Vec<u8>) {
     }
 }
 
-fn put_bytes(bytes: &[u8], into: &mut Vec<u8>) {
+/// Appends the message, as a record that notes nothing with it.
+pub(super) fn put_message_parts(parts: &Parts<'_>, records: &mut Vec<u8>) {
+    put_parts(&FrameMessage { parts: *parts, retains: false, with: None }, records);
+}
+
+/// Appends bytes behind their length.
+pub(super) fn put_bytes(bytes: &[u8], into: &mut Vec<u8>) {
     put_len(bytes.len(), into);
     into.extend_from_slice(bytes);
 }
@@ -255,13 +278,18 @@ fn read_record(kind: u8, mut body: Reader<'_>) -> Result<Option<FrameRecord<'_>>
             let at = Time::from_nanos(body.u64("a claim")?);
             FrameRecord::Claim { client_id: body.text("a claim")?, clean_start, at }
         }
+        OPENED..=MOVED => {
+            let body = std::mem::take(&mut body.0);
+            FrameRecord::Session(RawRecord { kind, body })
+        }
         _ => return Ok(None),
     };
     body.end("what follows the fields of a record")?;
     Ok(Some(record))
 }
 
-fn read_message<'a>(body: &mut Reader<'a>) -> Result<FrameMessage<'a>, FrameError> {
+/// Reads the body of the record of a message.
+pub(super) fn read_message<'a>(body: &mut Reader<'a>) -> Result<FrameMessage<'a>, FrameError> {
     let flags = body.u8("the flags of a message")?;
     let qos = QoS::from_bits(flags & 3).ok_or(FrameError::Field("the QoS of a message"))?;
     let received = Time::from_nanos(body.u64("the time of a message")?);
@@ -337,25 +365,25 @@ impl SessionNote {
 }
 
 /// Bytes that are read from the front.
-struct Reader<'a>(&'a [u8]);
+pub(super) struct Reader<'a>(pub &'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], FrameError> {
+    pub fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], FrameError> {
         let (array, rest) = self.0.split_first_chunk().ok_or(FrameError::Field(field))?;
         self.0 = rest;
         Ok(*array)
     }
 
-    fn u8(&mut self, field: &'static str) -> Result<u8, FrameError> {
+    pub fn u8(&mut self, field: &'static str) -> Result<u8, FrameError> {
         self.array::<1>(field).map(|[byte]| byte)
     }
 
-    fn u64(&mut self, field: &'static str) -> Result<u64, FrameError> {
+    pub fn u64(&mut self, field: &'static str) -> Result<u64, FrameError> {
         self.array(field).map(u64::from_be_bytes)
     }
 
     /// A length, and as many bytes.
-    fn bytes(&mut self, field: &'static str) -> Result<&'a [u8], FrameError> {
+    pub fn bytes(&mut self, field: &'static str) -> Result<&'a [u8], FrameError> {
         let mut len = 0usize;
         for shift in (0..28).step_by(7) {
             let byte = self.u8(field)?;
@@ -369,11 +397,17 @@ impl<'a> Reader<'a> {
         Err(FrameError::Field(field))
     }
 
-    fn text(&mut self, field: &'static str) -> Result<&'a str, FrameError> {
+    pub fn text(&mut self, field: &'static str) -> Result<&'a str, FrameError> {
         std::str::from_utf8(self.bytes(field)?).map_err(|_| FrameError::Field(field))
     }
 
-    fn end(&self, field: &'static str) -> Result<(), FrameError> {
+    /// All that is left, as a text.
+    pub fn rest_text(&mut self, field: &'static str) -> Result<&'a str, FrameError> {
+        let rest = std::mem::take(&mut self.0);
+        std::str::from_utf8(rest).map_err(|_| FrameError::Field(field))
+    }
+
+    pub fn end(&self, field: &'static str) -> Result<(), FrameError> {
         if self.0.is_empty() { Ok(()) } else { Err(FrameError::Field(field)) }
     }
 }

@@ -17,7 +17,8 @@ use super::engine::LogEngine;
 use super::frame::{FRAME_OVERHEAD, FrameOrigin, hash, put_message, seal};
 use super::gather::{FrameLimits, Gatherer};
 use super::health::{Health, LogUse};
-use crate::broker::cluster_log::LogEntry;
+use super::session_frame::put_session_record;
+use crate::broker::cluster_log::{LogEntry, SessionRecord};
 use crate::message::ClientId;
 use crate::sync::{Mutex, whole};
 use crate::time::Time;
@@ -45,7 +46,7 @@ struct AppendLane<T> {
 
 #[derive(Debug)]
 struct LaneState<T> {
-    gatherer: Gatherer<(LogEntry, T)>,
+    gatherer: Gatherer<LaneItem<T>>,
     /// Of the last frame.
     number: u64,
     /// What was sent and is not back, by the numbers of frames.
@@ -54,8 +55,15 @@ struct LaneState<T> {
 
 #[derive(Debug)]
 struct SentFrame<T> {
-    entries: Vec<(LogEntry, T)>,
+    entries: Vec<LaneItem<T>>,
     bytes: usize,
+}
+
+/// What one record of a frame was made of.
+#[derive(Debug)]
+enum LaneItem<T> {
+    Message(LogEntry, T),
+    Session(SessionRecord),
 }
 
 /// A frame on its way.
@@ -116,11 +124,23 @@ impl<T> AppendLanes<T> {
 
     /// Appends a message to the lane of its publisher. One that fits into no frame is given back.
     pub fn append(&self, entry: LogEntry, waits: T) -> Result<(), (LogEntry, T)> {
-        let lane = &self.lanes[lane_of(&entry.publisher.client_id)];
-        let put = |(entry, _): &(LogEntry, T), records: &mut Vec<u8>| put_message(entry, records);
+        let lane = lane_of(&entry.publisher.client_id);
+        match self.push(lane, LaneItem::Message(entry, waits)) {
+            Err(LaneItem::Message(entry, waits)) => Err((entry, waits)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Appends a record about a Session to the lane of its client. `false`: it fits into no frame.
+    pub fn append_session(&self, record: SessionRecord) -> bool {
+        self.push(lane_of(record.client_id()), LaneItem::Session(record)).is_ok()
+    }
+
+    fn push(&self, lane: usize, item: LaneItem<T>) -> Result<(), LaneItem<T>> {
+        let lane = &self.lanes[lane];
         {
             let state = &mut *whole(lane.state.lock());
-            let bytes = state.gatherer.push((entry, waits), put)?;
+            let bytes = state.gatherer.push(item, LaneItem::put)?;
             // Before the frame can be back.
             self.bytes.fetch_add(bytes, Ordering::Relaxed);
         }
@@ -141,12 +161,16 @@ impl<T> AppendLanes<T> {
         Some(FrameToSend { origin, frame: frame.into() })
     }
 
-    /// The feed has brought this frame: returns what was handed in with it, the first time.
+    /// The feed has brought this frame: returns the messages that were handed in with it, the first time.
     pub fn take_back(&self, lane: u32, number: u64) -> Option<Vec<(LogEntry, T)>> {
         let lane = self.lanes.get(lane as usize)?;
         let sent = whole(lane.state.lock()).sent.remove(&number)?;
         self.bytes.fetch_sub(sent.bytes, Ordering::Relaxed);
-        Some(sent.entries)
+        let messages = sent.entries.into_iter().filter_map(|item| match item {
+            LaneItem::Message(entry, waits) => Some((entry, waits)),
+            LaneItem::Session(_) => None,
+        });
+        Some(messages.collect())
     }
 
     /// The feed has brought the log up to this frame.
@@ -180,6 +204,15 @@ impl<T> AppendLanes<T> {
                 }
                 None => self.lanes[lane].wake.notified().await,
             }
+        }
+    }
+}
+
+impl<T> LaneItem<T> {
+    fn put(&self, records: &mut Vec<u8>) {
+        match self {
+            LaneItem::Message(entry, _) => put_message(entry, records),
+            LaneItem::Session(record) => put_session_record(record, records),
         }
     }
 }

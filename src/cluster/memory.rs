@@ -9,11 +9,11 @@ use bytes::Bytes;
 use tokio::time::sleep;
 
 use super::engine::{Bounds, EngineError, LogEngine, LogFrames};
-use super::feed::{Applies, FeedError, LogFeed};
+use super::feed::{Applies, FeedError, FeedItem, LogFeed};
 use super::frame::{FRAME_OVERHEAD, FrameOrigin, put_message, put_run, seal};
 use super::health::Health;
 use super::lanes::{AppendLanes, Back, FrameToSend, LANES, send};
-use crate::broker::cluster_log::{LogEntry, LogMark};
+use crate::broker::cluster_log::{ArrivedSession, LogEntry, LogMark};
 use crate::codec::{PacketId, Properties, QoS};
 use crate::message::{ClientId, Identity, Message, Meter, Parts, SessionId};
 use crate::random::Random;
@@ -43,7 +43,7 @@ struct Faults {
 }
 
 #[derive(Clone)]
-struct MemoryEngine(Arc<Mutex<MemoryLog>>);
+pub(super) struct MemoryEngine(Arc<Mutex<MemoryLog>>);
 
 struct MemoryLog {
     frames: Vec<Bytes>,
@@ -71,7 +71,7 @@ impl MemoryEngine {
     }
 
     /// A log of these frames that does not fail.
-    fn of(frames: Vec<Vec<u8>>) -> MemoryEngine {
+    pub fn of(frames: Vec<Vec<u8>>) -> MemoryEngine {
         let engine = MemoryEngine::new(0, Faults::default());
         whole(engine.0.lock()).frames = frames.into_iter().map(Into::into).collect();
         engine
@@ -146,7 +146,7 @@ impl LogEngine for MemoryEngine {
     async fn move_on(&self) {}
 }
 
-struct MemoryFrames {
+pub(super) struct MemoryFrames {
     log: Arc<Mutex<MemoryLog>>,
     next: u64,
 }
@@ -174,10 +174,11 @@ impl LogFrames for MemoryFrames {
 }
 
 /// What was applied: client, number, what waited.
-type Applied = Arc<Mutex<Vec<(String, u64, Option<u64>, Option<SessionId>)>>>;
+pub(super) type Applied = Arc<Mutex<Vec<(String, u64, Option<u64>, Option<SessionId>)>>>;
 
-struct Recorder {
+pub(super) struct Recorder {
     applied: Applied,
+    arrived: Arc<Mutex<Vec<ArrivedSession>>>,
     mark: Arc<Mutex<LogMark>>,
 }
 
@@ -187,9 +188,18 @@ impl Applies<u64> for Recorder {
         Arc::new(Identity::new(ClientId::new(client_id), user_name, Meter::forever()))
     }
 
-    fn apply(&mut self, messages: Vec<(LogEntry, Option<u64>)>, mark: &LogMark) {
+    fn apply(&mut self, items: Vec<FeedItem<u64>>, mark: &LogMark) {
         let mut applied = whole(self.applied.lock());
-        for (LogEntry { message, publisher, with, .. }, waited) in messages {
+        for item in items {
+            let (entry, waited) = match item {
+                FeedItem::Message(entry, waited) => (entry, waited),
+                FeedItem::Session(..) => continue,
+                FeedItem::Arrived(_, arrived) => {
+                    whole(self.arrived.lock()).push(*arrived);
+                    continue;
+                }
+            };
+            let LogEntry { message, publisher, with, .. } = entry;
             assert_eq!(message.publisher(), publisher.client_id.as_str());
             let number = u64::from_be_bytes(message.payload()[..8].try_into().unwrap());
             let client = message.publisher().to_owned();
@@ -212,7 +222,8 @@ impl Clock for PausedClock {
 }
 
 /// A node, as far as lanes and a feed are one.
-struct TestNode {
+pub(super) struct TestNode {
+    pub arrived: Arc<Mutex<Vec<ArrivedSession>>>,
     lanes: Arc<AppendLanes<u64>>,
     feed: LogFeed<u64, MemoryEngine, Recorder>,
     applied: Applied,
@@ -220,18 +231,20 @@ struct TestNode {
     health: Health,
 }
 
-fn node(engine: &MemoryEngine, name: u64, run: u64, mark: LogMark) -> TestNode {
+pub(super) fn node(engine: &MemoryEngine, name: u64, run: u64, mark: LogMark) -> TestNode {
     // Room for the largest message of these tests: often several frames of a lane wait.
     let lanes = Arc::new(AppendLanes::new(name, run, 2200));
     let health = Health::new(Arc::new(PausedClock::default()));
     let (applied, noted) = (Applied::default(), Arc::new(Mutex::new(mark.clone())));
-    let recorder = Recorder { applied: applied.clone(), mark: noted.clone() };
+    let arrived = Arc::new(Mutex::new(Vec::new()));
+    let recorder =
+        Recorder { applied: applied.clone(), arrived: arrived.clone(), mark: noted.clone() };
     let engine = Arc::new(engine.clone());
     let feed = LogFeed::new(engine, lanes.clone(), health.clone(), recorder, mark);
-    TestNode { lanes, feed, applied, mark: noted, health }
+    TestNode { arrived, lanes, feed, applied, mark: noted, health }
 }
 
-fn entry(client: &str, number: u64, len: usize, with: Option<u64>) -> LogEntry {
+pub(super) fn entry(client: &str, number: u64, len: usize, with: Option<u64>) -> LogEntry {
     let publisher = Arc::new(Identity::new(ClientId::new(client), None, Meter::forever()));
     let mut payload = number.to_be_bytes().to_vec();
     payload.resize(8 + len, b'x');
@@ -251,7 +264,7 @@ fn entry(client: &str, number: u64, len: usize, with: Option<u64>) -> LogEntry {
     LogEntry { message: Message::new(&parts, publisher.meter()), publisher, retains: false, with }
 }
 
-fn run_of(node: u64, run: u64) -> Vec<u8> {
+pub(super) fn run_of(node: u64, run: u64) -> Vec<u8> {
     let mut records = Vec::new();
     put_run(&mut records);
     seal(FrameOrigin { node, run, lane: u32::MAX, number: 1 }, 1, &records)
@@ -264,12 +277,12 @@ fn frame_of(node: u64, run: u64, number: u64, entry: &LogEntry) -> Vec<u8> {
 }
 
 /// Runs within a runtime whose time does not pass by itself.
-fn run<R>(work: impl Future<Output = R>) -> R {
+pub(super) fn run<R>(work: impl Future<Output = R>) -> R {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_time().start_paused(true).build().unwrap().block_on(work)
 }
 
-async fn join(engine: &MemoryEngine, node: &mut TestNode) {
+pub(super) async fn join(engine: &MemoryEngine, node: &mut TestNode) {
     let (name, run) = node.lanes.node_and_run();
     node.feed.begin().await.unwrap();
     let origin = FrameOrigin { node: name, run, lane: u32::MAX, number: 1 };

@@ -139,6 +139,8 @@ refusals! {
         "The authentication took too long.";
     TakeoverTimeout "takeover_timeout" "limits.auth_timeout"
         "The connection that holds the Session does not give it up in time.";
+    SessionElsewhere "session_elsewhere" "cluster.servers"
+        "The node of the cluster that has the Session does not send it, or the log of the cluster does not answer, within limits.auth_timeout.";
     AuthBusy "auth_busy" "auth.queue_max"
         "As many logins wait to be checked as may, or the check cannot be made.";
     LoginBanned "login_banned" "auth.failures_max"

@@ -1,10 +1,11 @@
 //! What is remembered of a Session: one [`Op`] sets or deletes exactly one key.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::will::WillMessage;
 use super::window::FlightStage;
-use super::{Owed, Subscription};
+use super::{Owed, Session, Subscription};
 use crate::codec::{PacketId, SubscribeOptions};
 use crate::message::{Delivery, GroupId, Identity, Mid};
 use crate::time::Time;
@@ -205,5 +206,42 @@ impl Record {
     /// The Will of its last connection.
     pub fn will(&self) -> Option<&WillMessage> {
         self.will.as_deref()
+    }
+}
+
+impl Session {
+    /// What is in flight, in the order of sending.
+    pub fn stages(&self) -> impl Iterator<Item = &FlightStage> {
+        self.window.flights().map(|flight| &flight.state)
+    }
+
+    /// What a store knows of it, each fact as the [`Op`] that states it: to be made again from a [`Record`] of them. Its
+    /// connection has ended at `since`. A Will of which only the store knows what it says is left out.
+    pub fn facts(&mut self, since: Time) -> Vec<Op> {
+        let (identity, expiry) = (self.identity.clone(), self.terms.expiry);
+        let parked = Op::Parked { since, crashed: false };
+        let mut facts = vec![Op::Session { identity: identity.clone(), expiry }, parked];
+        let owed = |(filter, owes): (TopicFilter, Option<Owed>)| (filter, owes.map(Box::new));
+        let cursors = self.cursors.iter_mut().map(|cursor| (cursor.filter.clone(), cursor.owed()));
+        let mut owing: BTreeMap<_, _> = cursors.map(owed).collect();
+        facts.extend(self.subscriptions.iter().map(|(filter, Subscription { options, id })| {
+            let owes = owing.remove(filter).flatten();
+            Op::Subscribed { filter: filter.clone(), options: *options, id: *id, owes }
+        }));
+        for flight in self.window.flights() {
+            let packet_id = flight.packet_id;
+            facts.push(match &flight.state {
+                FlightStage::Sent(delivery) => Op::Sent { packet_id, delivery: delivery.clone() },
+                FlightStage::Released { group, mid, lost } => {
+                    Op::Released { packet_id, group: *group, mid: *mid, lost: *lost }
+                }
+                // The queue has it back, and the connection is over.
+                FlightStage::GivenAway(..) => continue,
+            });
+        }
+        facts.extend(self.received.iter().map(|packet_id| Op::Received { packet_id }));
+        let will = self.will.iter().filter(|will| !will.is_stored());
+        facts.extend(will.map(|will| Op::Will(will.clone(), identity.clone())));
+        facts
     }
 }

@@ -358,6 +358,9 @@ impl<R: Rows> DurableShared<R> {
         if let Some(mark) = &rare.log_mark {
             facts::write_log_mark(mark, rows);
         }
+        for (client_id, home) in &rare.homes {
+            facts::write_home(client_id, home.as_ref(), rows);
+        }
         self.try_again(&rare.attempts, rows);
         self.settle(&batch.settled, rows);
         for change in rare.keys {

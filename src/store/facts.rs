@@ -20,6 +20,7 @@
 //! | `0f` hash, when its message came | a key of `[[dedup]]`: its rule, its publisher |
 //! | `10` name | a named queue that was made at run time: its definition in JSON |
 //! | `11` | how far this node has applied the log of its cluster |
+//! | `12` Client Identifier | the node of the cluster that has its Session, and the user of that |
 //!
 //! Numbers in keys are big-endian, so that their order is the order of the rows.
 //!
@@ -27,6 +28,7 @@
 //! of the Session, and in this file a [`RowKind`], its line in [`KINDS`] and its arm in [`write`].
 
 mod attempt;
+mod home;
 mod key;
 mod log_mark;
 mod message;
@@ -41,6 +43,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 pub use self::attempt::write_attempt;
+pub use self::home::write_home;
 pub use self::key::{RowKey, delayed_of, message_of, retained_key, subscription_key};
 pub use self::log_mark::write_log_mark;
 pub use self::message::{
@@ -85,6 +88,7 @@ pub enum RowKind {
     MessageKey = 0x0f,
     Queue = 0x10,
     LogMark = 0x11,
+    Home = 0x12,
 }
 
 /// What holds of all rows of one kind.
@@ -147,7 +151,7 @@ pub const GROUPS: usize = 1;
 pub const MESSAGES: usize = 2;
 
 /// All kinds, in the order in which a start tells them.
-pub const KINDS: [Line; 16] = [
+pub const KINDS: [Line; 17] = [
     Line {
         note: |noted, key, value| {
             noted.uses(MESSAGES, message_of(key)?.get());
@@ -193,6 +197,7 @@ pub const KINDS: [Line; 16] = [
     },
     line(RowKind::Queue, "named queues", Replay::Told(queue::tell_queue)),
     line(RowKind::LogMark, "log of the cluster", Replay::Told(log_mark::tell_log_mark)),
+    line(RowKind::Home, "homes of sessions", Replay::Told(home::tell_home)),
     line(RowKind::Retained, "retained", Replay::Told(message::tell_retained)),
     Line {
         newest_form: message::FLIGHT_FORM,

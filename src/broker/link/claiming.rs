@@ -11,10 +11,11 @@ use super::opening::Stage;
 use super::{Phase, State};
 use crate::broker::RefusalNote;
 use crate::broker::metrics::Counter;
+use crate::broker::moving::Entrance;
 use crate::broker::registry::{Claim, Claimant, Contest};
 use crate::broker::turn::Turn;
 use crate::codec::{self, ConnAck, Packet, Reason, Version};
-use crate::message::{Grounds, Identity, Loss, Network, RefusalKind};
+use crate::message::{Grounds, Identity, Loss, Network, RefusalKind, SessionId};
 use crate::time::Time;
 
 /// So long a client waits for the end of a connection of another user with its Client Identifier. What was
@@ -108,6 +109,9 @@ impl State {
     /// Goes on with a claim that was made.
     pub(super) fn poll_claim(&mut self, waker: &Waker, turn: &mut Turn<'_>) {
         let Phase::Opening(opening) = &mut self.phase else { return };
+        if matches!(opening.stage, Stage::Entering { .. }) {
+            return self.poll_entering(waker, turn);
+        }
         let (Some(asked), Stage::Claiming { identity, claimed, .. }) =
             (&opening.asked, &opening.stage)
         else {
@@ -122,16 +126,17 @@ impl State {
             Claim::Pending => {}
             Claim::Full(grounds) => self.refuse(Reason::QuotaExceeded, Some(grounds), turn),
             Claim::Overtaken => self.overtaken(braked, turn),
-            Claim::New(id, None) => self.go_live(id, None, turn),
-            Claim::New(id, Some(ends)) => {
-                turn.broker.end_for_room(*ends, "totals.sessions_max", turn);
-                self.go_live(id, None, turn);
+            Claim::New(id, ends) => {
+                if let Some(ends) = ends {
+                    turn.broker.end_for_room(*ends, "totals.sessions_max", turn);
+                }
+                self.enter(id, waker, turn);
             }
             Claim::Resumed { parked, clean } if clean || asked.clean_start => {
                 // The old Session ends, its Will at once [MQTT5-3.1.2-4].
                 turn.broker.end_session(*parked, Loss::TakenClean, turn);
                 let id = turn.broker.0.registry.next_session();
-                self.go_live(id, None, turn);
+                self.enter(id, waker, turn);
             }
             Claim::Resumed { parked, .. } => self.go_live(parked.id, Some(parked), turn),
             Claim::Unverified(parked) => {
@@ -139,8 +144,55 @@ impl State {
                 turn.broker.say_ended_for_owner(&peer, parked.id, turn.now);
                 turn.broker.end_session(*parked, Loss::SessionEnded, turn);
                 let id = turn.broker.0.registry.next_session();
-                self.go_live(id, None, turn);
+                self.enter(id, waker, turn);
             }
+        }
+    }
+
+    /// This broker has no Session of the client. In a cluster another node may have one.
+    fn enter(&mut self, id: SessionId, waker: &Waker, turn: &mut Turn<'_>) {
+        if turn.broker.is_node() && self.enters(id, waker, turn) {
+            return self.poll_entering(waker, turn);
+        }
+        self.go_live(id, None, turn);
+    }
+
+    /// Whether the cluster is asked first.
+    #[cold]
+    fn enters(&mut self, id: SessionId, waker: &Waker, turn: &mut Turn<'_>) -> bool {
+        let Phase::Opening(opening) = &mut self.phase else { return false };
+        let (Some(asked), Stage::Claiming { identity, .. }) = (&opening.asked, &opening.stage)
+        else {
+            return false;
+        };
+        let what = (asked.clean_start, asked.terms.expiry > 0);
+        if !turn.broker.enter(identity, what, waker, turn.now) {
+            return false;
+        }
+        if let Stage::Claiming { identity, claimed, accepted } = std::mem::take(&mut opening.stage)
+        {
+            opening.deadline = turn.now.after(turn.broker.policy().limits.auth_timeout.0);
+            opening.stage = Stage::Entering { identity, claimed, accepted, id };
+        }
+        true
+    }
+
+    /// Goes on once the cluster says where the Session is.
+    fn poll_entering(&mut self, waker: &Waker, turn: &mut Turn<'_>) {
+        let Phase::Opening(opening) = &self.phase else { return };
+        let (Some(asked), Stage::Entering { claimed, id, .. }) = (&opening.asked, &opening.stage)
+        else {
+            return;
+        };
+        let (id, braked) = (*id, claimed.braked);
+        match turn.broker.poll_entry(&asked.client_id, waker) {
+            Entrance::Pending => {}
+            Entrance::Opened => self.go_live(id, None, turn),
+            Entrance::OfOther => self.refuse_other_user(turn),
+            Entrance::Arrived => match turn.broker.0.registry.take_arrived(&asked.client_id) {
+                Some(parked) => self.go_live(parked.id, Some(parked), turn),
+                None => self.overtaken(braked, turn),
+            },
         }
     }
 

@@ -64,6 +64,8 @@ pub(super) enum Stage {
     Waiting(Box<dyn Exchange>),
     /// Let in; its Session is claimed.
     Claiming { identity: Arc<Identity>, claimed: Claimed, accepted: Accepted },
+    /// Let in, and this node has no Session of it: the cluster is asked. The Session would have this number.
+    Entering { identity: Arc<Identity>, claimed: Claimed, accepted: Accepted, id: SessionId },
     /// Let in; something is in the way of its claim. The deadline is when it is made again.
     Held(HeldClaim),
     #[default]
@@ -95,8 +97,10 @@ impl Opening {
 
     /// The client whose Session it claims.
     pub fn claims_for(&self) -> Option<&Arc<Identity>> {
-        let Stage::Claiming { identity, .. } = &self.stage else { return None };
-        Some(identity)
+        match &self.stage {
+            Stage::Claiming { identity, .. } | Stage::Entering { identity, .. } => Some(identity),
+            _ => None,
+        }
     }
 
     /// It is checked elsewhere: it is not the client's turn.
@@ -241,11 +245,12 @@ impl State {
         }
         if opening.deadline <= turn.now {
             // The client is let in, but the link that has its Session does not give it up.
-            let claiming = matches!(opening.stage, Stage::Claiming { .. });
-            let (reason, kind) = if claiming {
-                (Reason::ServerBusy, RefusalKind::TakeoverTimeout)
-            } else {
-                (Reason::NotAuthorized, RefusalKind::AuthTimeout)
+            let (reason, kind) = match opening.stage {
+                Stage::Claiming { .. } => (Reason::ServerBusy, RefusalKind::TakeoverTimeout),
+                Stage::Entering { .. } => {
+                    (Reason::ServerUnavailable, RefusalKind::SessionElsewhere)
+                }
+                _ => (Reason::NotAuthorized, RefusalKind::AuthTimeout),
             };
             let limit = turn.broker.policy().limits.auth_timeout.0.as_secs();
             return self.refuse(reason, Some(Grounds::limit(kind, limit, limit)), turn);
@@ -333,8 +338,11 @@ impl State {
             return;
         };
         let stage = std::mem::take(&mut opening.stage);
-        let (Some(asked), Stage::Claiming { identity, claimed, mut accepted }) =
-            (&mut opening.asked, stage)
+        let (
+            Some(asked),
+            Stage::Claiming { identity, claimed, mut accepted }
+            | Stage::Entering { identity, claimed, mut accepted, .. },
+        ) = (&mut opening.asked, stage)
         else {
             return;
         };
@@ -407,8 +415,13 @@ impl Applicant {
 
 /// A claim that will not be settled.
 pub(super) fn abandon(opening: &Opening, broker: &Broker) {
-    if let (Some(asked), Stage::Claiming { claimed, .. }) = (&opening.asked, &opening.stage) {
-        broker.0.registry.abandon(&asked.client_id, claimed.number);
+    let Some(asked) = &opening.asked else { return };
+    match &opening.stage {
+        Stage::Claiming { claimed, .. } => {
+            broker.0.registry.abandon(&asked.client_id, claimed.number);
+        }
+        Stage::Entering { .. } => broker.forget_entry(&asked.client_id),
+        _ => {}
     }
 }
 

@@ -54,7 +54,7 @@ use overflow::Full;
 pub use owner::{Owner, SharedGroup};
 pub use retry::Late;
 use waiting::Limits;
-pub use waiting::WaitingCopy;
+pub use waiting::{StandingCopy, WaitingCopy};
 
 use crate::codec::QoS;
 use crate::fault;
@@ -241,6 +241,11 @@ impl Mailbox {
     /// The copies that are next, at most `max` and about `bytes_max` bytes. Looking changes nothing.
     pub fn page(&self, max: usize, bytes_max: u64) -> Vec<WaitingCopy> {
         self.look().waiting.page(max, bytes_max)
+    }
+
+    /// Every copy of a Session, in the order in which they came. Looking changes nothing.
+    pub fn standing_copies(&self) -> Vec<StandingCopy> {
+        self.look().waiting.standing()
     }
 
     /// When what waits first was received; `None` if nothing waits, or only the store has it.

@@ -2,8 +2,9 @@
 
 use super::Waiting;
 use super::entry::Entry;
+use crate::broker::session_record::MovedCopy;
 use crate::codec::QoS;
-use crate::message::{Message, Mid};
+use crate::message::{Message, Mid, SubscriptionIds};
 use crate::time::Time;
 
 /// A copy that waits, as it is seen from outside.
@@ -72,7 +73,62 @@ impl WaitingCopy {
     }
 }
 
+/// A copy that waits, with all that makes it: to be put into another queue.
+#[derive(Debug)]
+pub struct StandingCopy {
+    message: Option<Message>,
+    mid: Option<Mid>,
+    qos: QoS,
+    retain: bool,
+    ids: SubscriptionIds,
+    band: u8,
+    bytes: u64,
+}
+
+impl StandingCopy {
+    fn of(entry: &Entry, band: u8) -> StandingCopy {
+        let (message, mid) = (entry.message().cloned(), entry.cold());
+        let Entry { qos, retain, .. } = *entry;
+        StandingCopy {
+            message,
+            mid,
+            qos,
+            retain,
+            ids: entry.ids.clone(),
+            band,
+            bytes: entry.bytes(),
+        }
+    }
+
+    /// The number of its message, if only the store has that.
+    pub fn cold(&self) -> Option<Mid> {
+        self.mid
+    }
+
+    /// Bytes that its message holds in memory when it is there.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// It, on its way; `found` is its message, if only the store had that. `None`: the message is not there.
+    pub fn into_moved(self, found: Option<Message>) -> Option<MovedCopy> {
+        let StandingCopy { message, qos, retain, ids, band, .. } = self;
+        let message = message.or(found)?;
+        Some(MovedCopy { message, qos, retain, ids, band })
+    }
+}
+
 impl Waiting {
+    /// Every copy, in the order in which they came.
+    pub fn standing(&self) -> Vec<StandingCopy> {
+        let mut all = Vec::new();
+        for (band, lists) in self.by_band() {
+            lists.visit(|entry| all.push((entry.arrival, StandingCopy::of(entry, band))));
+        }
+        all.sort_by_key(|(arrival, _)| *arrival);
+        all.into_iter().map(|(_, copy)| copy).collect()
+    }
+
     /// The copies that are next, about in the order in which they will be taken: those of higher bands first, in
     /// each in the order of arrival. At most `max`, and no more once they have `bytes_max` bytes. Looks at no more
     /// than `max` copies of each list.

@@ -27,7 +27,7 @@ use crate::time::Time;
 use band::Band;
 use entry::Entry;
 use laned::LaneLists;
-pub use look::WaitingCopy;
+pub use look::{StandingCopy, WaitingCopy};
 use postponed::Postponed;
 use priority::{Bands, IN_ORDER, slot};
 use take::{Banded, drain};

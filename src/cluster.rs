@@ -63,6 +63,8 @@ pub struct Cluster {
     node: u64,
     run: u64,
     payload_max: usize,
+    /// After so long without an answer of the log clients are ended; 0: they stay.
+    ack_timeout: Duration,
 }
 
 /// A node that has joined: the tasks that keep it so.
@@ -92,6 +94,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How often a log is asked for a sign of life while it fails, and how many times less often else.
 const PROBE: Duration = Duration::from_secs(1);
 const PROBES: u32 = 5;
+/// How often it is looked how long the log has been away.
+const LOOK: Duration = Duration::from_millis(250);
 /// The lane of the record of a run.
 const RUN_LANE: u32 = u32::MAX;
 
@@ -121,7 +125,8 @@ impl Cluster {
             sleep(PAUSE).await;
         }
         let (nats, health) = (Arc::new(nats), Health::new(clock.clone()));
-        Ok(Cluster { nats, health, clock, node, run, payload_max: servers.payload_max })
+        let (payload_max, ack_timeout) = (servers.payload_max, config.ack_timeout.0);
+        Ok(Cluster { nats, health, clock, node, run, payload_max, ack_timeout })
     }
 
     /// The largest packet with a message that fits into the log.
@@ -171,7 +176,7 @@ impl NodeParts {
     /// says of itself when it is asked, beside what it counts.
     pub fn tasks(self, on_claim: OnClaim, about: Value) -> Vec<NodeTask> {
         let NodeParts { cluster, broker, lanes, aside, feed, stirred } = self;
-        let Cluster { nats, health, clock, .. } = cluster;
+        let Cluster { nats, health, clock, ack_timeout, .. } = cluster;
         let mut tasks: Vec<NodeTask> = Vec::new();
         tasks.push(("cluster feed".to_owned(), Box::pin(follow(feed))));
         let status = NodeStatus::new(about, (broker.clone(), lanes.clone()), health.clone());
@@ -179,6 +184,10 @@ impl NodeParts {
         for lane in 0..LANES {
             let drive = lanes.clone().drive(lane, nats.clone(), health.clone());
             tasks.push((format!("cluster lane {lane}"), Box::pin(drive)));
+        }
+        if !ack_timeout.is_zero() {
+            let watch = cut_off(broker.clone(), health.clone(), ack_timeout);
+            tasks.push(("cluster cut-off".to_owned(), Box::pin(watch)));
         }
         tasks.push((
             "cluster probe".to_owned(),
@@ -216,6 +225,29 @@ fn run_frame(node: u64, run: u64) -> FrameToSend {
 async fn follow(feed: LogFeed<HandedIn, Nats, BrokerEnd>) {
     let error = feed.run().await;
     error!(%error, "this node is none of the cluster any more");
+}
+
+/// Ends clients while the log has not answered for longer than `limit`, and lets none in.
+async fn cut_off(broker: Broker, health: Health, limit: Duration) {
+    let mut is_cut_off = false;
+    loop {
+        sleep(LOOK).await;
+        let away = health.away_since().map(|since| health.now().since(since));
+        if away.is_some_and(|away| away >= limit) != is_cut_off {
+            is_cut_off = !is_cut_off;
+            let clients = broker.set_cut_off(is_cut_off);
+            let limit_s = limit.as_secs();
+            if is_cut_off {
+                warn!(
+                    clients,
+                    limit_s,
+                    "the cluster's log has not answered for cluster.ack_timeout: clients are ended, and none is let in"
+                );
+            } else {
+                info!("clients are let in again");
+            }
+        }
+    }
 }
 
 /// Looks after Sessions that come and go.

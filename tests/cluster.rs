@@ -146,6 +146,45 @@ fn an_answer_waits_for_the_engine() {
     assert_eq!(ready.get("/readyz", "").status, 200);
 }
 
+/// A node that the log does not answer sends its clients away, and lets them in again when it does.
+#[test]
+fn a_node_that_is_cut_off_ends_its_clients() {
+    let Some(program) = engine::program() else { return };
+    let mut engine = Engine::start(program, 1);
+    for reference in [None, Some("elsewhere.example")] {
+        let mut more = "ack_timeout = '3s'\n".to_owned();
+        more.extend(reference.map(|reference| format!("server_reference = '{reference}'\n")));
+        let node = Sluice::start(&node(&engine, "a", &more));
+        let at = node.address("tcp");
+        let mut clients = [Version::V5, Version::V311]
+            .map(|version| Client::connect(at, version, &format!("{version:?}")));
+        engine.kill(0);
+        let told = clients[0].expect(|packet| match packet {
+            Packet::Disconnect(told) => {
+                Some((told.reason, told.server_reference.map(str::to_owned)))
+            }
+            _ => None,
+        });
+        let (reason, refusal) = match reference {
+            None => (Reason::ServerShuttingDown, Reason::ServerUnavailable),
+            Some(_) => (Reason::UseAnotherServer, Reason::UseAnotherServer),
+        };
+        assert_eq!(told, (reason, reference.map(str::to_owned)));
+        clients.iter_mut().for_each(Client::closed);
+        for (version, expected) in
+            [(Version::V5, refusal), (Version::V311, Reason::ServerUnavailable)]
+        {
+            let mut client = Client::open(at, version);
+            client.send(&Packet::Connect(Box::new(connect(version, "newcomer"))));
+            assert_eq!(client.connack(), expected);
+        }
+        node.logged("log_away");
+        engine.start_again(0);
+        node.logged("clients are let in again");
+        Client::connect(at, Version::V5, "again").ping();
+    }
+}
+
 /// Two nodes of one name: the one that came first ends, and says why.
 #[test]
 fn a_name_is_of_one_node() {

@@ -198,6 +198,7 @@ impl Broker {
         let broker = Broker(Arc::new(Shared {
             policy: Policy {
                 shared_available: !config.cluster.is_on(),
+                server_reference: config.cluster.server_reference.clone(),
                 ..Policy::new(&config.limits, &config.session)
             },
             totals: config.totals.clone(),

@@ -27,6 +27,7 @@ use super::turn::{Scratch, Turn};
 use crate::codec::Reason;
 use crate::message::{ClientId, Loss, SessionHome};
 use crate::session::Op;
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, whole};
 use crate::time::Time;
 
@@ -40,6 +41,8 @@ pub(super) struct Moving {
     applied: Mutex<u64>,
     /// The number of the last move.
     number: Mutex<u64>,
+    /// The log does not answer, and clients are to go elsewhere.
+    is_cut_off: AtomicBool,
 }
 
 /// How often it is looked after a Session that leaves.
@@ -71,6 +74,29 @@ impl Moving {
 }
 
 impl Broker {
+    /// The log has not answered for too long, or does again: while it does not, no client is let in. Returns how many
+    /// connections end because of that.
+    pub fn set_cut_off(&self, is_cut_off: bool) -> usize {
+        self.0.moving.is_cut_off.store(is_cut_off, Ordering::Relaxed);
+        let reason = match self.cut_off_reason() {
+            None => return 0,
+            Some(Reason::ServerUnavailable) => Reason::ServerShuttingDown,
+            Some(reason) => reason,
+        };
+        let all = self.0.registry.mailboxes().into_iter();
+        all.filter(|(client_id, _, connected)| *connected && self.kick(client_id, reason)).count()
+    }
+
+    /// Why no client is let in, as CONNACK says it, if none is because the log of the cluster does not answer.
+    #[inline]
+    pub(super) fn cut_off_reason(&self) -> Option<Reason> {
+        if !self.0.moving.is_cut_off.load(Ordering::Relaxed) {
+            return None;
+        }
+        let elsewhere = self.0.policy.server_reference.as_ref().map(|_| Reason::UseAnotherServer);
+        Some(elsewhere.unwrap_or(Reason::ServerUnavailable))
+    }
+
     /// How many Sessions that last each node of the cluster has: node, Sessions.
     pub fn sessions_by_node(&self) -> Vec<(u64, usize)> {
         let mut counts: Vec<_> = whole(self.0.moving.homes.lock()).counts().into_iter().collect();

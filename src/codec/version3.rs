@@ -11,6 +11,7 @@ pub(super) fn return_code(reason: Reason) -> Option<u8> {
         Reason::ClientIdentifierNotValid => Some(2),
         Reason::ServerUnavailable
         | Reason::ServerBusy
+        | Reason::UseAnotherServer
         | Reason::QuotaExceeded
         | Reason::ConnectionRateExceeded => Some(3),
         Reason::BadUserNameOrPassword => Some(4),

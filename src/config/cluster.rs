@@ -10,7 +10,7 @@ use super::units::{Size, Span};
 
 rows! {
     /// A cluster of brokers around the log of a NATS JetStream. Durable messages of all nodes go into the log, and each
-    /// node applies the whole log in its order. Sessions stay on the node that they were made on.
+    /// node applies the whole log in its order. A Session follows its client to the node that the client connects to.
     pub struct ClusterConfig {
         /// Servers of NATS, `nats://HOST:PORT` or `tls://HOST:PORT`, in the order in which they are tried. Not set: no
         /// cluster. They must be of version 2.12 or later, with JetStream. It needs a program with the feature `cluster`.
@@ -33,6 +33,12 @@ rows! {
         log_bytes_max: Size = key(Restart, Size::kib(1024 * 1024)).range(Size::kib(1024)..=Size::TIB);
         /// How long the log keeps a message. Taken when the log is made.
         log_span: Span = key(Restart, Span::secs(7 * 86_400)).range(Span::secs(300)..=Span::secs(366 * 86_400));
+        /// When the log has not answered for so long, the clients of this node are ended, and others are not let in, until
+        /// it answers: they are to connect to another node. 0: they stay; what they publish above `QoS` 0 waits.
+        ack_timeout: Span = key(Restart, Span::secs(8)).range(Span::secs(0)..=Span::secs(86_400));
+        /// Where they are told to connect instead, by the reason Use another server: names of hosts, each with a port if it
+        /// has another one than usual, with spaces between them. Not set: they are told that this server is unavailable.
+        server_reference: Option<String> = key(Restart, None).example(Some("mqtt-2.example:1883 mqtt-3.example:1883".to_owned()));
         /// How the subjects of the cluster begin; the log is the stream of this name with `_LOG`: letters, digits, `-`
         /// and `_`, up to 32. Clusters that share servers differ in it.
         prefix: String = key(Restart, "sl".to_owned());
@@ -82,6 +88,12 @@ impl ClusterConfig {
         }
         if !is_word(&self.prefix, 32) {
             found.add("cluster.prefix", word_problem(&self.prefix, 32));
+        }
+        if let Some(text) = &self.server_reference
+            && !(1..=65_535).contains(&text.len())
+        {
+            let problem = format!("expected 1 to 65535 bytes, found {}", text.len());
+            found.add("cluster.server_reference", problem);
         }
         self.check_login(found);
         if store.kind == StoreKind::Memory {

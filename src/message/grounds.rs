@@ -141,6 +141,8 @@ refusals! {
         "The connection that holds the Session does not give it up in time.";
     SessionElsewhere "session_elsewhere" "cluster.servers"
         "The node of the cluster that has the Session does not send it, or the log of the cluster does not answer, within limits.auth_timeout.";
+    LogAway "log_away" "cluster.ack_timeout"
+        "The log of the cluster does not answer this node.";
     AuthBusy "auth_busy" "auth.queue_max"
         "As many logins wait to be checked as may, or the check cannot be made.";
     LoginBanned "login_banned" "auth.failures_max"

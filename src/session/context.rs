@@ -52,6 +52,8 @@ pub struct Policy {
     pub qos_max: QoS,
     /// Shared Subscriptions are served.
     pub shared_available: bool,
+    /// Where clients are told to connect instead: a Server Reference `[MQTT5-3.2.2.3.16]`.
+    pub server_reference: Option<String>,
 }
 
 impl Policy {
@@ -63,6 +65,7 @@ impl Policy {
                 levels_max: limits.topic_levels_max as usize,
             },
             shared_available: true,
+            server_reference: None,
             qos_max: QoS::from_bits(session.qos_max).unwrap_or(QoS::ExactlyOnce),
             limits: limits.clone(),
             session: session.clone(),

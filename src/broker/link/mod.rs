@@ -36,7 +36,7 @@ use super::metrics::Counter;
 use super::turn::{Scratch, Turn, Work};
 use super::{Broker, RefusalNote};
 use crate::codec::{
-    self, DecodeError, DecodeLimits, Decoded, Disconnect, Packet, PacketId, Reason, Sender, Version,
+    self, DecodeError, DecodeLimits, Decoded, Packet, PacketId, Reason, Sender, Version,
 };
 use crate::message::{Grounds, GroupId, RefusalKind};
 use crate::time::Time;
@@ -49,7 +49,7 @@ use opening::{Opening, abandon};
 use origin::Origin;
 pub use peer_info::PeerInfo;
 pub(super) use queue::Held;
-use refused::{of_close, of_first_bytes, of_packet, of_verdict, refusal, speaks_other};
+use refused::{disconnect, of_close, of_first_bytes, of_packet, of_verdict, refusal, speaks_other};
 pub use unfinished::Unfinished;
 
 /// What the driver should do next.
@@ -406,8 +406,7 @@ impl State {
         live.drop_answers(turn);
         let mut will_left = None;
         if live.greeted() {
-            let packet = Packet::Disconnect(Disconnect { reason, ..Disconnect::default() });
-            live.send(&packet, turn);
+            live.send(&disconnect(reason, turn.broker.policy()), turn);
         } else if let Some(version) = self.version {
             // DISCONNECT may only follow a CONNACK of success [MQTT5-3.14.0-1].
             if reason.allowed_in(codec::reason::carrier::CONNACK) {

@@ -148,6 +148,10 @@ impl State {
         if let Some(reason) = peer.refuse {
             return self.refuse_connect(connect, &peer, (reason, peer.grounds), turn);
         }
+        if let Some(reason) = turn.broker.cut_off_reason() {
+            let grounds = Some(Grounds::new(RefusalKind::LogAway));
+            return self.refuse_connect(connect, &peer, (reason, grounds), turn);
+        }
         let terms = match connect::negotiate(connect, turn.broker.policy()) {
             Ok(terms) => terms,
             Err((reason, grounds)) => {

@@ -7,9 +7,9 @@ use tracing::debug;
 use super::PeerInfo;
 use super::attachment::Attachment;
 use crate::broker::metrics::Counter;
-use crate::broker::turn::{Scratch, Turn};
+use crate::broker::turn::Turn;
 use crate::broker::{Peer, RefusalNote};
-use crate::codec::{self, ConnAck, DecodeError, Packet, Properties, Reason, Version};
+use crate::codec::{self, ConnAck, DecodeError, Disconnect, Packet, Properties, Reason, Version};
 use crate::message::{Grounds, RefusalKind};
 use crate::session::Policy;
 
@@ -141,9 +141,22 @@ pub(super) fn speaks_other(kind: RefusalKind) -> bool {
     matches!(kind, RefusalKind::Http | RefusalKind::TlsWithoutTls | RefusalKind::ProxyProtocol)
 }
 
+/// A DISCONNECT for this reason.
+pub(super) fn disconnect(reason: Reason, policy: &Policy) -> Packet<'_> {
+    let server_reference = reference(reason, policy);
+    Packet::Disconnect(Disconnect { reason, server_reference, ..Disconnect::default() })
+}
+
+/// Where the client is to connect instead.
+fn reference(reason: Reason, policy: &Policy) -> Option<&str> {
+    policy.server_reference.as_deref().filter(|_| reason == Reason::UseAnotherServer)
+}
+
 /// A CONNACK that refuses; where the version has no word for it, nothing.
-pub(super) fn refusal(reason: Reason, version: Version, turn: &mut Scratch) {
-    let connack = ConnAck { reason, user_properties: Properties::EMPTY, ..ConnAck::default() };
+pub(super) fn refusal(reason: Reason, version: Version, turn: &mut Turn<'_>) {
+    let server_reference = reference(reason, turn.broker.policy());
+    let user_properties = Properties::EMPTY;
+    let connack = ConnAck { reason, server_reference, user_properties, ..ConnAck::default() };
     // What reason codes CONNACK may carry is the table's matter: the rest closes without a word.
     if reason.allowed_in(codec::reason::carrier::CONNACK) {
         let packet = Packet::ConnAck(Box::new(connack));

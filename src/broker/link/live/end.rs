@@ -58,7 +58,8 @@ impl Live {
         let filters = kept.session.replays().iter().map(|replay| &replay.filter);
         turn.broker.leave_logs(id, filters);
         fault::reach("end");
-        let wanted = [Reason::ServerShuttingDown, Reason::AdministrativeAction];
+        let wanted =
+            [Reason::ServerShuttingDown, Reason::AdministrativeAction, Reason::UseAnotherServer];
         let at_fault = !wanted.iter().any(|wanted| wanted.name() == reason);
         let mailbox = kept.attachment.mailbox.clone();
         let will_due = turn.broker.hang_up(&mailbox, &mut kept.session, at_fault, turn);

@@ -5,13 +5,19 @@
 //! too: only then are they answered. Messages of `QoS` 0, and which clients have connected, go `aside`.
 
 #[cfg(test)]
+mod absence;
+#[cfg(test)]
 mod arrivals;
 mod aside;
+mod asked;
+mod asker;
+mod drain;
 mod engine;
 mod feed;
 mod frame;
 mod gather;
 mod health;
+mod image;
 mod lanes;
 mod lately;
 #[cfg(test)]
@@ -19,6 +25,7 @@ mod memory;
 mod nats;
 mod session_frame;
 mod status;
+mod trim;
 mod view;
 
 use std::future::poll_fn;
@@ -38,8 +45,12 @@ use crate::broker::cluster_log::{ClusterLog, HandedIn, LogEntry, LogMark, Logged
 use crate::broker::turn::Scratch;
 use crate::config::ClusterConfig;
 use crate::message::{ClientId, Identity, Message};
+use crate::sync::Mutex;
 use crate::time::{Clock, Time};
 use aside::{Aside, AsideSubject};
+pub use asked::forget;
+use asked::{AskedNode, fetch_image};
+pub use drain::drain;
 use engine::LogEngine;
 use feed::{Applies, FeedItem, LastPublisher, LogFeed};
 use frame::{FrameOrigin, FrameRecord, hash, open, put_run, seal};
@@ -47,6 +58,7 @@ use health::{Health, LogUse};
 use lanes::{AppendLanes, Back, FrameToSend, LANES, send};
 use nats::{Nats, look_at};
 use status::NodeStatus;
+use trim::{AppliedByNodes, hear_applied, trim};
 pub use view::{ClusterView, LookError, look};
 
 /// Why this node cannot join the cluster, in words.
@@ -140,15 +152,19 @@ impl Cluster {
     }
 
     /// Makes `broker` a node: what it has missed of the log is applied first. Before the first connection.
-    pub async fn join(self, broker: &Broker) -> Result<NodeParts, JoinError> {
+    pub async fn join(
+        self,
+        config: &ClusterConfig,
+        broker: &Broker,
+    ) -> Result<NodeParts, JoinError> {
         let (node, run) = (self.node, self.run);
-        // The headers of a frame count too.
-        let frame_max = self.payload_max.saturating_sub(512);
+        let frame_max = frame_max(self.payload_max);
         let lanes = Arc::new(AppendLanes::new(node, run, frame_max));
         let aside = Arc::new(Aside::new(node, run, frame_max));
         let stirred = Arc::new(Notify::new());
         let (own_lanes, own_aside) = (lanes.clone(), aside.clone());
-        let log = NodeLog { lanes: own_lanes, aside: own_aside, stirred: stirred.clone() };
+        let health = self.health.clone();
+        let log = NodeLog { lanes: own_lanes, aside: own_aside, health, stirred: stirred.clone() };
         broker.join(Arc::new(log));
         let mark = broker.restored_mark();
         let applied = mark.sequence;
@@ -156,6 +172,11 @@ impl Cluster {
         let mut feed =
             LogFeed::new(self.nats.clone(), lanes.clone(), self.health.clone(), end, mark);
         let words = |error: feed::FeedError| JoinError(error.to_string());
+        if feed.lacks_beginning().await {
+            let (mark, frames) = fetch_image(config, run).await;
+            let taken = feed.take_image(mark, &frames);
+            taken.map_err(|error| JoinError(format!("what another node has told: {error}")))?;
+        }
         feed.begin().await.map_err(words)?;
         // A second one of the same run does nothing.
         let back = Back { is_back: || false, fed: || u64::MAX };
@@ -164,6 +185,11 @@ impl Cluster {
         info!(from = applied, to = feed.sequence(), "joined the cluster");
         Ok(NodeParts { cluster: self, broker: broker.clone(), lanes, aside, feed, stirred })
     }
+}
+
+/// The largest frame: its headers count too.
+fn frame_max(payload_max: usize) -> usize {
+    payload_max.saturating_sub(512)
 }
 
 impl NodeParts {
@@ -176,7 +202,7 @@ impl NodeParts {
     /// says of itself when it is asked, beside what it counts.
     pub fn tasks(self, on_claim: OnClaim, about: Value) -> Vec<NodeTask> {
         let NodeParts { cluster, broker, lanes, aside, feed, stirred } = self;
-        let Cluster { nats, health, clock, ack_timeout, .. } = cluster;
+        let Cluster { nats, health, clock, ack_timeout, payload_max, .. } = cluster;
         let mut tasks: Vec<NodeTask> = Vec::new();
         tasks.push(("cluster feed".to_owned(), Box::pin(follow(feed))));
         let status = NodeStatus::new(about, (broker.clone(), lanes.clone()), health.clone());
@@ -185,6 +211,22 @@ impl NodeParts {
             let drive = lanes.clone().drive(lane, nats.clone(), health.clone());
             tasks.push((format!("cluster lane {lane}"), Box::pin(drive)));
         }
+        let nodes: Arc<Mutex<AppliedByNodes>> = Arc::default();
+        let hear = hear_applied(nats.clone(), health.clone(), nodes.clone());
+        tasks.push(("cluster nodes".to_owned(), Box::pin(hear)));
+        let ends = (broker.clone(), lanes.clone());
+        let trim = trim(nats.clone(), ends, health.clone(), nodes.clone());
+        tasks.push(("cluster trim".to_owned(), Box::pin(trim)));
+        let asked = AskedNode {
+            nats: nats.clone(),
+            broker: broker.clone(),
+            lanes: lanes.clone(),
+            health: health.clone(),
+            nodes,
+            frame_max: frame_max(payload_max),
+            said: 0,
+        };
+        tasks.push(("cluster questions".to_owned(), Box::pin(asked.serve())));
         if !ack_timeout.is_zero() {
             let watch = cut_off(broker.clone(), health.clone(), ack_timeout);
             tasks.push(("cluster cut-off".to_owned(), Box::pin(watch)));
@@ -363,13 +405,14 @@ async fn hear_claims(nats: Arc<Nats>, aside: Arc<Aside>, mut on_claim: OnClaim) 
 struct NodeLog {
     lanes: Arc<AppendLanes<HandedIn>>,
     aside: Arc<Aside>,
+    health: Health,
     /// Sessions come or go.
     stirred: Arc<Notify>,
 }
 
 impl ClusterLog for NodeLog {
     fn has_room(&self, bytes: usize) -> bool {
-        self.lanes.fits(bytes) && self.lanes.has_room(bytes)
+        self.lanes.fits(bytes) && self.lanes.has_room(bytes) && !self.health.is_full()
     }
 
     fn append(&self, entry: LogEntry, handed_in: HandedIn) {
@@ -452,6 +495,7 @@ impl Applies<HandedIn> for BrokerEnd {
         let each = items.into_iter().map(|item| match item {
             FeedItem::Message(entry, handed_in) => Logged::Message { entry, handed_in },
             FeedItem::Session(node, record) => Logged::Session { node, record },
+            FeedItem::Gone(node) => Logged::Gone { node },
             FeedItem::Arrived(node, arrived) => Logged::Arrived { node, arrived },
         });
         self.apply_logged(each.collect(), Some(mark.clone()));

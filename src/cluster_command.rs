@@ -1,4 +1,4 @@
-//! `sluice cluster`: looks at a cluster of brokers, or runs one on this machine to try it.
+//! `sluice cluster`: looks at a cluster of brokers, stops a node of it or gives it up, or runs one on this machine to try it.
 
 mod child;
 mod dev;
@@ -14,18 +14,17 @@ use sluicemq::run::signals::Signals;
 
 use crate::command_line::Layers;
 use crate::command_line::cluster::ClusterCommand;
+use crate::ctl::failure::CtlFailure;
 use dev::DevOptions;
 
 /// Does it; the exit code says how it went.
 pub fn run(layers: &Layers, command: &ClusterCommand, signals: &Signals) -> ExitCode {
     match command {
-        ClusterCommand::Status { servers, json } => match status::run(layers, servers, *json) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(failure) => {
-                complain(&failure);
-                failure.exit_code()
-            }
-        },
+        ClusterCommand::Status { servers, json } => end(status::run(layers, servers, *json)),
+        ClusterCommand::Drain { node, servers } => {
+            end(status::drain_node(layers, servers, node.as_deref()))
+        }
+        ClusterCommand::Forget { node, servers } => end(status::forget_node(layers, servers, node)),
         ClusterCommand::Dev { dir, nodes, port, nats_server } => {
             let nats_server = nats_server.as_deref();
             let options = DevOptions { dir, nodes: *nodes, port: *port, nats_server };
@@ -49,6 +48,16 @@ pub fn run_as_child() -> Option<ExitCode> {
     }
     complain(&child::become_program(arguments));
     Some(ExitCode::from(127))
+}
+
+fn end(result: Result<(), CtlFailure>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            complain(&failure);
+            failure.exit_code()
+        }
+    }
 }
 
 fn complain(error: &dyn std::error::Error) {

@@ -1,5 +1,6 @@
 //! The life of the process: open every listener, say so, serve, reload, stop.
 
+mod begin;
 mod built;
 #[cfg(feature = "cluster")]
 mod cluster;
@@ -29,6 +30,7 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
+use begin::Begun;
 use cluster::ClusterNode;
 pub use files::look_at_files;
 use http::HttpEnd;
@@ -44,20 +46,17 @@ use signals::{Signals, Wish};
 use systemd::{Manager, MoreTime};
 use watch::{Task, Watch};
 
-use crate::auth::{PasswordAuth, PasswordFileError, Rights};
+use crate::auth::PasswordFileError;
 use crate::broker::metrics::Counter;
-use crate::broker::ports::Store;
 use crate::broker::restore::Restored;
 use crate::broker::turn::Scratch;
-use crate::broker::{Broker, Ports};
-use crate::config::{Config, Durability, Listener};
+use crate::config::{Config, Durability};
 use crate::fault;
 use crate::net::serve::ServeContext;
-use crate::net::tls::use_cryptography;
 use crate::net::trim::trim;
 use crate::settings::{Settings, SettingsError};
 use crate::store::engine::{Engine, Report};
-use crate::store::{DurableStore, Exports, MemoryStore, OpenError};
+use crate::store::{DurableStore, Exports, OpenError};
 use crate::time::{Clock, SystemClock, Time};
 
 /// Why the broker did not start.
@@ -197,20 +196,8 @@ impl Life<'_> {
         let config = self.config;
         let newest = durable.as_ref().map_or(Time::START, |durable| durable.newest());
         let clock = SystemClock::start(newest);
-        let certificates = config.listener.iter().any(Listener::names_users);
-        use_cryptography();
-        let authenticator = Arc::new(PasswordAuth::open(&config.auth, certificates)?);
-        files::warn_of_no_users(&authenticator);
-        let rules = read_rules(config, self.settings)?;
-        let rights = Arc::new(Rights::new(&rule_set(config, &rules)));
-        let broker = broker(config, &durable, &authenticator, &rights, clock.now());
-        if self.is_over() {
-            return Ok(());
-        }
-        self.manager.status("taking over what the store remembers");
-        let (restored, time) = restore(&broker, &clock)?;
-        let taken = report.map(|report| (restored, report.time + time, report));
-        let Some(member) = self.join(&broker, &clock).await? else { return Ok(()) };
+        let Some(begun) = self.begin(&durable, report, &clock).await? else { return Ok(()) };
+        let Begun { authenticator, rights, broker, taken, member } = begun;
         let collector = Collector::of(&config.otel)?;
         let shared = Arc::new(ServeContext::new(broker.clone(), clock));
         let acceptors = open(config, &shared)?;
@@ -259,27 +246,6 @@ impl Life<'_> {
         ending.is_some()
     }
 
-    /// Joins the cluster, if there is one; `None`: a signal has asked for the end before.
-    async fn join(
-        &self,
-        broker: &Broker,
-        clock: &SystemClock,
-    ) -> Result<Option<Option<ClusterNode>>, RunError> {
-        if self.config.cluster.is_on() {
-            self.manager.status("joining the cluster");
-        }
-        let mut joining = std::pin::pin!(ClusterNode::of(self.config, broker, clock));
-        loop {
-            tokio::select! {
-                joined = &mut joining => return joined.map(Some),
-                () = tokio::time::sleep(TICK) => {}
-            }
-            if self.is_over() {
-                return Ok(None);
-            }
-        }
-    }
-
     /// Serves until a signal asks for the end, or a part is lost.
     async fn serve(
         &mut self,
@@ -315,31 +281,6 @@ impl Life<'_> {
             }
         }
     }
-}
-
-/// A broker of these parts, with nothing in it yet.
-fn broker(
-    config: &Config,
-    durable: &Option<Arc<DurableStore<Engine>>>,
-    authenticator: &Arc<PasswordAuth>,
-    rights: &Arc<Rights>,
-    now: Time,
-) -> Broker {
-    let store: Arc<dyn Store> = match durable.clone() {
-        Some(durable) => durable,
-        None => Arc::new(MemoryStore),
-    };
-    let ports = Ports { store, authenticator: authenticator.clone(), access: rights.clone() };
-    let broker = Broker::new(config, ports, seed(), now);
-    built::built().iter().for_each(|built| broker.say_built(built));
-    broker
-}
-
-/// Takes over what the store remembers, and says how long that took.
-fn restore(broker: &Broker, clock: &SystemClock) -> Result<(Restored, Duration), RunError> {
-    let before = clock.now();
-    let restored = broker.restore(before, &mut Scratch::default()).map_err(RunError::Restore)?;
-    Ok((restored, clock.now().since(before)))
 }
 
 /// What systemd shows of a broker that serves.

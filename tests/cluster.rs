@@ -19,10 +19,10 @@ use std::time::{Duration, Instant};
 
 use asking::HttpClient;
 use engine::Engine;
-use process::{DEADLINE, Sluice};
+use process::{DEADLINE, Sluice, new_folder};
 use random::Random;
 use sluicemq::codec::{Connect, Packet, PacketId, Publish, QoS, Reason, Version};
-use wire::{Client, connect};
+use wire::{Client, connect, message};
 
 /// A broker that is a node called `name`.
 fn node(engine: &Engine, name: &str, more: &str) -> String {
@@ -104,6 +104,46 @@ fn reader(node: &Sluice) -> Client {
     let mut reader = Client::connect(at, Version::V5, &format!("reader{}", at.port()));
     reader.subscribe(&["t"], QoS::AtLeastOnce);
     reader
+}
+
+/// What CONNACK says of the largest packet.
+fn largest(node: &Sluice) -> u32 {
+    let mut client = Client::open(node.address("tcp"), Version::V5);
+    client.send(&Packet::Connect(Box::new(connect(Version::V5, "asker"))));
+    let largest = |packet: &Packet<'_>| match packet {
+        Packet::ConnAck(connack) => connack.maximum_packet_size,
+        _ => None,
+    };
+    client.expect(largest).get()
+}
+
+/// The largest packet is the smaller of what is configured and what the servers of the engine take.
+#[test]
+fn what_the_engine_takes_is_the_largest_packet() {
+    let Some(program) = engine::program() else { return };
+    let engine = Engine::start(program.clone(), 1);
+    let small = Sluice::start(&node(&engine, "a", ""));
+    let most = largest(&small) as usize;
+    assert!((900_000..1024 * 1024).contains(&most), "{most}");
+    let mut reader = reader(&small);
+    let mut publisher = Client::connect(small.address("tcp"), Version::V5, "publisher");
+    // Beside the payload: five bytes of a header, the topic, the Packet Identifier, no properties.
+    let payload = vec![7; most - 5 - 3 - 2 - 1];
+    assert_eq!(publish(&mut publisher, "t", &payload, false), Reason::Success);
+    assert_eq!(reader.message().1, payload);
+    let above = vec![7; most];
+    publisher.send(&Packet::Publish(Publish { payload: &above, ..message("t", b"") }));
+    publisher.closed_by(Reason::PacketTooLarge);
+    drop(small);
+
+    let engine = Engine::start_with(program, 1, "max_payload: 8MB");
+    let nodes = brokers(&engine);
+    assert_eq!(largest(&nodes[0]), 4 * 1024 * 1024, "as it is configured");
+    let mut reader = self::reader(&nodes[1]);
+    let mut publisher = Client::connect(nodes[0].address("tcp"), Version::V5, "publisher");
+    let payload = vec![7; 2_000_000];
+    assert_eq!(publish(&mut publisher, "t", &payload, false), Reason::Success);
+    assert_eq!(reader.message().1, payload);
 }
 
 /// While the engine is away nothing is acknowledged, and nothing is lost.
@@ -389,4 +429,82 @@ fn read_all(node: &Sluice, client_id: &str, acknowledged: &[u32]) -> (u32, u32) 
         count.saturating_sub(next.get(&format!("load/p{number}")).copied().unwrap_or_default())
     });
     (lost.sum(), broken)
+}
+
+/// A node is down, and the log keeps what it has not applied until it has no room: then nothing more is acknowledged.
+/// Once that node is forgotten there is room again, and one with an empty disk learns what the log has no more.
+#[test]
+fn a_log_keeps_what_a_node_lacks_until_that_is_forgotten() {
+    let Some(program) = engine::program() else { return };
+    let engine = Engine::start(program, 1);
+    let small = |name| {
+        let config = node(&engine, name, "");
+        config.replace("log_bytes_max = '256MiB'", "log_bytes_max = '2MiB'")
+    };
+    let [one, mut two] = ["a", "b"].map(|name| Sluice::start(&small(name)));
+    let mut publisher = Client::connect(one.address("tcp"), Version::V5, "publisher");
+    assert_eq!(publish(&mut publisher, "kept", b"from the beginning", true), Reason::Success);
+    let mut lasting_one = Client::connect_with(two.address("tcp"), &lasting("lost"));
+    lasting_one.subscribe(&["t"], QoS::AtLeastOnce);
+    two.kill();
+    let payload = vec![7; 100 * 1024];
+    let send = |client: &mut Client, number: u16| {
+        let packet_id = PacketId::new(number);
+        client.send(&Packet::Publish(Publish {
+            packet_id,
+            payload: &payload,
+            ..message("t", b"")
+        }));
+    };
+    for number in 1..=30 {
+        send(&mut publisher, number);
+    }
+    one.logged("the cluster's log has no room");
+    let mut other = Client::connect(one.address("tcp"), Version::V5, "other");
+    send(&mut other, 1);
+    assert_eq!(other.puback(), Reason::QuotaExceeded);
+    let forget = |name: &str| {
+        let place = new_folder();
+        let config = place.path().join("sluice.toml");
+        std::fs::write(&config, small("asker")).expect("a file");
+        let mut command = process::program();
+        command.args(["cluster", "forget", name, "--config"]).arg(config);
+        let output = command.output().expect("the program");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+    };
+    for (name, words) in [("a", "a is up: drain it"), ("c", "no node called \"c\"")] {
+        let (code, said) = forget(name);
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains(words), "{said}");
+    }
+    let end = Instant::now() + DEADLINE;
+    // It is thought to be up until it has been silent for a while.
+    loop {
+        let (code, said) = forget("b");
+        if code == Some(0) {
+            assert!(said.contains("b is forgotten; 1 sessions"), "{said}");
+            break;
+        }
+        assert!(said.contains("was up within") && Instant::now() < end, "{said}");
+    }
+    // What was let in before it was full is in the log now, and more is let in.
+    let reasons: Vec<_> = (0..30).map(|_| publisher.puback()).collect();
+    assert!(
+        reasons.iter().filter(|reason| **reason == Reason::Success).count() > 10,
+        "{reasons:?}"
+    );
+    one.logged("the cluster's log has room again");
+    send(&mut other, 2);
+    assert_eq!(other.puback(), Reason::Success);
+    let mut again = Client::connect_with(one.address("tcp"), &lasting("lost"));
+    again.subscribe(&["t"], QoS::AtLeastOnce);
+    drop(two);
+
+    let mut empty = Sluice::start(&small("b"));
+    let mut late = Client::connect(empty.address("tcp"), Version::V5, "late");
+    late.subscribe(&["kept"], QoS::AtLeastOnce);
+    assert_eq!(late.message().1, b"from the beginning");
+    empty.stop();
+    empty.start_again();
 }

@@ -15,8 +15,13 @@ use std::time::Instant;
 use process::{DEADLINE, Process, free_port, new_folder, path_without_sync, program};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
-use sluicemq::codec::{Packet, Publish, QoS, Version};
-use wire::{Client, message};
+use sluicemq::codec::{Connect, Packet, Publish, QoS, Reason, Version};
+use wire::{Client, connect, message};
+
+/// A port for the test number `test` of this file, from which on there is room for a cluster.
+fn first_port(test: u16) -> u16 {
+    free_port() + 100 * test
+}
 
 /// A cluster that is ready, and where its nodes are.
 fn start(nats_server: &Path, place: &Path, port: u16) -> (Process, Vec<SocketAddr>) {
@@ -80,7 +85,7 @@ fn have_ended(place: &Path) -> bool {
 #[test]
 fn a_cluster_to_try_outlasts_a_kill_and_ends_as_a_whole() {
     let Some(nats_server) = engine::program() else { return };
-    let (place, port) = (new_folder(), free_port());
+    let (place, port) = (new_folder(), first_port(0));
     let (dev, nodes) = start(&nats_server, place.path(), port);
     let mut publisher = Client::connect(nodes[0], Version::V5, "publisher");
     publisher.send(&Packet::Publish(Publish { retain: true, ..message("t", b"kept") }));
@@ -126,6 +131,61 @@ fn a_cluster_to_try_outlasts_a_kill_and_ends_as_a_whole() {
     assert_eq!(code, Some(0), "{lines:?}");
     assert!(lines.last().is_some_and(|line| line.starts_with("stopped")), "{lines:?}");
     assert!(have_ended(place.path()));
+}
+
+/// A node is emptied and ends; its Sessions are at the others, with what waits.
+#[test]
+fn a_node_that_is_drained_ends_and_leaves_nothing_behind() {
+    let Some(nats_server) = engine::program() else { return };
+    let (place, port) = (new_folder(), first_port(1));
+    let (mut dev, nodes) = start(&nats_server, place.path(), port);
+    let lasting = |client_id| Connect {
+        clean_start: false,
+        session_expiry: 3600,
+        ..connect(Version::V5, client_id)
+    };
+    let names: Vec<_> = (0..20).map(|number| format!("reader{number}")).collect();
+    let mut readers: Vec<_> = names
+        .iter()
+        .map(|name| {
+            let mut reader = Client::connect_with(nodes[0], &lasting(name));
+            reader.subscribe(&["t"], QoS::AtLeastOnce);
+            reader
+        })
+        .collect();
+    readers.drain(10..).for_each(Client::goodbye);
+    let mut publisher = Client::connect(nodes[1], Version::V5, "publisher");
+    assert!(!publisher.publish("t", b"before").is_error());
+    for reader in &mut readers {
+        assert_eq!(reader.message(), ("t".to_owned(), b"before".to_vec()));
+    }
+
+    let config = place.path().join("a cluster/node1/sluice.toml");
+    let drain = |more: &[&str]| {
+        let mut command = program();
+        command.args(["cluster", "drain", "--config"]).arg(&config).args(more);
+        let output = command.output().expect("the program");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+    };
+    let (code, said) = drain(&["--node", "node9"]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("no node called \"node9\" answers"), "{said}");
+    let (code, said) = drain(&[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("node1 has ended"), "{said}");
+    dev.until(|line| line.starts_with("sluice: node1 has ended with exit code 0"));
+    for reader in &mut readers {
+        reader.closed_by(Reason::ServerShuttingDown);
+    }
+    assert!(!publisher.publish("t", b"after").is_error());
+    for (number, name) in names.iter().enumerate() {
+        let mut reader = Client::connect_with(nodes[1 + number % 2], &lasting(name));
+        if number >= 10 {
+            assert_eq!(reader.message(), ("t".to_owned(), b"before".to_vec()), "{name}");
+        }
+        assert_eq!(reader.message(), ("t".to_owned(), b"after".to_vec()), "{name}");
+    }
 }
 
 #[test]

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use nodes::{Cluster, ONCE, lasting, subscriber};
 use random::Random;
+use sluicemq::broker::cluster_log::ClusterImage;
+use sluicemq::broker::turn::Scratch;
 use sluicemq::codec::{Connect, Packet, Publish, QoS, Reason, Will};
 use sluicemq::message::ClientId;
 use virtual_time::connect;
@@ -336,4 +338,134 @@ fn a_session_that_does_not_come_stays_where_it_is() {
     let back = come(&mut cluster, 0, &lasting("reader"));
     assert_eq!(was_present(&mut cluster, 0, back), Some(true));
     assert_eq!(nodes_of(&cluster, "reader"), [0]);
+}
+
+/// All that a node has is to go: the clients are told to leave, no other is let in, and each Session is found elsewhere,
+/// with what waits.
+#[test]
+fn a_node_that_is_to_stop_sends_all_it_has_to_the_others() {
+    let mut cluster = Cluster::new(3);
+    let names: Vec<_> = (0..300).map(|number| format!("r{number}")).collect();
+    let readers: Vec<_> = names.iter().map(|name| subscriber(&mut cluster, 0, name, "t")).collect();
+    for away in &readers[50..] {
+        cluster.town(0).cut(*away);
+    }
+    let fleeting = come(&mut cluster, 0, &connect("fleeting", true, 0));
+    let publisher = come(&mut cluster, 2, &connect("p", true, 0));
+    cluster.town(2).publish(publisher, "t", "before", ONCE);
+    cluster.settle();
+    assert_eq!(cluster.town(0).broker.begin_drain(&[1, 2]), names.len());
+    cluster.town(0).pass(Duration::ZERO);
+    for told in [readers[0], readers[49], fleeting] {
+        assert_eq!(cluster.town(0).of(told).told, Some(Reason::ServerShuttingDown));
+    }
+    let refused = come(&mut cluster, 0, &lasting("r0"));
+    let said = &cluster.town(0).of(refused).others;
+    assert!(said.iter().any(|packet| packet.contains("ServerUnavailable")), "{said:?}");
+    cluster.town(2).publish(publisher, "t", "meanwhile", ONCE);
+    assert!(is_empty_after(&mut cluster, 0, 20), "sessions do not leave");
+    cluster.town(2).publish(publisher, "t", "after", ONCE);
+    cluster.settle();
+    let counts = cluster.town(1).broker.sessions_by_node();
+    assert_eq!(counts.iter().map(|(_, count)| count).sum::<usize>(), names.len(), "{counts:?}");
+    assert!(counts.iter().all(|(node, count)| *node > 0 && *count > 50), "{counts:?}");
+    for (name, number) in names.iter().zip(0..) {
+        assert_eq!(nodes_of(&cluster, name).len(), 1);
+        let there = come(&mut cluster, 1, &lasting(name));
+        assert_eq!(was_present(&mut cluster, 1, there), Some(true), "{name}");
+        let waited: &[_] =
+            if number < 50 { &["meanwhile", "after"] } else { &["before", "meanwhile", "after"] };
+        assert_eq!(cluster.got(1, there), waited, "{name}");
+    }
+}
+
+/// Whether a node that drains has nothing left after so many looks.
+fn is_empty_after(cluster: &mut Cluster, node: usize, looks: usize) -> bool {
+    (0..looks).any(|_| {
+        let town = cluster.town(node);
+        let left = town.broker.drain(town.now, &mut Scratch::default());
+        cluster.settle();
+        left == 0
+    })
+}
+
+/// A node that cannot get rid of its Sessions goes on with them.
+#[test]
+fn a_node_that_is_not_to_stop_any_more_lets_its_clients_in() {
+    let mut cluster = Cluster::new(2);
+    let reader = subscriber(&mut cluster, 0, "reader", "t");
+    assert_eq!(cluster.town(0).broker.begin_drain(&[1]), 1);
+    // The log does not answer.
+    for _ in 0..3 {
+        let town = cluster.town(0);
+        assert_eq!(town.broker.drain(town.now, &mut Scratch::default()), 1);
+        cluster.town(0).pass(Duration::from_secs(1));
+    }
+    assert!(cluster.town(0).of(reader).is_closed());
+    assert_eq!(cluster.town(0).broker.end_drain(), 1);
+    cluster.settle();
+    let back = come(&mut cluster, 0, &lasting("reader"));
+    assert_eq!(was_present(&mut cluster, 0, back), Some(true));
+}
+
+/// The Sessions of a node that does not come back are begun anew; if it does come back, it has those that were not.
+#[test]
+fn sessions_of_a_node_that_is_forgotten_begin_anew() {
+    let mut cluster = Cluster::new(3);
+    for name in ["one", "two", "three"] {
+        let reader = subscriber(&mut cluster, 0, name, "t");
+        cluster.town(0).cut(reader);
+    }
+    let publisher = come(&mut cluster, 2, &connect("p", true, 0));
+    cluster.town(2).publish(publisher, "t", "before", ONCE);
+    cluster.settle();
+    // It is down, and a client waits for its Session elsewhere.
+    let waits = cluster.town(1).arrive(&lasting("one"), "test");
+    cluster.settle_without(0);
+    assert_eq!(was_present(&mut cluster, 1, waits), None);
+    cluster.forget(0, 2);
+    cluster.settle_without(0);
+    assert_eq!(was_present(&mut cluster, 1, waits), Some(false));
+    let two = cluster.town(2).arrive(&lasting("two"), "test");
+    cluster.settle_without(0);
+    assert_eq!(was_present(&mut cluster, 2, two), Some(false));
+    assert_eq!(cluster.town(1).broker.sessions_by_node(), [(1, 1), (2, 1)]);
+    cluster.town(1).subscribe(waits, "t", ONCE);
+    cluster.town(2).publish(publisher, "t", "after", ONCE);
+    cluster.settle_without(0);
+    assert_eq!(cluster.got(1, waits), ["after"]);
+    // It comes back with its store.
+    cluster.restart(0);
+    cluster.settle();
+    assert_eq!(cluster.town(1).broker.sessions_by_node(), [(0, 1), (1, 1), (2, 1)]);
+    assert_eq!([nodes_of(&cluster, "one"), nodes_of(&cluster, "two")], [[1], [2]]);
+    let three = come(&mut cluster, 1, &lasting("three"));
+    assert_eq!(was_present(&mut cluster, 1, three), Some(true));
+    assert_eq!(cluster.got(1, three), ["before", "after"]);
+}
+
+/// What a node has of the log is what another makes of its image.
+#[test]
+fn an_image_is_what_the_log_has_made() {
+    let mut cluster = Cluster::new(2);
+    let publisher = come(&mut cluster, 0, &connect("p", true, 0));
+    for number in 0..20 {
+        let topic = format!("kept/{}", number % 7);
+        cluster.town(0).publish_as(publisher, &topic, &number.to_string(), LEAST, true);
+    }
+    cluster.town(0).publish_as(publisher, "kept/3", "", LEAST, true);
+    subscriber(&mut cluster, 0, "reader", "t");
+    cluster.settle();
+    let [one, two] = [0, 1].map(|node| cluster.town(node).broker.cluster_image());
+    let look = |image: &ClusterImage| {
+        let each = image.retained.iter().map(|entry| {
+            let parts = entry.message.parts();
+            assert!(entry.retains && parts.retain && parts.publisher == "p");
+            (parts.topic.to_owned(), parts.payload.to_vec())
+        });
+        (each.collect::<Vec<_>>(), image.homes.clone())
+    };
+    assert_eq!(look(&one), look(&two));
+    assert_eq!((one.retained.len(), one.homes.len()), (6, 1));
+    assert_eq!(one.mark.sequence, cluster.nodes[0].applied as u64);
 }

@@ -146,7 +146,7 @@ impl ClientFirst {
         else {
             return Err(ScramError::Malformed);
         };
-        // On behalf of others nobody logs in here.
+        // A login on behalf of another user is refused.
         if !other.is_empty() {
             return Err(ScramError::Malformed);
         }

@@ -13,6 +13,7 @@ use super::Broker;
 use super::dedup::opening::UnderWay;
 use super::link::Held;
 pub use super::log_entry::{HandedIn, LogEntry};
+pub use super::moving::ClusterImage;
 use super::ports::{Progress, Receipt};
 use super::publish::{LetIn, Published, Publisher, Submission, no_room};
 use super::record::Record;
@@ -91,6 +92,11 @@ pub enum Logged {
         /// It.
         record: SessionRecord,
     },
+    /// A node does not come back.
+    Gone {
+        /// It.
+        node: u64,
+    },
     /// A Session has moved to this node: instead of the record that says so.
     Arrived {
         /// The node that it comes from.
@@ -108,7 +114,7 @@ impl Broker {
     /// If it is one already, or keeps nothing.
     pub fn join(&self, log: Arc<dyn ClusterLog>) {
         assert!(self.0.remembers, "a node has a store");
-        *whole(self.0.moving.applied().lock()) = self.restored_mark().sequence;
+        *whole(self.0.moving.applied().lock()) = self.restored_mark();
         let cluster = ClusterEnd { log, awaited: Mutex::default(), wills: Mutex::default() };
         assert!(self.0.cluster.set(cluster).is_ok(), "a broker is a node of one cluster");
     }
@@ -150,11 +156,12 @@ impl Broker {
                 Logged::Session { node, record } => {
                     self.apply_session_record(node, record, &mut turn);
                 }
+                Logged::Gone { node } => self.apply_gone(node, &mut turn),
                 Logged::Arrived { node, arrived } => self.apply_arrived(node, *arrived, &mut turn),
             }
         }
         if let (Some(mark), Some(applied)) = (mark, &mut applied) {
-            **applied = mark.sequence;
+            applied.clone_from(&mark);
             turn.batch.rare().log_mark = Some(mark);
         }
         let receipt = turn.finish();

@@ -74,6 +74,18 @@ impl Homes {
         of_node.map(|(client_id, _)| client_id.clone()).collect()
     }
 
+    /// A node is no more: returns the clients of the Sessions that it had.
+    pub fn forget(&mut self, node: u64) -> Vec<ClientId> {
+        let gone = self.of(node);
+        gone.iter().for_each(|client_id| drop(self.0.remove(client_id)));
+        gone
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Vec<(ClientId, SessionHome)> {
+        self.0.iter().map(|(client_id, home)| (client_id.clone(), home.clone())).collect()
+    }
+
     /// How many Sessions each node has: node, Sessions.
     pub fn counts(&self) -> BTreeMap<u64, usize> {
         let mut counts = BTreeMap::new();

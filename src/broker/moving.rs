@@ -8,14 +8,20 @@
 //! any moment leaves one whole Session at one node.
 
 mod arriving;
+mod draining;
 mod entering;
+mod image;
 mod leaving;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tracing::info;
+
+use self::draining::Drain;
 use self::entering::Entering;
 pub(super) use self::entering::Entrance;
+pub use self::image::ClusterImage;
 use self::leaving::Leaving;
 use super::Broker;
 use super::cluster_log::ClusterEnd;
@@ -25,9 +31,9 @@ use super::registry::Whereabouts;
 use super::session_record::{ArrivedSession, MovedSession, SessionRecord};
 use super::turn::{Scratch, Turn};
 use crate::codec::Reason;
-use crate::message::{ClientId, Loss, SessionHome};
+use crate::message::{ClientId, LogMark, Loss, SessionHome};
 use crate::session::Op;
-use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::atomic::AtomicBool;
 use crate::sync::{Mutex, whole};
 use crate::time::Time;
 
@@ -37,12 +43,15 @@ pub(super) struct Moving {
     homes: Mutex<Homes>,
     leaving: Mutex<BTreeMap<ClientId, Leaving>>,
     entering: Mutex<BTreeMap<ClientId, Entering>>,
-    /// The last frame of the log that is applied. Locked while frames are: nothing of the log is half applied then.
-    applied: Mutex<u64>,
+    /// How far the log is applied. Locked while more is: nothing of the log is half applied then.
+    applied: Mutex<LogMark>,
     /// The number of the last move.
     number: Mutex<u64>,
     /// The log does not answer, and clients are to go elsewhere.
     is_cut_off: AtomicBool,
+    /// All Sessions are to go to other nodes.
+    is_draining: AtomicBool,
+    drain: Mutex<Drain>,
 }
 
 /// How often it is looked after a Session that leaves.
@@ -56,8 +65,8 @@ impl Moving {
         whole(self.homes.lock()).restore(client_id, home);
     }
 
-    /// The place of the log that is applied, to be locked while more is.
-    pub fn applied(&self) -> &Mutex<u64> {
+    /// How far the log is applied, to be locked while more is.
+    pub fn applied(&self) -> &Mutex<LogMark> {
         &self.applied
     }
 
@@ -74,29 +83,6 @@ impl Moving {
 }
 
 impl Broker {
-    /// The log has not answered for too long, or does again: while it does not, no client is let in. Returns how many
-    /// connections end because of that.
-    pub fn set_cut_off(&self, is_cut_off: bool) -> usize {
-        self.0.moving.is_cut_off.store(is_cut_off, Ordering::Relaxed);
-        let reason = match self.cut_off_reason() {
-            None => return 0,
-            Some(Reason::ServerUnavailable) => Reason::ServerShuttingDown,
-            Some(reason) => reason,
-        };
-        let all = self.0.registry.mailboxes().into_iter();
-        all.filter(|(client_id, _, connected)| *connected && self.kick(client_id, reason)).count()
-    }
-
-    /// Why no client is let in, as CONNACK says it, if none is because the log of the cluster does not answer.
-    #[inline]
-    pub(super) fn cut_off_reason(&self) -> Option<Reason> {
-        if !self.0.moving.is_cut_off.load(Ordering::Relaxed) {
-            return None;
-        }
-        let elsewhere = self.0.policy.server_reference.as_ref().map(|_| Reason::UseAnotherServer);
-        Some(elsewhere.unwrap_or(Reason::ServerUnavailable))
-    }
-
     /// How many Sessions that last each node of the cluster has: node, Sessions.
     pub fn sessions_by_node(&self) -> Vec<(u64, usize)> {
         let mut counts: Vec<_> = whole(self.0.moving.homes.lock()).counts().into_iter().collect();
@@ -142,6 +128,19 @@ impl Broker {
         if self.move_home(node, &arrived.moved, turn) {
             self.arrive(arrived, turn);
         }
+    }
+
+    /// A node does not come back: its Sessions that last are begun anew, by whichever node their clients come to.
+    pub(super) fn apply_gone(&self, node: u64, turn: &mut Turn<'_>) {
+        let gone = whole(self.0.moving.homes.lock()).forget(node);
+        info!(
+            node = format!("{node:016x}"),
+            sessions = gone.len(),
+            "a node is forgotten, and its sessions"
+        );
+        let rows = gone.iter().map(|client_id| (client_id.clone(), None));
+        turn.batch.rare().homes.extend(rows);
+        gone.iter().for_each(|client_id| self.ask_again(client_id, turn.now));
     }
 
     fn apply_opened(

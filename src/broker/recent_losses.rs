@@ -43,7 +43,7 @@ pub(super) struct RecentLosses {
 struct LossRing {
     /// Each receiver's.
     receivers: BTreeMap<Arc<str>, Vec<LossNote>>,
-    /// Whose note has a number: the oldest is the first.
+    /// The receiver of the note with a number: the oldest is the first.
     order: BTreeMap<u64, Arc<str>>,
     /// The numbers of those that have grown. Some of them may be gone.
     grown: Vec<u64>,

@@ -15,7 +15,7 @@ pub(super) trait LogEngine: Send + Sync + 'static {
         &self,
         id: &str,
         frame: Bytes,
-    ) -> impl Future<Output = Result<(), EngineError>> + Send;
+    ) -> impl Future<Output = Result<Appended, EngineError>> + Send;
 
     /// Which frames it has.
     fn bounds(&self) -> impl Future<Output = Result<Bounds, EngineError>> + Send;
@@ -25,6 +25,15 @@ pub(super) trait LogEngine: Send + Sync + 'static {
 
     /// Nothing was appended for a while: another way to it is tried, if there is one.
     fn move_on(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// What the log does with a frame.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Appended {
+    /// It has it.
+    There,
+    /// It has no room, and does not take it.
+    Full,
 }
 
 /// Frames on their way from the log.
@@ -40,6 +49,8 @@ pub(super) struct Bounds {
     pub first: u64,
     /// The number of the last that there ever was.
     pub last: u64,
+    /// Bytes that it takes for them, and may take.
+    pub bytes: (u64, u64),
 }
 
 /// What the log said, in words.

@@ -3,6 +3,8 @@
 //! The numbers of the log leave none out, so that a gap is seen, and read again. Everything that decides what a frame
 //! does is in the log itself or in the mark that the store keeps with what was applied: all nodes decide alike.
 
+mod coming;
+
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -11,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::sleep;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, info};
 
 use super::engine::{Bounds, EngineError, LogEngine, LogFrames};
 use super::frame::{FrameError, FrameMessage, FrameOrigin, FrameRecord, RawRecord, open};
@@ -19,7 +21,7 @@ use super::health::{Health, LogUse};
 use super::lanes::AppendLanes;
 use super::lately::LatelyApplied;
 use super::session_frame::read_session_record;
-use crate::broker::cluster_log::{ArrivedSession, LogEntry, LogMark, MovedSession, SessionRecord};
+use crate::broker::cluster_log::{ArrivedSession, LogEntry, LogMark, SessionRecord};
 use crate::message::{ClientId, Identity, Message};
 
 /// Reads the log from where the store has applied it to.
@@ -54,6 +56,8 @@ pub(super) enum FeedItem<T> {
     Message(LogEntry, Option<T>),
     /// A record about a Session, and the node that it comes from.
     Session(u64, SessionRecord),
+    /// This node does not come back.
+    Gone(u64),
     /// A Session that has come to this node, and the node that it comes from.
     Arrived(u64, Box<ArrivedSession>),
 }
@@ -91,6 +95,12 @@ pub(super) enum FeedError {
     /// Another process has joined under the name of this node.
     #[error("another process has joined the cluster under the name of this node (at frame {0})")]
     Replaced(u64),
+    /// This node was thought not to come back.
+    #[error(
+        "this node has been forgotten by the cluster (at frame {0}): started again it joins anew, with the sessions that no \
+         other node has begun since"
+    )]
+    Forgotten(u64),
 }
 
 /// Frames that are applied at once.
@@ -128,16 +138,39 @@ impl<T, E: LogEngine, A: Applies<T>> LogFeed<T, E, A> {
     /// Finds where to read on, before anything is appended.
     pub async fn begin(&mut self) -> Result<(), FeedError> {
         let bounds = self.bounds().await;
-        if self.begun_empty && bounds.first > 1 {
-            let first = bounds.first;
-            warn!(
-                first,
-                "the log of the cluster has lost its beginning: what was retained before is not known here"
-            );
-            self.mark.sequence = first - 1;
-            self.lately = LatelyApplied::at(first - 1);
-        }
         self.check(bounds)
+    }
+
+    /// Whether the log has lost its beginning, and this node has applied nothing of it: another node knows what was there.
+    pub async fn lacks_beginning(&mut self) -> bool {
+        self.mark.sequence == 0 && self.bounds().await.first > 1
+    }
+
+    /// Takes what another node has made of the log: frames that make the same, and its mark.
+    pub fn take_image(&mut self, mark: LogMark, frames: &[Bytes]) -> Result<(), FrameError> {
+        let mut items = Vec::new();
+        for bytes in frames {
+            let frame = open(bytes)?;
+            let node = frame.origin.node;
+            for record in frame.records {
+                match record {
+                    FrameRecord::Message(message) => {
+                        items.push(FeedItem::Message(self.entry(node, message), None));
+                    }
+                    FrameRecord::Session(raw) => {
+                        let record = self.session(mark.sequence, raw);
+                        items.extend(record.map(|record| FeedItem::Session(node, record)));
+                    }
+                    FrameRecord::Run | FrameRecord::Gone { .. } | FrameRecord::Claim { .. } => {}
+                }
+            }
+        }
+        self.lately = LatelyApplied::at(mark.sequence);
+        self.mark = mark;
+        // All at once: a crash leaves all of it, or nothing.
+        self.applier.apply(items, &self.mark);
+        self.lanes.note_fed(self.mark.sequence);
+        Ok(())
     }
 
     /// Applies the log until the record of this run comes.
@@ -207,7 +240,7 @@ impl<T, E: LogEngine, A: Applies<T>> LogFeed<T, E, A> {
         }
     }
 
-    fn check(&self, Bounds { first, last }: Bounds) -> Result<(), FeedError> {
+    fn check(&self, Bounds { first, last, .. }: Bounds) -> Result<(), FeedError> {
         let applied = self.mark.sequence;
         if first > applied + 1 {
             return Err(FeedError::Trimmed { missed: applied + 1, before: first - 1, first });
@@ -247,74 +280,6 @@ impl<T, E: LogEngine, A: Applies<T>> LogFeed<T, E, A> {
         Ok(())
     }
 
-    /// Adds what waits for it to a Session that comes to this node.
-    async fn complete(&mut self, sequence: u64, item: &mut FeedItem<T>) {
-        let own = self.lanes.node_and_run().0;
-        let FeedItem::Session(node, SessionRecord::Moved(moved)) = item else { return };
-        if moved.to != own {
-            return;
-        }
-        let (node, moved) = (*node, (**moved).clone());
-        let frames = match self.lately.behind(moved.after) {
-            Some(frames) => frames,
-            None => self.read_span(moved.after, sequence).await,
-        };
-        let arrived = self.arrived(node, moved, &frames);
-        *item = FeedItem::Arrived(node, Box::new(arrived));
-    }
-
-    /// What these frames have for a Session, up to the record that moves it.
-    fn arrived(
-        &mut self,
-        node: u64,
-        moved: MovedSession,
-        frames: &[(u64, Bytes)],
-    ) -> ArrivedSession {
-        let (mut copies, mut later) = (Vec::new(), Vec::new());
-        let frames = frames.iter().filter_map(|(_, bytes)| open(bytes).ok());
-        'all: for frame in frames {
-            let from = frame.origin.node;
-            for record in frame.records {
-                match record {
-                    FrameRecord::Message(message) => {
-                        let message = FrameMessage { with: None, ..message };
-                        later.push(self.entry(from, message));
-                    }
-                    FrameRecord::Session(raw) if from == node => match self.session(0, raw) {
-                        Some(SessionRecord::Copies { number, copies: more, .. })
-                            if number == moved.number =>
-                        {
-                            copies.extend(more);
-                        }
-                        Some(SessionRecord::Moved(other)) if other.number == moved.number => {
-                            break 'all;
-                        }
-                        _ => {}
-                    },
-                    _ => {}
-                }
-            }
-        }
-        ArrivedSession { moved, copies, later }
-    }
-
-    /// Reads frames again that were applied before this node kept any, up to this one.
-    #[cold]
-    async fn read_span(&mut self, after: u64, last: u64) -> Vec<(u64, Bytes)> {
-        info!(after, last, "a part of the log is read again, for a session that comes");
-        loop {
-            let first = self.bounds().await.first.max(after + 1);
-            match self.engine.read(first).await {
-                Ok(mut frames) => match span(&mut frames, last).await {
-                    Ok(span) => return span,
-                    Err(error) => self.health.note_failure(LogUse::ToRead, &error.0),
-                },
-                Err(error) => self.health.note_failure(LogUse::ToRead, &error.0),
-            }
-            sleep(PAUSE).await;
-        }
-    }
-
     /// Takes one frame, the next one.
     fn take(
         &mut self,
@@ -341,6 +306,12 @@ impl<T, E: LogEngine, A: Applies<T>> LogFeed<T, E, A> {
             return Ok(());
         }
         self.lately.push(sequence, bytes.clone());
+        for record in &frame.records {
+            if let FrameRecord::Gone { node } = record {
+                self.end_runs(sequence, *node)?;
+                items.push(FeedItem::Gone(*node));
+            }
+        }
         let FrameOrigin { node, run, lane, number } = frame.origin;
         let is_own = self.lanes.node_and_run() == (node, run);
         let own = is_own.then(|| self.lanes.take_back(lane, number)).flatten();
@@ -358,9 +329,18 @@ impl<T, E: LogEngine, A: Applies<T>> LogFeed<T, E, A> {
                     let record = self.session(sequence, raw);
                     items.extend(record.map(|record| FeedItem::Session(node, record)));
                 }
-                FrameRecord::Run | FrameRecord::Claim { .. } => {}
+                FrameRecord::Run | FrameRecord::Gone { .. } | FrameRecord::Claim { .. } => {}
             }
         }
+        Ok(())
+    }
+
+    /// From here on no run of this node counts.
+    fn end_runs(&mut self, sequence: u64, node: u64) -> Result<(), FeedError> {
+        if self.has_joined && node == self.lanes.node_and_run().0 {
+            return Err(FeedError::Forgotten(sequence));
+        }
+        self.set_run(node, LogMark::NO_RUN);
         Ok(())
     }
 
@@ -385,9 +365,13 @@ impl<T, E: LogEngine, A: Applies<T>> LogFeed<T, E, A> {
             }
             self.has_joined |= own.1 == run;
         }
-        if self.mark.runs.contains(&(node, run)) {
-            return Ok(());
+        if !self.mark.runs.contains(&(node, run)) {
+            self.set_run(node, run);
         }
+        Ok(())
+    }
+
+    fn set_run(&mut self, node: u64, run: u64) {
         self.mark.runs.retain(|(other, _)| *other != node);
         if self.mark.runs.len() >= NODES_MAX {
             self.mark.runs.remove(0);
@@ -396,7 +380,6 @@ impl<T, E: LogEngine, A: Applies<T>> LogFeed<T, E, A> {
         let runs = &self.mark.runs;
         let is_known = |node: u64| runs.iter().any(|(other, _)| *other == node);
         self.numbers.retain(|(other, _), _| *other != node && is_known(*other));
-        Ok(())
     }
 
     /// Whether a frame is of the run that may add to the log, and not one that was there before.
@@ -421,31 +404,6 @@ impl<T, E: LogEngine, A: Applies<T>> LogFeed<T, E, A> {
         let is_own = node == self.lanes.node_and_run().0 && !self.begun_empty;
         let with = with.filter(|_| is_own).map(|(id, noted)| (id, noted.op()));
         LogEntry { message: Message::new(&parts, publisher.meter()), publisher, retains, with }
-    }
-}
-
-/// The frames up to `last`, but for those of runs of nodes that had ended, and those that came twice.
-async fn span(frames: &mut impl LogFrames, last: u64) -> Result<Vec<(u64, Bytes)>, EngineError> {
-    let mut span = Vec::new();
-    let mut runs = BTreeMap::new();
-    let mut numbers = BTreeMap::new();
-    loop {
-        let (sequence, bytes) = poll_fn(|cx| frames.poll_next(cx)).await?;
-        if let Ok(frame) = open(&bytes) {
-            let FrameOrigin { node, run, lane, number } = frame.origin;
-            if frame.records.contains(&FrameRecord::Run) {
-                runs.insert(node, run);
-            }
-            let is_current = runs.get(&node).is_none_or(|current| *current == run);
-            let before = numbers.entry((node, run, lane)).or_default();
-            if is_current && number > *before {
-                *before = number;
-                span.push((sequence, bytes.clone()));
-            }
-        }
-        if sequence >= last {
-            return Ok(span);
-        }
     }
 }
 

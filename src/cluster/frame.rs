@@ -10,6 +10,7 @@
 //!   2 run:     nothing: from here on frames of other runs of this node are void
 //!   3 claim:   u8 clean start | u64 when, in nanoseconds | client
 //!   4 to 8:    about Sessions: see `session_frame`
+//!   9 gone:    u64 node: from here on frames of all its runs are void, until a new one begins
 //! ```
 //!
 //! Texts and bytes have a variable length before them. Flags: 0x03 `QoS`, 0x04 RETAIN, 0x08 changes the retained
@@ -52,6 +53,11 @@ pub(super) enum FrameRecord<'a> {
     Message(FrameMessage<'a>),
     /// The run of the node begins, and its other runs have ended.
     Run,
+    /// A node does not come back: none of its runs adds to the log any more.
+    Gone {
+        /// It.
+        node: u64,
+    },
     /// A client has connected to the node.
     Claim {
         /// Its Client Identifier.
@@ -127,6 +133,7 @@ pub(super) const ENDED: u8 = 5;
 pub(super) const WANTED: u8 = 6;
 pub(super) const COPIES: u8 = 7;
 pub(super) const MOVED: u8 = 8;
+const GONE: u8 = 9;
 
 const RETAIN: u8 = 0x04;
 const RETAINS: u8 = 0x08;
@@ -169,6 +176,12 @@ pub(super) fn put_message(entry: &LogEntry, records: &mut Vec<u8>) {
 /// Appends the record that a run begins.
 pub(super) fn put_run(records: &mut Vec<u8>) {
     records.extend([RUN, 0]);
+}
+
+/// Appends the record that a node does not come back.
+pub(super) fn put_gone(node: u64, records: &mut Vec<u8>) {
+    records.extend([GONE, 8]);
+    records.extend(node.to_be_bytes());
 }
 
 /// Appends the record of a claim.
@@ -273,6 +286,7 @@ fn read_record(kind: u8, mut body: Reader<'_>) -> Result<Option<FrameRecord<'_>>
         MESSAGE => FrameRecord::Message(read_message(&mut body)?),
         // More may be said of a run one day.
         RUN => return Ok(Some(FrameRecord::Run)),
+        GONE => FrameRecord::Gone { node: body.u64("a node that is gone")? },
         CLAIM => {
             let clean_start = body.u8("a claim")? != 0;
             let at = Time::from_nanos(body.u64("a claim")?);

@@ -1,5 +1,6 @@
 //! Whether the log answers: said once when it does not, and once when it does again.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,12 +33,20 @@ struct HealthState {
     is_said: bool,
     /// When another way to it was tried.
     moved: Option<Time>,
+    /// Frames that wait because it has no room.
+    refused: usize,
 }
 
 /// Failures of so long are nothing to speak of: another server takes over.
 const UNSAID: Duration = Duration::from_secs(2);
 /// After failures of so long another way to the log is tried, and again after as long.
 const MOVES_AFTER: Duration = Duration::from_secs(5);
+
+impl fmt::Debug for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.state.fmt(f)
+    }
+}
 
 impl Health {
     /// It answers until it is known that it does not.
@@ -61,6 +70,38 @@ impl Health {
         if is_back {
             info!("the cluster's log is back");
         }
+    }
+
+    /// The log has no room for a frame: it waits until [`Health::note_taken`].
+    pub fn note_refused(&self) {
+        let refused = {
+            let refused = &mut whole(self.state.lock()).refused;
+            *refused += 1;
+            *refused
+        };
+        if refused == 1 {
+            warn!(
+                "the cluster's log has no room until all nodes have applied more of it: what is published above QoS 0 \
+                 is refused; a node that does not come back is to be forgotten (sluice cluster forget)"
+            );
+        }
+    }
+
+    /// A frame that the log had no room for waits no longer.
+    pub fn note_taken(&self) {
+        let refused = {
+            let refused = &mut whole(self.state.lock()).refused;
+            *refused = refused.saturating_sub(1);
+            *refused
+        };
+        if refused == 0 {
+            info!("the cluster's log has room again");
+        }
+    }
+
+    /// Whether the log has no room.
+    pub fn is_full(&self) -> bool {
+        whole(self.state.lock()).refused > 0
     }
 
     /// The log has not done what was asked.

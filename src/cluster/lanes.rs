@@ -13,7 +13,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
-use super::engine::LogEngine;
+use super::engine::{Appended, LogEngine};
 use super::frame::{FRAME_OVERHEAD, FrameOrigin, hash, put_message, seal};
 use super::gather::{FrameLimits, Gatherer};
 use super::health::{Health, LogUse};
@@ -89,6 +89,8 @@ const APPEND_TIMEOUT: Duration = Duration::from_millis(1500);
 const KNOWN: Duration = Duration::from_secs(60);
 /// How long to wait before it is sent again: servers without a leader refuse it at once.
 const PAUSE: Duration = Duration::from_millis(50);
+/// The same while it has no room.
+const FULL_PAUSE: Duration = Duration::from_millis(250);
 
 impl<T> AppendLanes<T> {
     /// AppendLanes of this run of the node, with frames of at most `frame_max` bytes.
@@ -233,6 +235,7 @@ pub(super) async fn send<E: LogEngine>(
     back: Back<impl Fn() -> bool, impl Fn() -> u64>,
 ) {
     let id = outgoing.origin.id();
+    let mut refused = None;
     let (mut is_again, mut since) = (false, health.now());
     // An answer may be lost on its way, and the frame come back all the same.
     while !(is_again && (back.is_back)()) {
@@ -246,8 +249,15 @@ pub(super) async fn send<E: LogEngine>(
             continue;
         }
         let appended = engine.append(&id, outgoing.frame.clone());
+        let mut pause = PAUSE;
         match timeout(APPEND_TIMEOUT, appended).await {
-            Ok(Ok(())) => break,
+            Ok(Ok(Appended::There)) => break,
+            Ok(Ok(Appended::Full)) => {
+                // It answers.
+                health.note_success(LogUse::ToAppend);
+                refused.get_or_insert_with(|| RefusedFrame::of(health));
+                pause = FULL_PAUSE;
+            }
             Ok(Err(error)) => health.note_failure(LogUse::ToAppend, &error.0),
             Err(_) => health.note_failure(LogUse::ToAppend, "no answer in time"),
         }
@@ -256,9 +266,25 @@ pub(super) async fn send<E: LogEngine>(
             // This may take its time too.
             let _ = timeout(APPEND_TIMEOUT, engine.move_on()).await;
         }
-        sleep(PAUSE).await;
+        sleep(pause).await;
     }
     health.note_success(LogUse::ToAppend);
+}
+
+/// A frame that the log has no room for, as long as it waits.
+struct RefusedFrame<'a>(&'a Health);
+
+impl RefusedFrame<'_> {
+    fn of(health: &Health) -> RefusedFrame<'_> {
+        health.note_refused();
+        RefusedFrame(health)
+    }
+}
+
+impl Drop for RefusedFrame<'_> {
+    fn drop(&mut self) {
+        self.0.note_taken();
+    }
 }
 
 /// Waits until everything that the log has now is back. `false`: it does not tell what it has.

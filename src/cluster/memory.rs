@@ -8,12 +8,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::sleep;
 
-use super::engine::{Bounds, EngineError, LogEngine, LogFrames};
+use super::engine::{Appended, Bounds, EngineError, LogEngine, LogFrames};
 use super::feed::{Applies, FeedError, FeedItem, LogFeed};
 use super::frame::{FRAME_OVERHEAD, FrameOrigin, put_message, put_run, seal};
 use super::health::Health;
 use super::lanes::{AppendLanes, Back, FrameToSend, LANES, send};
-use crate::broker::cluster_log::{ArrivedSession, LogEntry, LogMark};
+use crate::broker::cluster_log::{ArrivedSession, LogEntry, LogMark, SessionRecord};
 use crate::codec::{PacketId, Properties, QoS};
 use crate::message::{ClientId, Identity, Message, Meter, Parts, SessionId};
 use crate::random::Random;
@@ -52,6 +52,8 @@ struct MemoryLog {
     ids: BTreeSet<String>,
     /// It says nothing, and takes nothing.
     is_down: bool,
+    /// It takes nothing, and says so.
+    is_full: bool,
     faults: Faults,
     random: Random,
     readers: Vec<Waker>,
@@ -64,10 +66,23 @@ impl MemoryEngine {
             trimmed: 0,
             ids: BTreeSet::new(),
             is_down: false,
+            is_full: false,
             faults,
             random: Random::new(seed),
             readers: Vec::new(),
         })))
+    }
+
+    pub fn set_full(&self, is_full: bool) {
+        whole(self.0.lock()).is_full = is_full;
+    }
+
+    pub fn push(&self, frame: Vec<u8>) {
+        whole(self.0.lock()).frames.push(frame.into());
+    }
+
+    pub fn trim(&self, frames: u64) {
+        whole(self.0.lock()).trimmed = frames;
     }
 
     /// A log of these frames that does not fail.
@@ -89,6 +104,7 @@ impl MemoryLog {
 
 enum FrameFate {
     Answered(Duration),
+    Full,
     Refused,
     Unanswered,
 }
@@ -96,12 +112,14 @@ enum FrameFate {
 impl LogEngine for MemoryEngine {
     type Frames = MemoryFrames;
 
-    async fn append(&self, id: &str, frame: Bytes) -> Result<(), EngineError> {
+    async fn append(&self, id: &str, frame: Bytes) -> Result<Appended, EngineError> {
         let fate = {
             let log = &mut *whole(self.0.lock());
             let faults = log.faults;
             if log.is_down || log.random.percent(faults.refused) {
                 FrameFate::Refused
+            } else if log.is_full {
+                FrameFate::Full
             } else if log.random.percent(faults.lost) {
                 FrameFate::Unanswered
             } else if log.random.percent(faults.late) {
@@ -124,8 +142,9 @@ impl LogEngine for MemoryEngine {
         match fate {
             FrameFate::Answered(after) => {
                 sleep(after).await;
-                Ok(())
+                Ok(Appended::There)
             }
+            FrameFate::Full => Ok(Appended::Full),
             FrameFate::Refused => Err(EngineError("no responders".to_owned())),
             FrameFate::Unanswered => std::future::pending().await,
         }
@@ -136,7 +155,9 @@ impl LogEngine for MemoryEngine {
         if log.is_down {
             return Err(EngineError("down".to_owned()));
         }
-        Ok(Bounds { first: log.trimmed + 1, last: log.frames.len() as u64 })
+        let bytes = log.frames.iter().map(|frame| frame.len() as u64).sum();
+        let (first, last) = (log.trimmed + 1, log.frames.len() as u64);
+        Ok(Bounds { first, last, bytes: (bytes, u64::MAX) })
     }
 
     async fn read(&self, from: u64) -> Result<MemoryFrames, EngineError> {
@@ -180,6 +201,14 @@ pub(super) struct Recorder {
     applied: Applied,
     arrived: Arc<Mutex<Vec<ArrivedSession>>>,
     mark: Arc<Mutex<LogMark>>,
+    said: Arc<Mutex<Vec<NodeSaid>>>,
+}
+
+/// What was applied of nodes and of Sessions: the node that it comes from, or that is gone.
+#[derive(Debug, PartialEq)]
+pub(super) enum NodeSaid {
+    Gone(u64),
+    Opened(u64, String),
 }
 
 impl Applies<u64> for Recorder {
@@ -193,7 +222,17 @@ impl Applies<u64> for Recorder {
         for item in items {
             let (entry, waited) = match item {
                 FeedItem::Message(entry, waited) => (entry, waited),
-                FeedItem::Session(..) => continue,
+                FeedItem::Session(node, record) => {
+                    if let SessionRecord::Opened { client_id, .. } = record {
+                        let client_id = client_id.as_str().to_owned();
+                        whole(self.said.lock()).push(NodeSaid::Opened(node, client_id));
+                    }
+                    continue;
+                }
+                FeedItem::Gone(node) => {
+                    whole(self.said.lock()).push(NodeSaid::Gone(node));
+                    continue;
+                }
                 FeedItem::Arrived(_, arrived) => {
                     whole(self.arrived.lock()).push(*arrived);
                     continue;
@@ -224,11 +263,12 @@ impl Clock for PausedClock {
 /// A node, as far as lanes and a feed are one.
 pub(super) struct TestNode {
     pub arrived: Arc<Mutex<Vec<ArrivedSession>>>,
-    lanes: Arc<AppendLanes<u64>>,
-    feed: LogFeed<u64, MemoryEngine, Recorder>,
-    applied: Applied,
-    mark: Arc<Mutex<LogMark>>,
-    health: Health,
+    pub said: Arc<Mutex<Vec<NodeSaid>>>,
+    pub lanes: Arc<AppendLanes<u64>>,
+    pub feed: LogFeed<u64, MemoryEngine, Recorder>,
+    pub applied: Applied,
+    pub mark: Arc<Mutex<LogMark>>,
+    pub health: Health,
 }
 
 pub(super) fn node(engine: &MemoryEngine, name: u64, run: u64, mark: LogMark) -> TestNode {
@@ -237,11 +277,16 @@ pub(super) fn node(engine: &MemoryEngine, name: u64, run: u64, mark: LogMark) ->
     let health = Health::new(Arc::new(PausedClock::default()));
     let (applied, noted) = (Applied::default(), Arc::new(Mutex::new(mark.clone())));
     let arrived = Arc::new(Mutex::new(Vec::new()));
-    let recorder =
-        Recorder { applied: applied.clone(), arrived: arrived.clone(), mark: noted.clone() };
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let recorder = Recorder {
+        applied: applied.clone(),
+        arrived: arrived.clone(),
+        mark: noted.clone(),
+        said: said.clone(),
+    };
     let engine = Arc::new(engine.clone());
     let feed = LogFeed::new(engine, lanes.clone(), health.clone(), recorder, mark);
-    TestNode { arrived, lanes, feed, applied, mark: noted, health }
+    TestNode { arrived, said, lanes, feed, applied, mark: noted, health }
 }
 
 pub(super) fn entry(client: &str, number: u64, len: usize, with: Option<u64>) -> LogEntry {
@@ -270,7 +315,7 @@ pub(super) fn run_of(node: u64, run: u64) -> Vec<u8> {
     seal(FrameOrigin { node, run, lane: u32::MAX, number: 1 }, 1, &records)
 }
 
-fn frame_of(node: u64, run: u64, number: u64, entry: &LogEntry) -> Vec<u8> {
+pub(super) fn frame_of(node: u64, run: u64, number: u64, entry: &LogEntry) -> Vec<u8> {
     let mut records = Vec::new();
     put_message(entry, &mut records);
     seal(FrameOrigin { node, run, lane: 0, number }, 1, &records)
@@ -488,8 +533,8 @@ fn a_log_that_lacks_what_a_node_missed_stops_its_start() {
     assert!(begin(5).is_none());
     assert!(begin(9).is_none());
     assert!(matches!(begin(10), Some(FeedError::Shorter { last: 9, applied: 10 })));
-    // It has missed nothing.
-    assert!(begin(0).is_none());
+    // It has missed what it can learn from another node.
+    assert!(run(node(&engine, 99, 1, LogMark::default()).feed.lacks_beginning()));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Two connections: frames and questions go over one, what the log and other nodes tell comes over the other, so that
 //! much of one does not hold up the other.
 
+use std::error::Error as _;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
@@ -11,11 +12,12 @@ use std::time::Duration;
 use async_nats::connection::State;
 use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::consumer::push::{Ordered, OrderedConfig};
+use async_nats::jetstream::context::PublishError;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{
     Config as StreamConfig, DiscardPolicy, RetentionPolicy, StorageType,
 };
-use async_nats::jetstream::{Context as JetStream, ContextBuilder};
+use async_nats::jetstream::{self, Context as JetStream, ContextBuilder, ErrorCode};
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, ServerInfo, Subject, Subscriber};
 use bytes::Bytes;
 use futures_util::Stream as _;
@@ -23,7 +25,7 @@ use tracing::{debug, warn};
 
 use super::JoinError;
 use super::aside::AsideSubject;
-use super::engine::{Bounds, EngineError, LogEngine, LogFrames};
+use super::engine::{Appended, Bounds, EngineError, LogEngine, LogFrames};
 use crate::config::ClusterConfig;
 
 /// Connections to the servers, and what is named there.
@@ -52,6 +54,8 @@ pub(super) struct Servers {
 
 /// The oldest version that does what is needed.
 const VERSION_MIN: (u32, u32) = (2, 12);
+/// What a server takes at least: a page of copies, and a Session with all its Subscriptions, go in one message each.
+const PAYLOAD_MIN: usize = 256 * 1024;
 /// How long it takes at most to be connected to one server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a question may take.
@@ -90,6 +94,12 @@ pub(super) async fn look_at(
     Ok(payload_max.map(|payload_max| Servers { payload_max }))
 }
 
+/// Whether a server says that the log takes no more: a frame so refused is not there later either.
+fn has_no_room(error: &PublishError) -> bool {
+    let source = error.source().and_then(|source| source.downcast_ref::<jetstream::Error>());
+    source.is_some_and(|error| error.error_code() == ErrorCode::STREAM_STORE_FAILED)
+}
+
 /// Whether another attempt brings nothing else.
 fn is_final(kind: &ConnectErrorKind) -> bool {
     match kind {
@@ -105,7 +115,7 @@ fn is_final(kind: &ConnectErrorKind) -> bool {
 }
 
 fn check_server(server: &str, info: &ServerInfo) -> Result<(), JoinError> {
-    let ServerInfo { version, jetstream, .. } = info;
+    let ServerInfo { version, jetstream, max_payload, .. } = info;
     if version_of(version).is_none_or(|found| found < VERSION_MIN) {
         let (major, minor) = VERSION_MIN;
         return Err(JoinError(format!(
@@ -114,6 +124,11 @@ fn check_server(server: &str, info: &ServerInfo) -> Result<(), JoinError> {
     }
     if !jetstream {
         return Err(JoinError(format!("{server} has no JetStream")));
+    }
+    if *max_payload < PAYLOAD_MIN {
+        return Err(JoinError(format!(
+            "{server} takes messages of {max_payload} bytes (max_payload), and {PAYLOAD_MIN} or more are needed"
+        )));
     }
     Ok(())
 }
@@ -131,6 +146,11 @@ pub(super) fn stream_name(config: &ClusterConfig) -> String {
 /// Where nodes are asked for their state.
 pub(super) fn status_subject(prefix: &str) -> String {
     format!("{prefix}.s")
+}
+
+/// Where a node is asked to do something.
+pub(super) fn asked_subject(prefix: &str, node: &str) -> String {
+    format!("{prefix}.d.{node}")
 }
 
 /// How the description of a node's consumer begins; the name of the node follows.
@@ -210,7 +230,8 @@ impl Nats {
             description: Some("messages of a cluster of sluice".to_owned()),
             subjects: vec![format!("{}.q", self.prefix)],
             retention: RetentionPolicy::Limits,
-            discard: DiscardPolicy::Old,
+            // What a node has not applied is not thrown away for what is new.
+            discard: DiscardPolicy::New,
             storage: StorageType::File,
             max_messages: -1,
             max_messages_per_subject: -1,
@@ -219,9 +240,9 @@ impl Nats {
             max_age: config.log_span.0,
             num_replicas: config.replicas.into(),
             duplicate_window: DUPLICATE_WINDOW,
-            // Nothing is taken out of its middle.
+            // Nothing is taken out of its middle; at its beginning nodes cut off what all have applied.
             deny_delete: true,
-            deny_purge: true,
+            deny_purge: false,
             ..StreamConfig::default()
         }
     }
@@ -245,6 +266,31 @@ impl Nats {
     /// Those that ask for the state of this node.
     pub async fn questions(&self) -> Result<Subscriber, EngineError> {
         self.back.subscribe(status_subject(&self.prefix)).await.map_err(EngineError::of)
+    }
+
+    /// What this node is asked to do.
+    pub async fn asked(&self) -> Result<Subscriber, EngineError> {
+        let subject = asked_subject(&self.prefix, &self.node);
+        self.back.subscribe(subject).await.map_err(EngineError::of)
+    }
+
+    /// Tells the other nodes how far this one has applied the log.
+    pub async fn tell_applied(&self, told: Bytes) {
+        if self.back.connection_state() == State::Connected {
+            let _ = self.back.publish(format!("{}.a", self.prefix), told).await;
+        }
+    }
+
+    /// How far nodes have applied the log, as they tell it.
+    pub async fn applied(&self) -> Result<ToldFrames, EngineError> {
+        let told = self.back.subscribe(format!("{}.a", self.prefix)).await;
+        told.map(ToldFrames).map_err(EngineError::of)
+    }
+
+    /// Cuts off the frames of the log below `first`.
+    pub async fn trim(&self, first: u64) -> Result<(), EngineError> {
+        let stream = self.to_log.get_stream_no_info(&self.stream).await.map_err(EngineError::of)?;
+        stream.purge().sequence(first).await.map(|_| ()).map_err(EngineError::of)
     }
 
     /// Answers one of them. The answer may be lost.
@@ -277,6 +323,7 @@ fn compare(wanted: &StreamConfig, found: &StreamConfig) -> Result<(), JoinError>
     let is_usable = wanted.subjects == found.subjects
         && wanted.retention == found.retention
         && wanted.discard == found.discard
+        && !found.deny_purge
         && wanted.storage == found.storage
         && found.max_messages <= 0
         && found.max_messages_per_subject <= 0
@@ -308,7 +355,7 @@ fn compare(wanted: &StreamConfig, found: &StreamConfig) -> Result<(), JoinError>
 impl LogEngine for Nats {
     type Frames = FromLog;
 
-    async fn append(&self, id: &str, frame: Bytes) -> Result<(), EngineError> {
+    async fn append(&self, id: &str, frame: Bytes) -> Result<Appended, EngineError> {
         // It would be kept, and sent once for each attempt when there is a connection again.
         if self.out.connection_state() != State::Connected {
             return Err(EngineError("not connected".to_owned()));
@@ -316,7 +363,11 @@ impl LogEngine for Nats {
         let publish = PublishMessage::build().payload(frame).message_id(id);
         let publish = publish.expected_stream(&self.stream);
         let sent = self.to_log.send_publish(format!("{}.q", self.prefix), publish).await;
-        sent.map_err(EngineError::of)?.await.map(|_| ()).map_err(EngineError::of)
+        match sent.map_err(EngineError::of)?.await {
+            Ok(_) => Ok(Appended::There),
+            Err(error) if has_no_room(&error) => Ok(Appended::Full),
+            Err(error) => Err(EngineError::of(error)),
+        }
     }
 
     async fn bounds(&self) -> Result<Bounds, EngineError> {
@@ -328,7 +379,8 @@ impl LogEngine for Nats {
         }
         let state = &info.state;
         let (first, last) = (state.first_sequence, state.last_sequence);
-        Ok(Bounds { first: first.max(1), last })
+        let most = u64::try_from(info.config.max_bytes).unwrap_or(u64::MAX);
+        Ok(Bounds { first: first.max(1), last, bytes: (state.bytes, most) })
     }
 
     async fn read(&self, from: u64) -> Result<FromLog, EngineError> {
@@ -385,6 +437,7 @@ mod tests {
         let info = |version: &str| ServerInfo {
             version: version.to_owned(),
             jetstream: true,
+            max_payload: 1024 * 1024,
             ..ServerInfo::default()
         };
         for version in ["2.12.0", "2.15.1", "3.0.0-beta.1", "v2.12.3"] {
@@ -396,5 +449,7 @@ mod tests {
         }
         let plain = ServerInfo { jetstream: false, ..info("2.15.1") };
         assert!(check_server("nats://a", &plain).unwrap_err().0.contains("no JetStream"));
+        let small = ServerInfo { max_payload: PAYLOAD_MIN - 1, ..info("2.15.1") };
+        assert!(check_server("nats://a", &small).unwrap_err().0.contains("max_payload"));
     }
 }

@@ -65,6 +65,7 @@ impl NodeStatus {
             "run": format!("{:016x}", self.lanes.node_and_run().1),
             "applied_frame": self.lanes.fed(),
             "log_away_since": self.health.away_since().map(Time::to_rfc3339),
+            "drains": self.broker.is_draining(),
             "waiting_bytes": self.lanes.waiting_bytes(),
             "clients_connected": summary.connected,
             "sessions_parked": summary.sessions.saturating_sub(summary.connected),

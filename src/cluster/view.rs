@@ -52,10 +52,11 @@ const NODES_MAX: usize = 1000;
 pub fn look(config: &ClusterConfig) -> Result<ClusterView, LookError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| LookError::Unusable(error.to_string()))?;
-    runtime.block_on(view(config))
+    runtime.block_on(look_async(config))
 }
 
-async fn view(config: &ClusterConfig) -> Result<ClusterView, LookError> {
+/// The same within a runtime.
+pub(super) async fn look_async(config: &ClusterConfig) -> Result<ClusterView, LookError> {
     let reached = join_all(config.servers().iter().map(|server| reach(config, server))).await;
     let reached: Vec<Reached> = reached.into_iter().collect::<Result<_, _>>()?;
     let Some(client) = reached.iter().find_map(|reached| reached.client.clone()) else {

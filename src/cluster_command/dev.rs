@@ -137,6 +137,8 @@ impl Dev<'_> {
         let servers: Vec<String> = ports.iter().map(url).collect();
         let all: Vec<String> = routes.iter().map(url).collect();
         let all = all.join(",");
+        let config = self.folder.write_engine_config();
+        let config = config.map_err(|error| failed("the engine", &error))?;
         for (index, (port, route)) in ports.into_iter().zip(routes).enumerate() {
             let name = format!("engine{}", index + 1);
             let data = self.folder.of(&name).map_err(|error| failed(&name, &error))?;
@@ -145,7 +147,7 @@ impl Dev<'_> {
             let words = words.into_iter().chain(["--cluster_name", "sluice-dev"]);
             let words = words.chain(["--cluster", &between, "--routes", &all, "-sd"]);
             let mut arguments: Vec<_> = words.map(Into::into).collect();
-            arguments.push(data.into());
+            arguments.extend([data.into(), "-c".into(), config.clone().into()]);
             drop((port, route));
             let output = DevOutput { log: self.folder.log(&name), printed: None };
             let child = DevChild::start(&name, &self.program, &arguments, output);

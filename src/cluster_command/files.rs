@@ -26,6 +26,9 @@ pub struct NodePlan<'a> {
 
 /// Bytes that the log keeps: less than by default, for the folder may be anywhere.
 const LOG_BYTES_MAX: &str = "256MiB";
+/// What no argument of a server of the engine says: it takes packets as large as a broker does by default.
+const ENGINE_CONFIG: &str =
+    "# Written anew at each start of `sluice cluster dev`.\nmax_payload: 8MB\n";
 
 impl DevFolder {
     /// The folder at `path`, which is made if it is missing.
@@ -77,6 +80,17 @@ impl DevFolder {
     /// The log of one process.
     pub fn log(&self, name: &str) -> PathBuf {
         self.path.join(format!("{name}.log"))
+    }
+
+    /// Writes the configuration of the servers of the engine, and says where it is.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written.
+    pub fn write_engine_config(&self) -> io::Result<PathBuf> {
+        let file = self.path.join("engine.conf");
+        fs::write(&file, ENGINE_CONFIG)?;
+        Ok(file)
     }
 
     /// Writes the configuration of a node, and says where it is.

@@ -28,11 +28,12 @@ rows! {
         ca: Option<PathBuf> = key(Restart, None).example(Some("nats-ca.pem".into())).names_file();
         /// How many servers keep each part of the log. 3: one of them may fail. Taken when the log is made.
         replicas: u8 = key(Restart, 3).range(1..=5);
-        /// Bytes that the log keeps; the oldest are dropped. A node that has been away for longer than the log reaches
-        /// back cannot come back with its store. Taken when the log is made.
+        /// Bytes that the log may have. Nodes cut off its beginning once all of them have applied it; when it is full because
+        /// one has not, what is published above `QoS` 0 is refused with 0x97. Taken when the log is made.
         log_bytes_max: Size = key(Restart, Size::kib(1024 * 1024)).range(Size::kib(1024)..=Size::TIB);
-        /// How long the log keeps a message. Taken when the log is made.
-        log_span: Span = key(Restart, Span::secs(7 * 86_400)).range(Span::secs(300)..=Span::secs(366 * 86_400));
+        /// How long the log keeps what a node has not applied; a node that was away for longer cannot come back with its store.
+        /// 0: until it has, or is forgotten. Taken when the log is made.
+        log_span: Span = key(Restart, Span::secs(0)).range(Span::secs(0)..=Span::secs(366 * 86_400));
         /// When the log has not answered for so long, the clients of this node are ended, and others are not let in, until
         /// it answers: they are to connect to another node. 0: they stay; what they publish above `QoS` 0 waits.
         ack_timeout: Span = key(Restart, Span::secs(8)).range(Span::secs(0)..=Span::secs(86_400));

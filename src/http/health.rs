@@ -33,7 +33,8 @@ async fn readyz(State(site): State<Site>) -> (StatusCode, String) {
 /// listeners are open, and that a node of a cluster has joined.
 pub fn not_ready(site: &Site, summary: &Summary) -> Vec<String> {
     let (process, level) = (site.process(), summary.overload.pressure().level());
-    reasons(process.is_stopping(), summary.store_refuses, process.log_away(), level)
+    let is_stopping = process.is_stopping() || site.broker().is_draining();
+    reasons(is_stopping, summary.store_refuses, process.log_away(), level)
 }
 
 fn reasons(

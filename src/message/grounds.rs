@@ -143,6 +143,8 @@ refusals! {
         "The node of the cluster that has the Session does not send it, or the log of the cluster does not answer, within limits.auth_timeout.";
     LogAway "log_away" "cluster.ack_timeout"
         "The log of the cluster does not answer this node.";
+    Draining "draining" "cluster.server_reference"
+        "This node of the cluster is about to stop: its Sessions go to other nodes.";
     AuthBusy "auth_busy" "auth.queue_max"
         "As many logins wait to be checked as may, or the check cannot be made.";
     LoginBanned "login_banned" "auth.failures_max"

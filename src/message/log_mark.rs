@@ -8,3 +8,14 @@ pub struct LogMark {
     /// Which run of each node may still add to the log, as far as that is known: node, run.
     pub runs: Vec<(u64, u64)>,
 }
+
+impl LogMark {
+    /// The run of a node that has been forgotten: no frame is of it.
+    pub const NO_RUN: u64 = 0;
+
+    /// The nodes that may come back: all that are known, but those that have been forgotten.
+    pub fn nodes(&self) -> impl Iterator<Item = u64> {
+        let runs = self.runs.iter().filter(|(_, run)| *run != LogMark::NO_RUN);
+        runs.map(|(node, _)| *node)
+    }
+}

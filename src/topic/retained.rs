@@ -75,6 +75,14 @@ impl<V> Retained<V> {
         Some(removed.value)
     }
 
+    /// Visits all of them, in their order.
+    pub fn each(&self, mut visit: impl FnMut(&str, &V)) {
+        for name in &self.order {
+            let value = self.get(TopicName::trusted(&name.0));
+            value.into_iter().for_each(|value| visit(&name.0, value));
+        }
+    }
+
     /// What is under `name`. One lookup.
     pub fn get(&self, name: TopicName<'_>) -> Option<&V> {
         let name = name.as_str();

@@ -48,7 +48,13 @@ struct Server {
 impl Engine {
     /// So many servers: one, or three that keep what they have together.
     pub fn start(program: PathBuf, servers: usize) -> Engine {
+        Engine::start_with(program, servers, "")
+    }
+
+    /// The same, with this configuration of each server.
+    pub fn start_with(program: PathBuf, servers: usize, config: &str) -> Engine {
         let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("config"), config).expect("a file");
         let servers =
             (0..servers).map(|_| Server { ports: [free_port(), free_port()], child: None });
         let mut engine = Engine { program, folder, servers: servers.collect() };
@@ -93,6 +99,7 @@ impl Engine {
         let [port, between] = self.servers[server].ports;
         let mut command = Command::new(&self.program);
         command.args(["-a", "127.0.0.1", "-js", "-p", &port.to_string()]);
+        command.arg("-c").arg(self.folder.path().join("config"));
         command.arg("-sd").arg(self.folder.path().join(server.to_string()));
         command.args(["-n", &format!("engine{server}")]);
         if self.servers.len() > 1 {

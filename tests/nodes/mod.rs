@@ -28,6 +28,8 @@ const CONFIG: &str = "cluster = { servers = ['nats://engine'], node = 'n' }";
 pub enum Item {
     Message(LogEntry),
     Session(SessionRecord),
+    /// This node does not come back.
+    Gone(u64),
 }
 
 /// What the nodes share.
@@ -166,6 +168,21 @@ impl Cluster {
         }
     }
 
+    /// The log says that a node does not come back.
+    pub fn forget(&mut self, node: usize, by: usize) {
+        self.shared.lock().unwrap().entries.push((by, Item::Gone(node as u64)));
+    }
+
+    /// All of them but one apply and write what is handed in.
+    pub fn settle_without(&mut self, away: usize) {
+        for _ in 0..8 {
+            self.order();
+            for node in (0..self.nodes.len()).filter(|node| *node != away) {
+                self.apply(node, usize::MAX, true);
+            }
+        }
+    }
+
     pub fn town(&mut self, node: usize) -> &mut Town {
         &mut self.nodes[node].town
     }
@@ -196,6 +213,7 @@ fn logged(shared: &mut Shared, node: usize, place: usize) -> Logged {
             let arrived = arrived(&shared.entries[moved.after as usize..place], from, &moved);
             Logged::Arrived { node: from as u64, arrived: Box::new(arrived) }
         }
+        Item::Gone(node) => Logged::Gone { node },
         Item::Session(record) => Logged::Session { node: from as u64, record },
     }
 }
@@ -215,7 +233,7 @@ fn arrived(span: &[(usize, Item)], node: usize, moved: &MovedSession) -> Arrived
                 let more = more.iter().cloned();
                 copies.extend(more.map(|copy| MovedCopy { message: again(&copy.message), ..copy }));
             }
-            Item::Session(_) => {}
+            Item::Session(_) | Item::Gone(_) => {}
         }
     }
     let facts = moved.facts.iter().map(fact_again).collect();

@@ -95,7 +95,7 @@ impl Opening {
         self.asked.as_ref().map(Applicant::peer).unwrap_or_default()
     }
 
-    /// The client whose Session it claims.
+    /// The client that claims its Session.
     pub fn claims_for(&self) -> Option<&Arc<Identity>> {
         match &self.stage {
             Stage::Claiming { identity, .. } | Stage::Entering { identity, .. } => Some(identity),
@@ -148,8 +148,8 @@ impl State {
         if let Some(reason) = peer.refuse {
             return self.refuse_connect(connect, &peer, (reason, peer.grounds), turn);
         }
-        if let Some(reason) = turn.broker.cut_off_reason() {
-            let grounds = Some(Grounds::new(RefusalKind::LogAway));
+        if let Some((reason, kind)) = turn.broker.sends_away() {
+            let grounds = Some(Grounds::new(kind));
             return self.refuse_connect(connect, &peer, (reason, grounds), turn);
         }
         let terms = match connect::negotiate(connect, turn.broker.policy()) {

@@ -99,7 +99,7 @@ impl Broker {
     }
 
     /// A message that waited, as the log had it.
-    fn entry_of(&self, message: Message) -> LogEntry {
+    pub(super) fn entry_of(&self, message: Message) -> LogEntry {
         let parts = message.parts();
         let user = parts.user_name.map(Into::into);
         let publisher = Arc::new(self.publisher_elsewhere(ClientId::new(parts.publisher), user));

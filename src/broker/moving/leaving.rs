@@ -190,7 +190,7 @@ impl Broker {
         let (after, copies) = {
             // Nothing is routed meanwhile that is in the log.
             let applied = whole(self.0.moving.applied.lock());
-            (*applied, parked.mailbox.standing_copies())
+            (applied.sequence, parked.mailbox.standing_copies())
         };
         let number = self.0.moving.next_number(now);
         let moved = MovedSession { client_id: client_id.clone(), number, to, after, facts };

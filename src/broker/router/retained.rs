@@ -306,6 +306,19 @@ impl RetainedMessages {
         (count, next)
     }
 
+    /// All that clients have set, in the order of topics.
+    pub(in crate::broker) fn all_of_clients(&self) -> Vec<Message> {
+        let inner = self.lock();
+        let mut all = Vec::with_capacity(inner.all.messages - inner.own.messages);
+        let is_of_client = |topic: &str| !is_own(TopicName::trusted(topic));
+        inner.topics.each(|topic, found| {
+            if is_of_client(topic) {
+                all.push(found.message.clone());
+            }
+        });
+        all
+    }
+
     /// The publisher of a retained message: its Client Identifier and its user.
     pub fn publisher(&self, topic: TopicName<'_>) -> Option<(ClientId, Option<Box<str>>)> {
         let inner = self.lock();

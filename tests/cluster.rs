@@ -431,14 +431,32 @@ fn read_all(node: &Sluice, client_id: &str, acknowledged: &[u32]) -> (u32, u32) 
     (lost.sum(), broken)
 }
 
+/// Users and their rights as `deploy/cluster` gives them to the servers of the engine; a password is the user's name.
+fn deployed_rights() -> String {
+    let deployed = include_str!("../deploy/cluster/nats-server.conf");
+    let (_, rights) = deployed.split_once("\naccounts {").expect("accounts");
+    let (rights, _) = rights.split_once("\nsystem_account: SYS").expect("their end");
+    let mut rights = ["accounts {", rights, "\nsystem_account: SYS\n"].concat();
+    for user in ["node", "operator", "admin", "sys"] {
+        rights = rights.replace(&format!("${}_PASSWORD", user.to_uppercase()), user);
+    }
+    rights
+}
+
 /// A node is down, and the log keeps what it has not applied until it has no room: then nothing more is acknowledged.
 /// Once that node is forgotten there is room again, and one with an empty disk learns what the log has no more.
 #[test]
 fn a_log_keeps_what_a_node_lacks_until_that_is_forgotten() {
     let Some(program) = engine::program() else { return };
-    let engine = Engine::start(program, 1);
+    let engine = Engine::start_with(program, 1, &deployed_rights());
+    let secrets = new_folder();
+    let login = |user: &str| {
+        let secret = secrets.path().join(user);
+        std::fs::write(&secret, user).expect("a file");
+        format!("user = '{user}'\npassword_file = '{}'", secret.display())
+    };
     let small = |name| {
-        let config = node(&engine, name, "");
+        let config = node(&engine, name, &login(if name == "asker" { "operator" } else { "node" }));
         config.replace("log_bytes_max = '256MiB'", "log_bytes_max = '2MiB'")
     };
     let [one, mut two] = ["a", "b"].map(|name| Sluice::start(&small(name)));

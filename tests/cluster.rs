@@ -1,39 +1,22 @@
-//! A cluster of real processes: brokers and the servers of their engine, killed, frozen and started again under load.
-//! `CLUSTER` says how many faults there are.
+//! A cluster of real processes: brokers and the servers of their engine.
 
 mod asking;
 #[allow(dead_code)] // Each test uses its part.
 mod engine;
 mod process;
-#[path = "../src/random.rs"]
-mod random;
 mod wire;
 
-use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use asking::HttpClient;
 use engine::Engine;
 use process::{DEADLINE, Sluice, new_folder};
-use random::Random;
 use sluicemq::codec::{Connect, Packet, PacketId, Publish, QoS, Reason, Version};
 use wire::{Client, connect, message};
 
 /// A broker that is a node called `name`.
 fn node(engine: &Engine, name: &str, more: &str) -> String {
-    let replicas = engine.len();
-    format!(
-        "[[listener]]\nname = 'tcp'\naddress = '127.0.0.1:0'\n\
-         [queue]\nmessages_max = 1_000_000\nbytes_max = '512MiB'\n\
-         [store]\npath = 'store'\n\
-         [cluster]\nservers = {}\nnode = '{name}'\nreplicas = {replicas}\nlog_bytes_max = '256MiB'\n{more}",
-        engine.addresses()
-    )
+    engine.node(&engine.addresses(), name, more)
 }
 
 fn brokers(engine: &Engine) -> Vec<Sluice> {
@@ -235,200 +218,6 @@ fn a_name_is_of_one_node() {
     assert_ne!(first.exit_code(), Some(0));
     first.logged("another process has joined the cluster");
     Client::connect(second.address("tcp"), Version::V5, "c").ping();
-}
-
-/// A publisher that knows what was acknowledged: `QoS` 1, one message at a time, each again until it is.
-struct Publisher {
-    stop: Arc<AtomicBool>,
-    /// How many numbers were acknowledged: all below.
-    acknowledged: Arc<AtomicU32>,
-    thread: JoinHandle<()>,
-}
-
-impl Publisher {
-    /// It publishes numbers to the topic of its name, at the node with the first of these addresses.
-    fn start(name: &str, at: &Arc<Mutex<SocketAddr>>) -> Publisher {
-        let stop = Arc::new(AtomicBool::new(false));
-        let acknowledged = Arc::new(AtomicU32::new(0));
-        let (own, number) = (stop.clone(), acknowledged.clone());
-        let (name, at) = (name.to_owned(), at.clone());
-        let thread = thread::spawn(move || {
-            while !own.load(Ordering::Relaxed) {
-                let at = *at.lock().unwrap();
-                if publish_while_it_goes(at, &name, &number, &own).is_none() {
-                    thread::yield_now();
-                }
-            }
-        });
-        Publisher { stop, acknowledged, thread }
-    }
-
-    /// Waits until it has more answers.
-    fn goes_on(&self, fault: &str) {
-        let (before, end) = (self.acknowledged.load(Ordering::Relaxed), Instant::now() + DEADLINE);
-        while self.acknowledged.load(Ordering::Relaxed) < before + 100 {
-            assert!(Instant::now() < end, "nothing is acknowledged: {fault}");
-            thread::yield_now();
-        }
-    }
-
-    /// How many numbers were acknowledged.
-    fn end(self) -> u32 {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().expect("it ends");
-        self.acknowledged.load(Ordering::Relaxed)
-    }
-}
-
-/// `None`: the connection is over.
-fn publish_while_it_goes(
-    at: SocketAddr,
-    name: &str,
-    number: &AtomicU32,
-    stop: &AtomicBool,
-) -> Option<()> {
-    let mut stream = TcpStream::connect(at).ok()?;
-    // A node that is frozen does not answer: another connection is tried.
-    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    exchange(&mut stream, &Packet::Connect(Box::new(connect(Version::V311, name))))?;
-    while !stop.load(Ordering::Relaxed) {
-        let (topic, payload) = (format!("load/{name}"), number.load(Ordering::Relaxed).to_string());
-        let publish = Publish {
-            qos: QoS::AtLeastOnce,
-            topic: &topic,
-            payload: payload.as_bytes(),
-            packet_id: Some(PacketId::MIN),
-            ..Publish::default()
-        };
-        exchange(&mut stream, &Packet::Publish(publish))?;
-        number.fetch_add(1, Ordering::Relaxed);
-    }
-    Some(())
-}
-
-/// Sends a packet and takes its answer: CONNACK and PUBACK of 3.1.1 have four bytes.
-fn exchange(stream: &mut TcpStream, packet: &Packet<'_>) -> Option<()> {
-    stream.write_all(&wire::encoded(packet, Version::V311)).ok()?;
-    let mut answer = [0; 4];
-    stream.read_exact(&mut answer).ok()?;
-    (answer[0] != 0x20 || answer[3] == 0).then_some(())
-}
-
-/// The last message of each publisher.
-const END: &[u8] = b"end";
-
-/// What fails.
-const FAULTS: [&str; 6] = [
-    "kill broker",
-    "freeze broker",
-    "stop broker",
-    "kill engine",
-    "freeze engine",
-    "kill all engines",
-];
-
-/// Brokers and servers of the engine fail under load, one after the other: whatever was acknowledged comes to a Session
-/// on every node, in the order in which it was published.
-#[test]
-fn nothing_acknowledged_is_lost_whatever_fails() {
-    let Some(program) = engine::program() else { return };
-    let rounds = std::env::var("CLUSTER").map_or(6, |rounds| rounds.parse().expect("a number"));
-    let seed = std::env::var("SEED").map_or(16, |seed| seed.parse().expect("a number"));
-    let mut random = Random::new(seed);
-    let mut engine = Engine::start(program, 3);
-    let mut nodes = brokers(&engine);
-    for (number, node) in nodes.iter().enumerate() {
-        let mut reader =
-            Client::connect_with(node.address("tcp"), &lasting(&format!("reader{number}")));
-        reader.subscribe(&["load/#"], QoS::AtLeastOnce);
-        reader.goodbye();
-    }
-    let addresses: Vec<_> =
-        nodes.iter().map(|node| Arc::new(Mutex::new(node.address("tcp")))).collect();
-    let publishers: Vec<_> = addresses
-        .iter()
-        .enumerate()
-        .map(|(number, at)| Publisher::start(&format!("p{number}"), at))
-        .collect();
-    for round in 0..rounds {
-        let fault = FAULTS[if rounds < 12 { round % FAULTS.len() } else { random.below(6) }];
-        let (node, server) = (random.below(nodes.len()), random.below(engine.len()));
-        let begun = Instant::now();
-        fail(fault, (&mut nodes, node), (&mut engine, server), (&addresses, &publishers));
-        println!("{round} {fault} {node} {server}: {} ms", begun.elapsed().as_millis());
-    }
-    let acknowledged: Vec<u32> = publishers.into_iter().map(Publisher::end).collect();
-    println!("acknowledged: {acknowledged:?}");
-    assert!(acknowledged.iter().all(|count| *count > 0), "{acknowledged:?}");
-    for (number, node) in nodes.iter().enumerate() {
-        let mut last = Client::connect(node.address("tcp"), Version::V5, "last");
-        assert_eq!(publish(&mut last, &format!("load/p{number}"), END, false), Reason::Success);
-    }
-    for (number, node) in nodes.iter().enumerate() {
-        let (lost, broken) = read_all(node, &format!("reader{number}"), &acknowledged);
-        assert_eq!((lost, broken), (0, 0), "node {number} seed {seed}");
-    }
-}
-
-/// Something fails, and is well again.
-fn fail(
-    fault: &str,
-    (nodes, node): (&mut [Sluice], usize),
-    (engine, server): (&mut Engine, usize),
-    (addresses, publishers): (&[Arc<Mutex<SocketAddr>>], &[Publisher]),
-) {
-    let other = &publishers[(node + 1) % publishers.len()];
-    match fault {
-        "kill broker" => nodes[node].kill_and_start_again(),
-        "stop broker" => {
-            nodes[node].stop();
-            nodes[node].start_again();
-        }
-        "freeze broker" => {
-            nodes[node].signal("STOP");
-            other.goes_on(fault);
-            nodes[node].signal("CONT");
-        }
-        "kill engine" => {
-            engine.kill(server);
-            engine.start_again(server);
-        }
-        "freeze engine" => {
-            engine.signal(server, "STOP");
-            other.goes_on(fault);
-            engine.signal(server, "CONT");
-        }
-        _ => {
-            (0..engine.len()).for_each(|server| engine.kill(server));
-            (0..engine.len()).for_each(|server| engine.start_again(server));
-        }
-    }
-    *addresses[node].lock().unwrap() = nodes[node].address("tcp");
-    publishers.iter().for_each(|publisher| publisher.goes_on(fault));
-}
-
-/// Reads what waits for a Session. Returns how many acknowledged numbers are not there, and how often one came before
-/// one below it.
-fn read_all(node: &Sluice, client_id: &str, acknowledged: &[u32]) -> (u32, u32) {
-    let mut reader = Client::connect_with(node.address("tcp"), &lasting(client_id));
-    let mut next: BTreeMap<String, u32> = BTreeMap::new();
-    let (mut broken, mut ended) = (0, 0);
-    while ended < acknowledged.len() {
-        let (topic, payload) = reader.message();
-        if payload == END {
-            ended += 1;
-            continue;
-        }
-        let number: u32 = String::from_utf8_lossy(&payload).parse().expect("a number");
-        let next = next.entry(topic).or_default();
-        // What was sent again because its answer was lost comes again.
-        broken += u32::from(number > *next);
-        *next = (*next).max(number + 1);
-    }
-    let lost = acknowledged.iter().enumerate().map(|(number, count)| {
-        count.saturating_sub(next.get(&format!("load/p{number}")).copied().unwrap_or_default())
-    });
-    (lost.sum(), broken)
 }
 
 /// Users and their rights as `deploy/cluster` gives them to the servers of the engine; a password is the user's name.

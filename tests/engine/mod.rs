@@ -69,6 +69,22 @@ impl Engine {
         format!("[{}]", all.collect::<Vec<_>>().join(", "))
     }
 
+    /// The configuration of a broker that is a node called `name`, and reaches the engine at `servers`.
+    pub fn node(&self, servers: &str, name: &str, more: &str) -> String {
+        let replicas = self.len();
+        format!(
+            "[[listener]]\nname = 'tcp'\naddress = '127.0.0.1:0'\n\
+             [queue]\nmessages_max = 1_000_000\nbytes_max = '512MiB'\n\
+             [store]\npath = 'store'\n\
+             [cluster]\nservers = {servers}\nnode = '{name}'\nreplicas = {replicas}\nlog_bytes_max = '256MiB'\n{more}"
+        )
+    }
+
+    /// Where a server is for clients.
+    pub fn address(&self, server: usize) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.servers[server].ports[0]))
+    }
+
     /// Ends a server as `kill -9` does.
     pub fn kill(&mut self, server: usize) {
         if let Some(mut child) = self.servers[server].child.take() {
@@ -115,7 +131,7 @@ impl Engine {
     }
 
     fn until_serves(&self, server: usize) {
-        let at = SocketAddr::from(([127, 0, 0, 1], self.servers[server].ports[0]));
+        let at = self.address(server);
         let end = Instant::now() + DEADLINE;
         loop {
             let stream = TcpStream::connect(at).ok();

@@ -1,6 +1,6 @@
 //! A cluster of real processes under load, whose parts fail one after the other: three brokers, the three servers of
 //! their engine, publishers and readers of each kind that remember what they were told. `CLUSTER` says how many faults
-//! there are, `SEED` which.
+//! there are, `SEED` which, and `FAULT` the kind if there is to be only one.
 
 #[allow(dead_code)] // Each test uses its part.
 mod engine;
@@ -212,6 +212,10 @@ fn nothing_acknowledged_is_lost_whatever_fails() {
     let Some(program) = engine::program() else { return };
     let rounds = std::env::var("CLUSTER").map_or(6, |rounds| rounds.parse().expect("a number"));
     let seed = std::env::var("SEED").map_or(16, |seed| seed.parse().expect("a number"));
+    let only = std::env::var("FAULT").ok();
+    let mut faults = FAULTS.to_vec();
+    faults.retain(|fault| only.as_ref().is_none_or(|only| only == fault));
+    assert!(!faults.is_empty(), "FAULT is one of {FAULTS:?}");
     let mut random = Random::new(seed);
     let mut house = House::open(program);
     let at = |house: &House, node: usize| house.nodes[node].address("tcp");
@@ -229,8 +233,8 @@ fn nothing_acknowledged_is_lost_whatever_fails() {
         roamers.map(|(reader, seed)| Roamer::start(reader, seed, &house.places)).collect();
     let (mut pauses, mut wills) = (BTreeMap::<&str, (u32, u64)>::new(), Vec::new());
     for round in 0..rounds {
-        let each = FAULTS.get(round).filter(|_| rounds <= FAULTS.len());
-        let fault = each.copied().unwrap_or_else(|| random.pick(&FAULTS));
+        let each = faults.get(round).filter(|_| rounds <= faults.len());
+        let fault = each.copied().unwrap_or_else(|| random.pick(&faults));
         let (node, server) = (random.below(3), random.below(3));
         let will = house.leave_a_will(round, node);
         wills.extend(will.is_some().then(|| format!("will/{round}")));

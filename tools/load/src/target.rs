@@ -14,6 +14,8 @@ pub struct Target {
     pub host: String,
     /// Port.
     pub port: u16,
+    /// More nodes of its cluster: connections are spread over it and these. Only over TCP and WebSocket.
+    pub nodes: Vec<(String, u16)>,
     /// TLS, if it is spoken.
     pub tls: Option<Tls>,
     /// Path of the WebSocket.
@@ -57,8 +59,12 @@ pub struct Tls {
 }
 
 impl Target {
-    /// `host:port`, or the path of a socket, as it is shown.
+    /// `host:port`, or the path of a socket, as it is shown; with the other nodes, if there are some.
     pub fn name(&self) -> String {
+        if !self.nodes.is_empty() {
+            let nodes = self.nodes.iter().map(|(host, port)| format!("{host}:{port}"));
+            return format!("{}:{},{}", self.host, self.port, nodes.collect::<Vec<_>>().join(","));
+        }
         if self.transport == Transport::Unix {
             self.host.clone()
         } else if self.host.contains(':') {
@@ -74,8 +80,22 @@ impl Target {
     ///
     /// If it stands for none.
     pub fn address(&self) -> Result<SocketAddr, Error> {
+        self.address_of(&self.host, self.port)
+    }
+
+    /// The same of all nodes, the broker first.
+    ///
+    /// # Errors
+    ///
+    /// If a name stands for none.
+    pub fn addresses(&self) -> Result<Vec<SocketAddr>, Error> {
+        let others = self.nodes.iter().map(|(host, port)| self.address_of(host, *port));
+        std::iter::once(self.address()).chain(others).collect()
+    }
+
+    fn address_of(&self, host: &str, port: u16) -> Result<SocketAddr, Error> {
         let unknown = |why: String| Error::Unreachable { address: self.name(), why };
-        (self.host.as_str(), self.port)
+        (host, port)
             .to_socket_addrs()
             .map_err(|source| unknown(source.to_string()))?
             .next()

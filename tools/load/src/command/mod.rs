@@ -177,6 +177,9 @@ impl Compare {
     ) -> Result<Vec<Vec<Outcome>>, Error> {
         let behind = Behind::try_parse_from(&self.scenario)
             .map_err(|error| Error::Input(in_one_line(&error, &scenarios())))?;
+        if !target.nodes.is_empty() {
+            return Err(Error::Input("--node is of one broker: compare has several".into()));
+        }
         let mut outcomes = vec![Vec::new(); self.brokers.len()];
         for round in 0..self.rounds as usize {
             for turn in 0..self.brokers.len() {

@@ -25,6 +25,9 @@ pub struct Where {
     /// Everything in one: mqtt://user:password@host:port, or mqtts://, ws://, wss://, quic://, unix:///path
     #[arg(long, global = true, value_name = "URL", conflicts_with_all = ["host", "port"])]
     url: Option<String>,
+    /// One more node of the broker's cluster; clients are spread over all
+    #[arg(long, global = true, value_name = "HOST:PORT", value_delimiter = ',')]
+    node: Vec<String>,
     /// Path of the WebSocket
     #[arg(long, global = true, default_value = "/mqtt")]
     path: String,
@@ -157,7 +160,12 @@ impl Where {
             }
             carrier => carrier,
         };
+        let node = |text: &String| {
+            place_of(text, carrier.port())
+                .ok_or_else(|| Error::Input(format!("--node {text:?}: no host:port")))
+        };
         let target = Target {
+            nodes: self.node.iter().map(node).collect::<Result<_, _>>()?,
             transport: carrier.transport(),
             host: self.host.clone(),
             port: self.port.unwrap_or(carrier.port()),

@@ -33,12 +33,20 @@ pub struct Broker {
 /// How connections come to a broker.
 #[derive(Clone)]
 pub enum Way {
-    /// By TCP.
-    Tcp(SocketAddr),
+    /// By TCP: the broker, or the nodes of its cluster.
+    Tcp(Arc<[SocketAddr]>),
     /// By a unix socket.
     Unix(PathBuf),
     /// By QUIC.
     Quic(Arc<Gateway>),
+}
+
+impl Way {
+    /// The node of the client with this number, of several: neighbours are not always at other ones.
+    pub fn node(nodes: &[SocketAddr], number: u32) -> SocketAddr {
+        let spread = number.wrapping_mul(0x9E37_79B9) >> 16;
+        nodes[spread as usize % nodes.len()]
+    }
 }
 
 impl Broker {
@@ -48,6 +56,10 @@ impl Broker {
     ///
     /// If its name has no address, or a certificate cannot be read.
     pub fn new(target: &Target, connections: u32) -> Result<Broker, Error> {
+        let carries = matches!(target.transport, Transport::Tcp | Transport::WebSocket);
+        if !carries && !target.nodes.is_empty() {
+            return Err(Error::Input("--node is for TCP and WebSocket".into()));
+        }
         let secrets = target.tls.as_ref().map(|tls| tls::secrets(tls, &target.host)).transpose()?;
         let mut sources = target.sources.clone();
         let way = match (target.transport, &secrets) {
@@ -59,12 +71,13 @@ impl Broker {
                 return Err(Error::Input("QUIC is never without TLS".into()));
             }
             (Transport::Tcp | Transport::WebSocket, _) => {
-                let address = target.address()?;
+                let addresses = target.addresses()?;
+                let address = addresses[0];
                 if sources.is_empty() && connections > PORTS && is_first_loopback(address.ip()) {
                     let needed = connections.div_ceil(PORTS).min(200) as u8;
                     sources = (1..=needed).map(|last| IpAddr::from([127, 0, 0, last])).collect();
                 }
-                Way::Tcp(address)
+                Way::Tcp(addresses.into())
             }
         };
         let is_websocket = target.transport == Transport::WebSocket;
@@ -102,5 +115,12 @@ mod tests {
             let broker = Broker::new(&target, connections).unwrap();
             assert_eq!(broker.sources.len(), sources, "{host} {connections}");
         }
+    }
+
+    #[test]
+    fn clients_are_spread_over_the_nodes() {
+        let nodes = [1, 2, 3].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let counts = nodes.map(|node| (0..900).filter(|at| Way::node(&nodes, *at) == node).count());
+        assert!(counts.iter().all(|count| (270..=330).contains(count)), "{counts:?}");
     }
 }

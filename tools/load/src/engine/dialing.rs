@@ -142,10 +142,10 @@ impl Worker {
 
     fn dial(&mut self, at: usize) -> Result<(), Error> {
         let sources = &self.broker.sources;
-        let number = self.slots[at].number as usize;
-        let source = (!sources.is_empty()).then(|| sources[number % sources.len()]);
+        let number = self.slots[at].number;
+        let source = (!sources.is_empty()).then(|| sources[number as usize % sources.len()]);
         self.slots[at].opened_ns = self.now_ns();
-        match Socket::dial(&self.broker, source, self.poll.registry(), Token(at)) {
+        match Socket::dial(&self.broker, number, source, self.poll.registry(), Token(at)) {
             Ok(socket) => {
                 let slot = &mut self.slots[at];
                 slot.socket = Some(socket);

@@ -39,12 +39,13 @@ impl Socket {
     /// If the system has no socket or no port left, or refuses the connection at once.
     pub fn dial(
         broker: &Broker,
+        number: u32,
         source: Option<IpAddr>,
         registry: &Registry,
         token: Token,
     ) -> io::Result<Socket> {
         let mut wire = match &broker.way {
-            Way::Tcp(address) => Wire::tcp(*address, source)?,
+            Way::Tcp(nodes) => Wire::tcp(Way::node(nodes, number), source)?,
             Way::Unix(path) => Wire::unix(path)?,
             Way::Quic(gateway) => Wire::Quic(gateway.dial()?),
         };

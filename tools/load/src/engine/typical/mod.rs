@@ -222,7 +222,8 @@ impl Guests {
         let member = self.plan.member(slot.number);
         let client_id = self.plan.client_id(&member);
         let permit = self.dialing.acquire().await;
-        let Way::Tcp(address) = self.broker.way else { panic!("checked to be TCP") };
+        let Way::Tcp(nodes) = &self.broker.way else { panic!("checked to be TCP") };
+        let address = Way::node(nodes, slot.number);
         let host = match address.ip() {
             IpAddr::V4(address) => address.to_string(),
             IpAddr::V6(address) => format!("[{address}]"),

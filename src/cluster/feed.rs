@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::{debug, error, info};
 
 use super::engine::{Bounds, EngineError, LogEngine, LogFrames};
@@ -31,6 +31,8 @@ pub(super) struct LogFeed<T, E: LogEngine, A> {
     health: Health,
     applier: A,
     frames: Option<E::Frames>,
+    /// The last frame of the log when nothing had come for a while.
+    awaited: u64,
     mark: LogMark,
     /// The store had applied nothing: what earlier runs of this node noted of Sessions is of another store.
     begun_empty: bool,
@@ -109,6 +111,9 @@ const FRAMES: usize = 64;
 const BYTES: usize = 1024 * 1024;
 /// Nodes that are remembered, those that have begun last.
 const NODES_MAX: usize = 1000;
+/// How long nothing may come before the log is asked whether it has more. The consumer of a server that has just died can
+/// be there without ever giving anything, and its client waits for it.
+const SILENCE: Duration = Duration::from_secs(1);
 /// How long to wait before the log is read again.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -127,6 +132,7 @@ impl<T, E: LogEngine, A: Applies<T>> LogFeed<T, E, A> {
             health,
             applier,
             frames: None,
+            awaited: 0,
             begun_empty: mark.sequence == 0,
             lately: LatelyApplied::at(mark.sequence),
             mark,
@@ -201,7 +207,11 @@ impl<T, E: LogEngine, A: Applies<T>> LogFeed<T, E, A> {
             self.frames = Some(self.reopen().await?);
         }
         let frames = self.frames.as_mut().expect("they were opened above");
-        match poll_fn(|cx| poll_batch(frames, cx)).await {
+        let Ok(batch) = timeout(SILENCE, poll_fn(|cx| poll_batch(frames, cx))).await else {
+            self.look_for_more().await;
+            return Ok(());
+        };
+        match batch {
             Ok(batch) => {
                 self.health.note_success(LogUse::ToRead);
                 self.apply(batch).await?;
@@ -215,6 +225,24 @@ impl<T, E: LogEngine, A: Applies<T>> LogFeed<T, E, A> {
         }
         tokio::task::yield_now().await;
         Ok(())
+    }
+
+    /// Nothing has come: is there nothing, or does it not come?
+    async fn look_for_more(&mut self) {
+        match self.engine.bounds().await {
+            Ok(Bounds { last, .. }) if last <= self.mark.sequence => {
+                self.health.note_success(LogUse::ToRead);
+            }
+            // It may be on its way: the next look decides.
+            Ok(Bounds { last, .. }) if self.awaited <= self.mark.sequence => self.awaited = last,
+            Ok(Bounds { last, .. }) => {
+                let applied = self.mark.sequence;
+                info!(applied, last, "nothing comes of the log, which has more: it is read anew");
+                self.health.note_failure(LogUse::ToRead, "nothing comes");
+                self.frames = None;
+            }
+            Err(error) => self.health.note_failure(LogUse::ToRead, &error.0),
+        }
     }
 
     /// Reads on from the last frame that was applied.

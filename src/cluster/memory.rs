@@ -40,6 +40,8 @@ struct Faults {
     gap: usize,
     /// A frame is delivered that was delivered before.
     again: usize,
+    /// A reader gives nothing from some frame on, and says nothing.
+    silent: usize,
 }
 
 #[derive(Clone)]
@@ -161,7 +163,10 @@ impl LogEngine for MemoryEngine {
     }
 
     async fn read(&self, from: u64) -> Result<MemoryFrames, EngineError> {
-        Ok(MemoryFrames { log: self.0.clone(), next: from })
+        let mut log = whole(self.0.lock());
+        let silent = log.faults.silent;
+        let ends = log.random.percent(silent).then(|| from + log.random.below_u64(20));
+        Ok(MemoryFrames { log: self.0.clone(), next: from, ends: ends.unwrap_or(u64::MAX) })
     }
 
     async fn move_on(&self) {}
@@ -170,6 +175,8 @@ impl LogEngine for MemoryEngine {
 pub(super) struct MemoryFrames {
     log: Arc<Mutex<MemoryLog>>,
     next: u64,
+    /// From here on it gives nothing.
+    ends: u64,
 }
 
 impl LogFrames for MemoryFrames {
@@ -177,6 +184,9 @@ impl LogFrames for MemoryFrames {
         let log = &mut *whole(self.log.lock());
         if log.is_down || log.random.percent(log.faults.unreadable) {
             return Poll::Ready(Err(EngineError("missed heartbeat".to_owned())));
+        }
+        if self.next >= self.ends {
+            return Poll::Pending;
         }
         let is_last = self.next >= log.frames.len() as u64;
         if log.random.percent(log.faults.gap) && !is_last {
@@ -420,6 +430,7 @@ fn so_they_do_whatever_the_log_loses_delays_or_repeats() {
             unreadable: often(20),
             gap: often(20),
             again: often(20),
+            silent: often(60),
         };
         run(publish_at_two_nodes(seed, faults));
     }

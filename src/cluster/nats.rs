@@ -58,6 +58,9 @@ const VERSION_MIN: (u32, u32) = (2, 12);
 const PAYLOAD_MIN: usize = 256 * 1024;
 /// How long it takes at most to be connected to one server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a reader of the log may take to be made: one at a server that has just died is never, and the next one has
+/// another name and perhaps another server.
+const READER_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a question may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a silent connection is tried.
@@ -390,7 +393,8 @@ impl LogEngine for Nats {
             deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: from },
             ..OrderedConfig::default()
         };
-        let made = self.from_log.create_consumer_on_stream(config, self.stream.as_str()).await;
+        let made = self.from_log.create_consumer_on_stream(config, self.stream.as_str());
+        let made = tokio::time::timeout(READER_TIMEOUT, made).await.map_err(EngineError::of)?;
         let consumer = made.map_err(EngineError::of)?;
         Ok(FromLog(consumer.messages().await.map_err(EngineError::of)?))
     }

@@ -1,4 +1,4 @@
-//! A cluster of real processes under load, whose parts fail one after the other: three brokers, the three servers of
+//! A cluster of real processes under load; its parts fail one after the other: three brokers, the three servers of
 //! their engine, publishers and readers of each kind that remember what they were told. `CLUSTER` says how many faults
 //! there are, `SEED` which, and `FAULT` the kind if there is to be only one.
 
@@ -124,8 +124,14 @@ impl House {
                 self.start_again(node);
             }
             "cut broker off" => {
+                let cut_off = "the cluster's log has not answered for cluster.ack_timeout";
+                let before = self.nodes[node].log().matches(cut_off).count();
                 self.gates[node].set_shut(true);
-                self.nodes[node].logged("has not answered for cluster.ack_timeout");
+                let end = Instant::now() + DEADLINE;
+                while self.nodes[node].log().matches(cut_off).count() == before {
+                    assert!(Instant::now() < end, "the node goes on without the engine");
+                    thread::yield_now();
+                }
                 self.another_goes_on(node, fault);
                 self.gates[node].set_shut(false);
             }
@@ -185,7 +191,7 @@ impl House {
         }
     }
 
-    /// A client with a Will, whose connection ends without DISCONNECT.
+    /// A client with a Will: its connection is to end without DISCONNECT.
     fn leave_a_will(&self, round: usize, node: usize) -> Option<Line> {
         let (client_id, topic) = (format!("w{round}"), format!("will/{round}"));
         let will =

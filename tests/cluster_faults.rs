@@ -39,9 +39,9 @@ const FAULTS: [&str; 10] = [
     "drain broker",
     "cut broker off",
     "freeze engine",
+    // From here on only if there are more than by default.
     "kill all",
     "storm of take-overs",
-    // From here on only if there are more than by default.
     "stop broker",
     "freeze broker",
     "kill engine",
@@ -216,7 +216,7 @@ fn lasting(client_id: &str) -> Connect<'_> {
 #[test]
 fn nothing_acknowledged_is_lost_whatever_fails() {
     let Some(program) = engine::program() else { return };
-    let rounds = std::env::var("CLUSTER").map_or(6, |rounds| rounds.parse().expect("a number"));
+    let rounds = std::env::var("CLUSTER").map_or(4, |rounds| rounds.parse().expect("a number"));
     let seed = std::env::var("SEED").map_or(16, |seed| seed.parse().expect("a number"));
     let only = std::env::var("FAULT").ok();
     let mut faults = FAULTS.to_vec();
@@ -311,7 +311,8 @@ fn check(reader: &Reader, reached: &[(String, bool, Reached)], wills: &[String],
 
 /// The number that is retained on a topic.
 fn retained(node: &Sluice, topic: &str) -> u32 {
-    let mut client = Client::connect(node.address("tcp"), Version::V5, "looks");
+    let at = node.address("tcp");
+    let mut client = Client::connect(at, Version::V5, &format!("looks at {topic} of {at}"));
     client.subscribe(&[topic], QoS::AtLeastOnce);
     let (_, payload) = client.message();
     String::from_utf8_lossy(&payload).parse().expect("a number")
